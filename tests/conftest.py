@@ -1,0 +1,38 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real data sets (NORMLAB_DATA, else ../shared/data); skips where it is absent."""
+    folder = Path(os.environ.get("NORMLAB_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "MNIST").is_dir():
+        pytest.skip(f"real data not found: set NORMLAB_DATA to a folder that holds MNIST/ (looked in {folder})")
+    return folder
+
+
+@pytest.fixture
+def compose():
+    """compose(*overrides) -> the configuration that `python train.py *overrides` would run."""
+
+    def compose_config(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            config = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        config = config.copy()
+        del config["hydra"]
+        return config
+
+    return compose_config
