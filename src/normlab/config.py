@@ -1,0 +1,114 @@
+"""A configuration as plain data: where it lives, what it is called, and what it must satisfy."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# What may change without changing the result of a run, and therefore not its folder.
+NOT_PART_OF_THE_RESULT = ("paths", "group", "rerun", "retry", "progress", "dry_run", "profile", "trusted_packages")
+
+
+def configuration_directory() -> Path:
+    """`conf/` of the checkout, or the copy that the wheel carries."""
+    checkout = Path(__file__).resolve().parents[2] / "conf"
+    return checkout if (checkout / "config.yaml").is_file() else Path(__file__).resolve().parent / "conf"
+
+
+def digest(config: dict) -> str:
+    """Hexadecimal SHA-256 of everything in a resolved configuration that the result depends on."""
+    kept = {key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def run_name(config: dict) -> str:
+    """`<group>/<norm>-<optimizer>-lr<lr>-seed<seed>-<digest>`: readable, and different for different runs."""
+    choices, lr = config["choices"], config["optimizer"].get("lr")
+    readable = f"{choices['norm']}-{choices['optimizer']}-lr{lr:g}-seed{config['seed']}"
+    return f"{_file_name(config['group'])}/{_file_name(readable)}-{digest(config)[:10]}"
+
+
+def run_folder(config: dict) -> Path:
+    """The folder of the run, a function of its configuration alone."""
+    return Path(config["paths"]["outputs"]) / run_name(config)
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.=+-]+", "_", str(text))[:80]
+
+
+def _whole(minimum: int) -> tuple[Callable[[Any], bool], str]:
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+    return holds, f"a whole number of at least {minimum}"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+POSITIVE = (lambda value: _number(value) and 0 < value < float("inf"), "a number above 0")
+NOT_NEGATIVE = (lambda value: _number(value) and 0 <= value < float("inf"), "a number of at least 0")
+FRACTION = (lambda value: _number(value) and 0 < value < 1, "a number between 0 and 1")
+BOOLEAN = (lambda value: isinstance(value, bool), "true or false")
+
+
+def _optional(rule: tuple[Callable[[Any], bool], str]) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value is None or rule[0](value)), f"null or {rule[1]}"
+
+
+def _one_of(*names: Any) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value in names), "one of " + ", ".join("null" if name is None else str(name) for name in names)
+
+
+RULES = {
+    "seed": _whole(0),
+    "dataset.batch_size": _whole(1),
+    "dataset.image_size": _optional(_whole(1)),
+    "dataset.validation": FRACTION,
+    "dataset.split": _one_of("stratified", "random", "tail"),
+    "dataset.augment.flip": BOOLEAN,
+    "dataset.augment.crop_padding": _whole(0),
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": NOT_NEGATIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.decay_rank_one": BOOLEAN,
+    "trainer.max_epochs": _whole(1),
+    "trainer.patience": _optional(_whole(1)),
+    "trainer.gradient_clip": _optional(POSITIVE),
+    "statistics.every_n_epochs": _whole(0),
+    "checkpoint.every_n_steps": _optional(_whole(1)),
+    "device.devices": _whole(1),
+    "device.precision": _one_of("32-true", "64-true", "bf16-mixed", "16-mixed"),
+    "device.compile": BOOLEAN,
+    "task.softmax_before_loss": BOOLEAN,
+    "rerun": BOOLEAN,
+    "retry": _one_of(None, "failed"),
+    "progress": BOOLEAN,
+}
+
+
+def check(config: dict) -> None:
+    """Refuse values that no run can have.
+
+    Raises:
+        ValueError: names the key, what it must be and what it is.
+    """
+    for key, (holds, requirement) in RULES.items():
+        present, value = _look_up(config, key)
+        if present and not holds(value):
+            raise ValueError(f"{key} must be {requirement}, got {value!r}")
+    threads = config["device"]["threads"]
+    if threads != "auto" and not _whole(1)[0](threads):
+        raise ValueError(f"device.threads must be auto or a whole number of at least 1, got {threads!r}")
+
+
+def _look_up(config: dict, key: str) -> tuple[bool, Any]:
+    for name in key.split("."):
+        if not isinstance(config, dict) or name not in config:
+            return False, None
+        config = config[name]
+    return True, config

@@ -1,0 +1,104 @@
+"""The command line: composes the configuration, runs it, and turns the user's mistakes into one line each."""
+
+import os
+import re
+import sys
+from difflib import get_close_matches
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from normlab.config import configuration_directory
+
+USER_MISTAKE = 2
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a run failed, 2 the user's mistake, 130 and 143 interrupted."""
+    show_traceback = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors to us instead of printing and exiting 1
+    try:
+        decorate = hydra.main(version_base="1.3", config_path=str(configuration_directory()), config_name="config")
+        decorate(job)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if show_traceback:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(USER_MISTAKE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def job(config: DictConfig) -> dict:
+    """One configuration to one result; the end table is printed here only outside of sweeps."""
+    from normlab.config import check
+    from normlab.experiment import run
+
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    check(plain)
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if in_sweep:
+        return run(plain | {"progress": False})
+
+    result = run(plain)
+    from normlab.terminal import print_result
+
+    print_result(result, plain)
+    if result["status"] == "failed":
+        sys.exit(1)
+    return result
+
+
+def explain(error: Exception) -> str:
+    """One or two lines for the user, with the near name where a name was misspelt."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        target = re.search(r"'([\w.]+)'", str(error))
+        return f"{target.group(1)}: {error.__cause__}" if target else str(error.__cause__)
+    message = str(error)
+    if option := re.search(r"Could not find '([^']+)'", message):
+        return _explain_option(option.group(1))
+    if key := re.search(r"Could not (?:override|append to|delete from config[^']*) '?([\w./@-]+)'?", message):
+        return _explain_key(key.group(1))
+    return "\n".join(line.strip() for line in message.splitlines()[:2] if line.strip())
+
+
+def _explain_option(path: str) -> str:
+    group, _, option = path.rpartition("/")
+    options = sorted(file.stem for file in (configuration_directory() / group).glob("*.yaml"))
+    return f"{group}={option} does not exist{_nearest(option, options)}; {group} is one of {', '.join(options)}"
+
+
+def _explain_key(key: str) -> str:
+    return f"the configuration has no key {key!r}{_nearest(key, _known_keys())}; `--cfg job` prints all keys"
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _known_keys() -> list[str]:
+    """Keys of the configuration with the groups that the command line picked, and the groups' names."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    directory = configuration_directory()
+    groups = sorted(folder.name for folder in directory.iterdir() if folder.is_dir())
+    picked = [word for word in sys.argv[1:] if word.partition("=")[0] in groups and "," not in word]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(directory), version_base="1.3"):
+        config = compose("config", overrides=picked)
+    return groups + _flat_keys(OmegaConf.to_container(config, resolve=False))
+
+
+def _flat_keys(tree: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in tree.items():
+        keys.append(f"{prefix}{name}")
+        if isinstance(value, dict):
+            keys += _flat_keys(value, f"{prefix}{name}.")
+    return keys

@@ -1,0 +1,97 @@
+"""The run folder's plain files: written atomically, read without torch."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+PACKAGES = ("normlab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write so that `path` holds the old content or the new one at any moment, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write `content` atomically as indented JSON; NaN and infinity become null."""
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def read_result(folder: Path) -> dict | None:
+    """The stored result of a run folder, or None where the run has not ended.
+
+    Raises:
+        ValueError: if `result.json` is not one that normlab wrote.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable ({error}); delete it to run again") from error
+    if not isinstance(result, dict) or "status" not in result:
+        raise ValueError(f"{path} holds no result; delete it to run again")
+    return result
+
+
+def environment(device: dict) -> dict:
+    """Where a result comes from: code, packages, machine.
+
+    Args:
+        device: accelerator, name and threads, as the run used them.
+    """
+    return {
+        "git": git_state(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "device": device,
+        "platform": platform.platform(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def git_state() -> dict | None:
+    """Commit of the source tree and whether it has uncommitted changes; None outside of a git checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        changes = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
