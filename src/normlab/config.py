@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,7 @@ def check(config: dict) -> None:
         present, value = _look_up(config, key)
         if present and not holds(value):
             raise ValueError(f"{key} must be {requirement}, got {value!r}")
+    check_targets(config, config["trusted_packages"])
     threads = config["device"]["threads"]
     if threads != "auto" and not _whole(1)[0](threads):
         raise ValueError(f"device.threads must be auto or a whole number of at least 1, got {threads!r}")
@@ -112,3 +113,35 @@ def _look_up(config: dict, key: str) -> tuple[bool, Any]:
             return False, None
         config = config[name]
     return True, config
+
+
+TRUSTED_PACKAGES = ("normlab", "torch.nn", "torch.optim", "torchvision", "timm", "pytorch_lightning")
+
+
+def targets_of(config: Any) -> list[str]:
+    """Every `_target_` in a configuration, at any depth."""
+    if isinstance(config, list):
+        return [target for item in config for target in targets_of(item)]
+    if not isinstance(config, dict):
+        return []
+    own = [config["_target_"]] if isinstance(config.get("_target_"), str) else []
+    return own + [target for value in config.values() for target in targets_of(value)]
+
+
+def check_targets(config: Any, trusted: Sequence[str] = ()) -> None:
+    """Refuse targets outside of the packages that a configuration may call.
+
+    Args:
+        config: any part of a configuration.
+        trusted: packages of the user's own, from `trusted_packages`.
+
+    Raises:
+        ValueError: names the target and how to trust its package.
+    """
+    allowed = (*TRUSTED_PACKAGES, *trusted)
+    for target in targets_of(config):
+        if not any(target == package or target.startswith(f"{package}.") for package in allowed):
+            raise ValueError(
+                f"_target_ {target!r} is not in a trusted package ({', '.join(allowed)}); "
+                f"if it is your own code, add trusted_packages=[{target.partition('.')[0]}]"
+            )

@@ -1,0 +1,34 @@
+# `make run` and `make test` need Python >= 3.11 and nothing else; the README shows the plain commands behind them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV_VERSION := 0.13.9
+
+.PHONY: setup run test lint bench tensorboard clean
+
+setup: $(READY)
+
+# uv installs what constraints.txt pins, in seconds; pip only brings uv.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("normlab needs Python >= 3.11, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+run: setup
+	@$(BIN)/python train.py $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+tensorboard: setup
+	@$(BIN)/tensorboard --logdir outputs $(ARGS)
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,111 @@
+"""From configuration to objects: network, optimizer, scheduler, task. Every `_target_` is checked first."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from hydra.utils import get_object, instantiate
+from torch import nn
+
+from normlab.config import check_targets, targets_of
+from normlab.streams import stream_seed
+from normlab.tasks import Classification, Regression, Task
+
+
+def check_homes(config: dict) -> None:
+    """Refuse targets that only pass through a trusted package, such as a module that it happens to import.
+
+    Raises:
+        ValueError: names the target as it is really called, or one that does not exist.
+    """
+    for path in targets_of(config):
+        try:
+            home = getattr(get_object(path), "__module__", None) or ""
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"_target_ {path!r} cannot be found: {str(error).splitlines()[0]}") from error
+        check_targets({"_target_": f"{home}.{path.rpartition('.')[2]}"}, config["trusted_packages"])
+
+
+def build(config: dict, **arguments: Any) -> Any:
+    """Hydra's `instantiate`, with lists and dicts as plain Python."""
+    return instantiate(config, **arguments, _convert_="all")
+
+
+def build_network(config: dict, input_shape: tuple[int, ...], num_outputs: int) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """The network and its norm layers by name, with weights that follow from the seed alone.
+
+    Norm layers start from constants, so two configurations that differ in nothing but `norm` get the same weights.
+
+    Args:
+        config: a resolved configuration.
+        input_shape: shape of a sample without the batch axis, ``(C, H, W)`` or ``(F,)``.
+        num_outputs: classes, or numbers to predict.
+    """
+    norm = build(config["norm"])
+    made = []
+
+    def recorded(num_features: int, dim: int) -> nn.Module:
+        made.append(norm(num_features, dim))
+        return made[-1]
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config["seed"], "initialization"))
+        network = build(config["model"], input_shape=input_shape, num_outputs=num_outputs, norm=recorded)
+    if config["reparametrize"] is not None:
+        network = build(config["reparametrize"])(network)
+    layers = {name: layer for name, layer in network.named_modules() if any(layer is norm for norm in made)}
+    return network, layers
+
+
+def parameter_groups(network: nn.Module, weight_decay: float, decay_rank_one: bool) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: weights, which decay, and tensors of rank below 2, which do not.
+
+    Scale, shift and bias do not decay unless `decay_rank_one`; the rule needs no list of norm classes.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    decaying = [parameter for parameter in parameters if decay_rank_one or parameter.ndim >= 2]
+    constant = [parameter for parameter in parameters if not decay_rank_one and parameter.ndim < 2]
+    groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": constant, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(config: dict, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a configuration over `parameter_groups`."""
+    options = dict(config["optimizer"])
+    groups = parameter_groups(network, options.pop("weight_decay"), options.pop("decay_rank_one"))
+    return build(options)(groups)
+
+
+def scheduler_builder(config: dict, steps_per_epoch: int) -> Callable[[torch.optim.Optimizer], Any] | None:
+    """optimizer -> scheduler, or None for a constant rate; schedulers that step every batch learn the epoch's length."""
+    options = dict(config["scheduler"])
+    if options["_target_"] is None:
+        return None
+    extra = {"steps_per_epoch": steps_per_epoch} if options.pop("interval") == "step" else {}
+    return partial(build(options), **extra)
+
+
+def build_task(config: dict, network: nn.Module, steps_per_epoch: int, targets: torch.Tensor) -> Task:
+    """Classification or Regression around a network.
+
+    Args:
+        config: a resolved configuration.
+        network: from `build_network`.
+        steps_per_epoch: optimizer steps of an epoch.
+        targets: of the training part, for the statistics by which regression standardizes.
+    """
+    common = {
+        "network": network,
+        "build_optimizer": partial(build_optimizer, config),
+        "build_scheduler": scheduler_builder(config, steps_per_epoch),
+        "scheduler_interval": config["scheduler"].get("interval", "epoch"),
+        "gradient_clip": config["trainer"]["gradient_clip"],
+    }
+    loss = config["task"]["loss"]
+    if config["dataset"]["task"] == "classification":
+        if loss not in (None, "cross_entropy"):
+            raise ValueError(f"task.loss must be cross_entropy for classification, got {loss!r}")
+        return Classification(**common, softmax_before_loss=config["task"]["softmax_before_loss"])
+    mean, std = float(targets.mean()), float(targets.std(correction=0))
+    return Regression(**common, loss_name=loss or "mse", target_mean=mean, target_std=std if std > 0 else 1.0)

@@ -1,0 +1,149 @@
+"""What happens around the optimizer steps: scoring, records, the terminal, and a clean stop on a signal."""
+
+import csv
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from normlab.checkpoints import Checkpoints
+from normlab.data.blocks import Block
+from normlab.tasks import Task
+
+
+class Interrupted(Exception):
+    """The run was asked to stop by a signal; its state is on disk."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.exit_code = 128 + signal_number
+
+
+class Scoring(Callback):
+    """Scores the epoch on the validation part and measures how fast its training was.
+
+    Comes first among the callbacks: the others read `task.metrics`.
+
+    Attributes:
+        seconds: time spent in optimizer steps during this process, without scoring and records.
+        samples: training samples seen in that time.
+    """
+
+    def __init__(self, validation: Iterable[Block], num_samples: int, context: Callable = nullcontext) -> None:
+        self.validation, self.num_samples, self.context = validation, num_samples, context
+        self.seconds, self.samples, self._epoch_started = 0.0, 0, 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:
+        self._resumed_inside = task.progress.blocks > 0
+        self._epoch_started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
+        if not self._resumed_inside:
+            self.seconds += time.perf_counter() - self._epoch_started
+            self.samples += self.num_samples
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        task.close_epoch(self.validation, self.context)
+        task.metrics["lr"] = lr
+
+
+class Recorder(Callback):
+    """Writes one row an epoch to `metrics.csv` and hands the same numbers to the loggers."""
+
+    def __init__(self, folder: Path, started: float = 0.0) -> None:
+        self.path = folder / "metrics.csv"
+        self.started = time.monotonic() - started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
+        epoch = task.progress.epoch + 1
+        for logger in trainer.loggers:
+            logger.log_metrics(task.metrics, step=epoch)
+        if trainer.is_global_zero:
+            position = {"epoch": epoch, "step": task.progress.steps, "seconds": time.monotonic() - self.started}
+            append_rows(self.path, [position | task.metrics])
+
+
+def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Append rows to a CSV file; the first call writes the header."""
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+class Terminal(Callback):
+    """A progress bar on a terminal, and a line for every epoch (at most about twenty lines a run)."""
+
+    def __init__(self, max_epochs: int, monitor: str) -> None:
+        self.max_epochs, self.monitor = max_epochs, monitor
+        self.every = max(1, max_epochs // 20)
+        self.bar = None
+
+    def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
+        if not (trainer.is_global_zero and sys.stderr.isatty()):
+            return
+        from normlab.terminal import progress_bar
+
+        self.bar = progress_bar()
+        done = task.progress.epoch * trainer.num_training_batches
+        self.line = self.bar.add_task("training", total=self.max_epochs * trainer.num_training_batches, completed=done)
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int) -> None:
+        if self.bar is not None:
+            self.bar.update(self.line, advance=1, description=f"epoch {task.progress.epoch + 1}/{self.max_epochs}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
+        epoch = task.progress.epoch + 1
+        if trainer.is_global_zero and (epoch % self.every == 0 or epoch == self.max_epochs):
+            self._print(epoch_line(epoch, self.max_epochs, task.metrics))
+
+    def _print(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True) if self.bar is None else self.bar.console.print(text, highlight=False)
+
+    def teardown(self, trainer: pl.Trainer, task: Task, stage: str) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def epoch_line(epoch: int, max_epochs: int, metrics: dict[str, float]) -> str:
+    """`epoch  3/10   train/loss 0.2134   train/accuracy 0.9410   ...`"""
+    width = len(str(max_epochs))
+    columns = [f"{name} {value:.4f}" for name, value in metrics.items() if name != "lr"]
+    return "   ".join([f"epoch {epoch:>{width}}/{max_epochs}", *columns])
+
+
+class StopOnSignal(Callback):
+    """On SIGTERM or Ctrl-C: finish the block, write a checkpoint, stop."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints, self.received, self.previous = checkpoints, None, {}
+
+    def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self.previous[number] = signal.signal(number, self._remember)
+            except ValueError:  # only the main thread may set handlers; elsewhere the default stays
+                return
+
+    def _remember(self, number: int, frame: Any) -> None:
+        if self.received is not None:  # a second signal does not wait
+            raise Interrupted(number)
+        self.received = number
+
+    def on_train_batch_end(self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int) -> None:
+        if self.received is not None:
+            self.checkpoints.write(trainer, task)
+            raise Interrupted(self.received)
+
+    def teardown(self, trainer: pl.Trainer, task: Task, stage: str) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}

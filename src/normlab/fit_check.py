@@ -1,0 +1,68 @@
+"""Does this model, with this norm, take these inputs? Asked on the meta device, before any data are read."""
+
+import warnings
+
+import torch
+from hydra.utils import get_object
+from torch.utils.flop_counter import FlopCounterMode
+
+from normlab.build import build_network
+
+TRAINING_FLOPS_PER_FORWARD = 3  # the backward pass costs about two forward passes
+
+
+def resolve_image_size(config: dict) -> int | None:
+    """Pixels a side that the network gets: `dataset.image_size`, else the native size or what the model needs.
+
+    Raises:
+        ValueError: `dataset.image_size` is below the model's minimum.
+    """
+    shape, wanted = config["dataset"]["shape"], config["dataset"]["image_size"]
+    if shape is None or len(shape) != 3:
+        return None
+    needed = getattr(get_object(config["model"]["_target_"]), "min_image_size", None) or 1
+    if wanted is None:
+        return max(shape[-1] or 1, needed)
+    if wanted < needed:
+        name = config["choices"]["model"]
+        raise ValueError(
+            f"model={name} needs images of at least {needed} pixels a side, got dataset.image_size={wanted}; "
+            f"leave dataset.image_size out or raise it"
+        )
+    return wanted
+
+
+def check_fit(config: dict, input_shape: tuple[int, ...], num_outputs: int) -> float:
+    """Run one training batch of the right shape without data or memory.
+
+    Args:
+        config: a resolved configuration.
+        input_shape: of one sample.
+        num_outputs: of the network.
+
+    Returns:
+        Floating point operations of one training step.
+
+    Raises:
+        ValueError: model, norm and batch do not fit together, with the reason that the layer gave.
+    """
+    batch_size = config["dataset"]["batch_size"] // config["device"]["devices"]
+    if batch_size < 1:
+        raise ValueError(
+            f"dataset.batch_size must be at least device.devices, one sample each: "
+            f"got {config['dataset']['batch_size']} for {config['device']['devices']}"
+        )
+    model = config["model"] | ({"pretrained": False} if "pretrained" in config["model"] else {})
+    names = f"model={config['choices']['model']} norm={config['choices']['norm']}"
+    try:
+        with torch.device("meta"), warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
+            warnings.simplefilter("ignore")
+            network, _ = build_network(config | {"model": model}, input_shape, num_outputs)
+            network.train()(torch.empty(batch_size, *input_shape))
+    except NotImplementedError:
+        return float("inf")  # an operator without a meta kernel: nothing can be said before the first batch
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        shape = " x ".join(map(str, (batch_size, *input_shape)))
+        raise ValueError(f"{names} cannot take batches of {shape}: {reason}") from error
+    return float(TRAINING_FLOPS_PER_FORWARD * counter.get_total_flops())

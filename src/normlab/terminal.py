@@ -1,0 +1,61 @@
+"""What a person reads in the terminal: the end table of a run, the summary of a sweep, the progress bar."""
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+PARTS = ("train", "val", "test")
+STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red"}
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error that disappears when it is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+
+
+def print_result(result: dict, config: dict) -> None:
+    """The end of a run: metrics by part, what it took, where it is, how to look at it."""
+    console = Console(highlight=False)
+    folder = Path(config["paths"]["outputs"]) / result["run"]
+    choices = result["choices"]
+    title = f"{choices['model']} · {choices['norm']} · {choices['dataset']} · seed {result['seed']}"
+    console.print()
+    if result["metrics"]:
+        console.print(metrics_table(result["metrics"], title))
+    style = STATUS_STYLE[result["status"]]
+    reason = f": {result['reason']}" if result["reason"] else ""
+    facts = [("status", f"[{style}]{result['status']}[/{style}]{reason}"), *_facts(result)]
+    facts += [("run folder", str(folder)), ("curves", f"tensorboard --logdir {folder.parent}")]
+    for name, value in facts:
+        console.print(f"[dim]{name:>12}[/dim]  {value}", soft_wrap=True)
+    console.print()
+
+
+def metrics_table(metrics: dict[str, float], title: str) -> Table:
+    """Metrics as rows, parts as columns."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column("metric")
+    for part in PARTS:
+        table.add_column(part, justify="right", style="bold" if part == "test" else "")
+    for name in dict.fromkeys(key.split("/")[1] for key in metrics):
+        table.add_row(name, *(_number(metrics.get(f"{part}/{name}")) for part in PARTS))
+    return table
+
+
+def _facts(result: dict) -> list[tuple[str, str]]:
+    if "epochs" not in result:
+        return []
+    speed = result["samples_per_second"]
+    return [
+        ("best epoch", f"{result['best_epoch']} of {result['epochs']}, its weights are kept and scored"),
+        ("seconds", f"{result['seconds']:.1f}" + (f", {speed:,.0f} samples/s in training" if speed else "")),
+        ("parameters", f"{result['num_parameters']:,}, {result['num_norm_layers']} norm layers"),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
