@@ -8,7 +8,7 @@ import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
@@ -32,6 +32,7 @@ def compose():
             config = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         config = config.copy()
+        OmegaConf.set_struct(config, False)
         del config["hydra"]
         return config
 

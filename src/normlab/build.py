@@ -32,7 +32,9 @@ def build(config: dict, **arguments: Any) -> Any:
     return instantiate(config, **arguments, _convert_="all")
 
 
-def build_network(config: dict, input_shape: tuple[int, ...], num_outputs: int) -> tuple[nn.Module, dict[str, nn.Module]]:
+def build_network(
+    config: dict, input_shape: tuple[int, ...], num_outputs: int
+) -> tuple[nn.Module, dict[str, nn.Module]]:
     """The network and its norm layers by name, with weights that follow from the seed alone.
 
     Norm layers start from constants, so two configurations that differ in nothing but `norm` get the same weights.

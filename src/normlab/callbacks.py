@@ -64,7 +64,11 @@ class Recorder(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(task.metrics, step=epoch)
         if trainer.is_global_zero:
-            position = {"epoch": epoch, "step": task.progress.steps, "seconds": time.monotonic() - self.started}
+            position = {
+                "epoch": epoch,
+                "step": task.progress.steps,
+                "seconds": time.monotonic() - self.started,
+            }
             append_rows(self.path, [position | task.metrics])
 
 

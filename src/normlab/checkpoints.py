@@ -141,7 +141,12 @@ class Checkpoints(Checkpoint):
         if self._improves(task.metrics):
             network = {name: tensor.detach().cpu().clone() for name, tensor in task.network.state_dict().items()}
             value = task.metrics[self.monitor]
-            self.best = {"epoch": progress.epoch, "value": value, "metrics": dict(task.metrics), "network": network}
+            self.best = {
+                "epoch": progress.epoch,
+                "value": value,
+                "metrics": dict(task.metrics),
+                "network": network,
+            }
         if self.patience is not None and progress.epoch - self.best["epoch"] >= self.patience:
             trainer.should_stop = True
         if time.monotonic() - self._saved_at >= self.every_seconds or self.every_n_steps:
@@ -193,7 +198,10 @@ def resumed_progress(state: dict | None) -> Progress:
 
 def random_state() -> dict[str, Any]:
     """State of torch's default generators, on the CPU and on every visible GPU."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
 
 
 def set_random_state(state: dict[str, Any]) -> None:

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 # What may change without changing the result of a run, and therefore not its folder.
-NOT_PART_OF_THE_RESULT = ("paths", "group", "rerun", "retry", "progress", "dry_run", "profile", "trusted_packages")
+NOT_PART_OF_THE_RESULT = (
+    "paths",
+    "group",
+    "rerun",
+    "retry",
+    "progress",
+    "dry_run",
+    "profile",
+    "trusted_packages",
+)
 
 
 def configuration_directory() -> Path:
@@ -61,7 +70,9 @@ def _optional(rule: tuple[Callable[[Any], bool], str]) -> tuple[Callable[[Any], 
 
 
 def _one_of(*names: Any) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value in names), "one of " + ", ".join("null" if name is None else str(name) for name in names)
+    return (lambda value: value in names), "one of " + ", ".join(
+        "null" if name is None else str(name) for name in names
+    )
 
 
 RULES = {

@@ -17,40 +17,58 @@ from normlab.config import configuration_directory
 USER_MISTAKE = 2
 
 
+MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a run failed, 2 the user's mistake, 130 and 143 interrupted."""
-    show_traceback = "HYDRA_FULL_ERROR" in os.environ
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors to us instead of printing and exiting 1
     try:
         decorate = hydra.main(version_base="1.3", config_path=str(configuration_directory()), config_name="config")
-        decorate(job)()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        decorate(_job)()
+    except MISTAKES as error:
         if show_traceback:
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(USER_MISTAKE)
+        _exit_with(error)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def job(config: DictConfig) -> dict:
-    """One configuration to one result; the end table is printed here only outside of sweeps."""
+def _exit_with(error: Exception) -> None:
+    print(f"error: {explain(error)}", file=sys.stderr)
+    sys.exit(USER_MISTAKE)
+
+
+def _job(config: DictConfig) -> dict:
+    """What Hydra calls: a sweep collects what a job raises, a single run ends with it."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return run_one(config, quiet=True)
+    try:
+        result = run_one(config)
+    except MISTAKES as error:  # Hydra would print a line of its own before ours
+        _exit_with(error)
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            raise
+        print(f"{error}; the same command goes on from here", file=sys.stderr)
+        sys.exit(error.exit_code)
+    from normlab.terminal import print_result
+
+    print_result(result, OmegaConf.to_container(config, resolve=True))
+    if result["status"] == "failed":
+        sys.exit(1)
+    return result
+
+
+def run_one(config: DictConfig, quiet: bool = False) -> dict:
+    """One composed configuration, checked, to its result."""
     from normlab.config import check
     from normlab.experiment import run
 
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     check(plain)
-    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    if in_sweep:
-        return run(plain | {"progress": False})
-
-    result = run(plain)
-    from normlab.terminal import print_result
-
-    print_result(result, plain)
-    if result["status"] == "failed":
-        sys.exit(1)
-    return result
+    return run(plain | {"progress": plain["progress"] and not quiet})
 
 
 def explain(error: Exception) -> str:

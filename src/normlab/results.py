@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
-PACKAGES = ("normlab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+PACKAGES = (
+    "normlab",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "scikit-learn",
+)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

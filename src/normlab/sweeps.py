@@ -54,7 +54,9 @@ def print_job(job: Job, number: int, total: int, seconds: float) -> None:
     status, metrics = job.result["status"], job.result["metrics"]
     shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN_METRICS if metrics.get(name) is not None)
     left = seconds / number * (total - number)
-    text = f"{number:>{len(str(total))}}/{total}  {' '.join(job.overrides)}  [{STATUS_STYLE[status]}]{status}[/]  {shown}"
+    text = (
+        f"{number:>{len(str(total))}}/{total}  {' '.join(job.overrides)}  [{STATUS_STYLE[status]}]{status}[/]  {shown}"
+    )
     reason = f"  {job.result['reason']}" if job.result.get("reason") else ""
     console.print(f"{text}{reason}  [dim]{left:.0f} s left[/dim]" if number < total else f"{text}{reason}")
 

@@ -193,7 +193,9 @@ class Regression(Task):
     ) -> None:
         super().__init__(*args, **kwargs)
         if loss_name not in REGRESSION_LOSSES:
-            raise ValueError(f"task.loss must be one of {', '.join(REGRESSION_LOSSES)} for regression, got {loss_name!r}")
+            raise ValueError(
+                f"task.loss must be one of {', '.join(REGRESSION_LOSSES)} for regression, got {loss_name!r}"
+            )
         self.target_mean, self.target_std = target_mean, target_std
         self.loss_function = REGRESSION_LOSSES[loss_name]
 
@@ -205,7 +207,13 @@ class Regression(Task):
         loss = self.loss_function(predictions.flatten().float(), standardized, reduction="sum")
         squared = (predictions.flatten() - standardized).square().sum()
         return torch.stack(
-            [torch.full_like(loss, len(targets)), loss, squared, standardized.sum(), standardized.square().sum()]
+            [
+                torch.full_like(loss, len(targets)),
+                loss,
+                squared,
+                standardized.sum(),
+                standardized.square().sum(),
+            ]
         )
 
     def metrics_from(self, sums: list[float]) -> dict[str, float]:

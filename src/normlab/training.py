@@ -54,7 +54,9 @@ def prepare(config: dict) -> Prepared:
     if flops is None:
         flops = check_fit(config, parts.input_shape, parts.num_outputs)
     network, norm_layers = build_network(config, parts.input_shape, parts.num_outputs)
-    steps = TrainBlocks(parts.train, config["dataset"]["batch_size"], config["seed"], resumed_progress(None)).num_batches
+    steps = TrainBlocks(
+        parts.train, config["dataset"]["batch_size"], config["seed"], resumed_progress(None)
+    ).num_batches
     if steps == 0:
         raise ValueError(
             f"the training part must hold a batch of at least two samples, it has {len(parts.train)}; "
@@ -69,7 +71,9 @@ def check_device(device: dict) -> None:
     available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     name = device["accelerator"]
     if name in available and not available[name]():
-        raise ValueError(f"device={name} needs a {name} device and torch finds none here; use device=auto or device=cpu")
+        raise ValueError(
+            f"device={name} needs a {name} device and torch finds none here; use device=auto or device=cpu"
+        )
 
 
 def train(config: dict, prepared: Prepared, folder: Path) -> dict:
@@ -97,9 +101,16 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
         }
     metrics = _score_best(task, parts, checkpoints)
     if trainer.is_global_zero:
-        save(folder / "checkpoints" / BEST, {"network": checkpoints.best["network"], "epoch": checkpoints.best["epoch"]})
+        save(
+            folder / "checkpoints" / BEST,
+            {"network": checkpoints.best["network"], "epoch": checkpoints.best["epoch"]},
+        )
         _log_hyperparameters(trainer, config, metrics)
-    return _summary(config, prepared, checkpoints, scoring) | {"status": "finished", "reason": None, "metrics": metrics}
+    return _summary(config, prepared, checkpoints, scoring) | {
+        "status": "finished",
+        "reason": None,
+        "metrics": metrics,
+    }
 
 
 def set_threads(threads: int | str, flops: float) -> None:
@@ -226,7 +237,12 @@ class _quiet_lightning:
         self.logger.setLevel(logging.WARNING)
         self.warnings = warnings.catch_warnings()
         self.warnings.__enter__()
-        for message in (".*LeafSpec.*", ".*in manual optimization.*", ".*across ranks.*", ".*`isinstance.treespec.*"):
+        for message in (
+            ".*LeafSpec.*",
+            ".*in manual optimization.*",
+            ".*across ranks.*",
+            ".*`isinstance.treespec.*",
+        ):
             warnings.filterwarnings("ignore", message=message)
 
     def __exit__(self, *error: object) -> None:

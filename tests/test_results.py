@@ -1,0 +1,42 @@
+import json
+import math
+
+import pytest
+
+from normlab.results import environment, read_result, write_atomically, write_json
+
+
+def test_json_has_null_where_a_number_is_not_finite(tmp_path):
+    write_json(tmp_path / "result.json", {"status": "diverged", "metrics": {"loss": math.nan, "list": [math.inf, 1.5]}})
+    assert json.loads((tmp_path / "result.json").read_text()) == {
+        "status": "diverged",
+        "metrics": {"loss": None, "list": [None, 1.5]},
+    }
+    assert read_result(tmp_path)["status"] == "diverged"
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, "not bytes")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_result_yet(tmp_path):
+    assert read_result(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"metrics": {}}'])
+def test_a_damaged_result_is_named(tmp_path, content):
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(ValueError, match=r"result\.json .*delete it to run again"):
+        read_result(tmp_path)
+
+
+def test_environment_names_packages_and_device():
+    found = environment({"accelerator": "cpu", "name": "cpu", "threads": 1})
+    assert found["packages"]["torch"].startswith("2.")
+    assert found["device"]["threads"] == 1
+    json.dumps(found)
