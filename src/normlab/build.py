@@ -80,7 +80,7 @@ def build_optimizer(config: dict, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def scheduler_builder(config: dict, steps_per_epoch: int) -> Callable[[torch.optim.Optimizer], Any] | None:
-    """optimizer -> scheduler, or None for a constant rate; schedulers that step every batch learn the epoch's length."""
+    """optimizer -> scheduler, or None for a constant rate; those that step every batch learn the epoch's length."""
     options = dict(config["scheduler"])
     if options["_target_"] is None:
         return None

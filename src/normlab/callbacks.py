@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
 from normlab.checkpoints import Checkpoints
@@ -84,8 +85,8 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 class Terminal(Callback):
     """A progress bar on a terminal, and a line for every epoch (at most about twenty lines a run)."""
 
-    def __init__(self, max_epochs: int, monitor: str) -> None:
-        self.max_epochs, self.monitor = max_epochs, monitor
+    def __init__(self, max_epochs: int) -> None:
+        self.max_epochs = max_epochs
         self.every = max(1, max_epochs // 20)
         self.bar = None
 
@@ -143,9 +144,12 @@ class StopOnSignal(Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int) -> None:
-        if self.received is not None:
+        received = self.received or 0
+        if trainer.world_size > 1:  # all processes stop after the same step, or they would wait for each other
+            received = int(trainer.strategy.reduce(torch.tensor(received, device=task.device), reduce_op="max"))
+        if received:
             self.checkpoints.write(trainer, task)
-            raise Interrupted(self.received)
+            raise Interrupted(received)
 
     def teardown(self, trainer: pl.Trainer, task: Task, stage: str) -> None:
         for number, handler in self.previous.items():

@@ -97,7 +97,7 @@ def _rows(name: str, layer: nn.Module, inputs: Tensor, output: Tensor) -> list[d
     for key in ("weight", "bias"):
         parameter = getattr(layer, key, None)
         if isinstance(parameter, Tensor) and parameter.numel() > 1:
-            values |= {f"{key}_mean": parameter.mean(), f"{key}_std": parameter.std()}
+            values |= {f"{key}_mean": parameter.detach().mean(), f"{key}_std": parameter.detach().std()}
     values |= _drift(layer, inputs)
     flat = output.detach().float().flatten()
     flat = flat[:: max(1, len(flat) // 65536)]

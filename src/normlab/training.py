@@ -3,7 +3,10 @@
 import logging
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,10 +18,11 @@ from torch import nn
 from normlab.build import build_network, build_task, check_homes
 from normlab.callbacks import Recorder, Scoring, StopOnSignal, Terminal
 from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resumed_progress, save
-from normlab.data.blocks import EvaluationBlocks, Part, TrainBlocks
+from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks
 from normlab.data.parts import Parts, load_parts
 from normlab.fit_check import check_fit, resolve_image_size
 from normlab.norm_statistics import NormStatistics
+from normlab.processes import fit_in_processes
 from normlab.results import environment, write_atomically, write_json
 from normlab.streams import stream_seed
 from normlab.tasks import Diverged, Task, evaluate
@@ -77,40 +81,87 @@ def check_device(device: dict) -> None:
 
 
 def train(config: dict, prepared: Prepared, folder: Path) -> dict:
-    """Fit from the start or the last checkpoint; the part of the result that training determines."""
+    """Fit from the start or the last checkpoint and score the best state: what training adds to a result."""
     set_threads(config["device"]["threads"], prepared.flops)
-    task, parts = prepared.task, prepared.parts
-    state = load_latest(folder / "checkpoints")
-    cut_logs(folder, state["logs"] if state else {})
-    task.progress = resumed_progress(state)
     _write_origin(config, folder)
+    outcome = fit_in_processes(config, folder) if config["device"]["devices"] > 1 else fit(config, prepared, folder)
+    progress, best, diverged = outcome["progress"], outcome["best"], outcome["diverged"]
+    result = {
+        "status": "diverged" if diverged else "finished",
+        "reason": diverged["reason"] if diverged else None,
+        "metrics": {name: value for name, value in best["metrics"].items() if name != "lr"},
+        "seconds": progress["seconds"],
+        "epochs": progress["epoch"],
+        "best_epoch": best["epoch"],
+        "steps": progress["steps"],
+        "samples_per_second": outcome["samples_per_second"],
+        **describe_network(prepared),
+    }
+    if diverged:
+        return result | {"diverged_at_step": diverged["step"]}
+    save(folder / "checkpoints" / BEST, {"network": best["network"], "epoch": best["epoch"]})
+    result["metrics"] = score_best(config, prepared, best["network"])
+    _log_hyperparameters(config, folder, result["metrics"])
+    return result
+
+
+def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
+    """Train in this process (one of several, if the environment says so) and report how it ended.
+
+    Returns:
+        progress, best, diverged (None, or step and reason), samples_per_second: tensors and plain types.
+    """
+    task = prepared.task
+    state = load_latest(folder / "checkpoints")
+    task.progress = resumed_progress(state)
     checkpoints = _checkpoints(config, task, folder, state)
     trainer, scoring = _trainer(config, prepared, checkpoints, folder)
+    if trainer.is_global_zero:
+        cut_logs(folder, state["logs"] if state else {})
     torch.manual_seed(stream_seed(config["seed"], "dropout"))
+    diverged = None
     try:
         if state is None or not state["ended"]:
-            _fit(config, trainer, task, parts)
+            _run_trainer(config, trainer, task, prepared.parts.train)
         else:
             checkpoints.best = state["best"]
-    except Diverged as diverged:
-        return _summary(config, prepared, checkpoints, scoring) | {
-            "status": "diverged",
-            "reason": str(diverged),
-            "metrics": {name: value for name, value in checkpoints.best["metrics"].items() if name != "lr"},
-            "diverged_at_step": diverged.step,
-        }
-    metrics = _score_best(task, parts, checkpoints)
-    if trainer.is_global_zero:
-        save(
-            folder / "checkpoints" / BEST,
-            {"network": checkpoints.best["network"], "epoch": checkpoints.best["epoch"]},
-        )
-        _log_hyperparameters(trainer, config, metrics)
-    return _summary(config, prepared, checkpoints, scoring) | {
-        "status": "finished",
-        "reason": None,
-        "metrics": metrics,
+    except Diverged as error:
+        diverged = {"step": error.step, "reason": str(error)}
+    return {
+        "progress": asdict(task.progress),
+        "best": checkpoints.best,
+        "diverged": diverged,
+        "samples_per_second": scoring.samples / scoring.seconds if scoring.seconds else None,
     }
+
+
+def score_best(config: dict, prepared: Prepared, network: dict) -> dict[str, float]:
+    """Metrics of every part with the best state, put back whole: weights and buffers."""
+    device = scoring_device(config["device"]["accelerator"])
+    task, parts = prepared.task, prepared.parts
+    task.network.load_state_dict(network)
+    task.network.to(device)
+    context = evaluation_context(config["device"]["precision"], device)
+    metrics = {}
+    for name, part in (("train", parts.train), ("val", parts.validation), ("test", parts.test)):
+        scores = evaluate(task, EvaluationBlocks(part.to(device)), context)
+        metrics |= {f"{name}/{key}": value for key, value in scores.items()}
+    return metrics
+
+
+def scoring_device(accelerator: str) -> torch.device:
+    """The device on which a run of this configuration scores its parts."""
+    if accelerator in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if accelerator in ("auto", "mps") and torch.backends.mps.is_available() else "cpu")
+
+
+def evaluation_context(precision: str, device: torch.device) -> Callable:
+    """The context of a forward pass: automatic mixed precision where training had it."""
+    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    if precision not in dtypes:
+        return nullcontext
+    return partial(torch.autocast, device.type, dtype=dtypes[precision])
 
 
 def set_threads(threads: int | str, flops: float) -> None:
@@ -124,27 +175,25 @@ def set_threads(threads: int | str, flops: float) -> None:
     torch.set_num_threads(threads if threads != "auto" else (1 if flops < 1e9 else cores))
 
 
-def _fit(config: dict, trainer: pl.Trainer, task: Task, parts: Parts) -> None:
-    device = trainer.strategy.root_device
-    train_part = parts.train.to(device) if device.type != "cpu" else parts.train
+def _run_trainer(config: dict, trainer: pl.Trainer, task: Task, part: Part) -> None:
     blocks = TrainBlocks(
-        train_part,
+        part.to(trainer.strategy.root_device),
         config["dataset"]["batch_size"],
         config["seed"],
         task.progress,
-        config["checkpoint"]["every_n_steps"] or 10**9,
+        config["checkpoint"]["every_n_steps"] or MAX_BATCHES_A_BLOCK,
         trainer.global_rank,
         trainer.world_size,
     )
     if config["device"]["compile"]:
         task.network.compile()
-    with _quiet_lightning():
+    with quiet_lightning():
         trainer.fit(task, train_dataloaders=blocks)
 
 
 def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder: Path) -> tuple[pl.Trainer, Scoring]:
     device, max_epochs, progress = config["device"], config["trainer"]["max_epochs"], prepared.task.progress
-    with _quiet_lightning():
+    with quiet_lightning():
         trainer = pl.Trainer(
             accelerator="gpu" if device["accelerator"] == "cuda" else device["accelerator"],
             devices=device["devices"],
@@ -152,29 +201,25 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
             precision=device["precision"],
             deterministic=device["deterministic"],
             max_epochs=max_epochs - progress.epoch,
-            logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
+            logger=tensorboard_logger(folder),
             limit_val_batches=0,
             num_sanity_val_steps=0,
+            log_every_n_steps=1,
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=folder,
         )
-    validation = _evaluation_blocks(prepared.parts.validation, trainer)
-    context = trainer.precision_plugin.forward_context
+    root = trainer.strategy.root_device
+    validation = EvaluationBlocks(prepared.parts.validation.to(root), trainer.global_rank, trainer.world_size)
+    context = evaluation_context(device["precision"], root)
     scoring = Scoring(validation, len(prepared.parts.train), context)
     statistics = NormStatistics(prepared.norm_layers, folder, **config["statistics"])
     callbacks = [scoring, statistics, Recorder(folder, progress.seconds)]
     if config["progress"]:
-        callbacks.append(Terminal(max_epochs, checkpoints.monitor))
+        callbacks.append(Terminal(max_epochs))
     trainer.callbacks[:] = [*callbacks, checkpoints, StopOnSignal(checkpoints)]
     return trainer, scoring
-
-
-def _evaluation_blocks(part: Part, trainer: pl.Trainer) -> EvaluationBlocks:
-    device = trainer.strategy.root_device
-    on_device = part.to(device) if device.type != "cpu" else part
-    return EvaluationBlocks(on_device, trainer.global_rank, trainer.world_size)
 
 
 def _checkpoints(config: dict, task: Task, folder: Path, state: dict | None) -> Checkpoints:
@@ -184,25 +229,12 @@ def _checkpoints(config: dict, task: Task, folder: Path, state: dict | None) -> 
     return Checkpoints(folder, monitor, mode, patience, **options, state=state)
 
 
-def _score_best(task: Task, parts: Parts, checkpoints: Checkpoints) -> dict[str, float]:
-    """Metrics of every part with the best state, put back whole: weights and buffers."""
-    task.network.load_state_dict(checkpoints.best["network"])
-    metrics = {}
-    for name, part in (("train", parts.train), ("val", parts.validation), ("test", parts.test)):
-        metrics |= {f"{name}/{key}": value for key, value in evaluate(task, EvaluationBlocks(part)).items()}
-    return metrics
-
-
-def _summary(config: dict, prepared: Prepared, checkpoints: Checkpoints, scoring: Scoring) -> dict:
-    progress, network = prepared.task.progress, prepared.task.network
+def describe_network(prepared: Prepared) -> dict:
+    """What two arms of a comparison should share, or be known to differ in."""
+    network, layers = prepared.task.network, prepared.norm_layers
     return {
-        "seconds": progress.seconds,
-        "epochs": progress.epoch,
-        "best_epoch": checkpoints.best["epoch"],
-        "steps": progress.steps,
-        "samples_per_second": scoring.samples / scoring.seconds if scoring.seconds else None,
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "num_norm_layers": sum(not isinstance(layer, nn.Identity) for layer in prepared.norm_layers.values()),
+        "num_norm_layers": sum(not isinstance(layer, nn.Identity) for layer in layers.values()),
         "step_flops": prepared.flops,
     }
 
@@ -216,35 +248,31 @@ def _write_origin(config: dict, folder: Path) -> None:
     write_json(folder / "environment.json", environment(device | {"threads": torch.get_num_threads()}))
 
 
-def _log_hyperparameters(trainer: pl.Trainer, config: dict, metrics: dict[str, float]) -> None:
+def tensorboard_logger(folder: Path) -> TensorBoardLogger:
+    """Events of a run, in the folder `tensorboard` of its run folder."""
+    return TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+
+
+def _log_hyperparameters(config: dict, folder: Path, metrics: dict[str, float]) -> None:
     """One row of TensorBoard's hyperparameter table, with the final metrics of this very run."""
     table = {f"choices/{group}": str(name) for group, name in config["choices"].items() if name is not None}
     for group in ("dataset", "model", "optimizer", "trainer"):
         plain = {key: value for key, value in config[group].items() if isinstance(value, int | float | str)}
         table |= {f"{group}/{key}": value for key, value in plain.items() if not key.startswith("_")}
-    for logger in trainer.loggers:
-        final = {f"final/{name}": value for name, value in metrics.items()}
-        logger.log_hyperparams({"seed": config["seed"], **table}, final)
-        logger.save()
+    logger = tensorboard_logger(folder)
+    logger.log_hyperparams({"seed": config["seed"], **table}, {f"final/{name}": metrics[name] for name in metrics})
+    logger.finalize("success")
 
 
-class _quiet_lightning:
-    """Lightning's notices about devices and empty loops say nothing that the end table does not."""
-
-    def __enter__(self) -> None:
-        self.logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.WARNING)
-        self.warnings = warnings.catch_warnings()
-        self.warnings.__enter__()
-        for message in (
-            ".*LeafSpec.*",
-            ".*in manual optimization.*",
-            ".*across ranks.*",
-            ".*`isinstance.treespec.*",
-        ):
-            warnings.filterwarnings("ignore", message=message)
-
-    def __exit__(self, *error: object) -> None:
-        self.warnings.__exit__(*error)
-        self.logger.setLevel(self.level)
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's notices about devices and empty loops, which say nothing that the end table does not."""
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*treespec.*")
+            yield
+    finally:
+        logger.setLevel(level)
