@@ -1,0 +1,161 @@
+"""Batch normalization (Ioffe and Szegedy, 2015, arXiv 1502.03167), written out and equal to PyTorch's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from normlab.norms.batch_statistics import normalize_batch, synchronized_moments
+from normlab.norms.functional import normalize, per_channel, update_average
+
+LEGAL_RANKS = {1: (2, 3), 2: (4,), 3: (5,)}
+
+
+class BatchNorm(nn.Module):
+    """Normalizes every channel by the statistics of the batch, and remembers them for evaluation.
+
+    In training, with n values of channel c in the batch (its samples and positions):
+
+        mean_c = sum x / n          var_c = sum (x - mean_c)^2 / n
+        y      = (x - mean_c) / sqrt(var_c + eps) * weight_c + bias_c
+
+    In evaluation `running_mean` and `running_var` take the place of mean and var. They are averages over the batches,
+    ``running = (1 - momentum) * running + momentum * batch``, for which the variance of a batch is the unbiased one,
+    ``var_c * n / (n - 1)``: PyTorch's convention, while normalization itself uses the biased one.
+
+    Args:
+        num_features: C.
+        dim: 1 for ``(N, C)`` and ``(N, C, L)``, 2 for ``(N, C, H, W)``, 3 for ``(N, C, D, H, W)``.
+        eps: added to the variance.
+        momentum: weight of the new batch in the running averages; None makes them the plain mean over all batches.
+        affine: learn `weight` and `bias`.
+        track_running_stats: keep running averages; without them evaluation uses the batch, too.
+        bias: learn `bias` beside `weight`.
+        sync: statistics over the batches of all processes of a distributed run, weighted by their sizes.
+
+    Parameters and buffers have PyTorch's names and shapes, so that state dicts load in both directions.
+
+    Raises:
+        ValueError: input of another rank or number of channels, or one value per channel in training.
+    """
+
+    batch_dependent, centres, includes_activation = True, True, False
+    _version = 2  # as PyTorch's: state dicts before it have no num_batches_tracked
+
+    def __init__(
+        self,
+        num_features: int,
+        dim: int = 2,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        sync: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if dim not in LEGAL_RANKS:
+            raise ValueError(f"dim must be 1, 2 or 3, got {dim!r}")
+        self.num_features, self.dim, self.eps, self.momentum = num_features, dim, eps, momentum
+        self.affine, self.track_running_stats, self.sync = affine, track_running_stats, sync
+        like = {"device": device, "dtype": dtype}
+        self.weight = nn.Parameter(torch.ones(num_features, **like)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features, **like)) if affine and bias else None
+        tracked = track_running_stats
+        self.register_buffer("running_mean", torch.zeros(num_features, **like) if tracked else None)
+        self.register_buffer("running_var", torch.ones(num_features, **like) if tracked else None)
+        counter = torch.tensor(0, dtype=torch.long, device=device) if tracked else None
+        self.register_buffer("num_batches_tracked", counter)
+
+    def reset_running_stats(self) -> None:
+        """Forget every batch seen so far."""
+        if self.track_running_stats:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def reset_parameters(self) -> None:
+        """Back to scale 1, shift 0 and no batch seen."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize ``(N, C, ...)``; the same shape comes back."""
+        self._check(input)
+        if not self.training and self.running_mean is not None:
+            statistics = (per_channel(value, input.ndim) for value in (self.running_mean, self.running_var))
+            affine = (per_channel(value, input.ndim) for value in (self.weight, self.bias))
+            return normalize(input, *statistics, self.eps, *affine)
+        if self.training and self.sync and distributed.is_available() and distributed.is_initialized():
+            output, mean, var, count = synchronized_moments(input, self.weight, self.bias, self.eps)
+        else:
+            count = input.numel() // max(1, input.shape[1])
+            self._check_count(input, count)
+            output, mean, var = normalize_batch(input, self.weight, self.bias, self.eps)
+        if self.training and self.running_mean is not None:
+            self._remember(mean, var, count)
+        return output
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
+        """Take one batch into the running averages."""
+        self.num_batches_tracked.add_(1)
+        momentum = 1.0 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
+        update_average(self.running_mean, mean, momentum)
+        update_average(self.running_var, var * (count / (count - 1)), momentum)
+
+    def _check(self, input: Tensor) -> None:
+        ranks = LEGAL_RANKS[self.dim]
+        if input.ndim not in ranks or input.shape[1] != self.num_features:
+            wanted = " or ".join(f"{rank}D" for rank in ranks)
+            raise ValueError(
+                f"expected {wanted} input with {self.num_features} channels on axis 1, got shape {tuple(input.shape)}"
+            )
+
+    def _check_count(self, input: Tensor, count: int) -> None:
+        if self.training and count == 1:
+            raise ValueError(
+                f"expected more than one value per channel when training, got input of shape {tuple(input.shape)}; "
+                f"use a larger batch, or a norm that does not depend on it"
+            )
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, metadata: dict, *rest: Any) -> None:
+        """As PyTorch: state dicts of version 1 have no counter of batches; it then starts at 0."""
+        key = f"{prefix}num_batches_tracked"
+        if (metadata.get("version") or 1) < 2 and self.track_running_stats and key not in state_dict:
+            state_dict[key] = self.num_batches_tracked.detach().clone()
+        super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, dim={self.dim}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}, bias={self.bias is not None}, sync={self.sync}"
+        )
+
+
+class BatchNorm1d(BatchNorm):
+    """`BatchNorm` with the constructor of `torch.nn.BatchNorm1d`."""
+
+    def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(num_features, 1, *args, **kwargs)
+
+
+class BatchNorm2d(BatchNorm):
+    """`BatchNorm` with the constructor of `torch.nn.BatchNorm2d`."""
+
+    def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(num_features, 2, *args, **kwargs)
+
+
+class BatchNorm3d(BatchNorm):
+    """`BatchNorm` with the constructor of `torch.nn.BatchNorm3d`."""
+
+    def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(num_features, 3, *args, **kwargs)

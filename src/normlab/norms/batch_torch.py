@@ -1,0 +1,27 @@
+"""PyTorch's own batch normalization behind this project's factory."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def torch_batch_norm(num_features: int, dim: int, sync: bool = False, **options: Any) -> nn.Module:
+    """`torch.nn.BatchNorm1d`, `2d` or `3d`; with `sync`, `torch.nn.SyncBatchNorm`.
+
+    Args:
+        num_features: C.
+        dim: 1, 2 or 3.
+        sync: statistics over all processes, which PyTorch does on GPUs only.
+        options: of PyTorch's constructor.
+
+    Raises:
+        ValueError: `sync` where there is no GPU.
+    """
+    if not sync:
+        return {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dim](num_features, **options)
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "norm=torch norm.sync=true needs GPUs (torch.nn.SyncBatchNorm has no CPU version); use norm=custom"
+        )
+    return nn.SyncBatchNorm(num_features, **options)

@@ -1,0 +1,62 @@
+"""The arithmetic of normalization in pure functions; every norm here is a choice of axes plus what it remembers.
+
+For a group of values x_1 .. x_n that share statistics:
+
+    mean = sum x_i / n            var = sum (x_i - mean)^2 / n
+    y_i  = (x_i - mean) / sqrt(var + eps) * weight + bias
+
+`momentum` is everywhere the weight of the new value: ``average = (1 - momentum) * average + momentum * new``.
+"""
+
+import torch
+from torch import Tensor
+
+
+def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Precision of means and variances: float32 or better, since half precision cannot add up a batch."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def moments(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance over `axes`, which are kept with size 1, in float32 or better.
+
+    Computed in two passes, since ``mean(x^2) - mean(x)^2`` cancels where the mean is large.
+    """
+    var, mean = torch.var_mean(x.to(statistics_dtype(x.dtype)), axes, correction=0, keepdim=True)
+    return mean, var
+
+
+def normalize(
+    x: Tensor, mean: Tensor, var: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` in the precision of the statistics, returned in that of `x`.
+
+    Args:
+        x: any shape.
+        mean: broadcasts to `x`.
+        var: broadcasts to `x`.
+        eps: inside of the root, so that constant input gives `bias` and no NaN.
+        weight: scale, broadcasts to `x`, or None for 1.
+        bias: shift, broadcasts to `x`, or None for 0.
+    """
+    scale = torch.rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight.to(scale.dtype)
+    y = (x.to(scale.dtype) - mean) * scale
+    if bias is not None:
+        y = y + bias.to(y.dtype)
+    return y.to(x.dtype)
+
+
+def per_channel(values: Tensor | None, ndim: int) -> Tensor | None:
+    """A vector ``(C,)`` shaped to act on axis 1 of a tensor with `ndim` axes."""
+    return None if values is None else values.view(1, -1, *[1] * (ndim - 2))
+
+
+@torch.no_grad()
+def update_average(average: Tensor, new: Tensor, momentum: float | Tensor) -> None:
+    """``average = (1 - momentum) * average + momentum * new``, in place, so that nothing that shares it is left behind.
+
+    `mul_` and `add_` rather than `lerp_`, which `torch.vmap` does not know.
+    """
+    average.mul_(1 - momentum).add_(momentum * new.to(average.dtype))
