@@ -1,15 +1,16 @@
-"""AlexNet (Krizhevsky, Sutskever and Hinton, 2012; the one-tower version of arXiv 1404.5997, as in torchvision)."""
+"""AlexNet as torchvision builds it (Krizhevsky, 2014, arXiv 1404.5997), with a head and norms of one's choice."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from normlab.models.blocks import Norm, norm_and_activation, require_images
+from normlab.models.blocks import block, choose, image_shape, widths
+from normlab.models.weights import check_architecture, stored_weights
 
-# (output channels, kernel, stride, padding, pooling behind it): torchvision's convolutions
+# out_channels, kernel_size, stride, padding, and whether 3 x 3 max pooling with stride 2 follows
 CONVOLUTIONS = (
     (64, 11, 4, 2, True),
     (192, 5, 1, 2, True),
@@ -17,144 +18,152 @@ CONVOLUTIONS = (
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, True),
 )
-GRID = 6
+PLACES = ("features", "head")
+TORCHVISION_FEATURES = (0, 3, 6, 8, 10)  # positions of the convolutions in torchvision's `features`
+TORCHVISION_HEAD = (1, 4, 6)  # and of the linear layers in its `classifier`
 
 
 class AlexNet(nn.Module):
-    """Five convolutions and a head of linear layers; norms in either or both.
+    """Five convolutions, average pooling to 6 x 6, and a head of linear layers; norms after either or both.
+
+    With ``hidden=[4096, 4096]`` and ``norm_at=[]`` it is torchvision's network. Inputs ``(N, C, H, W)``, outputs
+    ``(N, num_outputs)``. Images of 63 pixels are the smallest that the poolings leave anything of; below 223 pixels
+    the last feature map is smaller than 6 x 6 and its values are repeated.
 
     Args:
-        input_shape: ``(C, H, W)``, at least 63 pixels a side.
-        num_outputs: classes.
-        norm: called as ``norm(channels, 2)`` and ``norm(width, 1)``.
-        hidden: widths of the head's hidden layers; torchvision's are 4096, 4096.
-        dropout: probability, before each hidden layer of the head.
-        norm_at: where norms go: `features` (before each activation of the convolutions), `head`, or both.
-        pretrained: `true` for torchvision's ImageNet weights of the convolutions, or the path of a state dict.
-        freeze: `features` keeps the convolutions as they are, in evaluation mode; null trains everything.
-        bias: of the weights before a norm; the same for every norm.
+        input_shape: ``(C, H, W)``.
+        num_outputs: classes, or numbers to predict.
+        norm: called as ``norm(num_features, 2)`` after convolutions and ``norm(num_features, 1)`` in the head.
+        hidden: widths of the head's hidden layers.
+        dropout: before each hidden layer of the head, 0.5 in the original.
+        norm_at: where norms go: features, head, both or none.
+        bias: of all layers that a norm may follow.
+        pretrained: true for torchvision's ImageNet weights, or the path of a file with the same keys. Convolutions
+            are taken over, and those layers of the head, from its beginning, that have the same shape. For other
+            than three channels, the weights of the first convolution are summed over its three and shared out.
+        freeze: features keeps the convolutions as they are, in evaluation mode even while the head trains.
 
     Raises:
-        ValueError: inputs that are no images or too small, unknown options, or weights that do not fit.
+        ValueError: no images or too small ones, unknown places or options, weights that are not AlexNet's.
     """
 
-    min_image_size = 63
+    min_image_size = 64  # 63 would do; 64 is Tiny-ImageNet's size and a multiple of the digits' 8
 
     def __init__(
         self,
         input_shape: Sequence[int],
         num_outputs: int,
-        norm: Norm,
+        norm: Callable[[int, int], nn.Module],
         hidden: Sequence[int] = (1024, 1024, 512),
         dropout: float = 0.0,
         norm_at: Sequence[str] = ("features", "head"),
+        bias: bool = True,
         pretrained: bool | str = False,
         freeze: str | None = None,
-        bias: bool = True,
     ) -> None:
         super().__init__()
-        channels, _, _ = require_images("AlexNet", input_shape, self.min_image_size)
-        _check_options(norm_at, freeze)
-        self.frozen = freeze == "features"
-        self.features = nn.Sequential(*_convolutions(channels, norm if "features" in norm_at else _no_norm, bias))
-        self.avgpool = nn.AdaptiveAvgPool2d(GRID)
-        head_norm = norm if "head" in norm_at else _no_norm
-        self.classifier = nn.Sequential(*_head(hidden, num_outputs, head_norm, dropout, bias))
+        channels, _, _ = image_shape(type(self), input_shape)
+        places = [choose("model.norm_at", place, PLACES) for place in norm_at]
+        self.frozen = freeze is not None and choose("model.freeze", freeze, ["features"]) == "features"
+        if self.frozen and "features" in places:
+            raise ValueError("model.freeze=features keeps the convolutions as they are: set model.norm_at=[head]")
+        self.features = features(channels, norm if "features" in places else no_norm, bias)
+        self.pool = nn.AdaptiveAvgPool2d((6, 6))
+        self.head = head(
+            CONVOLUTIONS[-1][0] * 36, num_outputs, norm if "head" in places else no_norm, hidden, dropout, bias
+        )
         if pretrained:
-            load_features(self.features, pretrained)
-        if self.frozen:
-            self.features.requires_grad_(False)
+            load_torchvision(self, stored_weights(pretrained, download))
+        self.features.requires_grad_(not self.frozen)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to logits ``(N, num_outputs)``."""
-        return self.classifier(self.avgpool(self.features(images)).flatten(1))
+    def extract(self, x: Tensor) -> Tensor:
+        """What the head gets: ``(N, C, H, W)`` to ``(N, 9216)``."""
+        return self.pool(self.features(x)).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.extract(x))
 
     def train(self, mode: bool = True) -> "AlexNet":
-        """Frozen convolutions stay in evaluation mode: their norms must not learn statistics either."""
         super().train(mode)
         if self.frozen:
             self.features.eval()
         return self
 
 
-def _no_norm(num_features: int, dim: int) -> nn.Module:
+def no_norm(num_features: int, dim: int) -> nn.Module:
+    """A norm slot that stays empty."""
     return nn.Identity()
 
 
-def _check_options(norm_at: Sequence[str], freeze: str | None) -> None:
-    if unknown := set(norm_at) - {"features", "head"}:
-        raise ValueError(f"model.norm_at must hold features, head or both, got {sorted(unknown)[0]!r}")
-    if freeze not in (None, "features"):
-        raise ValueError(f"model.freeze must be null or features, got {freeze!r}")
-
-
-def _convolutions(channels: int, norm: Norm, bias: bool) -> list[nn.Module]:
-    layers = []
-    for count, kernel, stride, padding, pooled in CONVOLUTIONS:
-        layers.append(nn.Conv2d(channels, count, kernel, stride, padding, bias=bias))
-        layers += norm_and_activation(norm, count, 2, "relu")
+def features(in_channels: int, norm: Callable[[int, int], nn.Module], bias: bool) -> nn.Sequential:
+    """The convolutions conv1 to conv5 and the poolings pool1, pool2, pool5."""
+    parts = OrderedDict()
+    for number, (channels, kernel_size, stride, padding, pooled) in enumerate(CONVOLUTIONS, start=1):
+        conv = nn.Conv2d(in_channels, channels, kernel_size, stride, padding, bias=bias)
+        parts[f"conv{number}"] = block(conv, norm(channels, 2), "relu")
         if pooled:
-            layers.append(nn.MaxPool2d(3, 2))
-        channels = count
-    return layers
+            parts[f"pool{number}"] = nn.MaxPool2d(3, 2)
+        in_channels = channels
+    return nn.Sequential(parts)
 
 
-def _head(hidden: Sequence[int], num_outputs: int, norm: Norm, dropout: float, bias: bool) -> list[nn.Module]:
-    width, layers = CONVOLUTIONS[-1][0] * GRID * GRID, []
-    for next_width in hidden:
+def head(
+    num_features: int,
+    num_outputs: int,
+    norm: Callable[[int, int], nn.Module],
+    hidden: Sequence[int],
+    dropout: float,
+    bias: bool,
+) -> nn.Sequential:
+    """Dropout, linear, norm, ReLU for every width in `hidden`, and the output layer."""
+    parts = OrderedDict()
+    sizes = [num_features, *widths("model.hidden", hidden)]
+    for number, (before, after) in enumerate(pairwise(sizes), start=1):
         if dropout:
-            layers.append(nn.Dropout(dropout))
-        layers += [nn.Linear(width, next_width, bias), *norm_and_activation(norm, next_width, 1, "relu")]
-        width = next_width
-    return [*layers, nn.Linear(width, num_outputs)]
+            parts[f"dropout{number}"] = nn.Dropout(dropout)
+        parts[f"hidden{number}"] = block(nn.Linear(before, after, bias=bias), norm(after, 1), "relu")
+    parts["output"] = nn.Linear(sizes[-1], num_outputs)
+    return nn.Sequential(parts)
 
 
-def load_features(features: nn.Sequential, source: bool | str) -> None:
-    """Put ImageNet weights into the convolutions.
+def download() -> Mapping[str, Tensor]:
+    """torchvision's ImageNet weights, from its cache or the network."""
+    from torchvision.models import AlexNet_Weights
 
-    Args:
-        features: convolutions in torchvision's order, whatever stands between them.
-        source: True downloads torchvision's; a path names a state dict of torchvision's AlexNet.
+    return AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+
+
+@torch.no_grad()
+def load_torchvision(network: AlexNet, stored: Mapping[str, Tensor]) -> None:
+    """Copy torchvision's weights into the convolutions, and into the head as far as shapes agree.
 
     Raises:
-        ValueError: no network, no such file, or weights of another architecture, with the first key that differs.
+        ValueError: the weights are of another architecture.
     """
-    state = _download() if source is True else _read(Path(source))
-    names = [key for key in state if key.startswith("features.") and key.endswith(".weight")]
-    convolutions = [layer for layer in features if isinstance(layer, nn.Conv2d)]
-    if len(names) != len(convolutions):
-        raise ValueError(
-            f"model.pretrained={source} must have {len(convolutions)} features.*.weight, it has {len(names)}"
-        )
-    for name, layer in zip(names, convolutions, strict=True):
-        if state[name].shape != layer.weight.shape:
-            raise ValueError(
-                f"model.pretrained={source} must fit this AlexNet: {name} has shape {tuple(state[name].shape)}, "
-                f"needed is {tuple(layer.weight.shape)}"
-            )
-        with torch.no_grad():
-            layer.weight.copy_(state[name])
-            if layer.bias is not None:
-                layer.bias.copy_(state[name.replace(".weight", ".bias")])
+    convolutions = [part.conv for part in network.features if isinstance(part, nn.Sequential)]
+    with torch.device("meta"):
+        expected = features(3, no_norm, bias=True)
+    keys = [f"features.{position}" for position in TORCHVISION_FEATURES]
+    check_architecture(stored, _as_torchvision(expected, keys), "torchvision's AlexNet")
+    for key, conv in zip(keys, convolutions, strict=True):
+        weight = stored[f"{key}.weight"]
+        if conv.in_channels != weight.shape[1]:
+            weight = weight.sum(1, keepdim=True).expand_as(conv.weight) / conv.in_channels
+        _copy(conv, weight, stored[f"{key}.bias"])
+    layers = [part for part in network.head.modules() if isinstance(part, nn.Linear)]
+    for position, linear in zip(TORCHVISION_HEAD, layers, strict=False):
+        weight = stored.get(f"classifier.{position}.weight")
+        if weight is None or weight.shape != linear.weight.shape:
+            break
+        _copy(linear, weight, stored[f"classifier.{position}.bias"])
 
 
-def _download() -> dict[str, Tensor]:
-    try:
-        return torchvision.models.AlexNet_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"model.pretrained=true could not download torchvision's AlexNet weights ({error}); "
-            f"model.pretrained=PATH reads a state dict from a file"
-        ) from error
+def _as_torchvision(parts: nn.Sequential, keys: list[str]) -> dict[str, Tensor]:
+    convolutions = [part.conv for part in parts if isinstance(part, nn.Sequential)]
+    named = zip(keys, convolutions, strict=True)
+    return {f"{key}.{name}": tensor for key, conv in named for name, tensor in conv.state_dict().items()}
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a missing file, a damaged one and a hostile one raise different classes
-        raise ValueError(
-            f"model.pretrained={path} cannot be read as a state dict: {str(error).splitlines()[0]}"
-        ) from error
-    if not isinstance(state, dict):
-        raise ValueError(f"model.pretrained={path} must hold a state dict, it holds a {type(state).__name__}")
-    return state
+def _copy(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)

@@ -1,73 +1,136 @@
-"""Weights, norm, activation: the block that every architecture is made of."""
+"""The parts that models share: weights, norm, activation, in this order."""
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 
 from torch import nn
 
-Norm = Callable[[int, int], nn.Module]
-
 ACTIVATIONS = {
     "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "leaky_relu": nn.LeakyReLU,
-    "identity": nn.Identity,
+    "mish": nn.Mish,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "none": nn.Identity,
 }
 POOLINGS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
-def make_activation(name: str) -> nn.Module:
-    """A new activation layer by its name.
+def choose(option: str, name: object, known: Sequence[str]) -> str:
+    """`name` if it is among `known`.
 
     Raises:
-        ValueError: an unknown name, with the nearest known one.
+        ValueError: names the option, the nearest known name and all of them.
     """
-    return _pick(ACTIVATIONS, name, "activation")()
+    if name in known:
+        return name
+    near = get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    shown = ", ".join(known) if len(known) <= 20 else f"{len(known)} names"
+    raise ValueError(f"{option} must be one of {shown}, got {name!r}{hint}")
 
 
-def make_pooling(name: str, size: int) -> nn.Module:
-    """Max or average pooling over windows of `size` x `size`.
+def activation(name: str) -> nn.Module:
+    """An activation by its lower-case name: relu, sigmoid, tanh, gelu, silu, ...
+
+    None of them works in place: what a norm gave out stays as it was for whoever looks at it.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: unknown name.
     """
-    return _pick(POOLINGS, name, "pooling")(size)
+    return ACTIVATIONS[choose("model.activation", name, list(ACTIVATIONS))]()
 
 
-def norm_and_activation(norm: Norm, num_features: int, dim: int, activation: str) -> list[nn.Module]:
-    """The norm and the activation behind it; norms that contain their activation stand alone.
+def activation_after(norm: nn.Module, name: str) -> nn.Module:
+    """The activation that follows a norm: nothing where the norm contains its own (FRN, EvoNorm)."""
+    chosen = activation(name)
+    return nn.Identity() if getattr(norm, "includes_activation", False) else chosen
+
+
+def refuse_activation(norm: nn.Module, place: str) -> nn.Module:
+    """`norm`, unless it contains its activation, for places where an activation would be wrong.
+
+    Raises:
+        ValueError: names the norm and the place.
+    """
+    if getattr(norm, "includes_activation", False):
+        raise ValueError(f"{type(norm).__name__} contains its activation, which does not fit {place}; use another norm")
+    return norm
+
+
+def block(weights: nn.Module, norm: nn.Module, activation: str, dropout: float = 0.0) -> nn.Sequential:
+    """Weights, norm, activation and, if above 0, dropout, as a Sequential whose parts have names.
 
     Args:
-        norm: called as ``norm(num_features, dim)``.
-        num_features: channels of the input.
-        dim: 1, 2 or 3, see `normlab.norms`.
-        activation: a name of `ACTIVATIONS`.
+        weights: a linear layer or a convolution, child `linear` or `conv`.
+        norm: child `norm`.
+        activation: name; left out where the norm contains its own.
+        dropout: probability of zeroing a feature (linear) or a value (convolution).
     """
-    layer = norm(num_features, dim)
-    return [layer] if getattr(layer, "includes_activation", False) else [layer, make_activation(activation)]
+    parts = OrderedDict({"linear" if isinstance(weights, nn.Linear) else "conv": weights, "norm": norm})
+    parts["activation"] = activation_after(norm, activation)
+    if dropout:
+        parts["dropout"] = nn.Dropout(dropout)
+    return nn.Sequential(parts)
 
 
-def require_images(model: str, input_shape: tuple[int, ...], minimum: int) -> tuple[int, int, int]:
-    """``(C, H, W)`` of an input that must be images of at least `minimum` pixels a side.
+def hidden_layers(
+    sizes: Sequence[int], norm: Callable[[int, int], nn.Module], activation: str, dropout: float, bias: bool
+) -> nn.Sequential:
+    """Linear blocks from each width in `sizes` to the next."""
+    return nn.Sequential(
+        *(
+            block(nn.Linear(before, after, bias=bias), norm(after, 1), activation, dropout)
+            for before, after in pairwise(sizes)
+        )
+    )
+
+
+def pooling(name: str, size: int) -> nn.Module:
+    """Max or average pooling by windows of `size` that do not overlap.
 
     Raises:
-        ValueError: tables, or images that are too small.
+        ValueError: unknown name.
+    """
+    return POOLINGS[choose("model.pooling", name, list(POOLINGS))](size)
+
+
+def widths(option: str, values: Sequence[int], count: int | None = None) -> list[int]:
+    """`values` as a list of layer widths.
+
+    Raises:
+        ValueError: not whole numbers of at least 1, or not `count` of them.
+    """
+    sequence = isinstance(values, Sequence) and not isinstance(values, str)
+    whole = sequence and all(type(value) is int and value >= 1 for value in values)
+    if not whole or (count is not None and len(values) != count):
+        how_many = "a list of" if count is None else f"a list of {count}"
+        raise ValueError(f"{option} must be {how_many} whole numbers of at least 1, got {values!r}")
+    return list(values)
+
+
+def image_shape(model: type, input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """`input_shape` as ``(C, H, W)``.
+
+    Raises:
+        ValueError: no images, or images smaller than the model's `min_image_size`.
     """
     if len(input_shape) != 3:
-        raise ValueError(f"{model} takes images (C, H, W), got inputs of shape {tuple(input_shape)}; use an mlp")
+        raise ValueError(
+            f"{model.__name__} takes images (C, H, W), got inputs of shape {tuple(input_shape)}; "
+            "use model=mlp or model=tabular for features without an image"
+        )
     channels, height, width = input_shape
-    if min(height, width) < minimum:
-        raise ValueError(f"{model} needs images of at least {minimum} x {minimum} pixels, got {height} x {width}")
+    if min(height, width) < model.min_image_size:
+        raise ValueError(
+            f"{model.__name__} needs images of at least {model.min_image_size} x {model.min_image_size} pixels, "
+            f"got {height} x {width}; set dataset.image_size={model.min_image_size} or larger"
+        )
     return channels, height, width
-
-
-def _pick(table: dict[str, type], name: str, kind: str) -> type:
-    if name not in table:
-        near = get_close_matches(str(name), table, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{kind} must be one of {', '.join(table)}, got {name!r}{hint}")
-    return table[name]

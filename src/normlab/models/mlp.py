@@ -1,25 +1,32 @@
 """Multilayer perceptron."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import prod
 
 from torch import Tensor, nn
 
-from normlab.models.blocks import Norm, norm_and_activation
+from normlab.models.blocks import hidden_layers, widths
 
 
 class MLP(nn.Module):
-    """Linear layers, each followed by norm, activation and dropout, and a linear output.
+    """Linear layers, each but the last followed by norm, activation and dropout.
+
+        h_0 = x or norm(x)        h_i = dropout(activation(norm(W_i h_(i-1) + b_i)))        y = W h_k + b
+
+    Inputs ``(N, *input_shape)`` are flattened to ``(N, F)``; outputs are ``(N, num_outputs)``.
 
     Args:
-        input_shape: of a sample; anything is flattened.
+        input_shape: ``(F,)``, or ``(C, H, W)`` for images.
         num_outputs: classes, or numbers to predict.
-        norm: called as ``norm(width, 1)`` once for every hidden layer.
-        hidden: widths of the hidden layers.
-        activation: see `normlab.models.blocks.ACTIVATIONS`.
-        dropout: probability, after every activation.
-        bias: of the hidden layers; redundant before a centring norm, so the same for every norm.
-        norm_input: a norm on the flattened input, too.
+        norm: called as ``norm(num_features, 1)``.
+        hidden: widths of the hidden layers; none makes a linear model.
+        activation: name of the activation.
+        dropout: after each activation.
+        bias: of the hidden layers, which a norm follows; a norm that subtracts the mean makes it redundant.
+        norm_input: a norm on the inputs as well, which for batch norm takes the place of standardized features.
+
+    Raises:
+        ValueError: widths below 1, unknown activation.
     """
 
     min_image_size = None
@@ -28,7 +35,7 @@ class MLP(nn.Module):
         self,
         input_shape: Sequence[int],
         num_outputs: int,
-        norm: Norm,
+        norm: Callable[[int, int], nn.Module],
         hidden: Sequence[int] = (128, 64),
         activation: str = "relu",
         dropout: float = 0.0,
@@ -36,17 +43,11 @@ class MLP(nn.Module):
         norm_input: bool = False,
     ) -> None:
         super().__init__()
-        width = math.prod(input_shape)
-        layers: list[nn.Module] = [nn.Flatten()]
-        if norm_input:
-            layers.append(norm(width, 1))
-        for next_width in hidden:
-            layers += [nn.Linear(width, next_width, bias), *norm_and_activation(norm, next_width, 1, activation)]
-            if dropout:
-                layers.append(nn.Dropout(dropout))
-            width = next_width
-        self.layers = nn.Sequential(*layers, nn.Linear(width, num_outputs))
+        num_features = prod(input_shape)
+        sizes = [num_features, *widths("model.hidden", hidden)]
+        self.norm_input = norm(num_features, 1) if norm_input else nn.Identity()
+        self.hidden = hidden_layers(sizes, norm, activation, dropout, bias)
+        self.output = nn.Linear(sizes[-1], num_outputs)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """``(N, ...)`` to ``(N, num_outputs)``."""
-        return self.layers(inputs)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.hidden(self.norm_input(x.flatten(1))))

@@ -1,0 +1,76 @@
+"""Stored weights: from the library's download or from a local file, checked before they are used."""
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SHOWN = 4  # differing keys that an error names
+
+
+def stored_weights(pretrained: bool | str, download: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    """The state dict that `pretrained` asks for.
+
+    Args:
+        pretrained: True to download, or the path of a file that `torch.save` wrote.
+        download: fetches the library's weights.
+
+    Raises:
+        ValueError: no network, no such file, or no state dict in it.
+    """
+    if pretrained is not True:
+        return weights_from_file(pretrained)
+    try:
+        return download()
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"model.pretrained=true: the weights could not be downloaded ({reason}); "
+            "download the file elsewhere and set model.pretrained=PATH"
+        ) from error
+
+
+def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
+    """A state dict read from a file as tensors only, never as code.
+
+    Raises:
+        ValueError: no such file, not a file of tensors, or no state dict in it.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"model.pretrained must be false, true or the path of a weights file; {path} is no file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ValueError(
+            f"model.pretrained={path} is not a weights file that torch.save wrote, or is damaged"
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not (isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values())):
+        raise ValueError(f"model.pretrained={path} holds {type(content).__name__}, not a state dict of tensors")
+    return content
+
+
+def check_architecture(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
+    """Refuse weights of another architecture.
+
+    Args:
+        stored: the state dict at hand.
+        expected: tensors by key that it must hold, with their shapes.
+        name: of the architecture.
+
+    Raises:
+        ValueError: names the first keys that are missing or differ in shape, and those that are not expected.
+    """
+    wrong = []
+    for key, tensor in expected.items():
+        if key not in stored:
+            wrong.append(f"{key} {tuple(tensor.shape)} is missing")
+        elif stored[key].shape != tensor.shape:
+            wrong.append(f"{key} is {tuple(stored[key].shape)} instead of {tuple(tensor.shape)}")
+    if wrong:
+        unexpected = [f"{key} {tuple(value.shape)}" for key, value in stored.items() if key not in expected]
+        has = f"; the file has {', '.join(unexpected[:SHOWN])}" if unexpected else ""
+        raise ValueError(f"model.pretrained: not the weights of {name}: {'; '.join(wrong[:SHOWN])}{has}")
