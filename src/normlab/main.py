@@ -11,13 +11,14 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from normlab.config import configuration_directory
 
 USER_MISTAKE = 2
 
 
-MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
+MISTAKES = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 
 
 def main() -> None:
