@@ -125,7 +125,7 @@ class Task(pl.LightningModule):
         self.metrics = {f"train/{name}": value for name, value in train.items()}
         scores = evaluate(self, validation, context)
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
-        self.log_dict(self.metrics, logger=False)
+        self.log_dict(self.metrics, logger=False, sync_dist=self.trainer.world_size > 1)
         if self.scheduler is not None and self.scheduler_interval == "plateau":
             self.scheduler.step(self.metrics["val/loss"])
         elif self.scheduler is not None and self.scheduler_interval == "epoch":

@@ -154,8 +154,9 @@ def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = x.numel() // x.shape[1]
     mean, var = channel_moments(x) if count else (x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1]))
     own = torch.cat([mean.new_full((1,), count), mean, var])
-    gathered = own.new_empty(distributed.get_world_size(), len(own))
+    gathered = own.new_empty(distributed.get_world_size() * len(own))
     distributed.all_gather_into_tensor(gathered, own)
+    gathered = gathered.view(-1, len(own))
     counts, means, vars = gathered[:, :1], *gathered[:, 1:].chunk(2, 1)
     total = counts.sum()
     if total <= 1:
