@@ -3,5 +3,8 @@
 from normlab.models.alexnet import AlexNet
 from normlab.models.lenet import LeNet5
 from normlab.models.mlp import MLP
+from normlab.models.resnet import ResNet
+from normlab.models.vgg import VGG
+from normlab.models.vit import VisionTransformer
 
-__all__ = ["MLP", "AlexNet", "LeNet5"]
+__all__ = ["MLP", "VGG", "AlexNet", "LeNet5", "ResNet", "VisionTransformer"]
