@@ -3,8 +3,9 @@
 from normlab.models.alexnet import AlexNet
 from normlab.models.lenet import LeNet5
 from normlab.models.mlp import MLP
+from normlab.models.recurrent import RecurrentNetwork
 from normlab.models.resnet import ResNet
 from normlab.models.vgg import VGG
 from normlab.models.vit import VisionTransformer
 
-__all__ = ["MLP", "VGG", "AlexNet", "LeNet5", "ResNet", "VisionTransformer"]
+__all__ = ["MLP", "VGG", "AlexNet", "LeNet5", "RecurrentNetwork", "ResNet", "VisionTransformer"]

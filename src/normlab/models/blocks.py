@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -134,3 +135,27 @@ def image_shape(model: type, input_shape: Sequence[int]) -> tuple[int, int, int]
             f"got {height} x {width}; set dataset.image_size={model.min_image_size} or larger"
         )
     return channels, height, width
+
+
+class TokenNorm(nn.Module):
+    """A norm with channel axis 1 on tensors whose last axis holds the channels: ``(N, C)`` or ``(N, ..., C)``."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            return self.norm(x)
+        channels_first = x.flatten(1, -2).transpose(1, 2)  # (N, C, L)
+        return self.norm(channels_first).transpose(1, 2).unflatten(1, x.shape[1:-1])
+
+
+@torch.no_grad()
+def he_initialization(network: nn.Module) -> None:
+    """Weights of convolutions drawn from N(0, 2 / fan_out), biases 0 (He et al., 2015, arXiv 1502.01852)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from normlab.models.blocks import activation_after, block, choose, image_shape
-from normlab.models.vgg import he_initialization
+from normlab.models.blocks import activation_after, block, choose, he_initialization, image_shape
 
 # Blocks of each stage, and whether they are bottlenecks.
 IMAGENET = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True), 101: ((3, 4, 23, 3), True)}

@@ -3,10 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from normlab.models.blocks import block, hidden_layers, image_shape, widths
+from normlab.models.blocks import block, he_initialization, hidden_layers, image_shape, widths
 
 # Convolutions of each stage, whose channels are 1, 2, 4, 8, 8 times the width; 2 x 2 max pooling follows a stage.
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -69,13 +68,3 @@ class VGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(self.hidden(self.features(x).mean((2, 3))))
-
-
-@torch.no_grad()
-def he_initialization(network: nn.Module) -> None:
-    """Weights of convolutions drawn from N(0, 2 / fan_out), biases 0 (He et al., 2015, arXiv 1502.01852)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from normlab.models.blocks import TokenNorm, image_shape, widths
 from normlab.models.blocks import activation as activation_named
-from normlab.models.blocks import image_shape, widths
 
 
 class VisionTransformer(nn.Module):
@@ -32,7 +32,7 @@ class VisionTransformer(nn.Module):
         dropout: after the embedding and after each part.
 
     Raises:
-        ValueError: no images or too small ones, sides that are no multiple of the patch, heads that do not divide `dim`.
+        ValueError: no images or too small ones, sides no multiple of the patch, heads that do not divide `dim`.
     """
 
     min_image_size = 16
@@ -73,20 +73,6 @@ class VisionTransformer(nn.Module):
         tokens = self.embedding(x).flatten(2).transpose(1, 2)  # (N, L, C)
         tokens = self.blocks(self.dropout(tokens + self.positions))
         return self.output(self.norm(tokens).mean(1))
-
-
-class TokenNorm(nn.Module):
-    """A norm with channel axis 1 on tensors whose last axis holds the channels: ``(N, C)`` or ``(N, ..., C)``."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return self.norm(x)
-        channels_first = x.flatten(1, -2).transpose(1, 2)  # (N, C, L)
-        return self.norm(channels_first).transpose(1, 2).unflatten(1, x.shape[1:-1])
 
 
 class Block(nn.Module):

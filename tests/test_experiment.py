@@ -1,0 +1,224 @@
+"""Whole runs on scikit-learn's digits, through the same function as the command line."""
+
+import csv
+import json
+import signal
+import threading
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from normlab.callbacks import Interrupted
+from normlab.checkpoints import Checkpoints, load
+from normlab.config import run_folder
+from normlab.experiment import run
+from normlab.training import prepare
+
+QUICK = ("trainer.max_epochs=2", "progress=false")
+# Lightning inspects how often it is asked to log; nothing is lost by it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+
+
+@pytest.fixture
+def config(compose, tmp_path):
+    def make(*overrides):
+        composed = compose(*QUICK, f"paths.outputs={tmp_path}", *overrides)
+        return OmegaConf.to_container(composed, resolve=True)
+
+    return make
+
+
+def rows(folder):
+    with open(folder / "metrics.csv") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def initial_weights(prepared):
+    names = prepared.norm_layers
+    return [value for key, value in prepared.task.network.named_parameters() if key.rpartition(".")[0] not in names]
+
+
+def test_a_run_folder_holds_everything(config):
+    settings = config()
+    result = run(settings)
+    folder = run_folder(settings)
+    assert result["status"] == "finished"
+    assert result == json.loads((folder / "result.json").read_text())
+    assert set(result["metrics"]) == {
+        f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "accuracy")
+    }
+    assert result["metrics"]["test/accuracy"] > 0.9
+    assert [row["epoch"] for row in rows(folder)] == ["1", "2"]
+    assert OmegaConf.load(folder / "config.yaml").choices.norm == "custom"
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert json.loads((folder / "environment.json").read_text())["packages"]["torch"]
+
+
+def test_the_best_state_is_what_is_scored(config):
+    settings = config("trainer.max_epochs=6", "optimizer.lr=0.5")
+    result = run(settings)
+    found = [float(row["val/accuracy"]) for row in rows(run_folder(settings))]
+    assert result["metrics"]["val/accuracy"] == max(found)
+    assert result["best_epoch"] == found.index(max(found)) + 1
+
+
+def test_a_finished_run_is_returned_as_stored(config, monkeypatch):
+    first = run(config())
+    monkeypatch.setattr("normlab.training.prepare", lambda config: pytest.fail("trained again"))
+    assert run(config()) == first
+
+
+def test_rerun_gives_the_same_numbers(config):
+    first = run(config())
+    again = run(config("rerun=true"))
+    assert first["metrics"] == again["metrics"]
+
+
+def test_jobs_do_not_influence_each_other(config):
+    alone = run(config("seed=1", "model.dropout=0.3"))
+    run(config("seed=2", "device.threads=2"))
+    assert run(config("seed=1", "model.dropout=0.3", "rerun=true"))["metrics"] == alone["metrics"]
+
+
+def test_seed_zero_is_a_seed(config):
+    weights = [initial_weights(prepare(config(f"seed={seed}")))[0] for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet5", "alexnet"])
+def test_arms_start_from_the_same_weights_and_parts(config, model):
+    arms = [
+        prepare(config(f"model={model}", f"norm={norm}", "model.dropout=0.1")) for norm in ("none", "torch", "custom")
+    ]
+    for arm in arms[1:]:
+        pairs = zip(initial_weights(arms[0]), initial_weights(arm), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert torch.equal(arms[0].parts.train.rows, arm.parts.train.rows)
+
+
+def test_custom_trains_as_torch_does(config):
+    """The first epochs agree to rounding; later ones drift apart, as any two orders of summation do."""
+    custom, torchs = (rows(run_folder(settings)) for settings in _both(config))
+    assert float(custom[0]["train/loss"]) == pytest.approx(float(torchs[0]["train/loss"]), rel=1e-4)
+
+
+def _both(config):
+    for norm in ("custom", "torch"):
+        settings = config(f"norm={norm}", "trainer.max_epochs=1")
+        run(settings)
+        yield settings
+
+
+def test_none_has_no_norm_layer(config):
+    assert run(config("norm=none", "trainer.max_epochs=1"))["num_norm_layers"] == 0
+    assert run(config("norm=torch", "trainer.max_epochs=1"))["num_norm_layers"] == 2
+
+
+def test_divergence_is_an_outcome(config):
+    settings = config("norm=none", "optimizer.lr=1000", "trainer.max_epochs=3")
+    result = run(settings)
+    assert result["status"] == "diverged"
+    assert result["diverged_at_step"] > 0
+    assert "training loss became" in result["reason"]
+    assert run(settings) == result
+
+
+def test_an_exception_ends_as_failed_with_its_traceback(config, monkeypatch, capsys):
+    settings = config()
+
+    def explode(*arguments):
+        raise RuntimeError("out of something")
+
+    monkeypatch.setattr("normlab.training.fit", explode)
+    result = run(settings)
+    assert (result["status"], result["reason"]) == ("failed", "RuntimeError: out of something")
+    assert "explode" in (run_folder(settings) / "traceback.txt").read_text()
+    assert "out of something" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(settings) == result
+    assert run(settings | {"retry": "failed"})["status"] == "finished"
+
+
+@pytest.mark.parametrize("after_blocks", [1, 3, 4, 6])
+@pytest.mark.parametrize("scheduler", ["one_cycle", "plateau"])
+def test_interrupted_anywhere_it_ends_in_the_same_bits(config, monkeypatch, tmp_path, after_blocks, scheduler):
+    options = (f"scheduler={scheduler}", "model.dropout=0.2", "checkpoint.every_n_steps=5", "trainer.max_epochs=3")
+    undisturbed = config(*options)
+    expected = run(undisturbed)
+    settings = config(*options, f"paths.outputs={tmp_path / 'interrupted'}")
+    _interrupt_after(monkeypatch, after_blocks)
+    with pytest.raises(Interrupted):
+        run(settings)
+    monkeypatch.undo()
+    assert not (run_folder(settings) / "result.json").exists()
+    assert run(settings)["metrics"] == expected["metrics"]
+    assert rows(run_folder(settings)) == rows(run_folder(undisturbed))
+    for name in ("best.ckpt", "statistics.csv"):
+        path = next(run_folder(undisturbed).rglob(name)).relative_to(run_folder(undisturbed))
+        assert (run_folder(settings) / path).read_bytes() == (run_folder(undisturbed) / path).read_bytes()
+    states = [load(run_folder(which) / "checkpoints" / "last.ckpt") for which in (settings, undisturbed)]
+    assert all(torch.equal(value, states[1]["network"][key]) for key, value in states[0]["network"].items())
+    assert [state["progress"]["steps"] for state in states] == [54, 54]
+
+
+def _interrupt_after(monkeypatch, blocks):
+    """The run stops without another checkpoint, as by a kill, when it has seen so many blocks."""
+    seen, original = [], Checkpoints.on_train_batch_end
+
+    def count(self, *arguments):
+        original(self, *arguments)
+        seen.append(1)
+        if len(seen) == blocks:
+            raise Interrupted(signal.SIGKILL)
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", count)
+
+
+def test_early_stopping_restores_the_best_state(config):
+    settings = config("trainer.max_epochs=30", "trainer.patience=2", "optimizer.lr=0.3")
+    result = run(settings)
+    assert result["epochs"] == result["best_epoch"] + 2
+    best = load(run_folder(settings) / "checkpoints" / "best.ckpt")
+    assert best["epoch"] == result["best_epoch"]
+
+
+def test_a_second_process_waits_and_returns_the_first_ones_result(config):
+    settings, results = config(), []
+    threads = [threading.Thread(target=lambda: results.append(run(settings))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("model=alexnet", "dataset.image_size=32"), "model=alexnet needs images of at least 6. pixels"),
+        (("dataset.batch_size=1",), "more than one value per channel"),
+        (("device=cuda",), "device=cuda needs a cuda device"),
+        (("dataset.num_classes=5",), "labels must lie in 0..4"),
+        (("dataset.shape=[3,8,8]",), "dataset.shape declares"),
+        (("dataset=mnist", "dataset.root=nowhere"), "dataset.root=nowhere must hold"),
+        (("dataset=tiny_imagenet", "dataset.root=nowhere"), "dataset.root=nowhere must be the unpacked"),
+        (("paths.outputs=/proc/nothing",), "paths.outputs must be a folder that can be written"),
+        (("model.activation=relo",), "relo"),
+        (("task.loss=mse",), "task.loss must be cross_entropy"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_mistakes_are_refused_before_anything_is_written(config, tmp_path, monkeypatch, overrides, message):
+    if torch.cuda.is_available() and "device=cuda" in overrides:
+        pytest.skip("there is a GPU here")
+    monkeypatch.setattr("socket.getaddrinfo", _no_network)
+    with pytest.raises(Exception, match=message) as caught:
+        run(config(*overrides))
+    assert isinstance(caught.value, ValueError) or isinstance(caught.value.__cause__, ValueError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _no_network(*arguments, **options):
+    raise OSError("no network")
