@@ -2,10 +2,26 @@
 
 from normlab.models.alexnet import AlexNet
 from normlab.models.lenet import LeNet5
+from normlab.models.library import TimmModel, TorchvisionModel
 from normlab.models.mlp import MLP
 from normlab.models.recurrent import RecurrentNetwork
 from normlab.models.resnet import ResNet
+from normlab.models.swap import Swap, insert_norms, replace_norms, swap_table
 from normlab.models.vgg import VGG
 from normlab.models.vit import VisionTransformer
 
-__all__ = ["MLP", "VGG", "AlexNet", "LeNet5", "RecurrentNetwork", "ResNet", "VisionTransformer"]
+__all__ = [
+    "MLP",
+    "VGG",
+    "AlexNet",
+    "LeNet5",
+    "RecurrentNetwork",
+    "ResNet",
+    "Swap",
+    "TimmModel",
+    "TorchvisionModel",
+    "VisionTransformer",
+    "insert_norms",
+    "replace_norms",
+    "swap_table",
+]

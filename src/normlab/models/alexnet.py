@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.models.blocks import block, choose, image_shape, widths
-from normlab.models.weights import check_architecture, stored_weights
+from normlab.models.weights import check_architecture, shared_input, stored_weights
 
 # out_channels, kernel_size, stride, padding, and whether 3 x 3 max pooling with stride 2 follows
 CONVOLUTIONS = (
@@ -146,10 +146,7 @@ def load_torchvision(network: AlexNet, stored: Mapping[str, Tensor]) -> None:
     keys = [f"features.{position}" for position in TORCHVISION_FEATURES]
     check_architecture(stored, _as_torchvision(expected, keys), "torchvision's AlexNet")
     for key, conv in zip(keys, convolutions, strict=True):
-        weight = stored[f"{key}.weight"]
-        if conv.in_channels != weight.shape[1]:
-            weight = weight.sum(1, keepdim=True).expand_as(conv.weight) / conv.in_channels
-        _copy(conv, weight, stored[f"{key}.bias"])
+        _copy(conv, shared_input(stored[f"{key}.weight"], conv.in_channels), stored[f"{key}.bias"])
     layers = [part for part in network.head.modules() if isinstance(part, nn.Linear)]
     for position, linear in zip(TORCHVISION_HEAD, layers, strict=False):
         weight = stored.get(f"classifier.{position}.weight")

@@ -49,10 +49,15 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[choose("model.activation", name, list(ACTIVATIONS))]()
 
 
+def includes_activation(norm: nn.Module) -> bool:
+    """Whether a norm contains its activation, as FRN and EvoNorm do."""
+    return getattr(norm, "includes_activation", False)
+
+
 def activation_after(norm: nn.Module, name: str) -> nn.Module:
-    """The activation that follows a norm: nothing where the norm contains its own (FRN, EvoNorm)."""
+    """The activation that follows a norm: nothing where the norm contains its own."""
     chosen = activation(name)
-    return nn.Identity() if getattr(norm, "includes_activation", False) else chosen
+    return nn.Identity() if includes_activation(norm) else chosen
 
 
 def refuse_activation(norm: nn.Module, place: str) -> nn.Module:
@@ -61,7 +66,7 @@ def refuse_activation(norm: nn.Module, place: str) -> nn.Module:
     Raises:
         ValueError: names the norm and the place.
     """
-    if getattr(norm, "includes_activation", False):
+    if includes_activation(norm):
         raise ValueError(f"{type(norm).__name__} contains its activation, which does not fit {place}; use another norm")
     return norm
 

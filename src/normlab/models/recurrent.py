@@ -1,4 +1,4 @@
-"""LSTM with recurrent batch normalization (Cooijmans et al., 2017, arXiv 1603.09025), or any other norm, over images."""
+"""LSTM with recurrent batch norm (Cooijmans et al., 2017, arXiv 1603.09025), or any other norm, over images."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,7 +29,7 @@ class RecurrentNetwork(nn.Module):
         pool: averages windows of `pool` x `pool` pixels first; 2 makes 196 steps of 28 x 28 pixels.
         gamma: initial scale of the norms, see `NormLSTM`.
         max_steps: number of time steps with statistics of their own, see `NormLSTM`; null for all.
-        forget_bias: initial bias of the forget gate; 1 keeps memory alive over long sequences (Jozefowicz et al., 2015).
+        forget_bias: initial bias of the forget gate; 1 keeps memory alive (Jozefowicz et al., 2015).
 
     Raises:
         ValueError: no images or too small ones, unknown way to read, a norm that contains its activation.

@@ -3,19 +3,21 @@
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 SHOWN = 4  # differing keys that an error names
 
 
-def stored_weights(pretrained: bool | str, download: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-    """The state dict that `pretrained` asks for.
+def stored_weights(pretrained: bool | str, download: Callable[[], T]) -> T | Mapping[str, Tensor]:
+    """The weights that `pretrained` asks for.
 
     Args:
         pretrained: True to download, or the path of a file that `torch.save` wrote.
-        download: fetches the library's weights.
+        download: fetches the library's weights, or its network with them.
 
     Raises:
         ValueError: no network, no such file, or no state dict in it.
@@ -53,13 +55,16 @@ def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
     return content
 
 
-def check_architecture(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
+def check_architecture(
+    stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str, exact: bool = False
+) -> None:
     """Refuse weights of another architecture.
 
     Args:
         stored: the state dict at hand.
         expected: tensors by key that it must hold, with their shapes.
         name: of the architecture.
+        exact: also refuse tensors that are not expected.
 
     Raises:
         ValueError: names the first keys that are missing or differ in shape, and those that are not expected.
@@ -70,7 +75,23 @@ def check_architecture(stored: Mapping[str, Tensor], expected: Mapping[str, Tens
             wrong.append(f"{key} {tuple(tensor.shape)} is missing")
         elif stored[key].shape != tensor.shape:
             wrong.append(f"{key} is {tuple(stored[key].shape)} instead of {tuple(tensor.shape)}")
+    unexpected = [f"{key} {tuple(value.shape)}" for key, value in stored.items() if key not in expected]
+    if exact and unexpected and not wrong:
+        raise ValueError(f"model.pretrained: not the weights of {name}, which has no {', '.join(unexpected[:SHOWN])}")
     if wrong:
-        unexpected = [f"{key} {tuple(value.shape)}" for key, value in stored.items() if key not in expected]
         has = f"; the file has {', '.join(unexpected[:SHOWN])}" if unexpected else ""
         raise ValueError(f"model.pretrained: not the weights of {name}: {'; '.join(wrong[:SHOWN])}{has}")
+
+
+def shared_input(weight: Tensor, channels: int) -> Tensor:
+    """A convolution's weight for another number of inputs: their sum, shared out.
+
+    A gray image gives what it gave as three equal channels.
+
+    Args:
+        weight: ``(out, in, *kernel)``.
+        channels: inputs wanted.
+    """
+    if weight.shape[1] == channels:
+        return weight
+    return weight.sum(1, keepdim=True).expand(-1, channels, *weight.shape[2:]) / channels

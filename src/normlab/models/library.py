@@ -1,0 +1,210 @@
+"""Any classifier of torchvision or timm, with its norms swapped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from normlab.models.blocks import choose, image_shape
+from normlab.models.swap import WEIGHTS, Swap, insert_norms, replace_norms
+from normlab.models.weights import check_architecture, shared_input, stored_weights, weights_from_file
+
+Norm = Callable[[int, int], nn.Module]
+
+
+class TorchvisionModel(nn.Module):
+    """A classifier of torchvision by its name, with `norm` in place of its norms, or behind its weights.
+
+    The first convolution is adapted to the number of channels and the last layer to the number of outputs.
+    `norm_report` holds what happened to each norm. Inputs ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
+
+    Args:
+        input_shape: ``(C, H, W)``.
+        num_outputs: classes, or numbers to predict.
+        norm: called as ``norm(num_features, dim)``.
+        name: as in `torchvision.models.list_models()`, such as resnet50.
+        norms: replace those that are there, insert them behind weights, or auto: replace if there are any, else insert.
+        pretrained: true for torchvision's default weights, or the path of a file with the same keys; in both the
+            layers that change their shape start anew (output) or are averaged over their inputs (first convolution).
+        options: further arguments of torchvision's function.
+
+    Raises:
+        ValueError: no images or too small ones, unknown name, weights that do not fit, no norms to replace.
+    """
+
+    min_image_size = 32
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        num_outputs: int,
+        norm: Norm,
+        name: str = "resnet18",
+        norms: str = "auto",
+        pretrained: bool | str = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        from torchvision import models
+
+        super().__init__()
+        channels, height, _ = image_shape(type(self), input_shape)
+        choose("model.name", name, models.list_models(module=models))
+        options = torchvision_defaults(name, height) | dict(options or {})
+        self.network = build_torchvision(name, num_outputs, pretrained, options)
+        adapt_input(self.network, channels, pretrained is not False)
+        self.norm_report = swap_norms(self.network, norm, norms, f"torchvision's {name}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+class TimmModel(nn.Module):
+    """A classifier of timm by its name, with `norm` in place of its norms, or behind its weights.
+
+    timm itself adapts the first convolution, the last layer and, for transformers, the image size. `norm_report`
+    holds what happened to each norm. Inputs ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
+
+    Args:
+        input_shape: ``(C, H, W)``.
+        num_outputs: classes, or numbers to predict.
+        norm: called as ``norm(num_features, dim)``.
+        name: as in `timm.list_models()`, such as convnext_atto.
+        norms: replace those that are there, insert them behind weights, or auto: replace if there are any, else insert.
+        pretrained: true for timm's default weights, or the path of a file with the same keys.
+        options: further arguments of `timm.create_model`.
+
+    Raises:
+        ValueError: timm is not installed, no images or too small ones, unknown name, weights that do not fit, no
+            norms to replace.
+    """
+
+    min_image_size = 32
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        num_outputs: int,
+        norm: Norm,
+        name: str = "resnet18",
+        norms: str = "auto",
+        pretrained: bool | str = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        try:
+            import timm
+        except ImportError as error:
+            raise ValueError("model=timm needs timm: pip install 'normlab[timm]'") from error
+        super().__init__()
+        channels, height, width = image_shape(type(self), input_shape)
+        choose("model.name", name.split(".")[0], timm.list_models())
+        config = timm.get_pretrained_cfg(name)
+        fixed = {"img_size": (height, width)} if getattr(config, "fixed_input_size", False) else {}
+        arguments = {"in_chans": channels, "num_classes": num_outputs, **fixed, **(options or {})}
+        if pretrained is True:
+            self.network = stored_weights(True, lambda: timm.create_model(name, pretrained=True, **arguments))
+        else:
+            self.network = timm.create_model(name, **arguments)
+        if isinstance(pretrained, str):
+            load_file(self.network, pretrained, f"timm's {name}")
+        self.norm_report = swap_norms(self.network, norm, norms, f"timm's {name}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap]:
+    """Replace the norms of a network, or insert them.
+
+    Raises:
+        ValueError: `how` is unknown, or there was nothing to replace or to insert.
+    """
+    how = choose("model.norms", how, ["auto", "replace", "insert"])
+    swaps = replace_norms(network, norm) if how != "insert" else []
+    if how == "insert" or (how == "auto" and not swaps):
+        swaps = insert_norms(network, norm)
+    if all(swap.kind == "left alone" for swap in swaps):
+        reason = f": {swaps[0].name} {swaps[0].why}" if swaps else ""
+        other = "insert" if how == "replace" else "replace"
+        raise ValueError(f"{name} offers no place for norms with model.norms={how}{reason}; try model.norms={other}")
+    return swaps
+
+
+def torchvision_defaults(name: str, image_size: int) -> dict[str, Any]:
+    """Arguments without which a model would not be a plain classifier of these images."""
+    if name in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "init_weights": False}
+    return {"image_size": image_size} if name.startswith("vit_") else {}
+
+
+def build_torchvision(name: str, num_outputs: int, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
+    """torchvision's network with an output layer of `num_outputs`.
+
+    Raises:
+        ValueError: options that its function does not take, or weights that are missing or of another architecture.
+    """
+    from torchvision import models
+
+    try:
+        if pretrained is True:
+            network = stored_weights(True, lambda: models.get_model(name, weights="DEFAULT", **options))
+            parent, child_name, output = last_weights(network)
+            parent._modules[child_name] = like(output, num_outputs=num_outputs)
+            return network
+        network = models.get_model(name, weights=None, num_classes=num_outputs, **options)
+    except TypeError as error:
+        raise ValueError(f"model.options do not fit torchvision's {name}: {error}") from error
+    if isinstance(pretrained, str):
+        load_file(network, pretrained, f"torchvision's {name}")
+    return network
+
+
+def load_file(network: nn.Module, path: str, name: str) -> None:
+    """Weights from a file, except for an output layer of another width and the heads that only training uses.
+
+    Raises:
+        ValueError: missing or unreadable file, or weights of another architecture.
+    """
+    stored, own = dict(weights_from_file(path)), network.state_dict()
+    _, _, output = last_weights(network)
+    parameters = {parameter: key for key, parameter in network.named_parameters()}
+    for parameter in output.parameters():
+        key = parameters[parameter]
+        if key in stored and stored[key].shape != own[key].shape:
+            stored[key] = own[key]
+    kept = {key: value for key, value in stored.items() if not key.lower().startswith("aux")}
+    check_architecture(kept, own, name, exact=True)
+    network.load_state_dict(kept)
+
+
+def adapt_input(network: nn.Module, channels: int, keep_weights: bool) -> None:
+    """Give the first convolution `channels` inputs; trained weights are summed over theirs and shared out."""
+    for parent in network.modules():
+        for name, child in parent._modules.items():
+            if isinstance(child, nn.Conv2d):
+                if child.in_channels != channels:
+                    parent._modules[name] = new = like(child, channels=channels)
+                    if keep_weights:
+                        new.load_state_dict(child.state_dict() | {"weight": shared_input(child.weight, channels)})
+                return
+
+
+def last_weights(network: nn.Module) -> tuple[nn.Module, str, nn.Module]:
+    """Parent, name in the parent and layer of the last linear layer or convolution: the output layer."""
+    found = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent._modules.items()
+        if isinstance(child, WEIGHTS)
+    ]
+    order = {layer: position for position, layer in enumerate(network.modules())}
+    return max(found, key=lambda entry: order[entry[2]])
+
+
+def like(layer: nn.Module, channels: int | None = None, num_outputs: int | None = None) -> nn.Module:
+    """A new layer with other inputs or outputs and otherwise the settings of `layer`."""
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(channels or layer.in_features, num_outputs or layer.out_features, bias)
+    sizes = (channels or layer.in_channels, num_outputs or layer.out_channels, layer.kernel_size)
+    settings = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+    return type(layer)(*sizes, **settings, bias=bias)
