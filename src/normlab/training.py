@@ -267,7 +267,9 @@ def _log_hyperparameters(config: dict, folder: Path, metrics: dict[str, float]) 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's notices about devices and empty loops, which say nothing that the end table does not."""
-    loggers = [logging.getLogger(f"{package}.utilities.rank_zero") for package in ("pytorch_lightning", "lightning_fabric")]
+    loggers = [
+        logging.getLogger(f"{package}.utilities.rank_zero") for package in ("pytorch_lightning", "lightning_fabric")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)

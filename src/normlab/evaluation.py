@@ -1,0 +1,142 @@
+"""Scores a stored run again: on its own data or other data, with the statistics of one's choice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from normlab.checkpoints import BEST, load
+from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
+from normlab.data.parts import Parts, load_parts
+from normlab.tasks import evaluate
+from normlab.training import Prepared, evaluation_context, prepare, scoring_device, set_threads
+
+STATISTICS = ("running", "batch", "recalibrated")
+
+
+def read_config(folder: Path) -> dict:
+    """The configuration of a stored run.
+
+    Raises:
+        ValueError: the folder holds no run.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"{folder} must be the folder of a run, it has no config.yaml")
+    return yaml.safe_load(path.read_text())
+
+
+def evaluate_run(
+    folder: Path, dataset: dict | None = None, statistics: str = "running", num_batches: int = 100
+) -> dict[str, float]:
+    """Metrics of a stored run's best state.
+
+    Args:
+        folder: of the run.
+        dataset: configuration of another data set, whose three parts are scored instead; inputs are normalized as in
+            training, by the statistics of the run's own training part.
+        statistics: by which norms with running statistics normalize: `running` (stored in training), `batch` (of the
+            batch being scored), or `recalibrated` (recomputed with the final weights over training batches,
+            "PreciseBN": Wu and Johnson, 2021, arXiv 2105.07576).
+        num_batches: of the training part, for `recalibrated`.
+
+    Raises:
+        ValueError: no run, an unreadable checkpoint, or data that do not fit the network.
+    """
+    if statistics not in STATISTICS:
+        raise ValueError(f"statistics must be one of {', '.join(STATISTICS)}, got {statistics!r}")
+    config = read_config(folder)
+    state = load(folder / "checkpoints" / BEST)
+    prepared = prepare(config)
+    set_threads(config["device"]["threads"], prepared.flops)
+    prepared.task.network.load_state_dict(state["network"])
+    parts = prepared.parts if dataset is None else _other_parts(config, dataset, prepared)
+    return _score(config, prepared, parts, statistics, num_batches)
+
+
+def _other_parts(config: dict, dataset: dict, prepared: Prepared) -> Parts:
+    own = prepared.parts
+    size = own.input_shape[-1] if len(own.input_shape) == 3 else None
+    other = load_parts(config | {"dataset": dataset}, size)
+    if (other.input_shape, other.num_outputs) != (own.input_shape, own.num_outputs):
+        raise ValueError(
+            f"the run takes inputs {own.input_shape} and has {own.num_outputs} outputs, "
+            f"dataset={dataset['name']} has {other.input_shape} and {other.num_outputs}; name one that fits"
+        )
+    plain = own.validation.transform
+    parts = (replace(part, transform=plain) for part in (other.train, other.validation, other.test))
+    return Parts(*parts, own.input_shape, own.num_outputs)
+
+
+def _score(config: dict, prepared: Prepared, parts: Parts, statistics: str, num_batches: int) -> dict[str, float]:
+    device = scoring_device(config["device"]["accelerator"])
+    context = evaluation_context(config["device"]["precision"], device)
+    task = prepared.task.to(device)
+    batch_size = config["dataset"]["batch_size"]
+    if statistics == "recalibrated":
+        blocks = TrainBlocks(prepared.parts.train.to(device), batch_size, config["seed"], Progress(), max_steps=1)
+        recalibrate(task.network, (block for _, block in zip(range(num_batches), blocks, strict=False)))
+    metrics = {}
+    for name, part in (("train", parts.train), ("val", parts.validation), ("test", parts.test)):
+        blocks = EvaluationBlocks(part.to(device))
+        if statistics == "batch":
+            blocks = batches_in_random_order(part.to(device), batch_size)
+        with statistics_of_the_batch(task.network, statistics == "batch"):
+            metrics |= {f"{name}/{key}": value for key, value in evaluate(task, blocks, context).items()}
+    return metrics
+
+
+def running_layers(network: nn.Module) -> list[nn.Module]:
+    """Layers that keep a running mean and can forget it."""
+    return [
+        layer
+        for layer in network.modules()
+        if isinstance(getattr(layer, "running_mean", None), torch.Tensor) and hasattr(layer, "reset_running_stats")
+    ]
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, blocks: Iterator[Block]) -> None:
+    """Recompute running statistics with the weights as they are: the plain mean over the batches' statistics.
+
+    Everything but the norm layers is in evaluation mode.
+    """
+    layers = running_layers(network)
+    momenta = [layer.momentum for layer in layers]
+    network.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+        layer.train()
+    for block in blocks:
+        network(block.inputs)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+        layer.eval()
+
+
+@contextmanager
+def statistics_of_the_batch(network: nn.Module, active: bool) -> Iterator[None]:
+    """While open, norms with running statistics use those of the batch, even in evaluation, and remember nothing."""
+    layers = running_layers(network) if active else []
+    kept = [(layer.running_mean, layer.running_var) for layer in layers]
+    for layer in layers:
+        layer.running_mean = layer.running_var = None
+    try:
+        yield
+    finally:
+        for layer, (mean, var) in zip(layers, kept, strict=True):
+            layer.running_mean, layer.running_var = mean, var
+
+
+def batches_in_random_order(part: Part, batch_size: int) -> list[Block]:
+    """Batches as training would see them, every sample once; a last batch of one joins the batch before it."""
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0)).to(part.rows.device)
+    groups = list(part.rows[order].split(batch_size))
+    if len(groups) > 1 and len(groups[-1]) == 1:
+        groups[-2:] = [torch.cat(groups[-2:])]
+    return [Block(part.transform.evaluate(part.inputs[rows]), part.targets[rows], len(rows)) for rows in groups]
