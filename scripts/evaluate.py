@@ -17,10 +17,10 @@ def main() -> None:
         sys.exit(2)
     from rich.console import Console
 
-    from normlab.terminal import metrics_table
+    from normlab.terminal import print_metrics
 
     where = f" on {arguments.dataset}" if arguments.dataset else ""
-    Console().print(metrics_table(metrics, f"{arguments.run.name}{where}, {arguments.statistics} statistics"))
+    print_metrics(Console(highlight=False), metrics, f"{arguments.run.name}{where}, {arguments.statistics} statistics")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -51,7 +51,7 @@ def test_statistics_change_the_score_but_not_much(stored):
 
 
 def test_mistakes_are_named(stored, tmp_path):
-    folder, _, config = stored
+    folder = stored[0]
     with pytest.raises(ValueError, match="must be the folder of a run"):
         evaluate_run(tmp_path)
     with pytest.raises(ValueError, match="statistics must be one of running, batch, recalibrated"):

@@ -4,8 +4,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 # What may change without changing the result of a run, and therefore not its folder.
 NOT_PART_OF_THE_RESULT = (
@@ -108,6 +111,7 @@ def check(config: dict) -> None:
     Raises:
         ValueError: names the key, what it must be and what it is.
     """
+    _check_names(config)
     for key, (holds, requirement) in RULES.items():
         present, value = _look_up(config, key)
         if present and not holds(value):
@@ -116,6 +120,17 @@ def check(config: dict) -> None:
     threads = config["device"]["threads"]
     if threads != "auto" and not _whole(1)[0](threads):
         raise ValueError(f"device.threads must be auto or a whole number of at least 1, got {threads!r}")
+
+
+def _check_names(config: dict) -> None:
+    """`+` lets Hydra add any key; one that nothing reads would change nothing and be taken for a setting."""
+    directory = configuration_directory()
+    known = [*yaml.safe_load((directory / "config.yaml").read_text()), *(path.name for path in directory.iterdir())]
+    for key in config:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"the configuration has no key {key!r}{hint}")
 
 
 def _look_up(config: dict, key: str) -> tuple[bool, Any]:

@@ -85,11 +85,13 @@ def probe(task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Ten
     try:
         with unchanged(task.network), torch.enable_grad():
             parameters = [parameter for parameter in task.network.parameters() if parameter.requires_grad]
-            task.loss(task.network.train()(inputs), targets).backward(inputs=parameters) if parameters else None
-            return [row for name, layer in layers.items() if name in seen for row in _rows(name, layer, *seen[name])]
+            if parameters:
+                task.loss(task.network.train()(inputs), targets).backward(inputs=parameters)
     finally:
         for handle in handles:
             handle.remove()
+    # Only now are the running statistics again those that training left.
+    return [row for name, layer in layers.items() if name in seen for row in _rows(name, layer, *seen[name])]
 
 
 def _rows(name: str, layer: nn.Module, inputs: Tensor, output: Tensor) -> list[dict]:

@@ -32,7 +32,7 @@ def print_result(result: dict, config: dict) -> None:
     title = f"{choices['model']} · {choices['norm']} · {choices['dataset']} · seed {result['seed']}"
     console.print()
     if result["metrics"]:
-        console.print(metrics_table(result["metrics"], title))
+        print_metrics(console, result["metrics"], title)
     style = STATUS_STYLE[result["status"]]
     reason = f": {result['reason']}" if result["reason"] else ""
     facts = [("status", f"[{style}]{result['status']}[/{style}]{reason}"), *_facts(result)]
@@ -42,15 +42,16 @@ def print_result(result: dict, config: dict) -> None:
     console.print()
 
 
-def metrics_table(metrics: dict[str, float], title: str) -> Table:
-    """Metrics as rows, parts as columns."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+def print_metrics(console: Console, metrics: dict[str, float], title: str) -> None:
+    """Metrics as rows, parts as columns, under a title."""
+    console.print(f"[bold]{title}[/bold]", soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric")
     for part in PARTS:
         table.add_column(part, justify="right", style="bold" if part == "test" else "")
     for name in dict.fromkeys(key.split("/")[1] for key in metrics):
         table.add_row(name, *(_number(metrics.get(f"{part}/{name}")) for part in PARTS))
-    return table
+    console.print(table)
 
 
 def _facts(result: dict) -> list[tuple[str, str]]:

@@ -123,9 +123,9 @@ def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap
     if how == "insert" or (how == "auto" and not swaps):
         swaps = insert_norms(network, norm)
     if all(swap.kind == "left alone" for swap in swaps):
-        reason = f": {swaps[0].name} {swaps[0].why}" if swaps else ""
-        other = "insert" if how == "replace" else "replace"
-        raise ValueError(f"{name} offers no place for norms with model.norms={how}{reason}; try model.norms={other}")
+        reason = f" ({swaps[0].name}: {swaps[0].why})" if swaps else ""
+        advice = "take another model" if how == "auto" else "set model.norms=auto"
+        raise ValueError(f"{name} offers no place for a norm with model.norms={how}{reason}; {advice}")
     return swaps
 
 
