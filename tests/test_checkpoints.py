@@ -60,11 +60,10 @@ def test_a_checkpoint_with_code_is_not_run(tmp_path):
 def test_logs_go_back_to_where_the_checkpoint_was(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
     (tmp_path / "statistics.csv").write_text("later")
-    (tmp_path / "tensorboard").mkdir()
-    (tmp_path / "tensorboard" / "events.out.tfevents.1").write_bytes(b"12345")
-    cut_logs(tmp_path, {"metrics.csv": 8, "tensorboard/events.out.tfevents.1": 5})
+    (tmp_path / "events.out.tfevents.1").write_bytes(b"12345")
+    cut_logs(tmp_path, {"metrics.csv": 8, "events.out.tfevents.1": 5})
     assert (tmp_path / "metrics.csv").read_text() == "epoch\n1\n"
-    assert (tmp_path / "tensorboard" / "events.out.tfevents.1").read_bytes() == b"12345"
+    assert (tmp_path / "events.out.tfevents.1").read_bytes() == b"12345"
     assert not (tmp_path / "statistics.csv").exists()
 
 

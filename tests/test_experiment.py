@@ -222,3 +222,26 @@ def test_mistakes_are_refused_before_anything_is_written(config, tmp_path, monke
 
 def _no_network(*arguments, **options):
     raise OSError("no network")
+
+
+def test_tensorboard_has_the_curves_and_the_right_final_metrics(config):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = config()
+    result = run(settings)
+    events = EventAccumulator(str(run_folder(settings)), size_guidance={"scalars": 0}).Reload()
+    for name in ("train/loss", "val/accuracy", "lr"):
+        curve = events.Scalars(name)
+        assert [event.step for event in curve] == [1, 2]
+        assert [event.value for event in curve] == pytest.approx(
+            [float(row[name]) for row in rows(run_folder(settings))]
+        )
+    for name, value in result["metrics"].items():
+        (event,) = events.Scalars(f"final/{name}")
+        assert event.value == pytest.approx(value)
+    layer = next(iter(prepare(settings).norm_layers))
+    assert {f"within {layer}/{key}" for key in ("weight", "bias", "running_mean", "running_var")} <= set(
+        events.Tags()["histograms"]
+    )
+    content = events.PluginTagToContent("hparams")
+    assert "_hparams_/session_start_info" in content

@@ -10,7 +10,7 @@ from normlab.tasks import Classification
 @pytest.fixture
 def task():
     torch.manual_seed(1)
-    network = nn.Sequential(nn.Linear(2, 2), BatchNorm1d(2), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2, 2))
+    network = nn.Sequential(nn.Linear(2, 2), BatchNorm1d(2), nn.ReLU(), nn.Dropout(0.1), nn.Linear(2, 2))
     with torch.no_grad():
         network[0].weight.copy_(torch.eye(2))
         network[0].bias.zero_()

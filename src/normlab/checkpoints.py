@@ -81,7 +81,7 @@ def cut_logs(folder: Path, lengths: dict[str, int]) -> None:
 
 def log_files(folder: Path) -> list[Path]:
     """Files of a run folder that grow while it trains."""
-    return sorted([*folder.glob("*.csv"), *folder.glob("tensorboard/**/events.out.*")])
+    return sorted([*folder.glob("*.csv"), *folder.glob("events.out.*")])
 
 
 class Checkpoints(Checkpoint):

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 from normlab.callbacks import append_rows
 from normlab.data.blocks import Block
@@ -52,14 +53,15 @@ class NormStatistics(Callback):
             if isinstance(logger, TensorBoardLogger):
                 self._to_tensorboard(logger.experiment, rows, epoch)
 
-    def _to_tensorboard(self, writer, rows: list[dict], epoch: int) -> None:
+    def _to_tensorboard(self, writer: SummaryWriter, rows: list[dict], epoch: int) -> None:
+        # TensorBoard sorts by name; "within" comes after "train" and "val", where the curves are.
         for row in rows:
-            writer.add_scalar(f"{row['statistic']}/{row['layer']}", row["value"], epoch)
+            writer.add_scalar(f"within {row['statistic']}/{row['layer']}", row["value"], epoch)
         if self.histograms:
             for name, layer in self.layers.items():
                 for key, tensor in layer.state_dict().items():
                     if tensor.is_floating_point() and tensor.numel() > 1 and tensor.isfinite().all():
-                        writer.add_histogram(f"{name}/{key}", tensor, epoch)
+                        writer.add_histogram(f"within {name}/{key}", tensor, epoch)
 
 
 def probe(task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Tensor) -> list[dict]:

@@ -249,19 +249,27 @@ def _write_origin(config: dict, folder: Path) -> None:
 
 
 def tensorboard_logger(folder: Path) -> TensorBoardLogger:
-    """Events of a run, in the folder `tensorboard` of its run folder."""
-    return TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    """Events in the run folder itself, so that TensorBoard shows the run by its name."""
+    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
 
 
 def _log_hyperparameters(config: dict, folder: Path, metrics: dict[str, float]) -> None:
-    """One row of TensorBoard's hyperparameter table, with the final metrics of this very run."""
-    table = {f"choices/{group}": str(name) for group, name in config["choices"].items() if name is not None}
+    """One row of TensorBoard's hyperparameter table, with the final metrics of this very run.
+
+    The table shows the first columns by name: what most comparisons are about has short names.
+    """
+    choices = config["choices"]
+    table = {name: choices[name] for name in ("dataset", "model", "norm")}
+    table |= {"lr": config["optimizer"]["lr"], "seed": config["seed"]}
+    for group in ("optimizer", "scheduler", "device"):
+        table[f"settings/{group}"] = choices[group]
     for group in ("dataset", "model", "optimizer", "trainer"):
         plain = {key: value for key, value in config[group].items() if isinstance(value, int | float | str)}
-        table |= {f"{group}/{key}": value for key, value in plain.items() if not key.startswith("_")}
+        table |= {f"settings/{group}.{key}": value for key, value in plain.items() if not key.startswith("_")}
     logger = tensorboard_logger(folder)
-    logger.log_hyperparams({"seed": config["seed"], **table}, {f"final/{name}": metrics[name] for name in metrics})
+    logger.log_hyperparams(table, {f"final/{name}": metrics[name] for name in reversed(metrics)})
     logger.finalize("success")
+    (folder / logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)  # config.yaml says it all
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class VGG(nn.Module):
         num_outputs: int,
         norm: Callable[[int, int], nn.Module],
         depth: int = 11,
-        width: int = 64,
+        width: int = 32,
         hidden: Sequence[int] = (),
         activation: str = "relu",
         dropout: float = 0.0,
