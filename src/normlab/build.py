@@ -66,8 +66,10 @@ def parameter_groups(network: nn.Module, weight_decay: float, decay_rank_one: bo
     Scale, shift and bias do not decay unless `decay_rank_one`; the rule needs no list of norm classes.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    decaying = [parameter for parameter in parameters if decay_rank_one or parameter.ndim >= 2]
-    constant = [parameter for parameter in parameters if not decay_rank_one and parameter.ndim < 2]
+    if weight_decay == 0 or decay_rank_one:
+        return [{"params": parameters, "weight_decay": weight_decay}]
+    decaying = [parameter for parameter in parameters if parameter.ndim >= 2]
+    constant = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": constant, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

@@ -96,7 +96,7 @@ RULES = {
     "statistics.every_n_epochs": _whole(0),
     "checkpoint.every_n_steps": _optional(_whole(1)),
     "device.devices": _whole(1),
-    "device.precision": _one_of("32-true", "bf16-mixed", "16-mixed"),
+    "device.precision": _one_of("32-true", "bf16-mixed"),
     "device.compile": BOOLEAN,
     "task.softmax_before_loss": BOOLEAN,
     "rerun": BOOLEAN,

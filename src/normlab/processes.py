@@ -1,5 +1,6 @@
 """A run in several processes: started here, so that neither Hydra nor the command line runs twice."""
 
+import logging
 import os
 import signal
 import socket
@@ -45,6 +46,7 @@ def _one_process(rank: int, config: dict, folder: Path, port: int, threads: int)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     os.environ["WORLD_SIZE"] = str(config["device"]["devices"])
     torch.set_num_threads(max(1, threads // config["device"]["devices"]))
+    logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
     try:
         outcome = fit(config, prepare(config), folder)
     except Interrupted as interrupted:

@@ -89,14 +89,16 @@ class Task(pl.LightningModule):
         """One optimizer step for every batch of the block."""
         if len(block.targets) == 0:
             return
-        optimizer = self.optimizers()
+        # Lightning's wrappers call every callback three times a step; what watches a run here does so once a block.
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        backward = Tensor.backward if self.trainer.world_size == 1 else self.manual_backward
         losses, predictions = [], []
         batches = zip(block.inputs.split(block.batch_size), block.targets.split(block.batch_size), strict=True)
         for inputs, targets in batches:
             prediction = self.network(inputs)
             loss = self.loss(prediction, targets)
             optimizer.zero_grad()
-            self.manual_backward(loss if block.loss_scale == 1.0 else loss * block.loss_scale)
+            backward(loss if block.loss_scale == 1.0 else loss * block.loss_scale)
             if self.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
             optimizer.step()

@@ -158,10 +158,7 @@ def scoring_device(accelerator: str) -> torch.device:
 
 def evaluation_context(precision: str, device: torch.device) -> Callable:
     """The context of a forward pass: automatic mixed precision where training had it."""
-    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if precision not in dtypes:
-        return nullcontext
-    return partial(torch.autocast, device.type, dtype=dtypes[precision])
+    return partial(torch.autocast, device.type, dtype=torch.bfloat16) if precision == "bf16-mixed" else nullcontext
 
 
 def set_threads(threads: int | str, flops: float) -> None:
