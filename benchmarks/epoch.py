@@ -12,6 +12,7 @@ import csv
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -59,7 +60,7 @@ def bare(root: str) -> callable:
 
 
 def notebook(root: str) -> callable:
-    """As in the notebooks: torchvision's data set, transforms for every image, a DataLoader, the loss read every step."""
+    """As in the notebooks: torchvision's data set, transforms image by image, a DataLoader, the loss read every step."""
     steps = [torchvision.transforms.ToTensor(), torchvision.transforms.Normalize((0.5,), (0.5,))]
     data = torchvision.datasets.MNIST(root, train=True, transform=torchvision.transforms.Compose(steps))
     train = torch.utils.data.Subset(data, range(NUM_TRAIN))
@@ -99,7 +100,7 @@ def ours(root: str, threads: int, epochs: int) -> list[float]:
         run(config)
         with open(run_folder(config) / "metrics.csv") as file:
             ends = [float(row["seconds"]) for row in csv.DictReader(file)]
-    return [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    return [after - before for before, after in pairwise(ends)]
 
 
 def timed(epoch: callable) -> float:
@@ -127,8 +128,8 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"threads {arguments.threads}, torch {torch.__version__}, medians of one epoch in seconds")
     for name, median in medians.items():
-        spread = f"{min(seconds[name]):.3f} .. {max(seconds[name]):.3f}"
-        print(f"{name:>10}  {median:7.3f}  ({spread}, n={len(seconds[name])})  {median / medians['bare loop']:5.2f} x bare")
+        spread = f"({min(seconds[name]):.3f} .. {max(seconds[name]):.3f}, n={len(seconds[name])})"
+        print(f"{name:>10}  {median:7.3f}  {spread}  {median / medians['bare loop']:5.2f} x bare")
     print(f"the notebook's loop takes {medians['notebook'] / medians['normlab']:.1f} times as long as normlab")
 
 
