@@ -42,10 +42,10 @@ def test_the_summary_shows_means_and_names_every_failed_job(capsys):
 
 
 def test_a_job_is_reported_when_it_ends(capsys):
-    print_job(JOBS[0], 1, 4, seconds=2.0)
-    print_job(JOBS[4], 4, 4, seconds=8.0)
+    print_job(JOBS[0], 1, 4, seconds=2.0, keys=["norm", "seed"])
+    print_job(JOBS[4], 4, 4, seconds=8.0, keys=["norm", "seed"])
     first, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("1/4  norm=none seed=0 epochs=2  finished")
+    assert first.startswith("1/4  norm=none seed=0  finished")
     assert first.endswith("6 s left")
     assert "failed" in last
     assert "because" in last

@@ -19,19 +19,20 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Run every combination of the overrides' values."""
-        from normlab.sweeps import Job, print_job, print_summary
+        from normlab.sweeps import Job, print_job, print_summary, varied_keys
 
         jobs = self._jobs(arguments)
         self.validate_batch_is_legal(jobs)
         # One by one where that is how the launcher works anyway, so that each is reported when it ends.
         size = 1 if isinstance(self.launcher, BasicLauncher) else len(jobs)
         done: list[Job] = []
+        varied = varied_keys([Job(tuple(job), {}) for job in jobs])
         started = time.monotonic()
         for first in range(0, len(jobs), size):
             for outcome in self.launcher.launch(jobs[first : first + size], initial_job_idx=first):
                 self._stop_if_interrupted(outcome)
                 done.append(_job(outcome))
-                print_job(done[-1], len(done), len(jobs), time.monotonic() - started)
+                print_job(done[-1], len(done), len(jobs), time.monotonic() - started, varied)
         print_summary(done)
         if any(job.result["status"] == "failed" for job in done):
             sys.exit(1)

@@ -48,15 +48,14 @@ def over_seeds(jobs: list[Job], metric: str) -> list[tuple[dict[str, str], list[
     return [(dict(zip(keys, group, strict=True)), values) for group, values in groups.items()]
 
 
-def print_job(job: Job, number: int, total: int, seconds: float) -> None:
-    """One line when a job ends, with the time that the rest will take at this pace."""
+def print_job(job: Job, number: int, total: int, seconds: float, keys: list[str]) -> None:
+    """One line when a job ends: the settings that vary, and the time that the rest will take at this pace."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     status, metrics = job.result["status"], job.result["metrics"]
     shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN_METRICS if metrics.get(name) is not None)
     left = seconds / number * (total - number)
-    text = (
-        f"{number:>{len(str(total))}}/{total}  {' '.join(job.overrides)}  [{STATUS_STYLE[status]}]{status}[/]  {shown}"
-    )
+    settings = " ".join(f"{key}={job.settings[key]}" for key in keys if key in job.settings)
+    text = f"{number:>{len(str(total))}}/{total}  {settings}  [{STATUS_STYLE[status]}]{status}[/]  {shown}"
     reason = f"  {job.result['reason']}" if job.result.get("reason") else ""
     console.print(f"{text}{reason}  [dim]{left:.0f} s left[/dim]" if number < total else f"{text}{reason}")
 
