@@ -1,0 +1,165 @@
+"""Epochs as blocks of several batches: gathered and transformed at once, from tensors in memory.
+
+A framework pays a fixed price every time it asks for data and calls its hooks. Handing it several batches at a
+time divides that price, and one gather and one transform a block are cheaper than one a batch.
+
+Shapes: N samples of a part, B samples a batch, K batches a block.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from normlab.streams import torch_generator
+
+MAX_BATCHES_A_BLOCK = 50
+BLOCK_BYTES = 8 * 2**20
+EVALUATION_BLOCK_BYTES = 32 * 2**20
+
+
+class Transform(Protocol):
+    """Turns stored samples into what the network reads; random draws are made for a whole epoch at once."""
+
+    def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]: ...
+    def train(self, inputs: Tensor, draws: dict[str, Tensor]) -> Tensor: ...
+    def evaluate(self, inputs: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of one part (train, validation, test) as rows of stored tensors.
+
+    Attributes:
+        inputs: ``(M, ...)``, shared between parts; only `rows` of it belong to this one.
+        targets: ``(M,)``.
+        rows: int64 ``(N,)``, the samples of this part.
+        transform: what happens to a batch before the network sees it.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    rows: Tensor
+    transform: Transform
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: torch.device) -> "Part":
+        """The same part with its tensors on `device`; nothing is copied where they are there already."""
+        return Part(self.inputs.to(device), self.targets.to(device), self.rows.to(device), self.transform)
+
+
+class Block(NamedTuple):
+    """Consecutive batches of one process.
+
+    Attributes:
+        inputs: ``(K * B, ...)`` ready for the network; the last batch may be short.
+        targets: ``(K * B,)``.
+        batch_size: B of this process.
+        loss_scale: weight of this process' mean loss, 1 unless processes hold unequal shares of a batch.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    batch_size: int
+    loss_scale: float = 1.0
+
+
+@dataclass
+class Progress:
+    """How far training has come; the position from which an interrupted run goes on.
+
+    Attributes:
+        epoch: finished epochs.
+        blocks: finished blocks of the running epoch.
+        steps: optimizer steps since the start.
+        seconds: time spent training, over all attempts.
+    """
+
+    epoch: int = 0
+    blocks: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def num_batches(num_samples: int, batch_size: int, smallest: int = 2) -> int:
+    """Batches of an epoch; a last batch below `smallest` samples is left out, since batch norm cannot use it."""
+    full, rest = divmod(num_samples, batch_size)
+    return full + (rest >= min(smallest, batch_size))
+
+
+class TrainBlocks:
+    """One training epoch after another, each a permutation that follows from seed and epoch alone.
+
+    Iterating reads `progress`: blocks that an interrupted epoch has already seen come out empty.
+
+    Args:
+        part: the training part.
+        batch_size: samples of one optimizer step, over all processes together.
+        seed: of the order and the augmentation.
+        progress: moved on by the training loop.
+        max_steps: at most this many batches in a block.
+        rank: of this process; it takes every `world_size`-th sample of a batch from `rank` on.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        batch_size: int,
+        seed: int,
+        progress: Progress,
+        max_steps: int = MAX_BATCHES_A_BLOCK,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.part, self.batch_size, self.seed, self.progress = part, batch_size, seed, progress
+        self.rank, self.world_size = rank, world_size
+        self.num_batches = num_batches(len(part), batch_size, smallest=max(2, world_size))
+        sample = part.transform.evaluate(part.inputs[part.rows[:1]])
+        affordable = max(1, BLOCK_BYTES // (sample.nbytes * batch_size))
+        # A block is one step of the distributed reducer, so several processes take one batch at a time.
+        self.batches_a_block = 1 if world_size > 1 else min(affordable, max_steps, MAX_BATCHES_A_BLOCK)
+
+    def __len__(self) -> int:
+        return -(-self.num_batches // self.batches_a_block)
+
+    def __iter__(self) -> Iterator[Block]:
+        epoch, done = self.progress.epoch, self.progress.blocks
+        order = torch.randperm(len(self.part), generator=torch_generator(self.seed, "order", epoch))
+        draws = self.part.transform.draw(len(self.part), torch_generator(self.seed, "augmentation", epoch))
+        samples = min(len(self.part), self.num_batches * self.batch_size)
+        step = self.batches_a_block * self.batch_size
+        for block, start in enumerate(range(0, samples, step)):
+            chosen = order[start : min(start + step, samples)]
+            yield self._gather(chosen[:0] if block < done else chosen, draws)
+
+    def _gather(self, chosen: Tensor, draws: dict[str, Tensor]) -> Block:
+        part, total = self.part, len(chosen)
+        chosen = chosen[self.rank :: self.world_size]
+        rows = part.rows[chosen.to(part.rows.device)]
+        device = part.targets.device
+        inputs = part.transform.train(part.inputs[rows], {key: draw[chosen].to(device) for key, draw in draws.items()})
+        batch_size = len(chosen) if self.world_size > 1 else self.batch_size
+        scale = len(chosen) * self.world_size / total if total else 1.0
+        return Block(inputs, part.targets[rows], batch_size, scale)
+
+
+class EvaluationBlocks:
+    """All samples of a part once, in stored order, each on exactly one process."""
+
+    def __init__(self, part: Part, rank: int = 0, world_size: int = 1) -> None:
+        self.part, self.rows = part, part.rows[rank::world_size]
+        sample = part.transform.evaluate(part.inputs[part.rows[:1]])
+        self.batch_size = max(1, min(2048, EVALUATION_BLOCK_BYTES // sample.nbytes))
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Block]:
+        for rows in self.rows.split(self.batch_size):
+            inputs = self.part.transform.evaluate(self.part.inputs[rows])
+            yield Block(inputs, self.part.targets[rows], self.batch_size)

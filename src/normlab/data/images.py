@@ -1,0 +1,171 @@
+"""Image data sets as uint8 tensors ``(N, C, H, W)``, one function each."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+import torchvision
+from sklearn.model_selection import train_test_split
+
+from normlab.data.arrays import Arrays
+
+DIGITS_LEVELS = 16  # scikit-learn stores them as 0..16
+
+
+def digits() -> Arrays:
+    """1,797 handwritten digits, 8 x 8 (Alpaydin and Kaynak, 1998), embedded in scikit-learn.
+
+    scikit-learn has no official test part; a fixed stratified fifth is ours, the same for every seed.
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = torch.from_numpy(np.round(data.images * (255 / DIGITS_LEVELS)).astype(np.uint8))[:, None]
+    targets = torch.from_numpy(data.target.astype(np.int64))
+    train, test = train_test_split(np.arange(len(targets)), test_size=0.2, stratify=data.target, random_state=0)
+    train, test = np.sort(train), np.sort(test)
+    return Arrays(images[train], targets[train], images[test], targets[test], tuple("0123456789"))
+
+
+def mnist(root: str) -> Arrays:
+    """MNIST (LeCun et al., 1998): 60,000 + 10,000 handwritten digits, 28 x 28."""
+    return _torchvision(torchvision.datasets.MNIST, root, "MNIST/raw/ with the four idx files")
+
+
+def fashion_mnist(root: str) -> Arrays:
+    """Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747): 60,000 + 10,000 articles of clothing, 28 x 28."""
+    return _torchvision(torchvision.datasets.FashionMNIST, root, "FashionMNIST/raw/ with the four idx files")
+
+
+def cifar10(root: str) -> Arrays:
+    """CIFAR-10 (Krizhevsky, 2009): 50,000 + 10,000 photographs of ten things, 32 x 32, colour."""
+    return _torchvision(torchvision.datasets.CIFAR10, root, "cifar-10-batches-py/ with its batches")
+
+
+def _torchvision(dataset: type, root: str, needed: str) -> Arrays:
+    """Both parts of a torchvision data set, from `root`, or downloaded there by torchvision."""
+    try:
+        train, test = (_open(dataset, root, train) for train in (True, False))
+    except (URLError, OSError, RuntimeError) as error:
+        _remove_empty_folders(Path(root))
+        raise ValueError(
+            f"dataset.root={root} must hold {needed} of {dataset.__name__}, and downloading it failed "
+            f"({str(error).splitlines()[0]}); put the files there or name the folder that has them"
+        ) from error
+    return Arrays(_images(train.data), _labels(train), _images(test.data), _labels(test), tuple(train.classes))
+
+
+def _open(dataset: type, root: str, train: bool):
+    try:
+        return dataset(root, train=train)
+    except RuntimeError:  # "not found or corrupted": torchvision's own words for no local copy
+        return dataset(root, train=train, download=True)
+
+
+def _remove_empty_folders(root: Path) -> None:
+    """What a download that failed at once leaves behind."""
+    for folder in sorted(root.rglob("*"), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    if root.is_dir() and not any(root.iterdir()):
+        root.rmdir()
+
+
+def _images(data: torch.Tensor | np.ndarray) -> torch.Tensor:
+    if isinstance(data, np.ndarray):
+        return torch.from_numpy(data).permute(0, 3, 1, 2).contiguous()
+    return data[:, None]
+
+
+def _labels(dataset) -> torch.Tensor:
+    return torch.as_tensor(dataset.targets, dtype=torch.int64)
+
+
+def image_folder(root: str, image_size: int | None, cache: str | None = None) -> Arrays:
+    """Photographs in `train/<class>/` and `test/<class>/` (or `val/<class>/`), any size, resized to a square.
+
+    Args:
+        root: the folder that holds `train`.
+        image_size: pixels a side.
+        cache: folder for the decoded images, or None to keep them in memory only.
+
+    Raises:
+        ValueError: missing folders, classes that differ between the parts, one class only, or a damaged image.
+    """
+    from normlab.data.decoding import decode
+
+    folder = Path(root)
+    test_folder = folder / ("test" if (folder / "test").is_dir() else "val")
+    classes = _classes(folder / "train", root)
+    if (found := _classes(test_folder, root)) != classes:
+        differing = sorted(set(classes) ^ set(found))
+        raise ValueError(f"{test_folder} must hold the classes of {folder / 'train'}; they differ in {differing[:5]}")
+    if len(classes) < 2:
+        raise ValueError(f"{folder / 'train'} holds one class only, {classes[0]}; there is nothing to tell apart")
+    parts = []
+    for part in (folder / "train", test_folder):
+        files = [(path, label) for label, name in enumerate(classes) for path in _files(part / name)]
+        parts += [decode([path for path, _ in files], image_size, cache), torch.tensor([label for _, label in files])]
+    return Arrays(*parts, tuple(classes))
+
+
+def tiny_imagenet(root: str, image_size: int | None = None, cache: str | None = None) -> Arrays:
+    """Tiny-ImageNet (Stanford CS231n) in its original layout: 64 x 64, colour, 200 classes.
+
+    Its `test` has no labels, so the labelled `val` is the test part here and validation comes out of `train`.
+    Classes are the lines of `wnids.txt`, in that order; grayscale files become colour.
+
+    Args:
+        root: the folder that holds `wnids.txt`.
+        image_size: pixels a side as stored; None keeps 64.
+        cache: folder for the decoded images, or None to keep them in memory only.
+
+    Raises:
+        ValueError: a missing or damaged file, by name.
+    """
+    from normlab.data.decoding import decode
+
+    folder = Path(root)
+    if not (folder / "wnids.txt").is_file():
+        raise ValueError(
+            f"dataset.root={root} must be the unpacked Tiny-ImageNet folder, with wnids.txt, train/ and val/; "
+            f"the published archive is cs231n.stanford.edu/tiny-imagenet-200.zip"
+        )
+    ids = (folder / "wnids.txt").read_text().split()
+    label = {name: index for index, name in enumerate(ids)}
+    train = [(path, label[name]) for name in ids for path in _files(folder / "train" / name / "images")]
+    rows = [line.split("\t") for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()]
+    unknown = sorted({row[1] for row in rows} - set(ids))
+    if unknown:
+        raise ValueError(f"{folder / 'val' / 'val_annotations.txt'} names {unknown[0]}, which is not in wnids.txt")
+    test = [(folder / "val" / "images" / row[0], label[row[1]]) for row in rows]
+    parts = []
+    for files in (train, test):
+        images = decode([path for path, _ in files], image_size or 64, cache)
+        parts += [images, torch.tensor([index for _, index in files])]
+    return Arrays(*parts, _words(folder / "words.txt", ids))
+
+
+def _words(path: Path, ids: list[str]) -> tuple[str, ...]:
+    if not path.is_file():
+        return tuple(ids)
+    words = dict(line.split("\t", 1) for line in path.read_text().splitlines() if "\t" in line)
+    return tuple(words.get(name, name).split(",")[0] for name in ids)
+
+
+def _classes(folder: Path, root: str) -> list[str]:
+    if not folder.is_dir():
+        raise ValueError(f"dataset.root={root} must hold train/<class>/ and test/<class>/ (or val/); {folder} is missing")
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not classes:
+        raise ValueError(f"{folder} must hold a folder of images for every class; it has none")
+    return classes
+
+
+def _files(folder: Path) -> list[Path]:
+    endings = {extension.lower() for extension in torchvision.datasets.folder.IMG_EXTENSIONS}
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in endings) if folder.is_dir() else []
+    if not files:
+        raise ValueError(f"{folder} must hold images ({', '.join(sorted(endings))}); it has none")
+    return files

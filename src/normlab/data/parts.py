@@ -1,0 +1,93 @@
+"""From a configuration to train, validation and test parts."""
+
+from dataclasses import dataclass
+
+import torch
+
+from normlab.build import build
+from normlab.data.arrays import Arrays
+from normlab.data.blocks import Part
+from normlab.data.splits import train_validation_indices
+from normlab.data.transforms import ImageTransform, channel_statistics
+from normlab.streams import numpy_generator
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The three parts of a data set, disjoint, and what a model must know of them."""
+
+    train: Part
+    validation: Part
+    test: Part
+    input_shape: tuple[int, ...]
+    num_outputs: int
+
+
+def load_parts(config: dict, image_size: int) -> Parts:
+    """Load a data set and carve validation out of its training part; the test part stays as published.
+
+    Args:
+        config: a resolved configuration.
+        image_size: pixels a side that the network gets.
+
+    Raises:
+        ValueError: data that are missing, damaged, or not as `dataset` declares them.
+    """
+    options = config["dataset"]
+    arrays = build(options["load"])
+    num_classes = options["num_classes"] or len(arrays.class_names)
+    check_arrays(arrays, options, num_classes)
+    generator = numpy_generator(config["seed"], "split")
+    train_rows, validation_rows = train_validation_indices(
+        arrays.train_targets.numpy(), options["validation"], options["split"], generator
+    )
+    train_rows, validation_rows = torch.from_numpy(train_rows), torch.from_numpy(validation_rows)
+    mean, std = normalization(arrays, train_rows, options["normalize"])
+    plain = ImageTransform(mean, std, image_size)
+    augmented = ImageTransform(mean, std, image_size, **options["augment"])
+    return Parts(
+        Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented),
+        Part(arrays.train_inputs, arrays.train_targets, validation_rows, plain),
+        Part(arrays.test_inputs, arrays.test_targets, torch.arange(len(arrays.test_targets)), plain),
+        (arrays.train_inputs.shape[1], image_size, image_size),
+        num_classes,
+    )
+
+
+def check_arrays(arrays: Arrays, options: dict, num_classes: int) -> None:
+    """Compare what was loaded with what the configuration declares.
+
+    Raises:
+        ValueError: another shape, or a label that is no class.
+    """
+    found = list(arrays.train_inputs.shape[1:])
+    declared = options["shape"] or found
+    if len(declared) != len(found) or any(d not in (None, f) for d, f in zip(declared, found, strict=True)):
+        raise ValueError(
+            f"dataset.shape declares {options['shape']}, the data have {found}; "
+            f"correct dataset.shape"
+        )
+    if options["task"] != "classification":
+        return
+    for name, targets in (("training", arrays.train_targets), ("test", arrays.test_targets)):
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= num_classes:
+            wrong = low if low < 0 else high
+            raise ValueError(f"labels must lie in 0..{num_classes - 1} ({num_classes} classes), {name} has {wrong}")
+
+
+def normalization(
+    arrays: Arrays, train_rows: torch.Tensor, rule: str | list[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, of pixels in 0..1.
+
+    Args:
+        arrays: the data set.
+        train_rows: rows of the training part: nothing else may be looked at.
+        rule: `train` (their statistics), `none`, or the two numbers ``[mean, std]`` for every channel.
+    """
+    channels = arrays.train_inputs.shape[1]
+    if rule == "train":
+        return channel_statistics(arrays.train_inputs[train_rows])
+    mean, std = (0.0, 1.0) if rule == "none" else rule
+    return (mean,) * channels, (std,) * channels

@@ -1,0 +1,83 @@
+import pytest
+import torch
+
+from normlab.data.blocks import EvaluationBlocks, Part, Progress, TrainBlocks, num_batches
+
+
+class Unchanged:
+    """Inputs as they are, plus one random number a sample so that augmentation can be followed."""
+
+    def draw(self, num_samples, generator):
+        return {"shift": torch.rand(num_samples, generator=generator)}
+
+    def train(self, inputs, draws):
+        return inputs + draws["shift"][:, None]
+
+    def evaluate(self, inputs):
+        return inputs
+
+
+def part(num_samples, first=0):
+    inputs = torch.arange(100.0)[:, None]
+    return Part(inputs, torch.arange(100), torch.arange(first, first + num_samples), Unchanged())
+
+
+def epoch(blocks):
+    return [block for block in blocks if len(block.targets)]
+
+
+def targets(blocks):
+    return torch.cat([block.targets for block in epoch(blocks)]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch", "batches"), [(10, 4, 3), (9, 4, 2), (8, 4, 2), (3, 4, 1), (1, 4, 0), (3, 1, 3)]
+)
+def test_a_last_batch_of_one_is_left_out(samples, batch, batches):
+    assert num_batches(samples, batch) == batches
+
+
+def test_an_epoch_has_every_sample_once_in_another_order_each_time():
+    progress = Progress()
+    blocks = TrainBlocks(part(50, first=20), 8, seed=0, progress=progress)
+    first = targets(blocks)
+    assert sorted(first) == list(range(20, 70))
+    assert targets(blocks) == first
+    progress.epoch = 1
+    assert sorted(targets(blocks)) == sorted(first)
+    assert targets(blocks) != first
+
+
+def test_the_order_depends_on_nothing_but_seed_and_epoch():
+    few = targets(TrainBlocks(part(50), 8, seed=3, progress=Progress(), max_steps=1))
+    many = targets(TrainBlocks(part(50), 8, seed=3, progress=Progress(), max_steps=5))
+    assert few == many
+    assert few != targets(TrainBlocks(part(50), 8, seed=4, progress=Progress()))
+
+
+def test_blocks_hold_whole_batches():
+    blocks = TrainBlocks(part(50), 8, seed=0, progress=Progress(), max_steps=3)
+    assert len(blocks) == 3
+    assert [len(block.targets) for block in blocks] == [24, 24, 2]
+    assert {block.batch_size for block in blocks} == {8}
+
+
+def test_a_resumed_epoch_skips_what_it_has_seen_and_augments_the_rest_alike():
+    whole = list(TrainBlocks(part(50), 8, seed=0, progress=Progress(), max_steps=2))
+    rest = list(TrainBlocks(part(50), 8, seed=0, progress=Progress(blocks=2), max_steps=2))
+    assert [len(block.targets) for block in rest] == [0, 0, 16, 2]
+    assert torch.equal(torch.cat([block.inputs for block in whole[2:]]), torch.cat([block.inputs for block in rest]))
+
+
+def test_processes_share_every_batch():
+    ranks = [TrainBlocks(part(21), 8, 0, Progress(), rank=rank, world_size=2) for rank in (0, 1)]
+    assert sorted(targets(ranks[0]) + targets(ranks[1])) == list(range(21))
+    last = [list(blocks)[-1] for blocks in ranks]
+    assert [len(block.targets) for block in last] == [3, 2]
+    assert [block.loss_scale for block in last] == [pytest.approx(6 / 5), pytest.approx(4 / 5)]
+
+
+def test_evaluation_sees_every_sample_once_over_all_processes():
+    seen = [targets(EvaluationBlocks(part(21), rank, 2)) for rank in (0, 1)]
+    assert seen[0] == list(range(0, 21, 2))
+    assert sorted(seen[0] + seen[1]) == list(range(21))
