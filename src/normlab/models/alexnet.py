@@ -67,11 +67,12 @@ class AlexNet(nn.Module):
         self.frozen = freeze is not None and choose("model.freeze", freeze, ["features"]) == "features"
         if self.frozen and "features" in places:
             raise ValueError("model.freeze=features keeps the convolutions as they are: set model.norm_at=[head]")
-        self.features = features(channels, norm if "features" in places else no_norm, bias)
+        if pretrained and not bias:
+            raise ValueError("model.pretrained brings biases: set model.bias=true")
+        in_features, in_head = (norm if place in places else no_norm for place in PLACES)
+        self.features = features(channels, in_features, bias)
         self.pool = nn.AdaptiveAvgPool2d((6, 6))
-        self.head = head(
-            CONVOLUTIONS[-1][0] * 36, num_outputs, norm if "head" in places else no_norm, hidden, dropout, bias
-        )
+        self.head = head(CONVOLUTIONS[-1][0] * 36, num_outputs, in_head, hidden, dropout, bias)
         if pretrained:
             load_torchvision(self, stored_weights(pretrained, download))
         self.features.requires_grad_(not self.frozen)

@@ -100,10 +100,13 @@ class TimmModel(nn.Module):
         config = timm.get_pretrained_cfg(name)
         fixed = {"img_size": (height, width)} if getattr(config, "fixed_input_size", False) else {}
         arguments = {"in_chans": channels, "num_classes": num_outputs, **fixed, **(options or {})}
-        if pretrained is True:
-            self.network = stored_weights(True, lambda: timm.create_model(name, pretrained=True, **arguments))
-        else:
-            self.network = timm.create_model(name, **arguments)
+        try:
+            if pretrained is True:
+                self.network = stored_weights(True, lambda: timm.create_model(name, pretrained=True, **arguments))
+            else:
+                self.network = timm.create_model(name, **arguments)
+        except TypeError as error:
+            raise ValueError(f"model.options do not fit timm's {name}: {error}") from error
         if isinstance(pretrained, str):
             load_file(self.network, pretrained, f"timm's {name}")
         self.norm_report = swap_norms(self.network, norm, norms, f"timm's {name}")

@@ -41,7 +41,7 @@ def norm_slot(layer: nn.Module, dim_hint: int) -> NormSlot | str:
     name = type(layer).__name__
     if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         return "its number of channels is not known before the first batch"
-    if any(looks_like_norm(child) for child in layer.children()):
+    if any(looks_like_norm(child) for child in layer.modules() if child is not layer):
         return "it is made of several norms"
     if isinstance(layer, nn.modules.batchnorm._NormBase):
         return NormSlot(layer.num_features, _dim(layer, dim_hint))

@@ -1,0 +1,116 @@
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from models.helpers import batch_norm, no_norm, torch_norm
+from normlab.models import TimmModel, TorchvisionModel
+from normlab.models.library import last_weights, like
+from normlab.norms import BatchNorm
+
+SHAPE = (3, 32, 32)
+SMALL = "shufflenet_v2_x0_5"
+
+
+def test_torchvisions_network_with_our_norms():
+    with torch.device("meta"):
+        network = TorchvisionModel((1, 64, 64), 7, batch_norm, name="resnet50")
+    assert network.network.conv1.weight.shape == (64, 1, 7, 7)
+    assert network.network.fc.out_features == 7
+    assert sum(isinstance(module, BatchNorm) for module in network.modules()) == 53 == len(network.norm_report)
+
+
+def test_norms_are_inserted_where_there_are_none():
+    with torch.device("meta"):
+        network = TorchvisionModel((3, 64, 64), 7, batch_norm, name="alexnet")
+    assert sum(swap.kind == "inserted" for swap in network.norm_report) == 7
+
+
+def test_transformers_learn_the_image_size():
+    with torch.device("meta"):
+        assert TorchvisionModel((3, 64, 64), 7, batch_norm, name="vit_b_16").network.image_size == 64
+        timms = TimmModel((1, 64, 32), 7, batch_norm, name="vit_tiny_patch16_224")
+        assert timms(torch.empty(2, 1, 64, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_no_auxiliary_heads(name):
+    with torch.device("meta"):
+        output = TorchvisionModel((3, 96, 96), 7, batch_norm, name=name)(torch.empty(2, 3, 96, 96))
+    assert output.shape == (2, 7)
+
+
+def test_weights_from_a_file(tmp_path):
+    torch.manual_seed(0)
+    reference = models.get_model(SMALL, num_classes=5).eval()
+    path = str(tmp_path / "weights.pth")
+    torch.save(reference.state_dict(), path)
+    x = torch.randn(2, 3, 32, 32)
+    same = TorchvisionModel(SHAPE, 5, torch_norm, name=SMALL, pretrained=path).eval()
+    torch.testing.assert_close(same(x), reference(x))
+    other = TorchvisionModel((1, 32, 32), 9, torch_norm, name=SMALL, pretrained=path)
+    assert other.network.fc.out_features == 9
+    assert other.network.conv5[0].weight.equal(reference.conv5[0].weight)
+    expected = reference.conv1[0].weight.sum(1, keepdim=True)
+    torch.testing.assert_close(other.network.conv1[0].weight, expected)
+
+
+def test_weights_of_another_architecture(tmp_path):
+    path = str(tmp_path / "weights.pth")
+    torch.save(models.get_model("shufflenet_v2_x1_0").state_dict(), path)
+    with pytest.raises(ValueError, match=r"not the weights of torchvision's shufflenet_v2_x0_5: stage2\.0\.branch1\.2"):
+        TorchvisionModel(SHAPE, 5, torch_norm, name=SMALL, pretrained=path)
+
+
+def test_timm_adapts_channels_and_outputs():
+    network = TimmModel((1, 32, 32), 7, batch_norm, name="mobilenetv3_small_050")
+    assert network(torch.randn(2, 1, 32, 32)).shape == (2, 7)
+    assert any(isinstance(module, BatchNorm) for module in network.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def test_without_timm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"model=timm needs timm: pip install 'normlab\[timm\]'"):
+        TimmModel(SHAPE, 7, no_norm)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (TorchvisionModel, {"name": "resnet19"}, r"model\.name must be one of \d+ names, got 'resnet19'; did you mean"),
+        (TimmModel, {"name": "convnext_ato"}, r"model\.name must be .* did you mean convnext_"),
+        (TorchvisionModel, {"norms": "swap"}, r"model\.norms must be one of auto, replace, insert, got 'swap'"),
+        (
+            TorchvisionModel,
+            {"name": "alexnet", "norms": "replace"},
+            r"no place for a norm .*replace; set model\.norms=auto",
+        ),
+        (TorchvisionModel, {"options": {"depth": 3}}, r"model\.options do not fit torchvision's resnet18: .*'depth'"),
+        (TimmModel, {"options": {"depht": 3}}, r"model\.options do not fit timm's resnet18: .*'depht'"),
+        (TimmModel, {"name": "resnetv2_50d_frn"}, r"timm's resnetv2_50d_frn offers no place .* take another model"),
+    ],
+)
+def test_errors(model, options, message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        model(SHAPE, 7, no_norm, **options)
+
+
+def test_like_keeps_the_settings():
+    conv = like(nn.Conv2d(3, 8, (3, 5), stride=2, padding=1, bias=False), channels=1)
+    assert (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.bias) == (
+        1,
+        8,
+        (3, 5),
+        (2, 2),
+        None,
+    )
+    assert like(nn.Linear(4, 10), num_outputs=3).weight.shape == (3, 4)
+
+
+def test_last_weights_is_the_output_layer():
+    with torch.device("meta"):
+        assert last_weights(models.vgg11())[1] == "6"
+        assert last_weights(models.squeezenet1_1())[2].out_channels == 1000

@@ -1,0 +1,105 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from models.helpers import Activating, batch_norm, no_norm, torch_norm
+from normlab.models import RecurrentNetwork
+from normlab.models.recurrent import NormLSTM, StepNorm
+
+
+def test_without_a_norm_it_is_pytorchs_lstm():
+    torch.manual_seed(0)
+    own, reference = NormLSTM(3, 4, no_norm, 5, None, forget_bias=1.0), nn.LSTM(3, 4, batch_first=True)
+    reference.weight_ih_l0.data.copy_(own.weight_x)
+    reference.weight_hh_l0.data.copy_(own.weight_h)
+    reference.bias_ih_l0.data.copy_(own.bias)
+    reference.bias_hh_l0.data.zero_()
+    x = torch.randn(2, 5, 3)
+    torch.testing.assert_close(own(x), reference(x)[0][:, -1])
+    assert own.bias[4:8].tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("norm", [batch_norm, torch_norm])
+def test_statistics_of_every_step(norm):
+    layer = StepNorm(norm(2, 1), max_steps=3, gamma=None, shift=True)
+    assert layer.norm.running_mean.shape == (3, 2)
+    for step, value in enumerate((1.0, 2.0, 4.0)):
+        layer(torch.tensor([[value, 0.0], [value, 2.0]]), step)
+    torch.testing.assert_close(layer.norm.running_mean, torch.tensor([[0.1, 0.1], [0.2, 0.1], [0.4, 0.1]]))
+    torch.testing.assert_close(layer.norm.running_var, torch.tensor([[0.9, 1.1]] * 3))
+    assert layer.norm.num_batches_tracked.tolist() == [1, 1, 1]
+
+
+def test_evaluation_uses_the_steps_statistics_and_the_last_ones_beyond():
+    layer = StepNorm(batch_norm(1, 1), max_steps=2, gamma=1.0, shift=True).eval()
+    layer.norm.running_mean.copy_(torch.tensor([[1.0], [5.0]]))
+    layer.norm.running_var.copy_(torch.tensor([[4.0], [1.0]]))
+    x = torch.tensor([[7.0]])
+    assert layer(x, 0).item() == pytest.approx(3, abs=1e-4)
+    assert layer(x, 1).item() == pytest.approx(2, abs=1e-4)
+    assert layer(x, 9).item() == pytest.approx(2, abs=1e-4)
+
+
+def test_initial_scale_and_absent_shift():
+    lstm = NormLSTM(3, 4, batch_norm, 5, None, 0.0)
+    assert lstm.norm_x.norm.weight.unique().item() == pytest.approx(0.1)
+    assert not lstm.norm_x.norm.bias.requires_grad
+    assert not lstm.norm_h.norm.bias.requires_grad
+    assert lstm.norm_c.norm.bias.requires_grad
+    layer = NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, None, 0.0)
+    assert layer.norm_c.norm.weight.unique().item() == 1
+    assert NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, 0.5, 0.0).norm_c.norm.weight.unique().item() == 0.5
+
+
+def test_equals_the_paper_written_out():
+    torch.manual_seed(0)
+    lstm = NormLSTM(2, 3, batch_norm, 4, None, 1.0)
+    x, h, c = torch.randn(5, 4, 2), torch.zeros(5, 3), torch.zeros(5, 3)
+
+    def norm(z):
+        return 0.1 * (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
+
+    for t in range(4):
+        sums = norm(h @ lstm.weight_h.T) + norm(x[:, t] @ lstm.weight_x.T) + lstm.bias
+        i, f, g, o = sums.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * norm(c).tanh()
+    torch.testing.assert_close(lstm(x), h)
+
+
+def test_rows_and_pixels():
+    x = torch.arange(2 * 2 * 8 * 8.0).view(2, 2, 8, 8)
+    seen = []
+    for options in ({}, {"read": "pixels"}, {"read": "pixels", "pool": 2}):
+        network = RecurrentNetwork((2, 8, 8), 10, no_norm, hidden=3, **options)
+        network.lstm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+        assert network(x).shape == (2, 10)
+    rows, pixels, pooled = seen
+    assert rows.shape == (2, 8, 16)
+    assert rows[0, 1].tolist() == [*range(8, 16), *range(72, 80)]  # the second row in both channels
+    assert pixels.shape == (2, 64, 2)
+    assert pixels[0, 9].tolist() == [9.0, 73.0]
+    assert pooled.shape == (2, 16, 2)
+    assert pooled[0, 0].tolist() == [4.5, 68.5]
+
+
+def test_shared_statistics_and_state_dict_round_trip():
+    network = RecurrentNetwork((1, 8, 8), 10, batch_norm, hidden=3, max_steps=1)
+    assert network.lstm.norm_c.norm.running_mean.shape == (1, 3)
+    network(torch.randn(4, 1, 8, 8))
+    assert network.lstm.norm_c.norm.num_batches_tracked.tolist() == [8]
+    twin = RecurrentNetwork((1, 8, 8), 10, batch_norm, hidden=3, max_steps=1)
+    twin.load_state_dict(copy.deepcopy(network).state_dict())
+    x = torch.randn(4, 1, 8, 8)
+    assert network.eval()(x).equal(twin.eval()(x))
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="Activating contains its activation, which does not fit the gates of an LSTM"):
+        RecurrentNetwork((1, 8, 8), 10, Activating)
+    with pytest.raises(ValueError, match=r"model\.read must be one of rows, pixels, got 'row'; did you mean rows\?"):
+        RecurrentNetwork((1, 8, 8), 10, no_norm, read="row")
+    with pytest.raises(ValueError, match=r"model\.pool=9 leaves nothing of 8 x 8 pixels"):
+        RecurrentNetwork((1, 8, 8), 10, no_norm, pool=9)

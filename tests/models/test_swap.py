@@ -1,0 +1,187 @@
+import copy
+from functools import partial
+
+import timm
+import torch
+from rich.console import Console
+from torch import nn
+from torchvision import models
+
+from models.helpers import Activating, Recorder, batch_norm, no_norm, torch_norm
+from normlab.models import Swap, insert_norms, replace_norms, swap_table
+from normlab.models.blocks import TokenNorm
+from normlab.norms import BatchNorm
+
+
+def train_a_little(network):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        network(torch.randn(4, 3, 32, 32, dtype=torch.float64)).square().mean().backward()
+        optimizer.step()
+    return network
+
+
+def test_resnet18_gives_the_same_with_our_batch_norm():
+    torch.manual_seed(0)
+    reference = train_a_little(models.resnet18(num_classes=10).double())
+    swapped = copy.deepcopy(reference)
+    swaps = replace_norms(swapped, batch_norm)
+    assert [swap.kind for swap in swaps] == ["replaced"] * 20
+    assert swaps[0] == Swap(
+        "bn1",
+        "replaced",
+        "BatchNorm2d",
+        "BatchNorm",
+        "copied weight, bias, running_mean, running_var, num_batches_tracked",
+    )
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in swapped.modules())
+    x = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(swapped.eval()(x), reference.eval()(x))
+    torch.testing.assert_close(swapped.train()(x), reference.train()(x))
+
+
+def test_timms_activation_stays_and_other_settings_are_told():
+    torch.manual_seed(0)
+    reference = timm.create_model("mobilenetv3_small_050", num_classes=4).eval()
+    swapped = copy.deepcopy(reference)
+    swaps = replace_norms(swapped, partial(BatchNorm, eps=1e-3))
+    assert all(swap.old == "BatchNormAct2d" for swap in swaps)
+    assert "momentum" not in swaps[0].why
+    assert "Hardswish kept" in swaps[0].why
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(swapped(x), reference(x), atol=1e-3, rtol=1e-3)
+
+
+def test_settings_that_differ_are_told():
+    network = nn.Sequential(nn.BatchNorm2d(2, eps=1e-3, momentum=0.01))
+    why = replace_norms(network, batch_norm)[0].why
+    assert why.endswith("eps 0.001 became 1e-05; momentum 0.01 became 0.1")
+
+
+def test_what_cannot_be_taken_over_is_told():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+    why = replace_norms(network, lambda c, d: nn.GroupNorm(2, c))[0].why
+    assert why == "copied weight, bias; not taken over: running_mean, running_var, num_batches_tracked"
+    assert isinstance(network[1], nn.GroupNorm)
+
+
+def test_norm_none_removes_and_says_what_was_lost():
+    network = nn.Sequential(nn.BatchNorm1d(4))
+    why = replace_norms(network, no_norm)[0].why
+    assert isinstance(network[0], nn.Identity)
+    assert why == "not taken over: weight, bias, running_mean, running_var, num_batches_tracked"
+
+
+def test_layer_norm_of_a_transformer_is_last_axis():
+    torch.manual_seed(0)
+    reference = models.swin_t(num_classes=4).eval()
+    swapped = copy.deepcopy(reference)
+
+    class ChannelNorm(nn.LayerNorm):
+        def forward(self, x):
+            return super().forward(x.transpose(1, -1)).transpose(1, -1)
+
+    swaps = replace_norms(swapped, lambda c, d: ChannelNorm(c))
+    assert len(swaps) == 29
+    assert isinstance(swapped.norm, TokenNorm)
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(swapped(x), reference(x), atol=1e-4, rtol=1e-4)
+
+
+def test_group_norm_takes_its_rank_from_the_layers_before():
+    norm = Recorder()
+    replace_norms(nn.Sequential(nn.Conv1d(1, 4, 3), nn.GroupNorm(2, 4)), norm)
+    replace_norms(nn.Sequential(nn.Conv3d(1, 4, 3), nn.GroupNorm(2, 4)), norm)
+    replace_norms(nn.Sequential(nn.Linear(1, 4), nn.GroupNorm(2, 4)), norm)
+    assert norm.calls == [(4, 1), (4, 3), (4, 1)]
+
+
+def test_a_norm_with_activation_takes_the_place_of_the_activation_inside():
+    network = nn.Sequential(timm.layers.BatchNormAct2d(3), timm.layers.BatchNormAct2d(3, apply_act=False))
+    swaps = replace_norms(network, Activating)
+    assert isinstance(network[0], Activating)
+    assert swaps[0].why.endswith("contains its activation; those that the network applies stay; in place of its ReLU")
+
+
+def test_shared_layers_stay_shared():
+    shared = nn.BatchNorm1d(3)
+    network = nn.Sequential(shared, nn.ReLU(), shared)
+    swaps = replace_norms(network, batch_norm)
+    assert network[0] is network[2]
+    assert isinstance(network[0], BatchNorm)
+    assert swaps[1].why == "the same layer as 0"
+
+
+def test_left_alone_with_a_reason():
+    network = nn.Sequential(nn.LayerNorm((4, 4)), nn.TransformerEncoderLayer(4, 1, 8), nn.LocalResponseNorm(2))
+    before = copy.deepcopy(network)
+    swaps = replace_norms(network, batch_norm)
+    assert [swap.kind for swap in swaps] == ["left alone"] * 4
+    assert "fixed shape (4, 4)" in swaps[0].why
+    assert "reads its eps" in swaps[1].why
+    assert str(network) == str(before)
+
+
+def test_frozen_parameters_and_mode_are_kept():
+    network = nn.Sequential(nn.BatchNorm1d(3)).eval().requires_grad_(False).double()
+    replace_norms(network, batch_norm)
+    assert not network[0].training
+    assert not network[0].weight.requires_grad
+    assert network[0].weight.dtype == network[0].running_mean.dtype == torch.float64
+
+
+def test_insert_into_torchvisions_alexnet():
+    with torch.device("meta"):
+        network = models.alexnet()
+        norm = Recorder()
+        swaps = insert_norms(network, norm)
+    assert norm.calls == [(64, 2), (192, 2), (384, 2), (256, 2), (256, 2), (4096, 1), (4096, 1)]
+    assert swaps[-1] == Swap("classifier.6", "left alone", "Linear", "Linear", "output layer")
+    assert [name for name, _ in network.features[0].named_children()] == ["conv", "norm"]
+
+
+def test_insert_leaves_outputs_the_same_where_the_norm_does_nothing():
+    torch.manual_seed(0)
+    reference = models.squeezenet1_1(num_classes=4).eval()
+    swapped = copy.deepcopy(reference)
+    swaps = insert_norms(swapped, partial(BatchNorm, eps=0.0))
+    assert sum(swap.kind == "inserted" for swap in swaps) == 25
+    x = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(swapped.eval()(x), reference(x))
+
+
+def test_insert_where_a_norm_follows_already():
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    swaps = insert_norms(network, torch_norm)
+    assert [(swap.name, swap.kind, swap.why) for swap in swaps] == [
+        ("0", "left alone", "1 follows"),
+        ("2", "inserted", ""),
+        ("4", "left alone", "output layer"),
+    ]
+    assert network(torch.randn(5, 2)).shape == (5, 2)
+
+
+def test_insert_behind_linear_layers_on_sequences():
+    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))
+    insert_norms(network, batch_norm)
+    x = torch.randn(6, 5, 2)
+    y = network[0](x)
+    torch.testing.assert_close(y.mean((0, 1)), torch.zeros(3), atol=1e-5, rtol=0)
+    assert network(x).shape == (6, 5, 4)
+
+
+def test_insert_spares_attention():
+    network = nn.Sequential(nn.MultiheadAttention(4, 1), nn.Linear(4, 4), nn.Linear(4, 2))
+    swaps = insert_norms(network, batch_norm)
+    assert swaps[0].why == "MultiheadAttention reads its weights directly"
+    assert [swap.kind for swap in swaps] == ["left alone", "inserted", "left alone"]
+
+
+def test_table():
+    console = Console(width=120, record=True, quiet=True)
+    console.print(swap_table([Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]))
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(swap_table([Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]))
+    assert all(word in capture.get() for word in ("layer", "bn1", "replaced", "BatchNorm2d", "copied weight"))
