@@ -60,7 +60,7 @@ def bare(root: str) -> callable:
 
 
 def notebook(root: str) -> callable:
-    """As in the notebooks: torchvision's data set, transforms image by image, a DataLoader, the loss read every step."""
+    """As in the notebooks: torchvision's data set, transforms by image, a DataLoader, the loss read every step."""
     steps = [torchvision.transforms.ToTensor(), torchvision.transforms.Normalize((0.5,), (0.5,))]
     data = torchvision.datasets.MNIST(root, train=True, transform=torchvision.transforms.Compose(steps))
     train = torch.utils.data.Subset(data, range(NUM_TRAIN))

@@ -1,6 +1,6 @@
 """Learning curves of the runs in a folder, one line an arm with the range over seeds.
 
-    python scripts/plot_curves.py outputs/mlp_mnist --by norm --metric val/accuracy --out curves.svg
+python scripts/plot_curves.py outputs/mlp_mnist --by norm --metric val/accuracy --out curves.svg
 """
 
 import argparse

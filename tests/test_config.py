@@ -52,6 +52,8 @@ def test_long_names_stay_short_and_legal(plain):
         ("dataset.validation=1.5", "dataset.validation must be a number between 0 and 1, got 1.5"),
         ("trainer.max_epochs=2.5", "trainer.max_epochs must be a whole number of at least 1, got 2.5"),
         ("device.threads=none", "device.threads must be auto or a whole number of at least 1, got 'none'"),
+        ("norm.momentum=abc", "norm.momentum must be null or a number from 0 to 1, got 'abc'"),
+        ("norm.eps=-1", "norm.eps must be null or a number of at least 0, got -1"),
         ("retry=always", "retry must be one of null, failed, got 'always'"),
         ("model._target_=os.system", "_target_ 'os.system' is not in a trusted package"),
         ("optimizer._target_=torch.hub.load", "_target_ 'torch.hub.load' is not in a trusted package"),

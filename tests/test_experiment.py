@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import signal
 import threading
 
@@ -111,6 +112,23 @@ def _both(config):
         yield settings
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("scheduler", ["none", "cosine", "step", "one_cycle", "plateau"])
+def test_every_optimizer_runs_with_every_scheduler(config, optimizer, scheduler):
+    settings = config(f"optimizer={optimizer}", f"scheduler={scheduler}", "trainer.max_epochs=3", "optimizer.lr=0.01")
+    assert run(settings)["metrics"]["val/accuracy"] > 0.5
+    rates = [float(row["lr"]) for row in rows(run_folder(settings))]
+    constant = scheduler in ("none", "step", "plateau")  # a step after four epochs, a plateau after three
+    assert (len(set(rates)) == 1) == constant
+
+
+def test_cosine_follows_its_formula(config):
+    settings = config("scheduler=cosine", "trainer.max_epochs=4", "optimizer.lr=0.2")
+    run(settings)
+    expected = [0.1 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
+    assert [float(row["lr"]) for row in rows(run_folder(settings))] == pytest.approx(expected)
+
+
 def test_none_has_no_norm_layer(config):
     assert run(config("norm=none", "trainer.max_epochs=1"))["num_norm_layers"] == 0
     assert run(config("norm=torch", "trainer.max_epochs=1"))["num_norm_layers"] == 2
@@ -206,6 +224,7 @@ def test_a_second_process_waits_and_returns_the_first_ones_result(config):
         (("dataset=tiny_imagenet", "dataset.root=nowhere"), "dataset.root=nowhere must be the unpacked"),
         (("paths.outputs=/proc/nothing",), "paths.outputs must be a folder that can be written"),
         (("model.activation=relo",), "relo"),
+        (("trainer.monitor=val/acc",), "trainer.monitor must be null or one of val/accuracy, val/loss"),
         (("task.loss=mse",), "task.loss must be cross_entropy"),
     ],
 )

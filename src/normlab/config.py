@@ -65,6 +65,7 @@ def _number(value: Any) -> bool:
 POSITIVE = (lambda value: _number(value) and 0 < value < float("inf"), "a number above 0")
 NOT_NEGATIVE = (lambda value: _number(value) and 0 <= value < float("inf"), "a number of at least 0")
 FRACTION = (lambda value: _number(value) and 0 < value < 1, "a number between 0 and 1")
+SHARE = (lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1")
 BOOLEAN = (lambda value: isinstance(value, bool), "true or false")
 
 
@@ -89,7 +90,18 @@ RULES = {
     "optimizer.lr": POSITIVE,
     "optimizer.momentum": NOT_NEGATIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.eps": NOT_NEGATIVE,
     "optimizer.decay_rank_one": BOOLEAN,
+    "scheduler.step_size": _whole(1),
+    "scheduler.gamma": POSITIVE,
+    "scheduler.eta_min": NOT_NEGATIVE,
+    "scheduler.max_lr": POSITIVE,
+    "scheduler.pct_start": FRACTION,
+    "scheduler.factor": FRACTION,
+    "scheduler.patience": _whole(0),
+    "model.dropout": SHARE,
+    "norm.eps": _optional(NOT_NEGATIVE),
+    "norm.momentum": _optional(SHARE),
     "trainer.max_epochs": _whole(1),
     "trainer.patience": _optional(_whole(1)),
     "trainer.gradient_clip": _optional(POSITIVE),

@@ -61,7 +61,7 @@ def check_fit(config: dict, input_shape: tuple[int, ...], num_outputs: int) -> f
             network.train()(torch.empty(batch_size, *input_shape))
     except NotImplementedError:
         return float("inf")  # an operator without a meta kernel: nothing can be said before the first batch
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         shape = " x ".join(map(str, (batch_size, *input_shape)))
         raise ValueError(f"{names} cannot take batches of {shape}: {reason}") from error

@@ -154,7 +154,7 @@ class Classification(Task):
             can then not fall below ``ln(e + K - 1) - 1`` and gradients shrink: a known mistake, here to be measured.
     """
 
-    monitor, monitor_mode = "val/accuracy", "max"
+    metric_names = ("accuracy", "loss")  # the first decides which epoch is best
 
     def __init__(self, *args, softmax_before_loss: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -188,7 +188,7 @@ class Regression(Task):
         loss_name: mse, mae or huber.
     """
 
-    monitor, monitor_mode = "val/loss", "min"
+    metric_names = ("loss", "rmse", "r2")  # the first decides which epoch is best
 
     def __init__(
         self, *args, target_mean: float = 0.0, target_std: float = 1.0, loss_name: str = "mse", **kwargs

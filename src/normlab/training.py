@@ -67,7 +67,15 @@ def prepare(config: dict) -> Prepared:
             f"lower dataset.batch_size or dataset.validation"
         )
     task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
+    check_monitor(config["trainer"]["monitor"], task)
     return Prepared(parts, task, norm_layers, flops)
+
+
+def check_monitor(monitor: str | None, task: Task) -> None:
+    """Refuse a metric that no epoch will have."""
+    known = [f"val/{name}" for name in task.metric_names]
+    if monitor is not None and monitor not in known:
+        raise ValueError(f"trainer.monitor must be null or one of {', '.join(known)}, got {monitor!r}")
 
 
 def check_device(device: dict) -> None:
@@ -220,7 +228,7 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
 
 
 def _checkpoints(config: dict, task: Task, folder: Path, state: dict | None) -> Checkpoints:
-    monitor = config["trainer"]["monitor"] or task.monitor
+    monitor = config["trainer"]["monitor"] or f"val/{task.metric_names[0]}"
     mode = "min" if monitor.endswith(("loss", "rmse")) else "max"
     patience, options = config["trainer"]["patience"], config["checkpoint"]
     return Checkpoints(folder, monitor, mode, patience, **options, state=state)

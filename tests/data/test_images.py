@@ -117,7 +117,7 @@ def test_image_folder(folder):
     [
         (lambda root: (root / "test" / "dog").rename(root / "test" / "wolf"), r"differ in \['dog', 'wolf'\]"),
         (lambda root: (root / "train" / "cat" / "1.png").write_bytes(b"\x89PNG"), r"image .*1\.png cannot be read"),
-        (lambda root: (root / "train").rename(root / "training"), "train is missing"),
+        (lambda root: (root / "train").rename(root / "training"), "no .*train"),
         (lambda root: [path.unlink() for path in (root / "train" / "cat").iterdir()], "cat must hold images"),
     ],
 )

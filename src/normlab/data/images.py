@@ -156,7 +156,7 @@ def _words(path: Path, ids: list[str]) -> tuple[str, ...]:
 
 def _classes(folder: Path, root: str) -> list[str]:
     if not folder.is_dir():
-        raise ValueError(f"dataset.root={root} must hold train/<class>/ and test/<class>/ (or val/); {folder} is missing")
+        raise ValueError(f"dataset.root={root} must hold train/<class>/ and test/<class>/ (or val/); no {folder}")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not classes:
         raise ValueError(f"{folder} must hold a folder of images for every class; it has none")

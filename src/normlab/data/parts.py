@@ -63,10 +63,7 @@ def check_arrays(arrays: Arrays, options: dict, num_classes: int) -> None:
     found = list(arrays.train_inputs.shape[1:])
     declared = options["shape"] or found
     if len(declared) != len(found) or any(d not in (None, f) for d, f in zip(declared, found, strict=True)):
-        raise ValueError(
-            f"dataset.shape declares {options['shape']}, the data have {found}; "
-            f"correct dataset.shape"
-        )
+        raise ValueError(f"dataset.shape declares {options['shape']}, the data have {found}; correct dataset.shape")
     if options["task"] != "classification":
         return
     for name, targets in (("training", arrays.train_targets), ("test", arrays.test_targets)):

@@ -40,7 +40,7 @@ class ImageTransform:
         if min(self.std) <= 0:
             raise ValueError(f"every channel must vary to be normalized, the standard deviations are {self.std}")
         if self.resized_crop is not None and not 0 < self.resized_crop[0] <= self.resized_crop[1] <= 1:
-            raise ValueError(f"dataset.augment.resized_crop must be [smallest, largest] in 0..1, got {self.resized_crop}")
+            raise ValueError(f"augment.resized_crop must be [smallest, largest] in 0..1, got {self.resized_crop}")
 
     def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Random parameters of one epoch: ``flip (N,)``, ``shift (N, 2)``, ``window (N, 4)``, each where needed."""
