@@ -11,7 +11,7 @@ from normlab.models.recurrent import NormLSTM, StepNorm
 
 def test_without_a_norm_it_is_pytorchs_lstm():
     torch.manual_seed(0)
-    own, reference = NormLSTM(3, 4, no_norm, 5, None, forget_bias=1.0), nn.LSTM(3, 4, batch_first=True)
+    own, reference = NormLSTM(3, 4, no_norm, 5, None, noise=0.0, forget_bias=1.0), nn.LSTM(3, 4, batch_first=True)
     reference.weight_ih_l0.data.copy_(own.weight_x)
     reference.weight_hh_l0.data.copy_(own.weight_h)
     reference.bias_ih_l0.data.copy_(own.bias)
@@ -43,19 +43,19 @@ def test_evaluation_uses_the_steps_statistics_and_the_last_ones_beyond():
 
 
 def test_initial_scale_and_absent_shift():
-    lstm = NormLSTM(3, 4, batch_norm, 5, None, 0.0)
+    lstm = NormLSTM(3, 4, batch_norm, 5, None, 0.1, 0.0)
     assert lstm.norm_x.norm.weight.unique().item() == pytest.approx(0.1)
     assert not lstm.norm_x.norm.bias.requires_grad
     assert not lstm.norm_h.norm.bias.requires_grad
     assert lstm.norm_c.norm.bias.requires_grad
-    layer = NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, None, 0.0)
+    layer = NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, None, 0.1, 0.0)
     assert layer.norm_c.norm.weight.unique().item() == 1
-    assert NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, 0.5, 0.0).norm_c.norm.weight.unique().item() == 0.5
+    assert NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, 0.5, 0.1, 0.0).norm_c.norm.weight.unique().item() == 0.5
 
 
 def test_equals_the_paper_written_out():
     torch.manual_seed(0)
-    lstm = NormLSTM(2, 3, batch_norm, 4, None, 1.0)
+    lstm = NormLSTM(2, 3, batch_norm, 4, None, 0.0, 1.0)
     x, h, c = torch.randn(5, 4, 2), torch.zeros(5, 3), torch.zeros(5, 3)
 
     def norm(z):
@@ -94,6 +94,22 @@ def test_shared_statistics_and_state_dict_round_trip():
     twin.load_state_dict(copy.deepcopy(network).state_dict())
     x = torch.randn(4, 1, 8, 8)
     assert network.eval()(x).equal(twin.eval()(x))
+
+
+def test_without_buffers_the_batch_normalizes():
+    layer = StepNorm(batch_norm(1, 1), max_steps=2, gamma=1.0, shift=True).eval()
+    layer.norm.running_mean = layer.norm.running_var = None
+    y = layer(torch.tensor([[1.0], [3.0]]), 0)
+    torch.testing.assert_close(y, torch.tensor([[-1.0], [1.0]]), atol=1e-4, rtol=0)
+
+
+def test_noise_only_in_training():
+    torch.manual_seed(0)
+    lstm = NormLSTM(3, 4, no_norm, 5, None, 0.1, 1.0)
+    x = torch.randn(2, 5, 3)
+    assert not lstm(x).equal(lstm(x))
+    lstm.eval()
+    assert lstm(x).equal(lstm(x))
 
 
 def test_errors():
