@@ -4,7 +4,7 @@ import torchvision
 from torch import nn
 
 from normlab.models.recognize import NormSlot, looks_like_norm, norm_slot
-from normlab.norms import BatchNorm
+from normlab.norms import BatchNorm, DynamicTanh, EvoNormB0
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from normlab.norms import BatchNorm
         (nn.LayerNorm(5), NormSlot(5, 1, channels_last=True)),
         (nn.RMSNorm(5), NormSlot(5, 1, channels_last=True)),
         (BatchNorm(3, 1), NormSlot(3, 1)),
+        (DynamicTanh(3, 2), NormSlot(3, 2)),
         (torchvision.ops.FrozenBatchNorm2d(3), NormSlot(3, 2)),
         (torchvision.models.convnext.LayerNorm2d(3), NormSlot(3, 2)),
         (timm.layers.LayerNorm2d(3), NormSlot(3, 2)),
@@ -40,6 +41,7 @@ def test_slots(layer, slot):
         (nn.LocalResponseNorm(2), "not known"),
         (nn.LazyBatchNorm2d(), "before the first batch"),
         (timm.layers.SplitBatchNorm2d(3), "several norms"),
+        (EvoNormB0(3, 2), "norm and activation in one"),
         (timm.layers.EvoNorm2dS0(32), "norm and activation in one"),
         (timm.layers.FilterResponseNormTlu2d(3), "norm and activation in one"),
     ],

@@ -10,7 +10,7 @@ from torchvision import models
 from models.helpers import Activating, Recorder, batch_norm, no_norm, torch_norm
 from normlab.models import Swap, insert_norms, replace_norms, swap_table
 from normlab.models.blocks import TokenNorm
-from normlab.norms import BatchNorm
+from normlab.norms import BatchNorm, DynamicTanh
 
 
 def train_a_little(network):
@@ -64,6 +64,11 @@ def test_what_cannot_be_taken_over_is_told():
     why = replace_norms(network, lambda c, d: nn.GroupNorm(2, c))[0].why
     assert why == "copied weight, bias; not taken over: running_mean, running_var, num_batches_tracked"
     assert isinstance(network[1], nn.GroupNorm)
+
+
+def test_what_only_the_old_norm_has_is_told():
+    network = nn.Sequential(DynamicTanh(4, 1))
+    assert replace_norms(network, batch_norm)[0].why == "copied weight, bias; not taken over: alpha"
 
 
 def test_norm_none_removes_and_says_what_was_lost():

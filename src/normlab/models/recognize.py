@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from normlab.models.blocks import includes_activation
+
 # Of torchvision and timm, without a base class of PyTorch's; those on images say so with "2d".
 KNOWN_NAMES = ("FrozenBatchNorm", "RmsNorm", "SimpleNorm")
+OWN = "normlab.norms."
 ACTIVATING_NAMES = ("EvoNorm", "FilterResponseNorm")
 
 
@@ -19,12 +22,14 @@ class NormSlot:
 
 
 def looks_like_norm(layer: nn.Module) -> bool:
-    """Whether a layer is a norm by its class' name and holds no layers with weights of their own.
+    """Whether a layer is one of ours, or a norm by its class' name, and holds no layers with weights of their own.
 
     Args:
         layer: any layer.
     """
-    named = any("norm" in base.__name__.lower() for base in type(layer).__mro__)
+    named = type(layer).__module__.startswith(OWN) or any(
+        "norm" in base.__name__.lower() for base in type(layer).__mro__
+    )
     children_with_weights = any(
         isinstance(child, nn.Linear | nn.modules.conv._ConvNd) for child in layer.modules() if child is not layer
     )
@@ -51,10 +56,10 @@ def norm_slot(layer: nn.Module, dim_hint: int) -> NormSlot | str:
         if len(layer.normalized_shape) > 1:
             return f"it normalizes over the fixed shape {tuple(layer.normalized_shape)}, not over channels"
         return _by_name(name, layer.normalized_shape[0])
-    if type(layer).__module__.startswith("normlab.") and hasattr(layer, "num_features"):
-        return NormSlot(layer.num_features, getattr(layer, "dim", dim_hint))
-    if name.startswith(ACTIVATING_NAMES):
+    if name.startswith(ACTIVATING_NAMES) or includes_activation(layer):
         return "it is norm and activation in one, and which activation would replace it is not known"
+    if type(layer).__module__.startswith(OWN) and hasattr(layer, "num_features"):
+        return NormSlot(layer.num_features, getattr(layer, "dim", dim_hint))
     if name.startswith(KNOWN_NAMES) and getattr(layer, "weight", None) is not None:
         return _by_name(name, len(layer.weight))
     return "its class is not known here"

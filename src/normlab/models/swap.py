@@ -189,11 +189,9 @@ def _own_activation(norm: nn.Module) -> str:
 def _transfer(old: nn.Module, new: nn.Module) -> str:
     """Copy the state that both have in the same shape; say what was copied, what was not, and which settings differ."""
     copied, dropped = [], []
-    for key in STATE:
-        source, target = getattr(old, key, None), getattr(new, key, None)
-        if not isinstance(source, Tensor):
-            continue
-        if isinstance(target, Tensor) and target.shape == source.shape:
+    for key, source in [*old.named_parameters(recurse=False), *old.named_buffers(recurse=False)]:
+        target = getattr(new, key, None)
+        if key in STATE and isinstance(target, Tensor) and target.shape == source.shape:
             target.data = target.data.to(source.device, source.dtype)
             target.copy_(source)
             target.requires_grad_(source.requires_grad) if isinstance(target, nn.Parameter) else None
