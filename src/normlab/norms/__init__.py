@@ -1,6 +1,36 @@
-"""Normalization layers, one idea a file: every one is called as `norm(num_features, dim)`."""
+"""Normalization layers: every one is called as `norm(num_features, dim)` and knows nothing of the network."""
 
 from normlab.norms.batch import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from normlab.norms.batch_torch import torch_batch_norm
+from normlab.norms.batch_variants import BatchRenorm, FrozenBatchNorm, GhostBatchNorm, NoisyBatchNorm
+from normlab.norms.dynamic_tanh import DynamicTanh
+from normlab.norms.evonorm import EvoNormB0, EvoNormS0
+from normlab.norms.filter_response import FilterResponseNorm
+from normlab.norms.group import GroupNorm, LayerNorm
+from normlab.norms.instance import InstanceNorm, LocalResponseNorm
+from normlab.norms.on_weights import normalize_weights, standardize_weights
+from normlab.norms.per_pixel import LayerNormPerPixel, RMSNorm
 
-__all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "torch_batch_norm"]
+__all__ = [
+    "BatchNorm",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "BatchRenorm",
+    "DynamicTanh",
+    "EvoNormB0",
+    "EvoNormS0",
+    "FilterResponseNorm",
+    "FrozenBatchNorm",
+    "GhostBatchNorm",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "LayerNormPerPixel",
+    "LocalResponseNorm",
+    "NoisyBatchNorm",
+    "RMSNorm",
+    "normalize_weights",
+    "standardize_weights",
+    "torch_batch_norm",
+]

@@ -8,8 +8,7 @@ from torch import Tensor, distributed, nn
 
 from normlab.norms.batch_statistics import normalize_batch, synchronized_moments
 from normlab.norms.functional import normalize, per_channel, update_average
-
-LEGAL_RANKS = {1: (2, 3), 2: (4,), 3: (5,)}
+from normlab.norms.shapes import check_dim, check_input
 
 
 class BatchNorm(nn.Module):
@@ -58,9 +57,8 @@ class BatchNorm(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if dim not in LEGAL_RANKS:
-            raise ValueError(f"dim must be 1, 2 or 3, got {dim!r}")
-        self.num_features, self.dim, self.eps, self.momentum = num_features, dim, eps, momentum
+        self.num_features, self.dim = num_features, check_dim(dim)
+        self.eps, self.momentum = eps, momentum
         self.affine, self.track_running_stats, self.sync = affine, track_running_stats, sync
         like = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.ones(num_features, **like)) if affine else None
@@ -88,20 +86,25 @@ class BatchNorm(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C, ...)``; the same shape comes back."""
-        self._check(input)
+        check_input(input, self.num_features, self.dim)
         if not self.training and self.running_mean is not None:
             statistics = (per_channel(value, input.ndim) for value in (self.running_mean, self.running_var))
-            affine = (per_channel(value, input.ndim) for value in (self.weight, self.bias))
-            return normalize(input, *statistics, self.eps, *affine)
-        if self.training and self.sync and distributed.is_available() and distributed.is_initialized():
-            output, mean, var, count = synchronized_moments(input, self.weight, self.bias, self.eps)
-        else:
-            count = input.numel() // max(1, input.shape[1])
-            self._check_count(input, count)
-            output, mean, var = normalize_batch(input, self.weight, self.bias, self.eps)
+            return normalize(input, *statistics, self.eps, *self._affine(input.ndim))
+        output, mean, var, count = self._normalize_batch(input)
         if self.training and self.running_mean is not None:
             self._remember(mean, var, count)
         return output
+
+    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
+        """Output, mean, biased variance and number of values per channel; what variants of batch norm change."""
+        if self.training and self.sync and distributed.is_available() and distributed.is_initialized():
+            return synchronized_moments(input, self.weight, self.bias, self.eps)
+        count = input.numel() // max(1, input.shape[1])
+        self._check_count(input, count)
+        return *normalize_batch(input, self.weight, self.bias, self.eps), count
+
+    def _affine(self, ndim: int) -> tuple[Tensor | None, Tensor | None]:
+        return per_channel(self.weight, ndim), per_channel(self.bias, ndim)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
@@ -110,14 +113,6 @@ class BatchNorm(nn.Module):
         momentum = 1.0 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
         update_average(self.running_mean, mean, momentum)
         update_average(self.running_var, var * (count / (count - 1)), momentum)
-
-    def _check(self, input: Tensor) -> None:
-        ranks = LEGAL_RANKS[self.dim]
-        if input.ndim not in ranks or input.shape[1] != self.num_features:
-            wanted = " or ".join(f"{rank}D" for rank in ranks)
-            raise ValueError(
-                f"expected {wanted} input with {self.num_features} channels on axis 1, got shape {tuple(input.shape)}"
-            )
 
     def _check_count(self, input: Tensor, count: int) -> None:
         if self.training and count == 1:

@@ -1,0 +1,87 @@
+"""Group normalization (Wu and He, 2018, arXiv 1803.08494) and layer normalization as its special case."""
+
+import torch
+from torch import Tensor, nn
+
+from normlab.norms.functional import moments, normalize, per_channel
+from normlab.norms.shapes import check_dim, check_input, realized_groups
+
+
+class GroupNorm(nn.Module):
+    """Normalizes groups of channels of every sample by their own statistics, in training and evaluation alike.
+
+    The C channels are cut into G groups of neighbours; for each sample and group, over its C/G channels and all
+    positions,
+
+        y = (x - mean) / sqrt(var + eps) * weight_c + bias_c
+
+    Args:
+        num_features: C.
+        dim: 1, 2 or 3, see `normlab.norms.shapes.check_input`.
+        num_groups: G.
+        eps: added to the variance.
+        affine: learn `weight` and `bias`, ``(C,)`` each.
+        largest_divisor: where `num_groups` does not divide C, take the largest common divisor of both.
+
+    Raises:
+        ValueError: groups that do not divide the channels, or one value per group, which would always give `bias`.
+    """
+
+    batch_dependent, centres, includes_activation = False, True, False
+
+    def __init__(
+        self,
+        num_features: int,
+        dim: int,
+        num_groups: int = 8,
+        eps: float = 1e-5,
+        affine: bool = True,
+        largest_divisor: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_features, self.dim, self.eps, self.affine = num_features, check_dim(dim), eps, affine
+        self.num_groups = realized_groups(num_features, num_groups, largest_divisor)
+        self.largest_divisor = largest_divisor
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize ``(N, C, ...)``; the same shape comes back."""
+        check_input(input, self.num_features, self.dim)
+        groups = input.unflatten(1, (self.num_groups, -1))
+        if groups[0, 0].numel() == 1:
+            raise ValueError(
+                f"expected more than one value per group, got {self.num_groups} groups for shape {tuple(input.shape)}; "
+                f"use fewer groups"
+            )
+        mean, var = moments(groups, tuple(range(2, groups.ndim)))
+        weight, bias = per_channel(self.weight, input.ndim), per_channel(self.bias, input.ndim)
+        if weight is not None:
+            weight, bias = (value.unflatten(1, (self.num_groups, -1)) for value in (weight, bias))
+        return normalize(groups, mean, var, self.eps, weight, bias).flatten(1, 2)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, dim={self.dim}, num_groups={self.num_groups}, eps={self.eps}, "
+            f"affine={self.affine}, largest_divisor={self.largest_divisor}"
+        )
+
+
+class LayerNorm(GroupNorm):
+    """Layer normalization (Ba, Kiros and Hinton, 2016, arXiv 1607.06450): one group, all of a sample.
+
+    For ``(N, C)`` the statistics are over the C features; for images over C, H and W, with scale and shift per channel
+    (`LayerNormPerPixel` is the other reading).
+
+    Args:
+        num_features: C.
+        dim: 1, 2 or 3.
+        eps: added to the variance.
+        affine: learn `weight` and `bias`, ``(C,)`` each.
+    """
+
+    def __init__(self, num_features: int, dim: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__(num_features, dim, 1, eps, affine)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, dim={self.dim}, eps={self.eps}, affine={self.affine}"

@@ -1,0 +1,191 @@
+"""What every norm must do. A norm is tested here from the moment its YAML exists in conf/norm/."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from normlab.build import build
+from normlab.models import LeNet5
+
+NAMES = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "conf" / "norm").glob("*.yaml"))
+SHAPES = [(1, (6, 16)), (1, (6, 16, 5)), (2, (6, 16, 4, 3)), (3, (6, 16, 2, 3, 2))]
+UNCHECKED = ("none", "weight_norm", "torch")  # nn.Identity takes everything, PyTorch's layer has messages of its own
+# What a paper claims of the training output of one sample: does it change with the others in the batch?
+BATCH_DEPENDENT = {"custom", "torch", "ghost", "batch_renorm", "noisy_batch", "evonorm_b0"}
+RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def settings(compose):
+    return lambda name: OmegaConf.to_container(compose(f"norm={name}"), resolve=True)
+
+
+@pytest.fixture
+def make(settings):
+    def make_norm(name, num_features, dim, **options):
+        return build(settings(name)["norm"] | options)(num_features, dim)
+
+    return make_norm
+
+
+def draw(shape, dtype=torch.float32, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul(2).add(1).to(dtype)
+
+
+@pytest.mark.parametrize(("dim", "shape"), SHAPES)
+def test_shape_type_and_gradients(make, name, dim, shape):
+    layer, x = make(name, 16, dim), draw(shape).requires_grad_()
+    y = layer(x)
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    y.square().sum().backward()
+    assert x.grad.isfinite().all()
+    if name == "instance" and len(shape) == 2:
+        return  # vectors pass through, nothing is learned
+    for key, parameter in layer.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize(("dim", "shape"), [(1, (6, 16, 4, 3)), (2, (6, 16)), (2, (6, 7, 4, 3)), (3, (6, 16, 4, 3))])
+def test_other_shapes_are_refused_with_both_shapes(make, name, dim, shape):
+    if name in UNCHECKED:
+        pytest.skip(f"{name} is PyTorch's own layer")
+    with pytest.raises(ValueError) as error:
+        make(name, 16, dim)(draw(shape))
+    assert "16 channels" in str(error.value)
+    assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize(("dim", "shape"), SHAPES)
+def test_evaluation_changes_nothing_and_is_independent_of_the_batch(make, name, dim, shape):
+    layer, x = make(name, 16, dim), draw(shape)
+    layer(x)
+    layer.eval()
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    together = layer(x)
+    assert all(torch.equal(before[key], value) for key, value in layer.state_dict().items())
+    torch.testing.assert_close(together[:1], layer(x[:1]))
+
+
+@pytest.mark.parametrize(("dim", "shape"), SHAPES)
+def test_dependence_on_the_batch_is_what_the_paper_claims(make, name, dim, shape):
+    layer, x = make(name, 16, dim), draw(shape)
+    torch.manual_seed(0)
+    first = layer(x)[:1]
+    other = torch.cat([x[:1], draw(shape, seed=1)[1:] * 3])
+    torch.manual_seed(0)
+    again = copy.deepcopy(layer)(other)[:1]
+    assert torch.allclose(first, again, atol=1e-6) == (name not in BATCH_DEPENDENT)
+    assert getattr(layer, "batch_dependent", name == "torch") == (name in BATCH_DEPENDENT)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_and_out_with_statistics_in_float32(make, name, dtype):
+    layer, x = make(name, 16, 2), draw((8, 16, 5, 5)) + 10
+    torch.manual_seed(0)
+    expected = copy.deepcopy(layer)(x.to(dtype).float())
+    torch.manual_seed(0)
+    y = layer(x.to(dtype))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, rtol=0.02, atol=0.04)
+    assert all(buffer.dtype != dtype for buffer in layer.buffers())
+
+
+def test_a_state_dict_comes_back(make, name):
+    layer, x = make(name, 16, 2), draw((6, 16, 4, 3))
+    layer(x)
+    twin = make(name, 16, 2)
+    twin.load_state_dict(layer.state_dict())
+    assert torch.equal(twin.eval()(x), layer.eval()(x))
+    torch.manual_seed(0)
+    copied = copy.deepcopy(layer)(x)
+    torch.manual_seed(0)
+    assert torch.equal(copied, layer(x))
+
+
+def test_stacked_layers_under_vmap_equal_separate_ones(make, name):
+    layers, x = [make(name, 16, 1).eval() for _ in range(2)], draw((2, 6, 16))
+    for layer, part in zip(layers, x, strict=True):
+        layer.train()(part)
+        layer.eval()
+    parameters, buffers = torch.func.stack_module_state(layers)
+    skeleton = copy.deepcopy(layers[0]).to("meta")
+
+    def call(parameters, buffers, x):
+        return torch.func.functional_call(skeleton, (parameters, buffers), (x,))
+
+    together = torch.func.vmap(call)(parameters, buffers, x)
+    torch.testing.assert_close(together, torch.stack([layer(part) for layer, part in zip(layers, x, strict=True)]))
+
+
+def test_every_option_is_shown(make, settings, name):
+    if name in ("none", "weight_norm", "torch"):
+        pytest.skip(f"{name} is PyTorch's own layer")
+    text = repr(make(name, 16, 2))
+    for option in settings(name)["norm"]:
+        assert option in ("_target_", "_partial_") or f"{option}=" in text, option
+
+
+def test_construction_draws_no_random_numbers(make, name):
+    before = torch.get_rng_state()
+    make(name, 16, 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("updates", [1, 10, 100])
+@pytest.mark.parametrize("name", RUNNING)
+def test_inference_after_some_updates_follows_the_closed_form(make, name, updates):
+    x = torch.tensor([[3.0], [7.0]], dtype=torch.float64)  # mean 5, unbiased variance 8
+    layer = make(name, 1, 1).double()
+    for _ in range(updates):
+        layer(x)
+    kept = 0.9**updates
+    mean, var = 5 * (1 - kept), kept + 8 * (1 - kept)
+    expected = (x - mean) / (var + 1e-5) ** 0.5
+    torch.testing.assert_close(layer.eval()(x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["group", "evonorm_s0"])
+def test_groups_must_divide_the_channels_or_say_so(make, name):
+    with pytest.raises(ValueError, match="got 32 groups for 6 channels"):
+        make(name, 6, 2, num_groups=32, largest_divisor=False)
+    assert make(name, 6, 2, num_groups=32).num_groups == 2
+    with pytest.raises(ValueError, match="more than one value per group, got 8 groups"):
+        make(name, 8, 1)(torch.randn(4, 8))
+
+
+@pytest.mark.parametrize("name", ["custom", "group", "rms", "evonorm_b0"])
+def test_it_compiles_into_one_graph(make, name):
+    layer, x = make(name, 16, 2), draw((6, 16, 4, 3))
+    expected = copy.deepcopy(layer)(x)
+    torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="eager")(x), expected)
+
+
+def test_it_trains_in_a_network_that_follows_it_with_the_right_activation(settings, name):
+    config = settings(name)
+    torch.manual_seed(0)
+    network = LeNet5(input_shape=(1, 28, 28), num_outputs=3, norm=build(config["norm"]))
+    if config["reparametrize"] is not None:
+        network = build(config["reparametrize"])(network)
+    targets = torch.arange(12) % 3
+    x = draw((3, 1, 28, 28))[targets] + 0.1 * draw((12, 1, 28, 28), seed=1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(30):
+        loss = nn.functional.cross_entropy(network(x), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    relus = sum(isinstance(layer, nn.ReLU) for layer in network.modules())
+    assert relus == (0 if name in ("filter_response", "evonorm_b0", "evonorm_s0") else 4)
