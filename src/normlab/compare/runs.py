@@ -1,0 +1,258 @@
+"""Run folders as one table: a row a run, a column a setting or a result. Nothing here imports torch."""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from normlab.config import NOT_PART_OF_THE_RESULT
+from normlab.results import SCHEMA
+
+STATUSES = ("finished", "diverged", "failed")
+NUMBERS = ("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "num_parameters", "diverged_at_step")
+RESULT_COLUMNS = ("run", "folder", "status", "reason", "config_digest", *NUMBERS)
+CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
+# Settings that name or record a run and do not change what it computes.
+UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "statistics")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load_runs(*folders: str | Path) -> pd.DataFrame:
+    """All runs below the given folders, one row each.
+
+    Columns are `run`, `folder`, `status`, `reason`; the picked names `dataset`, `model`, `norm`, ...; every setting
+    by its dotted key (`optimizer.lr`); the metrics (`test/accuracy`); `seconds`, `epochs`, `steps`, ...; and where
+    the run was made (`environment.git.commit`, `environment.device.name`, `environment.packages.torch`, ...).
+    `attrs["unreadable"]` lists `(folder, reason)` of what could not be read: half-written, damaged, of another
+    version, or a copy of a run that is already in the table.
+
+    Raises:
+        ValueError: a folder that does not exist, or no readable run in any.
+    """
+    rows, unreadable, digests = [], [], {}
+    for path in find_runs(folders):
+        try:
+            row = _read(path)
+        except ValueError as error:
+            unreadable.append((str(path), str(error)))
+            continue
+        first = digests.setdefault(row["config_digest"] or path, path)
+        if first != path:
+            unreadable.append((str(path), f"the same configuration as {first}, which is kept"))
+        else:
+            rows.append(row)
+    if not rows:
+        raise ValueError(_nothing_found(folders, unreadable))
+    frame = pd.DataFrame(rows)
+    frame.attrs["unreadable"] = unreadable
+    return frame
+
+
+def find_runs(folders: Iterable[str | Path]) -> Iterator[Path]:
+    """Every folder that holds `config.yaml` or `result.json`, at any depth, each once, in order of its name."""
+    seen = set()
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise ValueError(f"{folder} must be a folder of runs, such as outputs/digits-mlp; it does not exist")
+        for path, subfolders, files in os.walk(folder):
+            subfolders.sort()
+            if "config.yaml" in files or "result.json" in files:
+                subfolders.clear()
+                if (real := os.path.realpath(path)) not in seen:
+                    seen.add(real)
+                    yield Path(path)
+
+
+def _nothing_found(folders: Iterable[str | Path], unreadable: list[tuple[str, str]]) -> str:
+    where = ", ".join(map(str, folders))
+    if not unreadable:
+        return f"no runs found in {where}: a run folder holds config.yaml and result.json (python train.py makes one)"
+    path, reason = unreadable[0]
+    return f"no readable run in {where}; {len(unreadable)} could not be read, the first {path}: {reason}"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    result = _read_json(folder / "result.json", "the run has not ended")
+    if result.get("schema") != SCHEMA:
+        raise ValueError(
+            f"result.json has schema {result.get('schema')!r}, this normlab reads {SCHEMA}; "
+            "read it with the version that wrote it, or run it again"
+        )
+    metrics, status = result.get("metrics"), result.get("status")
+    if status not in STATUSES or not isinstance(metrics, dict):
+        raise ValueError(f"result.json must hold metrics and a status of {', '.join(STATUSES)}, got {status!r}")
+    row = {
+        "run": f"{folder.resolve().parent.name}/{folder.name}",
+        "folder": str(folder),
+        "status": status,
+        "reason": result.get("reason"),
+        "config_digest": result.get("config_digest"),
+    }
+    row |= read_settings(folder / "config.yaml")
+    row |= {name: _number(result.get(name)) for name in NUMBERS}
+    row |= {name: _number(value) for name, value in metrics.items()}
+    return row | _environment(folder / "environment.json")
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else np.nan
+
+
+def _read_json(path: Path, if_missing: str) -> dict:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"no {path.name}: {if_missing}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.name} is not readable ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} is not a table of names and values")
+    return content
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A stored configuration by dotted key, the picked names (`choices`) without prefix.
+
+    Raises:
+        ValueError: if the file is missing or no YAML table.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} is not readable ({error})") from error
+    settings = {}
+    try:
+        # The runs of a sweep share most of their text: each distinct top-level block is parsed once.
+        for block in re.split(r"(?m)^(?=[^\s#-])", text):
+            settings |= _settings_of(block)
+    except ValueError:
+        settings = _settings_of(text)
+    if "norm" not in settings or "seed" not in settings:
+        raise ValueError(f"{path.name} is not the configuration of a run (no choices.norm or no seed)")
+    return settings
+
+
+@lru_cache(maxsize=8192)
+def _settings_of(text: str) -> dict[str, Any]:
+    try:
+        tree = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"config.yaml is not readable ({' '.join(str(error).split())})") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ValueError("config.yaml is not a table of keys and values")
+    choices = tree.pop("choices", None) or {}
+    return _flat(tree) | {str(name): value for name, value in choices.items()}
+
+
+def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None or prefix:  # an empty group (`experiment: null`) is not a setting
+            flat[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, list | dict) else value
+    return flat
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    try:
+        return _settings_of_environment(path.read_text())
+    except (OSError, ValueError):
+        return {}  # the origin is shown as unknown; the result is still one
+
+
+@lru_cache(maxsize=256)
+def _settings_of_environment(text: str) -> dict[str, Any]:
+    content = json.loads(text)
+    command = content.pop("command", None)
+    flat = _flat(content, "environment.")
+    return flat | ({"environment.command": " ".join(map(str, command))} if command else {})
+
+
+def setting_columns(runs: pd.DataFrame) -> list[str]:
+    """Columns that are settings which a result depends on, the picked names first."""
+    columns = [
+        name
+        for name in runs.columns
+        if "/" not in name
+        and name not in RESULT_COLUMNS
+        and name.partition(".")[0] not in ("environment", *UNCOMPARED)
+    ]
+    return sorted(columns, key=lambda name: (name not in CHOICES, CHOICES.index(name) if name in CHOICES else 0))
+
+
+def metric_columns(runs: pd.DataFrame) -> list[str]:
+    """Columns that can be compared: the metrics, and the counts that every run has."""
+    return [name for name in runs.columns if "/" in name or name in NUMBERS]
+
+
+def check_key(name: str, known: Iterable[str], what: str) -> str:
+    """The name if it is known.
+
+    Raises:
+        ValueError: with the near names, or all of them where there are few.
+    """
+    known = list(known)
+    if name in known:
+        return name
+    ends = [other for other in known if other.rpartition(".")[2] == name or other.rpartition("/")[2] == name]
+    near = ends[:3] or get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known[:20])}"
+    raise ValueError(f"the runs have no {what} {name!r}; {hint}")
+
+
+def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """`metrics.csv` of the given runs, with the columns that exist, and the runs' index in `index`.
+
+    Rows of a damaged or missing file are left out: a run without curves still has its result.
+    """
+    wanted = ["epoch", "step", "seconds", *columns]
+    parts = []
+    for index, folder in runs["folder"].items():
+        table = _read_csv(Path(folder) / "metrics.csv")
+        length = max(map(len, table.values()), default=0)
+        parts.append({"index": [index] * length} | {name: table.get(name, [np.nan] * length) for name in wanted})
+    names = ("index", *wanted)
+    return pd.DataFrame({name: [value for part in parts for value in part[name]] for name in names})
+
+
+def _read_csv(path: Path) -> dict[str, list[float]]:
+    try:
+        with open(path, newline="") as file:
+            header, *rows = list(csv.reader(file))
+        rows = [row for row in rows if len(row) == len(header)]  # a last line that was cut
+        return {name: [_parsed(row[place]) for row in rows] for place, name in enumerate(header)}
+    except (OSError, ValueError, csv.Error):
+        return {}
+
+
+def _parsed(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
+    """`statistics.csv` of the given runs in one table: index, epoch, step, layer, statistic, value."""
+    parts = []
+    for index, folder in runs["folder"].items():
+        try:
+            part = pd.read_csv(Path(folder) / "statistics.csv", on_bad_lines="skip")
+        except (OSError, ValueError, pd.errors.EmptyDataError, pd.errors.ParserError):
+            continue
+        if {"epoch", "layer", "statistic", "value"} <= set(part.columns):
+            parts.append(part.assign(index=index))
+    names = ["index", "epoch", "step", "layer", "statistic", "value"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
