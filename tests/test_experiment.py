@@ -129,6 +129,20 @@ def test_cosine_follows_its_formula(config):
     assert [float(row["lr"]) for row in rows(run_folder(settings))] == pytest.approx(expected)
 
 
+def test_regression_reports_its_own_units(config):
+    settings = config(
+        "dataset=diabetes", "model=tabular", "optimizer=adam", "optimizer.lr=0.01", "trainer.max_epochs=15"
+    )
+    result = run(settings)
+    assert set(result["metrics"]) == {
+        f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "rmse", "r2")
+    }
+    assert 40 < result["metrics"]["test/rmse"] < 80  # the standard deviation of the target is 77
+    assert result["metrics"]["test/r2"] > 0.2
+    losses = [float(row["val/loss"]) for row in rows(run_folder(settings))]
+    assert result["best_epoch"] == losses.index(min(losses)) + 1
+
+
 def test_none_has_no_norm_layer(config):
     assert run(config("norm=none", "trainer.max_epochs=1"))["num_norm_layers"] == 0
     assert run(config("norm=torch", "trainer.max_epochs=1"))["num_norm_layers"] == 2
@@ -225,6 +239,10 @@ def test_a_second_process_waits_and_returns_the_first_ones_result(config):
         (("paths.outputs=/proc/nothing",), "paths.outputs must be a folder that can be written"),
         (("model.activation=relo",), "relo"),
         (("trainer.monitor=val/acc",), "trainer.monitor must be null or one of val/accuracy, val/loss"),
+        (("dataset=diabetes", "dataset.fold=5"), r"dataset.fold must lie in 0\.\.4"),
+        (("dataset=diabetes", "model=lenet5"), "takes images"),
+        (("dataset=diabetes", "dataset.split=stratified"), "use dataset.split=random"),
+        (("dataset=diabetes", "dataset.normalize=none", "task.loss=rmse"), "must be one of mse, mae, huber"),
         (("task.loss=mse",), "task.loss must be cross_entropy"),
     ],
 )

@@ -66,3 +66,11 @@ def check_fit(config: dict, input_shape: tuple[int, ...], num_outputs: int) -> f
         shape = " x ".join(map(str, (batch_size, *input_shape)))
         raise ValueError(f"{names} cannot take batches of {shape}: {reason}") from error
     return float(TRAINING_FLOPS_PER_FORWARD * counter.get_total_flops())
+
+
+def declared_input(config: dict, image_size: int | None) -> tuple[tuple[int, ...], int] | None:
+    """Shape of a sample and number of outputs as the configuration declares them; None where the data must tell."""
+    shape, classes = config["dataset"]["shape"], config["dataset"]["num_classes"]
+    if image_size is not None:
+        return (shape[0], image_size, image_size), classes or 2  # how many does not decide whether it fits
+    return None if shape is None else (tuple(shape), 1)

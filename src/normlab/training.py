@@ -20,7 +20,7 @@ from normlab.callbacks import Recorder, Scoring, StopOnSignal, Terminal
 from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resumed_progress, save
 from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks
 from normlab.data.parts import Parts, load_parts
-from normlab.fit_check import check_fit, resolve_image_size
+from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.norm_statistics import NormStatistics
 from normlab.processes import fit_in_processes
 from normlab.results import environment, write_atomically, write_json
@@ -50,10 +50,8 @@ def prepare(config: dict) -> Prepared:
     check_homes(config)
     check_device(config["device"])
     image_size = resolve_image_size(config)
-    flops = None
-    if image_size is not None:
-        shape = (config["dataset"]["shape"][0], image_size, image_size)
-        flops = check_fit(config, shape, config["dataset"]["num_classes"] or 2)
+    declared = declared_input(config, image_size)
+    flops = check_fit(config, *declared) if declared else None
     parts = load_parts(config, image_size)
     if flops is None:
         flops = check_fit(config, parts.input_shape, parts.num_outputs)

@@ -185,9 +185,7 @@ def setting_columns(runs: pd.DataFrame) -> list[str]:
     columns = [
         name
         for name in runs.columns
-        if "/" not in name
-        and name not in RESULT_COLUMNS
-        and name.partition(".")[0] not in ("environment", *UNCOMPARED)
+        if "/" not in name and name not in RESULT_COLUMNS and name.partition(".")[0] not in ("environment", *UNCOMPARED)
     ]
     return sorted(columns, key=lambda name: (name not in CHOICES, CHOICES.index(name) if name in CHOICES else 0))
 

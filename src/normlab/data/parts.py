@@ -6,9 +6,9 @@ import torch
 
 from normlab.build import build
 from normlab.data.arrays import Arrays
-from normlab.data.blocks import Part
+from normlab.data.blocks import Part, Transform
 from normlab.data.splits import train_validation_indices
-from normlab.data.transforms import ImageTransform, channel_statistics
+from normlab.data.transforms import ImageTransform, TableTransform, channel_statistics
 from normlab.streams import numpy_generator
 
 
@@ -23,12 +23,12 @@ class Parts:
     num_outputs: int
 
 
-def load_parts(config: dict, image_size: int) -> Parts:
+def load_parts(config: dict, image_size: int | None) -> Parts:
     """Load a data set and carve validation out of its training part; the test part stays as published.
 
     Args:
         config: a resolved configuration.
-        image_size: pixels a side that the network gets.
+        image_size: pixels a side that the network gets; None for tables.
 
     Raises:
         ValueError: data that are missing, damaged, or not as `dataset` declares them.
@@ -37,21 +37,35 @@ def load_parts(config: dict, image_size: int) -> Parts:
     arrays = build(options["load"])
     num_classes = options["num_classes"] or len(arrays.class_names)
     check_arrays(arrays, options, num_classes)
-    generator = numpy_generator(config["seed"], "split")
-    train_rows, validation_rows = train_validation_indices(
-        arrays.train_targets.numpy(), options["validation"], options["split"], generator
+    train_rows, validation_rows = (
+        torch.from_numpy(rows)
+        for rows in train_validation_indices(
+            arrays.train_targets.numpy(),
+            options["validation"],
+            options["split"],
+            numpy_generator(config["seed"], "split"),
+        )
     )
-    train_rows, validation_rows = torch.from_numpy(train_rows), torch.from_numpy(validation_rows)
-    mean, std = normalization(arrays, train_rows, options["normalize"])
-    plain = ImageTransform(mean, std, image_size)
-    augmented = ImageTransform(mean, std, image_size, **options["augment"])
+    augmented, plain = _transforms(arrays, train_rows, options, image_size)
+    input_shape = arrays.train_inputs.shape[1:2] + ((image_size, image_size) if image_size is not None else ())
     return Parts(
         Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented),
         Part(arrays.train_inputs, arrays.train_targets, validation_rows, plain),
         Part(arrays.test_inputs, arrays.test_targets, torch.arange(len(arrays.test_targets)), plain),
-        (arrays.train_inputs.shape[1], image_size, image_size),
-        num_classes,
+        tuple(input_shape),
+        num_classes if options["task"] == "classification" else 1,
     )
+
+
+def _transforms(
+    arrays: Arrays, train_rows: torch.Tensor, options: dict, image_size: int | None
+) -> tuple[Transform, Transform]:
+    """For the training part, and for the others: the same statistics, nothing random."""
+    if image_size is None:
+        table = TableTransform.of(arrays.train_inputs[train_rows], options["normalize"] == "train")
+        return table, table
+    mean, std = normalization(arrays, train_rows, options["normalize"])
+    return ImageTransform(mean, std, image_size, **options["augment"]), ImageTransform(mean, std, image_size)
 
 
 def check_arrays(arrays: Arrays, options: dict, num_classes: int) -> None:

@@ -119,16 +119,32 @@ def random_windows(num_samples: int, scale: tuple[float, float], generator: torc
 
 @dataclass(frozen=True)
 class TableTransform:
-    """Tables arrive encoded; nothing is left to do."""
+    """``(x - mean) / std`` for every column of ``(N, F)``, nothing random.
+
+    Attributes:
+        mean: ``(F,)``, of the training part.
+        std: ``(F,)``; 1 for a column that does not vary there.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor, standardize: bool) -> "TableTransform":
+        """Standardization by the statistics of `inputs`, or columns as they are."""
+        if not standardize:
+            return cls(torch.zeros(inputs.shape[1]), torch.ones(inputs.shape[1]))
+        std, mean = torch.std_mean(inputs, 0, correction=0)
+        return cls(mean, torch.where(std > 0, std, 1.0))
 
     def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {}
 
     def train(self, inputs: Tensor, draws: dict[str, Tensor]) -> Tensor:
-        return inputs
+        return self.evaluate(inputs)
 
     def evaluate(self, inputs: Tensor) -> Tensor:
-        return inputs
+        return (inputs - self.mean.to(inputs.device)) / self.std.to(inputs.device)
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,0 +1,278 @@
+"""Intervals and tests for a handful of seeds; every test is scipy's or statsmodels', the rules are ours.
+
+With n seeds an exact paired test cannot give a p-value below ``2 / 2^n``: .25 at 3, .031 at 6. Below 6 no p-value is
+given. Bootstrap intervals of a mean cover too little below about 20 seeds, so the t interval comes first.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+SMALLEST_N = 6  # no p-value below
+SMALLEST_N_BOOTSTRAP = 10
+EXACT_UP_TO = 100_000  # rearrangements that a permutation test goes through; more are sampled
+RESAMPLES = 9_999
+Interval = tuple[float, float]
+UNKNOWN: Interval = (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Arm minus baseline.
+
+    Attributes:
+        design: `paired`, `independent` or `folds`.
+        n: number of pairs, or runs of the arm and of the baseline.
+        estimate: difference of the means.
+        interval: t interval at the level asked for (Welch's where independent, Nadeau and Bengio's for folds).
+        p: sign-flip test where paired, Welch's where independent, corrected t for folds; NaN below n = 6.
+        permutation_p: permutation test beside Welch's; NaN elsewhere.
+        correlation: between the arms over pairs; NaN where independent.
+        attainable: the smallest p that the test can give with this n.
+    """
+
+    design: str
+    n: tuple[int, int]
+    estimate: float
+    interval: Interval
+    p: float
+    permutation_p: float = math.nan
+    correlation: float = math.nan
+    attainable: float = 0.0
+
+
+def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """``mean ± t sd / sqrt(n)``; NaN for fewer than two values."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return UNKNOWN
+    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return values.mean() - half, values.mean() + half
+
+
+def fold_interval(values: ArrayLike, folds: int, confidence: float = 0.95) -> Interval:
+    """Interval of a mean over cross-validation folds, whose training sets overlap.
+
+    ``mean ± t sd sqrt(1/J + 1/(k - 1))`` for J scores of k folds. Nadeau and Bengio (2003); for repeated folds
+    Bouckaert and Frank (2004).
+    """
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return UNKNOWN
+    error = values.std(ddof=1) * math.sqrt(1 / len(values) + 1 / (folds - 1))
+    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * error
+    return values.mean() - half, values.mean() + half
+
+
+def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Bias-corrected accelerated bootstrap interval of the mean; NaN below n = 10."""
+    values = np.asarray(values, float)
+    if len(values) < SMALLEST_N_BOOTSTRAP or np.ptp(values) == 0:
+        return UNKNOWN
+    found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, rng=0)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """Wilson interval of a proportion; NaN without trials."""
+    if total == 0:
+        return UNKNOWN
+    found = stats.binomtest(successes, total).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def attainable_p(n: int) -> float:
+    """The smallest two-sided p of the exact sign-flip test over n pairs: ``2 / 2^n``."""
+    return 2.0 ** (1 - n)
+
+
+def seeds_needed(level: float, contrasts: int = 1) -> int:
+    """The fewest pairs at which the exact test can reach the level after Holm's correction."""
+    return max(SMALLEST_N, 1 + math.ceil(math.log2(contrasts / level)))
+
+
+def paired_difference(arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95) -> Difference:
+    """Difference over pairs that share a seed, with the exact sign-flip permutation test."""
+    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
+    differences, n = arm - baseline, len(arm)
+    p = sign_flip_p(differences) if n >= SMALLEST_N else math.nan
+    return Difference(
+        "paired",
+        (n, n),
+        float(differences.mean()) if n else math.nan,
+        t_interval(differences, confidence),
+        p,
+        correlation=correlation(arm, baseline),
+        attainable=attainable_p(n),
+    )
+
+
+def sign_flip_p(differences: ArrayLike) -> float:
+    """Two-sided p of the mean under all ``2^n`` signs (sampled above 100,000)."""
+    differences = np.asarray(differences, float)
+    if not differences.any():
+        return 1.0
+    count = 2 ** len(differences)
+    found = stats.permutation_test(
+        (differences, np.zeros_like(differences)),
+        lambda arm, baseline, axis: (arm - baseline).mean(axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=count if count <= EXACT_UP_TO else RESAMPLES,
+        rng=0,
+    )
+    return float(found.pvalue)
+
+
+def correlation(arm: NDArray, baseline: NDArray) -> float:
+    """Pearson's r; NaN below three pairs or without spread."""
+    if len(arm) < 3 or np.ptp(arm) == 0 or np.ptp(baseline) == 0:
+        return math.nan
+    return float(np.corrcoef(arm, baseline)[0, 1])
+
+
+def independent_difference(arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95) -> Difference:
+    """Difference between runs without common seeds: Welch's t test, with a permutation test beside it."""
+    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
+    n = (len(arm), len(baseline))
+    estimate = float(arm.mean() - baseline.mean()) if min(n) else math.nan
+    if min(n) < 2:
+        return Difference("independent", n, estimate, UNKNOWN, math.nan)
+    if np.ptp(arm) == 0 and np.ptp(baseline) == 0:
+        interval, p = (estimate, estimate), float(estimate == 0)
+    else:
+        found = stats.ttest_ind(arm, baseline, equal_var=False)
+        low, high = found.confidence_interval(confidence)
+        interval, p = (float(low), float(high)), float(found.pvalue)
+    if min(n) < SMALLEST_N:
+        return Difference("independent", n, estimate, interval, math.nan)
+    return Difference("independent", n, estimate, interval, p, permutation_p=permutation_p(arm, baseline))
+
+
+def permutation_p(arm: NDArray, baseline: NDArray) -> float:
+    """Two-sided p of the difference of means under all exchanges between the arms (sampled above 100,000)."""
+    exchanges = math.comb(len(arm) + len(baseline), len(arm))
+    found = stats.permutation_test(
+        (arm, baseline),
+        lambda arm, baseline, axis: arm.mean(axis) - baseline.mean(axis),
+        vectorized=True,
+        n_resamples=exchanges if exchanges <= EXACT_UP_TO else RESAMPLES,
+        rng=0,
+    )
+    return float(found.pvalue)
+
+
+def fold_difference(arm: ArrayLike, baseline: ArrayLike, folds: int, confidence: float = 0.95) -> Difference:
+    """Difference over cross-validation folds: Nadeau and Bengio's corrected resampled t test, see `fold_interval`."""
+    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
+    differences, n = arm - baseline, len(arm)
+    estimate = float(differences.mean()) if n else math.nan
+    p = math.nan
+    if n >= SMALLEST_N:
+        error = differences.std(ddof=1) * math.sqrt(1 / n + 1 / (folds - 1))
+        p = 2 * float(stats.t.sf(abs(estimate) / error, n - 1)) if error else float(estimate == 0)
+    interval = fold_interval(differences, folds, confidence)
+    return Difference("folds", (n, n), estimate, interval, p, correlation=correlation(arm, baseline))
+
+
+def holm(p_values: ArrayLike) -> NDArray:
+    """Holm's correction over the planned contrasts; NaN (no p-value given) stays and still counts."""
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = np.asarray(p_values, float)
+    if not len(p_values):
+        return p_values
+    corrected = multipletests(np.where(np.isnan(p_values), 1.0, p_values), method="holm")[1]
+    return np.where(np.isnan(p_values), np.nan, corrected)
+
+
+def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
+    """``(1 - 3 / (4 (n + m) - 9)) (mean difference) / (pooled SD)``, whether paired or not. Hedges (1981)."""
+    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
+    n, m = len(arm), len(baseline)
+    if min(n, m) < 2:
+        return math.nan
+    pooled = math.sqrt(((n - 1) * arm.var(ddof=1) + (m - 1) * baseline.var(ddof=1)) / (n + m - 2))
+    difference = arm.mean() - baseline.mean()
+    if pooled == 0:
+        return 0.0 if difference == 0 else math.nan
+    return float((1 - 3 / (4 * (n + m) - 9)) * difference / pooled)
+
+
+def probability_of_improvement(arm: ArrayLike, baseline: ArrayLike, higher: bool, paired: bool) -> tuple[float, Interval]:
+    """How often a run of the arm beats a run of the baseline, ties half: Mann and Whitney's ``U / (n m)``.
+
+    The interval is a percentile bootstrap, over pairs where the runs are paired. Meaningful (Bouthillier et al., 2021)
+    if it lies above .5 and the value is at least .75.
+    """
+    arm, baseline = (np.asarray(values, float) * (1 if higher else -1) for values in (arm, baseline))
+    if min(len(arm), len(baseline)) < 2:
+        return math.nan, UNKNOWN
+    value = stats.mannwhitneyu(arm, baseline).statistic / (len(arm) * len(baseline))
+
+    def wins(arm: NDArray, baseline: NDArray, axis: int) -> NDArray:
+        each = arm[..., :, None] - baseline[..., None, :]
+        return ((each > 0) + 0.5 * (each == 0)).mean((-2, -1))
+
+    batch = max(1, int(2e7 // (len(arm) * len(baseline))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # every run of one arm above the other
+        found = stats.bootstrap(
+            (arm, baseline), wins, vectorized=True, paired=paired, n_resamples=1999, batch=batch, method="percentile", rng=0
+        )
+    return float(value), (float(found.confidence_interval.low), float(found.confidence_interval.high))
+
+
+def equivalence_p(arm: ArrayLike, baseline: ArrayLike, margin: float, paired: bool) -> float:
+    """p of two one-sided t tests that the means differ by less than the margin; NaN below n = 6.
+
+    Small p: equivalent. Schuirmann (1987).
+    """
+    from statsmodels.stats.weightstats import ttost_ind, ttost_paired
+
+    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
+    if min(len(arm), len(baseline)) < SMALLEST_N:
+        return math.nan
+    spread = np.ptp(arm - baseline) if paired else max(np.ptp(arm), np.ptp(baseline))
+    if spread == 0:
+        return 0.0 if abs(arm.mean() - baseline.mean()) < margin else 1.0
+    if paired:
+        return float(ttost_paired(arm, baseline, -margin, margin)[0])
+    return float(ttost_ind(arm, baseline, -margin, margin, usevar="unequal")[0])
+
+
+def fold_equivalence_p(difference: Difference, confidence: float, margin: float) -> float:
+    """Two one-sided tests with the corrected standard error of a difference over folds; NaN below n = 6."""
+    n = difference.n[0]
+    if n < SMALLEST_N:
+        return math.nan
+    half = (difference.interval[1] - difference.interval[0]) / 2
+    error = half / stats.t.ppf(0.5 + confidence / 2, n - 1)
+    if error == 0:
+        return 0.0 if abs(difference.estimate) < margin else 1.0
+    return float(stats.t.sf((margin - abs(difference.estimate)) / error, n - 1))
+
+
+def sample_size(effect: float, sd: float, paired: bool, level: float = 0.05, power: float = 0.8) -> int | None:
+    """Seeds per arm at which a difference of `effect` is shown with the given power; None above 10,000."""
+    from statsmodels.stats.power import TTestIndPower, TTestPower
+
+    if not (effect > 0 and sd > 0):
+        return None
+    solver = TTestPower() if paired else TTestIndPower()
+    for n in (*range(SMALLEST_N, 100), *np.unique(np.geomspace(100, 10_000, 200).astype(int))):
+        if solver.power(effect / sd, int(n), level) >= power:
+            return int(n)
+    return None
+
+
+def fisher_p(trained: tuple[int, int], total: tuple[int, int]) -> float:
+    """Fisher's exact p that two arms train equally often; NaN below n = 6."""
+    if min(total) < SMALLEST_N:
+        return math.nan
+    table = [[trained[0], total[0] - trained[0]], [trained[1], total[1] - trained[1]]]
+    return float(stats.fisher_exact(table).pvalue)

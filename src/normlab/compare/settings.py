@@ -1,0 +1,157 @@
+"""Which settings tell runs apart: arms, groups of like runs, pairs, and differences nobody asked for."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from normlab.compare.runs import CHOICES, check_key, setting_columns
+
+HIGHER_IS_BETTER = ("accuracy", "r2", "samples_per_second", "learning rate")
+
+
+def higher_is_better(metric: str) -> bool:
+    """True for accuracies, R² and speed; losses, errors and times are better when low."""
+    return metric.endswith(HIGHER_IS_BETTER)
+
+
+def label(value: Any) -> str:
+    """A setting as it is shown: 0.1, 64, custom, null; a dash where the run has no such setting."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, int | float) and abs(value) < 1e15 else str(value)
+
+
+def labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    """One text per run: the values of the keys, joined by commas."""
+    shown = [runs[key].map(label) for key in keys]
+    return pd.Series([", ".join(values) for values in zip(*shown, strict=True)], index=runs.index, dtype=object)
+
+
+def order(texts: Sequence[str]) -> list[str]:
+    """Numbers by size, then the rest by name, each once."""
+
+    def place(text: str) -> tuple:
+        parts = []
+        for part in text.split(", "):
+            try:
+                parts.append((0, float(part), ""))
+            except ValueError:
+                parts.append((1, 0.0, part))
+        return tuple(parts)
+
+    return sorted(set(texts), key=place)
+
+
+def pairing_keys(runs: pd.DataFrame) -> list[str]:
+    """`seed`, and whatever else repeats a run: folds and further seeds, where they vary."""
+    repeated = [
+        name
+        for name in setting_columns(runs)
+        if name.rpartition(".")[2] in ("fold", "repeat", "seed") or name.endswith("_seed")
+    ]
+    return ["seed", *(name for name in repeated if name != "seed" and runs[name].nunique(dropna=False) > 1)]
+
+
+def _compared(runs: pd.DataFrame) -> list[str]:
+    """Settings that may matter: not where data lie, and not what only repeats a run."""
+    paired = pairing_keys(runs)
+    elsewhere = ("root", "cache")
+    return [name for name in setting_columns(runs) if name not in paired and name.rpartition(".")[2] not in elsewhere]
+
+
+def belongs_to(key: str, by: Sequence[str]) -> bool:
+    """True if `key` is part of what `by` compares: norm=group comes with norm.num_groups."""
+    owners = [name for name in by if name in CHOICES]
+    if "norm" in owners and key.partition(".")[0] == "reparametrize":
+        return True
+    return key in by or any(key.startswith(f"{owner}.") for owner in owners)
+
+
+def varying(runs: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """The fewest settings that, with `by`, tell apart all runs that differ in more than seed or fold."""
+    found: list[str] = []
+    for key in _compared(runs):
+        if key not in by and runs[key].nunique(dropna=False) > 1 and not _determined(runs, [*by, *found], key):
+            found.append(key)
+    return found
+
+
+def _determined(runs: pd.DataFrame, by: list[str], key: str) -> bool:
+    return runs.groupby(by, dropna=False)[key].nunique(dropna=False).max() <= 1
+
+
+def check_keys(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    """The keys as they are.
+
+    Raises:
+        ValueError: for one that no run has.
+    """
+    return [check_key(key, setting_columns(runs), "setting") for key in keys]
+
+
+def differences(arm: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Settings with other values in one arm than in the other, apart from the compared one."""
+    both = pd.concat([arm, baseline])
+    found = {}
+    for key in _compared(both):
+        if belongs_to(key, by) or both[key].nunique(dropna=False) <= 1:
+            continue
+        values = [set(part[key].map(label)) for part in (arm, baseline)]
+        if values[0] != values[1] and not _explained(both, key, found):
+            found[key] = tuple(", ".join(order(list(value))) for value in values)
+    return found
+
+
+def _explained(runs: pd.DataFrame, key: str, found: dict) -> bool:
+    """optimizer._target_ adds nothing where optimizer is already named."""
+    owners = [name for name in found if key.startswith(f"{name}.")]
+    return bool(owners) and _determined(runs, owners, key)
+
+
+def check_one_run_each(runs: pd.DataFrame, keys: Sequence[str], where: str) -> None:
+    """Refuse to take runs of different settings for a distribution over seeds.
+
+    Raises:
+        ValueError: if two runs share seed, fold and `keys`; names the settings in which they differ.
+    """
+    identity = [*keys, *pairing_keys(runs)]
+    twice = runs[runs.duplicated(identity, keep=False)]
+    if twice.empty:
+        return
+    first = twice[(twice[identity].map(label) == twice[identity].map(label).iloc[0]).all(axis=1)]
+    other = [key for key in _compared(first) if first[key].nunique(dropna=False) > 1]
+    fix = f"they differ in {', '.join(other[:4])}: add it to --within" if other else "compare one folder at a time"
+    raise ValueError(f"{where}several runs share seed {label(first['seed'].iloc[0])} ({len(twice)} runs); {fix}")
+
+
+def origin_differences(runs: pd.DataFrame) -> list[str]:
+    """Where the runs were not made alike: code, PyTorch, machine."""
+    told = []
+    for key, name in (
+        ("environment.git.commit", "commits"),
+        ("environment.packages.torch", "versions of PyTorch"),
+        ("environment.device.name", "devices"),
+    ):
+        values = order(list(runs[key].map(label))) if key in runs else []
+        if len(values) > 1:
+            told.append(f"The runs come from {len(values)} {name}: {', '.join(value[:20] for value in values[:4])}.")
+    dirty = runs.get("environment.git.dirty")
+    if dirty is not None and (count := int((dirty == True).sum())):  # noqa: E712, a column of objects
+        told.append(f"{count} of {len(runs)} runs were made with uncommitted changes in the code.")
+    return told
+
+
+def study_of(runs: pd.DataFrame) -> dict[str, Any]:
+    """The study block that the runs were started with, as stored in their configurations."""
+    columns = [name for name in runs.columns if name.startswith("study.")]
+    first = runs[columns].iloc[0].dropna() if columns else {}
+    return {name.partition(".")[2]: value for name, value in first.items()}
+
+
+def as_text(value: Any) -> str:
+    """Lists and tables as stored in a column by `runs.load_runs`."""
+    return json.dumps(value) if isinstance(value, list | dict) else label(value)
