@@ -112,6 +112,9 @@ class Terminal(Callback):
     def _print(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True) if self.bar is None else self.bar.console.print(text, highlight=False)
 
+    def on_exception(self, trainer: pl.Trainer, task: Task, exception: BaseException) -> None:
+        self.teardown(trainer, task, "fit")
+
     def teardown(self, trainer: pl.Trainer, task: Task, stage: str) -> None:
         if self.bar is not None:
             self.bar.stop()
