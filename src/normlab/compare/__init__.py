@@ -12,7 +12,7 @@ def __getattr__(name: str) -> Any:
 
         return load_runs
     if name == "compare":
-        from normlab.compare.contrasts import compare
+        from normlab.compare.comparison import compare
 
         return compare
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,6 @@
-"""Intervals and tests for a handful of seeds; every test is scipy's or statsmodels', the rules are ours.
+"""Tests and effect sizes for a handful of seeds; every test is scipy's or statsmodels', the rules are ours.
 
-With n seeds an exact paired test cannot give a p-value below ``2 / 2^n``: .25 at 3, .031 at 6. Below 6 no p-value is
-given. Bootstrap intervals of a mean cover too little below about 20 seeds, so the t interval comes first.
+With n seeds an exact paired test cannot give a p-value below ``2 / 2^n``: .25 at 3, .031 at 6. Below 6 none is given.
 """
 
 import math
@@ -12,12 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from normlab.compare.intervals import RESAMPLES, UNKNOWN, Interval, fold_interval, t_interval
+
 SMALLEST_N = 6  # no p-value below
-SMALLEST_N_BOOTSTRAP = 10
 EXACT_UP_TO = 100_000  # rearrangements that a permutation test goes through; more are sampled
-RESAMPLES = 9_999
-Interval = tuple[float, float]
-UNKNOWN: Interval = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -43,46 +40,6 @@ class Difference:
     permutation_p: float = math.nan
     correlation: float = math.nan
     attainable: float = 0.0
-
-
-def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """``mean ± t sd / sqrt(n)``; NaN for fewer than two values."""
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return UNKNOWN
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return values.mean() - half, values.mean() + half
-
-
-def fold_interval(values: ArrayLike, folds: int, confidence: float = 0.95) -> Interval:
-    """Interval of a mean over cross-validation folds, whose training sets overlap.
-
-    ``mean ± t sd sqrt(1/J + 1/(k - 1))`` for J scores of k folds. Nadeau and Bengio (2003); for repeated folds
-    Bouckaert and Frank (2004).
-    """
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return UNKNOWN
-    error = values.std(ddof=1) * math.sqrt(1 / len(values) + 1 / (folds - 1))
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * error
-    return values.mean() - half, values.mean() + half
-
-
-def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Bias-corrected accelerated bootstrap interval of the mean; NaN below n = 10."""
-    values = np.asarray(values, float)
-    if len(values) < SMALLEST_N_BOOTSTRAP or np.ptp(values) == 0:
-        return UNKNOWN
-    found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, rng=0)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """Wilson interval of a proportion; NaN without trials."""
-    if total == 0:
-        return UNKNOWN
-    found = stats.binomtest(successes, total).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def attainable_p(n: int) -> float:
@@ -203,7 +160,9 @@ def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
     return float((1 - 3 / (4 * (n + m) - 9)) * difference / pooled)
 
 
-def probability_of_improvement(arm: ArrayLike, baseline: ArrayLike, higher: bool, paired: bool) -> tuple[float, Interval]:
+def probability_of_improvement(
+    arm: ArrayLike, baseline: ArrayLike, higher: bool, paired: bool
+) -> tuple[float, Interval]:
     """How often a run of the arm beats a run of the baseline, ties half: Mann and Whitney's ``U / (n m)``.
 
     The interval is a percentile bootstrap, over pairs where the runs are paired. Meaningful (Bouthillier et al., 2021)
@@ -222,7 +181,14 @@ def probability_of_improvement(arm: ArrayLike, baseline: ArrayLike, higher: bool
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # every run of one arm above the other
         found = stats.bootstrap(
-            (arm, baseline), wins, vectorized=True, paired=paired, n_resamples=1999, batch=batch, method="percentile", rng=0
+            (arm, baseline),
+            wins,
+            vectorized=True,
+            paired=paired,
+            n_resamples=1999,
+            batch=batch,
+            method="percentile",
+            rng=0,
         )
     return float(value), (float(found.confidence_interval.low), float(found.confidence_interval.high))
 

@@ -19,7 +19,7 @@ from normlab.results import SCHEMA
 
 STATUSES = ("finished", "diverged", "failed")
 NUMBERS = ("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "num_parameters", "diverged_at_step")
-RESULT_COLUMNS = ("run", "folder", "status", "reason", "config_digest", *NUMBERS)
+RESULT_COLUMNS = ("run", "folder", "arm", "where", "status", "reason", "config_digest", *NUMBERS)
 CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
 # Settings that name or record a run and do not change what it computes.
 UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "statistics")

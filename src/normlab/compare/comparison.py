@@ -1,0 +1,221 @@
+"""Runs to an answer: which runs are compared with which, what came out, and what a reader must know."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from normlab.compare.contrasts import contrasts_of, judged, summaries_of, usable
+from normlab.compare.runs import check_key, metric_columns, setting_columns
+from normlab.compare.selection import edge_warnings, keep_best
+from normlab.compare.settings import (
+    check_keys,
+    check_one_run_each,
+    differences,
+    label,
+    labels,
+    order,
+    origin_differences,
+    varying,
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared, and what came out.
+
+    Attributes:
+        runs: every run, with its arm in `arm` and its group in `where`.
+        by: settings that make an arm.
+        within: settings that make a group; arms are compared within groups only.
+        metric: what is compared.
+        baseline: the arm that the others are compared to.
+        margin: differences below it do not matter; None if not stated.
+        level: probability of a false alarm over all contrasts.
+        summaries: a row an arm and group.
+        contrasts: a row an arm and group, baseline left out, with its sentence.
+        warnings: what a reader must know before believing any of it.
+    """
+
+    runs: pd.DataFrame
+    by: list[str]
+    within: list[str]
+    metric: str
+    baseline: str
+    margin: float | None
+    level: float
+    summaries: pd.DataFrame
+    contrasts: pd.DataFrame
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms, the baseline first."""
+        arms = order(list(self.runs["arm"]))
+        return sorted(arms, key=lambda arm: arm != self.baseline)
+
+    @property
+    def confidence(self) -> float:
+        """Of the intervals: .95 for a level of .05."""
+        return 1 - self.level
+
+
+def compare(
+    runs: pd.DataFrame,
+    by: str | Sequence[str] = "norm",
+    metric: str = "test/accuracy",
+    baseline: str | None = None,
+    within: Sequence[str] | None = None,
+    arms: Sequence[str] | None = None,
+    margin: float | str | None = None,
+    level: float = 0.05,
+    select: str | None = None,
+) -> Comparison:
+    """Summarize every arm and compare it to the baseline.
+
+    Args:
+        runs: from `load_runs`.
+        by: the settings whose values are the arms.
+        metric: a column such as `test/accuracy`.
+        baseline: an arm; by default `none` if there is one, otherwise the first.
+        within: settings whose values are compared separately; by default all that vary besides arm and seed.
+        arms: the planned contrasts, each against the baseline; by default all arms. Holm corrects for their number.
+        margin: differences below it do not matter; a number, or `5%` of the baseline's mean.
+        level: probability of a false alarm over all contrasts.
+        select: a setting of which every arm keeps its best value, by the mean of the validation metric.
+
+    Raises:
+        ValueError: an unknown key, metric or arm; arms with one run each; runs that differ in more than was named.
+    """
+    by = check_keys(runs, [by] if isinstance(by, str) else list(by))
+    check_key(metric, metric_columns(runs), "metric")
+    if not 0 < level < 1:
+        raise ValueError(f"--level must be between 0 and 1, got {level}")
+    by, within = _keys(runs, by, within, select)
+    runs = runs.assign(arm=labels(runs, by))
+    baseline = _baseline(runs, baseline)
+    contrasted = _planned(runs, arms, baseline)
+    warnings: list[str] = []
+    if select:
+        runs, told = keep_best(runs, check_keys(runs, [select])[0], within, metric)
+        warnings += told
+    runs = runs.assign(where=[_where(within, row) for row in runs[within].itertuples(index=False)])
+    groups = list(_groups(runs))
+    for where, group in groups:
+        check_one_run_each(group, ["arm"], f"{where}: " if where else "")
+    summaries = pd.DataFrame([row for _, group in groups for row in summaries_of(group, metric, 1 - level)])
+    if summaries["n"].max() < 2:
+        _refuse_single_runs(runs, metric, summaries)
+    margin_value = _margin(margin, summaries, baseline)
+    found = [
+        row for where, group in groups for row in contrasts_of(group, metric, baseline, contrasted, level, margin_value)
+    ]
+    contrasts = judged(pd.DataFrame(found), metric, level, margin_value)
+    warnings += _all_warnings(runs, groups, [*by, *([select] if select else [])], within, metric, baseline, contrasts)
+    return Comparison(
+        runs, by, within, metric, baseline, margin_value, level, summaries, contrasts, list(dict.fromkeys(warnings))
+    )
+
+
+def _keys(
+    runs: pd.DataFrame, by: list[str], within: Sequence[str] | None, select: str | None
+) -> tuple[list[str], list[str]]:
+    if within is None:
+        found = [key for key in varying(runs, by) if key != select]
+        own = [key for key in found if any(key.startswith(f"{name}.") for name in by)]
+        return by + own, [key for key in found if key not in own]  # norm.momentum=0.1 and 0.01 are two arms of norm
+    kept = [key for key in check_keys(runs, within) if key not in by and key != select]
+    return by, [key for key in kept if runs[key].nunique(dropna=False) > 1]
+
+
+def _baseline(runs: pd.DataFrame, wanted: str | None) -> str:
+    arms = order(list(runs["arm"]))
+    if wanted is None:
+        return "none" if "none" in arms else arms[0]
+    return check_key(label(wanted), arms, "arm")
+
+
+def _planned(runs: pd.DataFrame, wanted: Sequence[str] | None, baseline: str) -> list[str]:
+    arms = order(list(runs["arm"]))
+    wanted = arms if wanted is None else [check_key(label(arm), arms, "arm") for arm in wanted]
+    return [arm for arm in wanted if arm != baseline]
+
+
+def _where(within: Sequence[str], values: Sequence) -> str:
+    return ", ".join(f"{key}={label(value)}" for key, value in zip(within, values, strict=True))
+
+
+def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    parts = dict(list(runs.groupby("where", sort=False)))
+    for where in sorted(parts, key=lambda text: order(list(parts)).index(text)):
+        yield where, parts[where]
+
+
+def _refuse_single_runs(runs: pd.DataFrame, metric: str, summaries: pd.DataFrame) -> None:
+    if summaries["n"].max() == 0:
+        counts = runs["status"].value_counts().to_dict()
+        raise ValueError(f"no finished run has {metric}: {counts}; look at the reasons in result.json")
+    seeds = ", ".join(order(list(runs["seed"].map(label)))[:5])
+    raise ValueError(
+        f"every arm must have at least two runs, each has one (seed {seeds}): one run says nothing about the spread; "
+        "train more seeds, such as -m seed=0,1,2,3,4,5,6,7,8,9"
+    )
+
+
+def _margin(margin: float | str | None, summaries: pd.DataFrame, baseline: str) -> float | None:
+    if margin is None:
+        return None
+    text = str(margin)
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"--margin must be a number above 0 such as 0.003, or a share such as 5%, got {margin}")
+    if text.endswith("%"):
+        value = value / 100 * abs(summaries.loc[summaries["arm"] == baseline, "mean"].mean())
+    return value
+
+
+def _all_warnings(
+    runs: pd.DataFrame,
+    groups: list[tuple[str, pd.DataFrame]],
+    by: list[str],
+    within: list[str],
+    metric: str,
+    baseline: str,
+    contrasts: pd.DataFrame,
+) -> list[str]:
+    told = []
+    if missing := len(runs[runs["status"] == "finished"]) - len(usable(runs, metric)):
+        told.append(f"{metric} is missing in {missing} of {len(runs)} runs that finished; they are left out.")
+    for where, group in groups:
+        told += _group_warnings(f"At {where}: " if where else "", group, by, baseline)
+    for row in contrasts.to_dict("records"):
+        if row["design"] == "independent" and min(row["n"], row["n_baseline"]) > 0:
+            at = f" at {row['where']}" if row["where"] else ""
+            told.append(f"{row['arm']} and {row['baseline']} share too few seeds{at}: compared as independent runs.")
+    if any(row["design"] == "folds" for row in contrasts.to_dict("records")):
+        told.append(
+            "Folds share training data and are not independent: intervals and p-values are corrected for it "
+            "(Nadeau and Bengio, 2003)."
+        )
+    return told + edge_warnings(runs, within, metric) + origin_differences(runs)
+
+
+def _group_warnings(at: str, group: pd.DataFrame, by: list[str], baseline: str) -> Iterator[str]:
+    reference = group[group["arm"] == baseline]
+    if reference.empty:
+        yield f"{at}there is no run of the baseline {baseline}."
+        return
+    for arm in order(list(group["arm"])):
+        if arm != baseline:
+            found = differences(group[group["arm"] == arm], reference, by)
+            for key, (here, there) in found.items():
+                yield f"{at}{arm} and {baseline} also differ in {key} ({here} against {there})."
+
+
+def shared_settings(runs: pd.DataFrame) -> dict[str, str]:
+    """Settings that all runs have in common."""
+    return {key: label(runs[key].iloc[0]) for key in setting_columns(runs) if runs[key].nunique(dropna=False) == 1}

@@ -1,0 +1,98 @@
+"""Choosing a hyperparameter's value for every arm, and saying when the grid was too small."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from normlab.compare.settings import higher_is_better, label, order
+
+LEARNING_RATES = ("lr", "max_lr")
+
+
+def validation_metric(runs: pd.DataFrame, metric: str) -> str:
+    """The metric's namesake on the validation part, which choices must be made on; itself if there is none."""
+    other = f"val/{metric.partition('/')[2]}"
+    return other if metric.startswith("test/") and other in runs else metric
+
+
+def best_values(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) -> pd.Series:
+    """The best value of `key` for every group and arm, by the mean over seeds.
+
+    Values at which the most runs finished come first; among them the best mean counts.
+    """
+    good = (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
+    table = runs.assign(good=good, score=runs[metric].astype(float).where(good))
+    found = table.groupby([*within, "arm", key], dropna=False).agg(good=("good", "sum"), score=("score", "mean"))
+    found = found.reset_index().sort_values(["good", "score"], ascending=[False, not higher_is_better(metric)])
+    return found.groupby([*within, "arm"], dropna=False, sort=False)[key].first()
+
+
+def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) -> tuple[pd.DataFrame, list[str]]:
+    """The runs at every arm's best value of `key`, chosen on validation, and a line for each choice."""
+    chosen_by = validation_metric(runs, metric)
+    best = best_values(runs, key, within, chosen_by)
+    columns = [*within, "arm"]
+    wanted = [best[tuple(row) if within else row[0]] for row in runs[columns].itertuples(index=False, name=None)]
+    kept = runs[[value == want for value, want in zip(runs[key], wanted, strict=True)]]
+    told = []
+    for place, value in best.items():
+        *group, arm = place if isinstance(place, tuple) else (place,)
+        at = "".join(f", {name}={label(part)}" for name, part in zip(within, group, strict=True))
+        told.append(f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} and is used.")
+    return kept, told + edge_warnings(runs, [*within, key], metric)
+
+
+def edge_warnings(runs: pd.DataFrame, within: Sequence[str], metric: str) -> list[str]:
+    """A line for every arm whose best learning rate is the smallest or largest that was tried."""
+    told = []
+    for key in within:
+        if key.rpartition(".")[2] not in LEARNING_RATES:
+            continue
+        others = [name for name in within if name != key]
+        best = best_values(runs, key, others, validation_metric(runs, metric))
+        tried = runs.groupby([*others, "arm"], dropna=False)[key].agg(["min", "max", "nunique"])
+        for place, value in best.items():
+            low, high, count = tried.loc[place]
+            if count > 1 and value in (low, high):
+                *group, arm = place if isinstance(place, tuple) else (place,)
+                at = "".join(f", {name}={label(part)}" for name, part in zip(others, group, strict=True))
+                end = "smallest" if value == low else "largest"
+                told.append(
+                    f"{arm}{at}: the best {key}, {label(value)}, is the {end} that was tried; extend the grid before "
+                    "comparing arms at their best."
+                )
+    return told
+
+
+def largest_stable(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str, tolerance: float) -> pd.DataFrame:
+    """One row for every arm, group and seed: the largest `key` that still trains.
+
+    A value trains if its run finished within `tolerance` of the best run of the same arm, group and seed. The new
+    column `log10 largest stable learning rate` is empty where no run finished.
+    """
+    identity = [*within, "arm", "seed"]
+    sign = 1 if higher_is_better(metric) else -1
+    good = (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
+    score = (sign * runs[metric].astype(float)).where(good)
+    best = score.groupby([runs[name] for name in identity], dropna=False).transform("max")
+    stable = runs[key].astype(float).where(score >= best - tolerance)
+    table = runs.assign(**{STABLE: np.log10(stable)}).sort_values(STABLE, na_position="first")
+    last = table.groupby(identity, dropna=False).tail(1)
+    finished = last[STABLE].notna()
+    return last.assign(status=np.where(finished, "finished", "diverged")).sort_index()
+
+
+STABLE = "log10 largest stable learning rate"
+
+
+def stable_edge_warnings(runs: pd.DataFrame, table: pd.DataFrame, key: str) -> list[str]:
+    """A line for every arm that still trains at the largest value tried: the truth may be larger."""
+    told = []
+    top = runs[key].astype(float).max()
+    for arm in order(list(table["arm"])):
+        part = table[table["arm"] == arm]
+        count = int(np.isclose(part[STABLE].astype(float), np.log10(top)).sum())
+        if count:
+            told.append(f"{arm}: {count} of {len(part)} seeds still train at the largest {key} tried, {label(top)}.")
+    return told

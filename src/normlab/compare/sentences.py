@@ -1,0 +1,139 @@
+"""One plain sentence for a contrast."""
+
+import math
+
+from normlab.compare.inference import SMALLEST_N, seeds_needed
+from normlab.compare.settings import higher_is_better
+
+
+def number(value: float) -> str:
+    """Four decimals for numbers about one, four digits for larger ones, a dash for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    if value == 0 or 0.001 <= abs(value) < 100:
+        return f"{value:.4f}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def signed(value: float) -> str:
+    """`+0.0123`, with a true minus sign."""
+    return "–" if math.isnan(value) else f"{'−' if value < 0 else '+'}{number(abs(value))}"
+
+
+def p_value(value: float) -> str:
+    """`p = 0.031`, `p < 0.001`."""
+    if math.isnan(value):
+        return "no p-value"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def sentence(row: dict, metric: str, level: float, margin: float | None) -> str:
+    """What one contrast says, in words that need no statistics.
+
+    Args:
+        row: a row of `Comparison.contrasts`.
+        metric: what was compared.
+        level: of the intervals and tests.
+        margin: differences below it do not matter; None if not stated.
+    """
+    at = f"At {row['where']}, " if row["where"] else ""
+    text = {
+        "better": _different,
+        "worse": _different,
+        "equivalent": _equivalent,
+        "not told apart": _not_told_apart,
+        "cannot tell": _cannot_tell,
+    }[row["verdict"]](row, metric, level, margin)
+    if not at and text.startswith(("no ", "cannot ")):  # other sentences begin with the name of an arm
+        text = text[0].upper() + text[1:]
+    return at + text + _outcomes(row)
+
+
+def _evidence(row: dict, level: float) -> str:
+    n = row["n"]
+    runs = {
+        "paired": f"{n} pairs of runs with the same seed",
+        "folds": f"{n} pairs of folds, corrected for shared training data",
+        "independent": f"{n} against {row['n_baseline']} independent runs",
+    }[row["design"]]
+    return f"{1 - level:.0%} interval {signed(row['low'])} to {signed(row['high'])}, {runs}".replace("%", " %")
+
+
+def _tested(row: dict) -> str:
+    count = row["contrasts"]
+    holm = f" after Holm's correction for {count} contrasts" if count > 1 else ""
+    return f"{p_value(row['p_holm'])}{holm}"
+
+
+def _different(row: dict, metric: str, level: float, margin: float | None) -> str:
+    way = "higher" if row["difference"] > 0 else "lower"
+    small = margin is not None and row["equivalence_p"] < level
+    but = f" The difference is below the margin of {number(margin)}." if small else ""
+    return (
+        f"{row['arm']} does {row['verdict']} than {row['baseline']}: its {metric} is "
+        f"{number(abs(row['difference']))} {way}{_factor(row, metric)} ({_evidence(row, level)}, {_tested(row)}).{but}"
+    )
+
+
+def _factor(row: dict, metric: str) -> str:
+    return f", a factor of {10 ** abs(row['difference']):.3g}" if metric.startswith("log10 ") else ""
+
+
+def _equivalent(row: dict, metric: str, level: float, margin: float | None) -> str:
+    return (
+        f"{row['arm']} and {row['baseline']} are equivalent in {metric} within ±{number(margin)}: the difference is "
+        f"{signed(row['difference'])} ({_evidence(row, level)}, two one-sided tests {p_value(row['equivalence_p'])})."
+    )
+
+
+def _not_told_apart(row: dict, metric: str, level: float, margin: float | None) -> str:
+    more = ", and that is no proof that they are equal"
+    if margin is not None:
+        more = f", nor that they are equivalent within ±{number(margin)}"
+    return (
+        f"no difference in {metric} between {row['arm']} and {row['baseline']} was shown{more}: "
+        f"{signed(row['difference'])} ({_evidence(row, level)}, {_tested(row)}).{_more_seeds(row, margin)}"
+    )
+
+
+def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> str:
+    n, count = min(row["n"], row["n_baseline"]), row["contrasts"]
+    seeds = "run" if n == 1 else "runs" if n == 0 else "folds" if row["design"] == "folds" else "seeds"
+    start = f"cannot tell with {n} {seeds} whether {row['arm']} and {row['baseline']} differ in {metric}"
+    if n == 0:
+        none = " and ".join(
+            arm for arm, count in ((row["arm"], row["n"]), (row["baseline"], row["n_baseline"])) if not count
+        )
+        return f"{start}: no run of {none} finished with it."
+    if n < 2:
+        return f"{start}: one run says nothing about the spread; at least {SMALLEST_N} are needed."
+    need = seeds_needed(level, count)
+    if row["design"] == "paired":
+        why = f"the exact test cannot give a p below {row['attainable_p']:.2g} with {n} pairs"
+        if count > 1:
+            why += f", nor {min(1.0, row['attainable_p'] * count):.2g} after correction for {count} contrasts"
+        advice = f"{why}; run at least {need} seeds"
+    else:
+        advice = f"no p-value is given below {SMALLEST_N} runs an arm"
+    return f"{start}: the difference is {signed(row['difference'])} ({_evidence(row, level)}), but {advice}."
+
+
+def _more_seeds(row: dict, margin: float | None) -> str:
+    if margin is None or math.isnan(row["sample_size"]) or row["sample_size"] <= row["n"]:
+        return ""
+    return f" About {row['sample_size']:.0f} seeds would show a difference of {number(margin)} with 80 % power."
+
+
+def _outcomes(row: dict) -> str:
+    """Diverged runs are no part of the means, and an outcome of their own."""
+    counts = [(row["arm"], row["diverged"]), (row["baseline"], row["diverged_baseline"])]
+    told = " and ".join(f"{count} {'run' if count == 1 else 'runs'} of {arm}" for arm, count in counts if count)
+    if not told:
+        return ""
+    test = "" if math.isnan(row["trained_p"]) else f" (trained as often: Fisher's {p_value(row['trained_p'])})"
+    return f" {told[0].upper()}{told[1:]} diverged and cannot be in these means{test}."
+
+
+def direction(metric: str) -> str:
+    """`higher is better` or `lower is better`."""
+    return "higher is better" if higher_is_better(metric) else "lower is better"

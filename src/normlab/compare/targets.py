@@ -1,0 +1,116 @@
+"""How long until a validation metric reaches a target, where some runs never do."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from normlab.compare.comparison import Comparison
+from normlab.compare.inference import SMALLEST_N, holm
+from normlab.compare.runs import check_key, read_curves
+from normlab.compare.settings import higher_is_better, order
+
+CLOCKS = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
+
+
+def parse_target(text: str) -> tuple[str, float]:
+    """`val/accuracy=0.97` as metric and value.
+
+    Raises:
+        ValueError: anything else.
+    """
+    metric, _, value = text.partition("=")
+    try:
+        return metric, float(value)
+    except ValueError:
+        raise ValueError(f"--target must be METRIC=VALUE, such as val/accuracy=0.97, got {text!r}") from None
+
+
+def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.DataFrame:
+    """Epochs, steps and seconds until `metric` is at least (losses: at most) `target`, a row an arm, group and clock.
+
+    Columns: `runs` (failed ones left out), `reached`, `median` (infinite if fewer than half arrive), `restricted_mean`
+    up to `horizon`, and `p` of the log-rank test against the baseline with Holm's correction in `p_holm`. A run that
+    ends before the target is censored at its end; a diverged run is taken never to arrive.
+
+    Raises:
+        ValueError: if no run has the metric in its `metrics.csv`.
+    """
+    times = _times(comparison.runs, metric, target)
+    rows = []
+    for where in order(list(times["where"])):
+        group = times[times["where"] == where]
+        for clock, unit in CLOCKS.items():
+            rows += _clock_rows(group, where, clock, unit, comparison)
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"]))
+
+
+def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
+    """A row a run with curves: `reached`, and when it was reached or the run ended, by every clock."""
+    runs = runs[runs["status"] != "failed"]
+    curves = read_curves(runs, [metric])
+    curves = curves[np.isfinite(curves["epoch"].astype(float))]
+    if not np.isfinite(curves[metric].astype(float)).any():
+        known = [name for name in runs.columns if name.startswith(("val/", "train/"))]
+        check_key(metric, [name for name in known if name != metric], "curve of the metric")
+    hit = curves[metric] >= target if higher_is_better(metric) else curves[metric] <= target
+    first = curves[hit].groupby("index")[list(CLOCKS)].first()
+    last = curves.groupby("index")[list(CLOCKS)].last()
+    table = first.reindex(last.index).fillna(last)
+    told = runs.loc[last.index, ["where", "arm", "status"]]
+    return table.assign(reached=last.index.isin(first.index), **told)
+
+
+def _clock_rows(group: pd.DataFrame, where: str, clock: str, unit: str, comparison: Comparison) -> list[dict]:
+    ended = group[group["status"] == "finished"]
+    lengths = ended.groupby("arm")[clock].max() if len(ended) else group.groupby("arm")[clock].max()
+    never = (group["status"] == "diverged") & ~group["reached"]
+    times = group[clock].where(~never, group[clock].max())
+    arms = {
+        arm: (times[group["arm"] == arm], group["reached"][group["arm"] == arm]) for arm in order(list(group["arm"]))
+    }
+    rows = []
+    for arm, (durations, reached) in arms.items():
+        median, mean = survival(durations, reached, lengths.min())
+        rows.append(
+            {
+                "where": where,
+                "arm": arm,
+                "clock": unit,
+                "runs": len(durations),
+                "reached": int(reached.sum()),
+                "median": median,
+                "restricted_mean": mean,
+                "horizon": lengths.min(),
+                "p": _log_rank(arms, arm, comparison.baseline),
+            }
+        )
+    return rows
+
+
+def survival(durations: ArrayLike, reached: ArrayLike, horizon: float) -> tuple[float, float]:
+    """Median and restricted mean (up to the horizon) of Kaplan and Meier's estimate."""
+    durations, reached = np.asarray(durations, float), np.asarray(reached, bool)
+    waiting = stats.ecdf(_censored(durations, reached)).sf
+    below = waiting.quantiles[waiting.probabilities <= 0.5]
+    inside = waiting.quantiles < horizon
+    ends = np.concatenate([[0.0], waiting.quantiles[inside], [horizon]])
+    shares = np.concatenate([[1.0], waiting.probabilities[inside]])
+    return float(below[0]) if len(below) else math.inf, float((np.diff(ends) * shares).sum())
+
+
+def _censored(durations: Sequence[float], reached: Sequence[bool]) -> stats.CensoredData:
+    return stats.CensoredData(uncensored=durations[reached], right=durations[~reached])
+
+
+def _log_rank(arms: dict, arm: str, baseline: str) -> float:
+    if arm == baseline or baseline not in arms:
+        return math.nan
+    both = [tuple(map(np.asarray, arms[name])) for name in (arm, baseline)]
+    if min(len(durations) for durations, _ in both) < SMALLEST_N or not any(reached.any() for _, reached in both):
+        return math.nan
+    return float(stats.logrank(*(_censored(durations, reached) for durations, reached in both)).pvalue)
