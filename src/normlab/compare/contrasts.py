@@ -85,9 +85,8 @@ def _contrast(
         found = inference.paired_difference(*values, confidence)
     else:
         found = inference.independent_difference(*values, confidence)
-    welch = (
-        inference.independent_difference(*values, confidence).interval if paired and not folds else intervals.UNKNOWN
-    )
+    beside = paired and not folds and len(values[0]) > 1
+    welch = inference.welch(*values, confidence)[0] if beside else intervals.UNKNOWN
     improvement, (low, high) = inference.probability_of_improvement(*values, higher_is_better(metric), paired)
     if folds:
         low, high = intervals.UNKNOWN  # a bootstrap would take the folds for independent

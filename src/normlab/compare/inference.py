@@ -99,15 +99,20 @@ def independent_difference(arm: ArrayLike, baseline: ArrayLike, confidence: floa
     estimate = float(arm.mean() - baseline.mean()) if min(n) else math.nan
     if min(n) < 2:
         return Difference("independent", n, estimate, UNKNOWN, math.nan)
-    if np.ptp(arm) == 0 and np.ptp(baseline) == 0:
-        interval, p = (estimate, estimate), float(estimate == 0)
-    else:
-        found = stats.ttest_ind(arm, baseline, equal_var=False)
-        low, high = found.confidence_interval(confidence)
-        interval, p = (float(low), float(high)), float(found.pvalue)
+    interval, p = welch(arm, baseline, confidence)
     if min(n) < SMALLEST_N:
         return Difference("independent", n, estimate, interval, math.nan)
     return Difference("independent", n, estimate, interval, p, permutation_p=permutation_p(arm, baseline))
+
+
+def welch(arm: NDArray, baseline: NDArray, confidence: float = 0.95) -> tuple[Interval, float]:
+    """Interval and p of Welch's t test; without any spread, the difference itself and 0 or 1."""
+    if np.ptp(arm) == 0 and np.ptp(baseline) == 0:
+        estimate = float(arm[0] - baseline[0])
+        return (estimate, estimate), float(estimate == 0)
+    found = stats.ttest_ind(arm, baseline, equal_var=False)
+    low, high = found.confidence_interval(confidence)
+    return (float(low), float(high)), float(found.pvalue)
 
 
 def permutation_p(arm: NDArray, baseline: NDArray) -> float:

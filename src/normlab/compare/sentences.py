@@ -56,6 +56,8 @@ def _evidence(row: dict, level: float) -> str:
         "folds": f"{n} pairs of folds, corrected for shared training data",
         "independent": f"{n} against {row['n_baseline']} independent runs",
     }[row["design"]]
+    if row["left_out"]:
+        runs += f", {row['left_out']} runs without a partner left out"
     return f"{1 - level:.0%} interval {signed(row['low'])} to {signed(row['high'])}, {runs}".replace("%", " %")
 
 
@@ -101,9 +103,7 @@ def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> 
     seeds = "run" if n == 1 else "runs" if n == 0 else "folds" if row["design"] == "folds" else "seeds"
     start = f"cannot tell with {n} {seeds} whether {row['arm']} and {row['baseline']} differ in {metric}"
     if n == 0:
-        none = " and ".join(
-            arm for arm, count in ((row["arm"], row["n"]), (row["baseline"], row["n_baseline"])) if not count
-        )
+        none = " and ".join(row[name] for name, n in (("arm", "n"), ("baseline", "n_baseline")) if not row[n])
         return f"{start}: no run of {none} finished with it."
     if n < 2:
         return f"{start}: one run says nothing about the spread; at least {SMALLEST_N} are needed."
