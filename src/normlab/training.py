@@ -27,7 +27,6 @@ from normlab.results import environment, write_atomically, write_json
 from normlab.streams import stream_seed
 from normlab.tasks import Diverged, Task, evaluate
 
-
 # Below this much work a step, threads wait for each other longer than they compute: LeNet-5 on MNIST (0.1e9) ran at
 # 9,600 samples/s on one thread and 400 on two of a machine that had something else to do; AlexNet (18e9) gained 1.8.
 FLOPS_FOR_ALL_CORES = 4e9
