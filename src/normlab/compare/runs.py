@@ -19,7 +19,8 @@ from normlab.results import SCHEMA
 
 STATUSES = ("finished", "diverged", "failed")
 NUMBERS = ("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "num_parameters", "diverged_at_step")
-RESULT_COLUMNS = ("run", "folder", "arm", "where", "status", "reason", "config_digest", *NUMBERS)
+STABLE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
+RESULT_COLUMNS = ("run", "folder", "arm", "where", "status", "reason", "config_digest", STABLE, *NUMBERS)
 CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
 # Settings that name or record a run and do not change what it computes.
 UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "statistics")
@@ -192,7 +193,7 @@ def setting_columns(runs: pd.DataFrame) -> list[str]:
 
 def metric_columns(runs: pd.DataFrame) -> list[str]:
     """Columns that can be compared: the metrics, and the counts that every run has."""
-    return [name for name in runs.columns if "/" in name or name in NUMBERS]
+    return [name for name in runs.columns if "/" in name or name in (STABLE, *NUMBERS)]
 
 
 def check_key(name: str, known: Iterable[str], what: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from normlab.compare.runs import STABLE
 from normlab.compare.settings import higher_is_better, label, order
 
 LEARNING_RATES = ("lr", "max_lr")
@@ -39,7 +40,7 @@ def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) 
     for place, value in best.items():
         *group, arm = place if isinstance(place, tuple) else (place,)
         at = "".join(f", {name}={label(part)}" for name, part in zip(within, group, strict=True))
-        told.append(f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} and is used.")
+        told.append(f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} of its grid and is used.")
     return kept, told + edge_warnings(runs, [*within, key], metric)
 
 
@@ -80,10 +81,7 @@ def largest_stable(runs: pd.DataFrame, key: str, within: Sequence[str], metric: 
     table = runs.assign(**{STABLE: np.log10(stable)}).sort_values(STABLE, na_position="first")
     last = table.groupby(identity, dropna=False).tail(1)
     finished = last[STABLE].notna()
-    return last.assign(status=np.where(finished, "finished", "diverged")).sort_index()
-
-
-STABLE = "log10 largest stable learning rate"
+    return last.assign(status=np.where(finished, "finished", "diverged")).drop(columns=key).sort_index()
 
 
 def stable_edge_warnings(runs: pd.DataFrame, table: pd.DataFrame, key: str) -> list[str]:

@@ -46,7 +46,9 @@ def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.Dat
         for clock, unit in CLOCKS.items():
             rows += _clock_rows(group, where, clock, unit, comparison)
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p"]))
+    # The clocks tell the same story: the family is the contrasts by one clock, the baseline's own rows left out.
+    contrasts = table[table["arm"] != comparison.baseline]
+    return table.assign(p_holm=contrasts.groupby("clock")["p"].transform(holm))
 
 
 def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
@@ -55,24 +57,24 @@ def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
     curves = read_curves(runs, [metric])
     curves = curves[np.isfinite(curves["epoch"].astype(float))]
     if not np.isfinite(curves[metric].astype(float)).any():
-        known = [name for name in runs.columns if name.startswith(("val/", "train/"))]
-        check_key(metric, [name for name in known if name != metric], "curve of the metric")
+        check_key(metric, [name for name in runs.columns if name.startswith(("val/", "train/"))], "curve of the metric")
+        raise ValueError(f"--target needs {metric} by epoch, and no metrics.csv of {len(runs)} runs holds it")
     hit = curves[metric] >= target if higher_is_better(metric) else curves[metric] <= target
     first = curves[hit].groupby("index")[list(CLOCKS)].first()
     last = curves.groupby("index")[list(CLOCKS)].last()
     table = first.reindex(last.index).fillna(last)
     told = runs.loc[last.index, ["where", "arm", "status"]]
-    return table.assign(reached=last.index.isin(first.index), **told)
+    ends = last.add_suffix(" at the end")
+    return table.join(ends).join(told).assign(reached=last.index.isin(first.index))
 
 
 def _clock_rows(group: pd.DataFrame, where: str, clock: str, unit: str, comparison: Comparison) -> list[dict]:
     ended = group[group["status"] == "finished"]
-    lengths = ended.groupby("arm")[clock].max() if len(ended) else group.groupby("arm")[clock].max()
+    lengths = (ended if len(ended) else group).groupby("arm")[f"{clock} at the end"].max()
     never = (group["status"] == "diverged") & ~group["reached"]
-    times = group[clock].where(~never, group[clock].max())
-    arms = {
-        arm: (times[group["arm"] == arm], group["reached"][group["arm"] == arm]) for arm in order(list(group["arm"]))
-    }
+    times = group[clock].where(~never, lengths.max())
+    in_arm = {arm: group["arm"] == arm for arm in order(list(group["arm"]))}
+    arms = {arm: (times[mask], group["reached"][mask]) for arm, mask in in_arm.items()}
     rows = []
     for arm, (durations, reached) in arms.items():
         median, mean = survival(durations, reached, lengths.min())

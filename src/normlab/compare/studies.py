@@ -1,0 +1,229 @@
+"""A question with its verdict rule, written down before any run: `conf/study/<name>.yaml`.
+
+Its `study:` block holds `question`, `by`, `metric`, `baseline`, `within`, `minimum_seeds`, `level` and `claims`. A
+claim may replace any of them and adds `says` (a sentence), `expect` (`equal`, `higher` or `lower`), `arms`, `margin`,
+`select` (every arm at its best value of this setting) or `largest_stable` with `tolerance` (the largest value of this
+setting that trains within the tolerance of the best, by seed).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from normlab.compare.comparison import Comparison, compare
+from normlab.compare.runs import STABLE
+from normlab.compare.selection import largest_stable, stable_edge_warnings
+from normlab.compare.settings import as_text, check_keys, label, labels, study_of
+from normlab.config import configuration_directory
+
+VERDICTS = ("supported", "contradicted", "cannot tell")
+REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
+OF_A_CLAIM = ("says", "expect", "arms", "margin", "select", "largest_stable", "tolerance")
+OPTIONAL = ("within", "level", "margin", "target")
+RULES = {
+    "equal": "supported if two one-sided tests put every difference inside the margin; contradicted if the interval "
+    "of any difference lies outside of it",
+    "higher": "supported if every difference is above zero at the level, after Holm's correction; contradicted if any "
+    "is below zero at the level, or equivalent to zero within the margin",
+    "lower": "supported if every difference is below zero at the level, after Holm's correction; contradicted if any "
+    "is above zero at the level, or equivalent to zero within the margin",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a study with its answer.
+
+    Attributes:
+        says: the claim in words.
+        rule: when it is supported or contradicted.
+        verdict: supported, contradicted or cannot tell.
+        reason: what the verdict rests on.
+        comparison: the numbers.
+    """
+
+    says: str
+    rule: str
+    verdict: str
+    reason: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as it stands in its file.
+
+    Attributes:
+        name: of the file.
+        plan: the `study:` block.
+        group: the folder of its runs below `outputs`.
+        params: the grid, as Hydra's sweeper gets it.
+    """
+
+    name: str
+    plan: dict[str, Any]
+    group: str
+    params: dict[str, Any]
+
+
+def read_study(name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        ValueError: no such study, or a block that is not complete.
+    """
+    folder = configuration_directory() / "study"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"
+        raise ValueError(f"there is no study {name!r} in conf/study; {hint}")
+    content = yaml.safe_load((folder / f"{name}.yaml").read_text())
+    plan = content.get("study") or {}
+    _check(name, plan)
+    params = (content.get("hydra") or {}).get("sweeper", {}).get("params") or {}
+    return Study(name, plan, str(content.get("group", name)), params)
+
+
+def _check(name: str, plan: dict[str, Any]) -> None:
+    where = f"conf/study/{name}.yaml"
+    if missing := [key for key in REQUIRED if not plan.get(key)]:
+        raise ValueError(f"{where} must state {', '.join(missing)} in its study: block")
+    for claim in ({}, *plan["claims"]):
+        known = (*REQUIRED, *OPTIONAL, *(OF_A_CLAIM if claim else ()))
+        for key in claim or plan:
+            if key not in known:
+                near = get_close_matches(key, known, n=1)
+                raise ValueError(f"{where} has an unknown key {key!r}" + (f", did you mean {near[0]}?" if near else ""))
+        if claim and (claim.get("expect") not in RULES or "says" not in claim):
+            raise ValueError(f"{where}: every claim must have says and expect ({', '.join(RULES)}), got {claim}")
+        if claim.get("expect") == "equal" and not (plan | claim).get("margin"):
+            raise ValueError(f"{where}: a claim that expects equal must state its margin; got none")
+
+
+def answer(study: Study, runs: pd.DataFrame) -> tuple[str, list[Claim], list[str]]:
+    """The verdict over all claims, every claim with its answer, and warnings about the study as a whole.
+
+    All claims supported is supported, any contradicted is contradicted, anything else cannot be told.
+    """
+    claims = [_answer(study.plan | claim, runs) for claim in study.plan["claims"]]
+    verdicts = {claim.verdict for claim in claims}
+    whole = "contradicted" if "contradicted" in verdicts else verdicts.pop() if len(verdicts) == 1 else "cannot tell"
+    return whole, claims, [*_missing(study, runs), *_changed(study, runs)]
+
+
+def _answer(plan: dict[str, Any], runs: pd.DataFrame) -> Claim:
+    comparison = _compare(plan, runs)
+    verdict, reason = judge(comparison, plan["expect"], plan["minimum_seeds"], plan.get("arms"))
+    return Claim(plan["says"], RULES[plan["expect"]], verdict, reason, comparison)
+
+
+def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
+    options = {
+        key: plan[key] for key in ("by", "metric", "baseline", "within", "arms", "margin", "level") if key in plan
+    }
+    key = plan.get("largest_stable")
+    if key is None:
+        return compare(runs, **options, select=plan.get("select"))
+    by, within = options["by"], list(options.get("within", []))
+    check_keys(runs, [key, *within])
+    named = runs.assign(arm=labels(runs, [by] if isinstance(by, str) else by))
+    table = largest_stable(named, key, within, plan["metric"], plan.get("tolerance", 0.01))
+    comparison = compare(table, **options | {"metric": STABLE, "within": within})
+    comparison.warnings.extend(stable_edge_warnings(named, table, key))
+    return comparison
+
+
+def judge(comparison: Comparison, expect: str, minimum_seeds: int, arms: list | None = None) -> tuple[str, str]:
+    """Apply the rule of `RULES` to a comparison: the verdict and what it rests on."""
+    rows = comparison.contrasts.to_dict("records")
+    absent = [label(arm) for arm in arms or [] if label(arm) not in {row["arm"] for row in rows}]
+    if not rows or absent:
+        return "cannot tell", f"there are no runs of {', '.join(absent) or 'more than one arm'} beside the baseline"
+    for row in rows:
+        if (n := min(row["n"], row["n_baseline"])) < minimum_seeds:
+            at = f" at {row['where']}" if row["where"] else ""
+            return "cannot tell", f"{row['arm']} against {row['baseline']}{at} has {n} of {minimum_seeds} seeds"
+    if expect == "equal":
+        return _judge_equal(rows, comparison.margin, comparison.level)
+    return _judge_direction(rows, 1 if expect == "higher" else -1, comparison.level)
+
+
+def _judge_equal(rows: list[dict], margin: float, level: float) -> tuple[str, str]:
+    outside = [row for row in rows if row["low"] > margin or row["high"] < -margin]
+    if outside:
+        return "contradicted", outside[0]["sentence"]
+    # Each must pass by itself for the claim to stand, so that no correction is needed (intersection-union test).
+    open_rows = [row for row in rows if not row["equivalence_p"] < level]
+    return ("cannot tell", open_rows[0]["sentence"]) if open_rows else ("supported", _all_of(rows))
+
+
+def _judge_direction(rows: list[dict], sign: int, level: float) -> tuple[str, str]:
+    shown = [row["p_holm"] < level and row["difference"] * sign > 0 for row in rows]
+    against = [
+        row
+        for row, as_claimed in zip(rows, shown, strict=True)
+        if not as_claimed and (row["p_holm"] < level or row["equivalence_p_holm"] < level)
+    ]
+    if against:
+        return "contradicted", against[0]["sentence"]
+    open_rows = [row for row, as_claimed in zip(rows, shown, strict=True) if not as_claimed]
+    return ("cannot tell", open_rows[0]["sentence"]) if open_rows else ("supported", _all_of(rows))
+
+
+def _all_of(rows: list[dict]) -> str:
+    first = rows[0]["sentence"]
+    return first if len(rows) == 1 else f"All {len(rows)} contrasts agree; the first: {first}"
+
+
+def planned_runs(study: Study) -> Iterator[dict[str, str]]:
+    """Every combination of the grid, values as text."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    axes = []
+    for key, values in study.params.items():
+        override = parser.parse_override(f"{key}={values}")
+        texts = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(values)]
+        axes.append([(key, text) for text in texts])
+    for combination in product(*axes):
+        yield dict(combination)
+
+
+def _missing(study: Study, runs: pd.DataFrame) -> list[str]:
+    planned = list(planned_runs(study))
+    keys = [key for key in (study.params if planned else []) if key in runs]
+    found = {tuple(row) for row in zip(*(runs[key].map(label) for key in keys), strict=True)}
+    missing = [run for run in planned if tuple(label(yaml.safe_load(run[key])) for key in keys) not in found]
+    if not missing:
+        return []
+    first = " ".join(f"{key}={missing[0][key]}" for key in keys)
+    return [
+        f"{len(missing)} of {len(planned)} planned runs are missing, the first {first}; "
+        f"python train.py -m study={study.name} goes on where it stopped."
+    ]
+
+
+def _changed(study: Study, runs: pd.DataFrame) -> list[str]:
+    """A plan that was changed after the runs is no plan."""
+    stored = study_of(runs)
+    if not stored:
+        return ["The runs do not carry the study's plan: they were not started by it."]
+    now = {key: as_text(value) for key, value in study.plan.items()}
+    changed = [key for key in sorted(now.keys() | stored.keys()) if now.get(key) != label(stored.get(key))]
+    if not changed:
+        return []
+    return [
+        f"The study was changed after its runs were started: {', '.join(changed)}. Treat its verdict as exploratory."
+    ]
+
+
+def outputs_of(study: Study) -> Path:
+    """Where `python train.py -m study=NAME` puts its runs."""
+    return Path("outputs") / study.group
