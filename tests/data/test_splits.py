@@ -22,6 +22,11 @@ def test_tail_takes_the_last():
     assert split("tail")[1].tolist() == [9, 10, 11]
 
 
+def test_tail_is_the_notebooks_split():
+    train, validation = split("tail", 0.2, targets=np.zeros(60_000))
+    assert (train[-1], validation[0], len(validation)) == (47_999, 48_000, 12_000)
+
+
 def test_stratified_keeps_the_proportions():
     assert np.bincount(TARGETS[split("stratified")[1]]).tolist() == [2, 1]
 
@@ -57,3 +62,5 @@ def test_a_fold_out_of_range_is_refused():
         fold_indices(10, 5, 5, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"dataset.num_folds must lie in 2\.\.3"):
         fold_indices(3, 4, 0, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.4, got 'last'"):
+        fold_indices(10, 5, "last", np.random.default_rng(0))

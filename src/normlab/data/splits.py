@@ -1,7 +1,6 @@
 """Which samples belong to which part: pure functions of targets, a rule and a random generator."""
 
 import numpy as np
-from sklearn.model_selection import KFold, train_test_split
 
 
 def train_validation_indices(
@@ -35,6 +34,8 @@ def train_validation_indices(
         return np.sort(chosen[num_validation:]), np.sort(chosen[:num_validation])
     if method != "stratified":
         raise ValueError(f"dataset.split must be stratified, random or tail, got {method!r}")
+    from sklearn.model_selection import train_test_split  # takes about a second to import
+
     _check_classes(targets, num_validation)
     seed = int(generator.integers(2**31))
     train, validation = train_test_split(everything, test_size=num_validation, stratify=targets, random_state=seed)
@@ -69,9 +70,11 @@ def fold_indices(
     Raises:
         ValueError: a fold or a number of folds out of range.
     """
-    if not 2 <= num_folds <= num_samples:
-        raise ValueError(f"dataset.num_folds must lie in 2..{num_samples} (the number of samples), got {num_folds}")
-    if not 0 <= fold < num_folds:
-        raise ValueError(f"dataset.fold must lie in 0..{num_folds - 1}, got {fold}")
+    if not isinstance(num_folds, int) or not 2 <= num_folds <= num_samples:
+        raise ValueError(f"dataset.num_folds must lie in 2..{num_samples} (the number of samples), got {num_folds!r}")
+    if not isinstance(fold, int) or not 0 <= fold < num_folds:
+        raise ValueError(f"dataset.fold must lie in 0..{num_folds - 1}, got {fold!r}")
+    from sklearn.model_selection import KFold
+
     folds = KFold(num_folds, shuffle=True, random_state=int(generator.integers(2**31)))
     return list(folds.split(np.arange(num_samples)))[fold]

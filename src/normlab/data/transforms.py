@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 PIXEL_RANGE = 255.0
+MAX_RATIO, WINDOW_ATTEMPTS = 4 / 3, 10  # torchvision's, for random windows
+STATISTICS_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class ImageTransform:
         flip: mirror half of the training images left to right.
         crop_padding: pad training images with so many black pixels and cut a random S x S window out.
         resized_crop: smallest and largest share of the area that a random window keeps, with sides in a ratio of
-            3/4 to 4/3, enlarged to S x S (torchvision's RandomResizedCrop), or None.
+            3/4 to 4/3, enlarged to S x S (torchvision's RandomResizedCrop, with windows that need not start at a whole
+            pixel), or None. It takes the place of `crop_padding`.
     """
 
     mean: tuple[float, ...]
@@ -38,9 +41,26 @@ class ImageTransform:
 
     def __post_init__(self) -> None:
         if min(self.std) <= 0:
-            raise ValueError(f"every channel must vary to be normalized, the standard deviations are {self.std}")
-        if self.resized_crop is not None and not 0 < self.resized_crop[0] <= self.resized_crop[1] <= 1:
+            raise ValueError(
+                f"every channel must vary to be normalized, the standard deviations are {self.std}; "
+                f"use dataset.normalize=none or other images"
+            )
+        if self.resized_crop is None:
+            return
+        low, high = self._scale()
+        if not 0 < low <= high <= 1:
             raise ValueError(f"augment.resized_crop must be [smallest, largest] in 0..1, got {self.resized_crop}")
+        if self.crop_padding:
+            raise ValueError("augment.crop_padding and augment.resized_crop exclude each other; set one of them")
+
+    def _scale(self) -> tuple[float, float]:
+        try:
+            low, high = (float(share) for share in self.resized_crop)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"augment.resized_crop must be null or [smallest, largest], got {self.resized_crop}"
+            ) from None
+        return low, high
 
     def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Random parameters of one epoch: ``flip (N,)``, ``shift (N, 2)``, ``window (N, 4)``, each where needed."""
@@ -50,7 +70,7 @@ class ImageTransform:
         if self.crop_padding:
             draws["shift"] = torch.randint(2 * self.crop_padding + 1, (num_samples, 2), generator=generator)
         if self.resized_crop is not None:
-            draws["window"] = random_windows(num_samples, self.resized_crop, generator)
+            draws["window"] = random_windows(num_samples, self._scale(), generator)
         return draws
 
     def train(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
@@ -78,17 +98,13 @@ class ImageTransform:
         return torch.addcmul(shift[:, None, None], pixels, scale[:, None, None])
 
     def _shift_and_flip(self, pixels: Tensor, shift: Tensor | None, flip: Tensor | None) -> Tensor:
-        """One gather for both: the column and the row from which every output pixel comes."""
-        num_samples, padding, device = len(pixels), self.crop_padding, pixels.device
-        if padding:
-            pixels = functional.pad(pixels, (padding,) * 4)
-        positions = torch.arange(self.size, device=device).expand(num_samples, -1)
-        rows = positions if shift is None else positions + shift[:, :1]
-        columns = positions if flip is None else torch.where(flip[:, None], positions.flip(1), positions)
-        columns = columns if shift is None else columns + shift[:, 1:]
-        sample = torch.arange(num_samples, device=device)[:, None, None, None]
-        channel = torch.arange(pixels.shape[1], device=device)[:, None, None]
-        return pixels[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
+        """Every S x S window exists as a strided view, so cutting one out an image is one copy of whole rows."""
+        if shift is not None:
+            windows = functional.pad(pixels, (self.crop_padding,) * 4).unfold(2, self.size, 1).unfold(3, self.size, 1)
+            pixels = windows[torch.arange(len(pixels), device=pixels.device), :, shift[:, 0], shift[:, 1]]
+        if flip is not None:
+            pixels = torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
+        return pixels
 
     def _window(self, pixels: Tensor, window: Tensor, flip: Tensor | None) -> Tensor:
         """Bilinear samples of the windows, all in one call; `window` holds centre y, x and height, width in -1..1."""
@@ -104,17 +120,19 @@ class ImageTransform:
 def random_windows(num_samples: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
     """Windows of random area, shape and place inside the image, as ``(N, 4)``: centre y, x and half height, width.
 
-    Coordinates run from -1 to 1. Area uniform in `scale`, log of the sides' ratio uniform in ln 3/4..ln 4/3; a side
-    longer than the image is cut to it.
+    Coordinates run from -1 to 1. Area uniform in `scale`, log of the sides' ratio uniform in ln 3/4..ln 4/3, place
+    uniform. As in torchvision, a window with a side longer than the image is drawn again, and after ten attempts the
+    whole image is taken.
     """
-    uniform = torch.rand(num_samples, 4, generator=generator)
-    area = scale[0] + (scale[1] - scale[0]) * uniform[:, 0]
-    half_log_ratio = (uniform[:, 1] - 0.5) * torch.log(torch.tensor(4 / 3))
-    height = (area.sqrt() * torch.exp(-half_log_ratio)).clamp(max=1)
-    width = (area.sqrt() * torch.exp(half_log_ratio)).clamp(max=1)
-    centre_y = (2 * uniform[:, 2] - 1) * (1 - height)
-    centre_x = (2 * uniform[:, 3] - 1) * (1 - width)
-    return torch.stack([centre_y, centre_x, height, width], 1)
+    area, log_ratio = torch.rand(2, num_samples, WINDOW_ATTEMPTS, generator=generator)
+    side = (scale[0] + (scale[1] - scale[0]) * area).sqrt()
+    stretch = torch.exp((log_ratio - 0.5) * torch.log(torch.tensor(MAX_RATIO)))  # root of the ratio
+    sides = torch.stack([side / stretch, side * stretch], 2)  # (N, attempts, 2)
+    fits = (sides <= 1).all(2)
+    first = fits.int().argmax(1)[:, None, None].expand(-1, 1, 2)
+    sides = torch.where(fits.any(1, keepdim=True), sides.gather(1, first).squeeze(1), 1.0)
+    centres = (2 * torch.rand(num_samples, 2, generator=generator) - 1) * (1 - sides)
+    return torch.cat([centres, sides], 1)
 
 
 @dataclass(frozen=True)
@@ -147,16 +165,22 @@ class TableTransform:
         return (inputs - self.mean.to(inputs.device)) / self.std.to(inputs.device)
 
 
-def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Tensor, rows: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of every channel of uint8 ``(N, C, H, W)``, for pixels in 0..1.
 
-    Exact: counts how often each of the 256 values occurs.
+    Exact: counts how often each of the 256 values occurs, in chunks, so that no second copy of the images is made.
+
+    Args:
+        images: may be mapped into memory from a file.
+        rows: int64, the images that count; None for all.
     """
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    rows = torch.arange(len(images)) if rows is None else rows
+    for chosen in rows.split(max(1, STATISTICS_BYTES // images[:1].nbytes)):
+        for channel, pixels in enumerate(images[chosen].unbind(1)):
+            counts[channel] += torch.bincount(pixels.flatten(), minlength=256)
+    share = counts.double() / counts.sum(1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / PIXEL_RANGE
-    means, stds = [], []
-    for channel in images.unbind(1):
-        share = torch.bincount(channel.flatten().int(), minlength=256).double() / channel.numel()
-        mean = (share * values).sum()
-        means.append(mean.item())
-        stds.append((share * (values - mean).square()).sum().sqrt().item())
-    return tuple(means), tuple(stds)
+    means = (share * values).sum(1)
+    variances = (share * (values - means[:, None]).square()).sum(1)
+    return tuple(means.tolist()), tuple(variances.sqrt().tolist())
