@@ -13,6 +13,7 @@ from normlab.compare.settings import (
     check_keys,
     check_one_run_each,
     differences,
+    higher_is_better,
     label,
     labels,
     order,
@@ -54,6 +55,11 @@ class Comparison:
         """The arms, the baseline first."""
         arms = order(list(self.runs["arm"]))
         return sorted(arms, key=lambda arm: arm != self.baseline)
+
+    @property
+    def higher(self) -> bool:
+        """True if a higher metric is better."""
+        return higher_is_better(self.metric)
 
     @property
     def confidence(self) -> float:

@@ -1,0 +1,121 @@
+"""What all figures share: colours that everybody can tell apart, panels, files and the element for the report."""
+
+import io
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from normlab.compare.comparison import Comparison
+from normlab.compare.intervals import t_interval
+
+# Okabe and Ito (2008): told apart with every kind of colour vision; marks and dashes differ too, for print in grey.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+INK = "#22262b"  # in the report it becomes the colour of the page's text
+MOST_PANELS = 6
+RC = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "normlab",
+    "pdf.fonttype": 42,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+    "grid.alpha": 0.13,
+    "axes.grid": True,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its words.
+
+    Attributes:
+        name: of its files.
+        title: a heading.
+        caption: what is drawn, and over how many runs.
+        description: what a reader sees, for one who does not.
+        figure: the figure.
+    """
+
+    name: str
+    title: str
+    caption: str
+    description: str
+    figure: Figure
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Our look, and no window: figures are only ever written to files."""
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def panels(count: int, width: float = 3.4, height: float = 2.7, rows: int | None = None) -> tuple[Figure, list[Axes]]:
+    """Up to three panels beside each other, `count` in all, or `rows` rows of them."""
+    columns = min(count, 3) if rows is None else math.ceil(count / rows)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(max(5.0, width * columns), height * rows), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+    return figure, axes
+
+
+def look(comparison: Comparison, arm: str) -> dict:
+    """Colour and dashes of an arm, the same in every figure."""
+    place = comparison.arms.index(arm)
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place % len(DASHES)]}
+
+
+def mark(comparison: Comparison, arm: str) -> str:
+    """Marker of an arm, the same in every figure."""
+    return MARKS[comparison.arms.index(arm) % len(MARKS)]
+
+
+def middle_and_band(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and t interval over the first axis, NaN ignored; a band only where there are two values."""
+    counts = np.isfinite(table).sum(0)
+    with np.errstate(all="ignore"):
+        mean = np.nansum(table, 0) / np.where(counts, counts, np.nan)
+    bounds = [t_interval(column[np.isfinite(column)]) for column in table.T]
+    return mean, *(np.array([bound[end] for bound in bounds]) for end in (0, 1))
+
+
+def save(drawing: Drawing, folder: Path) -> list[Path]:
+    """PNG, SVG and PDF on white."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{drawing.name}.{suffix}" for suffix in ("png", "svg", "pdf")]
+    with style():
+        for path in paths:
+            metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[path.suffix[1:]]
+            drawing.figure.savefig(path, dpi=160, facecolor="white", metadata=metadata)
+    return paths
+
+
+def inline_svg(drawing: Drawing) -> str:
+    """The figure as an SVG element whose ink is the colour of the surrounding text, so that it reads on dark pages."""
+    buffer = io.StringIO()
+    with style():
+        drawing.figure.patch.set_alpha(0)
+        for axis in drawing.figure.axes:
+            axis.patch.set_alpha(0)
+        drawing.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r"(?s)^.*?(?=<svg )|<metadata>.*?</metadata>", "", svg).replace(INK, "currentColor")
+    # Ids must be unique on the page.
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{drawing.name}-", svg)
+    return re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|height="[^"]*pt" ', r"\1", svg, count=1)

@@ -1,0 +1,244 @@
+"""Figures of results: arms, pairs, learning curves, sensitivity to a hyperparameter."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from normlab.compare.comparison import Comparison
+from normlab.compare.contrasts import usable
+from normlab.compare.figures import COLOURS, INK, MOST_PANELS, Drawing, look, mark, middle_and_band, panels
+from normlab.compare.intervals import t_interval
+from normlab.compare.runs import read_curves
+from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
+from normlab.compare.sentences import number
+from normlab.compare.settings import label, order
+
+
+def focus(comparison: Comparison) -> tuple[pd.DataFrame, str]:
+    """Runs for figures of one setting an arm: at its best learning rate where several were tried; and a note on it."""
+    runs = comparison.runs
+    keys = [key for key in comparison.within if key.rpartition(".")[2] in LEARNING_RATES]
+    if not keys:
+        return runs, ""
+    others = [key for key in comparison.within if key != keys[0]]
+    runs, _ = keep_best(runs, keys[0], others, comparison.metric)
+    where = [", ".join(f"{k}={label(row[k])}" for k in others) for row in runs.to_dict("records")]
+    return runs.assign(
+        where=where
+    ), f" Every arm at its best {keys[0]}, by {validation_metric(runs, comparison.metric)}."
+
+
+def groups(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The first groups of like runs, as many as there are panels."""
+    return [(where, runs[runs["where"] == where]) for where in order(list(runs["where"]))[:MOST_PANELS]]
+
+
+def left_out(runs: pd.DataFrame) -> str:
+    """A note where there are more groups than panels."""
+    count = runs["where"].nunique()
+    return f" The first {MOST_PANELS} of {count} groups." if count > MOST_PANELS else ""
+
+
+def learning_curves(comparison: Comparison) -> Drawing | None:
+    """The validation metric by epoch, mean and interval over seeds; diverged runs as thin lines."""
+    metric = validation_metric(comparison.runs, comparison.metric)
+    runs, note = focus(comparison)
+    runs = runs[runs["status"] != "failed"]
+    curves = read_curves(runs, [metric])
+    if curves.empty or not np.isfinite(curves[metric].astype(float)).any():
+        return None
+    shown = groups(runs)
+    figure, axes = panels(len(shown))
+    told = []
+    for axis, (where, group) in zip(axes, shown, strict=True):
+        for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
+            told.append(_curve(axis, comparison, arm, group[group["arm"] == arm], curves, metric, where))
+        axis.set(xlabel="epoch", ylabel=metric, title=where)
+    axes[0].legend(fontsize=8)
+    caption = f"Mean over seeds and {comparison.confidence:.0%} t interval; diverged runs as thin lines.{note}"
+    return Drawing(
+        "learning_curves", "Learning curves", caption + left_out(runs), "; ".join(filter(None, told)), figure
+    )
+
+
+def _curve(
+    axis: Axes, comparison: Comparison, arm: str, runs: pd.DataFrame, curves: pd.DataFrame, metric: str, where: str
+) -> str:
+    part = curves[curves["index"].isin(runs.index)]
+    table = part.pivot_table(index="index", columns="epoch", values=metric, aggfunc="last")
+    finished = table[table.index.isin(runs.index[runs["status"] == "finished"])]
+    for _, line in table.drop(finished.index).iterrows():
+        axis.plot(table.columns, line, linewidth=0.7, alpha=0.6, **look(comparison, arm))
+    if finished.empty:
+        return ""
+    mean, low, high = middle_and_band(finished.to_numpy(float))
+    axis.fill_between(table.columns, low, high, color=look(comparison, arm)["color"], alpha=0.18, linewidth=0)
+    axis.plot(table.columns, mean, linewidth=1.8, label=f"{arm} (n = {len(finished)})", **look(comparison, arm))
+    at = f" at {where}" if where else ""
+    return f"{arm}{at}: {metric} goes from {number(mean[0])} to {number(mean[-1])}"
+
+
+def arms(comparison: Comparison) -> Drawing | None:
+    """Every run as a point, mean and interval of every arm."""
+    shown = groups(comparison.runs)
+    figure, axes = panels(len(shown))
+    for axis, (where, group) in zip(axes, shown, strict=True):
+        names = [arm for arm in comparison.arms if (group["arm"] == arm).any()]
+        for place, arm in enumerate(names):
+            runs = group[group["arm"] == arm]
+            values = usable(runs, comparison.metric)[comparison.metric].to_numpy(float)
+            _strip(axis, comparison, arm, place, values)
+        axis.set_xticks(range(len(names)), [_with_losses(group, arm) for arm in names])
+        axis.set(ylabel=comparison.metric, title=where, xlim=(-0.6, len(names) - 0.4))
+        axis.grid(axis="x", visible=False)
+    told = [
+        f"{row['arm']}{' at ' + row['where'] if row['where'] else ''} {number(row['mean'])}"
+        for row in comparison.summaries.to_dict("records")
+    ]
+    caption = f"Every run as a point; mean and {comparison.confidence:.0%} t interval over seeds."
+    description = f"Mean {comparison.metric}: {', '.join(told)}"
+    return Drawing("arms", f"{comparison.metric} by arm", caption + left_out(comparison.runs), description, figure)
+
+
+def _strip(axis: Axes, comparison: Comparison, arm: str, place: int, values: np.ndarray) -> None:
+    colour = look(comparison, arm)["color"]
+    spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
+    jitter = np.random.default_rng(0).permutation(spread)
+    axis.scatter(place + jitter, values, s=14, color=colour, alpha=0.55, linewidth=0, marker=mark(comparison, arm))
+    if len(values) > 1:
+        low, high = t_interval(values, comparison.confidence)
+        axis.plot([place + 0.28] * 2, [low, high], color=colour, linewidth=2, solid_capstyle="butt")
+        axis.plot(place + 0.28, values.mean(), mark(comparison, arm), color=colour, markersize=6)
+
+
+def _with_losses(group: pd.DataFrame, arm: str) -> str:
+    statuses = group.loc[group["arm"] == arm, "status"]
+    losses = [
+        f"{(statuses == status).sum()} {status}" for status in ("diverged", "failed") if (statuses == status).any()
+    ]
+    return "\n".join([arm, *losses])
+
+
+def pairs(comparison: Comparison) -> Drawing | None:
+    """A line a seed from the baseline to the arm."""
+    rows = [row for row in comparison.contrasts.to_dict("records") if row["design"] != "independent"][:MOST_PANELS]
+    if not rows:
+        return None
+    figure, axes = panels(len(rows), width=2.4)
+    told = []
+    for axis, row in zip(axes, rows, strict=True):
+        group = usable(comparison.runs[comparison.runs["where"] == row["where"]], comparison.metric)
+        table = group.pivot_table(index="seed", columns="arm", values=comparison.metric)
+        table = table[[row["baseline"], row["arm"]]].dropna()
+        for values in table.to_numpy(float):
+            colour = look(comparison, row["arm"])["color"] if values[1] >= values[0] else COLOURS[-1]
+            axis.plot([0, 1], values, "o-", color=colour, markersize=3, linewidth=1, alpha=0.7)
+        axis.plot([0, 1], table.mean().to_numpy(float), "D-", color=INK, markersize=5, linewidth=2)
+        axis.set_xticks([0, 1], [row["baseline"], row["arm"]])
+        axis.set(xlim=(-0.3, 1.3), title=row["where"], ylabel=comparison.metric)
+        axis.grid(axis="x", visible=False)
+        up = int((table[row["arm"]] > table[row["baseline"]]).sum())
+        told.append(f"{row['arm']} is above {row['baseline']} in {up} of {len(table)} seeds")
+    caption = "A line is a seed; lines that fall are grey. The dark line joins the means."
+    more = len(comparison.contrasts) > MOST_PANELS
+    caption += f" The first {len(rows)} of {len(comparison.contrasts)} contrasts." if more else ""
+    return Drawing("pairs", "The same seed in both arms", caption, "; ".join(told), figure)
+
+
+def numeric_keys(comparison: Comparison, least: int) -> list[str]:
+    """Settings of groups and arms that are numbers, with at least so many values; learning rates first."""
+    runs = comparison.runs
+    keys = [
+        key
+        for key in [*comparison.within, *comparison.by]
+        if pd.api.types.is_numeric_dtype(runs[key]) and runs[key].nunique() >= least
+    ]
+    return sorted(keys, key=lambda key: key.rpartition(".")[2] not in LEARNING_RATES)
+
+
+def sensitivity(comparison: Comparison) -> Drawing | None:
+    """The metric and the share of diverged runs against a hyperparameter, the learning rate if it varies."""
+    keys = [key for key in numeric_keys(comparison, 3) if key in comparison.within]
+    if not keys:
+        return None
+    key, runs = keys[0], comparison.runs[comparison.runs["status"] != "failed"]
+    others = [other for other in comparison.within if other != key]
+    where = [", ".join(f"{k}={label(row[k])}" for k in others) for row in runs.to_dict("records")]
+    runs = runs.assign(where=where)
+    shown = groups(runs)[:3]
+    figure, axes = panels(2 * len(shown), rows=2, height=2.3)
+    told = []
+    for place, (title, group) in enumerate(shown):
+        upper, lower = axes[place], axes[place + len(shown)]
+        for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
+            told.append(_sensitivity_line(upper, lower, comparison, arm, group[group["arm"] == arm], key))
+        logarithmic = (group[key] > 0).all() and group[key].max() / group[key].min() >= 10
+        for axis in (upper, lower):
+            axis.set_xscale("log" if logarithmic else "linear")
+        upper.set(title=title, ylabel=comparison.metric)
+        lower.set(xlabel=key, ylabel="share diverged", ylim=(-0.05, 1.05))
+        upper.tick_params(labelbottom=False)
+    axes[0].legend(fontsize=8)
+    caption = f"Mean and {comparison.confidence:.0%} t interval of the runs that finished, and the share that diverged."
+    title = f"{comparison.metric} and divergence against {key}"
+    return Drawing("sensitivity", title, caption, "; ".join(filter(None, told)), figure)
+
+
+def _sensitivity_line(upper: Axes, lower: Axes, comparison: Comparison, arm: str, runs: pd.DataFrame, key: str) -> str:
+    values = np.sort(runs[key].unique())
+    at = [runs[runs[key] == value] for value in values]
+    scores = [usable(part, comparison.metric)[comparison.metric].to_numpy(float) for part in at]
+    means = np.array([score.mean() if len(score) else np.nan for score in scores])
+    low, high = np.array([t_interval(score, comparison.confidence) for score in scores]).T
+    options = look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4, "linewidth": 1.5}
+    upper.fill_between(values, low, high, color=options["color"], alpha=0.18, linewidth=0)
+    upper.plot(values, means, label=arm, **options)
+    lower.plot(values, [(part["status"] == "diverged").mean() for part in at], **options)
+    if not np.isfinite(means).any():
+        return ""
+    best = int(np.nanargmax(means) if comparison.higher else np.nanargmin(means))
+    return f"{arm} is best at {key} {label(float(values[best]))} with {number(means[best])}"
+
+
+def heatmap(comparison: Comparison, keys: tuple[str, str] | None = None) -> Drawing | None:
+    """The mean metric over two hyperparameters, a panel an arm."""
+    found = list(keys or numeric_keys(comparison, 2)[:2])
+    if len(found) < 2:
+        return None
+    runs = usable(comparison.runs, comparison.metric)
+    names = [arm for arm in comparison.arms if (runs["arm"] == arm).any()][:MOST_PANELS]
+    if found[1] in comparison.by or found[0] in comparison.by:
+        runs, names = runs.assign(arm="all arms"), ["all arms"]
+    figure, axes = panels(len(names), height=2.9)
+    low, high = runs[comparison.metric].min(), runs[comparison.metric].max()
+    told = []
+    for axis, arm in zip(axes, names, strict=True):
+        part = runs[runs["arm"] == arm].assign(**{key: runs[key].map(label) for key in found})
+        table = part.pivot_table(index=found[1], columns=found[0], values=comparison.metric, aggfunc="mean")
+        table = table.reindex(index=order(list(table.index)), columns=order(list(table.columns)))
+        _cells(axis, table, low, high)
+        axis.set(title=arm, xlabel=found[0], ylabel=found[1])
+        best = np.nanmax(table.to_numpy(float)) if comparison.higher else np.nanmin(table.to_numpy(float))
+        told.append(f"{arm}: best mean {number(best)}")
+    caption = "Mean over seeds of the runs that finished; empty where none did."
+    title = f"{comparison.metric} over {found[0]} and {found[1]}"
+    return Drawing("heatmap", title, caption, "; ".join(told), figure)
+
+
+def _cells(axis: Axes, table: pd.DataFrame, low: float, high: float) -> None:
+    values = table.to_numpy(float)
+    axis.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    axis.set_xticks(range(len(table.columns)), table.columns)
+    axis.set_yticks(range(len(table.index)), table.index)
+    axis.grid(visible=False)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = value < (low + high) / 2
+            axis.text(
+                column, row, number(value), ha="center", va="center", fontsize=7, color="white" if dark else "black"
+            )
+
+
+FIGURES: tuple[Callable[[Comparison], Drawing | None], ...] = (arms, pairs, learning_curves, sensitivity, heatmap)
