@@ -23,6 +23,21 @@ from normlab.compare.settings import (
 
 
 @dataclass(frozen=True)
+class Tried:
+    """Runs at all values of a setting, of which a comparison uses only some.
+
+    Attributes:
+        runs: with their arm in `arm`.
+        key: the setting.
+        metric: by which its values were judged.
+    """
+
+    runs: pd.DataFrame
+    key: str
+    metric: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What was compared, and what came out.
 
@@ -37,6 +52,7 @@ class Comparison:
         summaries: a row an arm and group.
         contrasts: a row an arm and group, baseline left out, with its sentence.
         warnings: what a reader must know before believing any of it.
+        tried: the grid behind `select`, if there was one.
     """
 
     runs: pd.DataFrame
@@ -49,6 +65,7 @@ class Comparison:
     summaries: pd.DataFrame
     contrasts: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
+    tried: Tried | None = None
 
     @property
     def arms(self) -> list[str]:
@@ -103,6 +120,7 @@ def compare(
     baseline = _baseline(runs, baseline)
     contrasted = _planned(runs, arms, baseline)
     warnings: list[str] = []
+    tried = Tried(runs, select, metric) if select else None
     if select:
         runs, told = keep_best(runs, check_keys(runs, [select])[0], within, metric)
         warnings += told
@@ -119,9 +137,8 @@ def compare(
     ]
     contrasts = judged(pd.DataFrame(found), metric, level, margin_value)
     warnings += _all_warnings(runs, groups, [*by, *([select] if select else [])], within, metric, baseline, contrasts)
-    return Comparison(
-        runs, by, within, metric, baseline, margin_value, level, summaries, contrasts, list(dict.fromkeys(warnings))
-    )
+    warnings = list(dict.fromkeys(warnings))
+    return Comparison(runs, by, within, metric, baseline, margin_value, level, summaries, contrasts, warnings, tried)
 
 
 def _keys(

@@ -106,8 +106,8 @@ def save(drawing: Drawing, folder: Path) -> list[Path]:
     return paths
 
 
-def inline_svg(drawing: Drawing) -> str:
-    """The figure as an SVG element whose ink is the colour of the surrounding text, so that it reads on dark pages."""
+def inline_svg(drawing: Drawing, name: str) -> str:
+    """The figure as an SVG element, its ids starting with `name`, its ink the colour of the surrounding text."""
     buffer = io.StringIO()
     with style():
         drawing.figure.patch.set_alpha(0)
@@ -117,5 +117,6 @@ def inline_svg(drawing: Drawing) -> str:
     svg = buffer.getvalue()
     svg = re.sub(r"(?s)^.*?(?=<svg )|<metadata>.*?</metadata>", "", svg).replace(INK, "currentColor")
     # Ids must be unique on the page.
-    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{drawing.name}-", svg)
-    return re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|height="[^"]*pt" ', r"\1", svg, count=1)
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r' (width|height)="[^"]*pt"', "", svg, count=2)
+    return svg.replace("<svg ", f'<svg style="max-width: {drawing.figure.get_figwidth() * 7:.1f}rem" ', 1)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from normlab.compare.comparison import Comparison
 from normlab.compare.figures import Drawing, look, mark, middle_and_band, panels
 from normlab.compare.run_figures import focus
-from normlab.compare.runs import read_layers
+from normlab.compare.runs import STABLE, read_layers
 from normlab.compare.sentences import number
 from normlab.compare.settings import order
 
@@ -25,6 +25,8 @@ GRADIENTS = {"weights_gradient_norm": "gradient norm of weights", "gradient_norm
 
 def layer_figures(comparison: Comparison) -> list[Drawing]:
     """Gradient norm by depth, activation quantiles over time, drift of scale, shift and running statistics."""
+    if comparison.metric == STABLE:  # those runs sit at the edge of training, at another rate for every seed
+        return []
     runs, note = focus(comparison)
     first = order(list(runs["where"]))[0]
     runs = runs[(runs["where"] == first) & (runs["status"] == "finished")]
@@ -91,9 +93,8 @@ def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
             colour = look(comparison, arm)["color"]
             axis.fill_between(values.columns, low, high, color=colour, alpha=0.15, linewidth=0)
             axis.plot(values.columns, mean, color=colour, linestyle=dashes)
-            axis.annotate(
-                f"{name[-2:]} %", (values.columns[-1], mean[-1]), (3, 0), textcoords="offset points", fontsize=7
-            )
+            end = (values.columns[-1], mean[-1])
+            axis.annotate(f"{name[-2:]} %", end, (3, 0), textcoords="offset points", fontsize=7)
             told.append(f"{arm} {name[-2:]} %: {number(mean[0])} to {number(mean[-1])}")
         axis.set(xlabel="epoch", ylabel="output of the last norm", title=arm)
     limits = [axis.get_ylim() for axis in axes]

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from normlab.compare.comparison import Comparison
+from normlab.compare.comparison import Comparison, Tried
 from normlab.compare.contrasts import usable
 from normlab.compare.figures import COLOURS, INK, MOST_PANELS, Drawing, look, mark, middle_and_band, panels
 from normlab.compare.intervals import t_interval
 from normlab.compare.runs import read_curves
 from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
 from normlab.compare.sentences import number
-from normlab.compare.settings import label, order
+from normlab.compare.settings import higher_is_better, label, order
 
 
 def focus(comparison: Comparison) -> tuple[pd.DataFrame, str]:
@@ -160,36 +160,40 @@ def numeric_keys(comparison: Comparison, least: int) -> list[str]:
 
 def sensitivity(comparison: Comparison) -> Drawing | None:
     """The metric and the share of diverged runs against a hyperparameter, the learning rate if it varies."""
-    keys = [key for key in numeric_keys(comparison, 3) if key in comparison.within]
-    if not keys:
+    tried = comparison.tried
+    if tried is None:
+        keys = [key for key in numeric_keys(comparison, 3) if key in comparison.within]
+        tried = Tried(comparison.runs, keys[0], comparison.metric) if keys else None
+    if tried is None or not pd.api.types.is_numeric_dtype(tried.runs[tried.key]):
         return None
-    key, runs = keys[0], comparison.runs[comparison.runs["status"] != "failed"]
+    key, runs = tried.key, tried.runs[tried.runs["status"] != "failed"]
     others = [other for other in comparison.within if other != key]
-    where = [", ".join(f"{k}={label(row[k])}" for k in others) for row in runs.to_dict("records")]
-    runs = runs.assign(where=where)
+    runs = runs.assign(where=[", ".join(f"{k}={label(row[k])}" for k in others) for row in runs.to_dict("records")])
     shown = groups(runs)[:3]
     figure, axes = panels(2 * len(shown), rows=2, height=2.3)
     told = []
     for place, (title, group) in enumerate(shown):
         upper, lower = axes[place], axes[place + len(shown)]
         for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
-            told.append(_sensitivity_line(upper, lower, comparison, arm, group[group["arm"] == arm], key))
+            part = group[group["arm"] == arm]
+            told.append(_sensitivity_line(upper, lower, comparison, arm, Tried(part, key, tried.metric)))
         logarithmic = (group[key] > 0).all() and group[key].max() / group[key].min() >= 10
         for axis in (upper, lower):
             axis.set_xscale("log" if logarithmic else "linear")
-        upper.set(title=title, ylabel=comparison.metric)
+        upper.set(title=title, ylabel=tried.metric)
         lower.set(xlabel=key, ylabel="share diverged", ylim=(-0.05, 1.05))
         upper.tick_params(labelbottom=False)
     axes[0].legend(fontsize=8)
     caption = f"Mean and {comparison.confidence:.0%} t interval of the runs that finished, and the share that diverged."
-    title = f"{comparison.metric} and divergence against {key}"
+    title = f"{tried.metric} and divergence against {key}"
     return Drawing("sensitivity", title, caption, "; ".join(filter(None, told)), figure)
 
 
-def _sensitivity_line(upper: Axes, lower: Axes, comparison: Comparison, arm: str, runs: pd.DataFrame, key: str) -> str:
-    values = np.sort(runs[key].unique())
-    at = [runs[runs[key] == value] for value in values]
-    scores = [usable(part, comparison.metric)[comparison.metric].to_numpy(float) for part in at]
+def _sensitivity_line(upper: Axes, lower: Axes, comparison: Comparison, arm: str, tried: Tried) -> str:
+    key, metric = tried.key, tried.metric
+    values = np.sort(tried.runs[key].unique())
+    at = [tried.runs[tried.runs[key] == value] for value in values]
+    scores = [usable(part, metric)[metric].to_numpy(float) for part in at]
     means = np.array([score.mean() if len(score) else np.nan for score in scores])
     low, high = np.array([t_interval(score, comparison.confidence) for score in scores]).T
     options = look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4, "linewidth": 1.5}
@@ -198,7 +202,7 @@ def _sensitivity_line(upper: Axes, lower: Axes, comparison: Comparison, arm: str
     lower.plot(values, [(part["status"] == "diverged").mean() for part in at], **options)
     if not np.isfinite(means).any():
         return ""
-    best = int(np.nanargmax(means) if comparison.higher else np.nanargmin(means))
+    best = int(np.nanargmax(means) if higher_is_better(metric) else np.nanargmin(means))
     return f"{arm} is best at {key} {label(float(values[best]))} with {number(means[best])}"
 
 

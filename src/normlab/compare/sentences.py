@@ -100,21 +100,20 @@ def _not_told_apart(row: dict, metric: str, level: float, margin: float | None) 
 
 def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> str:
     n, count = min(row["n"], row["n_baseline"]), row["contrasts"]
-    seeds = "run" if n == 1 else "runs" if n == 0 else "folds" if row["design"] == "folds" else "seeds"
-    start = f"cannot tell with {n} {seeds} whether {row['arm']} and {row['baseline']} differ in {metric}"
+    whether = f"whether {row['arm']} and {row['baseline']} differ in {metric}"
     if n == 0:
         none = " and ".join(row[name] for name, n in (("arm", "n"), ("baseline", "n_baseline")) if not row[n])
-        return f"{start}: no run of {none} finished with it."
-    if n < 2:
+        return f"cannot tell {whether}: no run of {none} finished."
+    start = f"cannot tell with {n} {'run' if n == 1 else 'folds' if row['design'] == 'folds' else 'seeds'} {whether}"
+    if n == 1:
         return f"{start}: one run says nothing about the spread; at least {SMALLEST_N} are needed."
-    need = seeds_needed(level, count)
+    advice = f"no p-value is given below {SMALLEST_N} runs an arm"
     if row["design"] == "paired":
-        why = f"the exact test cannot give a p below {row['attainable_p']:.2g} with {n} pairs"
-        if count > 1:
-            why += f", nor {min(1.0, row['attainable_p'] * count):.2g} after correction for {count} contrasts"
-        advice = f"{why}; run at least {need} seeds"
-    else:
-        advice = f"no p-value is given below {SMALLEST_N} runs an arm"
+        times = f", times {count} contrasts" if count > 1 else ""
+        advice = (
+            f"the exact test of {n} pairs cannot give a p below {row['attainable_p']:.2g}{times}; "
+            f"run at least {seeds_needed(level, count)} seeds"
+        )
     return f"{start}: the difference is {signed(row['difference'])} ({_evidence(row, level)}), but {advice}."
 
 

@@ -7,7 +7,7 @@ setting that trains within the tolerance of the best, by seed).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from normlab.compare.comparison import Comparison, compare
+from normlab.compare.comparison import Comparison, Tried, compare
 from normlab.compare.runs import STABLE
 from normlab.compare.selection import largest_stable, stable_edge_warnings
 from normlab.compare.settings import as_text, check_keys, label, labels, study_of
@@ -137,7 +137,7 @@ def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
     table = largest_stable(named, key, within, plan["metric"], plan.get("tolerance", 0.01))
     comparison = compare(table, **options | {"metric": STABLE, "within": within})
     comparison.warnings.extend(stable_edge_warnings(named, table, key))
-    return comparison
+    return replace(comparison, tried=Tried(named, key, plan["metric"]))
 
 
 def judge(comparison: Comparison, expect: str, minimum_seeds: int, arms: list | None = None) -> tuple[str, str]:

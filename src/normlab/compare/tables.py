@@ -97,6 +97,7 @@ def contrast_table(comparison: Comparison) -> Table:
         "n": lambda row: (_runs_of(row), row["n"]),
         "difference": lambda row: (signed(row["difference"]), row["difference"]),
         f"{percent} interval": lambda row: _interval(row["low"], row["high"], signed),
+        "verdict": lambda row: _plain(row["verdict"]),
         "r": lambda row: (_two(row["correlation"]), row["correlation"]),
         "p": lambda row: _p(row["p"]),
         "p (Holm)": lambda row: _p(row["p_holm"]),
@@ -104,7 +105,6 @@ def contrast_table(comparison: Comparison) -> Table:
         "Hedges g": lambda row: (_two(row["hedges_g"]), row["hedges_g"]),
         "P(better)": lambda row: (_improvement(row), row["improvement"]),
         "p (equivalent)": lambda row: _p(row["equivalence_p_holm"]),
-        "verdict": lambda row: _plain(row["verdict"]),
     }
     title = f"Difference to {comparison.baseline} in {comparison.metric}"
     if comparison.margin is not None:

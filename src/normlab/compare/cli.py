@@ -1,0 +1,223 @@
+"""The command line of comparisons; what is heavy is imported once the arguments are known to be right."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from normlab.compare.comparison import Comparison
+    from normlab.compare.report import Report, Section
+
+USER_MISTAKE = 2
+EXAMPLES = """examples:
+  python scripts/compare.py outputs/mlp_mnist --by norm --baseline none
+  python scripts/compare.py outputs/lr --by norm --select optimizer.lr --margin 0.005 --out outputs/lr/report
+  python scripts/compare.py --study custom_equals_torch
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compare runs; exit code 2 and one line for the user's mistakes."""
+    options = parser().parse_args(arguments)
+    try:
+        report = study_report(options) if options.study else plain_report(options)
+        show(report, options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_MISTAKE)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="compare.py",
+        description="Compare runs: a table of every arm, its difference to the baseline with interval, test and effect "
+        "size, one plain sentence for each, figures and a report.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folders", nargs="*", type=Path, help="folders of runs, searched to any depth")
+    add("--by", default="norm", metavar="KEY[,KEY]", help="settings whose values are the arms (default norm)")
+    add("--metric", default="test/accuracy", help="what is compared (default test/accuracy)")
+    add("--baseline", help="the arm that the others are compared to (default none, or the first)")
+    add(
+        "--within",
+        nargs="+",
+        metavar="KEY",
+        help="compare within equal values of these (default: all else that varies)",
+    )
+    add("--arms", nargs="+", metavar="ARM", help="planned contrasts with the baseline (default all)")
+    add("--margin", help="differences below it do not matter: 0.005, or 5%% of the baseline; asks for equivalence")
+    add("--level", type=float, default=0.05, help="probability of a false alarm over all contrasts (default 0.05)")
+    add("--select", metavar="KEY", help="every arm at its best value of this setting, chosen on validation")
+    add("--target", metavar="METRIC=VALUE", help="also time to a target, such as val/accuracy=0.97")
+    add("--heatmap", nargs=2, metavar="KEY", help="two hyperparameters for the heatmap (default: those that vary)")
+    add("--study", metavar="NAME", help="answer conf/study/NAME.yaml by its own rule; writes the report")
+    add("--out", type=Path, metavar="DIR", help="write report.html, figures, CSV, Markdown and LaTeX there")
+    return parser
+
+
+def plain_report(options: argparse.Namespace) -> "Report":
+    """What the options ask for."""
+    if not options.folders:
+        raise ValueError("name a folder of runs, such as outputs/digits-mlp, or a study with --study")
+    from normlab.compare.comparison import compare
+    from normlab.compare.report import Report
+    from normlab.compare.runs import load_runs
+
+    runs = load_runs(*options.folders)
+    comparison = compare(
+        runs,
+        by=options.by.split(","),
+        metric=options.metric,
+        baseline=options.baseline,
+        within=options.within,
+        arms=options.arms,
+        margin=options.margin,
+        level=options.level,
+        select=options.select,
+    )
+    heading = f"{comparison.metric} by {', '.join(comparison.by)}"
+    section = make_section(heading, comparison, options)
+    return Report(heading, "", [section], runs, [*comparison.warnings, *_left_out(runs)], _command(options))
+
+
+def study_report(options: argparse.Namespace) -> "Report":
+    """A study's answer."""
+    from normlab.compare.report import Report
+    from normlab.compare.runs import load_runs
+    from normlab.compare.studies import answer, outputs_of, read_study
+
+    study = read_study(options.study)
+    folders = options.folders or [outputs_of(study)]
+    if not all(folder.is_dir() for folder in folders):
+        raise ValueError(f"{folders[0]} does not exist: run the study first, python train.py -m study={study.name}")
+    options.out = options.out or folders[0] / "report"
+    options.target = options.target or study.plan.get("target")
+    runs = load_runs(*folders)
+    verdict, claims, warnings = answer(study, runs)
+    sections = [
+        make_section(claim.says, claim.comparison, options, str(place + 1), claim.verdict, claim.reason, claim.rule)
+        for place, claim in enumerate(claims)
+    ]
+    warnings += [text for claim in claims for text in claim.comparison.warnings]
+    warnings = list(dict.fromkeys([*warnings, *_left_out(runs)]))
+    return Report(study.plan["question"], verdict, sections, runs, warnings, _command(options))
+
+
+def make_section(
+    heading: str,
+    comparison: "Comparison",
+    options: argparse.Namespace,
+    name: str = "",
+    verdict: str = "",
+    reason: str = "",
+    rule: str = "",
+) -> "Section":
+    """Tables, and figures if files are asked for."""
+    from dataclasses import replace
+
+    from normlab.compare.report import Section
+    from normlab.compare.tables import contrast_table, summary_table, target_table
+
+    tables = [summary_table(comparison)]
+    tables += [contrast_table(comparison)] if len(comparison.contrasts) else []
+    if options.target:
+        from normlab.compare.targets import parse_target, time_to_target
+
+        metric, value = parse_target(options.target)
+        tables.append(target_table(time_to_target(comparison, metric, value), metric, value))
+    drawings = _draw(comparison, options) if options.out else []
+    if name:
+        tables = [replace(table, name=f"claim_{name}_{table.name}") for table in tables]
+        drawings = [replace(drawing, name=f"claim_{name}_{drawing.name}") for drawing in drawings]
+    return Section(heading, comparison, tables, drawings, verdict, reason, rule)
+
+
+def _draw(comparison: "Comparison", options: argparse.Namespace) -> list[Any]:
+    from normlab.compare.figures import style
+    from normlab.compare.layer_figures import layer_figures
+    from normlab.compare.run_figures import FIGURES, heatmap
+    from normlab.compare.settings import check_keys
+
+    keys = tuple(check_keys(comparison.runs, options.heatmap)) if options.heatmap else None
+    with style():
+        drawn = [heatmap(comparison, keys) if draw is heatmap else draw(comparison) for draw in FIGURES]
+        return [drawing for drawing in drawn if drawing] + layer_figures(comparison)
+
+
+def _left_out(runs: "pd.DataFrame") -> list[str]:
+    found = runs.attrs["unreadable"]
+    if not found:
+        return []
+    path, reason = found[0]
+    folders = "folder was" if len(found) == 1 else "folders were"
+    return [f"{len(found)} {folders} left out{', the first' if len(found) > 1 else ''}: {path} ({reason})."]
+
+
+def _command(options: argparse.Namespace) -> str:
+    words = ["python", "scripts/compare.py", *map(str, options.folders)]
+    defaults = parser().parse_args([])
+    for name, value in vars(options).items():
+        if name != "folders" and value != getattr(defaults, name):
+            words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return shlex.join(words)
+
+
+def show(report: "Report", options: argparse.Namespace) -> None:
+    """Tables and sentences in the terminal, files where asked for."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    _print(report, console)
+    if options.out is None:
+        console.print("[dim]--out DIR writes the report, figures, CSV, Markdown and LaTeX[/dim]")
+        return
+    _write(report, options.out)
+    console.print(f"[dim]report[/dim]  {options.out / 'report.html'}", soft_wrap=True)
+
+
+def _print(report: "Report", console: "Console") -> None:
+    from rich.markup import escape
+
+    from normlab.compare.tables import print_table
+
+    colours = {"supported": "bold green", "contradicted": "bold red"}
+    if report.verdict:
+        console.print(f"\n[bold]{escape(report.question)}[/bold]", soft_wrap=True)
+        console.print(f"[{colours.get(report.verdict, 'bold yellow')}]{report.verdict}[/]\n")
+    for section in report.sections:
+        if section.verdict:
+            style = colours.get(section.verdict, "bold yellow")
+            text = f"{escape(section.heading)}\n[{style}]{section.verdict}[/]: {escape(section.reason)}"
+            console.print(f"{text}\n[dim]Rule: {escape(section.rule)}.[/dim]\n", soft_wrap=True)
+        for table in section.tables:
+            print_table(console, table)
+        for sentence in section.comparison.contrasts.get("sentence", []):
+            console.print(f"• {escape(sentence)}", soft_wrap=True)
+        console.print()
+    for warning in report.warnings:
+        console.print(f"[yellow]![/yellow] {escape(warning)}", soft_wrap=True)
+
+
+def _write(report: "Report", folder: Path) -> None:
+    from normlab.compare.figures import save
+    from normlab.compare.report import write_report
+    from normlab.compare.tables import write_tables
+
+    for place, section in enumerate(report.sections, 1):
+        prefix = f"claim_{place}_" if report.verdict else ""
+        frames = {f"{prefix}arms": section.comparison.summaries, f"{prefix}contrasts": section.comparison.contrasts}
+        write_tables(folder, section.tables, frames)
+        for drawing in section.drawings:
+            save(drawing, folder / "figures")
+    write_tables(folder, [], {"runs": report.runs})
+    write_report(report, folder / "report.html")
