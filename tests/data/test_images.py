@@ -3,13 +3,16 @@ import pytest
 import torch
 from PIL import Image
 
-from normlab.data.decoding import decode
 from normlab.data.images import cifar10, digits, fashion_mnist, image_folder, mnist, tiny_imagenet
 
 
 def photograph(path, colour=(200, 100, 50), size=(8, 6), mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).convert(mode).save(path)
+
+
+def no_network(*arguments, **options):
+    raise OSError("no network")
 
 
 @pytest.fixture
@@ -66,15 +69,50 @@ def test_cifar10_from_local_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("load", [mnist, fashion_mnist, cifar10])
 def test_no_files_and_no_network_names_the_root(tmp_path, monkeypatch, load):
-    import socket
-
-    def refuse(*arguments, **options):
-        raise OSError("no network")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
     with pytest.raises(ValueError, match=r"dataset\.root=.* must hold .* downloading it failed"):
-        load(str(tmp_path / "nothing"))
+        load(str(tmp_path / "nothing" / "here"))
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_failed_download_leaves_folders_of_others_alone(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "empty").mkdir(parents=True)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    with pytest.raises(ValueError, match="downloading it failed"):
+        mnist(str(tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "empty"]
+
+
+def idx(folder, labels, num_images):
+    """MNIST's files with black images: magic number, sizes, bytes."""
+    folder.mkdir(parents=True)
+    for part, count in (("train", num_images), ("t10k", 2)):
+        head = b"".join(number.to_bytes(4, "big") for number in (0x803, count, 28, 28))
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + bytes(count * 784))
+        values = labels if part == "train" else [0, 1]
+        head = b"".join(number.to_bytes(4, "big") for number in (0x801, len(values)))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(head + bytes(values))
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_images", "message"),
+    [
+        ([3, 77, 1], 3, r"MNIST in dataset\.root=.*training part: labels must lie in 0\.\.9 .*sample 1 has 77"),
+        ([3, 7], 3, "every image must have a label, there are 3 and 2"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(tmp_path, labels, num_images, message):
+    idx(tmp_path / "MNIST" / "raw", labels, num_images)
+    with pytest.raises(ValueError, match=message):
+        mnist(str(tmp_path))
+
+
+def test_a_truncated_idx_file_is_no_missing_one(tmp_path):
+    idx(tmp_path / "MNIST" / "raw", [3, 7, 1], 3)
+    file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"MNIST in dataset\.root=.* is damaged .*; replace MNIST/raw/"):
+        mnist(str(tmp_path))
 
 
 def test_tiny_imagenet(shared_data, tmp_path):
@@ -89,7 +127,11 @@ def test_tiny_imagenet(shared_data, tmp_path):
         assert torch.equal(data.test_inputs[0], torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
 
 
-def test_tiny_imagenet_layout_made_small(tmp_path):
+@pytest.fixture
+def tiny(tmp_path):
+    """Tiny-ImageNet's layout with two classes and three images; `val` is grayscale."""
+    tmp_path = tmp_path / "tiny-imagenet-200"
+    tmp_path.mkdir()
     (tmp_path / "wnids.txt").write_text("n2\nn1\n")
     (tmp_path / "words.txt").write_text("n1\tcat, feline\nn2\tdog\n")
     for name, colour in (("n1", (10, 0, 0)), ("n2", (20, 0, 0))):
@@ -97,11 +139,60 @@ def test_tiny_imagenet_layout_made_small(tmp_path):
     photograph(tmp_path / "val" / "images" / "val_0.png", (10, 10, 10), (64, 64), "L")
     (tmp_path / "val" / "val_annotations.txt").write_text("val_0.png\tn1\t0\t0\t1\t1\n")
     (tmp_path / "test" / "images").mkdir(parents=True)
-    data = tiny_imagenet(str(tmp_path))
+    return tmp_path
+
+
+def test_tiny_imagenet_layout_made_small(tiny):
+    data = tiny_imagenet(str(tiny))
     assert data.class_names == ("dog", "cat")
     assert data.train_inputs[:, 0, 0, 0].tolist() == [20, 10]
     assert data.test_targets.tolist() == [1]
     assert data.test_inputs[0, :, 0, 0].tolist() == [10, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (
+            "val/val_annotations.txt",
+            "val_0.png\n",
+            "val_annotations.txt, line 1: the second entry must be one of the 2",
+        ),
+        ("val/val_annotations.txt", "val_0.png\tn3\t0\n", "wnids.txt, got 'n3'"),
+        ("val/val_annotations.txt", "", "must list the labelled images, it is empty"),
+        ("val/val_annotations.txt", None, "with wnids.txt, train/ and val/; there is no .*val_annotations.txt"),
+        ("val/val_annotations.txt", "gone.png\tn1\n", r"gone\.png cannot be read"),
+        ("wnids.txt", "n1\n", "must name at least two classes"),
+        ("wnids.txt", "n1\nn4\n", r"train.n4.images must hold images"),
+        ("wnids.txt", None, "must be the unpacked Tiny-ImageNet folder"),
+    ],
+)
+def test_a_damaged_tiny_imagenet_is_refused_by_name(tiny, file, text, message):
+    (tiny / file).unlink() if text is None else (tiny / file).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        tiny_imagenet(str(tiny))
+
+
+def test_tiny_imagenet_is_downloaded_where_it_is_not(tiny, tmp_path, monkeypatch):
+    import hashlib
+    import shutil
+
+    archive = shutil.make_archive(str(tmp_path / "published"), "zip", tmp_path, "tiny-imagenet-200")
+    md5 = hashlib.md5((tmp_path / "published.zip").read_bytes()).hexdigest()
+    monkeypatch.setattr("normlab.data.images.TINY_IMAGENET", f"file://{archive}")
+    monkeypatch.setattr("normlab.data.images.TINY_IMAGENET_MD5", md5)
+    data = tiny_imagenet(str(tmp_path / "data" / "mine"))
+    assert data.class_names == ("dog", "cat")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["mine"]
+    monkeypatch.setattr("normlab.data.images.TINY_IMAGENET_MD5", "0" * 32)
+    with pytest.raises(ValueError, match="published.zip must have the md5 checksum 00000"):
+        tiny_imagenet(str(tmp_path / "else" / "other"))
+    assert not (tmp_path / "else").exists()
+    monkeypatch.setattr("normlab.data.images.TINY_IMAGENET", "http://nowhere.invalid/tiny.zip")
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    with pytest.raises(ValueError, match=r"root=.*other must be the unpacked .* http://nowhere.* failed \(.*no net"):
+        tiny_imagenet(str(tmp_path / "else" / "other"))
+    assert not (tmp_path / "else").exists()
 
 
 def test_image_folder(folder):
@@ -127,35 +218,13 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage, message):
         image_folder(str(folder), 4)
 
 
+def test_the_size_of_stored_images_must_be_known(folder):
+    with pytest.raises(ValueError, match="stored_size must be a whole number of at least 1, got None"):
+        image_folder(str(folder), None)
+
+
 def test_one_class_is_refused(tmp_path):
     for part in ("train", "val"):
         photograph(tmp_path / part / "cat" / "0.png")
     with pytest.raises(ValueError, match="holds one class only, cat"):
         image_folder(str(tmp_path), 4)
-
-
-def test_a_truncated_jpeg_is_refused_by_name(tmp_path):
-    photograph(tmp_path / "whole.jpg", size=(64, 64))
-    (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:400])
-    with pytest.raises(ValueError, match=r"half\.jpg cannot be read"):
-        decode([tmp_path / "half.jpg"], 64, None)
-
-
-def test_the_cache_is_read_and_follows_the_files(folder, tmp_path):
-    cache = tmp_path / "cache"
-    files = sorted((folder / "train" / "dog").iterdir())
-    first = decode(files, 4, str(cache))
-    assert len(list(cache.iterdir())) == 1
-    first[0] = 0  # copy-on-write: the file does not change
-    assert decode(files, 4, str(cache))[0, 0, 0, 0] == 100
-    photograph(files[0], (7, 7, 7), (9, 9))
-    assert decode(files, 4, str(cache))[0, 0, 0, 0] == 7
-    assert len(list(cache.iterdir())) == 2
-
-
-def test_a_failed_decoding_leaves_no_cache(folder, tmp_path):
-    files = sorted((folder / "train" / "dog").iterdir())
-    files[2].write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"2\.png"):
-        decode(files, 4, str(tmp_path / "cache"))
-    assert list((tmp_path / "cache").iterdir()) == []

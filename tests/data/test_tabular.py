@@ -1,8 +1,38 @@
+import hashlib
+
 import pytest
 import torch
 
-from normlab.data.tabular import diabetes
+from normlab.data.tabular import csv, diabetes, jh_simple
 from normlab.data.transforms import TableTransform
+
+LINES = """\
+id,size,colour,price
+1,1,red,10
+2,2,blue,20
+3,,red,30
+4,4,,40
+5,5,green,50
+6,6,red,60
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text, name="table.csv"):
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write_file
+
+
+def read(path, fold=0, num_folds=3, target="price", drop=("id",), **options):
+    return csv(path, target, fold, num_folds, drop=drop, **options)
+
+
+def encoded(table, rows=None, standardize=False):
+    rows = torch.arange(len(table.train_targets)) if rows is None else torch.tensor(rows)
+    return table.encode(table.fit(rows, standardize))
 
 
 def test_diabetes_in_its_own_units():
@@ -20,9 +50,13 @@ def test_every_patient_is_in_one_test_fold():
     assert torch.equal(tests.sort().values, whole.sort().values)
 
 
-def test_a_fold_out_of_range_is_refused():
+def test_a_fold_out_of_range_is_refused(write):
     with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.4, got 5"):
         diabetes(5, 5)
+    with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.2, got 3"):
+        read(write(LINES), fold=3)
+    with pytest.raises(ValueError, match=r"table.csv has 6 rows, dataset.num_folds=7 needs at least as many"):
+        read(write(LINES), num_folds=7)
 
 
 def test_columns_are_standardized_by_the_training_part():
@@ -30,3 +64,117 @@ def test_columns_are_standardized_by_the_training_part():
     transform = TableTransform.of(train, standardize=True)
     assert transform.evaluate(torch.tensor([[5.0, 8.0]])).tolist() == [[3.0, 1.0]]  # the second column is constant
     assert TableTransform.of(train, standardize=False).evaluate(train).tolist() == train.tolist()
+
+
+def test_a_file_by_folds(write):
+    tables = [read(write(LINES), fold) for fold in range(3)]
+    assert sorted(torch.cat([table.test_targets for table in tables]).tolist()) == [10, 20, 30, 40, 50, 60]
+    for table in tables:
+        assert (len(table.train_targets), len(table.test_targets)) == (4, 2)
+        assert not set(table.train_targets.tolist()) & set(table.test_targets.tolist())
+        assert table.train_targets.dtype == torch.float32
+
+
+def test_encoding_worked_by_head(write):
+    """Columns: size, then 0 or 1 for every colour of the training rows in alphabetical order."""
+    table = read(write(LINES), fold=2)
+    assert (table.train_targets.tolist(), table.test_targets.tolist()) == ([10, 20, 30, 40], [50, 60])
+    data = encoded(table, rows=[0, 1, 3])  # sizes 1, 2, 4; blue, missing, red
+    assert data.train_inputs.tolist() == [[1, 0, 0, 1], [2, 1, 0, 0], [2, 0, 0, 1], [4, 0, 1, 0]]
+    assert data.test_inputs.tolist() == [[5, 0, 0, 0], [6, 0, 0, 1]]  # green is unknown
+    assert data.train_inputs.dtype == torch.float32
+
+
+def test_standardized_by_the_given_rows_alone(write):
+    data = encoded(read(write(LINES), fold=2), rows=[0, 1, 3], standardize=True)
+    mean, std = 7 / 3, (14 / 9) ** 0.5  # of 1, 2, 4
+    assert data.train_inputs[:, 0].tolist() == pytest.approx([(size - mean) / std for size in (1, 2, 2, 4)])
+    assert data.test_inputs[:, 0].tolist() == pytest.approx([(5 - mean) / std, (6 - mean) / std])
+    assert data.train_inputs[:, 1:].unique().tolist() == [0, 1]  # categories stay as they are
+
+
+def test_validation_and_test_rows_cannot_change_the_encoding(write):
+    table = read(write(LINES), fold=2)
+    changed = LINES.replace("3,,red", "3,777,pink").replace("5,5,green", "5,999,pink").replace("6,6,red", "6,-9,violet")
+    other = read(write(changed), fold=2)
+    rows = [0, 1, 3]
+    assert torch.equal(encoded(table, rows, True).train_inputs[rows], encoded(other, rows, True).train_inputs[rows])
+
+
+def test_columns_without_spread_or_values_in_the_training_rows(write):
+    table = read(write("a,b,price\n1,,10\n2,3,20\n5,4,30\n1,,40\n1,,50\n7,5,60\n"), fold=2, drop=())
+    data = encoded(table, rows=[0, 3], standardize=True)  # a is 1 and 1, b is missing in both
+    assert data.train_inputs.tolist() == [[0, 0], [1, 3], [4, 4], [0, 0]]
+
+
+def test_an_encoding_of_one_table_encodes_another(write):
+    table = read(write(LINES))
+    encoder = table.fit(torch.arange(4), standardize=False)
+    other = read(write(LINES.replace("green", "pink"), "other.csv"))
+    assert other.encode(encoder).train_inputs.shape == table.encode(encoder).train_inputs.shape
+    with pytest.raises(ValueError, match="size"):
+        read(write(LINES.replace("size", "length"), "renamed.csv")).encode(encoder)
+
+
+def test_classes(write):
+    text = LINES.replace("4,4,,40", "4,4,red,40")
+    table = read(write(text), target="colour", task="classification")
+    assert table.class_names == ("blue", "green", "red")
+    assert sorted(torch.cat([table.train_targets, table.test_targets]).tolist()) == [0, 1, 2, 2, 2, 2]
+    assert table.train_targets.dtype == torch.int64
+
+
+def test_options(write):
+    text = LINES.replace(",", ";").replace("4;4;;40", "4;-1;red;40")
+    table = read(write(text), separator=";", missing=["-1"], categorical=["colour"])
+    assert table.train_columns["size"].isna().sum() + table.test_columns["size"].isna().sum() == 2
+    grouped = read(write(text), fold=2, separator=";", categorical=["colour", "size"])
+    assert encoded(grouped, rows=[0, 1]).train_inputs.tolist()[0] == [1, 0, 0, 1]  # sizes 1, 2; blue, red
+
+
+def test_one_row_is_refused(write):
+    with pytest.raises(ValueError, match=r"table.csv has 1 row, dataset.num_folds=3"):
+        read(write("id,size,price\n1,2,3\n"))
+
+
+JH_COLUMNS = (
+    "id,job,area,income,aspect,subscriptions,dist_healthy,save_rate,dist_unhealthy,age,pop_dense,retail_dense,crime,"
+    "product"
+)
+
+
+def jh_row(n):
+    income = "NA" if n == 3 else 50_000 + n
+    numbers = f"{income},{n},{n % 5},{n / 7},{n % 6},{n},{40 + n},{n % 9},{n},{n / 3}"
+    return f"{n},job{n % 6},{'abcd'[n % 4]},{numbers},{'bc'[n % 2]}"
+
+
+JH = "\n".join([JH_COLUMNS, *(jh_row(n) for n in range(1, 21))])
+
+
+def test_jh_simple(write, tmp_path):
+    write(JH, "jh-simple-dataset.csv")
+    table = jh_simple(str(tmp_path), "age", 0, 5, "regression")
+    assert "id" not in table.train_columns
+    assert sorted(torch.cat([table.train_targets, table.test_targets]).tolist()) == list(range(41, 61))
+    data = encoded(table)
+    assert torch.isfinite(data.train_inputs).all()
+    assert data.train_inputs.shape == (16, 9 + 6 + 4 + 2)  # numbers, jobs, areas, products
+    product = jh_simple(str(tmp_path), "product", 0, 5, "classification")
+    assert product.class_names == ("b", "c")
+    assert encoded(product).train_inputs.shape == (16, 10 + 6 + 4)
+
+
+def test_jh_simple_checks_what_it_reads(write, tmp_path, monkeypatch):
+    path = write(JH, "mine.csv")
+    digest = hashlib.sha256(JH.encode()).hexdigest()
+    assert len(jh_simple(path, "age", 0, 5, "regression", sha256=digest).test_targets) == 4
+    with pytest.raises(ValueError, match=r"mine.csv must have the sha256 checksum 123, it has "):
+        jh_simple(path, "age", 0, 5, "regression", sha256="123")
+    with pytest.raises(ValueError, match="got 'product' with regression"):
+        jh_simple(path, "product", 0, 5, "regression")
+    monkeypatch.setattr("normlab.data.tabular.JH_SIMPLE", f"file://{path}")
+    assert len(jh_simple(str(tmp_path / "new"), "age", 0, 5, "regression").test_targets) == 4
+    monkeypatch.setattr("normlab.data.tabular.JH_SIMPLE", f"file://{tmp_path}/nothing/mine.csv")
+    with pytest.raises(ValueError, match=r"dataset.root=.*mine.csv must be the file .* downloading it failed"):
+        jh_simple(str(tmp_path / "newer"), "age", 0, 5, "regression")

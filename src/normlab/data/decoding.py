@@ -2,13 +2,22 @@
 
 import hashlib
 import os
+import sys
+import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
+from rich.progress import track
+
+from normlab.data.downloads import new_folder
+
+CACHE_VERSION = 1  # another number makes every older cache unused
+LONG = 5000  # files from which on a progress bar is worth its line
 
 
 def decode(files: list[Path], image_size: int, cache: str | None = None) -> torch.Tensor:
@@ -16,33 +25,58 @@ def decode(files: list[Path], image_size: int, cache: str | None = None) -> torc
 
     Args:
         files: any format that Pillow reads, any size.
-        image_size: S; other sizes are resized (bilinear, antialiased).
-        cache: folder in which the decoded array is kept, or None. It is keyed by names, sizes and times of the files.
+        image_size: S; other sizes are resized (bilinear, antialiased), whatever their sides' ratio.
+        cache: folder in which the decoded array is kept, or None. It is keyed by paths, sizes and times of the files.
 
     Raises:
-        ValueError: a file that is missing, truncated or no image, by name.
+        ValueError: a file that is missing, truncated or no image, by name; a cache that cannot be written.
     """
     if cache is None:
         return torch.from_numpy(_decode_into(np.empty((len(files), 3, image_size, image_size), np.uint8), files))
     path = Path(cache) / f"images-{_key(files, image_size)}.npy"
     if not path.is_file():
-        _write(path, files, image_size)
+        try:
+            with new_folder(path.parent):
+                _write_once(path, files, image_size)
+        except OSError as error:
+            raise ValueError(
+                f"the cache of decoded images cannot be written to {cache}: {error}; name another folder in "
+                f"paths.outputs, or decode in every run with dataset.load.cache=null"
+            ) from error
     # Copy-on-write: the file is shared between processes and stays as it is, whatever is done to the tensor.
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
+def _write_once(path: Path, files: list[Path], image_size: int) -> None:
+    """Of several processes that need the same cache, one decodes and the others wait for it."""
+    lock = path.with_name(f".{path.stem}.lock")
+    try:
+        with FileLock(lock):
+            if path.is_file():
+                return
+            for abandoned in path.parent.glob(f".{path.stem}-*.npy"):  # by a process that was killed
+                abandoned.unlink()
+            _write(path, files, image_size)
+    except BaseException:
+        lock.unlink(missing_ok=True)
+        raise
+
+
 def _write(path: Path, files: list[Path], image_size: int) -> None:
     """Decode into a file of another name and rename it when it is complete, so that no half of one is ever read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npy")
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".npy", dir=path.parent)
+    temporary = Path(name)
     shape = (len(files), 3, image_size, image_size)
     try:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here and would be a crash below
+            os.posix_fallocate(handle, 0, temporary.stat().st_size)
         _decode_into(array, files)
         array.flush()
         del array
         temporary.replace(path)
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -50,32 +84,43 @@ def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
     def one(index: int) -> None:
         array[index] = _read(files[index], array.shape[-1])
 
-    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of the interpreter lock
-        for _ in pool.map(one, range(len(files)), chunksize=64):
-            pass
+    quiet = len(files) < LONG or not sys.stderr.isatty()
+    # Warnings are set for all threads here: setting them in a thread changes them for the others at any moment.
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # Pillow decodes outside of the interpreter lock
+        warnings.simplefilter("ignore")
+        try:
+            done = pool.map(one, range(len(files)))
+            for _ in track(done, "decoding images", total=len(files), transient=True, disable=quiet):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return array
 
 
 def _read(path: Path, image_size: int) -> np.ndarray:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image = image.convert("RGB")
-                if image.size != (image_size, image_size):
-                    image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-                return np.asarray(image).transpose(2, 0, 1)
-    except (OSError, SyntaxError, Image.DecompressionBombWarning) as error:
+        with Image.open(path) as image:
+            if image.mode.startswith("I;16"):  # Pillow would clip 0..65535 at 255
+                image = image.point(lambda value: value / 257).convert("L")
+            image = image.convert("RGB")
+            if image.size != (image_size, image_size):
+                image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+            return np.asarray(image).transpose(2, 0, 1)
+    except Exception as error:  # damaged files make Pillow's readers raise whatever they happen to meet
         raise ValueError(f"image {path} cannot be read: {error}; replace or remove it") from error
 
 
 def _key(files: list[Path], image_size: int) -> str:
-    """Digest of what is on disk: names, sizes and modification times, in order."""
-    state = hashlib.sha256(str(image_size).encode())
+    """Digest of what is on disk, in order: paths, sizes and modification times.
+
+    Whole paths, since unpacked files of two folders can agree in name, size and time.
+    """
+    state = hashlib.sha256(f"{CACHE_VERSION}|{image_size}\n".encode())
     for path in files:
         try:
             status = path.stat()
         except OSError as error:
             raise ValueError(f"image {path} cannot be read: {error}") from error
-        state.update(f"{path.parent.name}/{path.name}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+        state.update(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
     return state.hexdigest()[:20]

@@ -1,15 +1,20 @@
 """Image data sets as uint8 tensors ``(N, C, H, W)``, one function each."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.error import URLError
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 import torchvision
-from sklearn.model_selection import train_test_split
 
 from normlab.data.arrays import Arrays
+from normlab.data.downloads import FAILURES, download_archive, first_line, new_folder
 
+TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+TINY_IMAGENET_SIZE = 64
+TINY_IMAGENET_FOLDER = "the unpacked Tiny-ImageNet folder, with wnids.txt, train/ and val/"
+TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 DIGITS_LEVELS = 16  # scikit-learn stores them as 0..16
 
 
@@ -19,6 +24,7 @@ def digits() -> Arrays:
     scikit-learn has no official test part; a fixed stratified fifth is ours, the same for every seed.
     """
     from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
     data = load_digits()
     images = torch.from_numpy(np.round(data.images * (255 / DIGITS_LEVELS)).astype(np.uint8))[:, None]
@@ -45,31 +51,33 @@ def cifar10(root: str) -> Arrays:
 
 def _torchvision(dataset: type, root: str, needed: str) -> Arrays:
     """Both parts of a torchvision data set, from `root`, or downloaded there by torchvision."""
-    try:
-        train, test = (_open(dataset, root, train) for train in (True, False))
-    except (URLError, OSError, RuntimeError) as error:
-        _remove_empty_folders(Path(root))
-        raise ValueError(
-            f"dataset.root={root} must hold {needed} of {dataset.__name__}, and downloading it failed "
-            f"({str(error).splitlines()[0]}); put the files there or name the folder that has them"
-        ) from error
-    return Arrays(_images(train.data), _labels(train), _images(test.data), _labels(test), tuple(train.classes))
+    parts = []
+    for part in ("training", "test"):
+        opened = _open(dataset, root, part == "training", needed)
+        images, labels = _images(opened.data), torch.as_tensor(opened.targets, dtype=torch.int64)
+        _check_part(images, labels, opened.classes, f"{dataset.__name__} in dataset.root={root}, {part} part")
+        parts += [images, labels]
+    return Arrays(*parts, tuple(opened.classes))
 
 
-def _open(dataset: type, root: str, train: bool):
+def _open(dataset: type, root: str, train: bool, needed: str):
     try:
         return dataset(root, train=train)
-    except RuntimeError:  # "not found or corrupted": torchvision's own words for no local copy
-        return dataset(root, train=train, download=True)
-
-
-def _remove_empty_folders(root: Path) -> None:
-    """What a download that failed at once leaves behind."""
-    for folder in sorted(root.rglob("*"), reverse=True):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    if root.is_dir() and not any(root.iterdir()):
-        root.rmdir()
+    except (RuntimeError, ValueError, AssertionError, OSError, EOFError, LookupError, UnpicklingError) as error:
+        if "not found" not in str(error):  # torchvision's own words for no local copy
+            raise ValueError(
+                f"{dataset.__name__} in dataset.root={root} is damaged ({first_line(error)}); replace {needed}"
+            ) from error
+    # CIFAR10 unpacks beside itself, the MNISTs in a folder of their own.
+    folder = Path(root) if dataset is torchvision.datasets.CIFAR10 else Path(root, dataset.__name__, "raw")
+    try:
+        with new_folder(folder):
+            return dataset(root, train=train, download=True)
+    except FAILURES as error:
+        raise ValueError(
+            f"dataset.root={root} must hold {needed} of {dataset.__name__}, and downloading it failed "
+            f"({first_line(error)}); put the files there or name the folder that has them"
+        ) from error
 
 
 def _images(data: torch.Tensor | np.ndarray) -> torch.Tensor:
@@ -78,11 +86,19 @@ def _images(data: torch.Tensor | np.ndarray) -> torch.Tensor:
     return data[:, None]
 
 
-def _labels(dataset) -> torch.Tensor:
-    return torch.as_tensor(dataset.targets, dtype=torch.int64)
+def _check_part(images: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], where: str) -> None:
+    if len(images) != len(labels):
+        raise ValueError(f"{where}: every image must have a label, there are {len(images)} and {len(labels)}")
+    wrong = ((labels < 0) | (labels >= len(classes))).nonzero()
+    if len(wrong):
+        sample = int(wrong[0])
+        raise ValueError(
+            f"{where}: labels must lie in 0..{len(classes) - 1} ({len(classes)} classes), "
+            f"sample {sample} has {int(labels[sample])}"
+        )
 
 
-def image_folder(root: str, image_size: int | None, cache: str | None = None) -> Arrays:
+def image_folder(root: str, image_size: int, cache: str | None = None) -> Arrays:
     """Photographs in `train/<class>/` and `test/<class>/` (or `val/<class>/`), any size, resized to a square.
 
     Args:
@@ -103,6 +119,8 @@ def image_folder(root: str, image_size: int | None, cache: str | None = None) ->
         raise ValueError(f"{test_folder} must hold the classes of {folder / 'train'}; they differ in {differing[:5]}")
     if len(classes) < 2:
         raise ValueError(f"{folder / 'train'} holds one class only, {classes[0]}; there is nothing to tell apart")
+    if not isinstance(image_size, int) or image_size < 1:
+        raise ValueError(f"dataset.stored_size must be a whole number of at least 1, got {image_size!r}")
     parts = []
     for part in (folder / "train", test_folder):
         files = [(path, label) for label, name in enumerate(classes) for path in _files(part / name)]
@@ -117,7 +135,7 @@ def tiny_imagenet(root: str, image_size: int | None = None, cache: str | None = 
     Classes are the lines of `wnids.txt`, in that order; grayscale files become colour.
 
     Args:
-        root: the folder that holds `wnids.txt`.
+        root: the folder that holds `wnids.txt`; the published archive is downloaded there if it does not exist.
         image_size: pixels a side as stored; None keeps 64.
         cache: folder for the decoded images, or None to keep them in memory only.
 
@@ -127,24 +145,42 @@ def tiny_imagenet(root: str, image_size: int | None = None, cache: str | None = 
     from normlab.data.decoding import decode
 
     folder = Path(root)
-    if not (folder / "wnids.txt").is_file():
-        raise ValueError(
-            f"dataset.root={root} must be the unpacked Tiny-ImageNet folder, with wnids.txt, train/ and val/; "
-            f"the published archive is cs231n.stanford.edu/tiny-imagenet-200.zip"
-        )
-    ids = (folder / "wnids.txt").read_text().split()
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        download_archive(TINY_IMAGENET, TINY_IMAGENET_MD5, "tiny-imagenet-200", folder, TINY_IMAGENET_FOLDER)
+    ids = _text(folder / "wnids.txt", root).split()
+    if len(ids) < 2:
+        raise ValueError(f"{folder / 'wnids.txt'} must name at least two classes, got {ids}")
     label = {name: index for index, name in enumerate(ids)}
     train = [(path, label[name]) for name in ids for path in _files(folder / "train" / name / "images")]
-    rows = [line.split("\t") for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()]
-    unknown = sorted({row[1] for row in rows} - set(ids))
-    if unknown:
-        raise ValueError(f"{folder / 'val' / 'val_annotations.txt'} names {unknown[0]}, which is not in wnids.txt")
-    test = [(folder / "val" / "images" / row[0], label[row[1]]) for row in rows]
+    test = _annotated(folder / "val", root, label)
     parts = []
     for files in (train, test):
-        images = decode([path for path, _ in files], image_size or 64, cache)
+        images = decode([path for path, _ in files], image_size or TINY_IMAGENET_SIZE, cache)
         parts += [images, torch.tensor([index for _, index in files])]
     return Arrays(*parts, _words(folder / "words.txt", ids))
+
+
+def _text(path: Path, root: str) -> str:
+    if not path.is_file():
+        raise ValueError(f"dataset.root={root} must be {TINY_IMAGENET_FOLDER}; there is no {path}")
+    return path.read_text()
+
+
+def _annotated(folder: Path, root: str, label: dict[str, int]) -> list[tuple[Path, int]]:
+    """Files and classes that `val_annotations.txt` lists: file, class and box, separated by tabs."""
+    path, found = folder / "val_annotations.txt", []
+    for number, line in enumerate(_text(path, root).splitlines(), start=1):
+        name, _, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0]
+        if wnid not in label:
+            raise ValueError(
+                f"{path}, line {number}: the second entry must be one of the {len(label)} classes of wnids.txt, "
+                f"got {wnid!r}"
+            )
+        found.append((folder / "images" / name, label[wnid]))
+    if not found:
+        raise ValueError(f"{path} must list the labelled images, it is empty")
+    return found
 
 
 def _words(path: Path, ids: list[str]) -> tuple[str, ...]:

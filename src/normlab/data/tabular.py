@@ -1,19 +1,88 @@
-"""Tables of numbers: samples as rows, one number to predict."""
+"""Tables: samples as rows, one column to predict; columns are encoded by what the training part alone shows.
+
+A table has no official test part: one fold of a cross-validation is, and a cross-validation is a sweep over `fold`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from normlab.data.arrays import Arrays
+from normlab.data.downloads import check_digest, download_file
 from normlab.data.splits import fold_indices
 
 FOLDS_SEED = 0  # the assignment to folds is part of the data set: the same for every seed of a run
+JH_SIMPLE = "https://data.heatonresearch.com/data/t81-558/jh-simple-dataset.csv"
+JH_SIMPLE_TASKS = {"age": "regression", "product": "classification"}
+JH_SIMPLE_CATEGORIES = ("job", "area", "product")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data set whose columns become numbers once it is known which rows train.
+
+    Attributes:
+        train_columns: data frame of the training and validation rows; float64 columns with NaN where a value is
+            missing, and columns of text.
+        train_targets: ``(N,)`` int64 class indices, or float32 numbers in their own unit.
+        test_columns: as `train_columns`.
+        test_targets: as `train_targets`.
+        class_names: name of class ``i`` at index ``i``; empty for regression.
+    """
+
+    train_columns: Any
+    train_targets: Tensor
+    test_columns: Any
+    test_targets: Tensor
+    class_names: tuple[str, ...] = ()
+
+    def fit(self, rows: Tensor, standardize: bool) -> Any:
+        """Learn the encoding of the columns from some of the training rows, and from nothing else.
+
+        Numbers: missing values become the median, then ``(x - mean) / std`` (a column without spread becomes 0).
+        Text: a column of 0 and 1 for every category that these rows have, all 0 for any other category.
+
+        Args:
+            rows: int64, the training part without validation.
+            standardize: or leave numbers in their own units.
+
+        Returns:
+            A fitted scikit-learn `ColumnTransformer`.
+        """
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import SimpleImputer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+        columns = self.train_columns.iloc[rows.numpy()]
+        numeric = [name for name in columns if columns[name].dtype == np.float64]
+        categorical = [name for name in columns if name not in numeric]
+        impute = SimpleImputer(strategy="median", keep_empty_features=True)
+        scale = StandardScaler() if standardize else "passthrough"
+        one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+        encoder = ColumnTransformer(
+            [("numeric", make_pipeline(impute, scale), numeric), ("text", one_hot, categorical)]
+        )
+        return encoder.fit(columns)
+
+    def encode(self, encoder: Any) -> Arrays:
+        """All rows as float32 ``(N, F)``, by an encoding from `fit`, of this table or one with the same columns."""
+        inputs = (
+            torch.from_numpy(encoder.transform(columns).astype(np.float32))
+            for columns in (self.train_columns, self.test_columns)
+        )
+        return Arrays(next(inputs), self.train_targets, next(inputs), self.test_targets, self.class_names)
 
 
 def diabetes(fold: int, num_folds: int) -> Arrays:
     """442 patients, ten measurements in their own units, and how far the disease went after a year.
 
-    Efron, Hastie, Johnstone and Tibshirani (2004), embedded in scikit-learn. There is no official test part: fold
-    `fold` of `num_folds` is the test part, the others are the training part; a cross-validation is a sweep over `fold`.
+    Efron, Hastie, Johnstone and Tibshirani (2004), embedded in scikit-learn.
 
     Raises:
         ValueError: a fold out of range.
@@ -25,3 +94,81 @@ def diabetes(fold: int, num_folds: int) -> Arrays:
     targets = torch.from_numpy(data.target.astype(np.float32))
     train, test = fold_indices(len(targets), num_folds, fold, np.random.default_rng(FOLDS_SEED))
     return Arrays(inputs[train], targets[train], inputs[test], targets[test])
+
+
+def csv(
+    root: str,
+    target: str,
+    fold: int,
+    num_folds: int,
+    task: str = "regression",
+    categorical: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    missing: Sequence[str] = ("", "NA", "NaN", "nan", "?"),
+    separator: str = ",",
+) -> Table:
+    """Any file of numeric and categorical columns with a line of names on top.
+
+    Args:
+        root: the file.
+        target: the column to predict.
+        fold: of `num_folds`, the test part; the assignment of rows is fixed and shuffled.
+        num_folds: at least 2.
+        task: `regression`, or `classification` where every different value of `target` is a class.
+        categorical: columns that hold categories; None takes those in which no value is a number.
+        drop: columns to leave out, such as row numbers.
+        missing: what stands for a missing value. In text columns it is a category of its own.
+        separator: between columns.
+
+    Raises:
+        ValueError: what is wrong with the file, with column, row and value.
+    """
+    from normlab.data.columns import class_targets, columns_of, number_targets, read_text
+
+    text = read_text(root, separator, missing)
+    if isinstance(num_folds, int) and len(text) < num_folds:
+        rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
+        raise ValueError(f"{root} has {rows}, dataset.num_folds={num_folds} needs at least as many")
+    columns = columns_of(text, root, target, categorical, drop)
+    if task == "classification":
+        targets, class_names = class_targets(text[target], root)
+    else:
+        targets, class_names = number_targets(text[target], root), ()
+    return by_folds(columns, targets, class_names, fold, num_folds)
+
+
+def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha256: str | None = None) -> Table:
+    """2,000 made-up customers (Heaton, "Applications of Deep Neural Networks", course T81-558): numbers and categories.
+
+    Columns: id, job, area, income, aspect, subscriptions, dist_healthy, save_rate, dist_unhealthy, age, pop_dense,
+    retail_dense, crime, product. `id` is left out.
+
+    Args:
+        root: the file, or the folder that holds jh-simple-dataset.csv; downloaded there if it is not.
+        target: `age` (regression) or `product` (classification).
+        fold: as in `csv`.
+        num_folds: as in `csv`.
+        task: the one that belongs to `target`.
+        sha256: hexadecimal checksum that the file must have, or None.
+
+    Raises:
+        ValueError: another target or task, no file and no network, another checksum, or as `csv`.
+    """
+    if JH_SIMPLE_TASKS.get(target) != task:
+        raise ValueError(
+            f"dataset.target must be age (with dataset.task=regression) or product (with dataset.task=classification "
+            f"dataset.split=stratified), got {target!r} with {task}"
+        )
+    path = Path(root) if Path(root).suffix == ".csv" else Path(root) / JH_SIMPLE.rpartition("/")[2]
+    if not path.exists():
+        download_file(JH_SIMPLE, sha256, path)
+    if sha256 is not None:
+        check_digest(path, "sha256", sha256)
+    return csv(str(path), target, fold, num_folds, task, JH_SIMPLE_CATEGORIES, drop=["id"])
+
+
+def by_folds(columns: Any, targets: np.ndarray, class_names: tuple[str, ...], fold: int, num_folds: int) -> Table:
+    """The table with fold `fold` as its test part."""
+    train, test = fold_indices(len(targets), num_folds, fold, np.random.default_rng(FOLDS_SEED))
+    targets = torch.tensor(targets)  # a copy: arrays from pandas may not be written to
+    return Table(columns.iloc[train], targets[train], columns.iloc[test], targets[test], class_names)

@@ -1,0 +1,95 @@
+import re
+
+import pytest
+
+from normlab.data.columns import class_targets, columns_of, number_targets, read_text
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "table.csv"
+
+
+def columns(path, text, target="y", categorical=None, drop=(), missing=("", "NA"), separator=","):
+    path.write_text(text)
+    return columns_of(read_text(str(path), separator, missing), str(path), target, categorical, drop)
+
+
+def test_blanks_marks_and_kinds(path):
+    table = columns(path, "a, b ,y\n1, x ,1\n NA ,y,2\n\n3,,3\n")
+    assert table["a"].tolist()[0::2] == [1.0, 3.0]
+    assert table["a"].isna().tolist() == [False, True, False]
+    assert table["b"].tolist() == ["x", "y", "missing"]
+
+
+def test_byte_order_marks_and_quotes_are_no_part_of_names(path):
+    path.write_bytes('\ufeff"a","b,c","y"\n1,"p,q",2\n2,r,3\n'.encode())
+    assert read_text(str(path), ",", [""]).columns.tolist() == ["a", "b,c", "y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no table with columns separated by ','"),
+        ("a,y\n", "has a line of column names and no rows below it"),
+        ("a,a,y\n1,2,3\n", "name every column once in its first line; 'a' comes twice"),
+        ("a,,y\n1,2,3\n", "'' comes twice or is empty"),
+        ("a,y\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
+        (
+            "a,y\n1,2\nfive,3\n2,4\n",
+            "column a must hold numbers, row 2 has 'five'; correct it, add it to dataset.missing",
+        ),
+        ("a,y\n1,2\ninf,3\n2,4\n", "column a must hold numbers, row 2 has 'inf'"),
+        ("a,b,y\n1,5,2\n2,5,3\n3,,4\n", "column b is 5.0 in every row; leave it out with dataset.drop=[b]"),
+        ("a,b,y\n1,x,2\n2,x,3\n", "column b is x in every row"),
+        ("a,b,y\n1,,2\n2,,3\n", "column b holds no value at all"),
+        ("y\n1\n2\n", "has no column besides the target y"),
+        ("a;y\n1;2\n", "dataset.target must name a column of .*, got 'y'; they are a;y; is dataset.separator right?"),
+    ],
+)
+def test_a_bad_file_is_refused_by_column_and_row(path, text, message):
+    with pytest.raises(ValueError, match=message.replace("[b]", re.escape("[b]"))) as error:
+        columns(path, text)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "Price"}, "dataset.target must name a column of .*, got 'Price', did you mean prices?"),
+        ({"target": None}, "got None; they are a, b, prices"),
+        ({"target": "prices", "drop": ["c"]}, "dataset.drop must name a column"),
+        ({"target": "prices", "drop": "a"}, r"dataset.drop must be a list, as in dataset.drop=\[a\]"),
+        ({"target": "prices", "categorical": ["aa"]}, "dataset.categorical must name .*, did you mean a?"),
+        ({"target": "prices", "categorical": ["a"]}, "column b must hold numbers, row 1 has 'x'"),
+        ({"target": "prices", "separator": ", "}, "dataset.separator must be one character, got ', '"),
+        ({"target": "prices", "missing": "NA"}, "dataset.missing must be a list"),
+    ],
+)
+def test_bad_options_are_refused(path, options, message):
+    with pytest.raises(ValueError, match=message):
+        columns(path, "a,b,prices\n1,x,2\n2,z,3\n", **options)
+
+
+def test_no_file(path):
+    with pytest.raises(ValueError, match=r"dataset\.root must be a file with a table; there is no file .*table\.csv"):
+        read_text(str(path), ",", [])
+    path.write_bytes(b"\xff\xfea\x00")
+    with pytest.raises(ValueError, match="is no table .*can't decode"):
+        read_text(str(path), ",", [])
+
+
+def test_targets(path):
+    path.write_text("n,c,k,e,s\n1.5,b,10,1,7\n2,a,9,,7\n3,b,10,,7\n")
+    table = read_text(str(path), ",", ["NA"])
+    assert number_targets(table["n"], "f").tolist() == [1.5, 2.0, 3.0]
+    indices, names = class_targets(table["c"], "f")
+    assert (indices.tolist(), names) == ([1, 0, 1], ("a", "b"))
+    assert class_targets(table["k"], "f")[1] == ("9", "10")  # numbers in their own order
+    with pytest.raises(ValueError, match="column c must hold numbers, row 1 has 'b'; .*dataset.task=classification"):
+        number_targets(table["c"], "f")
+    with pytest.raises(ValueError, match="every row must have a target, column e is empty in row 2 and 1 more"):
+        number_targets(table["e"], "f")
+    for targets in (number_targets, class_targets):
+        with pytest.raises(ValueError, match="target s is 7 in every row"):
+            targets(table["s"], "f")

@@ -1,0 +1,37 @@
+"""Every file of conf/dataset: it composes, is allowed, and calls its function with arguments that the function has."""
+
+import inspect
+
+import pytest
+import yaml
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from normlab.config import check, configuration_directory
+
+FILES = sorted((configuration_directory() / "dataset").glob("*.yaml"))
+KEYS = {
+    "name", "root", "task", "shape", "num_classes", "image_size", "batch_size", "validation", "split", "normalize",
+    "augment", "load",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_file_fits_its_function(file, compose):
+    config = OmegaConf.to_container(compose(f"dataset={file.stem}", "dataset.root=data"), resolve=True)
+    check(config)
+    dataset = config["dataset"]
+    assert set(dataset) >= KEYS
+    assert dataset["name"] == file.stem
+    load = dict(dataset["load"])
+    inspect.signature(get_object(load.pop("_target_"))).bind(**load)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_option_is_described(file):
+    """A first line that says what it is, and no key that nothing reads but the common ones."""
+    text = file.read_text()
+    assert text.startswith("# ")
+    load = yaml.safe_load(text)["load"]
+    own = set(yaml.safe_load(text)) - KEYS - {"stored_size", "fold", "num_folds"}
+    assert all(f"${{dataset.{key}}}" in load.values() for key in own)

@@ -1,0 +1,124 @@
+import os
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from normlab.data.decoding import decode
+
+
+def photograph(path, colour=(100, 0, 0), size=(8, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    return [photograph(tmp_path / "images" / f"{number}.png", (10 * number, 0, 0)) for number in range(3)]
+
+
+def test_images_in_the_order_of_the_files(files):
+    images = decode(files[::-1], 4)
+    assert (images.dtype, images.shape) == (torch.uint8, (3, 3, 4, 4))
+    assert images[:, 0, 0, 0].tolist() == [20, 10, 0]
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "gif"])
+def test_formats(tmp_path, ending):
+    red = decode([photograph(tmp_path / f"image.{ending}", (200, 0, 0))], 4)[0, 0]
+    assert abs(int(red[0, 0]) - 200) <= 2
+
+
+def test_sixteen_bits_are_scaled(tmp_path):
+    Image.fromarray(np.full((4, 4), 100 * 257, np.uint16)).save(tmp_path / "scan.png")
+    assert decode([tmp_path / "scan.png"], 4).unique().tolist() == [100]
+
+
+def test_a_truncated_jpeg_is_refused_by_name(tmp_path):
+    whole = photograph(tmp_path / "whole.jpg", size=(64, 64)).read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[:400])
+    with pytest.raises(ValueError, match=r"half\.jpg cannot be read"):
+        decode([tmp_path / "half.jpg"], 64)
+
+
+def test_an_image_of_absurd_size_is_refused_by_name(files, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ValueError, match=r"0\.png cannot be read: Image size"):
+        decode(files, 4)
+
+
+def test_decoding_leaves_the_warning_filters_as_they_were(files):
+    before = list(warnings.filters)
+    decode(files * 100, 4)
+    assert warnings.filters == before
+
+
+def test_the_cache_is_read_and_follows_the_files(files, tmp_path):
+    cache = tmp_path / "cache"
+    first = decode(files, 4, str(cache))
+    assert len(list(cache.glob("*.npy"))) == 1
+    first[1] = 0  # copy-on-write: the file does not change
+    assert decode(files, 4, str(cache))[1, 0, 0, 0] == 10
+    photograph(files[1], (7, 7, 7), (9, 9))
+    assert decode(files, 4, str(cache))[1, 0, 0, 0] == 7
+    assert decode(files, 2, str(cache)).shape == (3, 3, 2, 2)
+    assert len(list(cache.glob("*.npy"))) == 3
+
+
+def test_the_cache_is_used_and_not_made_again(files, tmp_path, monkeypatch):
+    decode(files, 4, str(tmp_path / "cache"))
+    monkeypatch.setattr("normlab.data.decoding._decode_into", lambda *_: pytest.fail("decoded again"))
+    assert decode(files, 4, str(tmp_path / "cache"))[2, 0, 0, 0] == 20
+
+
+def test_files_alike_in_name_size_and_time_have_caches_of_their_own(tmp_path):
+    """Archives store times in seconds and uncompressed images agree in size: train and test must not be mixed up."""
+    files = [photograph(tmp_path / part / "cat" / "0.bmp", (red, 0, 0)) for part, red in (("train", 1), ("test", 2))]
+    for file in files:
+        os.utime(file, (1e9, 1e9))
+    values = [decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0].item() for file in files]
+    assert values == [1, 2]
+
+
+def test_a_failed_decoding_leaves_nothing(files, tmp_path):
+    files[2].write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"2\.png"):
+        decode(files, 4, str(tmp_path / "outputs" / "cache"))
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_half_a_cache_of_a_killed_process_is_removed(files, tmp_path):
+    cache = tmp_path / "cache"
+    decode(files, 4, str(cache))
+    (complete,) = cache.glob("*.npy")
+    half = cache / f".{complete.stem}-abc.npy"
+    complete.rename(half)
+    assert decode(files, 4, str(cache))[2, 0, 0, 0] == 20
+    assert not half.exists()
+
+
+def test_several_at_once_decode_once(files, tmp_path, monkeypatch):
+    from normlab.data import decoding
+
+    calls, original = [], decoding._decode_into
+    monkeypatch.setattr(decoding, "_decode_into", lambda *arguments: calls.append(1) or original(*arguments))
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(decode(files, 4, str(tmp_path / "cache")))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [images[:, 0, 0, 0].tolist() for images in results] == [[0, 10, 20]] * 4
+    assert len(calls) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_refused(files, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cache of decoded images cannot be written to .*paths\.outputs"):
+        decode(files, 4, str(tmp_path / "file" / "cache"))
