@@ -85,7 +85,8 @@ def plain_report(options: argparse.Namespace) -> "Report":
     )
     heading = f"{comparison.metric} by {', '.join(comparison.by)}"
     section = make_section(heading, comparison, options)
-    return Report(heading, "", [section], runs, [*comparison.warnings, *_left_out(runs)], _command(options))
+    question = f"How does {comparison.metric} depend on {', '.join(comparison.by)}?"
+    return Report(question, "", [section], runs, [*comparison.warnings, *_left_out(runs)], _command(options))
 
 
 def study_report(options: argparse.Namespace) -> "Report":

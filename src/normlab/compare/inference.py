@@ -110,7 +110,9 @@ def welch(arm: NDArray, baseline: NDArray, confidence: float = 0.95) -> tuple[In
     if np.ptp(arm) == 0 and np.ptp(baseline) == 0:
         estimate = float(arm[0] - baseline[0])
         return (estimate, estimate), float(estimate == 0)
-    found = stats.ttest_ind(arm, baseline, equal_var=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # one arm without spread is no error
+        found = stats.ttest_ind(arm, baseline, equal_var=False)
     low, high = found.confidence_interval(confidence)
     return (float(low), float(high)), float(found.pvalue)
 

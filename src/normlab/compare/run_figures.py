@@ -106,7 +106,7 @@ def _strip(axis: Axes, comparison: Comparison, arm: str, place: int, values: np.
     colour = look(comparison, arm)["color"]
     spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
     jitter = np.random.default_rng(0).permutation(spread)
-    axis.scatter(place + jitter, values, s=14, color=colour, alpha=0.55, linewidth=0, marker=mark(comparison, arm))
+    axis.scatter(place + jitter, values, s=14, color=colour, alpha=0.7, linewidth=0, marker=mark(comparison, arm))
     if len(values) > 1:
         low, high = t_interval(values, comparison.confidence)
         axis.plot([place + 0.28] * 2, [low, high], color=colour, linewidth=2, solid_capstyle="butt")

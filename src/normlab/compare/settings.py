@@ -26,22 +26,27 @@ def label(value: Any) -> str:
 
 
 def labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
-    """One text per run: the values of the keys, joined by commas."""
-    shown = [runs[key].map(label) for key in keys]
-    return pd.Series([", ".join(values) for values in zip(*shown, strict=True)], index=runs.index, dtype=object)
+    """One text per run: the first key's value, then `key=value` for those that the run has."""
+    shown = [[label(value) for value in runs[key]] for key in keys]
+    texts = []
+    for first, *rest in zip(*shown, strict=True):
+        told = [f"{key}={value}" for key, value in zip(keys[1:], rest, strict=True) if value != "–"]
+        texts.append(", ".join([first, *told]))
+    return pd.Series(texts, index=runs.index, dtype=object)
 
 
 def order(texts: Sequence[str]) -> list[str]:
-    """Numbers by size, then the rest by name, each once."""
+    """Each once, by name, numbers (also behind `key=`) by size and before words."""
 
-    def place(text: str) -> tuple:
+    def place(text: str) -> list[tuple]:
         parts = []
         for part in text.split(", "):
+            key, _, value = part.rpartition("=")
             try:
-                parts.append((0, float(part), ""))
+                parts.append((key, 0, float(value), ""))
             except ValueError:
-                parts.append((1, 0.0, part))
-        return tuple(parts)
+                parts.append((key, 1, 0.0, value))
+        return parts
 
     return sorted(set(texts), key=place)
 

@@ -219,9 +219,7 @@ def _changed(study: Study, runs: pd.DataFrame) -> list[str]:
     changed = [key for key in sorted(now.keys() | stored.keys()) if now.get(key) != label(stored.get(key))]
     if not changed:
         return []
-    return [
-        f"The study was changed after its runs were started: {', '.join(changed)}. Treat its verdict as exploratory."
-    ]
+    return [f"The study was changed after its runs were started ({', '.join(changed)}): its verdict is exploratory."]
 
 
 def outputs_of(study: Study) -> Path:

@@ -115,4 +115,6 @@ def _log_rank(arms: dict, arm: str, baseline: str) -> float:
     both = [tuple(map(np.asarray, arms[name])) for name in (arm, baseline)]
     if min(len(durations) for durations, _ in both) < SMALLEST_N or not any(reached.any() for _, reached in both):
         return math.nan
-    return float(stats.logrank(*(_censored(durations, reached) for durations, reached in both)).pvalue)
+    with np.errstate(invalid="ignore"):
+        p = stats.logrank(*(_censored(durations, reached) for durations, reached in both)).pvalue
+    return 1.0 if math.isnan(p) else float(p)  # NaN: all runs arrive at the same moment

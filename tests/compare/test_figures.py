@@ -1,0 +1,96 @@
+"""Figures: which are drawn from which runs, their words, their files."""
+
+import re
+
+import numpy as np
+import pytest
+
+from compare.helpers import write_run, write_seeds
+from normlab.compare import compare, load_runs
+from normlab.compare.figures import COLOURS, INK, inline_svg, middle_and_band, save, style
+from normlab.compare.layer_figures import layer_figures
+from normlab.compare.run_figures import FIGURES, arms, heatmap, learning_curves, pairs, sensitivity
+
+
+@pytest.fixture
+def grid(tmp_path):
+    for lr in (0.01, 0.1, 1.0):
+        for seed in range(3):
+            for norm, gain in (("none", 0.0), ("custom", 0.02)):
+                value = 0.9 + gain + 0.001 * seed - 0.01 * abs(np.log10(lr) + 1)
+                status = "diverged" if norm == "none" and lr == 1.0 else "finished"
+                settings = {"optimizer.lr": lr}
+                write_run(tmp_path, norm, seed, value, status, settings, curve=[0.5, 0.7, value], layers=True)
+    return compare(load_runs(tmp_path))
+
+
+def test_every_figure_is_drawn_and_described(grid):
+    with style():
+        drawn = [drawing for draw in FIGURES if (drawing := draw(grid))] + layer_figures(grid)
+    names = [drawing.name for drawing in drawn]
+    assert names == ["arms", "pairs", "learning_curves", "sensitivity", "gradients", "quantiles", "drift"]
+    assert all(drawing.title and drawing.caption and drawing.description for drawing in drawn)
+
+
+def test_learning_curves_are_drawn_at_the_best_rate(grid):
+    drawing = learning_curves(grid)
+    assert len(drawing.figure.axes) == 1
+    assert "Every arm at its best optimizer.lr, by val/accuracy." in drawing.caption
+    assert "custom: val/accuracy goes from 0.5000 to 0.9210" in drawing.description
+
+
+def test_sensitivity_shows_the_share_of_diverged_runs(grid):
+    lower = sensitivity(grid).figure.axes[1]
+    shares = {line.get_color(): list(line.get_ydata()) for line in lower.lines}
+    assert shares == {COLOURS[0]: [0, 0, 1], COLOURS[1]: [0, 0, 0]}
+    assert lower.get_xscale() == "log"
+
+
+def test_a_selection_still_shows_the_whole_grid(grid, tmp_path):
+    chosen = compare(load_runs(tmp_path), select="optimizer.lr")
+    assert len(sensitivity(chosen).figure.axes[0].lines[0].get_xdata()) == 3
+    assert len(arms(chosen).figure.axes) == 1
+
+
+def test_pairs_need_common_seeds(tmp_path):
+    write_seeds(tmp_path, {"none": [0.9, 0.91]})
+    for seed in (7, 8):
+        write_run(tmp_path, "custom", seed, 0.92)
+    assert pairs(compare(load_runs(tmp_path))) is None
+    assert learning_curves(compare(load_runs(tmp_path))) is None  # no metrics.csv
+    assert sensitivity(compare(load_runs(tmp_path))) is None
+    assert layer_figures(compare(load_runs(tmp_path))) == []
+
+
+def test_heatmap_over_two_hyperparameters(tmp_path):
+    for lr in (0.01, 0.1):
+        for momentum in (0.0, 0.9):
+            for seed in range(2):
+                settings = {"optimizer.lr": lr, "optimizer.momentum": momentum}
+                write_run(tmp_path, "none", seed, 0.8 + lr + 0.01 * momentum, settings=settings)
+    drawing = heatmap(compare(load_runs(tmp_path)))
+    axis = drawing.figure.axes[0]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("optimizer.lr", "optimizer.momentum")
+    assert [text.get_text() for text in axis.texts] == ["0.8100", "0.9000", "0.8190", "0.9090"]
+
+
+def test_band_is_the_t_interval_of_every_epoch():
+    mean, low, high = middle_and_band(np.array([[1.0, 4.0], [2.0, np.nan], [3.0, np.nan]]))
+    assert mean.tolist() == [2, 4]
+    assert (low[0], high[0]) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-6)  # t(.975, 2) / sqrt(3)
+    assert np.isnan(low[1])
+
+
+def test_files_and_the_element_for_the_report(grid, tmp_path):
+    with style():
+        drawing = arms(grid)
+    paths = save(drawing, tmp_path / "figures")
+    assert [path.suffix for path in paths] == [".png", ".svg", ".pdf"]
+    assert all(path.stat().st_size > 1000 for path in paths)
+    svg = inline_svg(drawing, "first")
+    assert svg.startswith("<svg style=")
+    assert INK not in svg
+    assert "currentColor" in svg
+    ids = re.findall(r' id="([^"]*)"', svg)
+    assert ids
+    assert all(name.startswith("first-") for name in ids)

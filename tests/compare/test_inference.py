@@ -1,0 +1,139 @@
+"""Tests and effect sizes against enumeration, formulas and brute force."""
+
+import math
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from normlab.compare import inference
+
+ARM = np.array([0.95, 0.97, 0.96, 0.98, 0.94, 0.99, 0.93])
+BASELINE = np.array([0.94, 0.95, 0.97, 0.93, 0.91, 0.95, 0.92])
+
+
+def test_sign_flip_p_equals_enumeration():
+    differences = ARM - BASELINE
+    means = [abs((np.array(signs) * differences).mean()) for signs in product((1, -1), repeat=7)]
+    expected = np.mean(np.array(means) >= abs(differences.mean()) - 1e-12)
+    assert inference.sign_flip_p(differences) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "smallest"), [(3, 0.25), (5, 0.0625), (6, 0.03125), (8, 0.0078125), (10, 0.001953125)])
+def test_smallest_p_of_the_exact_paired_test(n, smallest):
+    assert inference.attainable_p(n) == smallest
+    assert inference.sign_flip_p(np.arange(1.0, n + 1)) == pytest.approx(smallest)
+
+
+@pytest.mark.parametrize(("contrasts", "seeds"), [(1, 6), (2, 7), (3, 7), (10, 9)])
+def test_seeds_needed_after_holm(contrasts, seeds):
+    assert inference.seeds_needed(0.05, contrasts) == seeds
+    assert contrasts * inference.attainable_p(seeds) <= 0.05
+
+
+def test_paired_difference_is_the_paired_t_interval():
+    found = inference.paired_difference(ARM, BASELINE)
+    low, high = stats.ttest_rel(ARM, BASELINE).confidence_interval()
+    assert found.estimate == pytest.approx(0.15 / 7)
+    assert found.interval == pytest.approx((low, high))
+    assert found.correlation == pytest.approx(np.corrcoef(ARM, BASELINE)[0, 1])
+
+
+def test_no_p_below_six_runs():
+    assert math.isnan(inference.paired_difference(ARM[:5], BASELINE[:5]).p)
+    assert math.isnan(inference.independent_difference(ARM[:5], BASELINE).p)
+    assert math.isnan(inference.fold_difference(ARM[:5], BASELINE[:5], folds=5).p)
+    assert math.isnan(inference.equivalence_p(ARM[:5], BASELINE[:5], 0.1, paired=True))
+    assert math.isnan(inference.fisher_p((5, 0), (5, 5)))
+
+
+def test_identical_arms_differ_by_nothing():
+    found = inference.paired_difference(ARM, ARM)
+    assert (found.estimate, found.interval, found.p) == (0, (0, 0), 1)
+    assert inference.equivalence_p(ARM, ARM, 0.001, paired=True) == 0
+    assert inference.hedges_g(ARM, ARM) == 0
+
+
+def test_arms_without_spread_are_told_apart():
+    found = inference.independent_difference([0.9] * 6, [0.8] * 6)
+    assert found.interval == pytest.approx((0.1, 0.1))
+    assert found.p == 0
+
+
+def test_one_arm_may_have_no_spread():
+    interval, p = inference.welch(np.array([0.5] * 6), ARM)
+    half = 2.446912 * ARM.std(ddof=1) / math.sqrt(7)  # t(.975, 6)
+    assert interval == pytest.approx((0.5 - 0.96 - half, 0.5 - 0.96 + half), abs=1e-6)
+    assert p < 0.001
+
+
+def test_permutation_p_equals_enumeration():
+    arm, baseline = np.array([3.0, 5.0, 6.0]), np.array([1.0, 2.0, 4.0])
+    both = np.concatenate([arm, baseline])
+    shuffled = np.array([both[list(order)] for order in permutations(range(6))])
+    # scipy's two-sided p is twice the smaller tail
+    differences = shuffled[:, :3].mean(1) - shuffled[:, 3:].mean(1)
+    tail = np.mean(differences >= arm.mean() - baseline.mean() - 1e-12)
+    assert inference.permutation_p(arm, baseline) == pytest.approx(2 * tail)
+
+
+def test_fold_difference_by_the_formula():
+    found = inference.fold_difference(ARM, BASELINE, folds=7)
+    differences = ARM - BASELINE
+    t = differences.mean() / (differences.std(ddof=1) * math.sqrt(1 / 7 + 1 / 6))
+    assert found.p == pytest.approx(2 * stats.t.sf(t, 6))
+    assert found.p > stats.ttest_rel(ARM, BASELINE).pvalue  # a plain t test takes the folds for independent
+
+
+def test_holm_by_hand():
+    # .01 * 4, max(.02 * 3, .04), max(.03 * 2, .06), max(.04, .06); a missing p counts and stays missing
+    assert inference.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    found = inference.holm([0.01, math.nan])
+    assert found[0] == pytest.approx(0.02)
+    assert math.isnan(found[1])
+
+
+def test_hedges_g_by_hand():
+    # means 4 and 2, both variances 1: d = 2, correction 1 - 3 / (4 * 6 - 9) = .8
+    assert inference.hedges_g([3, 4, 5], [1, 2, 3]) == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_probability_of_improvement_counts_pairs(higher):
+    arm, baseline = np.round(ARM, 2), np.round(BASELINE, 2)
+    wins = [(a > b if higher else a < b) + 0.5 * (a == b) for a in arm for b in baseline]
+    value, (low, high) = inference.probability_of_improvement(arm, baseline, higher, paired=True)
+    assert value == pytest.approx(np.mean(wins))
+    assert low <= value <= high
+
+
+def test_probability_of_improvement_of_separated_arms_is_certain():
+    assert inference.probability_of_improvement([2, 3], [0, 1], higher=True, paired=False) == (1.0, (1.0, 1.0))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_equivalence_is_two_one_sided_tests(paired):
+    test, options = (stats.ttest_rel, {}) if paired else (stats.ttest_ind, {"equal_var": False})
+    margin = 0.05
+    above = test(ARM + margin, BASELINE, alternative="greater", **options).pvalue
+    below = test(ARM - margin, BASELINE, alternative="less", **options).pvalue
+    assert inference.equivalence_p(ARM, BASELINE, margin, paired) == pytest.approx(max(above, below))
+
+
+def test_fold_equivalence_uses_the_corrected_error():
+    found = inference.fold_difference(ARM, BASELINE, folds=7)
+    differences = ARM - BASELINE
+    error = differences.std(ddof=1) * math.sqrt(1 / 7 + 1 / 6)
+    expected = stats.t.sf((0.05 - differences.mean()) / error, 6)
+    assert inference.fold_equivalence_p(found, 0.95, 0.05) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("effect", "n"), [(1.5, 6), (1.0, 10), (0.8, 15), (0.5, 34)])
+def test_sample_size_of_the_paired_t_test(effect, n):
+    assert inference.sample_size(effect, 1.0, paired=True) == n
+
+
+def test_fisher_p_by_hand():
+    # 0 of 6 against 6 of 6: one table of comb(12, 6) = 924 at either end
+    assert inference.fisher_p((0, 6), (6, 6)) == pytest.approx(2 / 924)

@@ -1,0 +1,40 @@
+"""Intervals against numbers worked out by hand and, for the bootstrap, against its own definition."""
+
+import math
+
+import numpy as np
+import pytest
+
+from normlab.compare.intervals import bca_interval, fold_interval, t_interval, wilson_interval
+
+
+def test_t_interval_is_the_textbook_one():
+    # mean 3, SD sqrt(2.5), t(.975, 4) = 2.776445: 3 ± 2.776445 * 1.581139 / 2.236068
+    assert t_interval([1, 2, 3, 4, 5]) == pytest.approx((1.036757, 4.963243), abs=1e-6)
+
+
+def test_t_interval_of_one_run_is_unknown():
+    assert all(map(math.isnan, t_interval([0.9])))
+
+
+def test_fold_interval_is_wider_by_the_overlap_of_training_sets():
+    # Nadeau and Bengio for 5 folds: sqrt(1/5 + 1/4) instead of sqrt(1/5), so wider by 1.5
+    low, high = t_interval([1, 2, 3, 4, 5])
+    assert fold_interval([1, 2, 3, 4, 5], folds=5) == pytest.approx((3 - 1.5 * (3 - low), 3 + 1.5 * (high - 3)))
+
+
+def test_wilson_interval_is_the_textbook_one():
+    # 4 of 10: centre (4 + 1.92073) / 13.84146, half width 1.959964 sqrt(.24 * 10 + .960365) / 13.84146
+    assert wilson_interval(4, 10) == pytest.approx((0.168180, 0.687326), abs=1e-6)
+    assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
+
+
+def test_bootstrap_needs_ten_values_and_spread():
+    assert all(map(math.isnan, bca_interval(np.arange(9))))
+    assert all(map(math.isnan, bca_interval([0.5] * 12)))
+
+
+def test_bootstrap_of_symmetric_values_is_nearly_the_percentile_interval():
+    values = np.arange(20.0)
+    means = np.random.default_rng(1).choice(values, (20_000, 20)).mean(1)
+    assert bca_interval(values) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.15)

@@ -1,0 +1,128 @@
+"""Loading run folders, also damaged ones."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from compare.helpers import write_run, write_seeds
+from normlab.compare.runs import check_key, load_runs, read_curves, read_layers, read_settings
+
+
+def test_a_row_a_run_with_settings_metrics_and_origin(tmp_path):
+    write_run(tmp_path, "custom", seed=3, value=0.97, settings={"optimizer.lr": 0.01})
+    row = load_runs(tmp_path).iloc[0]
+    assert (row["norm"], row["dataset"], row["seed"], row["status"]) == ("custom", "digits", 3, "finished")
+    assert (row["optimizer.lr"], row["norm.eps"], row["model.hidden"]) == (0.01, 1e-5, "[128, 64]")
+    assert (row["test/accuracy"], row["steps"]) == (0.97, 90)
+    assert row["environment.git.commit"].startswith("0123456789")
+    assert row["environment.command"] == "train.py -m norm=none,custom seed=range(10)"
+
+
+def test_settings_read_by_blocks_equal_those_read_whole(tmp_path):
+    path = write_run(tmp_path, "custom") / "config.yaml"
+    by_block = read_settings(path)
+    path.write_text(path.read_text() + "shared: &shared [1, 2]\nagain: *shared\n")  # an alias across blocks
+    assert read_settings(path) == by_block | {"shared": "[1, 2]", "again": "[1, 2]"}
+
+
+def test_broken_folders_are_listed_and_not_fatal(tmp_path):
+    group = write_seeds(tmp_path, {"none": [0.9, 0.91]})
+    cases = {
+        "running": ("config.yaml", "seed: 0\n", "no result.json: the run has not ended"),
+        "cut": ("result.json", '{"schema": 1, "sta', "result.json is not readable"),
+        "list": ("result.json", "[1]", "not a table"),
+        "future": ("result.json", json.dumps({"schema": 9}), "result.json has schema 9, this normlab reads 1"),
+        "empty": ("result.json", json.dumps({"schema": 1, "status": "finished", "metrics": {}}), "config.yaml"),
+        "odd": ("result.json", json.dumps({"schema": 1, "status": "lost", "metrics": {}}), "'lost'"),
+    }
+    for name, (file, content, _) in cases.items():
+        (group / name).mkdir()
+        (group / name / file).write_text(content)
+    runs = load_runs(tmp_path)
+    reasons = {path.rpartition("/")[2]: reason for path, reason in runs.attrs["unreadable"]}
+    assert len(runs) == 2
+    assert reasons.keys() == cases.keys()
+    for name, (_, _, expected) in cases.items():
+        assert expected in reasons[name]
+
+
+def test_damaged_config_is_listed(tmp_path):
+    folder = write_run(tmp_path, "none")
+    write_run(tmp_path, "none", seed=1)
+    (folder / "config.yaml").write_text("seed: [1,\nnorm: }")
+    runs = load_runs(tmp_path)
+    assert len(runs) == 1
+    assert "config.yaml is not readable" in runs.attrs["unreadable"][0][1]
+
+
+def test_missing_environment_is_no_reason_to_drop_a_run(tmp_path):
+    (write_run(tmp_path, "none") / "environment.json").unlink()
+    assert len(load_runs(tmp_path)) == 1
+
+
+def test_a_run_is_counted_once(tmp_path):
+    folder = write_run(tmp_path / "a", "none")
+    copy = tmp_path / "b" / "demo" / folder.name
+    copy.mkdir(parents=True)
+    for file in folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    runs = load_runs(tmp_path / "a", tmp_path / "a" / "demo", folder, tmp_path / "b")
+    assert len(runs) == 1
+    assert "the same configuration as" in runs.attrs["unreadable"][0][1]
+
+
+def test_nothing_found_says_what_a_run_is(tmp_path):
+    with pytest.raises(ValueError, match="no runs found in .*config.yaml and result.json"):
+        load_runs(tmp_path)
+    with pytest.raises(ValueError, match="nowhere must be a folder of runs"):
+        load_runs(tmp_path / "nowhere")
+    write_run(tmp_path, "none", schema=2)
+    with pytest.raises(ValueError, match="no readable run.*schema 2, this normlab reads 1; read it with the version"):
+        load_runs(tmp_path)
+
+
+def test_null_metrics_are_missing(tmp_path):
+    write_run(tmp_path, "none", value=None, metrics={"test/loss": None, "val/loss": 0.5})
+    row = load_runs(tmp_path).iloc[0]
+    assert np.isnan(row["test/loss"])
+    assert row["val/loss"] == 0.5
+
+
+def test_unknown_key_names_the_near_one():
+    known = ["optimizer.lr", "optimizer.momentum", "norm"]
+    with pytest.raises(ValueError, match=r"no setting 'lr'; did you mean optimizer.lr\?"):
+        check_key("lr", known, "setting")
+    with pytest.raises(ValueError, match="did you mean optimizer.momentum"):
+        check_key("optimizer.momemtum", known, "setting")
+    with pytest.raises(ValueError, match="known are optimizer.lr, optimizer.momentum, norm"):
+        check_key("zzz", known, "setting")
+
+
+def test_curves_survive_a_cut_line_and_a_missing_file(tmp_path):
+    folder = write_run(tmp_path, "none", curve=[0.5, 0.6, 0.7])
+    write_run(tmp_path, "none", seed=1)
+    path = folder / "metrics.csv"
+    path.write_text(path.read_text() + "4,72,2.0,0.1")
+    curves = read_curves(load_runs(tmp_path), ["val/accuracy", "nothing"])
+    assert curves["val/accuracy"].tolist() == [0.5, 0.6, 0.7]
+    assert curves["nothing"].isna().all()
+
+
+def test_layers_of_all_runs_in_order_of_depth(tmp_path):
+    write_run(tmp_path, "custom", curve=[0.5, 0.6], layers=True)
+    write_run(tmp_path, "custom", seed=1)
+    layers = read_layers(load_runs(tmp_path))
+    assert list(dict.fromkeys(layers["layer"])) == ["hidden.0.norm", "hidden.1.norm", "hidden.2.norm"]
+    assert set(layers["epoch"]) == {1, 2}
+
+
+def test_neither_loading_nor_comparing_imports_torch(tmp_path):
+    write_seeds(tmp_path, {"none": [0.9, 0.91], "custom": [0.92, 0.93]})
+    code = (
+        "import sys\nfrom normlab.compare import compare, load_runs\n"
+        f"compare(load_runs({str(tmp_path)!r}))\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,71 @@
+"""Every arm at its best learning rate, the edge of the grid, the largest rate that trains."""
+
+import math
+
+import numpy as np
+import pytest
+
+from compare.helpers import write_run
+from normlab.compare import compare, load_runs
+from normlab.compare.runs import STABLE
+from normlab.compare.selection import best_values, largest_stable, stable_edge_warnings
+from normlab.compare.settings import labels
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """custom is best at 0.1, none at 0.01 and diverges at 1 but for one lucky seed."""
+    scores = {
+        "none": {0.001: 0.80, 0.01: 0.90, 0.1: 0.895, 1.0: 0.99},
+        "custom": {0.001: 0.70, 0.01: 0.91, 0.1: 0.95, 1.0: 0.949},
+    }
+    for norm, by_lr in scores.items():
+        for lr, value in by_lr.items():
+            for seed in range(3):
+                lost = norm == "none" and lr == 1.0 and seed > 0
+                status = "diverged" if lost else "finished"
+                write_run(tmp_path, norm, seed, value + 0.001 * seed, status, {"optimizer.lr": lr})
+    runs = load_runs(tmp_path)
+    return runs.assign(arm=labels(runs, ["norm"]))
+
+
+def test_the_best_value_is_one_at_which_runs_finish(grid):
+    best = best_values(grid, "optimizer.lr", [], "val/accuracy")
+    assert best.to_dict() == {"custom": 0.1, "none": 0.01}
+
+
+def test_selecting_compares_arms_at_their_best(grid):
+    found = compare(grid, select="optimizer.lr")
+    row = found.contrasts.iloc[0]
+    assert row["difference"] == pytest.approx(0.05)
+    assert found.within == []
+    assert "none: optimizer.lr=0.01 has the best mean val/accuracy of its grid and is used." in found.warnings
+    assert not any("also differ" in text for text in found.warnings)
+    assert len(found.tried.runs) == 24
+
+
+def test_a_best_rate_on_the_edge_is_named(grid):
+    inside = compare(grid)
+    assert not any("extend the grid" in text for text in inside.warnings)
+    cut = compare(grid[grid["optimizer.lr"] <= 0.1])
+    edge = "custom: the best optimizer.lr, 0.1, is the largest that was tried; extend the grid before comparing arms"
+    assert any(text.startswith(edge) for text in cut.warnings)
+
+
+def test_largest_rate_that_trains_by_seed(grid):
+    table = largest_stable(grid, "optimizer.lr", [], "test/accuracy", tolerance=0.01)
+    by_arm = table.sort_values("seed").groupby("arm")[STABLE].apply(list).to_dict()
+    # the lucky seed of none is its own best at 1, so that 0.1 is not near it; the others end at 0.1
+    assert by_arm["none"] == pytest.approx([0.0, -1.0, -1.0])
+    assert by_arm["custom"] == pytest.approx([0.0, 0.0, 0.0])
+    assert stable_edge_warnings(grid, table, "optimizer.lr") == [
+        "custom: 3 of 3 seeds still train at the largest optimizer.lr tried, 1.",
+        "none: 1 of 3 seeds still train at the largest optimizer.lr tried, 1.",
+    ]
+
+
+def test_an_arm_that_never_trains_has_no_largest_rate(grid):
+    dead = grid.assign(status=np.where(grid["arm"] == "none", "diverged", grid["status"]))
+    table = largest_stable(dead, "optimizer.lr", [], "test/accuracy", tolerance=0.01)
+    assert (table[table["arm"] == "none"]["status"] == "diverged").all()
+    assert all(math.isnan(value) for value in table[table["arm"] == "none"][STABLE])

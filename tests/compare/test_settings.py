@@ -1,0 +1,45 @@
+"""What tells runs apart."""
+
+from compare.helpers import write_run
+from normlab.compare import load_runs
+from normlab.compare.settings import belongs_to, higher_is_better, label, order, pairing_keys, varying
+
+
+def test_labels_are_short():
+    values = (None, float("nan"), True, 64.0, 1e-5, "custom")
+    assert [label(value) for value in values] == ["–", "–", "true", "64", "1e-05", "custom"]
+
+
+def test_numbers_are_ordered_by_size():
+    assert order(["64", "8", "16", "8"]) == ["8", "16", "64"]
+    assert order(["dataset=b, 10", "dataset=a, 9"]) == ["dataset=a, 9", "dataset=b, 10"]
+    assert order(["lr=10", "lr=3", "lr=0.1"]) == ["lr=0.1", "lr=3", "lr=10"]
+    assert order(["none", "2", "custom"]) == ["2", "custom", "none"]
+
+
+def test_direction():
+    metrics = ("test/accuracy", "test/r2", "samples_per_second", "val/loss", "test/rmse", "seconds")
+    assert [higher_is_better(metric) for metric in metrics] == [True, True, True, False, False, False]
+
+
+def test_what_belongs_to_the_compared_norm():
+    assert belongs_to("norm.num_groups", ["norm"])
+    assert belongs_to("reparametrize._target_", ["norm"])
+    assert not belongs_to("optimizer.lr", ["norm"])
+    assert not belongs_to("norm.eps", ["norm.size"])
+
+
+def test_the_fewest_settings_that_tell_groups_apart(tmp_path):
+    for dataset, batch_size in (("digits", 64), ("mnist", 128)):
+        for lr in (0.1, 0.01):
+            settings = {"choices.dataset": dataset, "dataset.name": dataset, "dataset.batch_size": batch_size}
+            write_run(tmp_path, "none", 0, settings=settings | {"optimizer.lr": lr, "dataset.root": f"{dataset}/{lr}"})
+    assert varying(load_runs(tmp_path), ["norm"]) == ["dataset", "optimizer.lr"]
+
+
+def test_folds_and_further_seeds_repeat_a_run(tmp_path):
+    for fold in (0, 1):
+        write_run(tmp_path, "none", 0, settings={"dataset.fold": fold, "dataset.split_seed": 7})
+    runs = load_runs(tmp_path)
+    assert pairing_keys(runs) == ["seed", "dataset.fold"]
+    assert varying(runs, ["norm"]) == []
