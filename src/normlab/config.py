@@ -66,6 +66,13 @@ POSITIVE = (lambda value: _number(value) and 0 < value < float("inf"), "a number
 NOT_NEGATIVE = (lambda value: _number(value) and 0 <= value < float("inf"), "a number of at least 0")
 FRACTION = (lambda value: _number(value) and 0 < value < 1, "a number between 0 and 1")
 SHARE = (lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1")
+NORMALIZATION = (
+    lambda value: (
+        value in ("train", "none", "imagenet")
+        or (isinstance(value, list) and len(value) == 2 and all(map(_number, value)) and value[1] > 0)
+    ),
+    "train, none, imagenet, or [mean, standard deviation above 0]",
+)
 BOOLEAN = (lambda value: isinstance(value, bool), "true or false")
 
 
@@ -85,6 +92,7 @@ RULES = {
     "dataset.image_size": _optional(_whole(1)),
     "dataset.validation": FRACTION,
     "dataset.split": _one_of("stratified", "random", "tail"),
+    "dataset.normalize": NORMALIZATION,
     "dataset.augment.flip": BOOLEAN,
     "dataset.augment.crop_padding": _whole(0),
     "optimizer.lr": POSITIVE,

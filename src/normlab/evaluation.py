@@ -61,7 +61,7 @@ def evaluate_run(
 def _other_parts(config: dict, dataset: dict, prepared: Prepared) -> Parts:
     own = prepared.parts
     size = own.input_shape[-1] if len(own.input_shape) == 3 else None
-    other = load_parts(config | {"dataset": dataset}, size)
+    other = load_parts(config | {"dataset": dataset}, size, own.encoder)
     if (other.input_shape, other.num_outputs) != (own.input_shape, own.num_outputs):
         raise ValueError(
             f"the run takes inputs {own.input_shape} and has {own.num_outputs} outputs, "

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from normlab.data.tabular import csv, diabetes, jh_simple
-from normlab.data.transforms import TableTransform
 
 LINES = """\
 id,size,colour,price
@@ -37,11 +36,11 @@ def encoded(table, rows=None, standardize=False):
 
 def test_diabetes_in_its_own_units():
     data = diabetes(0, 5)
-    assert data.train_inputs.shape == (353, 10)
-    assert data.test_inputs.shape == (89, 10)
+    assert data.train_columns.shape == (353, 10)
+    assert data.test_columns.shape == (89, 10)
     everything = torch.cat([data.train_targets, data.test_targets])
     assert (everything.min().item(), everything.max().item()) == (25.0, 346.0)
-    assert data.train_inputs[:, 0].min() == 19.0  # years
+    assert data.train_columns["age"].min() == 19.0  # years
 
 
 def test_every_patient_is_in_one_test_fold():
@@ -59,11 +58,17 @@ def test_a_fold_out_of_range_is_refused(write):
         read(write(LINES), num_folds=7)
 
 
-def test_columns_are_standardized_by_the_training_part():
-    train = torch.tensor([[1.0, 7.0], [3.0, 7.0]])
-    transform = TableTransform.of(train, standardize=True)
-    assert transform.evaluate(torch.tensor([[5.0, 8.0]])).tolist() == [[3.0, 1.0]]  # the second column is constant
-    assert TableTransform.of(train, standardize=False).evaluate(train).tolist() == train.tolist()
+def test_numbers_are_standardized_by_the_training_rows_or_left_alone(write):
+    text = "x,same,y\n1,7,0\n3,7,1\n5,8,2\n9,9,3\n"
+    table = read(write(text), fold=0, num_folds=2, target="y", drop=())
+    rows = torch.tensor([table.train_targets.tolist().index(y) for y in sorted(table.train_targets.tolist())])
+    numbers = table.train_columns.iloc[rows.numpy()]
+    mean, std = numbers["x"].mean(), numbers["x"].std(ddof=0)
+    encoded = table.encode(table.fit(rows, standardize=True))
+    expected = [(x - mean) / std for x in table.test_columns["x"]]
+    assert encoded.test_inputs[:, 0].tolist() == pytest.approx(expected)
+    raw = table.encode(table.fit(rows, standardize=False))
+    assert raw.test_inputs[:, 0].tolist() == table.test_columns["x"].tolist()
 
 
 def test_a_file_by_folds(write):

@@ -1,6 +1,8 @@
 """From a configuration to train, validation and test parts."""
 
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -8,44 +10,69 @@ from normlab.build import build
 from normlab.data.arrays import Arrays
 from normlab.data.blocks import Part, Transform
 from normlab.data.splits import train_validation_indices
-from normlab.data.transforms import ImageTransform, TableTransform, channel_statistics
+from normlab.data.tabular import Table
+from normlab.data.transforms import ImageTransform, Unchanged, channel_statistics
 from normlab.streams import numpy_generator
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's networks were trained with these
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a data set, disjoint, and what a model must know of them."""
+    """The three parts of a data set, disjoint, and what a model must know of them.
+
+    Attributes:
+        train: without validation.
+        validation: carved out of the training samples.
+        test: as published.
+        input_shape: of one sample as the network gets it.
+        num_outputs: classes, or 1 number to predict.
+        encoder: of a table's columns, fitted to the training part; None for images.
+    """
 
     train: Part
     validation: Part
     test: Part
     input_shape: tuple[int, ...]
     num_outputs: int
+    encoder: Any = None
 
 
-def load_parts(config: dict, image_size: int | None) -> Parts:
+def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Parts:
     """Load a data set and carve validation out of its training part; the test part stays as published.
 
     Args:
         config: a resolved configuration.
         image_size: pixels a side that the network gets; None for tables.
+        encoder: of another table with the same columns; None fits one to this one's training part.
 
     Raises:
         ValueError: data that are missing, damaged, or not as `dataset` declares them.
     """
     options = config["dataset"]
-    arrays = build(options["load"])
-    num_classes = options["num_classes"] or len(arrays.class_names)
-    check_arrays(arrays, options, num_classes)
+    loaded = build(options["load"])
+    num_classes = options["num_classes"] or len(loaded.class_names)
+    check_labels(loaded, options, num_classes)
     train_rows, validation_rows = (
         torch.from_numpy(rows)
         for rows in train_validation_indices(
-            arrays.train_targets.numpy(),
+            loaded.train_targets.numpy(),
             options["validation"],
             options["split"],
             numpy_generator(config["seed"], "split"),
         )
     )
+    if isinstance(loaded, Table):
+        encoder = encoder or loaded.fit(train_rows, options["normalize"] == "train")
+        arrays = loaded.encode(encoder)
+        for column, categories in loaded.unknown_categories(encoder).items():
+            some = ", ".join(categories[:5]) + (", ..." if len(categories) > 5 else "")
+            print(
+                f"note: column {column} has categories that no training row has, taken as none: {some}", file=sys.stderr
+            )
+    else:
+        arrays = loaded
+    check_shape(arrays, options)
     augmented, plain = _transforms(arrays, train_rows, options, image_size)
     input_shape = arrays.train_inputs.shape[1:2] + ((image_size, image_size) if image_size is not None else ())
     return Parts(
@@ -54,6 +81,7 @@ def load_parts(config: dict, image_size: int | None) -> Parts:
         Part(arrays.test_inputs, arrays.test_targets, torch.arange(len(arrays.test_targets)), plain),
         tuple(input_shape),
         num_classes if options["task"] == "classification" else 1,
+        encoder,
     )
 
 
@@ -62,25 +90,32 @@ def _transforms(
 ) -> tuple[Transform, Transform]:
     """For the training part, and for the others: the same statistics, nothing random."""
     if image_size is None:
-        table = TableTransform.of(arrays.train_inputs[train_rows], options["normalize"] == "train")
-        return table, table
+        return Unchanged(), Unchanged()
     mean, std = normalization(arrays, train_rows, options["normalize"])
     return ImageTransform(mean, std, image_size, **options["augment"]), ImageTransform(mean, std, image_size)
 
 
-def check_arrays(arrays: Arrays, options: dict, num_classes: int) -> None:
+def check_shape(arrays: Arrays, options: dict) -> None:
     """Compare what was loaded with what the configuration declares.
 
     Raises:
-        ValueError: another shape, or a label that is no class.
+        ValueError: another shape.
     """
     found = list(arrays.train_inputs.shape[1:])
     declared = options["shape"] or found
     if len(declared) != len(found) or any(d not in (None, f) for d, f in zip(declared, found, strict=True)):
         raise ValueError(f"dataset.shape declares {options['shape']}, the data have {found}; correct dataset.shape")
+
+
+def check_labels(loaded: Arrays | Table, options: dict, num_classes: int) -> None:
+    """Of a classification, every label must be one of its classes.
+
+    Raises:
+        ValueError: a label that is no class.
+    """
     if options["task"] != "classification":
         return
-    for name, targets in (("training", arrays.train_targets), ("test", arrays.test_targets)):
+    for name, targets in (("training", loaded.train_targets), ("test", loaded.test_targets)):
         low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= num_classes:
             wrong = low if low < 0 else high
@@ -95,10 +130,15 @@ def normalization(
     Args:
         arrays: the data set.
         train_rows: rows of the training part: nothing else may be looked at.
-        rule: `train` (their statistics), `none`, or the two numbers ``[mean, std]`` for every channel.
+        rule: `train` (their statistics), `none`, `imagenet` (for networks trained there), or the two numbers
+            ``[mean, std]`` for every channel.
     """
     channels = arrays.train_inputs.shape[1]
     if rule == "train":
-        return channel_statistics(arrays.train_inputs[train_rows])
+        return channel_statistics(arrays.train_inputs, train_rows)
+    if rule == "imagenet":
+        if channels != 3:
+            raise ValueError(f"dataset.normalize=imagenet needs images with 3 channels, these have {channels}")
+        return IMAGENET
     mean, std = (0.0, 1.0) if rule == "none" else rule
     return (mean,) * channels, (std,) * channels

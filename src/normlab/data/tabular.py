@@ -78,8 +78,17 @@ class Table:
         )
         return Arrays(next(inputs), self.train_targets, next(inputs), self.test_targets, self.class_names)
 
+    def unknown_categories(self, encoder: Any) -> dict[str, list[str]]:
+        """By column, the categories that the rows of `fit` did not have: `encode` makes them 0 everywhere."""
+        _, one_hot, names = encoder.transformers_[1]
+        if not len(names):
+            return {}
+        known = dict(zip(names, map(set, one_hot.categories_), strict=True))
+        found = {name: {*self.train_columns[name], *self.test_columns[name]} - known[name] for name in names}
+        return {name: sorted(categories) for name, categories in found.items() if categories}
 
-def diabetes(fold: int, num_folds: int) -> Arrays:
+
+def diabetes(fold: int, num_folds: int) -> Table:
     """442 patients, ten measurements in their own units, and how far the disease went after a year.
 
     Efron, Hastie, Johnstone and Tibshirani (2004), embedded in scikit-learn.
@@ -89,11 +98,8 @@ def diabetes(fold: int, num_folds: int) -> Arrays:
     """
     from sklearn.datasets import load_diabetes
 
-    data = load_diabetes(scaled=False)
-    inputs = torch.from_numpy(data.data.astype(np.float32))
-    targets = torch.from_numpy(data.target.astype(np.float32))
-    train, test = fold_indices(len(targets), num_folds, fold, np.random.default_rng(FOLDS_SEED))
-    return Arrays(inputs[train], targets[train], inputs[test], targets[test])
+    data = load_diabetes(scaled=False, as_frame=True)
+    return by_folds(data.data, data.target.to_numpy(np.float32), (), fold, num_folds)
 
 
 def csv(

@@ -73,6 +73,11 @@ class ImageTransform:
             draws["window"] = random_windows(num_samples, self._scale(), generator)
         return draws
 
+    @property
+    def augments(self) -> bool:
+        """Whether training images differ from epoch to epoch."""
+        return self.flip or bool(self.crop_padding) or self.resized_crop is not None
+
     def train(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """Augmented and normalized; `draws` holds the rows that belong to `images`."""
         if "window" in draws:
@@ -135,34 +140,17 @@ def random_windows(num_samples: int, scale: tuple[float, float], generator: torc
     return torch.cat([centres, sides], 1)
 
 
-@dataclass(frozen=True)
-class TableTransform:
-    """``(x - mean) / std`` for every column of ``(N, F)``, nothing random.
-
-    Attributes:
-        mean: ``(F,)``, of the training part.
-        std: ``(F,)``; 1 for a column that does not vary there.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    @classmethod
-    def of(cls, inputs: Tensor, standardize: bool) -> "TableTransform":
-        """Standardization by the statistics of `inputs`, or columns as they are."""
-        if not standardize:
-            return cls(torch.zeros(inputs.shape[1]), torch.ones(inputs.shape[1]))
-        std, mean = torch.std_mean(inputs, 0, correction=0)
-        return cls(mean, torch.where(std > 0, std, 1.0))
+class Unchanged:
+    """Samples that are stored as the network reads them: encoded tables, features."""
 
     def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {}
 
     def train(self, inputs: Tensor, draws: dict[str, Tensor]) -> Tensor:
-        return self.evaluate(inputs)
+        return inputs
 
     def evaluate(self, inputs: Tensor) -> Tensor:
-        return (inputs - self.mean.to(inputs.device)) / self.std.to(inputs.device)
+        return inputs
 
 
 def channel_statistics(images: Tensor, rows: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:

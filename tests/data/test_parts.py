@@ -1,0 +1,73 @@
+"""From a configuration to parts: who is in which, and by whose statistics they are prepared."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from normlab.data.arrays import Arrays
+from normlab.data.parts import load_parts, normalization
+
+ROWS = [f"{number},{'ab'[number % 2]},{10 * number}" for number in range(1, 11)]
+
+
+@pytest.fixture
+def table(tmp_path, compose):
+    def config(rows=ROWS, *overrides):
+        path = tmp_path / "table.csv"
+        path.write_text("\n".join(["size,kind,price", *rows]) + "\n")
+        words = ["dataset=csv", f"dataset.root={path}", "dataset.target=price", "dataset.num_folds=2", *overrides]
+        return OmegaConf.to_container(compose(*words), resolve=True)
+
+    return config
+
+
+def test_a_table_is_standardized_by_its_training_part_alone(table):
+    parts = load_parts(table(), None)
+    sizes = [number for number in range(1, 11) if 10 * number in parts.train.targets[parts.train.rows].tolist()]
+    mean = sum(sizes) / len(sizes)
+    std = (sum((size - mean) ** 2 for size in sizes) / len(sizes)) ** 0.5
+    for part in (parts.train, parts.validation, parts.test):
+        for inputs, target in zip(part.inputs[part.rows], part.targets[part.rows], strict=True):
+            assert inputs[0].item() == pytest.approx((target.item() / 10 - mean) / std, abs=1e-6)
+            assert inputs[1:].tolist() == ([1.0, 0.0] if target.item() / 10 % 2 == 0 else [0.0, 1.0])
+    assert (parts.input_shape, parts.num_outputs) == ((3,), 1)
+
+
+def test_every_row_is_in_one_part(table):
+    parts = load_parts(table(), None)
+    rows = [parts.train, parts.validation, parts.test]
+    assert sorted(value for part in rows for value in part.targets[part.rows].tolist()) == list(range(10, 101, 10))
+    assert [len(part) for part in rows] == [4, 1, 5]
+
+
+def test_categories_that_no_training_row_has_are_named(table, capsys):
+    load_parts(table([*ROWS[:-1], "10,new,100"], "dataset.fold=0"), None)
+    first = capsys.readouterr().err
+    load_parts(table([*ROWS[:-1], "10,new,100"], "dataset.fold=1"), None)
+    second = capsys.readouterr().err
+    note = "note: column kind has categories that no training row has, taken as none: new\n"
+    assert note in (first, second)
+
+
+def test_another_table_is_encoded_as_the_first_was(table):
+    parts = load_parts(table(), None)
+    other = load_parts(table([f"{100 * number},a,{number}" for number in range(1, 11)]), None, parts.encoder)
+    first = other.test.inputs[0, 0].item()
+    scaler = parts.encoder.named_transformers_["numeric"][-1]
+    assert first == pytest.approx((100 * other.test.targets[0].item() - scaler.mean_[0]) / scaler.scale_[0])
+
+
+def test_imagenet_statistics_need_three_channels():
+    grey = Arrays(*[torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)] * 2)
+    with pytest.raises(ValueError, match="dataset.normalize=imagenet needs images with 3 channels, these have 1"):
+        normalization(grey, torch.arange(1), "imagenet")
+    assert normalization(grey, torch.arange(1), [0.5, 0.25]) == ((0.5,), (0.25,))
+
+
+@pytest.mark.parametrize("rule", ["mean", "[0.5]", "[0.5, 0]", "3"])
+def test_other_normalizations_are_refused(rule, compose):
+    from normlab.config import check
+
+    config = OmegaConf.to_container(compose(f"dataset.normalize={rule}"), resolve=True)
+    with pytest.raises(ValueError, match="dataset.normalize must be train, none, imagenet, or \\[mean"):
+        check(config)
