@@ -65,11 +65,9 @@ def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Par
     if isinstance(loaded, Table):
         encoder = encoder or loaded.fit(train_rows, options["normalize"] == "train")
         arrays = loaded.encode(encoder)
-        for column, categories in loaded.unknown_categories(encoder).items():
-            some = ", ".join(categories[:5]) + (", ..." if len(categories) > 5 else "")
-            print(
-                f"note: column {column} has categories that no training row has, taken as none: {some}", file=sys.stderr
-            )
+        for column, names in loaded.unknown_categories(encoder).items():
+            some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            print(f"note: no training row has these categories of {column}, taken as none: {some}", file=sys.stderr)
     else:
         arrays = loaded
     check_shape(arrays, options)
