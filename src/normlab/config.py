@@ -119,6 +119,7 @@ RULES = {
     "device.precision": _one_of("32-true", "bf16-mixed"),
     "device.compile": BOOLEAN,
     "task.softmax_before_loss": BOOLEAN,
+    "cache_features": BOOLEAN,
     "rerun": BOOLEAN,
     "retry": _one_of(None, "failed"),
     "progress": BOOLEAN,

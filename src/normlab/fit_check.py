@@ -32,13 +32,16 @@ def resolve_image_size(config: dict) -> int | None:
     return wanted
 
 
-def check_fit(config: dict, input_shape: tuple[int, ...], num_outputs: int) -> float:
+def check_fit(
+    config: dict, input_shape: tuple[int, ...], num_outputs: int, given_shape: tuple[int, ...] | None = None
+) -> float:
     """Run one training batch of the right shape without data or memory.
 
     Args:
         config: a resolved configuration.
         input_shape: of one sample.
         num_outputs: of the network.
+        given_shape: of one sample as training hands it over, where that is features in place of images.
 
     Returns:
         Floating point operations of one training step.
@@ -58,7 +61,7 @@ def check_fit(config: dict, input_shape: tuple[int, ...], num_outputs: int) -> f
         with torch.device("meta"), warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
             warnings.simplefilter("ignore")
             network, _ = build_network(config | {"model": model}, input_shape, num_outputs)
-            network.train()(torch.empty(batch_size, *input_shape))
+            network.train()(torch.empty(batch_size, *(given_shape or input_shape)))
     except NotImplementedError:
         return float("inf")  # an operator without a meta kernel: nothing can be said before the first batch
     except (ValueError, TypeError, RuntimeError) as error:

@@ -19,6 +19,7 @@ from normlab.build import build_network, build_task, check_homes
 from normlab.callbacks import Recorder, Scoring, StopOnSignal, Terminal
 from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resumed_progress, save
 from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks
+from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.parts import Parts, load_parts
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.norm_statistics import NormStatistics
@@ -60,6 +61,9 @@ def prepare(config: dict) -> Prepared:
     if flops is None:
         flops = check_fit(config, parts.input_shape, parts.num_outputs)
     network, norm_layers = build_network(config, parts.input_shape, parts.num_outputs)
+    if config["cache_features"] and can_be_computed_once(network, parts):
+        parts = _features_in_place_of_images(config, parts, network, flops)
+        flops = check_fit(config, parts.input_shape, parts.num_outputs, parts.train.inputs.shape[2:])
     steps = TrainBlocks(
         parts.train, config["dataset"]["batch_size"], config["seed"], resumed_progress(None)
     ).num_batches
@@ -71,6 +75,15 @@ def prepare(config: dict) -> Prepared:
     task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
     check_monitor(config["trainer"]["monitor"], task)
     return Prepared(parts, task, norm_layers, flops)
+
+
+def _features_in_place_of_images(config: dict, parts: Parts, network: nn.Module, flops: float) -> Parts:
+    device = scoring_device(config["device"]["accelerator"])
+    context = evaluation_context(config["device"]["precision"], device)
+    set_threads(config["device"]["threads"], flops)
+    parts = with_features(parts, network.to(device), Path(config["paths"]["outputs"]) / ".cache", device, context)
+    network.cpu()
+    return parts
 
 
 def check_monitor(monitor: str | None, task: Task) -> None:
@@ -291,6 +304,7 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*treespec.*")
+            warnings.filterwarnings("ignore", message=".*module.* in eval mode.*")  # frozen ones are meant to be
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

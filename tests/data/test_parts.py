@@ -51,9 +51,8 @@ def test_categories_that_no_training_row_has_are_named(table, capsys):
 
 def test_another_table_is_encoded_as_the_first_was(table):
     parts = load_parts(table(), None)
-    other = load_parts(
-        table([f"{100 * number},{'ab'[number % 2]},{number}" for number in range(1, 11)]), None, parts.encoder
-    )
+    rows = [f"{100 * number},{'ab'[number % 2]},{number}" for number in range(1, 11)]
+    other = load_parts(table(rows), None, parts.encoder)
     first = other.test.inputs[0, 0].item()
     scaler = parts.encoder.named_transformers_["numeric"][-1]
     assert first == pytest.approx((100 * other.test.targets[0].item() - scaler.mean_[0]) / scaler.scale_[0])

@@ -1,20 +1,17 @@
 """Image files to one uint8 tensor, decoded once: later runs map the cache into memory."""
 
 import hashlib
-import os
 import sys
-import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image
 from rich.progress import track
 
-from normlab.data.downloads import new_folder
+from normlab.data.array_cache import cached_array
 
 CACHE_VERSION = 1  # another number makes every older cache unused
 LONG = 5000  # files from which on a progress bar is worth its line
@@ -34,50 +31,9 @@ def decode(files: list[Path], image_size: int, cache: str | None = None) -> torc
     if cache is None:
         return torch.from_numpy(_decode_into(np.empty((len(files), 3, image_size, image_size), np.uint8), files))
     path = Path(cache) / f"images-{_key(files, image_size)}.npy"
-    if not path.is_file():
-        try:
-            with new_folder(path.parent):
-                _write_once(path, files, image_size)
-        except OSError as error:
-            raise ValueError(
-                f"the cache of decoded images cannot be written to {cache}: {error}; name another folder in "
-                f"paths.outputs, or decode in every run with dataset.load.cache=null"
-            ) from error
-    # Copy-on-write: the file is shared between processes and stays as it is, whatever is done to the tensor.
-    return torch.from_numpy(np.load(path, mmap_mode="c"))
-
-
-def _write_once(path: Path, files: list[Path], image_size: int) -> None:
-    """Of several processes that need the same cache, one decodes and the others wait for it."""
-    lock = path.with_name(f".{path.stem}.lock")
-    try:
-        with FileLock(lock):
-            if path.is_file():
-                return
-            for abandoned in path.parent.glob(f".{path.stem}-*.npy"):  # by a process that was killed
-                abandoned.unlink()
-            _write(path, files, image_size)
-    except BaseException:
-        lock.unlink(missing_ok=True)
-        raise
-
-
-def _write(path: Path, files: list[Path], image_size: int) -> None:
-    """Decode into a file of another name and rename it when it is complete, so that no half of one is ever read."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".npy", dir=path.parent)
-    temporary = Path(name)
     shape = (len(files), 3, image_size, image_size)
-    try:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error here and would be a crash below
-            os.posix_fallocate(handle, 0, temporary.stat().st_size)
-        _decode_into(array, files)
-        array.flush()
-        del array
-        temporary.replace(path)
-    finally:
-        os.close(handle)
-        temporary.unlink(missing_ok=True)
+    remedy = "or decode in every run with dataset.load.cache=null"
+    return cached_array(path, shape, np.uint8, lambda array: _decode_into(array, files), remedy)
 
 
 def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:

@@ -73,11 +73,6 @@ class ImageTransform:
             draws["window"] = random_windows(num_samples, self._scale(), generator)
         return draws
 
-    @property
-    def augments(self) -> bool:
-        """Whether training images differ from epoch to epoch."""
-        return self.flip or bool(self.crop_padding) or self.resized_crop is not None
-
     def train(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """Augmented and normalized; `draws` holds the rows that belong to `images`."""
         if "window" in draws:

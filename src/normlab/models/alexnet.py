@@ -41,7 +41,8 @@ class AlexNet(nn.Module):
         pretrained: true for torchvision's ImageNet weights, or the path of a file with the same keys. Convolutions
             are taken over, and those layers of the head, from its beginning, that have the same shape. For other
             than three channels, the weights of the first convolution are summed over its three and shared out.
-        freeze: features keeps the convolutions as they are, in evaluation mode even while the head trains.
+        freeze: features keeps the convolutions as they are, in evaluation mode even while the head trains. What they
+            make of the images can then be computed once: the network takes features ``(N, 9216)`` in place of images.
 
     Raises:
         ValueError: no images or too small ones, unknown places or options, weights that are not AlexNet's.
@@ -82,7 +83,7 @@ class AlexNet(nn.Module):
         return self.pool(self.features(x)).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.extract(x))
+        return self.head(x if x.ndim == 2 else self.extract(x))
 
     def train(self, mode: bool = True) -> "AlexNet":
         super().train(mode)
