@@ -56,6 +56,19 @@ def test_a_run_folder_holds_everything(config):
     assert json.loads((folder / "environment.json").read_text())["packages"]["torch"]
 
 
+def test_a_result_tells_what_arms_share_and_what_a_step_took(config):
+    results = {norm: run(config(f"norm={norm}", "trainer.max_epochs=1")) for norm in ("none", "custom", "weight_norm")}
+    assert len({result["initial_weights"] for result in results.values()}) == 1
+    other = run(config("norm=none", "trainer.max_epochs=1", "seed=1"))
+    assert other["initial_weights"] != results["none"]["initial_weights"]
+    custom = results["custom"]
+    assert custom["num_norm_parameters"] == 2 * (128 + 64)
+    assert custom["num_parameters"] - results["none"]["num_parameters"] == custom["num_norm_parameters"]
+    assert 0 <= custom["outside_share"] <= 1
+    assert custom["step_milliseconds"] * custom["steps"] / 1000 <= custom["seconds"]
+    assert custom["samples_per_second"] > 0
+
+
 def test_the_best_state_is_what_is_scored(config):
     settings = config("trainer.max_epochs=6", "optimizer.lr=0.5")
     result = run(settings)

@@ -32,13 +32,27 @@ class Scoring(Callback):
     Comes first among the callbacks: the others read `task.metrics`.
 
     Attributes:
-        seconds: time spent in optimizer steps during this process, without scoring and records.
+        seconds: time of whole epochs trained in this process, without scoring and records.
         samples: training samples seen in that time.
     """
 
     def __init__(self, validation: Iterable[Block], num_samples: int, context: Callable = nullcontext) -> None:
         self.validation, self.num_samples, self.context = validation, num_samples, context
-        self.seconds, self.samples, self._epoch_started = 0.0, 0, 0.0
+        self.seconds, self.samples, self._epoch_started, self._started = 0.0, 0, 0.0, time.perf_counter()
+
+    def speed(self, task: Task) -> dict[str, float | None]:
+        """samples_per_second, step_milliseconds, and outside_share: of all time since the start, what was spent
+        neither in optimizer steps nor in scoring, but on batches, Lightning, records and checkpoints."""
+        elapsed = time.perf_counter() - self._started
+        rate = self.samples / self.seconds if self.seconds else None
+        return {
+            "samples_per_second": rate,
+            "step_milliseconds": 1000 * task.step_seconds / task.timed_steps if task.timed_steps else None,
+            "outside_share": max(0.0, 1 - (task.step_seconds + task.scoring_seconds) / elapsed),
+        }
+
+    def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
+        self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:
         self._resumed_inside = task.progress.blocks > 0

@@ -1,6 +1,7 @@
 """The two LightningModules: a network, its loss, its scores and its optimizer."""
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
@@ -78,6 +79,7 @@ class Task(pl.LightningModule):
         self.progress = Progress()
         self.train_sums: Tensor | None = None
         self.metrics: dict[str, float] = {}
+        self.step_seconds, self.scoring_seconds, self.timed_steps = 0.0, 0.0, 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.build_optimizer(self.network)
@@ -89,6 +91,7 @@ class Task(pl.LightningModule):
         """One optimizer step for every batch of the block."""
         if len(block.targets) == 0:
             return
+        started = time.perf_counter()
         # Lightning's wrappers call every callback three times a step; what watches a run here does so once a block.
         optimizer = self.optimizers(use_pl_optimizer=False)
         backward = Tensor.backward if self.trainer.world_size == 1 else self.manual_backward
@@ -106,7 +109,9 @@ class Task(pl.LightningModule):
                 self.scheduler.step()
             losses.append(loss.detach())
             predictions.append(prediction.detach())
-        self._account(block, torch.stack(losses), torch.cat(predictions))
+        self._account(block, torch.stack(losses), torch.cat(predictions))  # reads the losses: the device is done
+        self.step_seconds += time.perf_counter() - started
+        self.timed_steps += len(losses)
 
     def _account(self, block: Block, losses: Tensor, predictions: Tensor) -> None:
         if sum_over_processes((~losses.isfinite()).sum()) > 0:
@@ -125,7 +130,9 @@ class Task(pl.LightningModule):
         train = self.metrics_from(sum_over_processes(self.train_sums).tolist())
         self.train_sums = None
         self.metrics = {f"train/{name}": value for name, value in train.items()}
+        started = time.perf_counter()
         scores = evaluate(self, validation, context)
+        self.scoring_seconds += time.perf_counter() - started
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
         self.log_dict(self.metrics, logger=False, sync_dist=self.trainer.world_size > 1)
         if self.scheduler is not None and self.scheduler_interval == "plateau":

@@ -57,12 +57,18 @@ def print_metrics(console: Console, metrics: dict[str, float], title: str) -> No
 def _facts(result: dict) -> list[tuple[str, str]]:
     if "epochs" not in result:
         return []
-    speed = result["samples_per_second"]
     return [
         ("best epoch", f"{result['best_epoch']} of {result['epochs']}, its weights are kept and scored"),
-        ("seconds", f"{result['seconds']:.1f}" + (f", {speed:,.0f} samples/s in training" if speed else "")),
+        ("seconds", f"{result['seconds']:.1f}{_speed(result)}"),
         ("parameters", f"{result['num_parameters']:,}, {result['num_norm_layers']} norm layers"),
     ]
+
+
+def _speed(result: dict) -> str:
+    rate, step, outside = (result[key] for key in ("samples_per_second", "step_milliseconds", "outside_share"))
+    if rate is None or step is None:
+        return ""
+    return f"; {rate:,.0f} samples/s, {step:.3g} ms a step, {outside:.0%} of the time outside the network"
 
 
 def _number(value: float | None) -> str:

@@ -1,7 +1,9 @@
 """Builds what a configuration describes, fits it with Lightning, and scores the best state."""
 
+import hashlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -42,12 +44,14 @@ class Prepared:
         task: the LightningModule.
         norm_layers: the norm layers of its network, by name.
         flops: floating point operations of one training step.
+        initial_weights: digest of the weights outside of the norm layers.
     """
 
     parts: Parts
     task: Task
     norm_layers: dict[str, nn.Module]
     flops: float
+    initial_weights: str
 
 
 def prepare(config: dict) -> Prepared:
@@ -74,7 +78,7 @@ def prepare(config: dict) -> Prepared:
         )
     task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
     check_monitor(config["trainer"]["monitor"], task)
-    return Prepared(parts, task, norm_layers, flops)
+    return Prepared(parts, task, norm_layers, flops, weights_digest(network, norm_layers))
 
 
 def _features_in_place_of_images(config: dict, parts: Parts, network: nn.Module, flops: float) -> Parts:
@@ -117,7 +121,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
         "epochs": progress["epoch"],
         "best_epoch": best["epoch"],
         "steps": progress["steps"],
-        "samples_per_second": outcome["samples_per_second"],
+        **outcome["speed"],
         **describe_network(prepared),
     }
     if diverged:
@@ -132,7 +136,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
     """Train in this process (one of several, if the environment says so) and report how it ended.
 
     Returns:
-        progress, best, diverged (None, or step and reason), samples_per_second: tensors and plain types.
+        progress, best, diverged (None, or step and reason), speed: tensors and plain types.
     """
     task = prepared.task
     state = load_latest(folder / "checkpoints")
@@ -154,7 +158,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
         "progress": asdict(task.progress),
         "best": checkpoints.best,
         "diverged": diverged,
-        "samples_per_second": scoring.samples / scoring.seconds if scoring.seconds else None,
+        "speed": scoring.speed(task),
     }
 
 
@@ -254,9 +258,29 @@ def describe_network(prepared: Prepared) -> dict:
     network, layers = prepared.task.network, prepared.norm_layers
     return {
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "num_norm_parameters": sum(value.numel() for layer in layers.values() for value in layer.parameters()),
         "num_norm_layers": sum(not isinstance(layer, nn.Identity) for layer in layers.values()),
+        "initial_weights": prepared.initial_weights,
         "step_flops": prepared.flops,
     }
+
+
+def weights_digest(network: nn.Module, norm_layers: dict[str, nn.Module]) -> str:
+    """Digest of all weights outside of the norm layers: equal for arms that start from the same weights.
+
+    A weight that a norm reparametrizes counts as the weight it was (`original`, beside a length `original0`).
+    """
+    own = {id(value) for layer in norm_layers.values() for value in layer.parameters()}
+    weights = {
+        re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name): value
+        for name, value in network.named_parameters()
+        if id(value) not in own and not name.endswith(".original0")
+    }
+    state = hashlib.sha256()
+    for name in sorted(weights):
+        state.update(f"{name} {tuple(weights[name].shape)}".encode())
+        state.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()[:16]
 
 
 def _write_origin(config: dict, folder: Path) -> None:
