@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 
-.PHONY: setup run test lint bench tensorboard clean
+.PHONY: setup run test lint reproduce tensorboard clean
 
 setup: $(READY)
 
@@ -26,6 +26,9 @@ test: setup
 lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+reproduce: setup
+	@$(BIN)/python scripts/reproduce.py $(or $(DATA),data) $(ARGS)
 
 tensorboard: setup
 	@$(BIN)/tensorboard --logdir outputs $(ARGS)

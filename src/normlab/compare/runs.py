@@ -18,7 +18,16 @@ from normlab.config import NOT_PART_OF_THE_RESULT
 from normlab.results import SCHEMA
 
 STATUSES = ("finished", "diverged", "failed")
-NUMBERS = ("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "num_parameters", "diverged_at_step")
+NUMBERS = (
+    "seconds",
+    "epochs",
+    "best_epoch",
+    "steps",
+    "samples_per_second",
+    "num_parameters",
+    "num_norm_layers",
+    "diverged_at_step",
+)
 STABLE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
 RESULT_COLUMNS = ("run", "folder", "arm", "where", "status", "reason", "config_digest", STABLE, *NUMBERS)
 CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")

@@ -1,0 +1,28 @@
+"""Run the notebooks' experiments and write docs/RESULTS.md: `python scripts/reproduce.py DATA [--only mlp_mnist]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "RESULTS.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", help="folder that holds MNIST/, FashionMNIST/, cifar-10-batches-py/, or some of them")
+    parser.add_argument("--seeds", type=int, default=10, help="runs an arm (default 10)")
+    parser.add_argument("--only", nargs="+", metavar="EXPERIMENT", help="run these; the document shows all that ran")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs (default outputs)")
+    parser.add_argument("--write", action="store_true", help="run nothing, write the document from the runs there are")
+    options = parser.parse_args()
+    from normlab.reproduction import write_results
+
+    try:
+        write_results(DOCUMENT, options.data, options.outputs, options.seeds, options.only, options.write)
+    except (ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, RuntimeError) else 2)
+
+
+if __name__ == "__main__":
+    main()

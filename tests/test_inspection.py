@@ -1,0 +1,60 @@
+"""What the norm layers hold, against numbers worked by head."""
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from normlab.config import run_folder
+from normlab.data.blocks import Block
+from normlab.experiment import run
+from normlab.inspection import LayerState, batch_moments, draw_layers, inspect_run, layers_table
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+
+
+def test_batch_moments_are_means_over_batches_and_leave_no_trace():
+    norm = nn.BatchNorm1d(1)
+    batches = [Block(torch.tensor([[0.0], [2.0]]), None, 2), Block(torch.tensor([[3.0], [7.0]]), None, 2)]
+    mean, var = batch_moments(nn.Sequential(norm), {"norm": norm}, batches)["norm"]
+    assert mean.tolist() == [3.0]  # of 1 and 5
+    assert var.tolist() == [2.5]  # of 1 and 4
+    assert (norm.running_mean.item(), norm.num_batches_tracked.item()) == (0.0, 0)
+
+
+def test_drift_is_measured_in_running_standard_deviations():
+    state = LayerState(
+        "norm",
+        "BatchNorm",
+        None,
+        None,
+        np.array([0.0, 1.0]),
+        np.array([4.0, 1.0]),
+        np.array([2.0, 1.0]),
+        np.array([4.0, np.e]),
+    )
+    assert state.mean_drift == pytest.approx(0.5**0.5)  # 1 and 0
+    assert state.var_drift == pytest.approx(0.5)  # 0 and 1
+
+
+def test_a_run_is_inspected(compose, tmp_path):
+    words = ["trainer.max_epochs=1", "progress=false", f"paths.outputs={tmp_path}"]
+    for norm in ("custom", "layer", "none"):
+        run(OmegaConf.to_container(compose(*words, f"norm={norm}"), resolve=True))
+    folders = {
+        norm: run_folder(OmegaConf.to_container(compose(*words, f"norm={norm}"), resolve=True))
+        for norm in ("custom", "layer", "none")
+    }
+    states = inspect_run(folders["custom"], num_batches=5)
+    assert [(state.kind, len(state.scale)) for state in states] == [("BatchNorm", 128), ("BatchNorm", 64)]
+    stored = torch.load(folders["custom"] / "checkpoints" / "best.ckpt", weights_only=True)["network"]
+    assert states[0].running_mean.tolist() == stored[f"{states[0].name}.running_mean"].tolist()
+    assert 0 < states[0].mean_drift < 1
+    assert layers_table(states).row_count == 2
+    assert len(draw_layers(states, "title").axes) == 6
+    layer = inspect_run(folders["layer"], num_batches=2)[0]
+    assert layer.running_mean is None
+    assert np.isnan(layer.mean_drift)
+    with pytest.raises(ValueError, match=r"has no norm layers \(norm=none\); name a run that has some"):
+        inspect_run(folders["none"])
