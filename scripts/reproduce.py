@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs (default outputs)")
     parser.add_argument("--write", action="store_true", help="run nothing, write the document from the runs there are")
     options = parser.parse_args()
-    from normlab.reproduction import write_results
+    from normlab.compare.reproduction import write_results
 
     try:
         write_results(DOCUMENT, options.data, options.outputs, options.seeds, options.only, options.write)

@@ -115,6 +115,7 @@ def write_run(
         "steps": 18 * epochs,
         "samples_per_second": 50_000.0,
         "num_parameters": 17_226,
+        "num_norm_layers": 0 if norm == "none" else 2,
     }
     (folder / "result.json").write_text(json.dumps(result))
     return folder

@@ -23,7 +23,7 @@ The experiments of the five course notebooks, run again with the arms that they 
 writes this file from the runs themselves. Every score is in evaluation mode, with the state of the best validation
 epoch; the test part was read once a run. Intervals are t intervals over seeds; p-values are exact sign-flip tests of
 pairs with the same seed, corrected by Holm's method."""
-PLAN = Path(__file__).resolve().parents[2] / "scripts" / "reproduce.yaml"
+PLAN = Path(__file__).resolve().parents[3] / "scripts" / "reproduce.yaml"
 
 
 def read_plan(path: Path = PLAN) -> dict[str, dict[str, Any]]:
@@ -82,7 +82,8 @@ def norm_layers(comparison: Comparison) -> str:
     told = []
     for arm in comparison.arms:
         runs = comparison.runs[comparison.runs["arm"] == arm]
-        counts = {key: sorted({int(value) for value in runs[key]}) for key in ("num_norm_layers", "num_parameters")}
+        keys = ("num_norm_layers", "num_parameters")
+        counts = {key: sorted({int(value) for value in runs[key].dropna()}) for key in keys}
         layers, parameters = (" or ".join(f"{value:,}" for value in values) for values in counts.values())
         told.append(f"{arm} {layers} norm layers and {parameters} parameters")
     return f"Counted in the networks: {'; '.join(told)}."
