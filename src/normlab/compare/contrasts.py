@@ -26,13 +26,18 @@ def _folds(runs: pd.DataFrame) -> int | None:
     return int(runs["dataset.fold"].nunique())
 
 
+def _by_fold(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """Mean over the seeds of every fold: seeds share the fold's test part and are no further sample of it."""
+    return runs.groupby("dataset.fold")[metric].mean().astype(float)
+
+
 def summaries_of(group: pd.DataFrame, metric: str, confidence: float) -> Iterator[dict]:
     """A row for every arm of one group of like runs."""
     folds = _folds(group)
     for arm in order(list(group["arm"])):
         runs = group[group["arm"] == arm]
         good = usable(runs, metric)
-        values = good[metric].to_numpy(float)
+        values = (_by_fold(good, metric) if folds else good[metric]).to_numpy(float)
         finished, diverged = ((runs["status"] == status).sum() for status in ("finished", "diverged"))
         interval = (
             intervals.fold_interval(values, folds, confidence) if folds else intervals.t_interval(values, confidence)
@@ -55,7 +60,7 @@ def summaries_of(group: pd.DataFrame, metric: str, confidence: float) -> Iterato
             "bca_high": bca[1],
             "diverged": int(diverged),
             "failed": int((runs["status"] == "failed").sum()),
-            "without_metric": int(finished) - len(values),
+            "without_metric": int(finished) - len(good),
             "trained": finished / (finished + diverged) if finished + diverged else math.nan,
             "trained_low": trained[0],
             "trained_high": trained[1],
@@ -77,9 +82,9 @@ def contrasts_of(
 def _contrast(
     arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, level: float, margin: float | None, folds: int | None
 ) -> dict:
-    values, paired, left_out = _pairs(usable(arm, metric), usable(baseline, metric), metric)
+    values, paired, left_out = _pairs(usable(arm, metric), usable(baseline, metric), metric, bool(folds))
     confidence = 1 - level
-    if folds and paired:
+    if folds:
         found = inference.fold_difference(*values, folds, confidence)
     elif paired:
         found = inference.paired_difference(*values, confidence)
@@ -119,13 +124,25 @@ def _contrast(
     }
 
 
-def _pairs(arm: pd.DataFrame, baseline: pd.DataFrame, metric: str) -> tuple[tuple[np.ndarray, np.ndarray], bool, int]:
-    """Values matched by seed and fold where at least half of the smaller arm has a partner."""
+def _pairs(
+    arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, folds: bool
+) -> tuple[tuple[np.ndarray, np.ndarray], bool, int]:
+    """Values matched by seed and fold where at least half of the smaller arm has a partner; folds only if so.
+
+    Returns:
+        values of both arms (one a pair, or a fold), whether they are matched, and how many runs have no partner.
+    """
     keys = pairing_keys(pd.concat([arm, baseline]))
+    keys += ["dataset.fold"] if folds and "dataset.fold" not in keys else []
     both = arm[[*keys, metric]].merge(baseline[[*keys, metric]], on=keys, suffixes=("", " of the baseline"))
     if len(both) >= max(2, min(len(arm), len(baseline)) / 2):
-        values = both[metric].to_numpy(float), both[f"{metric} of the baseline"].to_numpy(float)
-        return values, True, len(arm) + len(baseline) - 2 * len(both)
+        names = metric, f"{metric} of the baseline"
+        left_out = len(arm) + len(baseline) - 2 * len(both)
+        if folds:
+            return tuple(_by_fold(both, name).to_numpy() for name in names), True, left_out
+        return tuple(both[name].to_numpy(float) for name in names), True, left_out
+    if folds:
+        return (np.array([]), np.array([])), True, len(arm) + len(baseline)
     return (arm[metric].to_numpy(float), baseline[metric].to_numpy(float)), False, 0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from normlab.compare.intervals import RESAMPLES, UNKNOWN, Interval, fold_interval, t_interval
+from normlab.compare.intervals import RESAMPLES, UNKNOWN, Interval, fold_error, fold_interval, t_interval
 
 SMALLEST_N = 6  # no p-value below
 EXACT_UP_TO = 100_000  # rearrangements that a permutation test goes through; more are sampled
@@ -131,13 +131,13 @@ def permutation_p(arm: NDArray, baseline: NDArray) -> float:
 
 
 def fold_difference(arm: ArrayLike, baseline: ArrayLike, folds: int, confidence: float = 0.95) -> Difference:
-    """Difference over cross-validation folds: Nadeau and Bengio's corrected resampled t test, see `fold_interval`."""
+    """Difference over cross-validation folds, one value a fold: Nadeau and Bengio's corrected t test (`fold_error`)."""
     arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
     differences, n = arm - baseline, len(arm)
     estimate = float(differences.mean()) if n else math.nan
     p = math.nan
     if n >= SMALLEST_N:
-        error = differences.std(ddof=1) * math.sqrt(1 / n + 1 / (folds - 1))
+        error = fold_error(differences, folds)
         p = 2 * float(stats.t.sf(abs(estimate) / error, n - 1)) if error else float(estimate == 0)
     interval = fold_interval(differences, folds, confidence)
     return Difference("folds", (n, n), estimate, interval, p, correlation=correlation(arm, baseline))

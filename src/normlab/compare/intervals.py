@@ -25,17 +25,27 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return values.mean() - half, values.mean() + half
 
 
-def fold_interval(values: ArrayLike, folds: int, confidence: float = 0.95) -> Interval:
-    """Interval of a mean over cross-validation folds, whose training sets overlap.
+def fold_error(values: ArrayLike, folds: int) -> float:
+    """Standard error of a mean over cross-validation folds: ``sd sqrt(1/J + n_test/n_train)``.
 
-    ``mean ± t sd sqrt(1/J + 1/(k - 1))`` for J scores of k folds. Nadeau and Bengio (2003); for repeated folds
-    Bouckaert and Frank (2004).
+    Training sets of two folds share most of their samples, so that their scores are not independent and
+    ``sd / sqrt(J)`` is too small. Nadeau and Bengio (2003).
+
+    Args:
+        values: one score for each of J folds; scores of several seeds at the same fold are averaged before.
+        folds: k. One fold is the test part and the others are what learning may use, so ``n_test/n_train`` is
+            ``1/(k - 1)``; the validation share picks the epoch and counts as used.
     """
+    values = np.asarray(values, float)
+    return float(values.std(ddof=1) * math.sqrt(1 / len(values) + 1 / (folds - 1)))
+
+
+def fold_interval(values: ArrayLike, folds: int, confidence: float = 0.95) -> Interval:
+    """``mean ± t(J - 1) fold_error``; NaN for fewer than two folds."""
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
-    error = values.std(ddof=1) * math.sqrt(1 / len(values) + 1 / (folds - 1))
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * error
+    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * fold_error(values, folds)
     return values.mean() - half, values.mean() + half
 
 

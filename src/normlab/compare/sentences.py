@@ -53,7 +53,7 @@ def _evidence(row: dict, level: float) -> str:
     n = row["n"]
     runs = {
         "paired": f"{n} pairs of runs with the same seed",
-        "folds": f"{n} pairs of folds, corrected for shared training data",
+        "folds": f"the same {n} folds in both arms, corrected for shared training data",
         "independent": f"{n} against {row['n_baseline']} independent runs",
     }[row["design"]]
     if row["left_out"]:
@@ -101,6 +101,11 @@ def _not_told_apart(row: dict, metric: str, level: float, margin: float | None) 
 def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> str:
     n, count = min(row["n"], row["n_baseline"]), row["contrasts"]
     whether = f"whether {row['arm']} and {row['baseline']} differ in {metric}"
+    if n == 0 and row["left_out"]:
+        return (
+            f"cannot tell {whether}: no run of one shares fold and seed with a run of the other, and folds are never "
+            "compared as independent runs; run both arms on the same folds and seeds."
+        )
     if n == 0:
         none = " and ".join(row[name] for name, n in (("arm", "n"), ("baseline", "n_baseline")) if not row[n])
         return f"cannot tell {whether}: no run of {none} finished."
@@ -108,6 +113,8 @@ def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> 
     if n == 1:
         return f"{start}: one run says nothing about the spread; at least {SMALLEST_N} are needed."
     advice = f"no p-value is given below {SMALLEST_N} runs an arm"
+    if row["design"] == "folds":
+        advice = f"no p-value is given below {SMALLEST_N} folds; dataset.num_folds=10 'dataset.fold=range(10)' has more"
     if row["design"] == "paired":
         times = f", times {count} contrasts" if count > 1 else ""
         advice = (
