@@ -1,6 +1,7 @@
 """The command line of comparisons; what is heavy is imported once the arguments are known to be right."""
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
         report = study_report(options) if options.study else plain_report(options)
         show(report, options)
     except (ValueError, OSError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_MISTAKE)
 

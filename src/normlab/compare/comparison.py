@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from normlab.compare.contrasts import contrasts_of, judged, summaries_of, usable
+from normlab.compare.fairness import Check, fairness
 from normlab.compare.runs import check_key, metric_columns, setting_columns
 from normlab.compare.selection import edge_warnings, keep_best
 from normlab.compare.settings import (
     check_keys,
     check_one_run_each,
-    differences,
     higher_is_better,
     label,
     labels,
@@ -52,6 +52,7 @@ class Comparison:
         summaries: a row an arm and group.
         contrasts: a row an arm and group, baseline left out, with its sentence.
         warnings: what a reader must know before believing any of it.
+        checks: whether the arms differ in nothing but what is compared.
         tried: the grid behind `select`, if there was one.
     """
 
@@ -66,6 +67,7 @@ class Comparison:
     contrasts: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
     tried: Tried | None = None
+    checks: list[Check] = field(default_factory=list)
 
     @property
     def arms(self) -> list[str]:
@@ -136,9 +138,13 @@ def compare(
         row for where, group in groups for row in contrasts_of(group, metric, baseline, contrasted, level, margin_value)
     ]
     contrasts = judged(pd.DataFrame(found), metric, level, margin_value)
-    warnings += _all_warnings(runs, groups, [*by, *([select] if select else [])], within, metric, baseline, contrasts)
+    checks = fairness(groups, [*by, *([select] if select else [])], baseline)
+    warnings += [check.told for check in checks if check.warns]
+    warnings += _all_warnings(runs, groups, within, metric, baseline, contrasts)
     warnings = list(dict.fromkeys(warnings))
-    return Comparison(runs, by, within, metric, baseline, margin_value, level, summaries, contrasts, warnings, tried)
+    return Comparison(
+        runs, by, within, metric, baseline, margin_value, level, summaries, contrasts, warnings, tried, checks
+    )
 
 
 def _keys(
@@ -204,7 +210,6 @@ def _margin(margin: float | str | None, summaries: pd.DataFrame, baseline: str) 
 def _all_warnings(
     runs: pd.DataFrame,
     groups: list[tuple[str, pd.DataFrame]],
-    by: list[str],
     within: list[str],
     metric: str,
     baseline: str,
@@ -214,7 +219,8 @@ def _all_warnings(
     if missing := len(runs[runs["status"] == "finished"]) - len(usable(runs, metric)):
         told.append(f"{metric} is missing in {missing} of {len(runs)} runs that finished; they are left out.")
     for where, group in groups:
-        told += _group_warnings(f"At {where}: " if where else "", group, by, baseline)
+        if not (group["arm"] == baseline).any():
+            told.append(f"{f'At {where}: t' if where else 'T'}here is no run of the baseline {baseline}.")
     for row in contrasts.to_dict("records"):
         if row["design"] == "independent" and min(row["n"], row["n_baseline"]) > 0:
             at = f" at {row['where']}" if row["where"] else ""
@@ -225,18 +231,6 @@ def _all_warnings(
             "(Nadeau and Bengio, 2003)."
         )
     return told + edge_warnings(runs, within, metric) + origin_differences(runs)
-
-
-def _group_warnings(at: str, group: pd.DataFrame, by: list[str], baseline: str) -> Iterator[str]:
-    reference = group[group["arm"] == baseline]
-    if reference.empty:
-        yield f"{at}there is no run of the baseline {baseline}."
-        return
-    for arm in order(list(group["arm"])):
-        if arm != baseline:
-            found = differences(group[group["arm"] == arm], reference, by)
-            for key, (here, there) in found.items():
-                yield f"{at}{arm} and {baseline} also differ in {key} ({here} against {there})."
 
 
 def shared_settings(runs: pd.DataFrame) -> dict[str, str]:

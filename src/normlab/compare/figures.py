@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.intervals import t_interval
@@ -95,6 +96,11 @@ def middle_and_band(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return mean, *(np.array([bound[end] for bound in bounds]) for end in (0, 1))
 
 
+def whole_epochs(axis: Axes) -> None:
+    """Ticks at whole epochs only."""
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+
+
 def save(drawing: Drawing, folder: Path) -> list[Path]:
     """PNG, SVG and PDF on white."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,4 +125,6 @@ def inline_svg(drawing: Drawing, name: str) -> str:
     # Ids must be unique on the page.
     svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r' (width|height)="[^"]*pt"', "", svg, count=2)
-    return svg.replace("<svg ", f'<svg style="max-width: {drawing.figure.get_figwidth() * 7:.1f}rem" ', 1)
+    inches = drawing.figure.get_figwidth()
+    # Below the least width the figure scrolls sideways in its own box, so that its text stays readable on a phone.
+    return svg.replace("<svg ", f'<svg style="max-width: {inches * 7:.1f}rem; min-width: {inches * 4.4:.1f}rem" ', 1)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from normlab.compare.comparison import Comparison
-from normlab.compare.figures import Drawing, look, mark, middle_and_band, panels
+from normlab.compare.figures import Drawing, look, mark, middle_and_band, panels, whole_epochs
 from normlab.compare.run_figures import focus
 from normlab.compare.runs import STABLE, read_layers
 from normlab.compare.sentences import number
@@ -69,7 +69,7 @@ def gradients(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
                 f"{arm} at epoch {epoch:.0f}: {number(mean[0])} in the first layer, {number(mean[-1])} in the last"
             )
         axis.set(yscale="log", xlabel="layer, from the input", ylabel=GRADIENTS[names[0]], title=f"epoch {epoch:.0f}")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        whole_epochs(axis)
     axes[0].legend(fontsize=8)
     return Drawing(
         "gradients", "Gradient norm by depth", f"Mean and interval over seeds.{note}", "; ".join(told), figure
@@ -97,6 +97,7 @@ def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
             axis.annotate(f"{name[-2:]} %", end, (3, 0), textcoords="offset points", fontsize=7)
             told.append(f"{arm} {name[-2:]} %: {number(mean[0])} to {number(mean[-1])}")
         axis.set(xlabel="epoch", ylabel="output of the last norm", title=arm)
+        whole_epochs(axis)
     limits = [axis.get_ylim() for axis in axes]
     for axis in axes:
         axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
@@ -114,10 +115,14 @@ def drift(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | N
     figure, axes = panels(len(names) * len(statistics), width=2.7, height=2.1, rows=len(names))
     for place, axis in enumerate(axes):
         arm, statistic = names[place // len(statistics)], statistics[place % len(statistics)]
-        _layer_lines(axis, part[(part["arm"] == arm) & (part["statistic"] == statistic)])
+        rows = part[(part["arm"] == arm) & (part["statistic"] == statistic)]
+        axis.set_visible(len(rows) > 0)  # a norm without running statistics leaves its place empty
+        _layer_lines(axis, rows)
         axis.set(xlabel="epoch", title=f"{arm}: {DRIFT[statistic]}")
         axis.title.set_fontsize(8)
-    axes[0].legend(fontsize=7, title="layer", title_fontsize=7)
+        whole_epochs(axis)
+    shown = next(axis for axis in axes if axis.get_visible())
+    shown.legend(fontsize=7, title="layer", title_fontsize=7)
     last = part[part["epoch"] == part["epoch"].max()].groupby(["arm", "statistic"])["value"].mean()
     told = [f"{arm}, {DRIFT[name]}: {number(value)} in the last epoch" for (arm, name), value in last.items()]
     caption = f"A line a layer, from dark (near the input) to light; means over seeds.{note}"
@@ -126,7 +131,7 @@ def drift(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | N
 
 def _layer_lines(axis: Axes, rows: pd.DataFrame) -> None:
     layers = list(dict.fromkeys(rows["layer"]))
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, max(len(layers), 1)))
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(layers)))
     for place, (layer, colour) in enumerate(zip(layers, colours, strict=True)):
         values = rows[rows["layer"] == layer].groupby("epoch")["value"].mean()
         shown = place in (0, len(layers) - 1) or len(layers) <= 6

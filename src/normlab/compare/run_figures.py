@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from normlab.compare.comparison import Comparison, Tried
 from normlab.compare.contrasts import usable
-from normlab.compare.figures import COLOURS, INK, MOST_PANELS, Drawing, look, mark, middle_and_band, panels
+from normlab.compare.figures import COLOURS, INK, MOST_PANELS, Drawing, look, mark, middle_and_band, panels, whole_epochs
 from normlab.compare.intervals import t_interval
 from normlab.compare.runs import read_curves
 from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
@@ -56,6 +56,7 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
         for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
             told.append(_curve(axis, comparison, arm, group[group["arm"] == arm], curves, metric, where))
         axis.set(xlabel="epoch", ylabel=metric, title=where)
+        whole_epochs(axis)
     axes[0].legend(fontsize=8)
     caption = f"Mean over seeds and {comparison.confidence:.0%} t interval; diverged runs as thin lines.{note}"
     return Drawing(

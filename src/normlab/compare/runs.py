@@ -19,17 +19,11 @@ from normlab.results import SCHEMA
 
 STATUSES = ("finished", "diverged", "failed")
 NUMBERS = (
-    "seconds",
-    "epochs",
-    "best_epoch",
-    "steps",
-    "samples_per_second",
-    "num_parameters",
-    "num_norm_layers",
-    "diverged_at_step",
+    *("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "step_milliseconds", "outside_share"),
+    *("num_parameters", "num_norm_parameters", "num_norm_layers", "step_flops", "diverged_at_step"),
 )
 STABLE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
-RESULT_COLUMNS = ("run", "folder", "arm", "where", "status", "reason", "config_digest", STABLE, *NUMBERS)
+RESULT_COLUMNS = ("run", "folder", "arm", "where", "status", "reason", "config_digest", "initial_weights", STABLE, *NUMBERS)
 CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
 # Settings that name or record a run and do not change what it computes.
 UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "statistics")
@@ -106,6 +100,7 @@ def _read(folder: Path) -> dict[str, Any]:
         "status": status,
         "reason": result.get("reason"),
         "config_digest": result.get("config_digest"),
+        "initial_weights": result.get("initial_weights"),
     }
     row |= read_settings(folder / "config.yaml")
     row |= {name: _number(result.get(name)) for name in NUMBERS}
