@@ -290,8 +290,8 @@ def test_tensorboard_has_the_curves_and_the_right_final_metrics(config):
         (event,) = events.Scalars(f"final/{name}")
         assert event.value == pytest.approx(value)
     layer = next(iter(prepare(settings).norm_layers))
-    assert {f"within {layer}/{key}" for key in ("weight", "bias", "running_mean", "running_var")} <= set(
-        events.Tags()["histograms"]
-    )
+    assert {
+        f"within {layer}/{key}" for key in ("weight", "bias", "running_mean", "running_var", "activation", "gradient")
+    } <= set(events.Tags()["histograms"])
     content = events.PluginTagToContent("hparams")
     assert "_hparams_/session_start_info" in content

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from normlab.norm_statistics import probe
+from normlab.norm_statistics import probe, statistics_of
 from normlab.norms import BatchNorm1d
 from normlab.tasks import Classification
 
@@ -21,7 +21,8 @@ INPUTS, TARGETS = torch.tensor([[1.0, 10.0], [3.0, 10.0]]), torch.tensor([0, 1])
 
 
 def statistics(task, layer=1):
-    rows = probe(task, {"norm": task.network[layer]}, INPUTS, TARGETS)
+    layers = {"norm": task.network[layer]}
+    rows = statistics_of(layers, probe(task, layers, INPUTS, TARGETS))
     return {row["statistic"]: row["value"] for row in rows}
 
 

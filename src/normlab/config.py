@@ -16,6 +16,7 @@ NOT_PART_OF_THE_RESULT = (
     "group",
     "rerun",
     "retry",
+    "logger",
     "progress",
     "dry_run",
     "profile",

@@ -7,6 +7,7 @@ buffers, gradients and random numbers are put back.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +21,7 @@ from normlab.data.blocks import Block
 from normlab.tasks import Task
 
 PROBE_SAMPLES = 256
+HISTOGRAM_VALUES = 16384
 
 
 class NormStatistics(Callback):
@@ -46,26 +48,50 @@ class NormStatistics(Callback):
         due = self.every_n_epochs and (epoch == 1 or epoch % self.every_n_epochs == 0)
         if not due or block is None or not self.layers or trainer.world_size > 1:
             return
-        rows = probe(task, self.layers, block.inputs[:PROBE_SAMPLES], block.targets[:PROBE_SAMPLES])
+        seen = probe(task, self.layers, block.inputs[:PROBE_SAMPLES], block.targets[:PROBE_SAMPLES])
+        rows = statistics_of(self.layers, seen)
         position = {"epoch": epoch, "step": task.progress.steps}
         append_rows(self.folder / "statistics.csv", [position | row for row in rows])
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                self._to_tensorboard(logger.experiment, rows, epoch)
+                self._to_tensorboard(logger.experiment, rows, seen, epoch)
 
-    def _to_tensorboard(self, writer: SummaryWriter, rows: list[dict], epoch: int) -> None:
+    def _to_tensorboard(self, writer: SummaryWriter, rows: list[dict], seen: dict[str, "Seen"], epoch: int) -> None:
         # TensorBoard sorts by name; "within" comes after "train" and "val", where the curves are.
         for row in rows:
             writer.add_scalar(f"within {row['statistic']}/{row['layer']}", row["value"], epoch)
         if self.histograms:
             for name, layer in self.layers.items():
-                for key, tensor in layer.state_dict().items():
-                    if tensor.is_floating_point() and tensor.numel() > 1 and tensor.isfinite().all():
-                        writer.add_histogram(f"within {name}/{key}", tensor, epoch)
+                tensors = dict(layer.state_dict())
+                if name in seen:
+                    tensors |= {"activation": sample(seen[name].output), "gradient": sample(seen[name].output.grad)}
+                for key, tensor in tensors.items():
+                    if tensor is not None and tensor.is_floating_point() and tensor.numel() > 1:
+                        _add_histogram(writer, f"within {name}/{key}", tensor.float(), epoch)
 
 
-def probe(task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Tensor) -> list[dict]:
-    """Statistics of every norm layer on one batch, as rows of layer, statistic, value.
+class Seen(NamedTuple):
+    """What went into a norm layer and what came out, the latter with its gradient."""
+
+    inputs: Tensor
+    output: Tensor
+
+
+def _add_histogram(writer: SummaryWriter, tag: str, tensor: Tensor, epoch: int) -> None:
+    if tensor.isfinite().all():  # TensorBoard refuses others; the scalars tell of them
+        writer.add_histogram(tag, tensor, epoch)
+
+
+def sample(tensor: Tensor | None) -> Tensor | None:
+    """At most `HISTOGRAM_VALUES` evenly spaced values, enough for quantiles and histograms."""
+    if tensor is None:
+        return None
+    flat = tensor.detach().float().flatten()
+    return flat[:: max(1, len(flat) // HISTOGRAM_VALUES)]
+
+
+def probe(task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Tensor) -> dict[str, Seen]:
+    """Inputs and outputs of every norm layer on one batch, after a forward and a backward pass in training mode.
 
     Args:
         task: the network and its loss.
@@ -73,13 +99,13 @@ def probe(task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Ten
         inputs: ``(N, ...)`` ready for the network.
         targets: ``(N,)``.
     """
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    seen: dict[str, Seen] = {}
 
     def remember(name: str):
         def hook(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
             if output.requires_grad:
                 output.retain_grad()
-            seen[name] = (arguments[0].detach(), output)
+            seen[name] = Seen(arguments[0].detach(), output)
 
         return hook
 
@@ -92,7 +118,11 @@ def probe(task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Ten
     finally:
         for handle in handles:
             handle.remove()
-    # Only now are the running statistics again those that training left.
+    return seen
+
+
+def statistics_of(layers: dict[str, nn.Module], seen: dict[str, Seen]) -> list[dict]:
+    """Statistics of every norm layer, as rows of layer, statistic, value."""
     return [row for name, layer in layers.items() if name in seen for row in _rows(name, layer, *seen[name])]
 
 
@@ -103,8 +133,7 @@ def _rows(name: str, layer: nn.Module, inputs: Tensor, output: Tensor) -> list[d
         if isinstance(parameter, Tensor) and parameter.numel() > 1:
             values |= {f"{key}_mean": parameter.detach().mean(), f"{key}_std": parameter.detach().std()}
     values |= _drift(layer, inputs)
-    flat = output.detach().float().flatten()
-    flat = flat[:: max(1, len(flat) // 65536)]
+    flat = sample(output)
     quantiles = torch.quantile(flat, torch.tensor([0.15, 0.5, 0.85], device=flat.device))
     values |= dict(zip(("activation_q15", "activation_q50", "activation_q85"), quantiles, strict=True))
     channels = output.detach().transpose(0, 1).flatten(1)

@@ -36,7 +36,9 @@ def print_result(result: dict, config: dict) -> None:
     style = STATUS_STYLE[result["status"]]
     reason = f": {result['reason']}" if result["reason"] else ""
     facts = [("status", f"[{style}]{result['status']}[/{style}]{reason}"), *_facts(result)]
-    facts += [("run folder", str(folder)), ("curves", f"tensorboard --logdir {folder.parent}")]
+    facts.append(("run folder", str(folder)))
+    if "tensorboard" in (config.get("logger") or {}):
+        facts.append(("curves", f"tensorboard --logdir {folder.parent}"))
     for name, value in facts:
         console.print(f"[dim]{name:>12}[/dim]  {value}", soft_wrap=True)
     console.print()

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from normlab.build import build_network, build_task, check_homes
@@ -24,6 +23,7 @@ from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, Tra
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.parts import Parts, load_parts
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
+from normlab.loggers import build_loggers, check_loggers, log_final
 from normlab.norm_statistics import NormStatistics
 from normlab.processes import fit_in_processes
 from normlab.results import environment, write_atomically, write_json
@@ -58,6 +58,7 @@ def prepare(config: dict) -> Prepared:
     """Check and build; raises ValueError for what the user must change."""
     check_homes(config)
     check_device(config["device"])
+    check_loggers(config)
     image_size = resolve_image_size(config)
     declared = declared_input(config, image_size)
     flops = check_fit(config, *declared) if declared else None
@@ -128,7 +129,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
         return result | {"diverged_at_step": diverged["step"]}
     save(folder / "checkpoints" / BEST, {"network": best["network"], "epoch": best["epoch"]})
     result["metrics"] = score_best(config, prepared, best["network"])
-    _log_hyperparameters(config, folder, result["metrics"])
+    log_final(config, folder, result["metrics"])
     return result
 
 
@@ -225,7 +226,7 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
             precision=device["precision"],
             deterministic=device["deterministic"],
             max_epochs=max_epochs - progress.epoch,
-            logger=tensorboard_logger(folder),
+            logger=build_loggers(config, folder),
             limit_val_batches=0,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
@@ -290,30 +291,6 @@ def _write_origin(config: dict, folder: Path) -> None:
     name = torch.cuda.get_device_name() if cuda else "cpu"
     device = {"accelerator": "cuda" if cuda else config["device"]["accelerator"], "name": name}
     write_json(folder / "environment.json", environment(device | {"threads": torch.get_num_threads()}))
-
-
-def tensorboard_logger(folder: Path) -> TensorBoardLogger:
-    """Events in the run folder itself, so that TensorBoard shows the run by its name."""
-    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
-
-
-def _log_hyperparameters(config: dict, folder: Path, metrics: dict[str, float]) -> None:
-    """One row of TensorBoard's hyperparameter table, with the final metrics of this very run.
-
-    The table shows the first columns by name: what most comparisons are about has short names.
-    """
-    choices = config["choices"]
-    table = {name: choices[name] for name in ("dataset", "model", "norm")}
-    table |= {"lr": config["optimizer"]["lr"], "seed": config["seed"]}
-    for group in ("optimizer", "scheduler", "device"):
-        table[f"settings/{group}"] = choices[group]
-    for group in ("dataset", "model", "optimizer", "trainer"):
-        plain = {key: value for key, value in config[group].items() if isinstance(value, int | float | str)}
-        table |= {f"settings/{group}.{key}": value for key, value in plain.items() if not key.startswith("_")}
-    logger = tensorboard_logger(folder)
-    logger.log_hyperparams(table, {f"final/{name}": metrics[name] for name in reversed(metrics)})
-    logger.finalize("success")
-    (folder / logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)  # config.yaml says it all
 
 
 @contextmanager

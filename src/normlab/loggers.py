@@ -1,0 +1,99 @@
+"""Where a run's numbers go besides its own `metrics.csv`: `logger=[tensorboard,wandb]`, one function each."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from normlab.build import build
+from normlab.config import run_name
+
+PACKAGES = ("wandb", "mlflow", "aim")  # loggers that need a package of their name
+
+
+def check_loggers(config: dict) -> None:
+    """Refuse loggers whose package is not installed.
+
+    Raises:
+        ValueError: names the package.
+    """
+    for name in config.get("logger") or {}:
+        if name in PACKAGES and find_spec(name) is None:
+            raise ValueError(f"logger={name} needs the package {name}, which is not installed: pip install {name}")
+
+
+def build_loggers(config: dict, folder: Path) -> list[Logger]:
+    """The loggers of a configuration.
+
+    Args:
+        config: a resolved configuration; `logger` names functions of this module, or others that take `folder` and
+            `name` and return a Lightning logger.
+        folder: of the run.
+    """
+    named = (config.get("logger") or {}).values()
+    return [build(options)(folder=folder, name=run_name(config)) for options in named]
+
+
+def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
+    """Events in the run folder itself, so that TensorBoard shows the run by its name."""
+    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+
+
+def csv(folder: Path, name: str) -> CSVLogger:
+    """Lightning's own CSV files, in `csv/`."""
+    return CSVLogger(folder, name="", version="csv")
+
+
+def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
+    """Weights & Biases; an interrupted run goes on in the same record."""
+    from pytorch_lightning.loggers import WandbLogger
+
+    return WandbLogger(
+        name=name, id=folder.name[-80:], project=project, save_dir=folder, offline=offline, resume="allow"
+    )
+
+
+def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
+    """MLflow, the run's group as its experiment."""
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    group, _, run = name.partition("/")
+    uri = tracking_uri or f"sqlite:///{(folder.parents[1] / 'mlflow.db').absolute()}"
+    return MLFlowLogger(experiment_name=group, run_name=run, tracking_uri=uri)
+
+
+def aim(folder: Path, name: str, repo: str | None) -> Logger:
+    """Aim, the run's group as its experiment."""
+    from aim.pytorch_lightning import AimLogger
+
+    group, _, run = name.partition("/")
+    return AimLogger(repo=repo or str(folder.parents[1]), experiment=group, run_name=run, system_tracking_interval=None)
+
+
+def log_final(config: dict, folder: Path, metrics: dict[str, float]) -> None:
+    """The settings that make a run what it is, with its final metrics, in every logger that the run has."""
+    for logger in build_loggers(config, folder):
+        final = {f"final/{name}": metrics[name] for name in reversed(metrics)}
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(hyperparameters(config), final)
+            (folder / logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)  # config.yaml says it all
+        elif not isinstance(logger, CSVLogger):  # which would begin its file anew
+            logger.log_hyperparams(hyperparameters(config))
+            logger.log_metrics(final)
+        logger.finalize("success")
+
+
+def hyperparameters(config: dict) -> dict[str, int | float | str]:
+    """One row of a hyperparameter table.
+
+    TensorBoard's shows the first columns by name: what most comparisons are about has short names.
+    """
+    choices = config["choices"]
+    table = {name: choices[name] for name in ("dataset", "model", "norm")}
+    table |= {"lr": config["optimizer"]["lr"], "seed": config["seed"]}
+    for group in ("optimizer", "scheduler", "device"):
+        table[f"settings/{group}"] = choices[group]
+    for group in ("dataset", "model", "optimizer", "trainer"):
+        plain = {key: value for key, value in config[group].items() if isinstance(value, int | float | str)}
+        table |= {f"settings/{group}.{key}": value for key, value in plain.items() if not key.startswith("_")}
+    return table
