@@ -1,5 +1,6 @@
 """One configuration to one result: finished before, gone on with, or made. Nothing heavy is imported for the first."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -25,7 +26,11 @@ def run(config: dict) -> dict:
     """
     folder = run_folder(config)
     if (stored := stored_result(folder, config)) is not None:
+        if config["profile"]:
+            raise ValueError(f"profile=true needs a run that trains, {folder} has ended: add rerun=true")
         return stored
+    if config["profile"]:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is imported: its notes are for its makers
     from normlab.training import prepare
 
     prepared = prepare(config)

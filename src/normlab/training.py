@@ -25,6 +25,7 @@ from normlab.data.parts import Parts, load_parts
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.loggers import build_loggers, check_loggers, log_final
 from normlab.norm_statistics import NormStatistics
+from normlab.profiling import Profile
 from normlab.processes import fit_in_processes
 from normlab.results import environment, write_atomically, write_json
 from normlab.streams import stream_seed
@@ -243,6 +244,8 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
     callbacks = [scoring, statistics, Recorder(folder, progress.seconds)]
     if config["progress"]:
         callbacks.append(Terminal(max_epochs))
+    if config["profile"]:
+        callbacks.append(Profile(folder))
     trainer.callbacks[:] = [*callbacks, checkpoints, StopOnSignal(checkpoints)]
     return trainer, scoring
 
