@@ -54,20 +54,31 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
 
 
 def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
-    """MLflow, the run's group as its experiment."""
+    """MLflow, the run's group as its experiment; an interrupted run goes on in the same record."""
     from pytorch_lightning.loggers import MLFlowLogger
 
     group, _, run = name.partition("/")
     uri = tracking_uri or f"sqlite:///{(folder.parents[1] / 'mlflow.db').absolute()}"
-    return MLFlowLogger(experiment_name=group, run_name=run, tracking_uri=uri)
+    record = folder / "mlflow_run_id"
+    run_id = record.read_text() if record.is_file() else None
+    logger = MLFlowLogger(experiment_name=group, run_name=run, tracking_uri=uri, run_id=run_id)
+    if run_id is None:
+        record.write_text(logger.run_id)
+    return logger
 
 
 def aim(folder: Path, name: str, repo: str | None) -> Logger:
-    """Aim, the run's group as its experiment."""
+    """Aim, the run's group as its experiment; an interrupted run goes on in the same record."""
     from aim.pytorch_lightning import AimLogger
 
     group, _, run = name.partition("/")
-    return AimLogger(repo=repo or str(folder.parents[1]), experiment=group, run_name=run, system_tracking_interval=None)
+    record = folder / "aim_run_hash"
+    run_hash = record.read_text() if record.is_file() else None
+    options = {"repo": repo or str(folder.parents[1]), "experiment": group, "system_tracking_interval": None}
+    logger = AimLogger(**options, run_name=run, run_hash=run_hash)
+    if run_hash is None:
+        record.write_text(logger.experiment.hash)
+    return logger
 
 
 def log_final(config: dict, folder: Path, metrics: dict[str, float]) -> None:
