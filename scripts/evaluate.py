@@ -30,11 +30,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", help="settings of that data set, such as dataset.root=data")
     parser.add_argument(
         "--statistics",
-        choices=("running", "batch", "recalibrated"),
         default="running",
-        help="by which batch norm normalizes: stored, of the batch, or recomputed with the final weights",
+        help="by which batch norm normalizes: running (stored), batch, or recalibrated (anew, with the final weights)",
     )
-    parser.add_argument("--batches", type=int, default=100, help="training batches for recalibrated (default 100)")
+    parser.add_argument(
+        "--batches", type=int, default=100, metavar="K", help="training batches for recalibrated, default 100"
+    )
     return parser
 
 

@@ -9,7 +9,7 @@ from normlab.config import run_folder
 from normlab.data.blocks import Block, Part
 from normlab.evaluation import batches_in_random_order, evaluate_run, recalibrate, statistics_of_the_batch
 from normlab.experiment import run
-from normlab.norms import BatchNorm1d
+from normlab.norms import BatchNorm1d, EvoNormB0, FrozenBatchNorm
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -56,6 +56,16 @@ def test_mistakes_are_named(stored, tmp_path):
         evaluate_run(tmp_path)
     with pytest.raises(ValueError, match="statistics must be one of running, batch, recalibrated"):
         evaluate_run(folder, statistics="moving")
+    with pytest.raises(ValueError, match="fixed statistics are running ones, evaluation updates nothing"):
+        evaluate_run(folder, statistics="frozen")
+    with pytest.raises(ValueError, match="at least one batch, got 0"):
+        evaluate_run(folder, statistics="recalibrated", num_batches=0)
+
+
+def test_the_number_of_batches_matters_for_recalibrated_statistics(stored):
+    folder = stored[0]
+    few, more = (evaluate_run(folder, statistics="recalibrated", num_batches=number) for number in (1, 20))
+    assert few["test/loss"] != more["test/loss"]
 
 
 @pytest.mark.parametrize("norm", [BatchNorm1d, nn.BatchNorm1d])
@@ -81,6 +91,40 @@ def test_statistics_of_the_batch_remember_nothing():
         torch.testing.assert_close(network(x), torch.tensor([[-1.0], [1.0]]))
     assert network(x)[0].item() == pytest.approx(4.0, rel=1e-4)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+def evonorm():
+    layer = EvoNormB0(1, 1)
+    layer.running_var.fill_(100.0)
+    return layer
+
+
+def test_evonorm_recalibrates_its_variance():
+    network = nn.Sequential(evonorm())
+    blocks = [
+        Block(torch.tensor([[0.0], [2.0]]), torch.zeros(2), 2),
+        Block(torch.tensor([[4.0], [8.0]]), torch.zeros(2), 2),
+    ]
+    recalibrate(network, iter(blocks))
+    assert network[0].running_var.tolist() == [5.0]  # of 2 and 8
+    assert network[0].momentum == 0.1
+    assert not network[0].training
+
+
+def test_evonorm_by_the_statistics_of_the_batch_remembers_nothing():
+    layer, x = evonorm().eval(), torch.tensor([[1.0], [3.0]])  # biased variance 1
+    with statistics_of_the_batch(nn.Sequential(layer), True):
+        y = layer.eval()(x)
+    torch.testing.assert_close(y, torch.tensor([[1.0], [1.0]]), atol=1e-2, rtol=0)  # x / max(1, x)
+    assert layer.running_var.tolist() == [100.0]
+    assert not layer.training
+    torch.testing.assert_close(layer(x), torch.tensor([[0.1], [0.3]]), atol=1e-2, rtol=0)  # x / max(10, x)
+
+
+def test_a_frozen_norm_keeps_its_statistics():
+    network = nn.Sequential(FrozenBatchNorm(1, 1))
+    recalibrate(network, iter([Block(torch.tensor([[4.0], [8.0]]), torch.zeros(2), 2)]))
+    assert network[0].running_mean.tolist() == [0.0]
 
 
 def test_random_batches_hold_every_sample_once_and_none_alone():

@@ -1,7 +1,7 @@
 """Scores a stored run again: on its own data or other data, with the statistics of one's choice."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,14 +41,14 @@ def evaluate_run(
             training, by the statistics of the run's own training part.
         statistics: by which norms with running statistics normalize: `running` (stored in training), `batch` (of the
             batch being scored), or `recalibrated` (recomputed with the final weights over training batches,
-            "PreciseBN": Wu and Johnson, 2021, arXiv 2105.07576).
-        num_batches: of the training part, for `recalibrated`.
+            "PreciseBN": Wu and Johnson, 2021, arXiv 2105.07576). Statistics that stay fixed ("frozen") are a way to
+            train; scored, they are `running`, since evaluation updates nothing.
+        num_batches: of the training part, for `recalibrated`; at most one epoch.
 
     Raises:
-        ValueError: no run, an unreadable checkpoint, or data that do not fit the network.
+        ValueError: no run, an unreadable checkpoint, no batches, or data that do not fit the network.
     """
-    if statistics not in STATISTICS:
-        raise ValueError(f"statistics must be one of {', '.join(STATISTICS)}, got {statistics!r}")
+    check_statistics(statistics, num_batches)
     config = read_config(folder)
     state = load(folder / "checkpoints" / BEST)
     prepared = prepare(config)
@@ -56,6 +56,19 @@ def evaluate_run(
     prepared.task.network.load_state_dict(state["network"])
     parts = prepared.parts if dataset is None else _other_parts(config, dataset, prepared)
     return _score(config, prepared, parts, statistics, num_batches)
+
+
+def check_statistics(statistics: str, num_batches: int) -> None:
+    """Refuse statistics that do not exist, and recalibration on nothing.
+
+    Raises:
+        ValueError: names what there is.
+    """
+    if statistics not in STATISTICS:
+        hint = "; fixed statistics are running ones, evaluation updates nothing" if statistics == "frozen" else ""
+        raise ValueError(f"statistics must be one of {', '.join(STATISTICS)}, got {statistics!r}{hint}")
+    if num_batches < 1:
+        raise ValueError(f"recalibrated statistics need at least one batch, got {num_batches}")
 
 
 def _other_parts(config: dict, dataset: dict, prepared: Prepared) -> Parts:
@@ -91,11 +104,11 @@ def _score(config: dict, prepared: Prepared, parts: Parts, statistics: str, num_
 
 
 def running_layers(network: nn.Module) -> list[nn.Module]:
-    """Layers that keep a running mean and can forget it."""
+    """Layers that average statistics over the batches of training."""
     return [
         layer
         for layer in network.modules()
-        if isinstance(getattr(layer, "running_mean", None), torch.Tensor) and hasattr(layer, "reset_running_stats")
+        if isinstance(getattr(layer, "running_var", None), torch.Tensor) and hasattr(layer, "momentum")
     ]
 
 
@@ -109,10 +122,12 @@ def recalibrate(network: nn.Module, blocks: Iterator[Block]) -> None:
     momenta = [layer.momentum for layer in layers]
     network.eval()
     for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None
+        if hasattr(layer, "reset_running_stats"):
+            layer.reset_running_stats()
         layer.train()
-    for block in blocks:
+    for number, block in enumerate(blocks, start=1):
+        for layer in layers:
+            layer.momentum = 1 / number
         network(block.inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
@@ -123,14 +138,36 @@ def recalibrate(network: nn.Module, blocks: Iterator[Block]) -> None:
 def statistics_of_the_batch(network: nn.Module, active: bool) -> Iterator[None]:
     """While open, norms with running statistics use those of the batch, even in evaluation, and remember nothing."""
     layers = running_layers(network) if active else []
-    kept = [(layer.running_mean, layer.running_var) for layer in layers]
-    for layer in layers:
-        layer.running_mean = layer.running_var = None
+    with ExitStack() as stack:
+        for layer in layers:
+            without = without_running_statistics if hasattr(layer, "running_mean") else without_memory
+            stack.enter_context(without(layer))
+        yield
+
+
+@contextmanager
+def without_running_statistics(layer: nn.Module) -> Iterator[None]:
+    """Batch norms fall back to the batch where there is nothing else."""
+    kept = layer.running_mean, layer.running_var
+    layer.running_mean = layer.running_var = None
     try:
         yield
     finally:
-        for layer, (mean, var) in zip(layers, kept, strict=True):
-            layer.running_mean, layer.running_var = mean, var
+        layer.running_mean, layer.running_var = kept
+
+
+@contextmanager
+def without_memory(layer: nn.Module) -> Iterator[None]:
+    """For EvoNorm-B0, which looks at the batch in training only: it trains, and the batch has no weight."""
+    momentum, training = layer.momentum, layer.training
+    layer.momentum = 0.0
+    hook = layer.register_forward_pre_hook(lambda layer, inputs: layer.train() and None)
+    try:
+        yield
+    finally:
+        hook.remove()
+        layer.momentum = momentum
+        layer.train(training)
 
 
 def batches_in_random_order(part: Part, batch_size: int) -> list[Block]:
