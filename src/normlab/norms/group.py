@@ -1,5 +1,7 @@
 """Group normalization (Wu and He, 2018, arXiv 1803.08494) and layer normalization as its special case."""
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -49,10 +51,11 @@ class GroupNorm(nn.Module):
         """Normalize ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
         groups = input.unflatten(1, (self.num_groups, -1))
-        if groups[0, 0].numel() == 1:
+        if prod(groups.shape[2:]) == 1:
+            advice = "use fewer groups" if self.num_groups > 1 else "use norm=none or more features"
             raise ValueError(
                 f"expected more than one value per group, got {self.num_groups} groups for shape {tuple(input.shape)}; "
-                f"use fewer groups"
+                f"{advice}"
             )
         mean, var = moments(groups, tuple(range(2, groups.ndim)))
         weight, bias = per_channel(self.weight, input.ndim), per_channel(self.bias, input.ndim)

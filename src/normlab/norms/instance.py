@@ -1,5 +1,7 @@
 """Instance normalization and local response normalization: norms that need positions, so not for plain vectors."""
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,7 +38,8 @@ class InstanceNorm(nn.Module):
         y = (x - mean_HW) / sqrt(var_HW + eps) * weight_c + bias_c
 
     The same in training and evaluation. A vector ``(N, C)`` has no positions: it passes through unchanged, so that one
-    choice of norm covers a network with convolutions and linear layers, or is refused.
+    choice of norm covers a network with convolutions and linear layers, or is refused. Scale and shift then stay at 1
+    and 0: their gradient is 0 and not missing, which training in several processes would take for a mistake.
 
     Args:
         num_features: C.
@@ -64,11 +67,18 @@ class InstanceNorm(nn.Module):
         """Normalize ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
         if passes_through(input, self.vectors, "instance norm"):
-            return input
-        if input[0, 0].numel() == 1:
-            raise ValueError(f"expected more than one position per channel, got shape {tuple(input.shape)}")
+            return input + self._nothing().to(input.dtype) if self.affine and torch.is_grad_enabled() else input
+        if prod(input.shape[2:]) == 1:
+            raise ValueError(
+                f"expected more than one position per channel, got shape {tuple(input.shape)}; "
+                f"use larger images, or norm=layer"
+            )
         affine = per_channel(self.weight, input.ndim), per_channel(self.bias, input.ndim)
         return normalize(input, *moments(input, positions(input)), self.eps, *affine)
+
+    def _nothing(self) -> Tensor:
+        """A zero for every channel to which scale and shift contribute."""
+        return 0 * (self.weight + self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, dim={self.dim}, eps={self.eps}, affine={self.affine}, vectors={self.vectors}"
