@@ -75,46 +75,67 @@ class ImageTransform:
 
     def train(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """Augmented and normalized; `draws` holds the rows that belong to `images`."""
+        flip = draws.get("flip")
         if "window" in draws:
-            pixels = self._window(images.float(), draws["window"], draws.get("flip"))
-        else:
-            pixels = self._resize(images)
-            if "shift" in draws or "flip" in draws:
-                pixels = self._shift_and_flip(pixels, draws.get("shift"), draws.get("flip"))
-        return self._normalize(pixels.float())
+            return self._window(self._normalize(images), draws["window"], flip)
+        if "shift" in draws:  # black is black before it is normalized
+            return self._normalize(self._shift_and_flip(self._resize(images), draws["shift"], flip))
+        pixels = self._resize(self._normalize(images))
+        return pixels if flip is None else mirrored(pixels, flip)
 
     def evaluate(self, images: Tensor) -> Tensor:
         """Resized and normalized, nothing random."""
-        return self._normalize(self._resize(images).float())
+        return self._resize(self._normalize(images))
 
     def _resize(self, images: Tensor) -> Tensor:
         if images.shape[-2:] == (self.size, self.size):
             return images
-        return functional.interpolate(images.float(), (self.size, self.size), mode="bilinear", align_corners=False)
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=images.device).expand(len(images), 4)
+        return self._window(images.float(), whole, None)
 
     def _normalize(self, pixels: Tensor) -> Tensor:
-        scale = 1 / (PIXEL_RANGE * torch.tensor(self.std, device=pixels.device))
-        shift = -torch.tensor(self.mean, device=pixels.device) / torch.tensor(self.std, device=pixels.device)
-        return torch.addcmul(shift[:, None, None], pixels, scale[:, None, None])
+        """Before any interpolation, whose weights sum to one: stored images are often smaller than what is made."""
+        std = torch.tensor(self.std, device=pixels.device)[:, None, None]
+        mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
+        pixels = pixels.float() if pixels.dtype == torch.uint8 else pixels.clone()
+        return pixels.mul_(1 / (PIXEL_RANGE * std)).sub_(mean / std)
 
-    def _shift_and_flip(self, pixels: Tensor, shift: Tensor | None, flip: Tensor | None) -> Tensor:
+    def _shift_and_flip(self, pixels: Tensor, shift: Tensor, flip: Tensor | None) -> Tensor:
         """Every S x S window exists as a strided view, so cutting one out an image is one copy of whole rows."""
-        if shift is not None:
-            windows = functional.pad(pixels, (self.crop_padding,) * 4).unfold(2, self.size, 1).unfold(3, self.size, 1)
-            pixels = windows[torch.arange(len(pixels), device=pixels.device), :, shift[:, 0], shift[:, 1]]
-        if flip is not None:
-            pixels = torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
-        return pixels
+        windows = functional.pad(pixels, (self.crop_padding,) * 4).unfold(2, self.size, 1).unfold(3, self.size, 1)
+        pixels = windows[torch.arange(len(pixels), device=pixels.device), :, shift[:, 0], shift[:, 1]]
+        return pixels if flip is None else mirrored(pixels, flip)
 
     def _window(self, pixels: Tensor, window: Tensor, flip: Tensor | None) -> Tensor:
-        """Bilinear samples of the windows, all in one call; `window` holds centre y, x and height, width in -1..1."""
+        """Bilinear samples of the windows as two matrix products an image; `window` as from `random_windows`."""
         centre_y, centre_x, height, width = window.to(pixels).unbind(1)
         if flip is not None:
             width = torch.where(flip, -width, width)
-        zero = torch.zeros_like(width)
-        affine = torch.stack([width, zero, centre_x, zero, height, centre_y], 1).view(-1, 2, 3)
-        grid = functional.affine_grid(affine, (*pixels.shape[:2], self.size, self.size), align_corners=False)
-        return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+        batch, channels, stored_height, stored_width = pixels.shape
+        rows = interpolation_weights(centre_y, height, stored_height, self.size)
+        columns = interpolation_weights(centre_x, width, stored_width, self.size)
+        across = torch.bmm(pixels.reshape(batch, channels * stored_height, stored_width), columns.transpose(1, 2))
+        return rows[:, None] @ across.view(batch, channels, stored_height, self.size)
+
+
+def mirrored(pixels: Tensor, flip: Tensor) -> Tensor:
+    """Images ``(N, C, S, S)`` left to right where `flip` ``(N,)`` says so."""
+    return torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
+
+
+def interpolation_weights(centre: Tensor, half: Tensor, stored: int, made: int) -> Tensor:
+    """By which stored pixels make up pixels of a window along one axis, linearly: ``(N, made, stored)``, rows sum to 1.
+
+    Args:
+        centre: ``(N,)``, of the window, where the image runs from -1 to 1.
+        half: ``(N,)``, half of the window's length; negative mirrors it.
+        stored: pixels of the image.
+        made: pixels of the window; their centres lie as those of the stored pixels do in the whole image.
+    """
+    inside = (2 * torch.arange(made, device=centre.device) + 1) / made - 1
+    positions = (((half[:, None] * inside + centre[:, None]) + 1) * stored - 1) / 2
+    positions = positions.clamp(0, stored - 1)
+    return (1 - (positions[:, :, None] - torch.arange(stored, device=centre.device)).abs()).clamp_(min=0)
 
 
 def random_windows(num_samples: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:

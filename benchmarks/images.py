@@ -1,0 +1,129 @@
+"""Augmented images: normlab's blocks against torchvision's transforms in a DataLoader with two workers.
+
+    python benchmarks/images.py DATA        (the folder that holds tiny-imagenet-20/ or tiny-imagenet-200/)
+
+CIFAR-10's images are random numbers of its shape: what they show changes no time. Photographs are decoded once and
+mapped from the cache, so what is measured is the second epoch and every later one.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+import torchvision
+from measure import Row, configured, show, take_turns, timed
+from PIL import Image
+from torch import nn
+from torchvision import transforms
+
+from normlab.data.blocks import Part, Progress, TrainBlocks
+from normlab.data.parts import load_parts
+from normlab.data.transforms import ImageTransform
+from normlab.models import AlexNet, LeNet5
+from normlab.norms import torch_batch_norm
+
+BATCH = 64
+MEAN, STD = (0.5,) * 3, (0.25,) * 3
+
+
+class Images(torch.utils.data.Dataset):
+    """As torchvision's CIFAR10 hands images over: arrays in memory, made a Pillow image on access."""
+
+    def __init__(self, images: torch.Tensor, targets: torch.Tensor, transform: Callable) -> None:
+        self.images, self.targets, self.transform = images.permute(0, 2, 3, 1).numpy(), targets.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int):
+        return self.transform(Image.fromarray(self.images[index])), self.targets[index]
+
+
+def workers(data: torch.utils.data.Dataset) -> torch.utils.data.DataLoader:
+    return torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+
+
+def epoch(batches: Callable[[], Iterable], net: nn.Module | None) -> Callable[[], None]:
+    """Training steps over batches, or the batches alone."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, fused=True) if net else None
+
+    def run() -> None:
+        for inputs, targets in batches():
+            if net:
+                loss = nn.functional.cross_entropy(net(inputs), targets)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    return run
+
+
+def blocks(part: Part) -> Callable[[], Iterable]:
+    def batches() -> Iterable:
+        for block in TrainBlocks(part, BATCH, 0, Progress()):
+            yield from zip(block.inputs.split(BATCH), block.targets.split(BATCH), strict=True)
+
+    return batches
+
+
+def cifar_rows(rounds: int, count: int = 10_000) -> list[Row]:
+    images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8)
+    targets = torch.randint(10, (count,))
+    part = Part(images, targets, torch.arange(count), ImageTransform(MEAN, STD, 32, flip=True, crop_padding=4))
+    steps = [transforms.RandomCrop(32, 4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+    loader = workers(Images(images, targets, transforms.Compose([*steps, transforms.Normalize(MEAN, STD)])))
+    nets = [LeNet5((3, 32, 32), 10, torch_batch_norm) for _ in range(2)]
+    arms = {"normlab": timed(epoch(blocks(part), nets[0])), "workers": timed(epoch(lambda: loader, nets[1]))}
+    median = take_turns(arms, rounds)
+    name = f"epoch of LeNet-5, {count:,} images of CIFAR-10's size, flip and crop"
+    return [Row(name, "torchvision and DataLoader, 2 workers", median["normlab"], median["workers"], 3, faster=True)]
+
+
+def photograph_rows(root: Path, rounds: int) -> list[Row]:
+    found = []
+    with tempfile.TemporaryDirectory() as outputs:
+        for size, reach in ((64, 8), (224, 1)):
+            words = [f"dataset.root={root}", "dataset.augment.flip=true", f"paths.outputs={outputs}"]
+            words += ["dataset.augment.resized_crop=[0.25,1]", f"dataset.image_size={size}", "dataset.validation=0.01"]
+            part = load_parts(configured("dataset=tiny_imagenet", *words), size).train
+            window = transforms.RandomResizedCrop(size, (0.25, 1.0))
+            steps = [window, transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+            folder = torchvision.datasets.ImageFolder(str(root / "train"), transforms.Compose(steps))
+            loader = workers(torch.utils.data.Subset(folder, range(len(part))))
+            arms = {
+                "normlab": timed(epoch(blocks(part), None)),
+                "workers": timed(epoch(lambda loader=loader: loader, None)),
+            }
+            median = take_turns(arms, rounds)
+            name = f"input of an epoch, {len(part):,} Tiny-ImageNet images, windows and flips, {size} pixels"
+            found.append(
+                Row(name, "ImageFolder and DataLoader, 2 workers", median["normlab"], median["workers"], reach, True)
+            )
+        net = AlexNet((3, 224, 224), 200, torch_batch_norm)
+        some = Part(part.inputs, part.targets, part.rows[:256], part.transform)
+        arms = {"input": timed(epoch(blocks(some), None)), "all": timed(epoch(blocks(some), net))}
+        median = take_turns(arms, 2)
+        note = "its share of the time; it and the network have the same thread"
+        found.append(
+            Row(
+                "input of AlexNet at 224 pixels",
+                "input and training steps",
+                median["input"],
+                median["all"],
+                0.5,
+                note=note,
+            )
+        )
+    return found
+
+
+def rows(root: str, rounds: int = 3) -> list[Row]:
+    torch.set_num_threads(1)
+    folder = next((path for path in sorted(Path(root).glob("tiny-imagenet-*")) if (path / "wnids.txt").is_file()), None)
+    return cifar_rows(rounds) + (photograph_rows(folder, rounds) if folder else [])
+
+
+if __name__ == "__main__":
+    show(rows(sys.argv[1] if len(sys.argv) > 1 else "data"))

@@ -1,0 +1,119 @@
+"""What all benchmarks share: arms that take turns, medians, rows, and runs by configuration."""
+
+import csv
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from normlab.config import configuration_directory, run_folder
+
+
+@dataclass(frozen=True)
+class Row:
+    """A ratio measured side by side in one run.
+
+    Attributes:
+        what: was measured.
+        against: what.
+        value: of the first, in `unit`.
+        reference: of the second.
+        reach: the ratio to reach; with `faster`, how many times faster than the second.
+        faster: the ratio is reference / value.
+        unit: of both.
+        note: shown behind.
+    """
+
+    what: str
+    against: str
+    value: float
+    reference: float
+    reach: float
+    faster: bool = False
+    unit: str = "s"
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return self.reference / self.value if self.faster else self.value / self.reference
+
+    @property
+    def reached(self) -> bool:
+        return self.ratio >= self.reach if self.faster else self.ratio <= self.reach
+
+    def cells(self) -> list[str]:
+        """As text: what, against, both values, ratio, reach, reached."""
+        ratio = f"{self.ratio:.2f} x" + (" faster" if self.faster else "")
+        reach = f"at {'least' if self.faster else 'most'} {self.reach:g} x" + (" faster" if self.faster else "")
+        values = [f"{value:.3g} {self.unit}" for value in (self.value, self.reference)]
+        return [self.what, self.against, *values, ratio, reach, "yes" if self.reached else "no", self.note]
+
+
+COLUMNS = ["what", "against", "normlab", "the other", "ratio", "to reach", "reached", "note"]
+
+
+def show(rows: list[Row]) -> None:
+    """Print rows as a Markdown table."""
+    print(markdown(rows))
+
+
+def markdown(rows: list[Row]) -> str:
+    """Rows as a Markdown table, the last column left out where nothing is noted."""
+    cells = [COLUMNS, ["---"] * len(COLUMNS), *(row.cells() for row in rows)]
+    width = len(COLUMNS) if any(row.note for row in rows) else len(COLUMNS) - 1
+    return "\n".join("| " + " | ".join(line[:width]) + " |" for line in cells)
+
+
+def take_turns(arms: dict[str, Callable[[], float | list[float]]], rounds: int) -> dict[str, float]:
+    """Median seconds of every arm; the arms take turns, so that whatever else the machine does hits all alike.
+
+    Args:
+        arms: functions that return the seconds of one measurement, or of several.
+        rounds: turns of each; one more comes first and is not counted.
+    """
+    found: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds + 1):
+        for name, measure in arms.items():
+            seconds = measure()
+            if number:
+                found[name] += seconds if isinstance(seconds, list) else [seconds]
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def timed(function: Callable[[], object]) -> Callable[[], float]:
+    """The function as an arm: it returns its own seconds."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        function()
+        return time.perf_counter() - started
+
+    return measure
+
+
+def configured(*overrides: str) -> dict:
+    """The resolved configuration that `python train.py *overrides` would run, on the CPU."""
+    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+        composed = compose("config", overrides=["device=cpu", "progress=false", *overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    config = OmegaConf.to_container(composed, resolve=False)
+    del config["hydra"]
+    return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+
+
+def epoch_seconds(*overrides: str) -> list[float]:
+    """Seconds of every epoch but the first of a whole run, as the run itself recorded them."""
+    from normlab.experiment import run
+
+    with tempfile.TemporaryDirectory() as outputs:
+        config = configured(*overrides, f"paths.outputs={outputs}")
+        run(config)
+        with open(run_folder(config) / "metrics.csv") as file:
+            ends = [float(row["seconds"]) for row in csv.DictReader(file)]
+    return [after - before for before, after in pairwise(ends)]

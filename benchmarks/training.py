@@ -1,0 +1,124 @@
+"""Steps, epochs and evaluation against bare PyTorch, on one thread.
+
+    python benchmarks/training.py DATA        (the folder that holds MNIST/)
+
+normlab runs with everything on that is on by default: metrics, TensorBoard, statistics of the norms, checkpoints. The
+bare loop keeps nothing, over tensors in memory, with the same fused optimizer; a second one has PyTorch's default.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from measure import Row, configured, epoch_seconds, show, take_turns, timed
+from notebook import epoch_of, loaders, network
+from torch import Tensor, nn
+
+from normlab.data.blocks import EvaluationBlocks
+from normlab.tasks import evaluate
+from normlab.training import prepare
+
+ROWS, FEATURES = 25_000, 20
+
+
+def bare_epoch(net: nn.Module, parts: tuple[Tensor, ...], batch_size: int, **options) -> Callable[[], None]:
+    """One epoch and the validation loss: inputs and targets of the training part, then of validation."""
+    inputs, targets, validation_inputs, validation_targets = parts
+    loss_function = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, **options)
+
+    def epoch() -> None:
+        net.train()
+        for rows in torch.randperm(len(inputs)).split(batch_size):
+            loss = loss_function(net(inputs[rows]), targets[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        net.eval()
+        with torch.no_grad():
+            for some, labels in zip(validation_inputs.split(1000), validation_targets.split(1000), strict=True):
+                loss_function(net(some), labels).item()
+
+    return epoch
+
+
+def mnist(root: str) -> tuple[Tensor, ...]:
+    data = torchvision.datasets.MNIST(root, train=True)
+    images = data.data[:, None].float().div_(255).sub_(0.5).div_(0.5)
+    return images[:48_000], data.targets[:48_000], images[48_000:], data.targets[48_000:]
+
+
+def mlp_rows(root: str, rounds: int) -> list[Row]:
+    parts, words = mnist(root), ["experiment=mlp_mnist", "norm=torch", f"dataset.root={root}", "trainer.max_epochs=3"]
+    arms = {
+        "normlab": lambda: epoch_seconds(*words, "device.threads=1"),
+        "fused": timed(bare_epoch(network(), parts, 64, fused=True)),
+        "default": timed(bare_epoch(network(), parts, 64)),
+        "notebook": timed(epoch_of(*loaders(root), network())),
+        "no records": lambda: epoch_seconds(*words, "device.threads=1", "logger=[]", "statistics.every_n_epochs=0"),
+    }
+    median = take_turns(arms, rounds)
+    name = "epoch of MLP 784-128-64-10, MNIST"
+    return [
+        Row(name, "bare loop, the same fused Adam", median["normlab"], median["fused"], 1.2),
+        Row(name, "bare loop, PyTorch's default Adam", median["normlab"], median["default"], 1.2),
+        Row(name, "the notebook's loop", median["normlab"], median["notebook"], 6, faster=True),
+        Row(
+            "the same with TensorBoard and norm statistics",
+            "without both",
+            median["normlab"],
+            median["no records"],
+            1.05,
+        ),
+    ]
+
+
+def table_rows(rounds: int) -> list[Row]:
+    """A network 20-32-2 on a made-up table, batches of 32."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(ROWS, FEATURES)).astype(np.float32)
+    classes = (inputs[:, 0] + inputs[:, 1] > 0).astype(np.int64)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        header = ",".join([*(f"x{column}" for column in range(FEATURES)), "class"])
+        np.savetxt(path, np.column_stack([inputs, classes]), "%.6g", ",", header=header, comments="")
+        words = ["dataset=csv", f"dataset.root={path}", "dataset.target=class", "dataset.task=classification"]
+        words += ["dataset.drop=[]", "model=mlp", "model.hidden=[32]", "norm=torch", "optimizer=adam"]
+        words += ["trainer.max_epochs=3", "device.threads=1", "dataset.batch_size=32"]
+        train = round(ROWS * 0.8 * 0.8)
+        tensors = torch.from_numpy(inputs), torch.from_numpy(classes)
+        parts = tuple(part[rows] for rows in (slice(train), slice(train, train + 4000)) for part in tensors)
+        net = nn.Sequential(nn.Linear(FEATURES, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))
+        arms = {"normlab": lambda: epoch_seconds(*words), "bare": timed(bare_epoch(net, parts, 32, fused=True))}
+        median = take_turns(arms, rounds)
+    name = f"epoch of MLP 20-32-2, table of {train:,} rows, batch 32"
+    return [Row(name, "bare loop, the same fused Adam", median["normlab"], median["bare"], 1.5)]
+
+
+def evaluation_rows(root: str, rounds: int) -> list[Row]:
+    """Scoring the test part against its forward passes alone, inputs ready, in blocks of the same size."""
+    prepared = prepare(configured("dataset=mnist", f"dataset.root={root}", "model=lenet5", "norm=torch"))
+    blocks = EvaluationBlocks(prepared.parts.test)
+    ready = [block.inputs for block in blocks]
+
+    def forward() -> None:
+        prepared.task.network.eval()
+        with torch.no_grad():
+            for inputs in ready:
+                prepared.task.network(inputs)
+
+    median = take_turns({"normlab": timed(lambda: evaluate(prepared.task, blocks)), "bare": timed(forward)}, 3 * rounds)
+    return [Row("scoring LeNet-5 on MNIST's test part", "forward passes alone", median["normlab"], median["bare"], 1.2)]
+
+
+def rows(root: str, rounds: int = 3) -> list[Row]:
+    torch.set_num_threads(1)
+    return [*mlp_rows(root, rounds), *table_rows(rounds), *evaluation_rows(root, rounds)]
+
+
+if __name__ == "__main__":
+    show(rows(sys.argv[1] if len(sys.argv) > 1 else "data"))
