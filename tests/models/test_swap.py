@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import models
 
 from models.helpers import Activating, Recorder, batch_norm, no_norm, torch_norm
-from normlab.models import Swap, insert_norms, replace_norms, swap_table
+from normlab.models import Swap, insert_norms, norm_report_table, replace_norms, swap_table
 from normlab.models.blocks import TokenNorm
 from normlab.norms import BatchNorm, DynamicTanh
 
@@ -190,3 +190,13 @@ def test_table():
     with console.capture() as capture:
         console.print(swap_table([Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]))
     assert all(word in capture.get() for word in ("layer", "bn1", "replaced", "BatchNorm2d", "copied weight"))
+
+
+def test_the_report_puts_layers_with_one_fate_into_one_row():
+    torch.manual_seed(0)
+    report = replace_norms(models.resnet18(num_classes=4), batch_norm)
+    report.append(Swap("head", "left alone", "Other", "Other", "its class is not known here"))
+    table = norm_report_table(report)
+    assert list(table.columns[0].cells) == ["bn1 to layer4.1.bn2 (20)", "head"]
+    assert list(table.columns[1].cells) == ["replaced", "left alone"]
+    assert list(table.columns[4].cells)[1] == "its class is not known here"

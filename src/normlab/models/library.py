@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from normlab.models.biases import inserted_weights, set_bias, weights_before_norms
 from normlab.models.blocks import choose, image_shape
 from normlab.models.swap import WEIGHTS, Swap, insert_norms, replace_norms
 from normlab.models.weights import check_architecture, shared_input, stored_weights, weights_from_file
@@ -26,10 +27,12 @@ class TorchvisionModel(nn.Module):
         norms: replace those that are there, insert them behind weights, or auto: replace if there are any, else insert.
         pretrained: true for torchvision's default weights, or the path of a file with the same keys; in both the
             layers that change their shape start anew (output) or are averaged over their inputs (first convolution).
+        bias: of the layers of weights whose output a norm gets directly; null leaves them as torchvision has them.
         options: further arguments of torchvision's function.
 
     Raises:
-        ValueError: no images or too small ones, unknown name, weights that do not fit, no norms to replace.
+        ValueError: no images or too small ones, unknown name, weights that do not fit, no norms to replace, `bias`
+            for a network that has no such layers.
     """
 
     min_image_size = 32
@@ -42,6 +45,7 @@ class TorchvisionModel(nn.Module):
         name: str = "resnet18",
         norms: str = "auto",
         pretrained: bool | str = False,
+        bias: bool | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         from torchvision import models
@@ -52,7 +56,12 @@ class TorchvisionModel(nn.Module):
         options = torchvision_defaults(name, height) | dict(options or {})
         self.network = build_torchvision(name, num_outputs, pretrained, options)
         adapt_input(self.network, channels, pretrained is not False)
-        self.norm_report = swap_norms(self.network, norm, norms, f"torchvision's {name}")
+        called = f"torchvision's {name}"
+        before = [] if bias is None else weights_before_norms(self.network, input_shape, called)
+        self.norm_report = swap_norms(self.network, norm, norms, called)
+        if bias is not None:
+            before += inserted_weights(self.network, self.norm_report)
+            set_bias(before, bias, pretrained is not False, called)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)
@@ -71,11 +80,12 @@ class TimmModel(nn.Module):
         name: as in `timm.list_models()`, such as convnext_atto.
         norms: replace those that are there, insert them behind weights, or auto: replace if there are any, else insert.
         pretrained: true for timm's default weights, or the path of a file with the same keys.
+        bias: of the layers of weights whose output a norm gets directly; null leaves them as timm has them.
         options: further arguments of `timm.create_model`.
 
     Raises:
         ValueError: timm is not installed, no images or too small ones, unknown name, weights that do not fit, no
-            norms to replace.
+            norms to replace, `bias` for a network that has no such layers.
     """
 
     min_image_size = 32
@@ -88,6 +98,7 @@ class TimmModel(nn.Module):
         name: str = "resnet18",
         norms: str = "auto",
         pretrained: bool | str = False,
+        bias: bool | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         try:
@@ -109,7 +120,12 @@ class TimmModel(nn.Module):
             raise ValueError(f"model.options do not fit timm's {name}: {error}") from error
         if isinstance(pretrained, str):
             load_file(self.network, pretrained, f"timm's {name}")
-        self.norm_report = swap_norms(self.network, norm, norms, f"timm's {name}")
+        called = f"timm's {name}"
+        before = [] if bias is None else weights_before_norms(self.network, input_shape, called)
+        self.norm_report = swap_norms(self.network, norm, norms, called)
+        if bias is not None:
+            before += inserted_weights(self.network, self.norm_report)
+            set_bias(before, bias, pretrained is not False, called)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)

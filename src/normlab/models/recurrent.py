@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from normlab.models.biases import fixed_bias
 from normlab.models.blocks import choose, image_shape, refuse_activation, widths
 
 BATCH_GAMMA = 0.1  # at 1 the tanh saturates and gradients vanish (section 4 of the paper)
@@ -31,9 +32,10 @@ class RecurrentNetwork(nn.Module):
         max_steps: number of time steps with statistics of their own, see `NormLSTM`; null for all.
         noise: standard deviation of the initial state in training, see `NormLSTM`.
         forget_bias: initial bias of the forget gate; 1 keeps memory alive (Jozefowicz et al., 2015).
+        bias: false only: nothing is added before its norms; the bias of the gates comes after them, for every norm.
 
     Raises:
-        ValueError: no images or too small ones, unknown way to read, a norm that contains its activation.
+        ValueError: no images or too small ones, unknown way to read, a norm that contains its activation, a bias.
     """
 
     min_image_size = 8
@@ -50,8 +52,10 @@ class RecurrentNetwork(nn.Module):
         max_steps: int | None = None,
         noise: float = 0.1,
         forget_bias: float = 1.0,
+        bias: bool = False,
     ) -> None:
         super().__init__()
+        fixed_bias(type(self), bias, False, "the bias of its gates comes after the norms, the same for every norm")
         channels, height, width = image_shape(type(self), input_shape)
         (hidden,), (pool,) = widths("model.hidden", [hidden]), widths("model.pool", [pool])
         if pool > min(height, width):

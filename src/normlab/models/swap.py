@@ -109,6 +109,19 @@ def swap_table(swaps: list[Swap], title: str = "Norms") -> "Table":
     return table
 
 
+def norm_report_table(report: list[Swap], title: str = "Norms") -> "Table":
+    """`swap_table` for a person: layers to which the same happened share a row, which names the first and the last."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for swap in report:
+        groups.setdefault((swap.kind, swap.old, swap.new, swap.why), []).append(swap.name)
+    rows = [Swap(_first_to_last(names), *happened) for happened, names in groups.items()]
+    return swap_table(rows, title)
+
+
+def _first_to_last(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)})"
+
+
 def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
     """Full name, parent, name in the parent and layer, in order; inside of norms nothing is listed."""
     seen = set()

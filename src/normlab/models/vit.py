@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from normlab.models.biases import fixed_bias
 from normlab.models.blocks import TokenNorm, image_shape, widths
 from normlab.models.blocks import activation as activation_named
 
@@ -16,8 +17,7 @@ class VisionTransformer(nn.Module):
         x = x + attention(norm(x))        x = x + mlp(norm(x))
 
     Norms see the tokens as ``(N, C, L)``. Layer norm as transformers use it is the one over the channels of each
-    token. There is no weight layer right before a norm, hence no `bias` switch. Inputs ``(N, C, H, W)``, outputs
-    ``(N, num_outputs)``.
+    token. Inputs ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
 
     Args:
         input_shape: ``(C, H, W)``.
@@ -30,9 +30,11 @@ class VisionTransformer(nn.Module):
         mlp_ratio: width of the hidden layer of each MLP in multiples of `dim`.
         activation: inside of the MLPs.
         dropout: after the embedding and after each part.
+        bias: true only: norms get sums of parts, so no norm makes the bias of one layer redundant.
 
     Raises:
-        ValueError: no images or too small ones, sides no multiple of the patch, heads that do not divide `dim`.
+        ValueError: no images or too small ones, sides no multiple of the patch, heads that do not divide `dim`, no
+            bias.
     """
 
     min_image_size = 16
@@ -49,8 +51,10 @@ class VisionTransformer(nn.Module):
         mlp_ratio: int = 2,
         activation: str = "gelu",
         dropout: float = 0.0,
+        bias: bool = True,
     ) -> None:
         super().__init__()
+        fixed_bias(type(self), bias, True, "its norms get sums of several parts, not the output of one layer")
         channels, height, width = image_shape(type(self), input_shape)
         for option, value in {"dim": dim, "depth": depth, "heads": heads, "patch_size": patch_size}.items():
             widths(f"model.{option}", [value])
