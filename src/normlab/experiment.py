@@ -1,5 +1,6 @@
 """One configuration to one result: finished before, gone on with, or made. Nothing heavy is imported for the first."""
 
+import errno
 import os
 import sys
 import traceback
@@ -9,6 +10,24 @@ from filelock import FileLock
 
 from normlab.config import digest, run_folder, run_name
 from normlab.results import SCHEMA, read_result, write_atomically, write_json
+
+
+class DiskFull(Exception):
+    """No space left for a run's files; its last checkpoint is as it was."""
+
+    exit_code = 1
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"no space is left on the disk of {folder}, the last checkpoint is intact: make room")
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an exception, or what it came from, is that of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def run(config: dict) -> dict:
@@ -23,6 +42,7 @@ def run(config: dict) -> dict:
     Raises:
         ValueError: the user's mistake; nothing was written.
         Interrupted: a signal stopped the run; its state is in the folder.
+        DiskFull: no space is left; the run can go on once there is.
     """
     folder = run_folder(config)
     if (stored := stored_result(folder, config)) is not None:
@@ -63,6 +83,8 @@ def _train(config: dict, prepared, folder: Path) -> dict:
     except Interrupted:
         raise
     except Exception as error:
+        if disk_is_full(error):
+            raise DiskFull(folder) from error
         write_atomically(folder / "traceback.txt", traceback.format_exc().encode())
         reason = f"{type(error).__name__}: {error}".strip()
         result = header | {"status": "failed", "reason": reason, "metrics": {}, "seconds": 0.0}
