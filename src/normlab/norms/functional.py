@@ -22,8 +22,24 @@ def moments(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
     Computed in two passes, since ``mean(x^2) - mean(x)^2`` cancels where the mean is large.
     """
-    var, mean = torch.var_mean(x.to(statistics_dtype(x.dtype)), axes, correction=0, keepdim=True)
+    x = x.to(statistics_dtype(x.dtype))
+    if axes == (0,) and x.ndim == 2:  # PyTorch's var_mean walks down one column after the other: 10 to 100 times slower
+        mean = column_sums(x) / x.shape[0]
+        return mean, column_sums((x - mean).square()) / x.shape[0]
+    var, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     return mean, var
+
+
+def column_sums(x: Tensor) -> Tensor:
+    """Sums over the samples of ``(N, C)``, as ``(1, C)``.
+
+    A compiled loop goes down a column, through memory in steps of C, and a cache keeps few lines that lie a power of
+    two apart. Sums over eight rows at a time leave it an eighth of that.
+    """
+    compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    if compiled and x.shape[0] % 8 == 0:
+        return x.unflatten(0, (-1, 8)).sum(1).sum(0, keepdim=True)
+    return x.sum(0, keepdim=True)
 
 
 def normalize(
@@ -59,4 +75,7 @@ def update_average(average: Tensor, new: Tensor, momentum: float | Tensor) -> No
 
     `mul_` and `add_` rather than `lerp_`, which `torch.vmap` does not know.
     """
-    average.mul_(1 - momentum).add_(momentum * new.to(average.dtype))
+    if isinstance(momentum, Tensor):
+        average.mul_(1 - momentum).add_(momentum * new.to(average.dtype))
+    else:
+        average.mul_(1 - momentum).add_(new, alpha=momentum)
