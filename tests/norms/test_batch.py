@@ -214,8 +214,30 @@ def test_torchs_synchronized_norm_needs_gpus():
 def test_options_are_shown():
     text = repr(BatchNorm(4, 2, eps=1e-3, momentum=None, sync=True))
     assert text == (
-        "BatchNorm(4, dim=2, eps=0.001, momentum=None, affine=True, track_running_stats=True, bias=True, sync=True)"
+        "BatchNorm(4, dim=2, eps=0.001, momentum=None, affine=True, track_running_stats=True, bias=True, sync=True, "
+        "kernel=auto)"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel": "cuda"}, "must be one of auto, eager, triton, got 'cuda'"),
+        ({"kernel": "triton", "sync": True}, "use norm.kernel=auto with norm.sync=true"),
+    ],
+)
+def test_kernels_that_do_not_exist_or_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        BatchNorm(4, 2, **options)
+
+
+@pytest.mark.parametrize("shape", [(512, 3), (100, 3)], ids=["rows by eight", "rows"])
+def test_compiled_columns_equal_eager_ones(shape):
+    torch.manual_seed(0)
+    x, dy = (3 * torch.randn(shape) + 100).double(), torch.randn(shape).double()
+    eager, formula = BatchNorm1d(3).double(), torch.compile(BatchNorm1d(3).double(), fullgraph=True, backend="eager")
+    found, expected = step(formula, x, dy), step(eager, x, dy)
+    assert_same(found, expected, 1e-10)
 
 
 def test_construction_draws_no_random_numbers():

@@ -1,6 +1,6 @@
 """Batch normalization (Ioffe and Szegedy, 2015, arXiv 1502.03167), written out and equal to PyTorch's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,8 @@ from torch import Tensor, distributed, nn
 from normlab.norms.batch_statistics import normalize_batch, synchronized_moments
 from normlab.norms.functional import normalize, per_channel, update_average
 from normlab.norms.shapes import check_dim, check_input
+
+KERNELS = ("auto", "eager", "triton")
 
 
 class BatchNorm(nn.Module):
@@ -32,11 +34,14 @@ class BatchNorm(nn.Module):
         track_running_stats: keep running averages; without them evaluation uses the batch, too.
         bias: learn `bias` beside `weight`.
         sync: statistics over the batches of all processes of a distributed run, weighted by their sizes.
+        kernel: what normalizes in training: `eager`, PyTorch's operations; `triton`, kernels for CUDA that are
+            experimental and know first derivatives only; `auto`, which is `eager`. Compilers always get the formula.
 
     Parameters and buffers have PyTorch's names and shapes, so that state dicts load in both directions.
 
     Raises:
-        ValueError: input of another rank or number of channels, or one value per channel in training.
+        ValueError: input of another rank or number of channels, one value per channel in training, or `triton` where
+            it cannot run.
     """
 
     batch_dependent, centres, includes_activation = True, True, False
@@ -53,6 +58,7 @@ class BatchNorm(nn.Module):
         *,
         bias: bool = True,
         sync: bool = False,
+        kernel: str = "auto",
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -60,6 +66,7 @@ class BatchNorm(nn.Module):
         self.num_features, self.dim = num_features, check_dim(dim)
         self.eps, self.momentum = eps, momentum
         self.affine, self.track_running_stats, self.sync = affine, track_running_stats, sync
+        self.kernel = check_kernel(kernel, sync)
         like = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.ones(num_features, **like)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features, **like)) if affine and bias else None
@@ -101,12 +108,14 @@ class BatchNorm(nn.Module):
             return synchronized_moments(input, self.weight, self.bias, self.eps)
         count = input.numel() // max(1, input.shape[1])
         self._check_count(input, count)
-        return *normalize_batch(input, self.weight, self.bias, self.eps), count
+        # Shapes without values, on the meta device or in an empty batch, need no kernel.
+        without_kernel = self.kernel != "triton" or torch.compiler.is_compiling() or input.is_meta or not input.numel()
+        compute = normalize_batch if without_kernel else triton_normalization()
+        return *compute(input, self.weight, self.bias, self.eps), count
 
     def _affine(self, ndim: int) -> tuple[Tensor | None, Tensor | None]:
         return per_channel(self.weight, ndim), per_channel(self.bias, ndim)
 
-    @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
         """Take one batch into the running averages."""
         self.num_batches_tracked.add_(1)
@@ -131,8 +140,35 @@ class BatchNorm(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, dim={self.dim}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}, bias={self.bias is not None}, sync={self.sync}"
+            f"track_running_stats={self.track_running_stats}, bias={self.bias is not None}, sync={self.sync}, "
+            f"kernel={self.kernel}"
         )
+
+
+def check_kernel(kernel: str, sync: bool) -> str:
+    """`kernel` if there is one of this name, and none but PyTorch's operations where processes synchronize.
+
+    Raises:
+        ValueError: any other.
+    """
+    if kernel not in KERNELS:
+        raise ValueError(f"norm.kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    if kernel == "triton" and sync:
+        raise ValueError("norm.kernel=triton cannot synchronize processes; use norm.kernel=auto with norm.sync=true")
+    return kernel
+
+
+def triton_normalization() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """`normalize_batch` of the Triton kernels, which are imported now and not before.
+
+    Raises:
+        ValueError: the package triton is not installed.
+    """
+    try:
+        from normlab.norms.triton_kernels import normalize_batch
+    except ModuleNotFoundError as error:
+        raise ValueError(f"norm.kernel=triton needs the package triton ({error}); use norm.kernel=auto") from error
+    return normalize_batch
 
 
 class BatchNorm1d(BatchNorm):
