@@ -1,62 +1,97 @@
 """A grid of jobs that goes on after a failure, names every failed job, and ends with a table."""
 
 import sys
-import time
+from collections.abc import Iterator
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's grid, its jobs reported as they end.
+    """Hydra's grid, with axes that advance together and combinations left out, its jobs reported as they end.
+
+    Args:
+        max_batch_size: as in Hydra's own sweeper.
+        params: axes that need not stand on the command line.
+        zip: groups of keys whose values advance together.
+        exclude: partial settings; combinations that have all of one are left out.
 
     Raises:
-        SystemExit: 1 if a job failed, the signal's exit code if one stopped the sweep.
+        SystemExit: 1 if a job failed.
+        normlab.workers.Stopped: a signal or a full disk stopped the sweep.
     """
 
-    def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        """Run every combination of the overrides' values."""
-        from normlab.sweeps import Job, print_job, print_summary, varied_keys
+    def __init__(self, max_batch_size: int | None = None, params: Any = None, zip: Any = (), exclude: Any = ()) -> None:
+        super().__init__(max_batch_size, params)
+        self.together, self.excluded = _plain(zip), _plain(exclude)
 
-        jobs = self._jobs(arguments)
-        self.validate_batch_is_legal(jobs)
-        # One by one where that is how the launcher works anyway, so that each is reported when it ends.
-        size = 1 if isinstance(self.launcher, BasicLauncher) else len(jobs)
-        done: list[Job] = []
-        varied = varied_keys([Job(tuple(job), {}) for job in jobs])
-        started = time.monotonic()
-        for first in range(0, len(jobs), size):
-            for outcome in self.launcher.launch(jobs[first : first + size], initial_job_idx=first):
-                self._stop_if_interrupted(outcome)
-                done.append(_job(outcome))
-                print_job(done[-1], len(done), len(jobs), time.monotonic() - started, varied)
-        print_summary(done)
-        if any(job.result["status"] == "failed" for job in done):
+    def sweep(self, arguments: list[str]) -> list[Any]:
+        """Run every combination of the overrides' values, or with `dry_run=true` list them."""
+        from normlab.sweeps import Job, SweepProgress, print_plans, print_summary, varied_keys
+
+        plans, excluded = self._plans(arguments)
+        if any(plan.config["dry_run"] for plan in plans):
+            count = getattr(self.launcher, "count_workers", lambda configs: 1)
+            print_plans(plans, count([plan.config for plan in plans if plan.stored is None]), excluded)
+            return []
+        stored = [plan.stored is not None for plan in plans]
+        ended: dict[int, Job] = {}
+        with SweepProgress(varied_keys(plans), len(plans), sum(stored)) as progress:
+            for index, result in self._outcomes(plans):
+                ended[index] = Job(plans[index].overrides, result)
+                progress.end(ended[index], stored[index])
+        jobs = [ended[index] for index in sorted(ended)]
+        print_summary(jobs)
+        if any(job.result["status"] == "failed" for job in jobs):
             sys.exit(1)
-        return [done]
+        return [jobs]
 
-    def _jobs(self, arguments: list[str]) -> list[list[str]]:
+    def _plans(self, arguments: list[str]) -> tuple[list[Any], int]:
+        """All jobs, composed and checked before the first one runs."""
+        from normlab.jobs import Plan, combinations, composed
+
         axes = [f"{key}={values}" for key, values in (self.params or {}).items()]
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        batches = self.split_arguments(parser.parse_overrides([*axes, *arguments]), self.max_batch_size)
-        return [job for batch in batches for job in batch]
+        loader = self.hydra_context.config_loader
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides([*axes, *arguments])
+        jobs, excluded = combinations(overrides, self.together, self.excluded)
+        return [Plan(tuple(job), composed(loader, self.config, job)) for job in jobs], excluded
 
-    @staticmethod
-    def _stop_if_interrupted(outcome: JobReturn) -> None:
-        if outcome.status == JobStatus.FAILED and hasattr(outcome._return_value, "exit_code"):
-            print("stopped; the same command goes on from here", file=sys.stderr)
-            sys.exit(outcome._return_value.exit_code)
+    def _outcomes(self, plans: list[Any]) -> Iterator[tuple[int, dict]]:
+        """Index and result of every job, when it ends or, with a launcher that tells nothing before, at the end."""
+        if hasattr(self.launcher, "outcomes"):
+            yield from self.launcher.outcomes([plan.config for plan in plans])
+            return
+        size = 1 if isinstance(self.launcher, BasicLauncher) else self.max_batch_size or len(plans)
+        for first in range(0, len(plans), size):
+            yield from enumerate(self._launch(plans[first : first + size], first), first)
+
+    def _launch(self, plans: list[Any], first: int) -> list[dict]:
+        from normlab.sweeps import failed_result
+
+        try:
+            returned = self.launcher.launch([list(plan.overrides) for plan in plans], initial_job_idx=first)
+        except Exception as error:  # a cluster that lost one job: the results of the others are in their folders
+            lost = failed_result(f"{type(self.launcher).__name__}: {type(error).__name__}: {error}".splitlines()[0])
+            return [plan.stored or lost for plan in plans]
+        return [_result(job) for job in returned]
 
 
-def _job(outcome: JobReturn) -> Any:
-    from normlab.main import explain
-    from normlab.sweeps import Job
+def _plain(option: Any) -> list[Any]:
+    return OmegaConf.to_container(option, resolve=True) if OmegaConf.is_config(option) else list(option or ())
 
-    if outcome.status == JobStatus.COMPLETED:
-        return Job(tuple(outcome.overrides), outcome._return_value)
-    error = outcome._return_value
-    reason = explain(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return Job(tuple(outcome.overrides), {"status": "failed", "reason": reason, "metrics": {}, "seconds": 0.0})
+
+def _result(job: JobReturn) -> dict:
+    from normlab.main import reason
+    from normlab.sweeps import failed_result
+    from normlab.workers import Stopped
+
+    if job.status == JobStatus.COMPLETED:
+        return job._return_value
+    error = job._return_value
+    if hasattr(error, "exit_code"):
+        raise Stopped(str(error), error.exit_code)
+    return failed_result(reason(error))

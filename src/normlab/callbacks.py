@@ -143,13 +143,13 @@ def epoch_line(epoch: int, max_epochs: int, metrics: dict[str, float]) -> str:
 
 
 class StopOnSignal(Callback):
-    """On SIGTERM or Ctrl-C: finish the block, write a checkpoint, stop."""
+    """On SIGTERM, Ctrl-C or SIGUSR1 (SLURM's warning): finish the block, write a checkpoint, stop."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints, self.received, self.previous = checkpoints, None, {}
 
     def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             try:
                 self.previous[number] = signal.signal(number, self._remember)
             except ValueError:  # only the main thread may set handlers; elsewhere the default stays

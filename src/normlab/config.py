@@ -124,6 +124,7 @@ RULES = {
     "rerun": BOOLEAN,
     "retry": _one_of(None, "failed"),
     "progress": BOOLEAN,
+    "dry_run": BOOLEAN,
     "profile": BOOLEAN,
 }
 

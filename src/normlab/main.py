@@ -2,7 +2,10 @@
 
 import os
 import re
+import signal
+import subprocess
 import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 
 import hydra
@@ -14,15 +17,31 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from normlab.config import configuration_directory
+from normlab.workers import Stopped
 
 USER_MISTAKE = 2
-
+PREEMPTED = 128 + signal.SIGUSR1
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 a run failed, 2 the user's mistake, 130 and 143 interrupted."""
+    """Run the command line and exit: 0 done, 1 a run failed, 2 the user's mistake, 130 and 143 interrupted.
+
+    In a SLURM job, SIGUSR1 means that its time is over: the run stops as on Ctrl-C and the job is queued again.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return _main()
+    signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(PREEMPTED))  # a run in training puts its own there
+    try:
+        return _main()
+    except SystemExit as end:
+        if end.code == PREEMPTED:
+            requeue(os.environ)
+        raise
+
+
+def _main() -> None:
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors to us instead of printing and exiting 1
     try:
@@ -32,13 +51,34 @@ def main() -> None:
         if show_traceback:
             raise
         _exit_with(error)
+    except Stopped as stopped:
+        _stop(stopped.reason, stopped.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def requeue(environment: Mapping[str, str]) -> None:
+    """Ask SLURM to start this job again; its command then goes on with the run. One process of a job asks."""
+    if environment.get("SLURM_PROCID", "0") != "0":
+        return
+    job = environment["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True)
+        print(f"SLURM job {job} is queued again", file=sys.stderr)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"SLURM job {job} could not be queued again ({error}); submit it again to go on", file=sys.stderr)
 
 
 def _exit_with(error: Exception) -> None:
     print(f"error: {explain(error)}", file=sys.stderr)
     sys.exit(USER_MISTAKE)
+
+
+def _stop(why: str, exit_code: int) -> None:
+    print(f"{why}; the same command goes on from here", file=sys.stderr)
+    sys.exit(exit_code)
 
 
 def _job(config: DictConfig) -> dict:
@@ -52,8 +92,9 @@ def _job(config: DictConfig) -> dict:
     except Exception as error:
         if not hasattr(error, "exit_code"):
             raise
-        print(f"{error}; the same command goes on from here", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _stop(str(error), error.exit_code)
+    if config.dry_run:
+        return result
     from normlab.terminal import print_result
 
     print_result(result, OmegaConf.to_container(config, resolve=True))
@@ -63,13 +104,29 @@ def _job(config: DictConfig) -> dict:
 
 
 def run_one(config: DictConfig, quiet: bool = False) -> dict:
-    """One composed configuration, checked, to its result."""
+    """One composed configuration, checked, to its result; with `dry_run` to a line about it."""
     from normlab.config import check
     from normlab.experiment import run
 
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     check(plain)
+    if plain["dry_run"]:
+        return _plan(plain)
     return run(plain | {"progress": plain["progress"] and not quiet})
+
+
+def _plan(config: dict) -> dict:
+    from normlab.jobs import Plan
+    from normlab.sweeps import print_plans
+
+    plan = Plan(tuple(HydraConfig.get().overrides.task), config)
+    print_plans([plan])
+    return {"status": plan.state}
+
+
+def reason(error: Exception) -> str:
+    """Why a job failed, in a line or two: the user's mistakes explained, all others with their class."""
+    return explain(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def explain(error: Exception) -> str:

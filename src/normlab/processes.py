@@ -60,7 +60,7 @@ def _one_process(rank: int, config: dict, folder: Path, port: int, threads: int)
 def _raise_interrupted(error: torch.multiprocessing.ProcessExitedException) -> None:
     from normlab.callbacks import Interrupted
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         if error.exit_code == 128 + number:
             raise Interrupted(number) from None
     raise RuntimeError(f"process {error.error_index} of the run died: {error}") from error
@@ -76,7 +76,8 @@ def _signals_passed_on(processes: list[int]):
 
     previous = {}
     try:
-        previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, pass_on)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            previous[number] = signal.signal(number, pass_on)
         handler = (lambda number, frame: None) if sys.stdin.isatty() else pass_on
         previous[signal.SIGINT] = signal.signal(signal.SIGINT, handler)
     except ValueError:  # not the main thread: signals go elsewhere

@@ -25,8 +25,8 @@ from normlab.data.parts import Parts, load_parts
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.loggers import build_loggers, check_loggers, log_final
 from normlab.norm_statistics import NormStatistics
-from normlab.profiling import Profile
 from normlab.processes import fit_in_processes
+from normlab.profiling import Profile
 from normlab.results import environment, write_atomically, write_json
 from normlab.streams import stream_seed
 from normlab.tasks import Diverged, Task, evaluate
@@ -194,10 +194,12 @@ def set_threads(threads: int | str, flops: float) -> None:
     """Use as many threads as the work of one step can feed: a small network is slower, not faster, on two.
 
     Args:
-        threads: a number, or `auto`.
+        threads: a number, or `auto`, which takes no more than OMP_NUM_THREADS where that is set.
         flops: of one training step.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(cores, int(limit)) if limit.isdigit() and int(limit) > 0 else cores
     torch.set_num_threads(threads if threads != "auto" else (1 if flops < FLOPS_FOR_ALL_CORES else cores))
 
 

@@ -15,11 +15,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(Exception):
-    """A signal asked for the end before all jobs were done; the workers have ended."""
+    """Not all jobs were done: a signal asked for the end, or going on makes no sense."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
-        self.exit_code = 128 + signal_number
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(reason, exit_code)
+        self.reason, self.exit_code = reason, exit_code
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class _held_back:
 
 
 def _raise_stopped(number: int, frame: Any) -> None:
-    raise Stopped(number)
+    raise Stopped(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
 def _serve(function: Callable[[Any], Any], jobs: connection.Connection, environment: dict[str, str]) -> None:

@@ -126,6 +126,11 @@ def _killed_in_the_middle(config: dict, scratch: Path, seconds: float) -> Path:
     return folder
 
 
+def newest(folder: Path) -> Path:
+    """The last checkpoint; a run may have died after it set the one before aside."""
+    return next(path for name in ("last.ckpt", "previous.ckpt") if (path := folder / name).is_file())
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -147,13 +152,13 @@ class Hostile:
 
 
 DAMAGES = {
-    "truncated": lambda folder, marker: truncate(folder / "last.ckpt"),
-    "one bit": lambda folder, marker: flip_a_bit(folder / "last.ckpt"),
-    "empty": lambda folder, marker: (folder / "last.ckpt").write_bytes(b""),
-    "deleted": lambda folder, marker: (folder / "last.ckpt").unlink(),
+    "truncated": lambda folder, marker: truncate(newest(folder)),
+    "one bit": lambda folder, marker: flip_a_bit(newest(folder)),
+    "empty": lambda folder, marker: (newest(folder)).write_bytes(b""),
+    "deleted": lambda folder, marker: (newest(folder)).unlink(),
     "both deleted": lambda folder, marker: [path.unlink() for path in folder.iterdir()],
     "both truncated": lambda folder, marker: [truncate(path) for path in folder.iterdir()],
-    "hostile": lambda folder, marker: (folder / "last.ckpt").write_bytes(pickle.dumps(Hostile(marker))),
+    "hostile": lambda folder, marker: (newest(folder)).write_bytes(pickle.dumps(Hostile(marker))),
 }
 
 

@@ -94,6 +94,7 @@ def plain_report(options: argparse.Namespace) -> "Report":
 
 def study_report(options: argparse.Namespace) -> "Report":
     """A study's answer."""
+    from normlab.compare.plans import command, planned_settings
     from normlab.compare.report import Report
     from normlab.compare.runs import load_runs
     from normlab.compare.studies import answer, outputs_of, read_study
@@ -101,11 +102,11 @@ def study_report(options: argparse.Namespace) -> "Report":
     study = read_study(options.study)
     folders = options.folders or [outputs_of(study)]
     if not all(folder.is_dir() for folder in folders):
-        raise ValueError(f"{folders[0]} does not exist: run the study first, python train.py -m study={study.name}")
+        raise ValueError(f"{folders[0]} does not exist: run the study first, {command(study.name)}")
     options.out = options.out or folders[0] / "report"
     options.target = options.target or study.plan.get("target")
     runs = load_runs(*folders)
-    verdict, claims, warnings = answer(study, runs)
+    verdict, claims, warnings = answer(study, runs, planned_settings(study.name, study.params))
     sections = [
         make_section(claim.says, claim.comparison, options, str(place + 1), claim.verdict, claim.reason, claim.rule)
         for place, claim in enumerate(claims)

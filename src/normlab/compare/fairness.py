@@ -157,7 +157,9 @@ def weight_decay(pair: Pair) -> Iterator[Check]:
     if decay is None or every is None or not (pd.to_numeric(decay, errors="coerce") > 0).any():
         return
     if (every.map(label) == "true").any() and belongs_to("norm.eps", pair.by):
-        told = "Weight decay also shrinks scale and shift of the norm (optimizer.decay_rank_one=true), in arms with one."
+        told = (
+            "Weight decay also shrinks scale and shift of the norm (optimizer.decay_rank_one=true), in arms with one."
+        )
         yield Check("weight decay", DIFFERENT, told, warns=True)
     else:
         yield Check("weight decay", SAME, "Weight decay leaves scale and shift of the norms alone.")

@@ -8,7 +8,17 @@ from matplotlib.axes import Axes
 
 from normlab.compare.comparison import Comparison, Tried
 from normlab.compare.contrasts import usable
-from normlab.compare.figures import COLOURS, INK, MOST_PANELS, Drawing, look, mark, middle_and_band, panels, whole_epochs
+from normlab.compare.figures import (
+    COLOURS,
+    INK,
+    MOST_PANELS,
+    Drawing,
+    look,
+    mark,
+    middle_and_band,
+    panels,
+    whole_epochs,
+)
 from normlab.compare.intervals import t_interval
 from normlab.compare.runs import read_curves
 from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric

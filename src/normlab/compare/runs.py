@@ -23,7 +23,18 @@ NUMBERS = (
     *("num_parameters", "num_norm_parameters", "num_norm_layers", "step_flops", "diverged_at_step"),
 )
 STABLE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
-RESULT_COLUMNS = ("run", "folder", "arm", "where", "status", "reason", "config_digest", "initial_weights", STABLE, *NUMBERS)
+RESULT_COLUMNS = (
+    "run",
+    "folder",
+    "arm",
+    "where",
+    "status",
+    "reason",
+    "config_digest",
+    "initial_weights",
+    STABLE,
+    *NUMBERS,
+)
 CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
 # Settings that name or record a run and do not change what it computes.
 UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "statistics")
@@ -157,14 +168,15 @@ def _settings_of(text: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ValueError("config.yaml is not a table of keys and values")
     choices = tree.pop("choices", None) or {}
-    return _flat(tree) | {str(name): value for name, value in choices.items()}
+    return flat_settings(tree) | {str(name): value for name, value in choices.items()}
 
 
-def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
+def flat_settings(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """A configuration by dotted key; lists as JSON."""
     flat = {}
     for name, value in tree.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= flat_settings(value, f"{prefix}{name}.")
         elif value is not None or prefix:  # an empty group (`experiment: null`) is not a setting
             flat[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, list | dict) else value
     return flat
@@ -181,7 +193,7 @@ def _environment(path: Path) -> dict[str, Any]:
 def _settings_of_environment(text: str) -> dict[str, Any]:
     content = json.loads(text)
     command = content.pop("command", None)
-    flat = _flat(content, "environment.")
+    flat = flat_settings(content, "environment.")
     return flat | ({"environment.command": " ".join(map(str, command))} if command else {})
 
 

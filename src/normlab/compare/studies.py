@@ -3,22 +3,21 @@
 Its `study:` block holds `question`, `by`, `metric`, `baseline`, `within`, `minimum_seeds`, `level` and `claims`. A
 claim may replace any of them and adds `says` (a sentence), `expect` (`equal`, `higher` or `lower`), `arms`, `margin`,
 `select` (every arm at its best value of this setting) or `largest_stable` with `tolerance` (the largest value of this
-setting that trains within the tolerance of the best, by seed).
+setting whose validation metric is within the tolerance of the best, by seed).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from normlab.compare import plans
 from normlab.compare.comparison import Comparison, Tried, compare
 from normlab.compare.runs import STABLE
-from normlab.compare.selection import largest_stable, stable_edge_warnings
+from normlab.compare.selection import largest_stable, stable_edge_warnings, validation_metric
 from normlab.compare.settings import as_text, check_keys, label, labels, study_of
 from normlab.config import configuration_directory
 
@@ -107,21 +106,51 @@ def _check(name: str, plan: dict[str, Any]) -> None:
             raise ValueError(f"{where}: a claim that expects equal must state its margin; got none")
 
 
-def answer(study: Study, runs: pd.DataFrame) -> tuple[str, list[Claim], list[str]]:
+def answer(
+    study: Study, runs: pd.DataFrame, settings: list[dict[str, Any]] | None = None
+) -> tuple[str, list[Claim], list[str]]:
     """The verdict over all claims, every claim with its answer, and warnings about the study as a whole.
 
     All claims supported is supported, any contradicted is contradicted, anything else cannot be told.
+
+    Args:
+        study: the plan.
+        runs: from `load_runs`.
+        settings: from `plans.planned_settings`; runs that were made otherwise cannot answer. None checks nothing.
+
+    Raises:
+        ValueError: too few runs for any number; names what is missing and the command that makes it.
     """
-    claims = [_answer(study.plan | claim, runs) for claim in study.plan["claims"]]
+    missing = plans.missing(study.name, study.params, runs)
+    deviating = plans.deviations(settings, study.params, runs) if settings else ""
+    try:
+        claims = [_answer(study, study.plan | claim, runs, deviating) for claim in study.plan["claims"]]
+    except ValueError as error:
+        raise ValueError("\n".join([str(error), *missing])) from error
     verdicts = {claim.verdict for claim in claims}
     whole = "contradicted" if "contradicted" in verdicts else verdicts.pop() if len(verdicts) == 1 else "cannot tell"
-    return whole, claims, [*_missing(study, runs), *_changed(study, runs)]
+    return whole, claims, [*missing, *_changed(study, runs)]
 
 
-def _answer(plan: dict[str, Any], runs: pd.DataFrame) -> Claim:
+def _answer(study: Study, plan: dict[str, Any], runs: pd.DataFrame, deviating: str) -> Claim:
     comparison = _compare(plan, runs)
     verdict, reason = judge(comparison, plan["expect"], plan["minimum_seeds"], plan.get("arms"))
+    if incomplete := _incomplete(study, plan, runs):
+        verdict, reason = "cannot tell", incomplete
+    if deviating:
+        verdict, reason = "cannot tell", f"the runs were not made as planned: {deviating}"
     return Claim(plan["says"], RULES[plan["expect"]], verdict, reason, comparison)
+
+
+def _incomplete(study: Study, plan: dict[str, Any], runs: pd.DataFrame) -> str:
+    """Why the grid of a claim's arms is not full enough to choose or compare values of it, or nothing."""
+    if not plan.get("arms") or not isinstance(plan["by"], str):
+        return ""
+    arms = [label(arm) for arm in [plan["baseline"], *plan["arms"]]]
+    where, count = plans.fewest_seeds(study.params, runs, plan["by"], arms)
+    if count >= plan["minimum_seeds"]:
+        return ""
+    return f"{where} has {count} of {plan['minimum_seeds']} seeds"
 
 
 def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
@@ -134,10 +163,12 @@ def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
     by, within = options["by"], list(options.get("within", []))
     check_keys(runs, [key, *within])
     named = runs.assign(arm=labels(runs, [by] if isinstance(by, str) else by))
-    table = largest_stable(named, key, within, plan["metric"], plan.get("tolerance", 0.01))
+    # What trains is judged on validation: a value chosen by its test score would be chosen on the answer.
+    judged_by = validation_metric(named, plan["metric"])
+    table = largest_stable(named, key, within, judged_by, plan.get("tolerance", 0.01))
     comparison = compare(table, **options | {"metric": STABLE, "within": within})
     comparison.warnings.extend(stable_edge_warnings(named, table, key))
-    return replace(comparison, tried=Tried(named, key, plan["metric"]))
+    return replace(comparison, tried=Tried(named, key, judged_by))
 
 
 def judge(comparison: Comparison, expect: str, minimum_seeds: int, arms: list | None = None) -> tuple[str, str]:
@@ -180,34 +211,6 @@ def _judge_direction(rows: list[dict], sign: int, level: float) -> tuple[str, st
 def _all_of(rows: list[dict]) -> str:
     first = rows[0]["sentence"]
     return first if len(rows) == 1 else f"All {len(rows)} contrasts agree; the first: {first}"
-
-
-def planned_runs(study: Study) -> Iterator[dict[str, str]]:
-    """Every combination of the grid, values as text."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parser = OverridesParser.create()
-    axes = []
-    for key, values in study.params.items():
-        override = parser.parse_override(f"{key}={values}")
-        texts = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(values)]
-        axes.append([(key, text) for text in texts])
-    for combination in product(*axes):
-        yield dict(combination)
-
-
-def _missing(study: Study, runs: pd.DataFrame) -> list[str]:
-    planned = list(planned_runs(study))
-    keys = [key for key in (study.params if planned else []) if key in runs]
-    found = {tuple(row) for row in zip(*(runs[key].map(label) for key in keys), strict=True)}
-    missing = [run for run in planned if tuple(label(yaml.safe_load(run[key])) for key in keys) not in found]
-    if not missing:
-        return []
-    first = " ".join(f"{key}={missing[0][key]}" for key in keys)
-    return [
-        f"{len(missing)} of {len(planned)} planned runs are missing, the first {first}; "
-        f"python train.py -m study={study.name} goes on where it stopped."
-    ]
 
 
 def _changed(study: Study, runs: pd.DataFrame) -> list[str]:

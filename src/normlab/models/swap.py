@@ -103,7 +103,7 @@ def swap_table(swaps: list[Swap], title: str = "Norms") -> "Table":
 
     table = Table(title=title)
     for heading in ("layer", "what", "from", "to", "why"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for swap in swaps:
         table.add_row(swap.name, swap.kind, swap.old, swap.new, swap.why)
     return table

@@ -80,12 +80,12 @@ def normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: 
     Raises:
         ValueError: another device or precision.
     """
-    if not x.is_cuda and not isinstance(_partial_moments, InterpretedFunction):
-        raise ValueError(f"norm.kernel=triton needs input on a CUDA device, got {x.device}; use norm.kernel=auto")
     if x.dtype not in DTYPES:
         raise ValueError(
             f"norm.kernel=triton needs float32, bfloat16 or float16 input, got {x.dtype}; use norm.kernel=auto"
         )
+    if not x.is_cuda and not isinstance(_partial_moments, InterpretedFunction):
+        raise ValueError(f"norm.kernel=triton needs input on a CUDA device, got {x.device}; use norm.kernel=auto")
     return _TritonBatchNormalization.apply(x, weight, bias, eps)
 
 

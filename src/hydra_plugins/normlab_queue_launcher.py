@@ -1,0 +1,59 @@
+"""Jobs of a sweep in worker processes of this machine: `hydra/launcher=queue`."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class QueueLauncher(Launcher):
+    """Composes here, trains there: a worker takes a plain configuration and returns a plain result.
+
+    Args:
+        workers: how many, or `auto`: one a core, or `jobs_per_gpu` for every GPU.
+        jobs_per_gpu: jobs side by side on one GPU.
+        jobs_per_worker: a worker is replaced after so many jobs; None keeps it.
+    """
+
+    def __init__(self, workers: int | str = "auto", jobs_per_gpu: int = 1, jobs_per_worker: int | None = None) -> None:
+        self.options = {"workers": workers, "jobs_per_gpu": jobs_per_gpu, "jobs_per_worker": jobs_per_worker}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hydra's hook: what is needed to compose jobs."""
+        from normlab.queue import check_options
+
+        check_options(**self.options)
+        self.hydra_context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Hydra's contract, for sweepers that wait for all jobs."""
+        from normlab.jobs import composed
+
+        setup_globals()
+        configs = [composed(self.hydra_context.config_loader, self.config, job) for job in job_overrides]
+        results = dict(self.outcomes(configs))
+        return [
+            JobReturn(overrides=list(job), status=JobStatus.COMPLETED, _return_value=results[index])
+            for index, job in enumerate(job_overrides)
+        ]
+
+    def outcomes(self, configs: list[dict]) -> Iterator[tuple[int, dict]]:
+        """Index and result of every configuration, in the order in which they end.
+
+        Raises:
+            normlab.workers.Stopped: by a signal, or since going on makes no sense.
+        """
+        from normlab.queue import run_queued
+
+        return run_queued(configs, **self.options)
+
+    def count_workers(self, configs: list[dict]) -> int:
+        """How many workers these configurations would get."""
+        from normlab.queue import slots
+
+        options: dict[str, Any] = {key: self.options[key] for key in ("workers", "jobs_per_gpu")}
+        return len(slots(configs, os.environ, **options))

@@ -1,0 +1,128 @@
+"""The runs that a study planned, against those that are there: missing ones, and ones made with other settings."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from normlab.compare.runs import UNCOMPARED, flat_settings
+from normlab.compare.settings import label, order
+from normlab.config import configuration_directory
+
+MOST_LINES = 4
+ELSEWHERE = ("root", "cache", "threads")  # where data lie and what computes is no part of a plan
+
+
+def planned_runs(params: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Every combination of a sweeper's grid, values as text."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    axes = []
+    for key, values in params.items():
+        override = parser.parse_override(f"{key}={values}")
+        texts = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(values)]
+        axes.append([(key, text) for text in texts])
+    for combination in product(*axes):
+        yield dict(combination)
+
+
+def counted(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for every planned combination but the seed: its settings as labels, and the seeds planned and there.
+
+    Failed runs are not there: they say nothing, and `retry=failed` makes them again.
+    """
+    planned = pd.DataFrame(planned_runs(params)).map(lambda text: label(yaml.safe_load(text)))
+    keys = [key for key in planned.columns if key != "seed"]
+    ended = runs[runs["status"] != "failed"]
+    there = pd.DataFrame({key: ended[key].map(label) if key in ended else "–" for key in planned.columns})
+    found = planned.merge(there.drop_duplicates(), how="left", indicator=True)
+    rows = []
+    for values, group in found.groupby(keys, sort=False):
+        has = group["_merge"] == "both"
+        rows.append(dict(zip(keys, values, strict=True)) | {"planned": len(group), "there": int(has.sum())})
+        rows[-1]["missing"] = order(list(group.loc[~has, "seed"]))
+    return pd.DataFrame(rows)
+
+
+def missing(name: str, params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
+    """Which planned runs are not there, and the command that makes them: one line, or none."""
+    table = counted(params, runs)
+    lacking = table[table["missing"].map(len) > 0]
+    count = int(lacking["missing"].map(len).sum())
+    if not count:
+        return []
+    keys = [key for key in table.columns if key not in ("planned", "there", "missing")]
+    told = [
+        " ".join([*(f"{key}={row[key]}" for key in keys), f"seed={','.join(row['missing'])}"])
+        for row in lacking.to_dict("records")[:MOST_LINES]
+    ]
+    more = f"; and {len(lacking) - MOST_LINES} more combinations" if len(lacking) > MOST_LINES else ""
+    return [
+        f"{count} of {int(table['planned'].sum())} planned runs are missing: {'; '.join(told)}{more}. "
+        f"`{command(name)}` makes them and keeps those that are there (dataset.root=FOLDER if the data lie elsewhere)."
+    ]
+
+
+def command(name: str) -> str:
+    """The line that runs a study."""
+    return f"python train.py -m study={name}"
+
+
+def fewest_seeds(params: dict[str, Any], runs: pd.DataFrame, by: str, arms: list[str]) -> tuple[str, int]:
+    """The planned combination of these arms that has the fewest seeds, and how many."""
+    table = counted(params, runs)
+    keys = [key for key in table.columns if key not in ("planned", "there", "missing")]
+    if by in keys:
+        table = table[table[by].isin(arms)]
+    row = table.loc[table["there"].idxmin()].to_dict()
+    return " ".join(f"{key}={row[key]}" for key in keys), row["there"]
+
+
+def planned_settings(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Settings by dotted key as the study's file gives them, one table for every combination of groups.
+
+    The grid's other keys are left out; so are settings that are only known in a run.
+    """
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    groups = [key for key in params if (configuration_directory() / key).is_dir()]
+    picked = {tuple((key, run[key]) for key in groups) for run in planned_runs(params)}
+    tables = []
+    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+        for combination in sorted(picked):
+            words = [f"{key}={value}" for key, value in combination]
+            config = OmegaConf.to_container(compose("config", overrides=[f"study={name}", *words]), resolve=False)
+            tables.append(_known(config, params) | dict(combination))
+    return tables
+
+
+def _known(config: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    flat = {
+        key: value for key, value in flat_settings(config).items() if not (isinstance(value, str) and "${" in value)
+    }
+    skipped = {*UNCOMPARED, "choices", *params}
+    return {
+        key: value
+        for key, value in flat.items()
+        if key not in params and key.partition(".")[0] not in skipped and key.rpartition(".")[2] not in ELSEWHERE
+    }
+
+
+def deviations(settings: list[dict[str, Any]], params: dict[str, Any], runs: pd.DataFrame) -> str:
+    """What the runs set otherwise than the plan, in words; empty where they follow it."""
+    groups = [key for key in params if key in settings[0]]
+    found: dict[str, int] = {}
+    for table in settings:
+        part = runs
+        for key in groups:
+            part = part[part[key].map(label) == label(table[key])]
+        for key in table.keys() & set(part.columns) - set(groups):
+            others = part.loc[part[key].map(label) != label(table[key]), key].map(label)
+            for value, count in others.value_counts().items():
+                text = f"{key} is {value} instead of {label(table[key])}"
+                found[text] = found.get(text, 0) + int(count)
+    return ", ".join(f"{text} in {count} of {len(runs)}" for text, count in sorted(found.items())[:MOST_LINES])

@@ -1,0 +1,127 @@
+"""Configurations to results through worker processes: how many, with which share of the machine."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from normlab.config import run_folder
+from normlab.experiment import run, stored_result
+from normlab.sweeps import failed_result
+from normlab.workers import Died, Stopped, Workers
+
+PRELOAD = ("normlab.training", "normlab.queue")
+
+
+def run_queued(
+    configs: list[dict], workers: int | str = "auto", jobs_per_gpu: int = 1, jobs_per_worker: int | None = None
+) -> Iterator[tuple[int, dict]]:
+    """Run checked configurations side by side; those with a stored result need no worker.
+
+    Yields:
+        index and result, in the order in which they end.
+
+    Raises:
+        Stopped: by a signal, after the workers have written their checkpoints, or by a full disk.
+    """
+    to_train = []
+    for index, config in enumerate(configs):
+        if (stored := stored_result(run_folder(config), config)) is not None:
+            yield index, stored
+        else:
+            to_train.append(index)
+    if not to_train:
+        return
+    environments = slots([configs[index] for index in to_train], os.environ, workers, jobs_per_gpu)
+    with Workers(train_one, environments, jobs_per_worker, PRELOAD) as pool:
+        for number, value in pool.run([configs[index] | {"progress": False} for index in to_train]):
+            if isinstance(value, Stopped):
+                raise value
+            result = (
+                failed_result(f"{value.reason}; the same command tries it again") if isinstance(value, Died) else value
+            )
+            yield to_train[number], result
+
+
+def train_one(config: dict) -> dict | Stopped:
+    """What a worker does with a job.
+
+    Raises:
+        SystemExit: a signal came for this worker alone.
+    """
+    import torch
+
+    from normlab.callbacks import Interrupted
+    from normlab.main import reason
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # torch was imported before this variable was set
+    try:
+        return run(config)
+    except Interrupted as interrupted:
+        raise SystemExit(interrupted.exit_code) from None
+    except Exception as error:
+        if hasattr(error, "exit_code"):
+            return Stopped(str(error), error.exit_code)
+        return failed_result(reason(error))
+
+
+def check_options(workers: int | str, jobs_per_gpu: int, jobs_per_worker: int | None) -> None:
+    """Refuse numbers below one.
+
+    Raises:
+        ValueError: names the option.
+    """
+    for name, value, other in (
+        ("workers", workers, "auto"),
+        ("jobs_per_gpu", jobs_per_gpu, 1),
+        ("jobs_per_worker", jobs_per_worker, None),
+    ):
+        if value != other and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            instead = {None: "null or ", "auto": "auto or "}.get(other, "")
+            raise ValueError(f"hydra.launcher.{name} must be {instead}a whole number of at least 1, got {value!r}")
+
+
+def slots(
+    configs: list[dict], environment: Mapping[str, str], workers: int | str = "auto", jobs_per_gpu: int = 1
+) -> list[dict[str, str]]:
+    """Environment variables of every worker: its share of the cores, and its GPUs.
+
+    Args:
+        configs: the jobs to train; the largest `device.devices` counts for all.
+        environment: of this process.
+    """
+    devices = max((config["device"]["devices"] for config in configs), default=1)
+    wants_gpu = any(config["device"]["accelerator"] in ("auto", "cuda") for config in configs)
+    gpus = visible_gpus(environment) if wants_gpu else []
+    shares = [gpus[first : first + devices] for first in range(0, len(gpus) - devices + 1, devices)]
+    cores = count_cores()
+    if workers == "auto":
+        workers = len(shares) * jobs_per_gpu if shares else max(1, cores // devices)
+    count = max(1, min(int(workers), len(configs)))
+    threads = environment.get("OMP_NUM_THREADS") or str(max(1, cores // count))
+    return [_slot(number, threads, shares) for number in range(count)]
+
+
+def _slot(number: int, threads: str, shares: list[list[str]]) -> dict[str, Any]:
+    gpus = {"CUDA_VISIBLE_DEVICES": ",".join(shares[number % len(shares)])} if shares else {}
+    return {"OMP_NUM_THREADS": threads} | gpus
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; torch is not needed for it."""
+    if "CUDA_VISIBLE_DEVICES" in environment:
+        return [
+            name.strip() for name in environment["CUDA_VISIBLE_DEVICES"].split(",") if name.strip() not in ("", "-1")
+        ]
+    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
+def count_cores() -> int:
+    """Cores that this process may use, by affinity and by the limits of its container."""
+    from joblib import cpu_count
+
+    return cpu_count()
