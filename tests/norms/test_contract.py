@@ -17,6 +17,7 @@ UNCHECKED = ("none", "weight_norm", "torch")  # nn.Identity takes everything, Py
 # What a paper claims of the training output of one sample: does it change with the others in the batch?
 BATCH_DEPENDENT = {"custom", "torch", "ghost", "batch_renorm", "noisy_batch", "evonorm_b0"}
 RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]
+COMPOSED = {}  # configurations by norm: hundreds of tests ask for the same nineteen
 
 
 @pytest.fixture(params=NAMES)
@@ -26,7 +27,12 @@ def name(request):
 
 @pytest.fixture
 def settings(compose):
-    return lambda name: OmegaConf.to_container(compose(f"norm={name}"), resolve=True)
+    def settings_of(name):
+        if name not in COMPOSED:
+            COMPOSED[name] = OmegaConf.to_container(compose(f"norm={name}"), resolve=True)
+        return copy.deepcopy(COMPOSED[name])
+
+    return settings_of
 
 
 @pytest.fixture
@@ -63,6 +69,19 @@ def test_other_shapes_are_refused_with_both_shapes(make, name, dim, shape):
         make(name, 16, dim)(draw(shape))
     assert "16 channels" in str(error.value)
     assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize(("dim", "shape"), SHAPES)
+def test_a_batch_of_nothing_goes_through_and_is_no_statistic(make, name, dim, shape):
+    layer, x = make(name, 16, dim), torch.empty(0, *shape[1:], requires_grad=True)
+    before = {key: value.clone() for key, value in layer.named_buffers()}
+    y = layer(x)
+    assert y.shape == x.shape
+    y.sum().backward()
+    for key, parameter in layer.named_parameters():
+        assert parameter.grad.count_nonzero() == 0, key
+    for key, value in layer.named_buffers():
+        assert key == "num_batches_tracked" or torch.equal(value, before[key]), key
 
 
 @pytest.mark.parametrize(("dim", "shape"), SHAPES)

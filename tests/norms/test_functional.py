@@ -21,6 +21,12 @@ def test_moments_of_half_precision_are_float32():
     assert (mean.item(), var.item()) == (100.0, 0.0)
 
 
+def test_no_values_have_moments_of_zero():
+    for x, axes in ((torch.empty(0, 2), (0,)), (torch.empty(3, 2, 0), (0, 2))):
+        mean, var = moments(x, axes)
+        assert mean.flatten().tolist() == var.flatten().tolist() == [0, 0]
+
+
 def test_normalize_scales_then_shifts():
     x, mean, var = torch.tensor([1.0, 5.0]), torch.tensor(3.0), torch.tensor(4.0)
     assert normalize(x, mean, var, 0.0).tolist() == [-1.0, 1.0]

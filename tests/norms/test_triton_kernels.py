@@ -113,7 +113,7 @@ def test_a_step_equals_eager_float64(interpreted, name):
 def test_the_variance_of_a_large_mean_does_not_cancel(interpreted):
     for name in ("large mean", "large mean, several parts"):
         expected = reference(name)["running_var"]
-        torch.testing.assert_close(interpreted[name]["running_var"].double(), expected, rtol=2e-6, atol=0)
+        torch.testing.assert_close(interpreted[name]["running_var"].double(), expected, rtol=2e-7, atol=0)
 
 
 def test_memory_layout_is_kept(interpreted):
@@ -172,19 +172,13 @@ def test_kernels_translate_for_cuda_with_wide_loads(tmp_path):
     assert out.split() == ["_partial_moments", "_write_output", "_partial_gradient_sums", "_write_gradients"]
 
 
-UNUSED = """
-import sys, torch
-import normlab.norms
-layer = normlab.norms.BatchNorm(3, 1, kernel="triton", device="meta")
-assert layer(torch.empty(5, 3, device="meta")).shape == (5, 3)
-layer = normlab.norms.BatchNorm(3, 1, kernel="triton").eval()
-assert layer(torch.ones(5, 3)).shape == (5, 3)
-print("triton" in sys.modules)
-"""
-
-
-def test_triton_is_imported_only_to_normalize_a_batch():
-    assert python(UNUSED).strip() == "False"
+def test_the_kernels_are_imported_only_to_normalize_a_batch(monkeypatch):
+    monkeypatch.delitem(sys.modules, "normlab.norms.triton_kernels", raising=False)
+    layer = BatchNorm(3, 1, kernel="triton", device="meta")
+    assert layer(torch.empty(5, 3, device="meta")).shape == (5, 3)
+    assert BatchNorm(3, 1, kernel="triton")(torch.empty(0, 3)).shape == (0, 3)
+    assert BatchNorm(3, 1, kernel="triton").eval()(torch.ones(5, 3)).shape == (5, 3)
+    assert "normlab.norms.triton_kernels" not in sys.modules
 
 
 @pytest.mark.parametrize(

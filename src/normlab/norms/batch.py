@@ -117,8 +117,10 @@ class BatchNorm(nn.Module):
         return per_channel(self.weight, ndim), per_channel(self.bias, ndim)
 
     def _remember(self, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
-        """Take one batch into the running averages."""
+        """Take one batch into the running averages; as in PyTorch, a batch of nothing is counted and nothing more."""
         self.num_batches_tracked.add_(1)
+        if not isinstance(count, Tensor) and count == 0:
+            return
         momentum = 1.0 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
         update_average(self.running_mean, mean, momentum)
         update_average(self.running_var, var * (count / (count - 1)), momentum)

@@ -1,5 +1,7 @@
 """EvoNorm: norm and activation found together by search (Liu et al., 2020, arXiv 2004.02967)."""
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +56,8 @@ class EvoNormB0(nn.Module):
                 f"expected more than one value per channel when training, got input of shape {tuple(x.shape)}"
             )
         var = moments(x, (0, *positions(x)))[1]
-        update_average(self.running_var, var.detach().flatten() * (count / (count - 1)), self.momentum)
+        if count:  # a batch of nothing has no variance to remember
+            update_average(self.running_var, var.detach().flatten() * (count / (count - 1)), self.momentum)
         return var
 
     def extra_repr(self) -> str:
@@ -98,7 +101,7 @@ class EvoNormS0(nn.Module):
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
         groups = x.unflatten(1, (self.num_groups, -1))
-        if groups[0, 0].numel() == 1:
+        if prod(groups.shape[2:]) == 1:
             raise ValueError(
                 f"expected more than one value per group, got {self.num_groups} groups for shape {tuple(input.shape)}; "
                 f"use fewer groups"

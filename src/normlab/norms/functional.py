@@ -18,11 +18,14 @@ def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def moments(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance over `axes`, which are kept with size 1, in float32 or better.
+    """Mean and biased variance over `axes`, which are kept with size 1, in float32 or better; 0 and 0 of no values.
 
     Computed in two passes, since ``mean(x^2) - mean(x)^2`` cancels where the mean is large.
     """
     x = x.to(statistics_dtype(x.dtype))
+    if x.numel() == 0:
+        nothing = x.sum(axes, keepdim=True)
+        return nothing, nothing
     if axes == (0,) and x.ndim == 2:  # PyTorch's var_mean walks down one column after the other: 10 to 100 times slower
         mean = column_sums(x) / x.shape[0]
         return mean, column_sums((x - mean).square()) / x.shape[0]

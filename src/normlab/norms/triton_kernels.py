@@ -10,8 +10,9 @@ Two kernels a direction, each the other's counterpart: one reduces, one writes.
 All of them see the input as samples x channels x positions in this order in memory; channels-last tensors and vectors
 have one position and more samples. A program walks over tiles of a few channels, usually one. Where the channels are
 too few to occupy the device, several programs share a channel, and whoever writes joins their parts: no atomics, so
-that the same input gives the same bits. Means and variances are float32 and are gathered by Welford's update and
-Chan's rule: nothing cancels where the mean is large.
+that the same input gives the same bits. Means and variances are float32, gathered by Welford's update and Chan's rule
+from what is left of the values after the first one of their channel is taken off: nothing cancels where the mean is
+large, and the means of the parts keep the digits in which they differ.
 
 Imported only where it is asked for, since it needs the package triton. With TRITON_INTERPRET=1 in the environment it
 runs on the CPU, for tests.
@@ -195,6 +196,13 @@ def _load_channels(vector, channels, BLOCK_C: tl.constexpr):
 
 
 @triton.jit
+def _first_values(x, channels, positions, BLOCK_C: tl.constexpr):
+    """Of every channel, from the first sample."""
+    c, exists = _channels(channels, BLOCK_C)
+    return tl.load(x + c.to(tl.int64) * positions, mask=exists, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def _partial_moments(
     x,
     partials,
@@ -207,12 +215,13 @@ def _partial_moments(
     BLOCK_S: tl.constexpr,
 ):
     """Every place of the tile follows its own values by Welford's update; Chan's rule joins the places at the end."""
+    first = _first_values(x, channels, positions, BLOCK_C)[None, :, None]
     count = tl.zeros((BLOCK_N, BLOCK_C, BLOCK_S), tl.float32)
     mean = tl.zeros((BLOCK_N, BLOCK_C, BLOCK_S), tl.float32)
     squares = tl.zeros((BLOCK_N, BLOCK_C, BLOCK_S), tl.float32)
     for index in range(tl.program_id(1) * tiles, _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S)):
         offsets, inside = _tile(index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S)
-        value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
+        value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32) - first
         count += inside.to(tl.float32)
         delta = tl.where(inside, value - mean, 0.0)
         mean += delta / tl.maximum(count, 1.0)
@@ -252,9 +261,10 @@ def _write_output(
     mean = tl.sum(counts * means, 0) / total
     apart = means - mean[None, :]
     var = tl.sum(squares + counts * apart * apart, 0) / total
+    first = _first_values(x, channels, positions, BLOCK_C)
     c, exists = _channels(channels, BLOCK_C)
     if tl.program_id(1) == 0:
-        tl.store(mean_out + c, mean, mask=exists)
+        tl.store(mean_out + c, first + mean, mask=exists)
         tl.store(var_out + c, var, mask=exists)
     scale = tl.rsqrt(var + eps)
     shift = tl.zeros((BLOCK_C,), tl.float32)
@@ -265,7 +275,7 @@ def _write_output(
     for index in range(tl.program_id(1) * tiles, _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S)):
         offsets, inside = _tile(index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S)
         value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
-        value = (value - mean[None, :, None]) * scale[None, :, None] + shift[None, :, None]
+        value = (value - first[None, :, None] - mean[None, :, None]) * scale[None, :, None] + shift[None, :, None]
         tl.store(y + offsets, value.to(y.dtype.element_ty), mask=inside)
 
 
