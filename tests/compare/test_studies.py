@@ -6,7 +6,8 @@ import yaml
 
 from compare.helpers import write_run
 from normlab.compare import load_runs, studies
-from normlab.compare.studies import Study, answer, planned_runs, read_study
+from normlab.compare.plans import planned_runs
+from normlab.compare.studies import Study, answer, read_study
 from normlab.config import configuration_directory
 
 NAMES = sorted(path.stem for path in (configuration_directory() / "study").glob("*.yaml"))
@@ -39,16 +40,16 @@ def runs_with_gain(tmp_path, gain, seeds=10):
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_studies_are_complete(name, compose):
     found = read_study(name)
-    keys = {key for run in planned_runs(found) for key in run}
+    keys = {key for run in planned_runs(found.params) for key in run}
     assert "seed" in keys
-    config = compose(f"study={name}", *(f"{key}={value}" for key, value in next(planned_runs(found)).items()))
+    config = compose(f"study={name}", *(f"{key}={value}" for key, value in next(planned_runs(found.params)).items()))
     assert config.group == name
     assert config.study.question == found.plan["question"]
 
 
 @pytest.mark.parametrize(("name", "count"), [("custom_equals_torch", 80), ("small_batches", 60)])
 def test_the_grid_is_counted(name, count):
-    assert len(list(planned_runs(read_study(name)))) == count
+    assert len(list(planned_runs(read_study(name).params))) == count
 
 
 @pytest.mark.parametrize(
@@ -78,8 +79,10 @@ def test_a_difference_that_may_be_noise_cannot_be_told(tmp_path):
 def test_too_few_seeds_cannot_tell_and_missing_runs_are_named(tmp_path):
     whole, claims, warnings = answer(study(expect="higher"), runs_with_gain(tmp_path, 0.02, seeds=7))
     assert whole == "cannot tell"
-    assert claims[0].reason == "custom against torch has 7 of 10 seeds"
-    assert warnings[0].startswith("6 of 20 planned runs are missing, the first norm=torch seed=7;")
+    assert claims[0].reason == "norm=torch has 7 of 10 seeds"
+    assert warnings[0].startswith(
+        "6 of 20 planned runs are missing: norm=torch seed=7,8,9; norm=custom seed=7,8,9. `python train.py -m study=demo`"
+    )
 
 
 def test_an_arm_without_runs_cannot_be_told(tmp_path):
