@@ -3,7 +3,29 @@ import pickle
 import pytest
 import torch
 
-from normlab.checkpoints import LAST, PREVIOUS, cut_logs, load, load_latest, random_state, save, set_random_state
+from normlab.checkpoints import (
+    LAST,
+    PREVIOUS,
+    STATE_KEYS,
+    cut_logs,
+    load,
+    load_latest,
+    random_state,
+    save,
+    set_random_state,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Of the checkpoints of a run called `some-run`."""
+    path = tmp_path / "some-run" / "checkpoints"
+    path.mkdir(parents=True)
+    return path
+
+
+def state(epoch, run="some-run"):
+    return dict.fromkeys(STATE_KEYS) | {"run": run, "progress": {"epoch": epoch}}
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -18,15 +40,41 @@ def test_what_is_saved_is_loaded(tmp_path):
     [lambda content: content[: len(content) // 2], lambda content: b"", lambda content: b"no checkpoint at all"],
     ids=["truncated", "empty", "other"],
 )
-def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(tmp_path, damage):
-    save(tmp_path / PREVIOUS, {"epoch": 1})
-    save(tmp_path / LAST, {"epoch": 2})
-    (tmp_path / LAST).write_bytes(damage((tmp_path / LAST).read_bytes()))
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(folder, damage):
+    save(folder / PREVIOUS, state(1))
+    save(folder / LAST, state(2))
+    (folder / LAST).write_bytes(damage((folder / LAST).read_bytes()))
     with pytest.raises(ValueError, match=r"last\.ckpt cannot be read"):
-        load(tmp_path / LAST)
+        load(folder / LAST)
     warnings = []
-    assert load_latest(tmp_path, warnings.append) == {"epoch": 1}
+    assert load_latest(folder, warnings.append) == state(1) | {"read_from": PREVIOUS}
+    assert len(warnings) == 1
     assert "last.ckpt" in warnings[0]
+
+
+def test_two_damaged_checkpoints_are_named_and_the_run_starts_anew(folder):
+    for name in (LAST, PREVIOUS):
+        (folder / name).write_bytes(b"nothing")
+    warnings = []
+    assert load_latest(folder, warnings.append) is None
+    assert [word in text for word, text in zip((LAST, PREVIOUS, "starts anew"), warnings, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (state(5, run="another-run"), "last.ckpt is of the run another-run"),
+        ({"network": {"weight": torch.zeros(2)}}, "last.ckpt is not the state of a run"),
+        ([1, 2], "last.ckpt is not the state of a run"),
+    ],
+    ids=["another run", "weights", "list"],
+)
+def test_what_is_not_the_state_of_this_run_is_not_gone_on_from(folder, other, message):
+    save(folder / PREVIOUS, state(1))
+    save(folder / LAST, other)
+    warnings = []
+    assert load_latest(folder, warnings.append)["progress"] == {"epoch": 1}
+    assert message in warnings[0]
 
 
 def test_one_flipped_bit_in_a_tensor_is_noticed(tmp_path):
@@ -61,10 +109,37 @@ def test_logs_go_back_to_where_the_checkpoint_was(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
     (tmp_path / "statistics.csv").write_text("later")
     (tmp_path / "events.out.tfevents.1").write_bytes(b"12345")
-    cut_logs(tmp_path, {"metrics.csv": 8, "events.out.tfevents.1": 5})
+    cut_logs(tmp_path, {"metrics.csv": 8, "events.out.tfevents.1": 5}, pytest.fail)
     assert (tmp_path / "metrics.csv").read_text() == "epoch\n1\n"
     assert (tmp_path / "events.out.tfevents.1").read_bytes() == b"12345"
     assert not (tmp_path / "statistics.csv").exists()
+
+
+def test_logs_that_lost_something_are_named(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch\n")
+    warnings = []
+    cut_logs(tmp_path, {"metrics.csv": 8, "statistics.csv": 5}, warnings.append)
+    assert "metrics.csv has 6 of the 8 bytes" in warnings[0]
+    assert "statistics.csv has 0 of the 5 bytes" in warnings[1]
+
+
+def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
+    """Bits of names and numbers in the archive's own records are not under a checksum: they change nothing or fail."""
+    stored = {"weight": torch.linspace(-1, 1, 64), "step": 12345, "names": ["first", "second"]}
+    save(tmp_path / LAST, stored)
+    intact, refused = (tmp_path / LAST).read_bytes(), 0
+    for bit in torch.randperm(8 * len(intact), generator=torch.Generator().manual_seed(0))[:300].tolist():
+        content = bytearray(intact)
+        content[bit // 8] ^= 1 << bit % 8
+        (tmp_path / LAST).write_bytes(content)
+        try:
+            found = load(tmp_path / LAST)
+        except ValueError:
+            refused += 1
+            continue
+        assert torch.equal(found.pop("weight"), stored["weight"])
+        assert found == {"step": 12345, "names": ["first", "second"]}
+    assert refused > 50
 
 
 def test_random_numbers_go_on_where_they_were():

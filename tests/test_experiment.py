@@ -10,10 +10,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from normlab.callbacks import Interrupted
 from normlab.checkpoints import Checkpoints, load
 from normlab.config import run_folder
 from normlab.experiment import run
+from normlab.signals import Interrupted
 from normlab.training import prepare
 
 QUICK = ("trainer.max_epochs=2", "progress=false")

@@ -1,7 +1,6 @@
 """What happens around the optimizer steps: scoring, records, the terminal, and a clean stop on a signal."""
 
 import csv
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -13,17 +12,18 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from normlab import signals
 from normlab.checkpoints import Checkpoints
 from normlab.data.blocks import Block
 from normlab.tasks import Task
 
 
-class Interrupted(Exception):
-    """The run was asked to stop by a signal; its state is on disk."""
+class Pruned(Exception):
+    """A search gave the run up; its state is on disk, and without the search it goes on from there."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
-        self.exit_code = 128 + signal_number
+    def __init__(self, epoch: int, seconds: float) -> None:
+        super().__init__(f"pruned after epoch {epoch}")
+        self.seconds = seconds
 
 
 class Scoring(Callback):
@@ -143,32 +143,44 @@ def epoch_line(epoch: int, max_epochs: int, metrics: dict[str, float]) -> str:
 
 
 class StopOnSignal(Callback):
-    """On SIGTERM, Ctrl-C or SIGUSR1 (SLURM's warning): finish the block, write a checkpoint, stop."""
+    """On a stop signal: finish the block, write a checkpoint, and hand the signal on, see `normlab.signals`.
+
+    Handlers stay as they are at the end of training: whoever calls the trainer puts the earlier ones back.
+    """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints, self.received, self.previous = checkpoints, None, {}
+        self.checkpoints, self.received, self.previous = checkpoints, 0, {}
 
     def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            try:
-                self.previous[number] = signal.signal(number, self._remember)
-            except ValueError:  # only the main thread may set handlers; elsewhere the default stays
-                return
+        self.previous = signals.install(self._remember)
+
+    def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
+        # Lightning has put a handler of its own before ours: it starts a collective wherever the signal finds the
+        # process, and ends training without our checkpoint.
+        signals.install(self._remember)
+        trainer._signal_connector.received_sigterm = False
 
     def _remember(self, number: int, frame: Any) -> None:
-        if self.received is not None:  # a second signal does not wait
-            raise Interrupted(number)
+        if self.received:  # a second signal does not wait
+            raise signals.Interrupted(number)
         self.received = number
 
     def on_train_batch_end(self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int) -> None:
-        received = self.received or 0
-        if trainer.world_size > 1:  # all processes stop after the same step, or they would wait for each other
-            received = int(trainer.strategy.reduce(torch.tensor(received, device=task.device), reduce_op="max"))
-        if received:
+        if self._any_received(trainer, task):
             self.checkpoints.write(trainer, task)
-            raise Interrupted(received)
+            self._hand_over()
 
-    def teardown(self, trainer: pl.Trainer, task: Task, stage: str) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        self.previous = {}
+    def on_train_end(self, trainer: pl.Trainer, task: Task) -> None:
+        """After the last block there is only the last checkpoint, which `Checkpoints` has just written."""
+        if self._any_received(trainer, task):
+            self._hand_over()
+
+    def _any_received(self, trainer: pl.Trainer, task: Task) -> bool:
+        if trainer.world_size > 1:  # all processes stop after the same step, or they would wait for each other
+            received = torch.tensor(self.received, device=task.device)
+            self.received = int(trainer.strategy.reduce(received, reduce_op="max"))
+        return self.received > 0
+
+    def _hand_over(self) -> None:
+        number, self.received = self.received, 0
+        signals.hand_over(number, self.previous.get(number))

@@ -7,8 +7,11 @@ files were (rows written after it are cut off, since they will be written again)
 
 import io
 import math
+import os
+import sys
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from normlab.results import write_atomically
 from normlab.tasks import Task
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+STATE_KEYS = {"ended", "progress", "network", "optimizer", "scheduler", "random", "metrics", "best", "logs"}
 
 
 def save(path: Path, state: dict) -> None:
@@ -55,21 +59,44 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         ) from error
 
 
-def load_latest(folder: Path, warn: Any = print) -> dict[str, Any] | None:
-    """The newest readable state of an unfinished run, or None where there is nothing to go on from."""
-    for name in (LAST, PREVIOUS):
-        path = folder / name
-        if not path.is_file():
-            continue
+def _warn(text: str) -> None:
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one tells
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def load_latest(folder: Path, warn: Callable[[str], None] = _warn) -> dict[str, Any] | None:
+    """The newest readable state of an unfinished run, or None where there is nothing to go on from.
+
+    Returns:
+        the state, with the name of its file as `read_from`.
+    """
+    paths = [path for name in (LAST, PREVIOUS) if (path := folder / name).is_file()]
+    for path in paths:
         try:
-            return load(path)
+            return check_state(load(path), path) | {"read_from": path.name}
         except ValueError as error:
-            warn(f"warning: {error}")
+            warn(str(error))
+    if paths:
+        warn(f"no checkpoint in {folder} can be used, the run starts anew")
     return None
 
 
-def cut_logs(folder: Path, lengths: dict[str, int]) -> None:
-    """Bring every log file back to the length it had when the checkpoint was written."""
+def check_state(state: Any, path: Path) -> dict[str, Any]:
+    """`state` if it is that of the run in whose folder it lies.
+
+    Raises:
+        ValueError: something else was put there.
+    """
+    run = path.parents[1].name
+    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
+        raise ValueError(f"checkpoint {path} is not the state of a run; delete it or name another one")
+    if state.get("run", run) != run:
+        raise ValueError(f"checkpoint {path} is of the run {state['run']}; delete it or name another one")
+    return state
+
+
+def cut_logs(folder: Path, lengths: dict[str, int], warn: Callable[[str], None] = _warn) -> None:
+    """Bring every log file back to the length it had when the checkpoint was written, and name what is missing."""
     for path in log_files(folder):
         length = lengths.get(path.relative_to(folder).as_posix())
         if length is None:
@@ -77,11 +104,25 @@ def cut_logs(folder: Path, lengths: dict[str, int]) -> None:
         elif path.stat().st_size > length:
             with open(path, "r+b") as file:
                 file.truncate(length)
+    for name, length in lengths.items():
+        size = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        if size < length:
+            warn(
+                f"{folder / name} has {size} of the {length} bytes that were written to it; "
+                f"what is missing is lost unless the run starts anew: rerun=true"
+            )
 
 
 def log_files(folder: Path) -> list[Path]:
     """Files of a run folder that grow while it trains."""
     return sorted([*folder.glob("*.csv"), *folder.glob("events.out.*")])
+
+
+def stored_size(path: Path) -> int:
+    """Bytes of a file, all of them on the disk: a checkpoint that counts them must not outlive them."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
 
 
 class Checkpoints(Checkpoint):
@@ -111,6 +152,7 @@ class Checkpoints(Checkpoint):
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
         self.best: dict = {"epoch": 0, "value": math.nan, "metrics": {}, "network": {}}
         self.state = state
+        self._last_is_good = state is not None and state["read_from"] == LAST
         self._saved_steps, self._saved_at = 0, time.monotonic()
         self._started = time.monotonic()
 
@@ -164,9 +206,10 @@ class Checkpoints(Checkpoint):
             return
         last = self.folder / "checkpoints" / LAST
         last.parent.mkdir(parents=True, exist_ok=True)
-        if last.is_file():
+        if self._last_is_good and last.is_file():  # a damaged one must not take the place of a good one
             last.replace(last.with_name(PREVIOUS))
         save(last, state)
+        self._last_is_good = True
 
     def _improves(self, metrics: dict[str, float]) -> bool:
         value, best = metrics[self.monitor], self.best["value"]
@@ -178,7 +221,7 @@ class Checkpoints(Checkpoint):
         for logger in trainer.loggers:
             logger.save()
         return {
-            "version": 1,
+            "run": self.folder.name,
             "progress": asdict(task.progress),
             "network": task.network.state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
@@ -187,7 +230,7 @@ class Checkpoints(Checkpoint):
             "train_sums": task.train_sums,
             "metrics": task.metrics,
             "best": self.best,
-            "logs": {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in log_files(self.folder)},
+            "logs": {path.relative_to(self.folder).as_posix(): stored_size(path) for path in log_files(self.folder)},
         }
 
 

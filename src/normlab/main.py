@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from normlab import signals
 from normlab.config import configuration_directory
 from normlab.workers import Stopped
 
@@ -32,13 +33,14 @@ def main() -> None:
     """
     if "SLURM_JOB_ID" not in os.environ:
         return _main()
-    signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(PREEMPTED))  # a run in training puts its own there
-    try:
-        return _main()
-    except SystemExit as end:
-        if end.code == PREEMPTED:
-            requeue(os.environ)
-        raise
+    with signals.restored():
+        signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(PREEMPTED))  # a run in training saves itself first
+        try:
+            return _main()
+        except SystemExit as end:
+            if end.code == PREEMPTED:
+                requeue(os.environ)
+            raise
 
 
 def _main() -> None:

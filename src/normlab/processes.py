@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from normlab.checkpoints import load, save
+from normlab.checkpoints import load, load_latest, save
 
 OUTCOME = ".outcome.ckpt"
+PRUNED = 75
 
 
 def fit_in_processes(config: dict, folder: Path) -> dict:
@@ -32,7 +33,7 @@ def fit_in_processes(config: dict, folder: Path) -> dict:
             while not context.join():
                 pass
         except torch.multiprocessing.ProcessExitedException as error:
-            _raise_interrupted(error)
+            _raise_stopped(error, folder)
     try:
         return load(outcome)
     finally:
@@ -40,7 +41,8 @@ def fit_in_processes(config: dict, folder: Path) -> dict:
 
 
 def _one_process(rank: int, config: dict, folder: Path, port: int, threads: int) -> None:
-    from normlab.callbacks import Interrupted
+    from normlab.callbacks import Pruned
+    from normlab.signals import Interrupted
     from normlab.training import fit, prepare
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
@@ -51,15 +53,21 @@ def _one_process(rank: int, config: dict, folder: Path, port: int, threads: int)
         outcome = fit(config, prepare(config), folder)
     except Interrupted as interrupted:
         os._exit(interrupted.exit_code)  # the process group has a peer that has already gone
+    except Pruned:
+        os._exit(PRUNED)
     if rank == 0:
         save(folder / OUTCOME, outcome)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def _raise_interrupted(error: torch.multiprocessing.ProcessExitedException) -> None:
-    from normlab.callbacks import Interrupted
+def _raise_stopped(error: torch.multiprocessing.ProcessExitedException, folder: Path) -> None:
+    from normlab.callbacks import Pruned
+    from normlab.signals import Interrupted
 
+    if error.exit_code == PRUNED:
+        progress = load_latest(folder / "checkpoints")["progress"]
+        raise Pruned(progress["epoch"], progress["seconds"]) from None
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         if error.exit_code == 128 + number:
             raise Interrupted(number) from None

@@ -3,14 +3,14 @@
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import takewhile
 
 from normlab.config import run_folder
 from normlab.experiment import run, stored_result
 from normlab.sweeps import failed_result
 from normlab.workers import Died, Stopped, Workers
 
-PRELOAD = ("normlab.training", "normlab.queue")
+PRELOAD = ("normlab.main", "normlab.queue", "normlab.training")
 
 
 def run_queued(
@@ -51,8 +51,8 @@ def train_one(config: dict) -> dict | Stopped:
     """
     import torch
 
-    from normlab.callbacks import Interrupted
     from normlab.main import reason
+    from normlab.signals import Interrupted
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # torch was imported before this variable was set
     try:
@@ -98,21 +98,21 @@ def slots(
     if workers == "auto":
         workers = len(shares) * jobs_per_gpu if shares else max(1, cores // devices)
     count = max(1, min(int(workers), len(configs)))
-    threads = environment.get("OMP_NUM_THREADS") or str(max(1, cores // count))
-    return [_slot(number, threads, shares) for number in range(count)]
+    share = max(1, cores // count)
+    limit = environment.get("OMP_NUM_THREADS", "")
+    threads = str(min(share, int(limit)) if limit.isdigit() and int(limit) > 0 else share)
+    return [{"OMP_NUM_THREADS": threads} | _gpus_of(number, shares) for number in range(count)]
 
 
-def _slot(number: int, threads: str, shares: list[list[str]]) -> dict[str, Any]:
-    gpus = {"CUDA_VISIBLE_DEVICES": ",".join(shares[number % len(shares)])} if shares else {}
-    return {"OMP_NUM_THREADS": threads} | gpus
+def _gpus_of(worker: int, shares: list[list[str]]) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": ",".join(shares[worker % len(shares)])} if shares else {}
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; torch is not needed for it."""
     if "CUDA_VISIBLE_DEVICES" in environment:
-        return [
-            name.strip() for name in environment["CUDA_VISIBLE_DEVICES"].split(",") if name.strip() not in ("", "-1")
-        ]
+        names = [name.strip() for name in environment["CUDA_VISIBLE_DEVICES"].split(",")]
+        return list(takewhile(lambda name: name not in ("", "-1"), names))  # CUDA stops at the first that is none
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()

@@ -35,6 +35,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed process left of a file that it was writing; only for who holds the folder's lock."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink()
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write `content` atomically as indented JSON; NaN and infinity become null."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False)

@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch import nn
 
+from normlab import signals
 from normlab.build import build_network, build_task, check_homes
 from normlab.callbacks import Recorder, Scoring, StopOnSignal, Terminal
 from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resumed_progress, save
@@ -215,7 +216,7 @@ def _run_trainer(config: dict, trainer: pl.Trainer, task: Task, part: Part) -> N
     )
     if config["device"]["compile"]:
         task.network.compile()
-    with quiet_lightning():
+    with quiet_lightning(), signals.restored():
         trainer.fit(task, train_dataloaders=blocks)
 
 
@@ -248,7 +249,12 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
         callbacks.append(Terminal(max_epochs))
     if config["profile"]:
         callbacks.append(Profile(folder))
-    trainer.callbacks[:] = [*callbacks, checkpoints, StopOnSignal(checkpoints)]
+    callbacks += [checkpoints, StopOnSignal(checkpoints)]
+    if config.get("trial"):
+        from normlab.search.pruning import ReportToTrial
+
+        callbacks.append(ReportToTrial(config["trial"], checkpoints))
+    trainer.callbacks[:] = callbacks
     return trainer, scoring
 
 
@@ -291,7 +297,8 @@ def weights_digest(network: nn.Module, norm_layers: dict[str, nn.Module]) -> str
 
 def _write_origin(config: dict, folder: Path) -> None:
     """The resolved configuration and where the run comes from, before the first step."""
-    write_atomically(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+    content = yaml.safe_dump(config | {"trial": None}, sort_keys=False)
+    write_atomically(folder / "config.yaml", content.encode())
     cuda = torch.cuda.is_available() and config["device"]["accelerator"] in ("auto", "cuda")
     name = torch.cuda.get_device_name() if cuda else "cpu"
     device = {"accelerator": "cuda" if cuda else config["device"]["accelerator"], "name": name}

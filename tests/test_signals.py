@@ -1,0 +1,181 @@
+"""Stop signals in runs of this process, which sends them to itself."""
+
+import json
+import os
+import signal
+
+import pytest
+from omegaconf import OmegaConf
+
+from normlab import main, signals
+from normlab.checkpoints import Checkpoints, load
+from normlab.config import run_folder
+from normlab.experiment import run
+from normlab.signals import STOP_SIGNALS, Interrupted, hand_over
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+
+
+@pytest.fixture
+def config(compose, tmp_path):
+    """Three epochs of 18 steps, in blocks of 10 and 8."""
+    words = ["trainer.max_epochs=3", "progress=false", "checkpoint.every_n_steps=10", f"paths.outputs={tmp_path}"]
+    return OmegaConf.to_container(compose(*words, "device=cpu"), resolve=True)
+
+
+@pytest.fixture
+def send(monkeypatch):
+    """send(number, hook, call): the signal comes in the `call`-th call of a hook of the checkpoint callback."""
+
+    def arrange(number, hook, call=1):
+        original, calls = getattr(Checkpoints, hook), []
+
+        def hooked(self, *arguments):
+            original(self, *arguments)
+            calls.append(1)
+            if len(calls) == call:
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(Checkpoints, hook, hooked)
+
+    return arrange
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Every test leaves the handlers that it found."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield before
+    found = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert found == before
+
+
+def steps(config):
+    return load(run_folder(config) / "checkpoints" / "last.ckpt")["progress"]["steps"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)]
+)
+def test_the_running_block_is_the_last_and_its_state_is_on_disk(config, send, number, code):
+    send(number, "on_train_batch_end", call=3)
+    with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(number).name}") as interrupted:
+        run(config)
+    assert interrupted.value.exit_code == code
+    assert steps(config) == 28
+    assert not (run_folder(config) / "result.json").exists()
+
+
+def test_a_signal_before_the_first_block_counts_too(config, send):
+    send(signal.SIGTERM, "on_train_start")  # when Lightning's own handler is the first
+    with pytest.raises(Interrupted):
+        run(config)
+    assert steps(config) == 10
+
+
+def test_a_signal_while_the_last_epoch_is_scored_counts_too(config, send):
+    send(signal.SIGTERM, "on_train_epoch_end", call=3)
+    with pytest.raises(Interrupted):
+        run(config)
+    assert load(run_folder(config) / "checkpoints" / "last.ckpt")["ended"]
+    assert run(config)["steps"] == 54
+
+
+def test_a_second_signal_does_not_wait(config, monkeypatch):
+    def twice(self, *arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("waited for the end of the block")
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", twice)
+    with pytest.raises(Interrupted):
+        run(config)
+
+
+def test_who_had_the_signal_gets_it_after_the_checkpoint(config, send):
+    found = []
+
+    def queue_again(number, frame):
+        found.append(steps(config))
+        raise SystemExit(77)
+
+    previous = signal.signal(signal.SIGUSR2, queue_again)
+    send(signal.SIGUSR2, "on_train_batch_end", call=3)
+    with pytest.raises(SystemExit) as end:
+        run(config)
+    signal.signal(signal.SIGUSR2, previous)
+    assert (end.value.code, found) == (77, [28])
+
+
+def test_a_run_goes_on_where_a_signal_is_only_noted(config, send):
+    noted = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
+    send(signal.SIGTERM, "on_train_batch_end", call=3)
+    assert run(config)["status"] == "finished"
+    signal.signal(signal.SIGTERM, previous)
+    assert noted == [signal.SIGTERM]
+
+
+def test_a_run_that_diverges_leaves_no_handler(config, handlers):
+    assert run(config | {"optimizer": config["optimizer"] | {"lr": 1e30}})["status"] == "diverged"
+    assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == handlers
+
+
+def test_ctrl_c_without_a_handler_of_its_own_interrupts():
+    with pytest.raises(Interrupted):
+        hand_over(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        ({"SLURM_JOB_ID": "7"}, "7"),
+        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}, "7_2"),
+    ],
+)
+def test_a_preempted_slurm_job_is_queued_again(tmp_path, monkeypatch, capsys, send, variables, job):
+    """The whole command line, with a `scontrol` that notes how it was called."""
+    _fake_scontrol(tmp_path, monkeypatch, "exit 0")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    words = ["device=cpu", "trainer.max_epochs=2", "progress=false", f"paths.outputs={tmp_path / 'outputs'}"]
+    monkeypatch.setattr("sys.argv", ["train.py", *words])
+    send(signal.SIGUSR1, "on_train_epoch_end")
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 138
+    assert (tmp_path / "calls").read_text() == f"requeue {job}\n"
+    (checkpoint,) = (tmp_path / "outputs").glob("*/*/checkpoints/last.ckpt")
+    assert load(checkpoint)["progress"]["epoch"] == 1
+    assert f"SLURM job {job} is queued again" in capsys.readouterr().err
+    main.main()  # as SLURM does
+    assert json.loads((checkpoint.parents[1] / "result.json").read_text())["epochs"] == 2
+
+
+def test_a_job_that_cannot_be_queued_again_says_so(tmp_path, monkeypatch, capsys):
+    _fake_scontrol(tmp_path, monkeypatch, "exit 1")
+    main.requeue({"SLURM_JOB_ID": "7"})
+    assert "SLURM job 7 could not be queued again" in capsys.readouterr().err
+    main.requeue({"SLURM_JOB_ID": "7", "SLURM_PROCID": "1"})
+    assert (tmp_path / "calls").read_text() == "requeue 7\n"
+
+
+def _fake_scontrol(folder, monkeypatch, end):
+    command = folder / "bin" / "scontrol"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\necho "$@" >> {folder}/calls\n{end}\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+
+
+def test_handlers_come_back_however_a_block_ends(handlers):
+    def fail():
+        with signals.restored():
+            signals.install(lambda number, frame: None)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == handlers
