@@ -21,6 +21,7 @@ NOT_PART_OF_THE_RESULT = (
     "dry_run",
     "profile",
     "trusted_packages",
+    "trial",
 )
 
 
@@ -126,6 +127,7 @@ RULES = {
     "progress": BOOLEAN,
     "dry_run": BOOLEAN,
     "profile": BOOLEAN,
+    "trial": (lambda value: value is None or isinstance(value, dict), "null: a search sets it"),
 }
 
 

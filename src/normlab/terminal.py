@@ -15,7 +15,7 @@ from rich.progress import (
 from rich.table import Table
 
 PARTS = ("train", "val", "test")
-STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red"}
+STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red", "pruned": "cyan"}
 
 
 def progress_bar() -> Progress:

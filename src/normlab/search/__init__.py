@@ -1,0 +1,1 @@
+"""A search for the best settings: `hydra/sweeper=optuna`, see docs/SEARCH.md."""
