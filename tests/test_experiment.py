@@ -1,6 +1,7 @@
 """Whole runs on scikit-learn's digits, through the same function as the command line."""
 
 import csv
+import errno
 import json
 import math
 import signal
@@ -12,8 +13,9 @@ from omegaconf import OmegaConf
 
 from normlab.checkpoints import Checkpoints, load
 from normlab.config import run_folder
-from normlab.experiment import run
+from normlab.experiment import DiskFull, run
 from normlab.signals import Interrupted
+from normlab.tasks import Classification
 from normlab.training import prepare
 
 QUICK = ("trainer.max_epochs=2", "progress=false")
@@ -170,6 +172,32 @@ def test_divergence_is_an_outcome(config):
     assert run(settings) == result
 
 
+def test_a_diverged_result_has_the_step_and_the_last_finite_values(config, monkeypatch):
+    """The loss is 1, 2, 3, ... and NaN in the fourth step of the second epoch of 18."""
+    losses, original = iter([*range(1, 22), math.nan, *range(100)]), Classification.loss
+
+    def loss(self, predictions, targets):
+        value = original(self, predictions, targets)
+        return value * 0 + next(losses) if self.network.training and torch.is_grad_enabled() else value
+
+    monkeypatch.setattr(Classification, "loss", loss)
+    settings = config("trainer.max_epochs=3", "statistics.every_n_epochs=0")
+    result = run(settings)
+    assert (result["status"], result["diverged_at_step"], result["last_finite_loss"]) == ("diverged", 22, 21.0)
+    (row,) = rows(run_folder(settings))
+    assert result["metrics"] == {key: pytest.approx(float(row[key])) for key in result["metrics"]}
+    assert {"train/loss", "val/loss", "val/accuracy"} <= set(result["metrics"])
+
+
+def test_a_loss_that_is_finite_only_in_training_is_divergence_too(config, monkeypatch):
+    """One step of an absurd size: its loss was finite, nothing after it is."""
+    settings = config("norm=none", "optimizer.lr=1e38", "trainer.max_epochs=1", "dataset.batch_size=1437")
+    result = run(settings)
+    assert (result["status"], result["steps"], result["diverged_at_step"]) == ("diverged", 1, 1)
+    assert result["reason"].startswith("train/loss of the best state is ")
+    assert json.loads((run_folder(settings) / "result.json").read_text())["metrics"]["val/loss"] is None
+
+
 def test_an_exception_ends_as_failed_with_its_traceback(config, monkeypatch, capsys):
     settings = config()
 
@@ -184,6 +212,68 @@ def test_an_exception_ends_as_failed_with_its_traceback(config, monkeypatch, cap
     monkeypatch.undo()
     assert run(settings) == result
     assert run(settings | {"retry": "failed"})["status"] == "finished"
+
+
+def test_a_failed_run_that_is_retried_keeps_no_traceback(config, monkeypatch):
+    settings = config("trainer.max_epochs=1")
+    monkeypatch.setattr("normlab.training.fit", lambda *arguments: 1 / 0)
+    assert run(settings)["reason"] == "ZeroDivisionError: division by zero"
+    monkeypatch.undo()
+    assert run(settings | {"retry": "failed"})["status"] == "finished"
+    assert not (run_folder(settings) / "traceback.txt").exists()
+
+
+def test_a_damaged_result_is_named_and_made_again_without_training(config, monkeypatch, capsys):
+    settings = config()
+    expected, path = run(settings), run_folder(settings) / "result.json"
+    path.write_bytes(path.read_bytes()[:100])
+    monkeypatch.setattr("normlab.training._run_trainer", lambda *arguments: pytest.fail("trained again"))
+    assert run(settings)["metrics"] == expected["metrics"]
+    assert f"warning: {path} is not readable" in capsys.readouterr().err
+    assert json.loads(path.read_text())["metrics"] == expected["metrics"]
+
+
+def test_what_a_killed_process_was_writing_is_removed(config):
+    settings = config("trainer.max_epochs=1")
+    checkpoints = run_folder(settings) / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / ".last.ckpt.12345.tmp").write_bytes(b"half of a checkp")
+    run(settings)
+    assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(config, monkeypatch, capsys):
+    settings = config("checkpoint.every_n_steps=5", "trainer.max_epochs=3")
+    _interrupt_after(monkeypatch, 4)
+    with pytest.raises(Interrupted):
+        run(settings)
+    monkeypatch.undo()
+    checkpoints = run_folder(settings) / "checkpoints"
+    (checkpoints / "last.ckpt").write_bytes(b"")
+    good = (checkpoints / "previous.ckpt").read_bytes()
+    monkeypatch.setattr("normlab.checkpoints.save", _no_space)
+    with pytest.raises(DiskFull, match="the last checkpoint is intact"):
+        run(settings)
+    assert (checkpoints / "previous.ckpt").read_bytes() == good
+    assert "last.ckpt cannot be read" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(settings)["metrics"] == run(settings | {"rerun": True})["metrics"]
+
+
+def _no_space(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "where", ["normlab.experiment.write_json", "normlab.training.save", "normlab.experiment.FileLock"]
+)
+def test_a_full_disk_gets_one_line_wherever_it_is_met(config, monkeypatch, where):
+    settings = config("trainer.max_epochs=1")
+    monkeypatch.setattr(where, _no_space)
+    with pytest.raises(DiskFull, match="no space is left on the disk of"):
+        run(settings)
+    monkeypatch.undo()
+    assert run(settings)["status"] == "finished"
 
 
 @pytest.mark.parametrize("after_blocks", [1, 3, 4, 6])
@@ -229,7 +319,7 @@ def test_early_stopping_restores_the_best_state(config):
     assert best["epoch"] == result["best_epoch"]
 
 
-def test_a_second_process_waits_and_returns_the_first_ones_result(config):
+def test_a_second_process_waits_and_returns_the_first_ones_result(config, capsys):
     settings, results = config(), []
     threads = [threading.Thread(target=lambda: results.append(run(settings))) for _ in range(2)]
     for thread in threads:
@@ -237,6 +327,7 @@ def test_a_second_process_waits_and_returns_the_first_ones_result(config):
     for thread in threads:
         thread.join()
     assert results[0] == results[1]
+    assert capsys.readouterr().err.count("another process works in") == 1
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,16 @@ REGRESSION_LOSSES = {"mse": functional.mse_loss, "mae": functional.l1_loss, "hub
 
 
 class Diverged(Exception):
-    """The training loss stopped being a finite number."""
+    """The training loss stopped being a finite number.
 
-    def __init__(self, step: int, loss: float) -> None:
+    Attributes:
+        step: the first one without a finite loss, counted from 1.
+        last_loss: of the step before; None if this process made none.
+    """
+
+    def __init__(self, step: int, loss: float, last_loss: float | None = None) -> None:
         super().__init__(f"training loss became {loss} at step {step}")
-        self.step = step
+        self.step, self.last_loss = step, last_loss
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
@@ -78,6 +83,7 @@ class Task(pl.LightningModule):
         self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
         self.progress = Progress()
         self.train_sums: Tensor | None = None
+        self.last_loss: Tensor | None = None
         self.metrics: dict[str, float] = {}
         self.step_seconds, self.scoring_seconds, self.timed_steps = 0.0, 0.0, 0
 
@@ -114,9 +120,14 @@ class Task(pl.LightningModule):
         self.timed_steps += len(losses)
 
     def _account(self, block: Block, losses: Tensor, predictions: Tensor) -> None:
-        if sum_over_processes((~losses.isfinite()).sum()) > 0:
-            first = int(losses.isfinite().logical_not().float().argmax())
-            raise Diverged(self.progress.steps + first + 1, float(losses[first]))
+        total = sum_over_processes(losses.clone())  # NaN and infinity of one process come through
+        if not total.isfinite().all():
+            first = int(total.isfinite().logical_not().float().argmax())
+            before = losses[first - 1] if first else self.last_loss
+            raise Diverged(
+                self.progress.steps + first + 1, float(total[first]), None if before is None else float(before)
+            )
+        self.last_loss = losses[-1]
         self.progress.steps += len(losses)
         self.progress.blocks += 1
         counts = torch.full_like(losses, block.batch_size)

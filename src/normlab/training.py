@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 import re
 import warnings
@@ -118,7 +119,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
     progress, best, diverged = outcome["progress"], outcome["best"], outcome["diverged"]
     result = {
         "status": "diverged" if diverged else "finished",
-        "reason": diverged["reason"] if diverged else None,
+        "reason": None,
         "metrics": {name: value for name, value in best["metrics"].items() if name != "lr"},
         "seconds": progress["seconds"],
         "epochs": progress["epoch"],
@@ -128,10 +129,13 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
         **describe_network(prepared),
     }
     if diverged:
-        return result | {"diverged_at_step": diverged["step"]}
+        return result | diverged
     save(folder / "checkpoints" / BEST, {"network": best["network"], "epoch": best["epoch"]})
     result["metrics"] = score_best(config, prepared, best["network"])
     log_final(config, folder, result["metrics"])
+    if not_finite := [name for name in ("train/loss", "val/loss") if not math.isfinite(result["metrics"][name])]:
+        reason = f"{not_finite[0]} of the best state is {result['metrics'][not_finite[0]]}"
+        return result | {"status": "diverged", "reason": reason, "diverged_at_step": progress["steps"]}
     return result
 
 
@@ -139,7 +143,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
     """Train in this process (one of several, if the environment says so) and report how it ended.
 
     Returns:
-        progress, best, diverged (None, or step and reason), speed: tensors and plain types.
+        progress, best, diverged (None, or what a result says of it), speed: tensors and plain types.
     """
     task = prepared.task
     state = load_latest(folder / "checkpoints")
@@ -156,7 +160,8 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
         else:
             checkpoints.best = state["best"]
     except Diverged as error:
-        diverged = {"step": error.step, "reason": str(error)}
+        diverged = {"reason": str(error), "diverged_at_step": error.step, "last_finite_loss": error.last_loss}
+        diverged["metrics"] = {name: value for name, value in task.metrics.items() if name != "lr"}
     return {
         "progress": asdict(task.progress),
         "best": checkpoints.best,
