@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -40,9 +41,10 @@ class GridSweeper(BasicSweeper):
             return []
         stored = [plan.stored is not None for plan in plans]
         ended: dict[int, Job] = {}
-        with SweepProgress(varied_keys(plans), len(plans), sum(stored)) as progress:
-            for index, result in self._outcomes(plans):
-                ended[index] = Job(plans[index].overrides, result)
+        progress = SweepProgress(varied_keys(plans), len(plans), sum(stored))
+        with progress, closing(self._outcomes(plans)) as outcomes:  # closed at once when a signal comes
+            for index, result in outcomes:
+                ended[index] = Job(plans[index].overrides, result, plans[index].folder)
                 progress.end(ended[index], stored[index])
         jobs = [ended[index] for index in sorted(ended)]
         print_summary(jobs)
@@ -52,22 +54,34 @@ class GridSweeper(BasicSweeper):
 
     def _plans(self, arguments: list[str]) -> tuple[list[Any], int]:
         """All jobs, composed and checked before the first one runs."""
-        from normlab.jobs import Plan, combinations, composed
+        from normlab.jobs import Composer, Plan, combinations
 
         axes = [f"{key}={values}" for key, values in (self.params or {}).items()]
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*axes, *arguments])
         jobs, excluded = combinations(overrides, self.together, self.excluded)
-        return [Plan(tuple(job), composed(loader, self.config, job)) for job in jobs], excluded
+        compose, plans = Composer(loader, self.config), []
+        for job in jobs:
+            plans.append(Plan(tuple(job), compose(job)))
+            if hasattr(self.launcher, "warm_up") and not plans[-1].config["dry_run"] and plans[-1].stored is None:
+                self.launcher.warm_up()
+        return plans, excluded
 
     def _outcomes(self, plans: list[Any]) -> Iterator[tuple[int, dict]]:
         """Index and result of every job, when it ends or, with a launcher that tells nothing before, at the end."""
         if hasattr(self.launcher, "outcomes"):
             yield from self.launcher.outcomes([plan.config for plan in plans])
             return
+        to_launch = []
+        for index, plan in enumerate(plans):
+            if (stored := plan.stored) is not None:
+                yield index, stored
+            else:
+                to_launch.append(index)
         size = 1 if isinstance(self.launcher, BasicLauncher) else self.max_batch_size or len(plans)
-        for first in range(0, len(plans), size):
-            yield from enumerate(self._launch(plans[first : first + size], first), first)
+        for first in range(0, len(to_launch), size):
+            batch = to_launch[first : first + size]
+            yield from zip(batch, self._launch([plans[index] for index in batch], batch[0]), strict=True)
 
     def _launch(self, plans: list[Any], first: int) -> list[dict]:
         from normlab.sweeps import failed_result

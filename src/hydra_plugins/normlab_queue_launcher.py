@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
@@ -31,15 +32,23 @@ class QueueLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Hydra's contract, for sweepers that wait for all jobs."""
-        from normlab.jobs import composed
+        from normlab.jobs import Composer
 
         setup_globals()
-        configs = [composed(self.hydra_context.config_loader, self.config, job) for job in job_overrides]
-        results = dict(self.outcomes(configs))
+        compose = Composer(self.hydra_context.config_loader, self.config)
+        with closing(self.outcomes([compose(job) for job in job_overrides])) as outcomes:
+            results = dict(outcomes)
         return [
             JobReturn(overrides=list(job), status=JobStatus.COMPLETED, _return_value=results[index])
             for index, job in enumerate(job_overrides)
         ]
+
+    def warm_up(self) -> None:
+        """Begin to import in the process whose forks are the workers; calls after the first do nothing."""
+        from normlab.queue import PRELOAD
+        from normlab.workers import start_server
+
+        start_server(PRELOAD)
 
     def outcomes(self, configs: list[dict]) -> Iterator[tuple[int, dict]]:
         """Index and result of every configuration, in the order in which they end.

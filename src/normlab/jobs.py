@@ -1,7 +1,9 @@
 """The jobs of a sweep before they run: their combinations, configurations, folders, and what is done already."""
 
+import copy
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -9,15 +11,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from normlab.config import check, run_folder
+from normlab.config import check, check_hydra, check_trust, run_folder
 from normlab.experiment import stored_result
 from normlab.results import read_result
+from normlab.sweeps import settings_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Plan:
     @property
     def settings(self) -> dict[str, str]:
         """The overrides by key."""
-        return dict(override.split("=", 1) for override in self.overrides)
+        return settings_of(self.overrides)
 
     @property
     def folder(self) -> Path:
@@ -50,8 +54,7 @@ class Plan:
     @property
     def state(self) -> str:
         """`done`, `failed`, `interrupted` or `new`."""
-        result = None if self.config["rerun"] else read_result(self.folder)
-        if result is not None:
+        if (result := stored_result(self.folder, self.config | {"retry": None})) is not None:
             return "failed" if result["status"] == "failed" else "done"
         started = not self.config["rerun"] and any((self.folder / "checkpoints").glob("*.ckpt"))
         return "interrupted" if started else "new"
@@ -73,10 +76,7 @@ def combinations(
     Raises:
         ValueError: a key that the sweep does not set, unequal lengths, or nothing left.
     """
-    axes: dict[str, list[str]] = {}
-    for override in overrides:
-        jobs = BasicSweeper.split_arguments([override], None)[0]
-        axes[override.get_key_element()] = [only for (only,) in jobs]
+    axes = {override.get_key_element(): _words(override) for override in overrides}
     jobs = [[word for words in job for word in words] for job in product(*_joined(axes, together))]
     patterns = _patterns(excluded, axes)
     kept = [job for job in jobs if not any(_matches(job, pattern) for pattern in patterns)]
@@ -85,10 +85,20 @@ def combinations(
     return kept, len(jobs) - len(kept)
 
 
+def _words(override: Override) -> list[str]:
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        raise ValueError(
+            f"{override.input_line} has no values to list: name them (0.1,0.01), or search with hydra/sweeper=optuna"
+        )
+    return [word for (word,) in BasicSweeper.split_arguments([override], None)[0]]
+
+
 def _joined(axes: Mapping[str, list[str]], together: Sequence[Sequence[str]]) -> list[list[tuple[str, ...]]]:
     """The axes to combine; keys that advance together are one axis, where the first of them stands."""
     group_of: dict[str, Sequence[str]] = {}
     for names in together:
+        if isinstance(names, str):
+            raise ValueError(f"hydra.sweeper.zip must be a list of lists of keys, got {names!r} in it")
         group = [_axis("hydra.sweeper.zip", name, axes) for name in names]
         for key in group:
             if key in group_of:
@@ -131,35 +141,73 @@ def _matches(job: Sequence[str], pattern: Mapping[str, Any]) -> bool:
     return all(_value(words[key]) == value for key, value in pattern.items())
 
 
-@cache
 def _value(word: str) -> Any:
     """The value of `key=value` as YAML would have it, so that `1.0` equals `1`."""
-    return OverridesParser.create().parse_override(word).value()
+    return _parsed(word).value()
 
 
-def composed(config_loader: Any, master: DictConfig, overrides: Sequence[str]) -> dict:
-    """The resolved and checked configuration of one job of a sweep.
+@cache
+def _parsed(word: str) -> Override:
+    return OverridesParser.create().parse_override(word)
+
+
+class Composer:
+    """Overrides to the resolved and checked configuration of a job.
+
+    Jobs that pick the same options share one composition by Hydra, the slow part: only the values differ.
 
     Args:
         config_loader: Hydra's.
         master: the configuration that the sweep was started with.
-
-    Raises:
-        ValueError, HydraException: the user's mistake.
     """
-    config = config_loader.load_sweep_config(master, list(overrides))
+
+    def __init__(self, config_loader: Any, master: DictConfig) -> None:
+        self.config_loader, self.master = config_loader, master
+        self.bases: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, overrides: Sequence[str]) -> dict:
+        """Raises ValueError or HydraException for the user's mistake."""
+        parsed = [_parsed(word) for word in overrides]
+        values = [override for override in parsed if self._is_value(override)]
+        base = self._base(tuple(override.input_line for override in parsed if override not in values))
+        config = copy.deepcopy(base)
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        config.hydra.overrides.task = list(overrides)
+        names = config.hydra.job.config.override_dirname
+        config.hydra.job.override_dirname = get_overrides_dirname(parsed, **names)
+        plain = _resolved(config)
+        check(plain)
+        check_trust(plain, self.master.hydra.overrides.task)  # as typed: a file may add overrides too
+        return plain
+
+    def _is_value(self, override: Override) -> bool:
+        """Whether Hydra would apply it after all options are picked; where in doubt, not."""
+        key = override.get_key_element()
+        if key[0] in "+~" or "/" in key or "@" in key or key.split(".")[0] == "hydra":
+            return False
+        return not (key in self.master.hydra.runtime.choices or self.config_loader.repository.group_exists(key))
+
+    def _base(self, picks: tuple[str, ...]) -> DictConfig:
+        if picks not in self.bases:
+            self.bases[picks] = self.config_loader.load_sweep_config(self.master, list(picks))
+        return self.bases[picks]
+
+
+def composed(config_loader: Any, master: DictConfig, overrides: Sequence[str]) -> dict:
+    """One job's resolved and checked configuration, see `Composer`, which is faster for many."""
+    return Composer(config_loader, master)(overrides)
+
+
+def _resolved(config: DictConfig) -> dict:
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)  # `choices` interpolates what was picked
     try:
-        task = config.copy()
-        OmegaConf.set_readonly(task, False)
-        with open_dict(task):
-            del task["hydra"]
-        plain = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
+        check_hydra(OmegaConf.to_container(config.hydra, resolve=False))
+        with open_dict(config):
+            del config["hydra"]
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     finally:
         HydraConfig.instance().cfg = before
-    check(plain)
-    return plain
 
 
 def seconds_left(plans: Sequence[Plan], workers: int = 1) -> tuple[float | None, list[str]]:
@@ -177,6 +225,9 @@ def seconds_left(plans: Sequence[Plan], workers: int = 1) -> tuple[float | None,
 
 
 def _mean_seconds(folder: Path) -> float | None:
-    results = (read_result(path.parent) for path in folder.glob("*/result.json"))
-    seconds = [result["seconds"] for result in results if result["status"] == "finished"]
+    seconds = []
+    for path in folder.glob("*/result.json"):
+        with suppress(ValueError):  # a damaged result is none
+            result = read_result(path.parent)
+            seconds += [result["seconds"]] if result["status"] == "finished" else []
     return statistics.fmean(seconds) if seconds else None

@@ -1,19 +1,24 @@
 """A sweep as a list of jobs and results, and how it is shown."""
 
-import math
 import statistics
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from normlab.terminal import STATUS_STYLE, progress_bar
+from normlab.terminal import STATUS_STYLE
 
 SHOWN_METRICS = ("val/accuracy", "test/accuracy", "val/rmse", "test/rmse")
+STATES = ("done", "interrupted", "failed", "new")
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,29 @@ class Job:
     Attributes:
         overrides: `key=value`, as Hydra ran it.
         result: what `normlab.experiment.run` returned.
+        folder: of the run.
     """
 
     overrides: tuple[str, ...]
     result: dict
+    folder: Path | None = None
 
     @property
     def settings(self) -> dict[str, str]:
         """The overrides by key."""
-        return dict(override.split("=", 1) for override in self.overrides)
+        return settings_of(self.overrides)
+
+    @property
+    def failure(self) -> str:
+        """What failed, why, and where its traceback is."""
+        stored = self.folder is not None and "run" in self.result  # others have not got as far as to have a folder
+        where = f"; see {self.folder / 'traceback.txt'}" if stored else ""
+        return f"{' '.join(self.overrides)}: {self.result['reason']}{where}"
+
+
+def settings_of(overrides: Sequence[str]) -> dict[str, str]:
+    """Values by key; a deletion (`~key`) has none."""
+    return {key: value for key, _, value in (override.partition("=") for override in overrides)}
 
 
 def failed_result(reason: str) -> dict:
@@ -39,13 +58,26 @@ def failed_result(reason: str) -> dict:
     return {"status": "failed", "reason": reason, "metrics": {}, "seconds": 0.0}
 
 
-def varied_keys(jobs: list[Job]) -> list[str]:
-    """Keys that do not have the same value in all jobs: all that tells them apart."""
+def varied_keys(jobs: Sequence[Any]) -> list[str]:
+    """Keys that do not have the same value in all jobs (or plans): all that tells them apart."""
     keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
     return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
 
 
-def over_seeds(jobs: list[Job], metric: str) -> list[tuple[dict[str, str], list[float]]]:
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """What a key is called on the screen: `lr` for `optimizer.lr`, unless another key ends alike."""
+    last = {key: key.lstrip("+~").rpartition(".")[2] for key in keys}
+    count = Counter(last.values())
+    return {key: name if count[name] == 1 else key for key, name in last.items()}
+
+
+def shown_settings(job: Any, keys: Sequence[str]) -> str:
+    """`norm=custom lr=0.1 seed=0`: the settings of a job, or plan, that `keys` name."""
+    names = short_names(keys)
+    return " ".join(f"{names[key]}={job.settings[key]}" for key in keys if key in job.settings)
+
+
+def over_seeds(jobs: Sequence[Job], metric: str) -> list[tuple[dict[str, str], list[float]]]:
     """The finished jobs' metric, grouped by everything that varies except the seed."""
     keys = [key for key in varied_keys(jobs) if key != "seed"]
     groups: dict[tuple, list[float]] = {}
@@ -73,8 +105,10 @@ class SweepProgress:
 
     def __enter__(self) -> "SweepProgress":
         if sys.stderr.isatty():
-            self.bar = progress_bar()
-            self.line = self.bar.add_task("sweep", total=self.total)
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            console = Console(stderr=True)
+            self.bar = Progress(*columns, TextColumn("[dim]{task.fields[left]}"), console=console, transient=True)
+            self.line = self.bar.add_task("sweep", total=self.total, left="")
             self.bar.start()
         return self
 
@@ -85,14 +119,23 @@ class SweepProgress:
     def end(self, job: Job, was_stored: bool = False) -> None:
         """Count a job that has ended and print its line."""
         self.ended += 1
-        self.trained += not was_stored
         self.failed += job.result["status"] == "failed"
-        console = self.bar.console if self.bar else Console(stderr=True)
+        left = self._left(job, was_stored)
+        line = job_line(job, self.ended, self.total, self.keys)
+        if self.bar is None:
+            left = f"  {left}" if left else ""
+            Console(stderr=True).print(f"{line}{left}", highlight=False, soft_wrap=True)
+            return
+        self.bar.console.print(line, highlight=False, soft_wrap=True)
+        failed = f", [red]{self.failed} failed[/red]" if self.failed else ""
+        self.bar.update(self.line, advance=1, description=f"sweep{failed}", left=left)
+
+    def _left(self, job: Job, was_stored: bool) -> str:
+        self.trained += not was_stored
+        if self.trained == 1 and not was_stored:  # the imports before it say nothing of the rest
+            self.started = max(self.started, time.monotonic() - job.result["seconds"])
         left = seconds_to_go(time.monotonic() - self.started, self.trained, self.to_train)
-        console.print(job_line(job, self.ended, self.total, left, self.keys), highlight=False, soft_wrap=True)
-        if self.bar is not None:
-            failed = f", {self.failed} failed" if self.failed else ""
-            self.bar.update(self.line, advance=1, description=f"sweep{failed}")
+        return f"{duration(left)} left" if left and left >= 1 else ""
 
 
 def seconds_to_go(seconds: float, done: int, total: int) -> float | None:
@@ -102,17 +145,13 @@ def seconds_to_go(seconds: float, done: int, total: int) -> float | None:
     return seconds / done * (total - done) if done else None
 
 
-def job_line(job: Job, number: int, total: int, left: float | None, keys: list[str]) -> str:
-    """`3/24  norm=custom seed=0  finished  test/accuracy 0.9700  40 s left`, with rich's marks."""
+def job_line(job: Job, number: int, total: int, keys: list[str]) -> str:
+    """`3/24  norm=custom seed=0  finished  test/accuracy 0.9700`, with rich's marks."""
     status, metrics = job.result["status"], job.result["metrics"]
-    words = [f"{number:>{len(str(total))}}/{total}"]
-    words.append(escape(" ".join(f"{key}={job.settings[key]}" for key in keys if key in job.settings)))
+    words = [f"{number:>{len(str(total))}}/{total}", escape(shown_settings(job, keys))]
     words.append(f"[{STATUS_STYLE[status]}]{status}[/]")
     words += [f"{name} {metrics[name]:.4f}" for name in SHOWN_METRICS if metrics.get(name) is not None]
-    if job.result.get("reason"):
-        words.append(escape(job.result["reason"]))
-    if number < total and left:
-        words.append(f"[dim]{duration(left)} left[/dim]")
+    words.append(escape(job.result.get("reason") or ""))
     return "  ".join(word for word in words if word)
 
 
@@ -124,78 +163,85 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-STATES = ("done", "interrupted", "failed", "new")
-
-
-def print_plans(plans: list, workers: int = 1, excluded: int = 0) -> None:
+def print_plans(plans: Sequence[Any], workers: int = 1, excluded: int = 0) -> None:
     """What a command would run, what of it is done, where it is, and how long the rest would take."""
     from normlab.jobs import seconds_left
 
-    console = Console(highlight=False)
+    console = _console()
     states = [plan.state for plan in plans]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
     left_out = f"; {excluded} excluded" if excluded else ""
     console.print(f"{len(plans)} {'run' if len(plans) == 1 else 'runs'}: {counts}{left_out}")
     keys = varied_keys(plans)
-    settings = [" ".join(f"{key}={plan.settings[key]}" for key in keys if key in plan.settings) for plan in plans]
-    width = max(len(text) for text in settings)
+    settings = [shown_settings(plan, keys) for plan in plans]
+    width, digits = max(map(len, settings)), len(str(len(plans)))
     for number, (plan, state, text) in enumerate(zip(plans, states, settings, strict=True), 1):
-        line = f"{number:>{len(str(len(plans)))}}  {text:<{width}}  {state:<11}  {plan.folder}"
-        console.print(line, soft_wrap=True, markup=False)
+        words = [f"{number:>{digits}}", *([f"{text:<{width}}"] if width else []), f"{state:<11}", str(plan.folder)]
+        console.print("  ".join(words), soft_wrap=True, markup=False)
     seconds, unknown = seconds_left(plans, workers)
     console.print(_estimate(seconds, unknown, workers), soft_wrap=True, markup=False)
 
 
 def _estimate(seconds: float | None, unknown: list[str], workers: int) -> str:
     where = f" on {workers} workers" if workers > 1 else ""
-    missing = f"no estimate yet for {', '.join(unknown)}, where no run has finished" if unknown else ""
+    missing = f"no estimate for {', '.join(unknown)}, where no run has finished yet" if unknown else ""
     if seconds is None:
         return missing or "nothing left to train"
     known = f"about {duration(seconds)} left{where}, by the runs that have finished"
     return f"{known}; {missing}" if missing else known
 
 
-def print_summary(jobs: list[Job]) -> None:
+def print_summary(jobs: Sequence[Job]) -> None:
     """Every job in a table, means over seeds where there are several, and the failed ones by name."""
-    console = Console(highlight=False)
+    console = _console()
     metrics = [name for name in SHOWN_METRICS if any(job.result["metrics"].get(name) is not None for job in jobs)]
     console.print()
     console.print(_jobs_table(jobs, metrics))
-    if "seed" in varied_keys(jobs) and metrics:
-        console.print(_seeds_table(jobs, metrics[-1]))
+    if "seed" in varied_keys(jobs):
+        for metric in metrics:
+            if metric.startswith("test/"):
+                console.print(_seeds_table(jobs, metric))
     for job in jobs:
         if job.result["status"] == "failed":
-            text = escape(f"{' '.join(job.overrides)}: {job.result['reason']}")
-            console.print(f"[red]failed[/red]  {text}", soft_wrap=True)
+            console.print(f"[red]failed[/red]  {escape(job.failure)}", soft_wrap=True)
 
 
-def _jobs_table(jobs: list[Job], metrics: list[str]) -> Table:
-    keys = varied_keys(jobs)
-    table = Table(box=box.SIMPLE_HEAD, title=f"{len(jobs)} runs", title_justify="left", title_style="bold")
-    for key in keys:
-        table.add_column(key)
-    table.add_column("status")
-    for metric in metrics:
-        table.add_column(metric, justify="right")
-    table.add_column("seconds", justify="right")
-    for job in jobs:
-        status, values = job.result["status"], job.result["metrics"]
-        shown = [f"{values[name]:.4f}" if values.get(name) is not None else "–" for name in metrics]
-        settings = [job.settings.get(key, "") for key in keys]
-        table.add_row(*settings, f"[{STATUS_STYLE[status]}]{status}[/]", *shown, f"{job.result['seconds']:.1f}")
+def _console() -> Console:
+    """Standard output; what goes into a file is not cut to the width of a terminal."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
+
+
+def _table(title: str, keys: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for name in short_names(keys).values():
+        table.add_column(name, overflow="fold")
     return table
 
 
-def _seeds_table(jobs: list[Job], metric: str) -> Table:
+def _jobs_table(jobs: Sequence[Job], metrics: list[str]) -> Table:
+    keys, states = varied_keys(jobs), Counter(job.result["status"] for job in jobs)
+    counts = ", ".join(f"{states[status]} {status}" for status in STATUS_STYLE if states[status])
+    table = _table(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'}: {counts}", keys)
+    table.add_column("status")
+    for name in [*metrics, "seconds"]:
+        table.add_column(name, justify="right", overflow="fold")
+    for job in jobs:
+        status, values, seconds = job.result["status"], job.result["metrics"], job.result["seconds"]
+        shown = [f"{values[name]:.4f}" if values.get(name) is not None else "–" for name in metrics]
+        settings = [escape(job.settings.get(key, "")) for key in keys]
+        table.add_row(*settings, f"[{STATUS_STYLE[status]}]{status}[/]", *shown, f"{seconds:.1f}" if seconds else "–")
+    return table
+
+
+def _seeds_table(jobs: Sequence[Job], metric: str) -> Table:
     groups = over_seeds(jobs, metric)
-    table = Table(box=box.SIMPLE_HEAD, title=f"{metric} over seeds", title_justify="left", title_style="bold")
-    for key in groups[0][0]:
-        table.add_column(key)
+    table = _table(f"{metric} over seeds", list(groups[0][0]))
     for name in ("n", "mean", "SD", "min", "max"):
         table.add_column(name, justify="right")
     for settings, values in groups:
-        mean = statistics.fmean(values) if values else math.nan
         spread = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "–"
-        numbers = [f"{mean:.4f}", spread, f"{min(values):.4f}", f"{max(values):.4f}"] if values else ["–"] * 4
-        table.add_row(*settings.values(), str(len(values)), *numbers)
+        found = (
+            [f"{statistics.fmean(values):.4f}", spread, f"{min(values):.4f}", f"{max(values):.4f}"] if values else []
+        )
+        table.add_row(*map(escape, settings.values()), str(len(values)), *(found or ["–"] * 4))
     return table

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -137,24 +138,31 @@ class Workers:
     def __enter__(self) -> "Workers":
         if threading.current_thread() is threading.main_thread():
             self.previous = {number: signal.signal(number, _raise_stopped) for number in STOP_SIGNALS}
+        # Python waits for all processes at its end, also where an exception left this `with` open in a generator.
+        self.at_exit = Finalize(self, _end_all, (self.workers, signal.SIGTERM), exitpriority=0)
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self.at_exit.cancel()
         try:
-            self._end_all(signal.SIGTERM)
+            _end_all(self.workers, signal.SIGTERM)
         except Stopped:  # asked again: now without waiting for what the workers still write
-            self._end_all(signal.SIGKILL)
+            _end_all(self.workers, signal.SIGKILL)
             raise
         finally:
             for number, handler in self.previous.items():
                 signal.signal(number, handler)
 
-    def _end_all(self, number: int) -> None:
-        for worker in self.workers:
-            if worker.job is not None and worker.process.is_alive():
-                os.kill(worker.process.pid, number)
-        for worker in list(self.workers):
-            self._end(worker)
+
+def _end_all(workers: list[_Worker], number: int) -> None:
+    """Send the signal to those that have a job; the others end by themselves."""
+    for worker in workers:
+        if worker.job is not None and worker.process.is_alive():
+            os.kill(worker.process.pid, number)
+    for worker in workers:
+        worker.connection.close()
+    for worker in workers:
+        worker.process.join()
 
 
 def start_server(preload: Sequence[str]) -> multiprocessing.context.BaseContext:
@@ -167,7 +175,7 @@ def start_server(preload: Sequence[str]) -> multiprocessing.context.BaseContext:
     from multiprocessing.forkserver import ensure_running
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
+    context.set_forkserver_preload(["normlab.fork_server", *preload])
     with _held_back(STOP_SIGNALS):  # what is held back here stays so in the server: a signal must not end it
         ensure_running()
     return context
