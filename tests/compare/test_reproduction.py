@@ -1,67 +1,66 @@
-"""The document of results holds what the runs say and what the notebook said, and nothing else."""
+"""The plan: what is run, what is left out, and that it is the experiments' own commands."""
 
 import subprocess
 
 import pytest
-import yaml
 
 from compare.helpers import write_run
 from normlab.compare import reproduction
-from normlab.compare.reproduction import command, missing_data, read_plan, section, write_results
+from normlab.compare.reproduction import command, missing_data, read_plan, write_results
 from normlab.config import configuration_directory
 
 ENTRY = {
     "title": "A title",
     "sweep": {"norm": "none,torch"},
     "needs": "MNIST/file",
+    "contrast": "torch",
     "comparisons": [{"by": ["norm"], "baseline": "none"}],
-    "curves": ["train/loss"],
-    "notebook": {
-        "arms": {"none": {"train/loss": {2: 0.5}, "test/accuracy": 0.9}, "torch": {"test/accuracy": 0.99}},
-        "flaws": "It was one run.",
-    },
+    "notebook": {"printed": "nothing", "flaws": "It was one run."},
 }
 
 
 @pytest.fixture
-def folder(tmp_path):
+def outputs(tmp_path):
     for seed in range(6):
-        write_run(tmp_path, "none", seed, 0.90 + 0.001 * seed, curve=[0.7, 0.8])
-        folder = write_run(tmp_path, "torch", seed, 0.92 + 0.0012 * seed, curve=[0.8, 0.9])
-    return folder.parent
+        write_run(tmp_path / "outputs", "none", seed, 0.90 + 0.001 * seed)
+        write_run(tmp_path / "outputs", "torch", seed, 0.92 + 0.0012 * seed)
+    (tmp_path / "data" / "MNIST").mkdir(parents=True)
+    (tmp_path / "data" / "MNIST" / "file").touch()
+    return tmp_path / "outputs"
 
 
-def test_a_section_sets_the_runs_beside_the_notebook(folder, tmp_path):
-    text = section("demo", ENTRY, folder, 6, tmp_path / "figures")
-    assert "python train.py -m experiment=demo norm=none,torch 'seed=range(6)' dataset.root=DATA" in text
-    assert "| none | 6 | 0.9025 | 0.0019 |" in text
-    assert "torch does better than none: its test/accuracy is 0.0205 higher" in text
-    assert "| train/loss | 2 | none | 6 | 0.2000 | 0.0000 | 0.2000 | 0.2000 | 0.5000 |" in text  # 1 - 0.8
-    assert "| train/loss | 2 | torch | 6 | 0.1000 | 0.0000 | 0.1000 | 0.1000 | – |" in text
-    assert "none 0 norm layers" in text
-    assert "torch 2 norm layers" in text
-    assert "a difference of +0.0900. Here it is +0.0205, and the interval" in text
-    assert "does not hold the notebook's." in text
-    assert "It was one run." in text
-    assert (tmp_path / "figures" / "demo.png").stat().st_size > 5000
-
-
-def test_what_has_no_data_is_named_and_the_rest_is_written(folder, tmp_path, monkeypatch):
-    plan = {"demo": ENTRY, "absent": {**ENTRY, "title": "Another", "needs": "CIFAR/file"}}
+@pytest.fixture
+def swept(monkeypatch):
+    """The plan has one experiment with runs and CIFAR-10's without data; returns the commands that are run."""
+    plan = {"demo": ENTRY, "lenet_cifar10": {**ENTRY, "title": "Another", "needs": "CIFAR/file"}}
     monkeypatch.setattr(reproduction, "read_plan", lambda: plan)
-    calls = []
-    monkeypatch.setattr(reproduction, "run_sweep", lambda words, outputs: calls.append(words))
-    data = tmp_path / "data" / "MNIST"
-    data.mkdir(parents=True)
-    (data / "file").touch()
-    document = tmp_path / "docs" / "RESULTS.md"
-    write_results(document, str(tmp_path / "data"), folder.parent, 6)
-    assert [words[2] for words in calls] == ["experiment=demo"]
-    text = document.read_text()
-    assert "Not run here: DATA holds no CIFAR/file." in text
+    commands = []
+    monkeypatch.setattr(reproduction, "run_sweep", lambda words, outputs: commands.append(words))
+    return commands
+
+
+def test_what_has_no_data_is_named_and_the_rest_is_written(outputs, swept, tmp_path, capsys):
+    path = tmp_path / "docs" / "RESULTS.md"
+    write_results(path, str(tmp_path / "data"), outputs, 6)
+    assert [words[3] for words in swept] == ["experiment=demo"]
+    assert f"lenet_cifar10 is left out: {tmp_path / 'data'} holds no CIFAR/file" in capsys.readouterr().err
+    text = path.read_text()
     assert "## A title" in text
-    with pytest.raises(ValueError, match="no experiment 'dmo'; did you mean demo?"):
-        write_results(document, "", folder.parent, 6, only=["dmo"])
+    assert "**Not run here**: the data folder holds no `CIFAR/file`." in text
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.parametrize(("only", "write_only"), [(None, True), (["lenet_cifar10"], False)])
+def test_nothing_more_is_run_than_was_asked_for(outputs, swept, tmp_path, only, write_only):
+    write_results(tmp_path / "RESULTS.md", str(tmp_path / "data"), outputs, 6, only, write_only)
+    assert swept == []
+    assert "## A title" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_an_unknown_experiment_is_refused(outputs, swept, tmp_path):
+    with pytest.raises(ValueError, match=r"no experiment 'dmo'; did you mean demo\?"):
+        write_results(tmp_path / "RESULTS.md", "", outputs, 6, only=["dmo"])
+    assert swept == []
 
 
 def test_a_failed_sweep_is_no_result(monkeypatch, tmp_path):
@@ -78,11 +77,13 @@ def test_the_plan_names_every_experiment_but_the_pretrained_one():
 
 @pytest.mark.parametrize("name", sorted(read_plan()))
 def test_the_plan_is_the_experiments_own_command(name):
-    """The header of the experiment and the plan show one command."""
+    """The header of the experiment and the plan show one command, and the contrast is one of its arms."""
     entry = read_plan()[name]
     header = " ".join((configuration_directory() / "experiment" / f"{name}.yaml").read_text().split())
     for key, values in entry["sweep"].items():
         assert f"{key}={values}" in header
-    assert yaml.safe_load(yaml.safe_dump(entry)) == entry
-    assert command(name, entry, "DATA", 10)[2] == f"experiment={name}"
+    words = command(name, entry, "DATA", 10)
+    assert words[:4] == ["train.py", "-m", "hydra/launcher=queue", f"experiment={name}"]
+    assert ("dataset.root=DATA" in words) == ("needs" in entry)
     assert missing_data(entry, "/nowhere") == entry.get("needs")
+    assert entry["contrast"].split(",")[0] in entry["sweep"]["norm"].split(",")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.helpers import Recorder, batch_norm, no_norm, num_parameters
+from models.helpers import Recorder, batch_norm, no_norm, num_parameters, torch_norm
 from normlab.models import LeNet5
 from normlab.models.lenet import pooled_size
 
@@ -51,3 +51,27 @@ def test_errors():
         LeNet5((1, 28, 28), 10, no_norm, kernel_size=11)
     with pytest.raises(ValueError, match=r"model\.channels must be a list of 2"):
         LeNet5((1, 28, 28), 10, no_norm, channels=[6])
+
+
+class NotebookLeNet(nn.Module):
+    """The course notebook's constructor: `use_batch_norm` comes before the number of labels."""
+
+    def __init__(self, dimx, use_batch_norm, nlabels, pr):
+        super().__init__()
+        norm = torch_norm if use_batch_norm else no_norm
+        self.network = LeNet5((3, dimx, dimx), 10, norm, dropout=pr)
+
+
+class NotebookTrained(NotebookLeNet):
+    """Its subclass, which passes them the other way round."""
+
+    def __init__(self, dimx, nlabels, use_batch_norm):
+        super().__init__(dimx, nlabels, use_batch_norm, pr=0.3)
+
+
+@pytest.mark.parametrize("use_batch_norm", [True, False])
+def test_the_notebooks_call_put_batch_norm_into_both_of_its_arms(use_batch_norm):
+    """Its network on CIFAR-10 "without" batch norm was the one with: ten labels are a true flag."""
+    made = NotebookTrained(32, 10, use_batch_norm)
+    assert sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in made.modules()) == 4
+    assert num_parameters(made) == 62_458
