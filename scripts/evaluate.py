@@ -11,7 +11,7 @@ def main() -> None:
 
     try:
         dataset = dataset_config(arguments.dataset, arguments.overrides) if arguments.dataset else None
-        metrics = evaluate_run(arguments.run, dataset, arguments.statistics, arguments.batches)
+        metrics = evaluate_run(arguments.run, dataset, arguments.statistics, arguments.batches, arguments.trust)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batches", type=int, default=100, metavar="K", help="training batches for recalibrated, default 100"
     )
+    parser.add_argument("--trust", nargs="+", default=[], metavar="PACKAGE", help="packages of your own that it calls")
     return parser
 
 

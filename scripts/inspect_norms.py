@@ -15,6 +15,7 @@ def main() -> None:
         "--batches", type=int, default=50, help="training batches for the batch statistics (default 50)"
     )
     parser.add_argument("--out", type=Path, help="figure to write (default norms.png in the run folder)")
+    parser.add_argument("--trust", nargs="+", default=[], metavar="PACKAGE", help="packages of your own that it calls")
     options = parser.parse_args()
     from rich.console import Console
 
@@ -23,7 +24,7 @@ def main() -> None:
     try:
         if options.batches < 1:
             raise ValueError(f"--batches must be at least 1, got {options.batches}")
-        states = inspect_run(options.run, options.batches)
+        states = inspect_run(options.run, options.batches, options.trust)
         path = options.out or options.run / "norms.png"
         draw_layers(states, options.run.name).savefig(path, dpi=130, facecolor="white")
     except (ValueError, OSError) as error:

@@ -1,7 +1,17 @@
 import pytest
 from omegaconf import OmegaConf
 
-from normlab.config import check, check_targets, configuration_directory, digest, run_folder, run_name, targets_of
+from normlab.config import (
+    check,
+    check_hydra,
+    check_targets,
+    check_trust,
+    configuration_directory,
+    digest,
+    run_folder,
+    run_name,
+    targets_of,
+)
 
 
 @pytest.fixture
@@ -33,11 +43,24 @@ def test_what_does_not_change_the_result_does_not_change_the_folder(plain, chang
     assert run_name(plain()) == run_name(plain(change))
 
 
-def test_long_names_stay_short_and_legal(plain):
-    name = run_name(plain("group='a/b c" + "x" * 300 + "'"))
-    assert len(name) < 200
-    assert name.count("/") == 1
+@pytest.mark.parametrize(
+    "group", ["a/b c" + "x" * 300, "ж" * 300, "..", "../..", "/etc", "", ".lock", "\U00020000" * 99]
+)
+def test_names_stay_short_legal_and_within_the_outputs(plain, tmp_path, group):
+    config = plain() | {"group": group, "paths": {"outputs": str(tmp_path)}, "seed": 10**90}
+    name = run_name(config)
+    assert len(name.encode()) < 200
+    assert run_folder(config).parent.parent == tmp_path
+    assert all(part and len(part.encode()) < 100 and part[0] != "." for part in name.split("/"))
     assert " " not in name
+    run_folder(config).resolve().relative_to(tmp_path)
+    run_folder(config).mkdir(parents=True)
+
+
+def test_optimizers_without_a_rate_get_a_name(plain):
+    config = plain()
+    del config["optimizer"]["lr"]
+    assert run_name(config) == f"digits-mlp/custom-sgd-seed0-{digest(config)[:10]}"
 
 
 @pytest.mark.parametrize(
@@ -70,8 +93,60 @@ def test_the_default_passes(plain):
 
 
 def test_targets_are_found_at_any_depth():
-    config = {"a": {"_target_": "x.A", "b": [{"_target_": "y.B"}]}, "c": 1}
+    config = {"a": {"_target_": "x.A", "b": [{"_target_": "y.B", "_partial_": True}]}, "c": 1, "d": {"_target_": None}}
     assert targets_of(config) == ["x.A", "y.B"]
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("os.system", "is not in a trusted package"),
+        ("builtins.eval", "is not in a trusted package"),
+        ("torch.load", "is not in a trusted package"),
+        ("hydra.utils.get_method", "is not in a trusted package"),
+        ("normlab.results.git_state", "is not in a trusted package"),
+        ("normlab.main.requeue", "is not in a trusted package"),
+        ("torchvision._internally_replaced_utils.load_state_dict_from_url", "is private to its package"),
+        ("torch.nn.Module._apply", "is private to its package"),
+        (["os.system"], "is not in a trusted package"),
+    ],
+)
+@pytest.mark.parametrize(
+    "place", [lambda node: node, lambda node: {"hidden": [{"deeper": node}]}], ids=["here", "deep"]
+)
+def test_targets_that_nobody_trusts_are_refused_by_name(target, message, place):
+    with pytest.raises(ValueError, match=message) as error:
+        check_targets(place({"_target_": target, "_partial_": True}))
+    assert str(target) in str(error.value)
+
+
+@pytest.mark.parametrize("package", ["os", "subprocess", "builtins", "importlib.util", "", ".", "a b"])
+def test_nobody_owns_the_standard_library(package):
+    with pytest.raises(ValueError, match=f"packages of your own, got '{package}'"):
+        check_targets({}, trusted=[package])
+
+
+def test_a_file_does_not_trust_itself():
+    config = {"trusted_packages": ["mylab", "joblib"]}
+    with pytest.raises(ValueError, match=r"command line, a file set it: add trusted_packages=\[mylab,joblib\]"):
+        check_trust(config, ["seed=1", "experiment=trusted_packages=mine"])
+    check_trust(config, ["seed=1", "trusted_packages=[mylab,joblib]"])
+    check_trust({"trusted_packages": []}, ["seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"callbacks": {"x": {"_target_": "joblib.load"}}}, "'joblib.load' in hydra must be in one of"),
+        ({"sweeper": {"params": [{"_target_": "${oc.env:HOME}"}]}}, "in hydra must be in one of"),
+        ({"job_logging": {"handlers": {"x": {"()": "pandas.read_pickle"}}}}, "factory 'pandas.read_pickle'"),
+        ({"hydra_logging": {"handlers": {"x": {"class": "evil.Handler"}}}}, "factory 'evil.Handler'"),
+        ({"job": {"env_set": {"LD_PRELOAD": "x.so"}}}, "env_set must be empty, got LD_PRELOAD"),
+    ],
+)
+def test_hydra_calls_nothing_for_a_file(node, message):
+    with pytest.raises(ValueError, match=message):
+        check_hydra(node)
 
 
 def test_own_packages_can_be_trusted():

@@ -8,7 +8,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from torch import nn
 
-from normlab.config import check_targets, targets_of
+from normlab.config import TRUSTED_PACKAGES, check_targets, is_in, targets_of
 from normlab.streams import stream_seed
 from normlab.tasks import Classification, Regression, Task
 
@@ -19,12 +19,18 @@ def check_homes(config: dict) -> None:
     Raises:
         ValueError: names the target as it is really called, or one that does not exist.
     """
+    check_targets(config, config["trusted_packages"])  # before anything is imported
     for path in targets_of(config):
         try:
-            home = getattr(get_object(path), "__module__", None) or ""
+            found = get_object(path)
+            home = getattr(found, "__module__", None) or ""
         except (ImportError, ValueError) as error:
             raise ValueError(f"_target_ {path!r} cannot be found: {str(error).splitlines()[0]}") from error
-        check_targets({"_target_": f"{home}.{path.rpartition('.')[2]}"}, config["trusted_packages"])
+        if not is_in(home, (*TRUSTED_PACKAGES, *config["trusted_packages"])):
+            raise ValueError(
+                f"_target_ {path!r} is {home or type(found).__module__}.{path.rpartition('.')[2]}, "
+                f"which is not in a trusted package"
+            )
 
 
 def build(config: dict, **arguments: Any) -> Any:
@@ -56,6 +62,8 @@ def build_network(
         network = build(config["model"], input_shape=input_shape, num_outputs=num_outputs, norm=recorded)
     if config["reparametrize"] is not None:
         network = build(config["reparametrize"])(network)
+    if config["device"]["channels_last"]:
+        network.to(memory_format=torch.channels_last)  # convolutions hand the order of their weights on
     layers = {name: layer for name, layer in network.named_modules() if any(layer is norm for norm in made)}
     return network, layers
 

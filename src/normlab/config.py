@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,13 +35,16 @@ def configuration_directory() -> Path:
 def digest(config: dict) -> str:
     """Hexadecimal SHA-256 of everything in a resolved configuration that the result depends on."""
     kept = {key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT}
+    if not config["device"].get("channels_last"):  # came later: runs without it keep their names
+        kept["device"] = {key: value for key, value in config["device"].items() if key != "channels_last"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def run_name(config: dict) -> str:
     """`<group>/<norm>-<optimizer>-lr<lr>-seed<seed>-<digest>`: readable, and different for different runs."""
     choices, lr = config["choices"], config["optimizer"].get("lr")
-    readable = f"{choices['norm']}-{choices['optimizer']}-lr{lr:g}-seed{config['seed']}"
+    rate = "" if lr is None else f"-lr{lr:g}"
+    readable = f"{choices['norm']}-{choices['optimizer']}{rate}-seed{config['seed']}"
     return f"{_file_name(config['group'])}/{_file_name(readable)}-{digest(config)[:10]}"
 
 
@@ -50,7 +54,9 @@ def run_folder(config: dict) -> Path:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.=+-]+", "_", str(text))[:80]
+    """At most 80 bytes that name a file on every system, and no other folder than one of its own."""
+    name = re.sub(r"[^\w.=+-]+", "_", str(text)).lstrip(".")
+    return name.encode()[:80].decode(errors="ignore") or "_"
 
 
 def _whole(minimum: int) -> tuple[Callable[[Any], bool], str]:
@@ -167,21 +173,31 @@ def _look_up(config: dict, key: str) -> tuple[bool, Any]:
     return True, config
 
 
-TRUSTED_PACKAGES = ("normlab", "torch.nn", "torch.optim", "torchvision", "timm", "pytorch_lightning")
+# Of normlab only what people add to: the rest of it also starts programs and writes files.
+TRUSTED_PACKAGES = ("normlab.data", "normlab.loggers", "normlab.models", "normlab.norms")
+TRUSTED_PACKAGES += ("torch.nn", "torch.optim", "torchvision", "timm", "pytorch_lightning")
+# What Hydra builds before it hands over a configuration.
+HYDRA_PACKAGES = ("hydra_plugins", "hydra._internal.core_plugins", "optuna.samplers", "optuna.pruners")
+LOGGING_PACKAGES = ("logging", "colorlog")
 
 
-def targets_of(config: Any) -> list[str]:
+def targets_of(config: Any, keys: Sequence[str] = ("_target_",)) -> list[str]:
     """Every `_target_` in a configuration, at any depth."""
     if isinstance(config, list):
-        return [target for item in config for target in targets_of(item)]
+        return [target for item in config for target in targets_of(item, keys)]
     if not isinstance(config, dict):
         return []
-    own = [config["_target_"]] if isinstance(config.get("_target_"), str) else []
-    return own + [target for value in config.values() for target in targets_of(value)]
+    own = [str(config[key]) for key in keys if config.get(key) is not None and not isinstance(config[key], dict)]
+    return own + [target for value in config.values() for target in targets_of(value, keys)]
+
+
+def is_in(target: str, packages: Sequence[str]) -> bool:
+    """Whether a dotted path lies in one of the packages."""
+    return any(target == package or target.startswith(f"{package}.") for package in packages)
 
 
 def check_targets(config: Any, trusted: Sequence[str] = ()) -> None:
-    """Refuse targets outside of the packages that a configuration may call.
+    """Refuse targets outside of the packages that a configuration may call, and private ones within.
 
     Args:
         config: any part of a configuration.
@@ -190,10 +206,64 @@ def check_targets(config: Any, trusted: Sequence[str] = ()) -> None:
     Raises:
         ValueError: names the target and how to trust its package.
     """
+    check_own_packages(trusted)
     allowed = (*TRUSTED_PACKAGES, *trusted)
     for target in targets_of(config):
-        if not any(target == package or target.startswith(f"{package}.") for package in allowed):
+        if not is_in(target, allowed):
             raise ValueError(
                 f"_target_ {target!r} is not in a trusted package ({', '.join(allowed)}); "
                 f"if it is your own code, add trusted_packages=[{target.partition('.')[0]}]"
             )
+        if any(part.startswith("_") for part in target.split(".")) and not is_in(target, trusted):
+            raise ValueError(f"_target_ {target!r} is private to its package; name what the package offers")
+
+
+def check_own_packages(trusted: Sequence[str]) -> None:
+    """Refuse to trust what is nobody's own.
+
+    Raises:
+        ValueError: names the package.
+    """
+    for package in trusted:
+        root = str(package).partition(".")[0]
+        if not root.isidentifier() or root in sys.stdlib_module_names:
+            raise ValueError(f"trusted_packages must name packages of your own, got {package!r}")
+
+
+def check_trust(config: dict, overrides: Sequence[str]) -> None:
+    """A file that could trust itself would protect nobody: who runs it names the packages.
+
+    Args:
+        config: resolved.
+        overrides: of the command line.
+
+    Raises:
+        ValueError: `trusted_packages` was set elsewhere.
+    """
+    named = any(re.match(r"\+{0,2}trusted_packages=", word) for word in overrides)
+    if config["trusted_packages"] and not named:
+        packages = ",".join(map(str, config["trusted_packages"]))
+        raise ValueError(
+            f"trusted_packages must stand on the command line, a file set it: add trusted_packages=[{packages}]"
+        )
+
+
+def check_hydra(hydra: dict) -> None:
+    """Refuse what Hydra itself would call or set on behalf of a file: callbacks, factories of handlers, variables.
+
+    Args:
+        hydra: the node `hydra` as it was composed, not resolved.
+
+    Raises:
+        ValueError: names it.
+    """
+    for target in targets_of(hydra):
+        if not is_in(target, HYDRA_PACKAGES):
+            raise ValueError(f"_target_ {target!r} in hydra must be in one of {', '.join(HYDRA_PACKAGES)}")
+    for target in targets_of([hydra.get("job_logging"), hydra.get("hydra_logging")], ("()", "class")):
+        if not is_in(target, LOGGING_PACKAGES):
+            raise ValueError(
+                f"the factory {target!r} in hydra's logging must be in one of {', '.join(LOGGING_PACKAGES)}"
+            )
+    if variables := hydra.get("job", {}).get("env_set"):
+        raise ValueError(f"hydra.job.env_set must be empty, got {', '.join(variables)}: set variables in the shell")

@@ -1,6 +1,6 @@
 """Scores a stored run again: on its own data or other data, with the statistics of one's choice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,20 +18,33 @@ from normlab.training import Prepared, evaluation_context, prepare, scoring_devi
 STATISTICS = ("running", "batch", "recalibrated")
 
 
-def read_config(folder: Path) -> dict:
+def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
     """The configuration of a stored run.
 
+    Args:
+        folder: of the run.
+        trusted: packages of the user's own that the run may call.
+
     Raises:
-        ValueError: the folder holds no run.
+        ValueError: the folder holds no run, or one that calls other packages.
     """
     path = folder / "config.yaml"
     if not path.is_file():
         raise ValueError(f"{folder} must be the folder of a run, it has no config.yaml")
-    return yaml.safe_load(path.read_text())
+    config = yaml.safe_load(path.read_text())
+    if others := [name for name in config["trusted_packages"] if name not in trusted]:
+        raise ValueError(
+            f"the run calls the package {others[0]}; if it is your own code, add --trust {' '.join(others)}"
+        )
+    return config
 
 
 def evaluate_run(
-    folder: Path, dataset: dict | None = None, statistics: str = "running", num_batches: int = 100
+    folder: Path,
+    dataset: dict | None = None,
+    statistics: str = "running",
+    num_batches: int = 100,
+    trusted: Sequence[str] = (),
 ) -> dict[str, float]:
     """Metrics of a stored run's best state.
 
@@ -44,12 +57,13 @@ def evaluate_run(
             "PreciseBN": Wu and Johnson, 2021, arXiv 2105.07576). Statistics that stay fixed ("frozen") are a way to
             train; scored, they are `running`, since evaluation updates nothing.
         num_batches: of the training part, for `recalibrated`; at most one epoch.
+        trusted: packages of the user's own that the run may call.
 
     Raises:
         ValueError: no run, an unreadable checkpoint, no batches, or data that do not fit the network.
     """
     check_statistics(statistics, num_batches)
-    config = read_config(folder)
+    config = read_config(folder, trusted)
     state = load(folder / "checkpoints" / BEST)
     prepared = prepare(config)
     set_threads(config["device"]["threads"], prepared.flops)

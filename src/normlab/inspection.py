@@ -1,5 +1,6 @@
 """What the norm layers of a stored run hold, channel by channel, and how far that is from the batches they see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,17 +63,18 @@ class LayerState:
         return float(np.abs(np.log(np.maximum(self.batch_var, small) / np.maximum(self.running_var, small))).mean())
 
 
-def inspect_run(folder: Path, num_batches: int = 50) -> list[LayerState]:
+def inspect_run(folder: Path, num_batches: int = 50, trusted: Sequence[str] = ()) -> list[LayerState]:
     """The norm layers of a run's best state, in the order of depth.
 
     Args:
         folder: of a finished run.
         num_batches: training batches, in training mode, over which batch statistics are taken; nothing is updated.
+        trusted: packages of the user's own that the run may call.
 
     Raises:
         ValueError: no finished run, or a network without norm layers.
     """
-    config = read_config(folder)
+    config = read_config(folder, trusted)
     state = load(folder / "checkpoints" / BEST)
     prepared = prepare(config)
     set_threads(config["device"]["threads"], prepared.flops)

@@ -5,10 +5,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -17,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from normlab import signals
-from normlab.config import configuration_directory
+from normlab.config import check, check_hydra, check_trust, configuration_directory
 from normlab.workers import Stopped
 
 USER_MISTAKE = 2
@@ -45,10 +48,13 @@ def main() -> None:
 
 def _main() -> None:
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # no file is read as code, whatever a library asks for
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors to us instead of printing and exiting 1
     try:
         decorate = hydra.main(version_base="1.3", config_path=str(configuration_directory()), config_name="config")
-        decorate(_job)()
+        with _hydra_checked():
+            decorate(_job)()
     except MISTAKES as error:
         if show_traceback:
             raise
@@ -57,6 +63,23 @@ def _main() -> None:
         _stop(stopped.reason, stopped.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def _hydra_checked() -> Iterator[None]:
+    """Hydra calls what `hydra.callbacks` and its logging name before any code of ours has seen the configuration."""
+    compose = Hydra.compose_config
+
+    def checked(*arguments: Any, **options: Any) -> DictConfig:
+        config = compose(*arguments, **options)
+        check_hydra(OmegaConf.to_container(config.hydra, resolve=False))
+        return config
+
+    Hydra.compose_config = checked
+    try:
+        yield
+    finally:
+        Hydra.compose_config = compose
 
 
 def requeue(environment: Mapping[str, str]) -> None:
@@ -107,11 +130,11 @@ def _job(config: DictConfig) -> dict:
 
 def run_one(config: DictConfig, quiet: bool = False) -> dict:
     """One composed configuration, checked, to its result; with `dry_run` to a line about it."""
-    from normlab.config import check
     from normlab.experiment import run
 
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     check(plain)
+    check_trust(plain, HydraConfig.get().overrides.task)
     if plain["dry_run"]:
         return _plan(plain)
     return run(plain | {"progress": plain["progress"] and not quiet})
