@@ -36,7 +36,8 @@ def build_loggers(config: dict, folder: Path) -> list[Logger]:
 
 def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
     """Events in the run folder itself, so that TensorBoard shows the run by its name."""
-    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+    # By default, more than ten numbers at once wait for the thread that writes them.
+    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False, max_queue=1000)
 
 
 def csv(folder: Path, name: str) -> CSVLogger:
