@@ -1,0 +1,38 @@
+"""What the statistics of the norm layers add to a run: epochs with and without them, on one thread.
+
+    python benchmarks/norm_statistics.py DATA        (the folder that holds MNIST/)
+
+Both arms write metrics and TensorBoard's curves. Epochs are summed after the first, since small data sets are not
+recorded in every epoch.
+"""
+
+import sys
+
+from measure import Row, epoch_seconds, show, take_turns
+
+COMMON = ["norm=custom", "device.threads=1"]
+CASES = {
+    "MLP 784-128-64-10, MNIST": ["experiment=mlp_mnist", "trainer.max_epochs=4"],
+    "LeNet-5, MNIST": ["dataset=mnist", "model=lenet5", "trainer.max_epochs=3"],
+    "MLP 64-128-64-10, digits": ["trainer.max_epochs=61"],
+}
+
+
+def rows(root: str, rounds: int = 3) -> list[Row]:
+    """A row a network and data set."""
+    found = []
+    for name, words in CASES.items():
+        words = [*COMMON, *words, f"dataset.root={root}"]
+        arms = {
+            "with": lambda words=words: sum(epoch_seconds(*words)),
+            "without": lambda words=words: sum(epoch_seconds(*words, "statistics.every_n_epochs=0")),
+        }
+        median = take_turns(arms, rounds)
+        found.append(Row(f"epochs of {name}", "without statistics", median["with"], median["without"], 1.05))
+    return found
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python benchmarks/norm_statistics.py DATA, the folder that holds MNIST/")
+    show(rows(sys.argv[1]))
