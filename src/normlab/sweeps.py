@@ -131,10 +131,11 @@ class SweepProgress:
         self.bar.update(self.line, advance=1, description=f"sweep{failed}", left=left)
 
     def _left(self, job: Job, was_stored: bool) -> str:
+        now = time.monotonic()
         self.trained += not was_stored
         if self.trained == 1 and not was_stored:  # the imports before it say nothing of the rest
-            self.started = max(self.started, time.monotonic() - job.result["seconds"])
-        left = seconds_to_go(time.monotonic() - self.started, self.trained, self.to_train)
+            self.started = max(self.started, now - job.result["seconds"])
+        left = seconds_to_go(now - self.started, self.trained, self.to_train)
         return f"{duration(left)} left" if left and left >= 1 else ""
 
 

@@ -12,7 +12,7 @@ from multiprocessing import connection
 from multiprocessing.util import Finalize
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from normlab.signals import STOP_SIGNALS
 
 
 class Stopped(Exception):
@@ -56,7 +56,7 @@ class _Worker:
 class Workers:
     """`with Workers(function, environments) as workers: for index, value in workers.run(items): ...`
 
-    Within the `with`, SIGINT, SIGTERM and SIGUSR1 raise `Stopped`; its end waits until the workers have ended. Workers
+    Within the `with`, the stop signals raise `Stopped`; its end waits until the workers have ended. Workers
     are in process groups of their own: Ctrl-C reaches them once, as the SIGTERM that this process sends on.
 
     Args:
