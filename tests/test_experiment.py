@@ -85,6 +85,14 @@ def test_a_finished_run_is_returned_as_stored(config, monkeypatch):
     assert run(config()) == first
 
 
+def test_the_result_of_another_configuration_is_not_returned(config):
+    settings, other = config("trainer.max_epochs=1"), config("trainer.max_epochs=1", "seed=1")
+    run(settings)
+    run_folder(settings).rename(run_folder(other))
+    with pytest.raises(ValueError, match="holds the result of another configuration; move it away"):
+        run(other)
+
+
 def test_rerun_gives_the_same_numbers(config):
     first = run(config())
     again = run(config("rerun=true"))

@@ -80,6 +80,9 @@ def stored_result(folder: Path, config: dict, warn: bool = False) -> dict | None
     """The result in the folder if it answers this configuration, else None.
 
     A damaged file is as good as none: the run goes on from its last checkpoint, and `warn` names the file.
+
+    Raises:
+        ValueError: somebody put the result of another configuration there.
     """
     try:
         result = None if config["rerun"] else read_result(folder)
@@ -90,6 +93,8 @@ def stored_result(folder: Path, config: dict, warn: bool = False) -> dict | None
         return None
     if result is None or (result["status"] == "failed" and config["retry"] == "failed"):
         return None
+    if result.get("config_digest") != digest(config):  # a folder's name has ten digits of it
+        raise ValueError(f"{folder} holds the result of another configuration; move it away")
     return result
 
 
