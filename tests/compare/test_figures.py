@@ -52,6 +52,21 @@ def test_a_selection_still_shows_the_whole_grid(grid, tmp_path):
     assert len(arms(chosen).figure.axes) == 1
 
 
+def test_intervals_of_folds_allow_for_shared_training_data(tmp_path):
+    for fold in range(5):
+        for seed in range(2):
+            settings = {"dataset.fold": fold, "dataset.num_folds": 5}
+            write_run(tmp_path, "none", seed, 0.9 + 0.01 * fold + 0.004 * seed, settings=settings)
+            write_run(tmp_path, "torch", seed, 0.9, settings=settings)
+    comparison = compare(load_runs(tmp_path), by=["norm", "dataset.num_folds"])
+    drawing = arms(comparison)
+    axis = drawing.figure.axes[0]
+    # Fold means .902 to .942: SD .0158, error .0158 sqrt(1/5 + 1/4) = .0106, times t(4) = 2.776
+    assert list(axis.lines[0].get_ydata()) == pytest.approx([0.922 - 0.02945, 0.922 + 0.02945], abs=1e-4)
+    assert "over folds, allowing for the training data that they share" in drawing.caption
+    assert axis.get_xticklabels()[0].get_text() == "none,\nnum_folds=5"
+
+
 def test_pairs_need_common_seeds(tmp_path):
     write_seeds(tmp_path, {"none": [0.9, 0.91]})
     for seed in (7, 8):

@@ -102,8 +102,7 @@ def networks(name: str, entry: dict[str, Any]) -> list[tuple[str, int, int]]:
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
         for norm in entry["sweep"]["norm"].split(","):
             config = compose("config", overrides=[f"experiment={name}", f"norm={norm}"])
-            parts = ("dataset", "model", "norm", "reparametrize", "seed")
-            config = {key: OmegaConf.to_container(config, resolve=False)[key] for key in parts}
+            config = OmegaConf.to_container(config, resolve=False)
             inputs = declared_input(config, resolve_image_size(config))
             network, layers = build_network(config, *inputs)
             counted = sum(not isinstance(layer, nn.Identity) for layer in layers.values())

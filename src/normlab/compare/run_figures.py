@@ -1,5 +1,6 @@
 """Figures of results: arms, pairs, learning curves, sensitivity to a hyperparameter."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -94,13 +95,15 @@ def _curve(
 def arms(comparison: Comparison) -> Drawing | None:
     """Every run as a point, mean and interval of every arm."""
     shown = groups(comparison.runs)
-    figure, axes = panels(len(shown))
+    longest = max(len(line) for arm in comparison.arms for line in _short(arm).split("\n"))
+    figure, axes = panels(len(shown), width=max(3.4, len(comparison.arms) * (0.2 + 0.075 * longest)))
+    summaries = comparison.summaries.set_index(["where", "arm"]).to_dict("index")
     for axis, (where, group) in zip(axes, shown, strict=True):
         names = [arm for arm in comparison.arms if (group["arm"] == arm).any()]
         for place, arm in enumerate(names):
             runs = group[group["arm"] == arm]
             values = usable(runs, comparison.metric)[comparison.metric].to_numpy(float)
-            _strip(axis, comparison, arm, place, values)
+            _strip(axis, comparison, arm, place, values, summaries[where, arm])
         axis.set_xticks(range(len(names)), [_with_losses(group, arm) for arm in names])
         axis.set(ylabel=comparison.metric, title=where, xlim=(-0.6, len(names) - 0.4))
         axis.grid(axis="x", visible=False)
@@ -108,20 +111,22 @@ def arms(comparison: Comparison) -> Drawing | None:
         f"{row['arm']}{' at ' + row['where'] if row['where'] else ''} {number(row['mean'])}"
         for row in comparison.summaries.to_dict("records")
     ]
-    caption = f"Every run as a point; mean and {comparison.confidence:.0%} t interval over seeds."
+    folds = (comparison.contrasts.get("design") == "folds").any() if len(comparison.contrasts) else False
+    over = "folds, allowing for the training data that they share" if folds else "seeds"
+    caption = f"Every run as a point; mean and {comparison.confidence:.0%} t interval over {over}."
     description = f"Mean {comparison.metric}: {', '.join(told)}"
     return Drawing("arms", f"{comparison.metric} by arm", caption + left_out(comparison.runs), description, figure)
 
 
-def _strip(axis: Axes, comparison: Comparison, arm: str, place: int, values: np.ndarray) -> None:
+def _strip(axis: Axes, comparison: Comparison, arm: str, place: int, values: np.ndarray, summary: dict) -> None:
     colour = look(comparison, arm)["color"]
     spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
     jitter = np.random.default_rng(0).permutation(spread)
     axis.scatter(place + jitter, values, s=14, color=colour, alpha=0.7, linewidth=0, marker=mark(comparison, arm))
-    if len(values) > 1:
-        low, high = t_interval(values, comparison.confidence)
-        axis.plot([place + 0.28] * 2, [low, high], color=colour, linewidth=2, solid_capstyle="butt")
-        axis.plot(place + 0.28, values.mean(), mark(comparison, arm), color=colour, markersize=6)
+    if summary["n"] > 1:
+        bounds = [summary["low"], summary["high"]]
+        axis.plot([place + 0.28] * 2, bounds, color=colour, linewidth=2, solid_capstyle="butt")
+        axis.plot(place + 0.28, summary["mean"], mark(comparison, arm), color=colour, markersize=6)
 
 
 def _with_losses(group: pd.DataFrame, arm: str) -> str:
@@ -129,7 +134,12 @@ def _with_losses(group: pd.DataFrame, arm: str) -> str:
     losses = [
         f"{(statuses == status).sum()} {status}" for status in ("diverged", "failed") if (statuses == status).any()
     ]
-    return "\n".join([arm, *losses])
+    return "\n".join([_short(arm), *losses])
+
+
+def _short(arm: str) -> str:
+    """A setting a line, lr=0.1 for optimizer.lr=0.1."""
+    return re.sub(r"[^ ,]*\.(?=\w+=)", "", arm).replace(", ", ",\n")
 
 
 def pairs(comparison: Comparison) -> Drawing | None:
