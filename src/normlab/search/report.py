@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from matplotlib.figure import Figure
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich import box
 from rich.console import Console
@@ -73,7 +73,7 @@ class SearchProgress:
             line.append(f"{self.metric} {outcome.value:.4f}")
         if outcome.reason:
             line.append(escape(outcome.reason))
-        if (best := best_trial(self.search.trials, self.search.study)) is not None:
+        for best in best_first(self.search.trials, self.search.study)[:1]:
             line.append(f"[dim]best {best.value:.4f}[/dim]")
         if ended < self.total and left:
             line.append(f"[dim]{duration(left)} left[/dim]")
@@ -114,11 +114,11 @@ def _short(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def best_trial(trials: list[FrozenTrial], study: Study) -> FrozenTrial | None:
-    """The finished trial with the best value, the first of equals."""
+def best_first(trials: list[FrozenTrial], study: Study) -> list[FrozenTrial]:
+    """The finished trials, the best value first; of equals the earlier one."""
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    sign = -1 if study.direction.name == "MAXIMIZE" else 1
-    return min(finished, key=lambda trial: sign * trial.value, default=None)
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    return sorted(finished, key=lambda trial: sign * trial.value)
 
 
 def print_report(search: Search, metric: str, fixed: list[str]) -> bool:
@@ -128,7 +128,7 @@ def print_report(search: Search, metric: str, fixed: list[str]) -> bool:
         whether no trial failed.
     """
     console, trials, study = Console(highlight=False), search.trials, search.study
-    best = best_trial(trials, study)
+    ranked = best_first(trials, study)
     console.print()
     console.print(_table(trials, study, metric, list(search.space)))
     write_trials(search.folder / "trials.csv", trials, metric, list(search.space), search.options.seeds)
@@ -139,10 +139,10 @@ def print_report(search: Search, metric: str, fixed: list[str]) -> bool:
     for trial in failed:
         text = escape(f"trial {trial.number}, {' '.join(_shown(trial.params))}: {trial.user_attrs['reason']}")
         console.print(f"[red]failed[/red]  {text}", soft_wrap=True)
-    if best is None:
+    if ranked:
+        _print_best(console, search, ranked[0], metric, fixed)
+    else:
         console.print("no trial has finished, so there is no best one")
-        return not failed
-    _print_best(console, search, best, metric, fixed)
     return not failed
 
 
@@ -150,9 +150,7 @@ def _table(trials: list[FrozenTrial], study: Study, metric: str, keys: list[str]
     title = _count(len(trials), "trial")
     if len(trials) > MOST_ROWS:
         title = f"{MOST_ROWS} best of {title}, all in trials.csv"
-        sign = -1 if study.direction.name == "MAXIMIZE" else 1
-        finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        trials = sorted(finished, key=lambda trial: sign * trial.value)[:MOST_ROWS]
+        trials = best_first(trials, study)[:MOST_ROWS]
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     names = short_names(keys)
     for name in ("trial", *names, "status", metric, "SD", "seconds"):
