@@ -62,7 +62,7 @@ def build_network(
         network = build(config["model"], input_shape=input_shape, num_outputs=num_outputs, norm=recorded)
     if config["reparametrize"] is not None:
         network = build(config["reparametrize"])(network)
-    if config["device"]["channels_last"]:
+    if config["device"].get("channels_last"):  # runs from before it have no such key
         network.to(memory_format=torch.channels_last)  # convolutions hand the order of their weights on
     layers = {name: layer for name, layer in network.named_modules() if any(layer is norm for norm in made)}
     return network, layers

@@ -161,7 +161,9 @@ def probe(task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Ten
 
     handles = [layer.register_forward_hook(remember(name)) for name, layer in layers.items()]
     try:
-        with unchanged(task.network), torch.enable_grad():
+        # Hooks would be compiled in, and kept gradients end a compiled graph: one pass is not worth either.
+        eagerly = torch.compiler.set_stance("force_eager")
+        with unchanged(task.network), torch.enable_grad(), eagerly:
             parameters = {name: value for name, value in task.network.named_parameters() if value.requires_grad}
             if parameters:
                 task.loss(task.network.train()(inputs), targets).backward(inputs=list(parameters.values()))

@@ -219,8 +219,9 @@ def _run_trainer(config: dict, trainer: pl.Trainer, task: Task, part: Part) -> N
         trainer.global_rank,
         trainer.world_size,
     )
-    if config["device"]["compile"]:
-        task.network.compile()
+    if mode := config["device"]["compile"]:
+        torch.compiler.reset()  # jobs of a sweep would share one limit of recompilations
+        task.network.compile(mode=None if mode is True else mode)
     with quiet_lightning(), signals.restored():
         trainer.fit(task, train_dataloaders=blocks)
 

@@ -1,0 +1,119 @@
+"""The loop: the same batches and losses as plain PyTorch, whatever the switches of the device."""
+
+import csv
+import os
+import shutil
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from normlab.config import run_folder
+from normlab.data.parts import load_parts
+from normlab.experiment import run
+from normlab.streams import torch_generator
+from normlab.training import prepare, set_threads
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")  # Lightning's, about its own logging
+
+
+@pytest.fixture
+def config(compose, tmp_path):
+    def make(*overrides):
+        words = ("trainer.max_epochs=2", "progress=false", f"paths.outputs={tmp_path}", *overrides)
+        return OmegaConf.to_container(compose(*words), resolve=True)
+
+    return make
+
+
+def recorded(settings, column):
+    with open(run_folder(settings) / "metrics.csv") as file:
+        return [float(row[column]) for row in csv.DictReader(file)]
+
+
+def plain_loop(settings):
+    """Mean training losses by epoch and the network, one gather, transform and step a batch."""
+    network = prepare(settings).task.network.train()
+    part = load_parts(settings, settings["dataset"]["image_size"] or 8).train
+    optimizer = torch.optim.SGD(network.parameters(), lr=settings["optimizer"]["lr"], momentum=0.9)
+    losses = []
+    for epoch in range(settings["trainer"]["max_epochs"]):
+        order = torch.randperm(len(part), generator=torch_generator(settings["seed"], "order", epoch))
+        draws = part.transform.draw(len(part), torch_generator(settings["seed"], "augmentation", epoch))
+        total = 0.0
+        for chosen in order.split(settings["dataset"]["batch_size"]):
+            rows = part.rows[chosen]
+            inputs = part.transform.train(part.inputs[rows], {key: draw[chosen] for key, draw in draws.items()})
+            loss = nn.functional.cross_entropy(network(inputs), part.targets[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(chosen)
+        losses.append(total / len(part))
+    return losses, network
+
+
+AUGMENTED = ("model=lenet5", "dataset.image_size=28", "dataset.augment.flip=true", "dataset.augment.crop_padding=2")
+
+
+@pytest.mark.parametrize("overrides", [(), AUGMENTED])
+def test_a_run_is_the_plain_loop_over_the_same_batches(config, overrides):
+    """Everything on that is on by default, blocks of steps and the fused optimizer: equal to rounding."""
+    settings = config("norm=torch", *overrides)
+    losses, network = plain_loop(settings)
+    run(settings)
+    assert recorded(settings, "train/loss") == pytest.approx(losses, rel=1e-4)
+    trained = torch.load(run_folder(settings) / "checkpoints" / "last.ckpt", weights_only=True)["network"]
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(trained[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_channels_last_is_another_order_in_memory_and_nothing_else(config):
+    words = ("model=lenet5", "optimizer.lr=0.01")
+    settings = {value: config(*words, f"device.channels_last={value}") for value in ("true", "false")}
+    weight = prepare(settings["true"]).task.network.features[0][0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    results = {value: run(each) for value, each in settings.items()}
+    losses = [recorded(each, "train/loss") for each in settings.values()]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert results["true"]["initial_weights"] == results["false"]["initial_weights"]
+    assert results["true"]["run"] != results["false"]["run"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPUs")
+def test_compiled_it_trains_as_it_does_eagerly(config):
+    options = ("model.hidden=[8]", "trainer.max_epochs=1")
+    eager, compiled = config(*options), config(*options, "device.compile=true")
+    run(eager)
+    run(compiled)
+    assert recorded(compiled, "train/loss") == pytest.approx(recorded(eager, "train/loss"), rel=1e-3)
+
+
+def test_bf16_keeps_weights_and_records_in_32_bits(config):
+    settings = config("device.precision=bf16-mixed")
+    result = run(settings)
+    assert result["metrics"]["test/accuracy"] > 0.9
+    assert recorded(settings, "train/loss") != recorded(_at_32_bits(config), "train/loss")
+    trained = torch.load(run_folder(settings) / "checkpoints" / "last.ckpt", weights_only=True)["network"]
+    assert {value.dtype for value in trained.values()} == {torch.float32, torch.int64}
+
+
+def _at_32_bits(config):
+    settings = config()
+    run(settings)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("threads", "flops", "limit", "expected"),
+    [(3, 1e6, "1", 3), ("auto", 1e6, "", 1), ("auto", 1e12, "1", 1), ("auto", 1e12, "", len(os.sched_getaffinity(0)))],
+)
+def test_threads_follow_the_work_of_a_step(monkeypatch, threads, flops, limit, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    before = torch.get_num_threads()
+    try:
+        set_threads(threads, flops)
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
