@@ -1,11 +1,13 @@
 """Every file of conf/experiment trains, on small data of the shape that it names, and says where it comes from."""
 
+import csv
+
 import pytest
 import torch
 import torchvision
 from omegaconf import OmegaConf
 
-from normlab.config import configuration_directory
+from normlab.config import configuration_directory, run_folder
 from normlab.data import parts
 from normlab.data.arrays import Arrays
 from normlab.data.blocks import num_batches
@@ -50,3 +52,17 @@ def test_the_header_says_what_it_needs(file):
     for word in ("# command    python train.py", "# duration ", "# protocol ", "# source "):
         assert word in header
     assert f"experiment={file.stem}" in header
+
+
+@pytest.mark.parametrize("patience", [1, 100])
+def test_the_best_whole_state_comes_back_however_training_ends(patience, compose, tmp_path):
+    """Raw columns make the scores of batch norm's running statistics jump, so weights alone would not give them."""
+    words = ["experiment=tabular_kfold", "norm=custom", "dataset.normalize=none", "trainer.max_epochs=6"]
+    words += [f"trainer.patience={patience}", "progress=false", f"paths.outputs={tmp_path}"]
+    config = OmegaConf.to_container(compose(*words), resolve=True)
+    result = run(config)
+    with open(run_folder(config) / "metrics.csv") as file:
+        losses = [float(row["val/loss"]) for row in csv.DictReader(file)]
+    assert (len(losses) < 6) == (patience == 1)
+    assert result["metrics"]["val/loss"] == pytest.approx(min(losses), rel=1e-6)
+    assert result["best_epoch"] == losses.index(min(losses)) + 1 < len(losses)

@@ -90,6 +90,10 @@ def test_targets(path):
         number_targets(table["c"], "f")
     with pytest.raises(ValueError, match="every row must have a target, column e is empty in row 2 and 1 more"):
         number_targets(table["e"], "f")
+    path.write_text("t\n1\nnan\n3\n")
+    for missing, told in (([], "column t must hold numbers, row 2 has 'nan'"), (["nan"], "t is empty in row 2;")):
+        with pytest.raises(ValueError, match=told):
+            number_targets(read_text(str(path), ",", missing)["t"], "f")
     for targets in (number_targets, class_targets):
         with pytest.raises(ValueError, match="target s is 7 in every row"):
             targets(table["s"], "f")

@@ -52,6 +52,8 @@ def test_every_patient_is_in_one_test_fold():
 def test_a_fold_out_of_range_is_refused(write):
     with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.4, got 5"):
         diabetes(5, 5)
+    with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.4, got -1"):
+        diabetes(-1, 5)
     with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.2, got 3"):
         read(write(LINES), fold=3)
     with pytest.raises(ValueError, match=r"table.csv has 6 rows, dataset.num_folds=7 needs at least as many"):
@@ -170,7 +172,7 @@ def test_jh_simple(write, tmp_path):
     assert encoded(product).train_inputs.shape == (16, 10 + 6 + 4)
 
 
-def test_jh_simple_checks_what_it_reads(write, tmp_path, monkeypatch):
+def test_jh_simple_checks_what_it_reads(write, tmp_path, monkeypatch, capsys):
     path = write(JH, "mine.csv")
     digest = hashlib.sha256(JH.encode()).hexdigest()
     assert len(jh_simple(path, "age", 0, 5, "regression", sha256=digest).test_targets) == 4
@@ -180,6 +182,7 @@ def test_jh_simple_checks_what_it_reads(write, tmp_path, monkeypatch):
         jh_simple(path, "product", 0, 5, "regression")
     monkeypatch.setattr("normlab.data.tabular.JH_SIMPLE", f"file://{path}")
     assert len(jh_simple(str(tmp_path / "new"), "age", 0, 5, "regression").test_targets) == 4
+    assert f"mine.csv; to keep to it, dataset.sha256={digest}" in capsys.readouterr().err
     monkeypatch.setattr("normlab.data.tabular.JH_SIMPLE", f"file://{tmp_path}/nothing/mine.csv")
     with pytest.raises(ValueError, match=r"dataset.root=.*mine.csv must be the file .* downloading it failed"):
         jh_simple(str(tmp_path / "newer"), "age", 0, 5, "regression")

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from normlab.compare.results_document import absent, document, section
-from normlab.compare.runs import check_key
 
 PLAN = Path(__file__).resolve().parents[3] / "scripts" / "reproduce.yaml"
 
@@ -61,8 +60,8 @@ def write_results(
         RuntimeError: a run failed.
     """
     plan = read_plan()
-    for name in only or ():
-        check_key(name, plan, "experiment")
+    if unknown := [name for name in only or () if name not in plan]:
+        raise ValueError(f"--only must name some of {', '.join(plan)}, got {unknown[0]}")
     sections = []
     for name, entry in plan.items():
         words, missing = command(name, entry, data, seeds), missing_data(entry, data)

@@ -79,12 +79,17 @@ def check_digest(path: Path, algorithm: str, expected: str) -> None:
     Raises:
         ValueError: names the file and both checksums.
     """
-    with path.open("rb") as file:
-        found = file_digest(file, algorithm).hexdigest()
+    found = digest_of(path, algorithm)
     if found != expected:
         raise ValueError(
             f"{path} must have the {algorithm} checksum {expected}, it has {found}: not the published file"
         )
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """Hexadecimal checksum of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, algorithm).hexdigest()
 
 
 def first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 A table has no official test part: one fold of a cross-validation is, and a cross-validation is a sweep over `fold`.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from normlab.data.arrays import Arrays
-from normlab.data.downloads import check_digest, download_file
+from normlab.data.downloads import check_digest, digest_of, download_file
 from normlab.data.splits import fold_indices
 
 FOLDS_SEED = 0  # the assignment to folds is part of the data set: the same for every seed of a run
@@ -168,6 +169,10 @@ def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha2
     path = Path(root) if Path(root).suffix == ".csv" else Path(root) / JH_SIMPLE.rpartition("/")[2]
     if not path.exists():
         download_file(JH_SIMPLE, sha256, path)
+        if sha256 is None:
+            print(
+                f"note: downloaded {path}; to keep to it, dataset.sha256={digest_of(path, 'sha256')}", file=sys.stderr
+            )
     if sha256 is not None:
         check_digest(path, "sha256", sha256)
     return csv(str(path), target, fold, num_folds, task, JH_SIMPLE_CATEGORIES, drop=["id"])
