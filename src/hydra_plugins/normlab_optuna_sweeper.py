@@ -35,8 +35,10 @@ class OptunaSweeper(GridSweeper):
             raise ValueError(
                 "hydra/sweeper=optuna needs the package optuna, which is not installed: pip install 'normlab[search]'"
             )
+        from normlab.experiment import disk_is_full
         from normlab.search import driver
         from normlab.search.options import Options
+        from normlab.workers import Stopped
 
         loader = self.hydra_context.config_loader
         axes = [f"{key}={value}" for key, value in (self.params or {}).items()]
@@ -49,7 +51,15 @@ class OptunaSweeper(GridSweeper):
             return
         if hasattr(self.launcher, "warm_up"):
             self.launcher.warm_up()
-        if not driver.run_search(plan, self._composed, self._outcomes, workers):
+        sources = self.config.hydra.runtime.config_sources
+        config_dir = [word for one in sources if one.provider == "command-line" for word in ("--config-dir", one.path)]
+        try:
+            succeeded = driver.run_search(plan, self._composed, self._outcomes, workers, config_dir)
+        except OSError as error:
+            if disk_is_full(error):
+                raise Stopped(f"no space is left on the disk of {plan.folder}: make room", 1) from error
+            raise
+        if not succeeded:
             sys.exit(1)
 
     def _composed(self, overrides: list[str]) -> dict:

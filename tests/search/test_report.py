@@ -67,7 +67,7 @@ def rows(text):
 def test_the_report_shows_every_trial_and_what_is_best(search, tmp_path, capsys):
     searching = told(search(5), finished(0.5, 0.125), PRUNED, finished(0.75, 0.25), FAILED)
     searching.take()  # another process would have it
-    assert not print_report(searching, "val/accuracy", ["trainer.max_epochs=2"])
+    assert not print_report(searching, "val/accuracy", ["python", "train.py", "-m", "trainer.max_epochs=2"])
     text = capsys.readouterr().out
     trials = searching.trials
     settings = [[f"{trial.params['optimizer.lr']:.4g}", trial.params["norm"]] for trial in trials]
@@ -116,11 +116,9 @@ def test_the_best_is_the_smallest_loss(search):
 
 
 def test_the_command_runs_the_best_with_seeds_that_no_trial_had():
-    command = fresh_command(["+a='x y'", "trainer.max_epochs=2"], {"optimizer.lr": 0.125, "bias": True}, [0, 4, 2])
-    assert shlex.split(command) == [
-        *("python", "train.py", "-m"),
-        *("+a='x y'", "trainer.max_epochs=2", "optimizer.lr=0.125", "bias=true", "seed=range(5,15)"),
-    ]
+    begin = ["python", "train.py", "-m", "+a='x y'", "trainer.max_epochs=2"]
+    command = fresh_command(begin, {"optimizer.lr": 0.125, "bias": True}, [0, 4, 2])
+    assert shlex.split(command) == [*begin, "optimizer.lr=0.125", "bias=true", "seed=range(5,15)"]
 
 
 def test_importance_is_the_share_of_the_variation(search):
@@ -154,7 +152,7 @@ def test_every_trial_has_a_line_when_it_ends(search, capsys):
     assert lines[3].endswith("  failed  seed 4: no memory  best 0.5000")
     with SearchProgress(searching, "val/accuracy"):
         pass
-    assert capsys.readouterr().err.endswith("4 trials, 4 are done\n")
+    assert capsys.readouterr().err.endswith("4 trials, 4 done\n")
 
 
 def test_names_are_short_where_that_tells_them_apart():

@@ -1,7 +1,9 @@
 """`hydra/sweeper=optuna` as a person uses it; most of it in this process, which has its imports already."""
 
 import csv
+import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -198,6 +200,39 @@ def test_without_optuna_the_extra_is_named(command, monkeypatch, capsys):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert command(*SEARCH, *SPACE) == 2
     assert "needs the package optuna, which is not installed: pip install 'normlab[search]'" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_a_search_with_one_line(command, tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("normlab.search.study.JournalFileBackend.append_logs", full)
+    assert command(*SEARCH, *SPACE) == 1
+    assert capsys.readouterr().err == (
+        "no space is left on the disk of outputs/digits-mlp/search-sgd: make room; the same command goes on from here\n"
+    )
+
+
+def test_a_search_may_stand_in_a_file_of_its_own(command, tmp_path, capsys):
+    own = tmp_path / "my_conf/hydra/sweeper/mine.yaml"
+    own.parent.mkdir(parents=True)
+    lines = ["defaults: [optuna, _self_]", "n_trials: 1", "seeds: [7]", "params:"]
+    lines += ["  model.hidden: '[8],[16]'", "  optimizer.lr: 0.25", "  optimizer.momentum: choice(0, 0.5)"]
+    own.write_text("\n".join(lines))
+    quick = SEARCH[2:]
+    assert (
+        command("-m", f"--config-dir={tmp_path / 'my_conf'}", "hydra/sweeper=mine", *quick, "optimizer.momentum=0.5")
+        == 0
+    )
+    best = yaml.safe_load((tmp_path / "outputs/digits-mlp/search-custom-sgd/best.yaml").read_text())
+    assert list(best["params"]) == ["model.hidden"]
+    words = shlex.split(best["command"])
+    assert words[:5] == ["python", "train.py", "-m", "--config-dir", str(tmp_path / "my_conf")]
+    assert {"optimizer.lr=0.25", "optimizer.momentum=0.5", "seed=range(8,18)"} < set(words)
+    capsys.readouterr()
+    assert command(*words[2:-1], "seed=7") == 0  # by the command itself, but with the seed of the search
+    assert f"{best['value']:.4f}" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("outputs/*/*/result.json"))) == 1
 
 
 def test_another_space_is_refused_and_another_name_taken(command, tmp_path, capsys):

@@ -90,7 +90,9 @@ def plan_search(options: Options, overrides: Sequence[Override], compose: Compos
     return SearchPlan(options, space, fixed, configs[0], *resolve_metric(options, configs[0]))
 
 
-def run_search(plan: SearchPlan, compose: Compose, outcomes: Outcomes, workers: int) -> bool:
+def run_search(
+    plan: SearchPlan, compose: Compose, outcomes: Outcomes, workers: int, config_dir: Sequence[str] = ()
+) -> bool:
     """Take and run trials until `n_trials` are done, here or in other processes, then report.
 
     Args:
@@ -98,6 +100,7 @@ def run_search(plan: SearchPlan, compose: Compose, outcomes: Outcomes, workers: 
         compose: as for `plan_search`.
         outcomes: plans -> index and result of each, in the order in which they end.
         workers: how many trials are taken at a time, unless `n_jobs` says so.
+        config_dir: `--config-dir` and its folder, where the command line has it.
 
     Returns:
         whether no trial failed.
@@ -109,7 +112,7 @@ def run_search(plan: SearchPlan, compose: Compose, outcomes: Outcomes, workers: 
                 for trial, ended in _run_batch(plan, search, trials, compose, outcomes):
                     search.tell(trial, ended)
                     progress.end(trial, ended)
-        return print_report(search, plan.metric, plan.fixed)
+        return print_report(search, plan.metric, ["python", "train.py", "-m", *config_dir, *plan.fixed])
 
 
 def print_search(plan: SearchPlan, workers: int) -> None:

@@ -46,7 +46,7 @@ class SearchProgress:
 
     def __enter__(self) -> "SearchProgress":
         seeds, direction = self.search.options.seeds, self.search.study.direction.name.lower()
-        done = f", {self.stored} are done" if self.stored else ""
+        done = f", {self.stored} done" if self.stored else ""
         Console(stderr=True, highlight=False).print(
             f"search in {self.search.folder}: {direction} {self.metric}, mean of "
             f"{_count(len(seeds), 'seed')}, {_count(self.total, 'trial')}{done}",
@@ -121,8 +121,13 @@ def best_first(trials: list[FrozenTrial], study: Study) -> list[FrozenTrial]:
     return sorted(finished, key=lambda trial: sign * trial.value)
 
 
-def print_report(search: Search, metric: str, fixed: list[str]) -> bool:
+def print_report(search: Search, metric: str, command: list[str]) -> bool:
     """The table of trials, the best of them and how to run it, what mattered; the same as files in the study's folder.
+
+    Args:
+        search: whose study it is.
+        metric: of the objective.
+        command: that runs the fixed settings, in words.
 
     Returns:
         whether no trial failed.
@@ -140,7 +145,7 @@ def print_report(search: Search, metric: str, fixed: list[str]) -> bool:
         text = escape(f"trial {trial.number}, {' '.join(_shown(trial.params))}: {trial.user_attrs['reason']}")
         console.print(f"[red]failed[/red]  {text}", soft_wrap=True)
     if ranked:
-        _print_best(console, search, ranked[0], metric, fixed)
+        _print_best(console, search, ranked[0], metric, command)
     else:
         console.print("no trial has finished, so there is no best one")
     return not failed
@@ -151,10 +156,10 @@ def _table(trials: list[FrozenTrial], study: Study, metric: str, keys: list[str]
     if len(trials) > MOST_ROWS:
         title = f"{MOST_ROWS} best of {title}, all in trials.csv"
         trials = best_first(trials, study)[:MOST_ROWS]
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", collapse_padding=True)
     names = short_names(keys)
     for name in ("trial", *names, "status", metric, "SD", "seconds"):
-        table.add_column(name, justify="left" if name in (*names, "status") else "right")
+        table.add_column(name, justify="left" if name in (*names, "status") else "right", no_wrap=name == metric)
     for trial in trials:
         status = STATUS[trial.state]
         values = trial.user_attrs.get("values", [])
@@ -189,14 +194,14 @@ def write_trials(path: Path, trials: list[FrozenTrial], metric: str, keys: list[
             writer.writerow([trial.number, STATUS[trial.state], mean, *settings, *values, *rest])
 
 
-def _print_best(console: Console, search: Search, best: FrozenTrial, metric: str, fixed: list[str]) -> None:
+def _print_best(console: Console, search: Search, best: FrozenTrial, metric: str, command: list[str]) -> None:
     seeds = search.options.seeds
-    command = fresh_command(fixed, best.params, seeds)
+    fresh = fresh_command(command, best.params, seeds)
     mean = f", mean of {_count(len(seeds), 'seed')}" if len(seeds) > 1 else f" of seed {seeds[0]}"
     console.print(f"[bold]best[/bold]  trial {best.number}, {metric} {best.value:.4f}{mean}")
     for word in words(best.params):
         console.print(f"  {word}", markup=False, soft_wrap=True)
-    content = {"trial": best.number, "value": best.value, "metric": metric, "params": best.params, "command": command}
+    content = {"trial": best.number, "value": best.value, "metric": metric, "params": best.params, "command": fresh}
     write_atomically(search.folder / "best.yaml", yaml.safe_dump(content, sort_keys=False).encode())
     found = importances(search.study)
     if found:
@@ -204,17 +209,15 @@ def _print_best(console: Console, search: Search, best: FrozenTrial, metric: str
         shares = ", ".join(f"{key} {share:.2f}" for key, share in found.items())
         console.print(f"[bold]share of the variation[/bold] (fANOVA)  {escape(shares)}", soft_wrap=True)
     console.print("[bold]with seeds that the search has not seen[/bold]")
-    console.print(f"  {command}", markup=False, soft_wrap=True)
+    console.print(f"  {fresh}", markup=False, soft_wrap=True)
     files = [name for name in ("trials.csv", "best.yaml", "importance.png") if (search.folder / name).is_file()]
     console.print(f"[dim]{', '.join(files)} in {search.folder}[/dim]", soft_wrap=True)
 
 
-def fresh_command(fixed: list[str], params: dict[str, Any], seeds: list[int]) -> str:
-    """The command that runs these settings with seeds that no trial had."""
+def fresh_command(command: list[str], params: dict[str, Any], seeds: list[int]) -> str:
+    """The command with these settings and with seeds that no trial had."""
     first = max(seeds) + 1
-    return shlex.join(
-        ["python", "train.py", "-m", *fixed, *words(params), f"seed=range({first},{first + FRESH_SEEDS})"]
-    )
+    return shlex.join([*command, *words(params), f"seed=range({first},{first + FRESH_SEEDS})"])
 
 
 def importances(study: Study) -> dict[str, float]:

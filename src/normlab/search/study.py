@@ -30,11 +30,20 @@ def storage_address(storage: str, folder: Path) -> str:
 
 
 def open_storage(address: str) -> BaseStorage:
-    """The storage at an address of `storage_address`."""
+    """The storage at an address of `storage_address`.
+
+    Raises:
+        ValueError: a URL that leads to no database.
+    """
     if "://" not in address:
         return JournalStorage(JournalFileBackend(address, _JournalLock(Path(address))))
+    from sqlalchemy.exc import SQLAlchemyError
+
     patience = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {}
-    return RDBStorage(address, engine_kwargs=patience)
+    try:
+        return RDBStorage(address, engine_kwargs=patience)
+    except (SQLAlchemyError, ImportError) as error:  # the URL is not repeated, since it may hold a password
+        raise ValueError(f"hydra.sweeper.storage cannot be opened: {str(error).splitlines()[0]}") from error
 
 
 class _JournalLock:
@@ -202,10 +211,17 @@ class Search:
             if begun >= self.options.n_trials:
                 return None
             self.study.sampler = build_sampler(self.options.sampler, begun)
-            trial = self.study.ask(self.space)
+            trial = self._ask()
             self._claim(trial.number)
             trial.set_user_attr("pruner", self.options.pruner)
             return trial
+
+    def _ask(self) -> Trial:
+        try:
+            return self.study.ask(self.space)
+        except ImportError as error:
+            name = type(self.study.sampler).__name__
+            raise ValueError(f"hydra.sweeper.sampler: {name}: {str(error).splitlines()[0]}") from error
 
     def _enqueue_retry(self) -> None:
         failed = {trial.number: trial for trial in self.trials}
