@@ -52,7 +52,10 @@ def test_a_run_is_inspected(compose, tmp_path):
     assert states[0].running_mean.tolist() == stored[f"{states[0].name}.running_mean"].tolist()
     assert 0 < states[0].mean_drift < 1
     assert layers_table(states).row_count == 2
-    assert len(draw_layers(states, "title").axes) == 6
+    panels = draw_layers(states, "title").axes
+    assert len(panels) == 6
+    assert panels[1].get_title() == f"mean, drift {states[0].mean_drift:.3f}"
+    assert sorted(panels[2].lines[0].get_ydata()) == sorted(states[0].running_var.tolist())
     layer = inspect_run(folders["layer"], num_batches=2)[0]
     assert layer.running_mean is None
     assert np.isnan(layer.mean_drift)

@@ -130,18 +130,9 @@ def layers_table(states: list[LayerState]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="Norm layers, lowest to highest over channels", title_justify="left")
     table.add_column("layer", no_wrap=True)
     table.add_column("kind")
-    for column in (
-        "channels",
-        "scale",
-        "shift",
-        "running mean",
-        "batch mean",
-        "running var",
-        "batch var",
-        "mean drift",
-    ):
+    quantities = ("scale", "shift", "running mean", "batch mean", "running var", "batch var")
+    for column in ("channels", *quantities, "mean drift", "var drift"):
         table.add_column(column, justify="right")
-    table.add_column("var drift", justify="right")
     for state in states:
         ranges = (
             state.scale, state.shift, state.running_mean, state.batch_mean, state.running_var, state.batch_var,
@@ -168,8 +159,10 @@ def draw_layers(states: list[LayerState], title: str) -> Figure:
         _draw(
             row[0], affine, np.arange(len(by_mean)) if state.scale is None else np.argsort(state.scale), "scale, shift"
         )
-        _draw(row[1], [("running", state.running_mean, RUNNING), ("batch", state.batch_mean, BATCH)], by_mean, "mean")
-        _draw(row[2], [("running", state.running_var, RUNNING), ("batch", state.batch_var, BATCH)], by_var, "variance")
+        means = [("running", state.running_mean, RUNNING), ("batch", state.batch_mean, BATCH)]
+        variances = [("running", state.running_var, RUNNING), ("batch", state.batch_var, BATCH)]
+        _draw(row[1], means, by_mean, _with_drift("mean", state.mean_drift))
+        _draw(row[2], variances, by_var, _with_drift("variance", state.var_drift))
         if min(state.batch_var) > 0:
             row[2].set_yscale("log")
             row[2].tick_params(which="both", labelsize=8)
@@ -177,6 +170,10 @@ def draw_layers(states: list[LayerState], title: str) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("channel, sorted", fontsize=8)
     return figure
+
+
+def _with_drift(title: str, drift: float) -> str:
+    return title if np.isnan(drift) else f"{title}, drift {drift:.3f}"
 
 
 def _draw(axis, curves: list[tuple[str, np.ndarray | None, str]], order: np.ndarray, title: str) -> None:
