@@ -72,19 +72,20 @@ def test_the_summary_counts_shows_means_and_names_every_failed_job(capsys):
     assert lines(text)[0] == "5 runs: 3 finished, 1 diverged, 1 failed"
     assert "0.5000   0.3536   0.2500   0.7500" in text  # mean, SD, min, max of .25 and .75
     assert f"{math.sqrt(0.125):.4f}" == "0.3536"
-    assert lines(text)[-1] == "failed  norm=ghost seed=0 epochs=2: because"
+    assert lines(text)[-1] == "failed  norm=ghost seed=0: because"
 
 
 def test_a_failure_with_a_folder_says_where_its_traceback_is(tmp_path):
-    failed = job("failed", norm="ghost", folder=tmp_path)
-    assert failed.failure == f"norm=ghost: because; see {tmp_path / 'traceback.txt'}"
+    failed = job("failed", norm="ghost", seed=3, folder=tmp_path)
+    assert failed.failure(["seed"]) == f"seed=3: because; see {tmp_path / 'traceback.txt'}"
+    assert failed.failure([]).startswith("norm=ghost seed=3: because; ")
 
 
 def test_nothing_is_cut_where_the_output_is_no_terminal(capsys):
     long = {f"optimizer.an_option_with_a_long_name_{number}": number for number in range(8)}
     other = {key: value + 1 for key, value in long.items()}
     print_summary([job(**long), job(**other)])
-    header = lines(capsys.readouterr().out)[1]
+    header = lines(capsys.readouterr().out)[2]
     assert all(f"an_option_with_a_long_name_{number}" in header for number in range(8))
 
 
@@ -103,7 +104,7 @@ def plain(line):
 
 def test_a_line_for_a_job():
     assert plain(job_line(JOBS[0], 3, 24, ["norm", "seed"])) == (
-        " 3/24  norm=none seed=0  finished  val/accuracy 0.2500  test/accuracy 0.2500"
+        " 3/24  norm=none seed=0  finished  test/accuracy 0.2500"
     )
     assert plain(job_line(JOBS[4], 24, 24, ["norm"])) == "24/24  norm=ghost  failed  because"
 
@@ -117,7 +118,7 @@ def test_a_job_is_reported_when_it_ends_with_the_time_left(capsys, monkeypatch):
         progress.end(job("failed", seed=2, seconds=0.0))
         progress.end(job(seed=3))
     first, second, third, last = capsys.readouterr().err.splitlines()
-    assert first == "1/4  seed=0  finished  val/accuracy 0.5000  test/accuracy 0.5000"
+    assert first == "1/4  seed=0  finished  test/accuracy 0.5000"
     assert second.endswith("  4 s left")
     assert third == "3/4  seed=2  failed  because  2 s left"
     assert last.endswith("test/accuracy 0.5000")

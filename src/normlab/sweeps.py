@@ -40,12 +40,12 @@ class Job:
         """The overrides by key."""
         return settings_of(self.overrides)
 
-    @property
-    def failure(self) -> str:
-        """What failed, why, and where its traceback is."""
+    def failure(self, keys: Sequence[str]) -> str:
+        """Which job it is among those that differ in `keys`, why it failed, and where its traceback is."""
+        settings = " ".join(f"{key}={self.settings[key]}" for key in keys if key in self.settings)
         stored = self.folder is not None and "run" in self.result  # others have not got as far as to have a folder
         where = f"; see {self.folder / 'traceback.txt'}" if stored else ""
-        return f"{' '.join(self.overrides)}: {self.result['reason']}{where}"
+        return f"{settings or ' '.join(self.overrides)}: {self.result['reason']}{where}"
 
 
 def settings_of(overrides: Sequence[str]) -> dict[str, str]:
@@ -126,7 +126,7 @@ class SweepProgress:
             left = f"  {left}" if left else ""
             Console(stderr=True).print(f"{line}{left}", highlight=False, soft_wrap=True)
             return
-        self.bar.console.print(line, highlight=False, soft_wrap=True)
+        self.bar.console.print(line, highlight=False)
         failed = f", [red]{self.failed} failed[/red]" if self.failed else ""
         self.bar.update(self.line, advance=1, description=f"sweep{failed}", left=left)
 
@@ -151,7 +151,8 @@ def job_line(job: Job, number: int, total: int, keys: list[str]) -> str:
     status, metrics = job.result["status"], job.result["metrics"]
     words = [f"{number:>{len(str(total))}}/{total}", escape(shown_settings(job, keys))]
     words.append(f"[{STATUS_STYLE[status]}]{status}[/]")
-    words += [f"{name} {metrics[name]:.4f}" for name in SHOWN_METRICS if metrics.get(name) is not None]
+    shown = [f"{name} {metrics[name]:.4f}" for name in SHOWN_METRICS if metrics.get(name) is not None]
+    words += shown[-1:]
     words.append(escape(job.result.get("reason") or ""))
     return "  ".join(word for word in words if word)
 
@@ -204,7 +205,8 @@ def print_summary(jobs: Sequence[Job]) -> None:
                 console.print(_seeds_table(jobs, metric))
     for job in jobs:
         if job.result["status"] == "failed":
-            console.print(f"[red]failed[/red]  {escape(job.failure)}", soft_wrap=True)
+            failure = escape(job.failure(varied_keys(jobs)))
+            console.print(f"[red]failed[/red]  {failure}", soft_wrap=not console.is_terminal)
 
 
 def _console() -> Console:
@@ -225,7 +227,7 @@ def _jobs_table(jobs: Sequence[Job], metrics: list[str]) -> Table:
     table = _table(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'}: {counts}", keys)
     table.add_column("status")
     for name in [*metrics, "seconds"]:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name.replace("/", "/\n"), justify="right")
     for job in jobs:
         status, values, seconds = job.result["status"], job.result["metrics"], job.result["seconds"]
         shown = [f"{values[name]:.4f}" if values.get(name) is not None else "–" for name in metrics]
