@@ -133,7 +133,8 @@ def _train(config: dict, prepared: Any, folder: Path) -> dict:
         write_atomically(folder / "traceback.txt", traceback.format_exc().encode())
         reason = f"{type(error).__name__}: {error}".strip()
         result = header | {"status": "failed", "reason": reason, "metrics": {}, "seconds": 0.0}
-        print(f"failed: {reason}; see {folder / 'traceback.txt'}", file=sys.stderr)
+        if config["progress"]:  # a sweep names its failed jobs itself
+            print(f"failed: {reason}; see {folder / 'traceback.txt'}", file=sys.stderr)
     write_json(folder / "result.json", result)
     return result
 
