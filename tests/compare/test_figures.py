@@ -7,7 +7,18 @@ import pytest
 
 from compare.helpers import write_run, write_seeds
 from normlab.compare import compare, load_runs
-from normlab.compare.figures import COLOURS, INK, inline_svg, middle_and_band, save, style
+from normlab.compare.figures import (
+    COLOURS,
+    INK,
+    inline_svg,
+    logarithmic,
+    look,
+    mark,
+    middle_and_band,
+    panels,
+    save,
+    style,
+)
 from normlab.compare.layer_figures import layer_figures
 from normlab.compare.run_figures import FIGURES, arms, heatmap, learning_curves, pairs, sensitivity
 
@@ -40,10 +51,65 @@ def test_learning_curves_are_drawn_at_the_best_rate(grid):
 
 
 def test_sensitivity_shows_the_share_of_diverged_runs(grid):
-    lower = sensitivity(grid).figure.axes[1]
+    drawing = sensitivity(grid)
+    assert drawing.title == "test/accuracy and divergence against optimizer.lr"
+    lower = drawing.figure.axes[1]
     shares = {line.get_color(): list(line.get_ydata()) for line in lower.lines}
     assert shares == {COLOURS[0]: [0, 0, 1], COLOURS[1]: [0, 0, 0]}
     assert lower.get_xscale() == "log"
+
+
+def test_without_divergence_its_panel_is_left_out(grid):
+    runs = grid.runs.assign(status="finished")
+    drawing = sensitivity(compare(runs))
+    assert len(drawing.figure.axes) == 1
+    assert drawing.caption.endswith("none diverged.")
+
+
+def test_pairs_tell_rising_falling_and_equal_lines_apart(tmp_path):
+    write_seeds(tmp_path, {"none": [0.90, 0.91, 0.92], "custom": [0.91, 0.90, 0.92]})
+    drawing = pairs(compare(load_runs(tmp_path)))
+    rising, falling, equal, means = drawing.figure.axes[0].lines
+    assert (rising.get_color(), falling.get_color(), equal.get_color()) == (COLOURS[1], COLOURS[-1], COLOURS[-1])
+    assert (falling.get_linestyle(), equal.get_linestyle()) == ("--", "-")
+    assert means.get_ydata().tolist() == pytest.approx([0.91, 0.91])
+    assert drawing.figure.axes[0].get_title() == "r = 0.50"
+    assert drawing.description == "custom is above none in 1 of 3 pairs"
+
+
+def test_folds_are_lines_of_their_own(tmp_path):
+    for fold in range(4):
+        for norm in ("none", "custom"):
+            write_run(tmp_path, norm, 0, 0.9 + 0.01 * fold, settings={"dataset.fold": fold, "dataset.num_folds": 4})
+    assert len(pairs(compare(load_runs(tmp_path))).figure.axes[0].lines) == 5  # and the means
+
+
+def test_many_arms_look_different(tmp_path):
+    for size in range(1, 20):
+        for seed in range(2):
+            write_run(tmp_path, "ghost", seed, 0.9, settings={"norm.size": size}, curve=[0.5, 0.9])
+    comparison = compare(load_runs(tmp_path))
+    looks = [(*look(comparison, arm).values(), mark(comparison, arm)) for arm in comparison.arms]
+    assert len(set(looks)) == len(comparison.arms) == 19
+    drawing = learning_curves(comparison)
+    assert len(drawing.figure.legends[0].texts) == 19  # beside the panel, all of them
+    assert drawing.figure.get_figheight() > 3.8
+    assert drawing.caption.startswith("Mean over seeds; diverged")
+    assert not drawing.figure.axes[0].collections  # no bands over each other
+
+
+def test_logarithmic_ticks_are_plain_numbers():
+    for low, high, expected in (
+        (0.01, 100, ["0.01", "0.1", "1", "10", "100"]),
+        (0.004, 0.03, ["0.005", "0.01", "0.02"]),
+    ):
+        axis = panels(1)[1][0]
+        axis.set_xlim(low, high)
+        logarithmic(axis.xaxis)
+        axis.figure.draw_without_rendering()
+        shown = [label.get_text() for label in axis.get_xticklabels()]
+        ticks = axis.get_xticks()
+        assert [text for text, tick in zip(shown, ticks, strict=True) if low <= tick <= high] == expected
 
 
 def test_a_selection_still_shows_the_whole_grid(grid, tmp_path):
@@ -62,9 +128,9 @@ def test_intervals_of_folds_allow_for_shared_training_data(tmp_path):
     drawing = arms(comparison)
     axis = drawing.figure.axes[0]
     # Fold means .902 to .942: SD .0158, error .0158 sqrt(1/5 + 1/4) = .0106, times t(4) = 2.776
-    assert list(axis.lines[0].get_ydata()) == pytest.approx([0.922 - 0.02945, 0.922 + 0.02945], abs=1e-4)
+    assert list(axis.lines[0].get_xdata()) == pytest.approx([0.922 - 0.02945, 0.922 + 0.02945], abs=1e-4)
     assert "over folds, allowing for the training data that they share" in drawing.caption
-    assert axis.get_xticklabels()[0].get_text() == "none,\nnum_folds=5"
+    assert axis.get_yticklabels()[0].get_text() == "none,\nnum_folds=5"
 
 
 def test_pairs_need_common_seeds(tmp_path):

@@ -11,8 +11,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.intervals import t_interval
@@ -23,6 +24,7 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 INK = "#22262b"  # in the report it becomes the colour of the page's text
 MOST_PANELS = 6
+MOST_NAMES_INSIDE = 6  # of a legend
 RC = {
     "font.size": 9,
     "font.family": "sans-serif",
@@ -77,14 +79,61 @@ def panels(count: int, width: float = 3.4, height: float = 2.7, rows: int | None
 
 
 def look(comparison: Comparison, arm: str) -> dict:
-    """Colour and dashes of an arm, the same in every figure."""
-    place = comparison.arms.index(arm)
-    return {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place % len(DASHES)]}
+    """Colour and dashes of an arm, the same in every figure; where colours come again, dashes differ."""
+    again, place = divmod(comparison.arms.index(arm), len(COLOURS))
+    return {"color": COLOURS[place], "linestyle": DASHES[(place + again) % len(DASHES)]}
 
 
 def mark(comparison: Comparison, arm: str) -> str:
     """Marker of an arm, the same in every figure."""
-    return MARKS[comparison.arms.index(arm) % len(MARKS)]
+    again, place = divmod(comparison.arms.index(arm), len(COLOURS))
+    return MARKS[(place + again) % len(MARKS)]
+
+
+def legend(figure: Figure, axis: Axes) -> None:
+    """Inside the panel where there are few arms, beside all panels where there are many."""
+    handles, names = axis.get_legend_handles_labels()
+    if len(names) > MOST_NAMES_INSIDE:
+        figure.set_figheight(max(figure.get_figheight(), 0.3 + 0.19 * len(names)))
+        figure.legend(handles, names, loc="outside right upper", fontsize=8)
+    elif names:
+        axis.legend(fontsize=8)
+
+
+def band(axis: Axes, comparison: Comparison, arm: str, places: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """An interval around a line; none where so many arms would hide each other."""
+    if len(comparison.arms) <= MOST_NAMES_INSIDE:
+        axis.fill_between(places, low, high, color=look(comparison, arm)["color"], alpha=0.18, linewidth=0)
+
+
+def band_words(comparison: Comparison) -> str:
+    """What `band` draws, for a caption."""
+    whole = len(comparison.arms) <= MOST_NAMES_INSIDE
+    return f"Mean and {comparison.confidence:.0%} t interval over seeds" if whole else "Mean over seeds"
+
+
+def within_range(axis: Axis, metric: str) -> None:
+    """Intervals of a share may reach beyond 0 and 1; the axis does not."""
+    if metric.endswith("accuracy"):
+        low, high = axis.get_view_interval()
+        axis.axes.set(**{f"{axis.axis_name}lim": (max(low, -0.02), min(high, 1.02))})
+
+
+def lines_of(arm: str) -> str:
+    """A setting a line, lr=0.1 for optimizer.lr=0.1."""
+    return re.sub(r"[^ ,]*\.(?=\w+=)", "", arm).replace(", ", ",\n")
+
+
+def logarithmic(axis: Axis) -> None:
+    """A logarithmic axis with plain numbers: 0.01, 0.1, 1; within a decade also 2 and 5."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = sorted(axis.get_view_interval())
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1,) if decades > 2 else (1, 2, 5)))
+    if not any(low <= tick <= high for tick in axis.get_majorticklocs()):  # not even 1, 2 or 5 lies in it
+        axis.set_major_locator(FixedLocator(MaxNLocator(4).tick_values(low, high)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def middle_and_band(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,23 +4,42 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from normlab.compare.comparison import Comparison
-from normlab.compare.figures import Drawing, look, mark, middle_and_band, panels, whole_epochs
+from normlab.compare.figures import (
+    MOST_PANELS,
+    Drawing,
+    band,
+    band_words,
+    legend,
+    lines_of,
+    logarithmic,
+    look,
+    mark,
+    middle_and_band,
+    panels,
+    whole_epochs,
+)
 from normlab.compare.run_figures import focus
 from normlab.compare.runs import STABLE, read_layers
 from normlab.compare.sentences import number
 from normlab.compare.settings import order
 
+MOST_ROWS, MOST_LAYERS_NAMED = 4, 8
 MOST_RUNS = 10  # an arm; statistics.csv is long
 QUANTILES = ("activation_q15", "activation_q50", "activation_q85")
 DRIFT = {
-    "weight_mean": "scale, mean over channels",
-    "bias_mean": "shift, mean over channels",
-    "mean_drift": "batch mean from running mean, in SDs",
-    "var_drift": "|log(batch / running variance)|",
+    "weight_mean": "scale",
+    "bias_mean": "shift",
+    "mean_drift": "batch to running mean, in SDs",
+    "var_drift": "|log batch / running variance|",
 }
-GRADIENTS = {"weights_gradient_norm": "gradient norm of weights", "gradient_norm": "gradient norm at the norm's output"}
+SPREAD = {"weight_mean": "weight_std", "bias_mean": "bias_std"}
+GRADIENTS = {
+    "weights_gradient_norm": "gradient norm of the weights",
+    "gradient_norm": "gradient norm at the norm's output",
+}
 
 
 def layer_figures(comparison: Comparison) -> list[Drawing]:
@@ -56,24 +75,31 @@ def gradients(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
     for axis, epoch in zip(axes, ends, strict=True):
         for arm in _arms(comparison, part):
             rows = part[(part["arm"] == arm) & (part["epoch"] == epoch)]
-            layers = list(dict.fromkeys(rows["layer"]))
-            values = rows.pivot_table(index="index", columns="layer", values="value")[layers].to_numpy(float)
-            mean, low, high = middle_and_band(values)
-            depth = np.arange(1, len(layers) + 1)
-            options = look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4}
-            axis.fill_between(
-                depth, np.clip(low, mean * 1e-2, None), high, color=options["color"], alpha=0.18, linewidth=0
-            )
-            axis.plot(depth, mean, label=arm, **options)
-            told.append(
-                f"{arm} at epoch {epoch:.0f}: {number(mean[0])} in the first layer, {number(mean[-1])} in the last"
-            )
-        axis.set(yscale="log", xlabel="layer, from the input", ylabel=GRADIENTS[names[0]], title=f"epoch {epoch:.0f}")
+            told.append(_depth_line(axis, comparison, arm, rows, epoch))
+        axis.set(xlabel="layer, from the input", ylabel=GRADIENTS[names[0]], title=f"epoch {epoch:.0f}")
         whole_epochs(axis)
-    axes[0].legend(fontsize=8)
-    return Drawing(
-        "gradients", "Gradient norm by depth", f"Mean and interval over seeds.{note}", "; ".join(told), figure
-    )
+    limits = [axis.get_ylim() for axis in axes]
+    for axis in axes:
+        axis.set_yscale("log")
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        logarithmic(axis.yaxis)
+    legend(figure, axes[0])
+    caption = f"{band_words(comparison)}.{note}"
+    return Drawing("gradients", "Gradient norm by depth", caption, "; ".join(filter(None, told)), figure)
+
+
+def _depth_line(axis: Axes, comparison: Comparison, arm: str, rows: pd.DataFrame, epoch: float) -> str:
+    if rows.empty:
+        return ""
+    layers = list(dict.fromkeys(rows["layer"]))
+    values = rows.pivot_table(index="index", columns="layer", values="value")[layers].to_numpy(float)
+    mean, low, high = middle_and_band(values)
+    depth = np.arange(1, len(layers) + 1)
+    options = look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4}
+    axis.set_yscale("log")
+    band(axis, comparison, arm, depth, np.clip(low, mean / 10, None), high)
+    axis.plot(depth, mean, label=arm, **options)
+    return f"{arm} at epoch {epoch:.0f}: {number(mean[0])} in the first layer, {number(mean[-1])} in the last"
 
 
 def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | None:
@@ -81,7 +107,8 @@ def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
     part = table[table["statistic"].isin(QUANTILES)]
     if part.empty:
         return None
-    names = _arms(comparison, part)[:6]
+    every = _arms(comparison, part)
+    names = every[:MOST_PANELS]
     figure, axes = panels(len(names), width=2.8)
     told = []
     for axis, arm in zip(axes, names, strict=True):
@@ -101,38 +128,73 @@ def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
     limits = [axis.get_ylim() for axis in axes]
     for axis in axes:
         axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    caption = f"15th, 50th and 85th percentile, mean and interval over seeds.{note}"
+    caption = f"15th, 50th and 85th percentile, mean and interval over seeds.{_first(names, every)}{note}"
     return Drawing("quantiles", "Activations over time", caption, "; ".join(told), figure)
 
 
 def drift(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | None:
-    """Scale, shift and the distance of batch from running statistics, a line a layer."""
-    part = table[table["statistic"].isin(DRIFT)]
-    names = _arms(comparison, part)[:4]
+    """Scale, shift and the distance of batch from running statistics: a row an arm, a line a layer."""
+    part = table[table["statistic"].isin([*DRIFT, *SPREAD.values()])]
+    every = _arms(comparison, part)
+    names = every[:MOST_ROWS]
     statistics = [name for name in DRIFT if (part["statistic"] == name).any()]
     if not names:
         return None
-    figure, axes = panels(len(names) * len(statistics), width=2.7, height=2.1, rows=len(names))
-    for place, axis in enumerate(axes):
-        arm, statistic = names[place // len(statistics)], statistics[place % len(statistics)]
-        rows = part[(part["arm"] == arm) & (part["statistic"] == statistic)]
-        axis.set_visible(len(rows) > 0)  # a norm without running statistics leaves its place empty
-        _layer_lines(axis, rows)
-        axis.set(xlabel="epoch", title=f"{arm}: {DRIFT[statistic]}")
-        axis.title.set_fontsize(8)
-        whole_epochs(axis)
-    shown = next(axis for axis in axes if axis.get_visible())
-    shown.legend(fontsize=7, title="layer", title_fontsize=7)
-    last = part[part["epoch"] == part["epoch"].max()].groupby(["arm", "statistic"])["value"].mean()
+    part = part[part["arm"].isin(names)]
+    figure = Figure(figsize=(2.5 * len(statistics), 0.7 + 1.7 * len(names)), layout="constrained")
+    grid = figure.subplots(len(names), len(statistics), sharex=True, sharey="col", squeeze=False)
+    layers = list(dict.fromkeys(part["layer"]))
+    for arm, axes in zip(names, grid, strict=True):
+        for statistic, axis in zip(statistics, axes, strict=True):
+            here = part[part["arm"] == arm]
+            if not (here["statistic"] == statistic).any():
+                axis.text(0.5, 0.5, "has none", transform=axis.transAxes, ha="center", va="center", fontsize=8)
+            _layer_lines(axis, here, statistic, layers)
+            whole_epochs(axis)
+        axes[0].set_ylabel(lines_of(arm), fontweight="bold")
+    for statistic, top, bottom in zip(statistics, grid[0], grid[-1], strict=True):
+        top.set_title(DRIFT[statistic], fontsize=8)
+        bottom.set_xlabel("epoch")
+    _layer_legend(figure, grid, layers)
+    last = (
+        part[(part["epoch"] == part["epoch"].max()) & part["statistic"].isin(DRIFT)]
+        .groupby(["arm", "statistic"])["value"]
+        .mean()
+    )
     told = [f"{arm}, {DRIFT[name]}: {number(value)} in the last epoch" for (arm, name), value in last.items()]
-    caption = f"A line a layer, from dark (near the input) to light; means over seeds.{note}"
+    caption = f"A line a layer, from dark (near the input) to light; means over seeds{_band_note(part)}."
+    caption += _first(names, every) + note
     return Drawing("drift", "Scale, shift and running statistics by layer", caption, "; ".join(told), figure)
 
 
-def _layer_lines(axis: Axes, rows: pd.DataFrame) -> None:
-    layers = list(dict.fromkeys(rows["layer"]))
+def _layer_lines(axis: Axes, rows: pd.DataFrame, statistic: str, layers: list[str]) -> None:
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(layers)))
-    for place, (layer, colour) in enumerate(zip(layers, colours, strict=True)):
-        values = rows[rows["layer"] == layer].groupby("epoch")["value"].mean()
-        shown = place in (0, len(layers) - 1) or len(layers) <= 6
-        axis.plot(values.index, values, color=colour, linewidth=1.3, label=layer if shown else None)
+    for layer, colour in zip(layers, colours, strict=True):
+        here = rows[rows["layer"] == layer]
+        values = here[here["statistic"] == statistic].groupby("epoch")["value"].mean()
+        if values.empty:
+            continue
+        axis.plot(values.index, values, color=colour, linewidth=1.4, label=layer)
+        spread = here[here["statistic"] == SPREAD.get(statistic)].groupby("epoch")["value"].mean()
+        if len(spread) == len(values):
+            axis.fill_between(values.index, values - spread, values + spread, color=colour, alpha=0.12, linewidth=0)
+
+
+def _layer_legend(figure: Figure, grid: np.ndarray, layers: list[str]) -> None:
+    """The layers' names beside the panels; of many, the first and the last."""
+    handles = {}
+    for axis in grid.flat:
+        handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    named = [layer for layer in layers if layer in handles]
+    shown = named if len(named) <= MOST_LAYERS_NAMED else [named[0], named[-1]]
+    figure.legend([handles[name] for name in shown], shown, loc="outside right upper", fontsize=7, title="layer")
+
+
+def _band_note(part: pd.DataFrame) -> str:
+    has = part["statistic"].isin(["weight_mean", "bias_mean"]).any()
+    return ", of scale and shift with the standard deviation over channels" if has else ""
+
+
+def _first(shown: list[str], every: list[str]) -> str:
+    """A note where there are more arms than panels."""
+    return f" The first {len(shown)} of {len(every)} arms." if len(shown) < len(every) else ""

@@ -1,11 +1,11 @@
 """Figures of results: arms, pairs, learning curves, sensitivity to a hyperparameter."""
 
-import re
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from normlab.compare.comparison import Comparison, Tried
 from normlab.compare.contrasts import usable
@@ -14,17 +14,25 @@ from normlab.compare.figures import (
     INK,
     MOST_PANELS,
     Drawing,
+    band,
+    band_words,
+    legend,
+    lines_of,
+    logarithmic,
     look,
     mark,
     middle_and_band,
     panels,
     whole_epochs,
+    within_range,
 )
 from normlab.compare.intervals import t_interval
 from normlab.compare.runs import read_curves
 from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
 from normlab.compare.sentences import number
-from normlab.compare.settings import higher_is_better, label, order
+from normlab.compare.settings import higher_is_better, label, order, pairing_keys
+
+FALLING = {"color": COLOURS[-1], "linestyle": "--", "alpha": 0.9}
 
 
 def focus(comparison: Comparison) -> tuple[pd.DataFrame, str]:
@@ -67,9 +75,10 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
         for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
             told.append(_curve(axis, comparison, arm, group[group["arm"] == arm], curves, metric, where))
         axis.set(xlabel="epoch", ylabel=metric, title=where)
+        within_range(axis.yaxis, metric)
         whole_epochs(axis)
-    axes[0].legend(fontsize=8)
-    caption = f"Mean over seeds and {comparison.confidence:.0%} t interval; diverged runs as thin lines.{note}"
+    legend(figure, axes[0])
+    caption = f"{band_words(comparison)}; diverged runs as thin lines.{note}"
     return Drawing(
         "learning_curves", "Learning curves", caption + left_out(runs), "; ".join(filter(None, told)), figure
     )
@@ -86,7 +95,7 @@ def _curve(
     if finished.empty:
         return ""
     mean, low, high = middle_and_band(finished.to_numpy(float))
-    axis.fill_between(table.columns, low, high, color=look(comparison, arm)["color"], alpha=0.18, linewidth=0)
+    band(axis, comparison, arm, table.columns, low, high)
     axis.plot(table.columns, mean, linewidth=1.8, label=f"{arm} (n = {len(finished)})", **look(comparison, arm))
     at = f" at {where}" if where else ""
     return f"{arm}{at}: {metric} goes from {number(mean[0])} to {number(mean[-1])}"
@@ -95,38 +104,39 @@ def _curve(
 def arms(comparison: Comparison) -> Drawing | None:
     """Every run as a point, mean and interval of every arm."""
     shown = groups(comparison.runs)
-    longest = max(len(line) for arm in comparison.arms for line in _short(arm).split("\n"))
-    figure, axes = panels(len(shown), width=max(3.4, len(comparison.arms) * (0.2 + 0.075 * longest)))
+    most = max(group["arm"].nunique() for _, group in shown)
     summaries = comparison.summaries.set_index(["where", "arm"]).to_dict("index")
+    figure, axes = panels(len(shown), height=0.9 + 0.42 * most)
     for axis, (where, group) in zip(axes, shown, strict=True):
         names = [arm for arm in comparison.arms if (group["arm"] == arm).any()]
         for place, arm in enumerate(names):
-            runs = group[group["arm"] == arm]
-            values = usable(runs, comparison.metric)[comparison.metric].to_numpy(float)
+            values = usable(group[group["arm"] == arm], comparison.metric)[comparison.metric].to_numpy(float)
             _strip(axis, comparison, arm, place, values, summaries[where, arm])
-        axis.set_xticks(range(len(names)), [_with_losses(group, arm) for arm in names])
-        axis.set(ylabel=comparison.metric, title=where, xlim=(-0.6, len(names) - 0.4))
-        axis.grid(axis="x", visible=False)
+        axis.set_yticks(range(len(names)), [_with_losses(group, arm) for arm in names])
+        axis.set(xlabel=comparison.metric, title=where, ylim=(len(names) - 0.4, -0.6))
+        axis.grid(axis="y", visible=False)
+        within_range(axis.xaxis, comparison.metric)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
     told = [
         f"{row['arm']}{' at ' + row['where'] if row['where'] else ''} {number(row['mean'])}"
         for row in comparison.summaries.to_dict("records")
     ]
     folds = (comparison.contrasts.get("design") == "folds").any() if len(comparison.contrasts) else False
     over = "folds, allowing for the training data that they share" if folds else "seeds"
-    caption = f"Every run as a point; mean and {comparison.confidence:.0%} t interval over {over}."
+    caption = f"Every run as a point; below them mean and {comparison.confidence:.0%} t interval over {over}."
     description = f"Mean {comparison.metric}: {', '.join(told)}"
     return Drawing("arms", f"{comparison.metric} by arm", caption + left_out(comparison.runs), description, figure)
 
 
 def _strip(axis: Axes, comparison: Comparison, arm: str, place: int, values: np.ndarray, summary: dict) -> None:
     colour = look(comparison, arm)["color"]
-    spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
-    jitter = np.random.default_rng(0).permutation(spread)
-    axis.scatter(place + jitter, values, s=14, color=colour, alpha=0.7, linewidth=0, marker=mark(comparison, arm))
+    spread = np.linspace(-0.17, 0.17, len(values)) if len(values) > 1 else np.zeros(len(values))
+    jitter = np.random.default_rng(0).permutation(spread) - 0.08
+    axis.scatter(values, place + jitter, s=14, color=colour, alpha=0.7, linewidth=0, marker=mark(comparison, arm))
     if summary["n"] > 1:
         bounds = [summary["low"], summary["high"]]
-        axis.plot([place + 0.28] * 2, bounds, color=colour, linewidth=2, solid_capstyle="butt")
-        axis.plot(place + 0.28, summary["mean"], mark(comparison, arm), color=colour, markersize=6)
+        axis.plot(bounds, [place + 0.27] * 2, color=colour, linewidth=2, solid_capstyle="butt")
+        axis.plot(summary["mean"], place + 0.27, mark(comparison, arm), color=colour, markersize=6)
 
 
 def _with_losses(group: pd.DataFrame, arm: str) -> str:
@@ -134,12 +144,7 @@ def _with_losses(group: pd.DataFrame, arm: str) -> str:
     losses = [
         f"{(statuses == status).sum()} {status}" for status in ("diverged", "failed") if (statuses == status).any()
     ]
-    return "\n".join([_short(arm), *losses])
-
-
-def _short(arm: str) -> str:
-    """A setting a line, lr=0.1 for optimizer.lr=0.1."""
-    return re.sub(r"[^ ,]*\.(?=\w+=)", "", arm).replace(", ", ",\n")
+    return "\n".join([lines_of(arm), *losses])
 
 
 def pairs(comparison: Comparison) -> Drawing | None:
@@ -151,21 +156,31 @@ def pairs(comparison: Comparison) -> Drawing | None:
     told = []
     for axis, row in zip(axes, rows, strict=True):
         group = usable(comparison.runs[comparison.runs["where"] == row["where"]], comparison.metric)
-        table = group.pivot_table(index="seed", columns="arm", values=comparison.metric)
+        table = group.pivot_table(index=pairing_keys(group), columns="arm", values=comparison.metric)
         table = table[[row["baseline"], row["arm"]]].dropna()
         for values in table.to_numpy(float):
-            colour = look(comparison, row["arm"])["color"] if values[1] >= values[0] else COLOURS[-1]
-            axis.plot([0, 1], values, "o-", color=colour, markersize=3, linewidth=1, alpha=0.7)
+            axis.plot([0, 1], values, marker="o", markersize=3, linewidth=1, **_slope(comparison, row["arm"], *values))
         axis.plot([0, 1], table.mean().to_numpy(float), "D-", color=INK, markersize=5, linewidth=2)
-        axis.set_xticks([0, 1], [row["baseline"], row["arm"]])
-        axis.set(xlim=(-0.3, 1.3), title=row["where"], ylabel=comparison.metric)
+        axis.set_xticks([0, 1], [lines_of(row["baseline"]), lines_of(row["arm"])])
+        correlation = "" if np.isnan(row["correlation"]) else f"r = {row['correlation']:.2f}".replace("-", "−")
+        title = "\n".join(filter(None, [row["where"], correlation]))
+        axis.set(xlim=(-0.3, 1.3), title=title, ylabel=comparison.metric)
         axis.grid(axis="x", visible=False)
         up = int((table[row["arm"]] > table[row["baseline"]]).sum())
-        told.append(f"{row['arm']} is above {row['baseline']} in {up} of {len(table)} seeds")
-    caption = "A line is a seed; lines that fall are grey. The dark line joins the means."
+        told.append(f"{row['arm']} is above {row['baseline']} in {up} of {len(table)} pairs")
+    caption = (
+        "A line is a seed (and fold): coloured where it rises, grey and dashed where it falls, light where both are "
+        "equal. The dark line joins the means; r is the correlation over them."
+    )
     more = len(comparison.contrasts) > MOST_PANELS
     caption += f" The first {len(rows)} of {len(comparison.contrasts)} contrasts." if more else ""
     return Drawing("pairs", "The same seed in both arms", caption, "; ".join(told), figure)
+
+
+def _slope(comparison: Comparison, arm: str, before: float, after: float) -> dict:
+    if before == after:
+        return {"color": COLOURS[-1], "alpha": 0.35}
+    return {"color": look(comparison, arm)["color"], "alpha": 0.8} if after > before else FALLING
 
 
 def numeric_keys(comparison: Comparison, least: int) -> list[str]:
@@ -191,40 +206,54 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
     others = [other for other in comparison.within if other != key]
     runs = runs.assign(where=[", ".join(f"{k}={label(row[k])}" for k in others) for row in runs.to_dict("records")])
     shown = groups(runs)[:3]
-    figure, axes = panels(2 * len(shown), rows=2, height=2.3)
+    lost = (runs["status"] == "diverged").any()
+    rows = 2 if lost else 1
+    figure, axes = panels(rows * len(shown), rows=rows, height=2.3 if lost else 2.7)
     told = []
     for place, (title, group) in enumerate(shown):
-        upper, lower = axes[place], axes[place + len(shown)]
+        column = axes[place :: len(shown)]
         for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
-            part = group[group["arm"] == arm]
-            told.append(_sensitivity_line(upper, lower, comparison, arm, Tried(part, key, tried.metric)))
-        logarithmic = (group[key] > 0).all() and group[key].max() / group[key].min() >= 10
-        for axis in (upper, lower):
-            axis.set_xscale("log" if logarithmic else "linear")
-        upper.set(title=title, ylabel=tried.metric)
-        lower.set(xlabel=key, ylabel="share diverged", ylim=(-0.05, 1.05))
-        upper.tick_params(labelbottom=False)
-    axes[0].legend(fontsize=8)
-    caption = f"Mean and {comparison.confidence:.0%} t interval of the runs that finished, and the share that diverged."
-    title = f"{tried.metric} and divergence against {key}"
+            part = Tried(group[group["arm"] == arm], key, tried.metric)
+            told.append(_sensitivity_line(column[0], comparison, arm, part))
+            if lost:
+                _divergence_line(column[1], comparison, arm, part)
+        if (group[key] > 0).all() and group[key].max() / group[key].min() >= 10:
+            for axis in column:
+                logarithmic(axis.xaxis)
+        column[0].set(title=title, ylabel=tried.metric)
+        within_range(column[0].yaxis, tried.metric)
+        column[-1].set_xlabel(key)
+        if lost:
+            column[0].tick_params(labelbottom=False)
+            column[1].set(ylabel="share diverged", ylim=(-0.05, 1.05))
+    legend(figure, axes[0])
+    caption = f"{band_words(comparison)} of the runs that finished"
+    caption += ", and the share that diverged." if lost else "; none diverged."
+    title = f"{tried.metric}{' and divergence' if lost else ''} against {key}"
     return Drawing("sensitivity", title, caption, "; ".join(filter(None, told)), figure)
 
 
-def _sensitivity_line(upper: Axes, lower: Axes, comparison: Comparison, arm: str, tried: Tried) -> str:
+def _line(comparison: Comparison, arm: str) -> dict:
+    return look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4, "linewidth": 1.5, "label": arm}
+
+
+def _sensitivity_line(axis: Axes, comparison: Comparison, arm: str, tried: Tried) -> str:
     key, metric = tried.key, tried.metric
     values = np.sort(tried.runs[key].unique())
-    at = [tried.runs[tried.runs[key] == value] for value in values]
-    scores = [usable(part, metric)[metric].to_numpy(float) for part in at]
+    scores = [usable(tried.runs[tried.runs[key] == value], metric)[metric].to_numpy(float) for value in values]
     means = np.array([score.mean() if len(score) else np.nan for score in scores])
     low, high = np.array([t_interval(score, comparison.confidence) for score in scores]).T
-    options = look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4, "linewidth": 1.5}
-    upper.fill_between(values, low, high, color=options["color"], alpha=0.18, linewidth=0)
-    upper.plot(values, means, label=arm, **options)
-    lower.plot(values, [(part["status"] == "diverged").mean() for part in at], **options)
+    band(axis, comparison, arm, values, low, high)
+    axis.plot(values, means, **_line(comparison, arm))
     if not np.isfinite(means).any():
         return ""
     best = int(np.nanargmax(means) if higher_is_better(metric) else np.nanargmin(means))
     return f"{arm} is best at {key} {label(float(values[best]))} with {number(means[best])}"
+
+
+def _divergence_line(axis: Axes, comparison: Comparison, arm: str, tried: Tried) -> None:
+    shares = (tried.runs["status"] == "diverged").groupby(tried.runs[tried.key]).mean()
+    axis.plot(shares.index, shares, **_line(comparison, arm))
 
 
 def heatmap(comparison: Comparison, keys: tuple[str, str] | None = None) -> Drawing | None:
