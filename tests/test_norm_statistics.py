@@ -45,6 +45,7 @@ def test_values_worked_by_head(task):
     found = statistics(task)
     assert (found["weight_mean"], found["weight_std"], found["bias_mean"]) == (1.0, 0.0, 0.0)
     assert (found["running_mean_mean"], found["running_var_mean"]) == (0.0, 1.0)
+    assert (found["batch_mean_mean"], found["batch_var_mean"]) == (6.0, 1.0)  # means 2 and 10, variances 2 and 0
     assert found["mean_drift"] == pytest.approx(((2**2 + 10**2) / 2) ** 0.5)
     assert found["activation_q50"] == pytest.approx(0.0)
     assert found["dead_fraction"] == 0.5  # the second channel is constant, so never above 0

@@ -222,6 +222,8 @@ def _drift(layer: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     batch_var, batch_mean = torch.var_mean(inputs.float().transpose(0, 1).flatten(1), dim=1)
     small = torch.finfo(torch.float32).tiny
     return {
+        "batch_mean_mean": batch_mean.mean(),
+        "batch_var_mean": batch_var.mean(),
         "running_mean_mean": mean.mean(),
         "running_var_mean": var.mean(),
         "mean_drift": ((batch_mean - mean).square() / var.clamp_min(small)).mean().sqrt(),
