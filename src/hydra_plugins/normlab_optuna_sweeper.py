@@ -35,10 +35,8 @@ class OptunaSweeper(GridSweeper):
             raise ValueError(
                 "hydra/sweeper=optuna needs the package optuna, which is not installed: pip install 'normlab[search]'"
             )
-        from normlab.experiment import disk_is_full
         from normlab.search import driver
         from normlab.search.options import Options
-        from normlab.workers import Stopped
 
         loader = self.hydra_context.config_loader
         axes = [f"{key}={value}" for key, value in (self.params or {}).items()]
@@ -48,19 +46,24 @@ class OptunaSweeper(GridSweeper):
         workers = count([plan.config] * plan.options.n_trials)
         if plan.config["dry_run"]:
             driver.print_search(plan, workers)
-            return
+        elif not self._run(plan, workers):
+            sys.exit(1)
+
+    def _run(self, plan: Any, workers: int) -> bool:
+        from normlab.experiment import disk_is_full
+        from normlab.search.driver import run_search
+        from normlab.workers import Stopped
+
         if hasattr(self.launcher, "warm_up"):
             self.launcher.warm_up()
         sources = self.config.hydra.runtime.config_sources
         config_dir = [word for one in sources if one.provider == "command-line" for word in ("--config-dir", one.path)]
         try:
-            succeeded = driver.run_search(plan, self._composed, self._outcomes, workers, config_dir)
+            return run_search(plan, self._composed, self._outcomes, workers, config_dir)
         except OSError as error:
             if disk_is_full(error):
                 raise Stopped(f"no space is left on the disk of {plan.folder}: make room", 1) from error
             raise
-        if not succeeded:
-            sys.exit(1)
 
     def _composed(self, overrides: list[str]) -> dict:
         from normlab.jobs import composed

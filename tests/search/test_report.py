@@ -70,7 +70,7 @@ def test_the_report_shows_every_trial_and_what_is_best(search, tmp_path, capsys)
     assert not print_report(searching, "val/accuracy", ["python", "train.py", "-m", "trainer.max_epochs=2"])
     text = capsys.readouterr().out
     trials = searching.trials
-    settings = [[f"{trial.params['optimizer.lr']:.4g}", trial.params["norm"]] for trial in trials]
+    settings = [[f"{trial.params['optimizer.lr']:.3g}", trial.params["norm"]] for trial in trials]
     assert ["0", *settings[0], "finished", "0.5000", "0.1768", "2.0"] in rows(text)
     assert ["1", *settings[1], "pruned", "–", "–", "0.5"] in rows(text)
     assert ["2", *settings[2], "finished", "0.7500", "0.3536", "2.0"] in rows(text)
@@ -78,7 +78,7 @@ def test_the_report_shows_every_trial_and_what_is_best(search, tmp_path, capsys)
     assert ["4", *settings[4], "running", "–", "–", "0.0"] in rows(text)
     assert "1 trial still runs in another process" in text
     lr, norm = settings[3]
-    assert f"failed  trial 3, optimizer.lr={lr} norm={norm}: seed 4: no memory" in text
+    assert f"failed  trial 3, lr={lr} norm={norm}: seed 4: no memory" in text
     assert "best  trial 2, val/accuracy 0.7500, mean of 2 seeds" in text
     best = yaml.safe_load((tmp_path / "best.yaml").read_text())
     assert best["params"] == trials[2].params
@@ -143,11 +143,11 @@ def test_every_trial_has_a_line_when_it_ends(search, capsys):
             trial = searching.take()
             searching.tell(trial, outcome)
             progress.end(trial, outcome)
-    first, *lines = capsys.readouterr().err.splitlines()
-    assert first.endswith(": maximize val/accuracy, mean of 2 seeds, 4 trials")
+    _, first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "maximize val/accuracy, mean of 2 seeds: 4 trials"
     assert [line.split("  ")[0] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
     assert "  finished  val/accuracy 0.5000  best 0.5000  " in lines[0]
-    assert "  pruned  pruned after epoch 1  best 0.5000  " in lines[1]
+    assert "  pruned after epoch 1  best 0.5000  " in lines[1]
     assert "  finished  val/accuracy 0.2500  1 of 2 runs diverged  best 0.5000  " in lines[2]
     assert lines[3].endswith("  failed  seed 4: no memory  best 0.5000")
     with SearchProgress(searching, "val/accuracy"):

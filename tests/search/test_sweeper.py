@@ -54,7 +54,7 @@ def test_a_search_ends_with_the_best_and_goes_on_when_more_trials_are_asked_for(
     words = [*SEARCH, *SPACE, "hydra.sweeper.seeds=[0,1]"]
     assert command(*words, "hydra.sweeper.n_trials=3") == 0
     out, err = capsys.readouterr()
-    assert [line.split()[0] for line in err.splitlines()] == ["search", "1/3", "2/3", "3/3"]
+    assert [line.split()[0] for line in err.splitlines()] == ["search", "maximize", "1/3", "2/3", "3/3"]
     assert "test/" not in out + err
     best = yaml.safe_load((tmp_path / "outputs/digits-mlp/search-sgd/best.yaml").read_text())
     found = trials(tmp_path)
@@ -135,8 +135,8 @@ def test_failed_and_diverged_trials_are_named(command, tmp_path, capsys):
     words = [*SEARCH, "dataset.batch_size=choice(1)", "hydra.sweeper.n_trials=1", "hydra.sweeper.seeds=[0]"]
     assert command(*words) == 1
     out, err = capsys.readouterr()
-    assert "failed  trial 0, dataset.batch_size=1: seed 0: model=mlp norm=custom cannot take batches of 1 x" in out
-    assert "1/1  dataset.batch_size=1  failed  seed 0: model=mlp norm=custom cannot take batches of 1 x" in err
+    assert "failed  trial 0, batch_size=1: seed 0: model=mlp norm=custom cannot take batches of 1 x" in out
+    assert "1/1  batch_size=1  failed  seed 0: model=mlp norm=custom cannot take batches of 1 x" in err
     words = [*SEARCH, "norm=none", "optimizer.lr=choice(100000)", "hydra.sweeper.seeds=[0,1]"]
     assert command(*words, "hydra.sweeper.n_trials=1") == 0
     assert "val/accuracy 0.0000  2 of 2 runs diverged" in capsys.readouterr().err
@@ -153,15 +153,16 @@ def test_dry_run_shows_the_space_and_writes_nothing(command, tmp_path, capsys):
     assert command(*words, "dry_run=true") == 0
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().out.splitlines() == [
-        "search in outputs/digits-mlp/search-sgd: maximize val/accuracy, mean of 1 seed, 0 of 2 trials done",
+        "search in outputs/digits-mlp/search-sgd",
+        "maximize val/accuracy, mean of 1 seed: 2 trials, 0 done",
         "  optimizer.lr  tag(log, interval(0.001, 1.0))",
         "  norm          none,custom",
     ]
     assert command(*words, "hydra.sweeper.n_trials=1") == 0
     capsys.readouterr()
     assert command(*words, "dry_run=true") == 0
-    first, *_, last = capsys.readouterr().out.splitlines()
-    assert first.endswith("1 of 2 trials done")
+    _, first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.endswith(": 2 trials, 1 done")
     assert last.startswith("about ")
     assert last.endswith(" s left, by the finished trials")
 
@@ -183,7 +184,7 @@ def test_dry_run_shows_the_space_and_writes_nothing(command, tmp_path, capsys):
         (["optimizer.lr=interval(0.1, 1)", "rerun=true"], "rerun=true would train an interrupted trial anew"),
         (
             ["optimizer.lr=interval(0.1, 1)", "hydra.sweeper.sampler._target_=os.system"],
-            "hydra.sweeper.sampler._target_ must be a class of optuna.samplers, got 'os.system'",
+            "_target_ 'os.system'",
         ),
     ],
 )

@@ -47,11 +47,10 @@ class SearchProgress:
     def __enter__(self) -> "SearchProgress":
         seeds, direction = self.search.options.seeds, self.search.study.direction.name.lower()
         done = f", {self.stored} done" if self.stored else ""
-        Console(stderr=True, highlight=False).print(
-            f"search in {self.search.folder}: {direction} {self.metric}, mean of "
-            f"{_count(len(seeds), 'seed')}, {_count(self.total, 'trial')}{done}",
-            soft_wrap=True,
-            markup=False,
+        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"search in {self.search.folder}")
+        console.print(
+            f"{direction} {self.metric}, mean of {_count(len(seeds), 'seed')}: {_count(self.total, 'trial')}{done}"
         )
         if sys.stderr.isatty():
             self.bar = progress_bar()
@@ -68,10 +67,11 @@ class SearchProgress:
         ended = self._ended()  # other processes' trials too
         left = seconds_to_go(time.monotonic() - self.started, ended - self.stored, self.total - self.stored)
         line = [f"{ended:>{len(str(self.total))}}/{self.total}", escape(" ".join(_shown(trial.params)))]
-        line.append(f"[{STATUS_STYLE[outcome.status]}]{outcome.status}[/]")
+        pruned = outcome.status == "pruned"
+        line.append(f"[{STATUS_STYLE[outcome.status]}]{outcome.reason if pruned else outcome.status}[/]")
         if outcome.value is not None:
             line.append(f"{self.metric} {outcome.value:.4f}")
-        if outcome.reason:
+        if outcome.reason and not pruned:
             line.append(escape(outcome.reason))
         for best in best_first(self.search.trials, self.search.study)[:1]:
             line.append(f"[dim]best {best.value:.4f}[/dim]")
@@ -88,7 +88,7 @@ def print_plan(plan: "SearchPlan", trials: list[FrozenTrial], workers: int) -> N
     console, options = Console(highlight=False), plan.options
     done = sum(trial.state.is_finished() for trial in trials)
     text = f"{plan.direction} {plan.metric}, mean of {_count(len(options.seeds), 'seed')}"
-    lines = [f"search in {plan.folder}: {text}, {done} of {_count(options.n_trials, 'trial')} done"]
+    lines = [f"search in {plan.folder}", f"{text}: {_count(options.n_trials, 'trial')}, {done} done"]
     width = max(map(len, plan.space))
     lines += [f"  {key:<{width}}  {describe(distribution)}" for key, distribution in plan.space.items()]
     seconds = [trial.user_attrs["seconds"] for trial in trials if trial.state == TrialState.COMPLETE]
@@ -107,11 +107,11 @@ def _count(number: int, what: str) -> str:
 
 
 def _shown(params: dict[str, Any]) -> list[str]:
-    return words({key: _short(value) for key, value in params.items()})
+    return words({name: _short(value) for name, value in zip(short_names(list(params)), params.values(), strict=True)})
 
 
 def _short(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def best_first(trials: list[FrozenTrial], study: Study) -> list[FrozenTrial]:
@@ -156,7 +156,8 @@ def _table(trials: list[FrozenTrial], study: Study, metric: str, keys: list[str]
     if len(trials) > MOST_ROWS:
         title = f"{MOST_ROWS} best of {title}, all in trials.csv"
         trials = best_first(trials, study)[:MOST_ROWS]
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.pad_edge, table.collapse_padding = False, True  # as many settings as possible in 80 columns
     names = short_names(keys)
     for name in ("trial", *names, "status", metric, "SD", "seconds"):
         table.add_column(name, justify="left" if name in (*names, "status") else "right", no_wrap=name == metric)
@@ -206,8 +207,9 @@ def _print_best(console: Console, search: Search, best: FrozenTrial, metric: str
     found = importances(search.study)
     if found:
         draw_importances(found, metric, search.folder / "importance.png")
-        shares = ", ".join(f"{key} {share:.2f}" for key, share in found.items())
-        console.print(f"[bold]share of the variation[/bold] (fANOVA)  {escape(shares)}", soft_wrap=True)
+        pairs = zip(short_names(list(found)), found.values(), strict=True)
+        shares = escape(", ".join(f"{name} {share:.2f}" for name, share in pairs))
+        console.print(f"[bold]share of the variation[/bold] (fANOVA)  {shares}")
     console.print("[bold]with seeds that the search has not seen[/bold]")
     console.print(f"  {fresh}", markup=False, soft_wrap=True)
     files = [name for name in ("trials.csv", "best.yaml", "importance.png") if (search.folder / name).is_file()]
