@@ -22,6 +22,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from normlab.data.blocks import Block, Progress
 from normlab.results import write_atomically
+from normlab.sharding import load_network_state, load_optimizer_state, network_state, optimizer_state
 from normlab.tasks import Task
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -160,8 +161,8 @@ class Checkpoints(Checkpoint):
         if self.state is None:
             return
         state, self.state = self.state, None
-        task.network.load_state_dict(state["network"])
-        trainer.optimizers[0].load_state_dict(state["optimizer"])
+        load_network_state(task.network, state["network"])
+        load_optimizer_state(task.network, trainer.optimizers[0], state["optimizer"])
         if task.scheduler is not None:
             task.scheduler.load_state_dict(state["scheduler"])
         if state["train_sums"] is not None:
@@ -181,7 +182,7 @@ class Checkpoints(Checkpoint):
         progress = task.progress
         progress.epoch, progress.blocks = progress.epoch + 1, 0
         if self._improves(task.metrics):
-            network = {name: tensor.detach().cpu().clone() for name, tensor in task.network.state_dict().items()}
+            network = {name: value.detach().cpu().clone() for name, value in network_state(task.network).items()}
             value = task.metrics[self.monitor]
             self.best = {
                 "epoch": progress.epoch,
@@ -223,8 +224,8 @@ class Checkpoints(Checkpoint):
         return {
             "run": self.folder.name,
             "progress": asdict(task.progress),
-            "network": task.network.state_dict(),
-            "optimizer": trainer.optimizers[0].state_dict(),
+            "network": network_state(task.network),
+            "optimizer": optimizer_state(task.network, trainer.optimizers[0]),
             "scheduler": None if task.scheduler is None else task.scheduler.state_dict(),
             "random": random_state(),
             "train_sums": task.train_sums,

@@ -55,6 +55,8 @@ def check_fit(
             f"dataset.batch_size must be at least device.devices, one sample each: "
             f"got {config['dataset']['batch_size']} for {config['device']['devices']}"
         )
+    if config["norm"].get("sync"):  # statistics are those of all processes' samples
+        batch_size = max(batch_size, min(2, config["dataset"]["batch_size"]))
     model = config["model"] | ({"pretrained": False} if "pretrained" in config["model"] else {})
     names = f"model={config['choices']['model']} norm={config['choices']['norm']}"
     try:

@@ -1,100 +1,162 @@
 """A run in several processes: started here, so that neither Hydra nor the command line runs twice."""
 
+import errno
 import logging
 import os
 import signal
 import socket
 import sys
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+from filelock import FileLock
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
+from normlab import signals
 from normlab.checkpoints import load, load_latest, save
+from normlab.data.parts import Parts
+from normlab.fit_check import check_fit
+from normlab.signals import Interrupted
 
-OUTCOME = ".outcome.ckpt"
-PRUNED = 75
+OUTCOME, LOCK = ".outcome.ckpt", ".lock.processes"
+PRUNED, NO_SPACE = 75, 74  # exit codes of a process
+SECONDS_TO_STOP = 30
+
+
+def build_strategy(device: dict) -> Strategy | str:
+    """Lightning's strategy; `fsdp` is its strategy for PyTorch's `fully_shard`, see `normlab.sharding`.
+
+    Lightning's own of that name takes GPUs only.
+    """
+    if device["strategy"] != "fsdp":
+        return device["strategy"]
+    return ModelParallelStrategy(device["devices"], tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+
+def check_shares(config: dict, parts: Parts) -> None:
+    """Refuse batches that leave a process without samples, or with too few for the norm.
+
+    Raises:
+        ValueError: says which part and what to change.
+    """
+    devices, batch_size = config["device"]["devices"], config["dataset"]["batch_size"]
+    if len(parts.validation) < devices:
+        raise ValueError(
+            f"the validation part must hold a sample for each of {devices} processes, it has {len(parts.validation)}; "
+            f"raise dataset.validation or lower device.devices"
+        )
+    rest = len(parts.train) % batch_size
+    if devices > 1 and devices <= rest < 2 * devices and not config["norm"].get("sync"):
+        try:
+            smallest = config | {"dataset": config["dataset"] | {"batch_size": devices}}
+            check_fit(smallest, parts.input_shape, parts.num_outputs)
+        except ValueError as error:
+            raise ValueError(
+                f"the last batch of an epoch has {rest} samples for {devices} processes, so that one gets one: "
+                f"{error}; set norm.sync=true or another dataset.batch_size"
+            ) from error
 
 
 def fit_in_processes(config: dict, folder: Path) -> dict:
     """`normlab.training.fit` in `device.devices` processes that share every batch; what the first one reports.
 
     Raises:
-        Interrupted: a signal stopped the run; its state is in the folder.
-        RuntimeError: a process died.
+        Interrupted: a signal stopped the run or one of its processes; its state is in the folder.
+        OSError: no space is left for its files.
+        RuntimeError: a process failed.
     """
-    devices = config["device"]["devices"]
+    while True:
+        try:
+            return _fit(config, folder)
+        except Interrupted as interrupted:  # who only notes the signal lets the processes start again
+            signals.hand_over(interrupted.signal_number, signal.getsignal(interrupted.signal_number))
+
+
+def _fit(config: dict, folder: Path) -> dict:
     outcome = folder / OUTCOME
     outcome.unlink(missing_ok=True)
-    arguments = (config, folder, _free_port(), torch.get_num_threads())
-    context = torch.multiprocessing.start_processes(_one_process, arguments, devices, join=False, start_method="spawn")
-    with _signals_passed_on(context.pids()):
-        try:
-            while not context.join():
-                pass
-        except torch.multiprocessing.ProcessExitedException as error:
-            _raise_stopped(error, folder)
+    with FileLock(folder / LOCK):  # processes whose parent was killed end by themselves, but not at once
+        pass
+    context = _start(config, folder)
     try:
+        with _signals_passed_on(context.pids()):
+            while not context.join(grace_period=SECONDS_TO_STOP):
+                pass
         return load(outcome)
+    except ProcessExitedException as error:
+        raise _reason(error.exit_code, error.error_index, folder) from error
+    except ProcessRaisedException as error:
+        raise RuntimeError(f"process {error.error_index}: {str(error).strip().splitlines()[-1]}") from error
     finally:
         outcome.unlink(missing_ok=True)
 
 
+def _start(config: dict, folder: Path) -> torch.multiprocessing.ProcessContext:
+    arguments, devices = (config, folder, _free_port(), torch.get_num_threads()), config["device"]["devices"]
+    return torch.multiprocessing.start_processes(_one_process, arguments, devices, join=False, start_method="spawn")
+
+
 def _one_process(rank: int, config: dict, folder: Path, port: int, threads: int) -> None:
     from normlab.callbacks import Pruned
-    from normlab.signals import Interrupted
+    from normlab.experiment import disk_is_full
     from normlab.training import fit, prepare
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     os.environ["WORLD_SIZE"] = str(config["device"]["devices"])
     torch.set_num_threads(max(1, threads // config["device"]["devices"]))
     logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
+    lock = FileLock(folder / LOCK)
+    if rank == 0:  # the one that writes
+        lock.acquire()
     try:
         outcome = fit(config, prepare(config), folder)
+        if rank == 0:
+            save(folder / OUTCOME, outcome)
     except Interrupted as interrupted:
         os._exit(interrupted.exit_code)  # the process group has a peer that has already gone
     except Pruned:
         os._exit(PRUNED)
-    if rank == 0:
-        save(folder / OUTCOME, outcome)
+    except Exception as error:
+        if disk_is_full(error):
+            os._exit(NO_SPACE)
+        raise
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def _raise_stopped(error: torch.multiprocessing.ProcessExitedException, folder: Path) -> None:
+def _reason(exit_code: int, rank: int, folder: Path) -> Exception:
+    """What the exit code of a process says; death by a signal is an interruption, whoever sent it."""
     from normlab.callbacks import Pruned
-    from normlab.signals import Interrupted
 
-    if error.exit_code == PRUNED:
+    if exit_code == PRUNED:
         progress = load_latest(folder / "checkpoints")["progress"]
-        raise Pruned(progress["epoch"], progress["seconds"]) from None
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        if error.exit_code == 128 + number:
-            raise Interrupted(number) from None
-    raise RuntimeError(f"process {error.error_index} of the run died: {error}") from error
+        return Pruned(progress["epoch"], progress["seconds"])
+    if exit_code == NO_SPACE:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    if number in set(signal.Signals):
+        return Interrupted(number)
+    return RuntimeError(f"process {rank} ended with exit code {exit_code}")
 
 
 @contextmanager
-def _signals_passed_on(processes: list[int]):
-    """SIGTERM reaches this process alone and Ctrl-C all of them: pass on the first, survive the second."""
+def _signals_passed_on(processes: list[int]) -> Iterator[None]:
+    """SIGTERM reaches this process alone and a terminal's Ctrl-C all of them: pass on the first, survive the second."""
 
-    def pass_on(number: int, frame: object) -> None:
+    def pass_on(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and sys.stdin.isatty():
+            return
         for process in processes:
-            os.kill(process, number)
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
-    previous = {}
-    try:
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            previous[number] = signal.signal(number, pass_on)
-        handler = (lambda number, frame: None) if sys.stdin.isatty() else pass_on
-        previous[signal.SIGINT] = signal.signal(signal.SIGINT, handler)
-    except ValueError:  # not the main thread: signals go elsewhere
-        pass
-    try:
+    with signals.restored():
+        signals.install(pass_on)
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _free_port() -> int:

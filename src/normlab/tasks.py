@@ -7,10 +7,13 @@ from contextlib import nullcontext
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
 
 from normlab.data.blocks import Block, Progress
+from normlab.sharding import shard, share_buffers, without_missing_kernels
 
 REGRESSION_LOSSES = {"mse": functional.mse_loss, "mae": functional.l1_loss, "huber": functional.huber_loss}
 
@@ -87,8 +90,13 @@ class Task(pl.LightningModule):
         self.metrics: dict[str, float] = {}
         self.step_seconds, self.scoring_seconds, self.timed_steps = 0.0, 0.0, 0
 
+    def configure_model(self) -> None:
+        """Lightning's hook, before there is an optimizer."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            shard(self.network, self.device_mesh["data_parallel"])
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer = self.build_optimizer(self.network)
+        optimizer = without_missing_kernels(self.network, self.build_optimizer(self.network))
         if self.build_scheduler is not None:
             self.scheduler = self.build_scheduler(optimizer)
         return optimizer
@@ -101,6 +109,8 @@ class Task(pl.LightningModule):
         # Lightning's wrappers call every callback three times a step; what watches a run here does so once a block.
         optimizer = self.optimizers(use_pl_optimizer=False)
         backward = Tensor.backward if self.trainer.world_size == 1 else self.manual_backward
+        if isinstance(self.network, FSDPModule):  # as DDP does, so that there is one state to store
+            share_buffers(self.network)
         losses, predictions = [], []
         batches = zip(block.inputs.split(block.batch_size), block.targets.split(block.batch_size), strict=True)
         for inputs, targets in batches:
@@ -142,6 +152,8 @@ class Task(pl.LightningModule):
         self.train_sums = None
         self.metrics = {f"train/{name}": value for name, value in train.items()}
         started = time.perf_counter()
+        if self.trainer.world_size > 1:
+            share_buffers(self.network)
         scores = evaluate(self, validation, context)
         self.scoring_seconds += time.perf_counter() - started
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}

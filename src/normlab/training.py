@@ -15,6 +15,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 import yaml
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
 from normlab import signals
@@ -27,7 +28,7 @@ from normlab.data.parts import Parts, load_parts
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.loggers import build_loggers, check_loggers, log_final
 from normlab.norm_statistics import NormStatistics
-from normlab.processes import fit_in_processes
+from normlab.processes import build_strategy, check_shares, fit_in_processes
 from normlab.profiling import Profile
 from normlab.results import environment, write_atomically, write_json
 from normlab.streams import stream_seed
@@ -68,6 +69,7 @@ def prepare(config: dict) -> Prepared:
     parts = load_parts(config, image_size)
     if flops is None:
         flops = check_fit(config, parts.input_shape, parts.num_outputs)
+    check_shares(config, parts)
     network, norm_layers = build_network(config, parts.input_shape, parts.num_outputs)
     if config["cache_features"] and can_be_computed_once(network, parts):
         parts = _features_in_place_of_images(config, parts, network, flops)
@@ -102,12 +104,18 @@ def check_monitor(monitor: str | None, task: Task) -> None:
 
 
 def check_device(device: dict) -> None:
-    """Refuse an accelerator that is not there."""
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    name = device["accelerator"]
-    if name in available and not available[name]():
+    """Refuse an accelerator that is not there, and more processes than there are devices for them."""
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    name, wanted = device["accelerator"], device["devices"]
+    if name in counts and counts[name] == 0:
         raise ValueError(
             f"device={name} needs a {name} device and torch finds none here; use device=auto or device=cpu"
+        )
+    kind = name if name in counts else next((kind for kind in counts if counts[kind] and name == "auto"), None)
+    if kind is not None and counts[kind] < wanted:
+        raise ValueError(
+            f"device.devices={wanted} needs as many {kind} devices and torch finds {counts[kind]}; "
+            f"lower it, or set device.accelerator=cpu"
         )
 
 
@@ -232,7 +240,8 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
         trainer = pl.Trainer(
             accelerator="gpu" if device["accelerator"] == "cuda" else device["accelerator"],
             devices=device["devices"],
-            strategy=device["strategy"],
+            strategy=build_strategy(device),
+            plugins=LightningEnvironment(),  # processes are started here, whatever a cluster's variables say
             precision=device["precision"],
             deterministic=device["deterministic"],
             max_epochs=max_epochs - progress.epoch,

@@ -81,3 +81,12 @@ def test_evaluation_sees_every_sample_once_over_all_processes():
     seen = [targets(EvaluationBlocks(part(21), rank, 2)) for rank in (0, 1)]
     assert seen[0] == list(range(0, 21, 2))
     assert sorted(seen[0] + seen[1]) == list(range(21))
+
+
+def test_processes_evaluate_as_many_blocks(monkeypatch):
+    """A share of nine samples and one of eight, at most eight a block: two blocks each, or one would wait."""
+    monkeypatch.setattr("normlab.data.blocks.EVALUATION_BLOCK_BYTES", 8 * 4)
+    sizes = [[len(block.targets) for block in EvaluationBlocks(part(17), rank, 2)] for rank in (0, 1)]
+    assert sizes == [[5, 4], [5, 3]]
+    assert [len(EvaluationBlocks(part(17), rank, 2)) for rank in (0, 1)] == [2, 2]
+    assert [len(block.targets) for block in EvaluationBlocks(part(17))] == [8, 8, 1]

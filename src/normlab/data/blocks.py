@@ -149,12 +149,15 @@ class TrainBlocks:
 
 
 class EvaluationBlocks:
-    """All samples of a part once, in stored order, each on exactly one process."""
+    """All samples of a part once, in stored order, each on exactly one process, in as many blocks on each of them."""
 
     def __init__(self, part: Part, rank: int = 0, world_size: int = 1) -> None:
         self.part, self.rows = part, part.rows[rank::world_size]
         sample = part.transform.evaluate(part.inputs[part.rows[:1]])
         self.batch_size = max(1, min(2048, EVALUATION_BLOCK_BYTES // sample.nbytes))
+        if world_size > 1:  # the shares differ by a sample: blocks of even size, or it could make a block of its own
+            share = -(-len(part) // world_size)
+            self.batch_size = -(-share // -(-share // self.batch_size))
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
