@@ -52,3 +52,10 @@ def test_momentum_is_the_weight_of_the_new_value():
     average = torch.tensor([10.0])
     update_average(average, torch.tensor([20.0]), 0.1)
     assert average.item() == 11.0
+
+
+def test_a_factor_applies_to_the_new_value_alone():
+    for momentum, factor in ((0.1, 2.0), (torch.tensor(0.1), 2.0), (0.1, torch.tensor(2.0))):
+        average = torch.tensor([10.0])
+        update_average(average, torch.tensor([10.0]), momentum, factor)
+        assert average.item() == 11.0

@@ -123,7 +123,7 @@ class BatchNorm(nn.Module):
             return
         momentum = 1.0 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
         update_average(self.running_mean, mean, momentum)
-        update_average(self.running_var, var * (count / (count - 1)), momentum)
+        update_average(self.running_var, var, momentum, count / (count - 1))
 
     def _check_count(self, input: Tensor, count: int) -> None:
         if self.training and count == 1:

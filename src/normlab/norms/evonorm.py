@@ -57,7 +57,7 @@ class EvoNormB0(nn.Module):
             )
         var = moments(x, (0, *positions(x)))[1]
         if count:  # a batch of nothing has no variance to remember
-            update_average(self.running_var, var.detach().flatten() * (count / (count - 1)), self.momentum)
+            update_average(self.running_var, var.detach().flatten(), self.momentum, count / (count - 1))
         return var
 
     def extra_repr(self) -> str:

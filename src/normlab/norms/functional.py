@@ -28,21 +28,21 @@ def moments(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         return nothing, nothing
     if axes == (0,) and x.ndim == 2:  # PyTorch's var_mean walks down one column after the other: 10 to 100 times slower
         mean = column_sums(x) / x.shape[0]
-        return mean, column_sums((x - mean).square()) / x.shape[0]
+        return mean[None], column_sums((x - mean).square())[None] / x.shape[0]
     var, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     return mean, var
 
 
 def column_sums(x: Tensor) -> Tensor:
-    """Sums over the samples of ``(N, C)``, as ``(1, C)``.
+    """Sums over the samples of ``(N, C)``, as ``(C,)``.
 
     A compiled loop goes down a column, through memory in steps of C, and a cache keeps few lines that lie a power of
-    two apart. Sums over eight rows at a time leave it an eighth of that.
+    two apart. Sums over eight rows at a time, and over eight of these, keep it to lines that fit.
     """
-    compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
-    if compiled and x.shape[0] % 8 == 0:
-        return x.unflatten(0, (-1, 8)).sum(1).sum(0, keepdim=True)
-    return x.sum(0, keepdim=True)
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        while x.shape[0] > 8 and x.shape[0] % 8 == 0:
+            x = x.unflatten(0, (-1, 8)).sum(1)
+    return x.sum(0)
 
 
 def normalize(
@@ -68,17 +68,18 @@ def normalize(
 
 
 def per_channel(values: Tensor | None, ndim: int) -> Tensor | None:
-    """A vector ``(C,)`` shaped to act on axis 1 of a tensor with `ndim` axes."""
-    return None if values is None else values.view(1, -1, *[1] * (ndim - 2))
+    """A vector ``(C,)`` shaped to act on axis 1 of a tensor with `ndim` axes; of two, that is what it does."""
+    return values if values is None or ndim == 2 else values.view(1, -1, *[1] * (ndim - 2))
 
 
 @torch.no_grad()
-def update_average(average: Tensor, new: Tensor, momentum: float | Tensor) -> None:
-    """``average = (1 - momentum) * average + momentum * new``, in place, so that nothing that shares it is left behind.
+def update_average(average: Tensor, new: Tensor, momentum: float | Tensor, factor: float | Tensor = 1.0) -> None:
+    """``average = (1 - momentum) * average + momentum * factor * new``, in place: nothing that shares it stays behind.
 
-    `mul_` and `add_` rather than `lerp_`, which `torch.vmap` does not know.
+    `mul_` and `add_` rather than `lerp_`, for which `torch.vmap` has no rule.
     """
-    if isinstance(momentum, Tensor):
-        average.mul_(1 - momentum).add_(momentum * new.to(average.dtype))
+    weight = momentum * factor
+    if isinstance(weight, Tensor):
+        average.mul_(1 - momentum).add_(weight * new.to(average.dtype))
     else:
-        average.mul_(1 - momentum).add_(new, alpha=momentum)
+        average.mul_(1 - momentum).add_(new, alpha=weight)

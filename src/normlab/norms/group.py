@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from normlab.norms.functional import moments, normalize, per_channel
+from normlab.norms.functional import moments, normalize
 from normlab.norms.shapes import check_dim, check_input, realized_groups
 
 
@@ -58,10 +58,14 @@ class GroupNorm(nn.Module):
                 f"{advice}"
             )
         mean, var = moments(groups, tuple(range(2, groups.ndim)))
-        weight, bias = per_channel(self.weight, input.ndim), per_channel(self.bias, input.ndim)
-        if weight is not None:
-            weight, bias = (value.unflatten(1, (self.num_groups, -1)) for value in (weight, bias))
-        return normalize(groups, mean, var, self.eps, weight, bias).flatten(1, 2)
+        return normalize(groups, mean, var, self.eps, *self._affine(input.ndim)).flatten(1, 2)
+
+    def _affine(self, ndim: int) -> tuple[Tensor | None, Tensor | None]:
+        """Scale and shift, shaped to act on ``(N, G, C/G, ...)``."""
+        if not self.affine:
+            return None, None
+        shape = (self.num_groups, -1, *[1] * (ndim - 2))
+        return self.weight.view(shape), self.bias.view(shape)
 
     def extra_repr(self) -> str:
         return (
