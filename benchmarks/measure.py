@@ -1,10 +1,15 @@
 """What all benchmarks share: arms that take turns, medians, rows, and runs by configuration."""
 
 import csv
+import os
+import pty
 import statistics
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -70,18 +75,21 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join("| " + " | ".join(line[:width]) + " |" for line in cells)
 
 
-def take_turns(arms: dict[str, Callable[[], float | list[float]]], rounds: int) -> dict[str, float]:
-    """Median seconds of every arm; the arms take turns, so that whatever else the machine does hits all alike.
+def take_turns(
+    arms: dict[str, Callable[[], float | list[float]]], rounds: int, warm_up: bool = True
+) -> dict[str, float]:
+    """Median of every arm; the arms take turns, so that whatever else the machine does hits all alike.
 
     Args:
-        arms: functions that return the seconds of one measurement, or of several.
-        rounds: turns of each; one more comes first and is not counted.
+        arms: functions that return one measurement, or several.
+        rounds: turns of each.
+        warm_up: one more turn comes first and is not counted.
     """
     found: dict[str, list[float]] = {name: [] for name in arms}
-    for number in range(rounds + 1):
+    for number in range(rounds + warm_up):
         for name, measure in arms.items():
             seconds = measure()
-            if number:
+            if number >= warm_up:
                 found[name] += seconds if isinstance(seconds, list) else [seconds]
     return {name: statistics.median(seconds) for name, seconds in found.items()}
 
@@ -98,22 +106,49 @@ def timed(function: Callable[[], object]) -> Callable[[], float]:
 
 
 def configured(*overrides: str) -> dict:
-    """The resolved configuration that `python train.py *overrides` would run, on the CPU."""
+    """The resolved configuration that `python train.py *overrides` would run, on the CPU unless they say otherwise."""
+    words = ["device=cpu", *overrides] if not any(word.startswith("device=") for word in overrides) else overrides
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-        composed = compose("config", overrides=["device=cpu", "progress=false", *overrides], return_hydra_config=True)
+        composed = compose("config", overrides=list(words), return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
     config = OmegaConf.to_container(composed, resolve=False)
     del config["hydra"]
     return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
 
 
+@contextmanager
+def terminal() -> Iterator[None]:
+    """While open, standard error is a terminal that nobody looks at, so that runs draw their progress bar."""
+    ours, theirs = pty.openpty()
+    reader = threading.Thread(target=_read_all, args=(ours,), daemon=True)
+    reader.start()
+    before, sys.stderr = sys.stderr, open(theirs, "w")
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = before
+        reader.join()
+        os.close(ours)
+
+
+def _read_all(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 65536):
+            pass
+    except OSError:  # how Linux says that the other end is closed
+        pass
+
+
 def epoch_seconds(*overrides: str) -> list[float]:
-    """Seconds of every epoch but the first of a whole run, as the run itself recorded them."""
+    """Seconds of every epoch but the first of a whole run with its progress bar, as the run itself recorded them."""
     from normlab.experiment import run
 
-    with tempfile.TemporaryDirectory() as outputs:
+    with tempfile.TemporaryDirectory() as outputs, terminal():
         config = configured(*overrides, f"paths.outputs={outputs}")
-        run(config)
+        result = run(config)
+        if result["status"] != "finished":
+            raise RuntimeError(f"the run of {' '.join(overrides)} {result['status']}: {result['reason']}")
         with open(run_folder(config) / "metrics.csv") as file:
             ends = [float(row["seconds"]) for row in csv.DictReader(file)]
     return [after - before for before, after in pairwise(ends)]

@@ -1,6 +1,8 @@
-"""Whole processes: cold start, a run from the shell, a sweep, peak memory.
+"""Whole processes: cold start, a run from the shell, peak memory.
 
-python benchmarks/process.py DATA        (the folder that holds MNIST/)
+    python benchmarks/process.py DATA        (the folder that holds MNIST/)
+
+Processes take as many threads as they choose by themselves; the bare loop takes one.
 """
 
 import os
@@ -14,14 +16,6 @@ from pathlib import Path
 from measure import Row, show, take_turns
 
 ROOT = Path(__file__).resolve().parents[1]
-SWEEP = ["norm=none,torch,custom", "optimizer.lr=0.1,0.01", "seed=range(4)"]
-JOBS = 24
-BARE = """
-import sys; sys.path.insert(0, 'benchmarks')
-import training, notebook
-epoch = training.bare_epoch(notebook.network(), training.mnist(sys.argv[1]), 64, fused=True)
-for _ in range(2): epoch()
-"""
 
 
 def command(*words: str) -> Callable[[], float]:
@@ -35,82 +29,100 @@ def command(*words: str) -> Callable[[], float]:
     return measure
 
 
-def peak_memory(*words: str) -> float:
+def first_step(*words: str) -> Callable[[], float]:
+    """An arm that starts a run from the shell and stops it when its first optimizer step is on the disk."""
+
+    def measure() -> float:
+        with tempfile.TemporaryDirectory() as outputs:
+            started = time.perf_counter()
+            process = subprocess.Popen(
+                [sys.executable, "train.py", *words, "checkpoint.every_n_steps=1", f"paths.outputs={outputs}"],
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while not any(Path(outputs).rglob("last.ckpt")):
+                if process.poll() is not None:
+                    raise RuntimeError(f"train.py {' '.join(words)} ended with status {process.returncode}")
+                time.sleep(0.005)
+            seconds = time.perf_counter() - started
+            process.kill()
+            process.wait()
+        return seconds
+
+    return measure
+
+
+def peak_memory(*words: str) -> Callable[[], float]:
     """Largest resident size of `python *words`, in MiB."""
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"python {' '.join(words)} ended with status {status}")
-    return usage.ru_maxrss / 1024
+
+    def measure() -> float:
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"python {' '.join(words)} ended with status {status}")
+        return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+    return measure
 
 
-def start_rows(outputs: str, rounds: int) -> list[Row]:
-    first = ["train.py", "trainer.max_epochs=1", "rerun=true", f"paths.outputs={outputs}/first", "progress=false"]
-    stored = ["train.py", "trainer.max_epochs=2", f"paths.outputs={outputs}/stored"]
+def start_rows(root: str, outputs: str, rounds: int) -> list[Row]:
+    """The floor is what a first step costs where nothing is ours: its libraries, and a step of a linear layer."""
+    stored = ["train.py", "trainer.max_epochs=1", f"paths.outputs={outputs}/stored"]
+    step = "import torch; net = torch.nn.Linear(2, 1); optimizer = torch.optim.SGD(net.parameters(), lr=0.1)"
+    step += "; net(torch.ones(1, 2)).sum().backward(); optimizer.step()"
     arms = {
         "torch": command("-c", "import torch"),
-        "lightning": command("-c", "import pytorch_lightning, torchvision"),
         "help": command("train.py", "--help"),
-        "first": command(*first),
         "stored": command(*stored),
+        "first": first_step("norm=torch"),
+        "first of MNIST": first_step("experiment=mlp_mnist", "norm=torch", f"dataset.root={root}"),
+        "bare": command("-c", step),
+        "lightning": command("-c", f"import pytorch_lightning; {step}"),
     }
     median = take_turns(arms, rounds)
-    lightning = f"importing Lightning and torchvision alone takes {median['lightning'] / median['torch']:.1f} x"
+    against, torch = "python -c 'import torch'", median["torch"]
+    floor = (
+        f"a bare step takes {median['bare'] / torch:.2f} x, with Lightning imported {median['lightning'] / torch:.2f} x"
+    )
     return [
-        Row("train.py --help", "python -c 'import torch'", median["help"], median["torch"], 0.5),
-        Row("train.py, a stored result", "python -c 'import torch'", median["stored"], median["torch"], 0.5),
-        Row(
-            "train.py, one epoch of digits",
-            "python -c 'import torch'",
-            median["first"],
-            median["torch"],
-            2.5,
-            note=lightning,
-        ),
+        Row("python train.py --help", against, median["help"], torch, 0.5),
+        Row("python train.py, the result is stored", against, median["stored"], torch, 0.5),
+        Row("python train.py, until the first step's checkpoint", against, median["first"], torch, 2.5, note=floor),
+        Row("the same, experiment=mlp_mnist", against, median["first of MNIST"], torch, 2.5, note=floor),
     ]
 
 
-def run_rows(root: str, outputs: str) -> list[Row]:
+def run_rows(root: str, outputs: str, rounds: int) -> list[Row]:
     ours = ["train.py", "experiment=mlp_mnist", "norm=torch", f"dataset.root={root}", f"paths.outputs={outputs}/cold"]
     arms = {"normlab": command(*ours, "rerun=true"), "notebook": command("benchmarks/notebook.py", root)}
-    median = {name: measure() for name, measure in arms.items()}
-    name = "10 epochs of the MLP on MNIST, whole process"
+    median = take_turns(arms, rounds, warm_up=False)
+    name = "python train.py experiment=mlp_mnist, 10 epochs, whole process"
     return [Row(name, "the notebook as a script", median["normlab"], median["notebook"], 4, faster=True)]
 
 
-def sweep_rows(outputs: str) -> list[Row]:
-    few = ["trainer.max_epochs=3", "progress=false"]
-    single = 0.0
-    for norm in ("none", "torch", "custom"):
-        for lr in ("0.1", "0.01"):
-            for seed in range(4):
-                words = [f"norm={norm}", f"optimizer.lr={lr}", f"seed={seed}", f"paths.outputs={outputs}/single"]
-                single += command("train.py", *words, *few)()
-    sequential = command("train.py", "-m", *SWEEP, *few, f"paths.outputs={outputs}/sweep")()
-    queue = command("train.py", "-m", "hydra/launcher=queue", *SWEEP, *few, f"paths.outputs={outputs}/queue")()
-    name = f"sweep of {JOBS} runs of digits"
-    return [
-        Row(name, f"{JOBS} single commands", sequential, single, 0.25),
-        Row(f"{name}, hydra/launcher=queue", f"{JOBS} single commands", queue, single, 0.25),
-        Row(f"{name}, hydra/launcher=queue", "the sweep in one process", queue, sequential, 0.6),
-    ]
-
-
-def memory_rows(root: str, outputs: str) -> list[Row]:
+def memory_rows(root: str, outputs: str, rounds: int) -> list[Row]:
     ours = ["train.py", "experiment=mlp_mnist", "norm=torch", f"dataset.root={root}", "trainer.max_epochs=2"]
-    value = peak_memory(*ours, f"paths.outputs={outputs}/memory", "progress=false")
-    return [Row("peak memory of an MNIST run", "bare loop", value, peak_memory("-c", BARE, root), 1.3, unit="MiB")]
+    ours += [f"paths.outputs={outputs}/memory", "rerun=true"]
+    arms = {"normlab": peak_memory(*ours), "bare": peak_memory("benchmarks/bare.py", root, "2")}
+    arms["libraries"] = peak_memory("-c", "import pytorch_lightning")
+    median = take_turns(arms, rounds, warm_up=False)
+    note = f"importing Lightning alone takes {median['libraries']:.0f} MiB"
+    return [
+        Row("peak memory of an MNIST run", "bare loop", median["normlab"], median["bare"], 1.3, unit="MiB", note=note)
+    ]
 
 
 def rows(root: str, rounds: int = 3) -> list[Row]:
     with tempfile.TemporaryDirectory() as outputs:
         return [
-            *start_rows(outputs, rounds),
-            *run_rows(root, outputs),
-            *sweep_rows(outputs),
-            *memory_rows(root, outputs),
+            *start_rows(root, outputs, rounds),
+            *run_rows(root, outputs, rounds),
+            *memory_rows(root, outputs, rounds),
         ]
 
 
 if __name__ == "__main__":
-    show(rows(str(Path(sys.argv[1] if len(sys.argv) > 1 else "data").resolve())))
+    show(rows(str(Path(sys.argv[1]).resolve())))
