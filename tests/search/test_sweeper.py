@@ -1,5 +1,6 @@
 """`hydra/sweeper=optuna` as a person uses it; most of it in this process, which has its imports already."""
 
+import ast
 import csv
 import errno
 import os
@@ -286,3 +287,16 @@ def test_killed_and_joined_by_a_second_process_a_search_has_every_trial_once(com
     assert {trial.state for trial in found} == {TrialState.COMPLETE}
     assert len({str(trial.params) for trial in found}) == 6
     assert all(lines.count("finished  val/accuracy") >= 1 for _, lines in ended)  # each had its part
+
+
+def test_the_plugin_file_imports_nothing_heavy():
+    """Hydra imports it at the start of every command."""
+    tree = ast.parse((ROOT / "src/hydra_plugins/normlab_optuna_sweeper.py").read_text())
+    names = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    assert {name.partition(".")[0] for name in names} <= {
+        *sys.stdlib_module_names,
+        "hydra",
+        "omegaconf",
+        "hydra_plugins",
+    }

@@ -209,7 +209,7 @@ def _print_best(console: Console, search: Search, best: FrozenTrial, metric: str
         draw_importances(found, metric, search.folder / "importance.png")
         pairs = zip(short_names(list(found)), found.values(), strict=True)
         shares = escape(", ".join(f"{name} {share:.2f}" for name, share in pairs))
-        console.print(f"[bold]share of the variation[/bold] (fANOVA)  {shares}")
+        console.print(f"[bold]importance[/bold]  {shares}  [dim](fANOVA)[/dim]")
     console.print("[bold]with seeds that the search has not seen[/bold]")
     console.print(f"  {fresh}", markup=False, soft_wrap=True)
     files = [name for name in ("trials.csv", "best.yaml", "importance.png") if (search.folder / name).is_file()]
@@ -223,9 +223,10 @@ def fresh_command(command: list[str], params: dict[str, Any], seeds: list[int]) 
 
 
 def importances(study: Study) -> dict[str, float]:
-    """Share of the variation of the objective that each parameter explains alone, by fANOVA (Hutter et al. 2014).
+    """How much of the objective's variation each parameter explains by itself, as shares of 1.
 
-    Empty where the values do not differ, or fewer than two trials have a finite one.
+    By fANOVA (Hutter et al. 2014), of a random forest that predicts the objective from the parameters. Empty where
+    the values do not differ, or fewer than two trials have a finite one.
     """
     values = [trial.value for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
     finite = {value for value in values if abs(value) < float("inf")}
@@ -241,6 +242,6 @@ def draw_importances(found: dict[str, float], metric: str, path: Path) -> None:
     names = list(reversed(found))
     bars = axes.barh(names, [found[name] for name in names], color="#0072B2")
     axes.bar_label(bars, fmt="%.2f", padding=3)
-    axes.set(xlim=(0, 1.1), xlabel=f"share of the variation of {metric} over the trials (fANOVA)")
+    axes.set(xlim=(0, 1.1), xlabel=f"importance for {metric} (fANOVA, all together 1)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=160, facecolor="white")
