@@ -9,7 +9,7 @@ from torch import nn
 from normlab.config import run_folder
 from normlab.data.blocks import Block
 from normlab.experiment import run
-from normlab.inspection import LayerState, batch_moments, draw_layers, inspect_run, layers_table
+from normlab.inspection import LayerState, _by_step, batch_moments, draw_layers, inspect_run, layers_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -18,9 +18,29 @@ def test_batch_moments_are_means_over_batches_and_leave_no_trace():
     norm = nn.BatchNorm1d(1)
     batches = [Block(torch.tensor([[0.0], [2.0]]), None, 2), Block(torch.tensor([[3.0], [7.0]]), None, 2)]
     mean, var = batch_moments(nn.Sequential(norm), {"norm": norm}, batches)["norm"]
-    assert mean.tolist() == [3.0]  # of 1 and 5
-    assert var.tolist() == [2.5]  # of 1 and 4
+    assert mean.tolist() == [[3.0]]  # of 1 and 5
+    assert var.tolist() == [[2.5]]  # of 1 and 4
     assert (norm.running_mean.item(), norm.num_batches_tracked.item()) == (0.0, 0)
+
+
+def test_statistics_of_every_time_step_are_compared_step_by_step(compose, tmp_path):
+    words = ["model=recurrent", "model.hidden=4", "model.max_steps=3", "trainer.max_epochs=1", "progress=false"]
+    config = OmegaConf.to_container(compose(*words, f"paths.outputs={tmp_path}"), resolve=True)
+    run(config)
+    inputs, _, cells = inspect_run(run_folder(config), num_batches=3)
+    assert inputs.running_mean.shape == inputs.batch_mean.shape == (3, 16)  # steps 3 to 8 share the last
+    assert inputs.scale.shape == (16,)
+    assert 0 < cells.mean_drift < 5
+    network = torch.load(run_folder(config) / "checkpoints" / "best.ckpt", weights_only=True)["network"]
+    assert inputs.running_mean.tolist() == network[f"{inputs.name}.running_mean"].tolist()
+    assert draw_layers([inputs], "title").axes[1].lines[0].get_ydata().shape == (16,)
+
+
+def test_calls_beyond_the_last_step_belong_to_it():
+    calls = torch.tensor([[1.0], [2.0], [4.0], [6.0]])
+    assert _by_step(calls, 3).tolist() == [[1.0], [2.0], [5.0]]
+    assert _by_step(calls, 1).tolist() == [[3.25]]
+    assert _by_step(calls, 0).tolist() == [3.25]
 
 
 def test_drift_is_measured_in_running_standard_deviations():
@@ -36,6 +56,8 @@ def test_drift_is_measured_in_running_standard_deviations():
     )
     assert state.mean_drift == pytest.approx(0.5**0.5)  # 1 and 0
     assert state.var_drift == pytest.approx(0.5)  # 0 and 1
+    black = LayerState("norm", "BatchNorm", None, None, *map(np.array, ([0.01], [0.0], [0.0], [0.0])), eps=0.0001)
+    assert (black.mean_drift, black.var_drift) == (pytest.approx(1.0), 0.0)
 
 
 def test_a_run_is_inspected(compose, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich import box
@@ -25,6 +26,8 @@ RUNNING, BATCH = "#0072B2", "#E69F00"  # Okabe and Ito (2008)
 class LayerState:
     """One norm layer; every array has a value a channel ``(C,)``, None where the layer has no such thing.
 
+    Of a layer with statistics for every time step (recurrent batch norm), these are ``(T, C)``.
+
     Attributes:
         name: of the layer in the network.
         kind: its class.
@@ -34,6 +37,7 @@ class LayerState:
         running_var: by which evaluation divides.
         batch_mean: of the layer's inputs over training batches.
         batch_var: of the layer's inputs, mean over training batches of the biased variance in each.
+        eps: that the layer adds to a variance, and that keeps a constant input (a black row) from an endless drift.
     """
 
     name: str
@@ -44,23 +48,25 @@ class LayerState:
     running_var: np.ndarray | None
     batch_mean: np.ndarray
     batch_var: np.ndarray
+    eps: float = 0.0
 
     @property
     def mean_drift(self) -> float:
-        """Root mean square over channels of ``(batch_mean - running_mean) / sqrt(running_var)``; NaN without either."""
+        """Root mean square over channels of ``(batch_mean - running_mean) / sqrt(running_var + eps)``, NaN without."""
         if self.running_mean is None or self.running_var is None:
             return float("nan")
-        small = np.finfo(np.float32).tiny
-        squared = (self.batch_mean - self.running_mean) ** 2 / np.maximum(self.running_var, small)
+        squared = (self.batch_mean - self.running_mean) ** 2 / self._floored(self.running_var)
         return float(np.sqrt(squared.mean()))
 
     @property
     def var_drift(self) -> float:
-        """Mean over channels of ``|ln(batch_var / running_var)|``; NaN without running variance."""
+        """Mean over channels of ``|ln((batch_var + eps) / (running_var + eps))|``, NaN without running variance."""
         if self.running_var is None:
             return float("nan")
-        small = np.finfo(np.float32).tiny
-        return float(np.abs(np.log(np.maximum(self.batch_var, small) / np.maximum(self.running_var, small))).mean())
+        return float(np.abs(np.log(self._floored(self.batch_var) / self._floored(self.running_var))).mean())
+
+    def _floored(self, variances: np.ndarray) -> np.ndarray:
+        return np.maximum(variances + self.eps, np.finfo(np.float32).tiny)
 
 
 def inspect_run(folder: Path, num_batches: int = 50, trusted: Sequence[str] = ()) -> list[LayerState]:
@@ -93,7 +99,7 @@ def inspect_run(folder: Path, num_batches: int = 50, trusted: Sequence[str] = ()
 def batch_moments(
     network: nn.Module, layers: dict[str, nn.Module], batches: list[Block]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """By layer, mean and biased variance of its inputs per channel ``(C,)``, averaged over batches and calls."""
+    """By layer, mean and biased variance of its inputs per call in a pass and channel ``(T, C)``, over batches."""
     sums: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def remember(name: str):
@@ -112,17 +118,31 @@ def batch_moments(
     finally:
         for handle in handles:
             handle.remove()
-    return {name: tuple(torch.stack(found).mean(0)) for name, found in sums.items() if found}
+    by_call = {name: torch.stack(found).unflatten(0, (len(batches), -1)) for name, found in sums.items() if found}
+    return {name: tuple(found.mean(0).unbind(1)) for name, found in by_call.items()}
 
 
 def _state(name: str, layer: nn.Module, batch_mean: Tensor, batch_var: Tensor) -> LayerState:
-    def per_channel(key: str) -> np.ndarray | None:
+    running_mean = getattr(layer, "running_mean", None)
+    steps = 0 if running_mean is None or running_mean.ndim < 2 else len(running_mean)
+    batch_mean, batch_var = (_by_step(values, steps) for values in (batch_mean, batch_var))
+
+    def per_channel(key: str, shape: torch.Size) -> np.ndarray | None:
         value = getattr(layer, key, None)
-        fits = isinstance(value, Tensor) and value.shape == batch_mean.shape
+        fits = isinstance(value, Tensor) and value.shape == shape
         return value.detach().float().numpy() if fits else None
 
-    keys = ("weight", "bias", "running_mean", "running_var")
-    return LayerState(name, type(layer).__name__, *map(per_channel, keys), batch_mean.numpy(), batch_var.numpy())
+    affine = [per_channel(key, batch_mean.shape[-1:]) for key in ("weight", "bias")]
+    running = [per_channel(key, batch_mean.shape) for key in ("running_mean", "running_var")]
+    batch = batch_mean.numpy(), batch_var.numpy()
+    return LayerState(name, type(layer).__name__, *affine, *running, *batch, getattr(layer, "eps", None) or 0.0)
+
+
+def _by_step(values: Tensor, steps: int) -> Tensor:
+    """Calls ``(T, C)`` as a layer counts them: all alike ``(C,)``, or `steps` of them, the last for all later ones."""
+    if steps == 0:
+        return values.mean(0)
+    return torch.cat([values[: steps - 1], values[steps - 1 :].mean(0, keepdim=True)])
 
 
 def layers_table(states: list[LayerState]) -> Table:
@@ -139,7 +159,7 @@ def layers_table(states: list[LayerState]) -> Table:
         )  # fmt: skip
         drifts = (state.mean_drift, state.var_drift)
         shown = ["–" if np.isnan(drift) else f"{drift:.3f}" for drift in drifts]
-        table.add_row(state.name, state.kind, str(len(state.batch_mean)), *map(_range, ranges), *shown)
+        table.add_row(state.name, state.kind, str(state.batch_mean.shape[-1]), *map(_range, ranges), *shown)
     return table
 
 
@@ -148,22 +168,17 @@ def _range(values: np.ndarray | None) -> str:
 
 
 def draw_layers(states: list[LayerState], title: str) -> Figure:
-    """A row of three panels a layer, channels sorted by running (or batch) statistics: affine, means, variances."""
+    """A row of three panels a layer, channels sorted: scale and shift, means, variances."""
     figure = Figure(figsize=(10, 2.1 * len(states) + 0.6), layout="constrained")
     axes = figure.subplots(len(states), 3, squeeze=False)
     figure.suptitle(title, fontsize=10)
     for row, state in zip(axes, states, strict=True):
-        by_mean = np.argsort(state.batch_mean if state.running_mean is None else state.running_mean)
-        by_var = np.argsort(state.batch_var if state.running_var is None else state.running_var)
-        affine = [("scale", state.scale, RUNNING), ("shift", state.shift, BATCH)]
-        _draw(
-            row[0], affine, np.arange(len(by_mean)) if state.scale is None else np.argsort(state.scale), "scale, shift"
-        )
-        means = [("running", state.running_mean, RUNNING), ("batch", state.batch_mean, BATCH)]
-        variances = [("running", state.running_var, RUNNING), ("batch", state.batch_var, BATCH)]
-        _draw(row[1], means, by_mean, _with_drift("mean", state.mean_drift))
-        _draw(row[2], variances, by_var, _with_drift("variance", state.var_drift))
-        if min(state.batch_var) > 0:
+        _draw(row[0], {"scale": state.scale, "shift": state.shift}, "scale, shift")
+        means = {"running": state.running_mean, "batch": state.batch_mean}
+        variances = {"running": state.running_var, "batch": state.batch_var}
+        _draw(row[1], means, _with_drift("mean", state.mean_drift))
+        _draw(row[2], variances, _with_drift("variance", state.var_drift))
+        if state.batch_var.min() > 0:
             row[2].set_yscale("log")
             row[2].tick_params(which="both", labelsize=8)
         row[0].set_ylabel(state.name, fontsize=9)
@@ -176,14 +191,19 @@ def _with_drift(title: str, drift: float) -> str:
     return title if np.isnan(drift) else f"{title}, drift {drift:.3f}"
 
 
-def _draw(axis, curves: list[tuple[str, np.ndarray | None, str]], order: np.ndarray, title: str) -> None:
-    for place, (name, values, colour) in enumerate(curves):
-        if values is not None:
-            axis.plot(values[order], "os"[place], markersize=3, color=colour, label=name, alpha=0.8)
+def _draw(axis: Axes, quantities: dict[str, np.ndarray | None], title: str) -> None:
+    """Points a channel, by the first quantity that there is; those with a value a time step as means over steps."""
+    there = {
+        name: values.reshape(-1, values.shape[-1]).mean(0) for name, values in quantities.items() if values is not None
+    }
+    order = np.argsort(next(iter(there.values()), []))
+    for name, values in there.items():
+        place = list(quantities).index(name)
+        axis.plot(values[order], "os"[place], markersize=3, color=(RUNNING, BATCH)[place], label=name, alpha=0.8)
     axis.set_title(title, fontsize=9)
     axis.tick_params(labelsize=8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axis.grid(alpha=0.15)
     axis.spines[["top", "right"]].set_visible(False)
-    if axis.get_legend_handles_labels()[0]:
+    if there:
         axis.legend(fontsize=7, frameon=False)
