@@ -1,19 +1,56 @@
-"""The command line as a person uses it, in processes of its own."""
+"""The command line as a person uses it: in this process where that is the same, else in processes of its own."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from normlab.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def command(*words, folder=ROOT, timeout=240):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *words], cwd=folder, capture_output=True, text=True, timeout=timeout
+def start(*words, folder=ROOT, **environment):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *words],
+        cwd=folder,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+
+
+def command(*words, timeout=240, **options):
+    with start(*words, **options) as process:
+        out, err = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+@pytest.fixture
+def here(monkeypatch, tmp_path, capsys):
+    """here(*words): the same as `command`, for what trains nothing, without the time that a process takes."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    yield run
+    HydraConfig.instance().cfg = None
 
 
 def test_help_lists_the_groups():
@@ -27,7 +64,7 @@ def test_answers_that_need_no_network_import_no_torch():
     code = (
         "import atexit, runpy, sys\n"
         "atexit.register(lambda: print('with torch' if 'torch' in sys.modules else 'without torch'))\n"
-        "sys.argv = ['train.py', '--cfg', 'job']\n"
+        "sys.argv = ['train.py', '-m', 'seed=0,1', 'hydra/launcher=queue', 'dry_run=true']\n"
         "runpy.run_path('train.py', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
@@ -47,23 +84,165 @@ def test_answers_that_need_no_network_import_no_torch():
         (["model={"], "error: "),
         (["-m", "norm=none,torhc"], "norm=torhc does not exist, did you mean 'torch'?"),
         (["-m", "optimizer.lrr=1,2"], "no key 'optimizer.lrr', did you mean 'optimizer.lr'?"),
+        (["-m", "optimizer.lr=1,-2"], "optimizer.lr must be a number above 0, got -2"),
+        (["-m", "optimizer.lr=interval(0,1)"], "search with hydra/sweeper=optuna"),
+        (["-m", "hydra/launcher=quue"], "hydra/launcher=quue does not exist, did you mean 'queue'?"),
+        (
+            ["-m", "hydra/launcher=queue", "hydra.launcher.worker=1"],
+            "no key 'hydra.launcher.worker', did you mean 'hydra.launcher.workers'?; `--cfg hydra` prints all keys",
+        ),
+        (["-m", "hydra/launcher=queue", "hydra.launcher.workers=0"], "hydra.launcher.workers must be auto or a whole"),
+        (["-m", "norm=none,torch", "seed=1,2,3", "hydra.sweeper.zip=[[norm,seed]]"], "norm has 2 values, seed has 3"),
+        (["-m", "norm=none,torch", "hydra.sweeper.exclude=[{nrom: none}]"], "did you mean 'norm'?"),
     ],
 )
-def test_a_mistake_gets_a_line_and_exit_code_2(tmp_path, words, message):
-    done = command(*words, f"paths.outputs={tmp_path / 'outputs'}", folder=tmp_path)
+def test_a_mistake_gets_a_line_and_exit_code_2(tmp_path, here, words, message):
+    done = here(*words, f"paths.outputs={tmp_path / 'outputs'}")
     assert done.returncode == 2
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) <= 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path):
+    done = command("optimizer.lr=-1", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: optimizer.lr must be a number above 0, got -1\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_one_run_writes_nothing(here, tmp_path):
+    done = here("norm=torch", "seed=3", "dry_run=true")
+    assert done.returncode == 0
+    count, run, estimate = done.stdout.splitlines()
+    assert count == "1 run: 1 new"
+    assert run.startswith("1  new          outputs/digits-mlp/torch-sgd-lr0.1-seed3-")
+    assert estimate == "no estimate for digits-mlp, where no run has finished yet"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("launcher", ["basic", "queue"])
+def test_a_dry_run_of_a_sweep_with_zip_and_exclude(here, launcher):
+    axes = ["norm=none,torch", "optimizer.lr=0.1,1", "seed=0,1"]
+    options = ["hydra.sweeper.zip=[[norm,optimizer.lr]]", "hydra.sweeper.exclude=[{norm: none, seed: 1}]"]
+    done = here("-m", f"hydra/launcher={launcher}", *axes, *options, "dry_run=true")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "3 runs: 3 new; 1 excluded"
+    assert [line.split("  ")[1] for line in lines[1:4]] == [
+        "norm=none lr=0.1 seed=0",
+        "norm=torch lr=1 seed=0",
+        "norm=torch lr=1 seed=1",
+    ]
+
+
+def test_axes_of_a_file_are_replaced_by_those_of_the_command_line(here):
+    done = here("-m", "study=small_batches", "norm.size=8", "seed=3,4", "dry_run=true")
+    assert done.stdout.splitlines()[0] == "2 runs: 2 new"
+    assert "size" not in done.stdout.split("outputs")[0]
+
+
+NORMS = """
+import os, signal
+from pathlib import Path
+
+from torch import nn
+
+REPAIRED = Path(__file__).with_name("repaired")
+
+
+class Norm(nn.Identity):
+    def __init__(self, num_features, dim, ends_by):
+        super().__init__()
+        self.ends_by, self.calls = ends_by, 0
+
+    def forward(self, inputs):
+        self.calls += self.training
+        if self.calls == 60 and not REPAIRED.exists():
+            if self.ends_by == "exception":
+                raise RuntimeError("out of order")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inputs
+"""
+
+
+@pytest.fixture
+def norms(tmp_path):
+    """Norms of a user's own that fail or die in the middle of the fourth epoch, until they are repaired."""
+    folder = tmp_path / "mine"
+    (folder / "norm").mkdir(parents=True)
+    (folder / "odd_norms.py").write_text(NORMS)
+    for name, ends_by in (("crashes", "exception"), ("dies", "signal")):
+        text = f"_target_: odd_norms.Norm\n_partial_: true\nends_by: {ends_by}\n"
+        (folder / "norm" / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def table(done):
+    """The rows of the end table without the seconds, its last column."""
+    lines = iter(done.stdout.splitlines())
+    rows = dropwhile(lambda line: "──" not in line, lines)
+    return [row.split()[:-1] for row in takewhile(str.strip, islice(rows, 1, None))]
+
+
+def test_a_sweep_with_a_diverging_a_crashing_and_a_killed_job_ends_as_an_undisturbed_one(tmp_path, norms):
+    words = ["--config-dir", str(norms), "-m", "trusted_packages=[odd_norms]", "trainer.max_epochs=5"]
+    words += ["norm=torch,none,crashes,dies", "optimizer.lr=0.1,1e9,0.1,0.1"]
+    words += ["hydra.sweeper.zip=[[norm,optimizer.lr]]", "checkpoint.every_seconds=0"]
+    disturbed = [*words, "hydra/launcher=queue", f"paths.outputs={tmp_path / 'disturbed'}"]
+    first = command(*disturbed, PYTHONPATH=str(norms))
+    assert first.returncode == 1
+    assert [row[:3] for row in table(first)] == [
+        ["torch", "0.1", "finished"],
+        ["none", "1000000000.0", "diverged"],
+        ["crashes", "0.1", "failed"],
+        ["dies", "0.1", "failed"],
+    ]
+    assert "norm=dies lr=0.1  failed  its worker process was ended by SIGKILL" in first.stderr  # when it happens
+    crashed, died = first.stdout.splitlines()[-2:]
+    assert crashed.startswith("failed  norm=crashes optimizer.lr=0.1: RuntimeError: out of order; see ")
+    assert "out of order" in Path(crashed.rpartition("see ")[2]).read_text()
+    assert died.startswith("failed  norm=dies optimizer.lr=0.1: its worker process was ended by SIGKILL")
+    (norms / "repaired").touch()
+    second = command(*disturbed, "retry=failed", PYTHONPATH=str(norms))
+    assert second.returncode == 0, second.stderr
+    undisturbed = command(*words, f"paths.outputs={tmp_path / 'undisturbed'}", PYTHONPATH=str(norms))
+    assert table(second) == table(undisturbed)
+    assert [row[2] for row in table(second)] == ["finished", "diverged", "finished", "finished"]
+    for path in (tmp_path / "undisturbed").glob("*/*/checkpoints/best.ckpt"):
+        same = tmp_path / "disturbed" / path.relative_to(tmp_path / "undisturbed")
+        assert same.read_bytes() == path.read_bytes()
+
+
+def test_a_stopped_sweep_leaves_checkpoints_and_the_same_command_goes_on(tmp_path):
+    words = ["-m", "hydra/launcher=queue", "hydra.launcher.workers=2", "seed=0,1"]
+    words += ["trainer.max_epochs=100", f"paths.outputs={tmp_path}"]
+    process = start(*words)
+    deadline = time.monotonic() + 200
+    while len(list(tmp_path.glob("*/*/metrics.csv"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 143
+    assert errors == "stopped by SIGTERM; the same command goes on from here\n"
+    assert len(list(tmp_path.glob("*/*/checkpoints/last.ckpt"))) == 2
+    assert list(tmp_path.glob("*/*/result.json")) == []
+    together = [start(*words), start(*words)]  # two at once share the folders
+    outputs = [each.communicate(timeout=240)[0] for each in together]
+    assert [each.returncode for each in together] == [0, 0]
+    assert outputs[0] == outputs[1]
+    assert outputs[0].count("finished") == 3  # in the title and in both rows
+    for path in tmp_path.glob("*/*/metrics.csv"):
+        assert [row.split(",")[0] for row in path.read_text().splitlines()[1:]] == [str(n) for n in range(1, 101)]
 
 
 def test_a_sweep_goes_on_after_a_failed_job_and_names_it(tmp_path):
     words = ["-m", "dataset.batch_size=64,1", "seed=0,1", "trainer.max_epochs=1", f"paths.outputs={tmp_path}"]
     done = command(*words)
     assert done.returncode == 1
-    assert done.stdout.count("finished") == 2
-    assert done.stdout.count("failed  dataset.batch_size=1") == 2
+    assert done.stdout.startswith("\n4 runs: 2 finished, 2 failed")
+    assert done.stdout.count("failed  dataset.batch_size=1 seed=") == 2
     assert "more than one value per channel" in done.stdout
     assert len(list(tmp_path.glob("*/*/result.json"))) == 2
     again = command(*words)

@@ -161,20 +161,20 @@ def explain(error: Exception) -> str:
         return f"{target.group(1)}: {error.__cause__}" if target else str(error.__cause__)
     message = str(error)
     if option := re.search(r"Could not find '([^']+)'", message):
-        return _explain_option(option.group(1))
+        return _explain_option(option.group(1), re.findall(r"^\t(\S+)$", message, re.MULTILINE))
     if key := re.search(r"Could not (?:override|append to|delete from config[^']*) '?([\w./@-]+)'?", message):
         return _explain_key(key.group(1))
     return "\n".join(line.strip() for line in message.splitlines()[:2] if line.strip())
 
 
-def _explain_option(path: str) -> str:
+def _explain_option(path: str, options: list[str]) -> str:
     group, _, option = path.rpartition("/")
-    options = sorted(file.stem for file in (configuration_directory() / group).glob("*.yaml"))
     return f"{group}={option} does not exist{_nearest(option, options)}; {group} is one of {', '.join(options)}"
 
 
 def _explain_key(key: str) -> str:
-    return f"the configuration has no key {key!r}{_nearest(key, _known_keys())}; `--cfg job` prints all keys"
+    part = "hydra" if key.startswith("hydra.") else "job"
+    return f"the configuration has no key {key!r}{_nearest(key, _known_keys())}; `--cfg {part}` prints all keys"
 
 
 def _nearest(name: str, names: list[str]) -> str:
@@ -183,16 +183,17 @@ def _nearest(name: str, names: list[str]) -> str:
 
 
 def _known_keys() -> list[str]:
-    """Keys of the configuration with the groups that the command line picked, and the groups' names."""
+    """Keys of the configuration, Hydra's too, with the groups that the command line picked, and the groups' names."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     directory = configuration_directory()
     groups = sorted(folder.name for folder in directory.iterdir() if folder.is_dir())
-    picked = [word for word in sys.argv[1:] if word.partition("=")[0] in groups and "," not in word]
+    names = [*groups, "hydra/launcher", "hydra/sweeper"]
+    picked = [word for word in sys.argv[1:] if word.partition("=")[0] in names and "," not in word]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(directory), version_base="1.3"):
-        config = compose("config", overrides=picked)
+        config = compose("config", overrides=picked, return_hydra_config=True)
     return groups + _flat_keys(OmegaConf.to_container(config, resolve=False))
 
 
