@@ -1,8 +1,9 @@
 """Batch norm, one training step (forward and backward): PyTorch's, this project's, the notebooks', side by side.
 
-    python benchmarks/norms.py [--threads 1] [--compile]
+    python benchmarks/norms.py [--threads 1] [--compile] [--seconds 20]
 
-The variants take turns, so that whatever else the machine does hits all alike; medians of the repeats.
+The variants take turns of several steps, so that whatever else the machine does hits all alike and none finds the
+memory as another left it. The median of all turns is shown and, for machines that are not idle, the fastest turn.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from normlab.norms import BatchNorm1d, BatchNorm2d
 
+WARM_UP, FEWEST_TURNS, TURN_MILLISECONDS = 3, 11, 20
 SHAPES = ((64, 64, 56, 56), (64, 192, 27, 27), (128, 16, 32, 32), (512, 1024))
 
 
@@ -54,6 +56,14 @@ def step(layer: nn.Module, x: Tensor, dy: Tensor) -> Callable[[], None]:
     return run
 
 
+def turn(run: Callable[[], None], steps: int) -> float:
+    """Milliseconds of a step, the mean of several in a row."""
+    started = time.perf_counter()
+    for _ in range(steps):
+        run()
+    return 1e3 * (time.perf_counter() - started) / steps
+
+
 def saved_bytes(layer: nn.Module, x: Tensor) -> int:
     """What the forward pass keeps for the backward pass."""
     sizes = []
@@ -62,37 +72,39 @@ def saved_bytes(layer: nn.Module, x: Tensor) -> int:
     return sum(sizes)
 
 
-def measure(shape: tuple[int, ...], compiled: bool, repeats: int) -> dict[str, tuple[float, int | None]]:
-    """Median milliseconds of a step and bytes kept, by variant."""
+def measure(shape: tuple[int, ...], compiled: bool, seconds: float) -> dict[str, tuple[float, float, int | None]]:
+    """Median and shortest milliseconds of a step and bytes kept, by variant, from turns that last `seconds`."""
     x, dy = torch.randn(shape, requires_grad=True), torch.randn(shape)
     layers = variants(shape, compiled)
     runs = {name: step(layer, x, dy) for name, layer in layers.items()}
-    seconds = {name: [] for name in runs}
-    for repeat in range(repeats + 3):
+    for run in runs.values():
+        turn(run, WARM_UP)
+    steps = max(1, round(TURN_MILLISECONDS / turn(runs["torch"], WARM_UP)))
+    found = {name: [] for name in runs}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(found["torch"]) < FEWEST_TURNS:
         for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            if repeat >= 3:
-                seconds[name].append(time.perf_counter() - started)
+            found[name].append(turn(run, steps))
     kept = {name: None if "compiled" in name else saved_bytes(layer, x) for name, layer in layers.items()}
-    return {name: (1e3 * statistics.median(seconds[name]), kept[name]) for name in runs}
+    return {name: (statistics.median(times), min(times), kept[name]) for name, times in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=25)
+    parser.add_argument("--seconds", type=float, default=20, help="of measurement for every shape")
     parser.add_argument("--compile", action="store_true", help="also under torch.compile (needs a C++ compiler)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"threads {arguments.threads}, torch {torch.__version__}, float32, forward and backward, medians")
+    print(f"threads {arguments.threads}, torch {torch.__version__}, float32, forward and backward")
+    print(f"  {'':<17} {'median':>11}  {'ratio':>7} {'fastest':>11}  {'ratio':>7}  bytes kept")
     for shape in SHAPES:
-        found = measure(shape, arguments.compile, arguments.repeats)
+        found = measure(shape, arguments.compile, arguments.seconds)
+        median, fastest, kept = found["torch"]
         print(" x ".join(map(str, shape)))
-        for name, (milliseconds, kept) in found.items():
-            ratio = milliseconds / found["torch"][0]
-            bytes_kept = "" if kept is None else f"  keeps {kept / found['torch'][1]:4.2f} x the bytes"
-            print(f"  {name:<17} {milliseconds:8.2f} ms  {ratio:5.2f} x{bytes_kept}")
+        for name, (middle, least, bytes_kept) in found.items():
+            times = f"{middle:8.2f} ms  {middle / median:5.2f} x {least:8.2f} ms  {least / fastest:5.2f} x"
+            print(f"  {name:<17} {times}" + ("" if bytes_kept is None else f"  {bytes_kept / kept:4.2f} x"))
 
 
 if __name__ == "__main__":
