@@ -49,7 +49,7 @@ def test_the_experiment_trains(file, compose, tmp_path, monkeypatch):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_header_says_what_it_needs(file):
     header = file.read_text().split("defaults:")[0]
-    for word in ("# command    python train.py", "# duration ", "# protocol ", "# source "):
+    for word in ("# command    python train.py", "# duration ", "# expected ", "# protocol ", "# source "):
         assert word in header
     assert f"experiment={file.stem}" in header
 
