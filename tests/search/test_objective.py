@@ -29,7 +29,9 @@ def test_a_metric_that_is_no_number_counts_as_the_worst(value):
 
 def test_one_failed_run_fails_the_trial_with_its_reason():
     found = outcome({0: result(), 3: result("failed", reason="no memory"), 4: result()}, "val/accuracy", 0.0)
-    assert (found.status, found.value, found.reason) == ("failed", None, "seed 3: no memory")
+    assert (found.status, found.value, found.reason, found.lost) == ("failed", None, "seed 3: no memory", True)
+    stored = result("failed", reason="no memory") | {"run": "group/name"}
+    assert not outcome({0: stored}, "val/accuracy", 0.0).lost
 
 
 def test_a_pruned_run_prunes_the_trial():

@@ -91,6 +91,28 @@ def test_a_trial_is_left_alone_while_its_process_lives_and_taken_over_afterwards
         assert [trial.state for trial in two.trials] == [TrialState.COMPLETE]
 
 
+def test_a_trial_that_ends_while_another_process_looks_is_not_taken_over(tmp_path):
+    with search(tmp_path) as one, search(tmp_path) as two:
+        trial, claim = one.take(), two._claim
+
+        def claim_late(number):
+            if number in one.locks:
+                one.tell(trial, score(trial))
+            return claim(number)
+
+        two._claim = claim_late
+        assert two.take().number == 1
+        assert [trial.state.name for trial in one.trials] == ["COMPLETE", "RUNNING"]
+
+
+def test_a_trial_taken_over_has_the_pruner_of_its_new_process(tmp_path):
+    pruner = {"_target_": "optuna.pruners.MedianPruner"}
+    with search(tmp_path) as one:
+        one.study.ask(SPACE)  # killed at once
+    with search(tmp_path, pruner=pruner) as two:
+        assert two.take().user_attrs["pruner"] == pruner
+
+
 def test_a_trial_killed_before_it_had_its_parameters_does_not_count(tmp_path):
     with search(tmp_path / "undisturbed") as one:
         expected = [params for _, params in work(one)]
@@ -122,6 +144,21 @@ def test_failed_trials_count_and_are_tried_again_on_demand(tmp_path):
         assert one.take() is None
         assert [trial.number for trial in one.trials] == [1, 3, 4]
         assert [trial.state.name for trial in one.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_lost_trials_are_tried_again_by_the_same_command(tmp_path):
+    lost = Outcome("failed", None, "seed 0: its worker process was ended by SIGKILL", [], 0.0, lost=True)
+    with search(tmp_path, n_trials=2) as one:
+        first, second = one.take(), one.take()
+        one.tell(first, lost)
+        one.tell(second, FAILED)
+        assert one.take() is None
+    with search(tmp_path, n_trials=2) as one:
+        again = one.take()
+        assert again.params == first.params
+        one.tell(again, score(again))
+        assert one.take() is None
+        assert [trial.state.name for trial in one.trials] == ["FAIL", "COMPLETE"]
 
 
 def test_a_pruned_trial_has_no_value_and_counts(tmp_path):

@@ -19,6 +19,7 @@ class Outcome:
         reason: why it failed or where it was pruned, or how many of its runs diverged.
         values: of the seeds that have one, in their order.
         seconds: of training, all runs together.
+        lost: failed by a run that has left no result, since it could not begin or its process was killed.
     """
 
     status: str
@@ -26,6 +27,7 @@ class Outcome:
     reason: str | None
     values: list[float]
     seconds: float
+    lost: bool = False
 
 
 def outcome(results: Mapping[int, dict[str, Any]], metric: str, worst: float) -> Outcome:
@@ -40,8 +42,9 @@ def outcome(results: Mapping[int, dict[str, Any]], metric: str, worst: float) ->
     values = [_value(result, metric, worst) for result in results.values() if result["status"] in ENDED]
     for seed, result in results.items():
         if result["status"] not in ENDED:
-            reason = f"seed {seed}: {result['reason']}" if result["status"] == "failed" else result["reason"]
-            return Outcome(result["status"], None, reason, values, seconds)
+            failed = result["status"] == "failed"
+            reason = f"seed {seed}: {result['reason']}" if failed else result["reason"]
+            return Outcome(result["status"], None, reason, values, seconds, lost=failed and "run" not in result)
     diverged = sum(result["status"] == "diverged" for result in results.values())
     reason = f"{diverged} of {len(results)} runs diverged" if diverged else None
     return Outcome("finished", statistics.fmean(values), reason, values, seconds)

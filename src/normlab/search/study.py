@@ -160,7 +160,7 @@ class Search:
         options: of the sweeper.
         space: what to sample.
         definition: from `define`.
-        retry: try failed trials once more.
+        retry: try failed trials once more, not only those that were lost.
 
     Raises:
         ValueError: the stored study was begun with another definition.
@@ -190,7 +190,8 @@ class Search:
             if "definition" not in self.study.user_attrs and not self.study.get_trials(deepcopy=False):
                 self.study.set_user_attr("definition", definition)
             check_definition(self.study, definition, folder)
-        self.to_retry = [trial.number for trial in self.trials if retry and trial.state == TrialState.FAIL]
+        failed = [trial for trial in self.trials if trial.state == TrialState.FAIL]
+        self.to_retry = [trial.number for trial in failed if retry or trial.user_attrs["lost"]]
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -200,21 +201,32 @@ class Search:
     def take(self) -> Trial | None:
         """An interrupted trial, else one to try again, else a new one; None when `n_trials` have been begun."""
         with FileLock(self.folder / ".lock"):
-            for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if self._claim(frozen.number):
-                    if frozen.params.keys() == self.space.keys():
-                        return Trial(self.study, frozen._trial_id)
-                    self.study.tell(frozen.number, state=TrialState.FAIL)
-                    self._release(frozen.number)
-            self._enqueue_retry()
-            begun = len(self.trials)
-            if begun >= self.options.n_trials:
-                return None
-            self.study.sampler = build_sampler(self.options.sampler, begun)
-            trial = self._ask()
-            self._claim(trial.number)
-            trial.set_user_attr("pruner", self.options.pruner)
+            trial = self._take_interrupted() or self._take_new()
+            if trial is not None:
+                trial.set_user_attr("pruner", self.options.pruner)
             return trial
+
+    def _take_interrupted(self) -> Trial | None:
+        for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if not self._claim(running.number):
+                continue
+            frozen = self.study.get_trials(deepcopy=False)[running.number]  # it may have ended just before
+            if frozen.state == TrialState.RUNNING:
+                if frozen.params.keys() == self.space.keys():
+                    return Trial(self.study, frozen._trial_id)
+                self.study.tell(frozen.number, state=TrialState.FAIL)
+            self._release(frozen.number)
+        return None
+
+    def _take_new(self) -> Trial | None:
+        self._enqueue_retry()
+        begun = len(self.trials)
+        if begun >= self.options.n_trials:
+            return None
+        self.study.sampler = build_sampler(self.options.sampler, begun)
+        trial = self._ask()
+        self._claim(trial.number)
+        return trial
 
     def _ask(self) -> Trial:
         try:
@@ -233,7 +245,7 @@ class Search:
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
         """Store how a trial ended."""
-        for key in ("reason", "values", "seconds"):
+        for key in ("lost", "reason", "values", "seconds"):
             trial.set_user_attr(key, getattr(outcome, key))
         self.study.tell(trial.number, outcome.value, state=STATES[outcome.status])
         self._release(trial.number)
