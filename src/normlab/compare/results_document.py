@@ -23,7 +23,9 @@ Every score here is in evaluation mode, with the state of the best validation ep
 run. Runs with the same seed share first weights and batches, so arms are compared pair by pair: t intervals of the
 difference, and exact sign-flip tests, corrected by Holm's method for the number of contrasts. Scores by
 cross-validation are means over seeds in every fold, and their intervals allow for the training data that folds share
-(Nadeau and Bengio, 2003). `python scripts/compare.py outputs/NAME --out FOLDER` gives every other statistic."""
+(Nadeau and Bengio, 2003). `python scripts/compare.py outputs/NAME --out FOLDER` gives every other statistic.
+
+AlexNet on Tiny-ImageNet needs pretrained weights and is not among these: `experiment=alexnet_tiny_imagenet`."""
 
 
 @dataclass(frozen=True)
