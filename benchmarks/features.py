@@ -29,7 +29,7 @@ def measured(root: Path, outputs: str) -> dict[str, list[float]]:
     weights = Path(outputs) / "alexnet.pth"
     torch.save(torchvision.models.alexnet().state_dict(), weights)
     words = ["experiment=alexnet_tiny_imagenet", f"dataset.root={root}", f"paths.outputs={outputs}", "device.threads=1"]
-    words += [f"model.pretrained={weights}", "rerun=true"]
+    words += [f"model.pretrained={weights}", "rerun=true", "progress=false"]
     found: dict[str, list[float]] = {"true": [], "false": [], "fill": []}
     prepare(configured(*words, "cache_features=false"))  # decodes the images
     started = time.perf_counter()
