@@ -90,7 +90,7 @@ def test_equivalence_needs_a_margin(tmp_path):
     assert "equivalent in test/accuracy within ±0.0050" in row["sentence"]
     wide = contrast(compare(runs, baseline="torch", margin=0.0001))
     assert wide["verdict"] == "not told apart"
-    assert "seeds would show a difference of 0.0001 with 80 % power" in wide["sentence"]
+    assert "seeds would show a difference of 0.00010 with 80 % power" in wide["sentence"]
     assert compare(runs, baseline="torch", margin="1%").margin == pytest.approx(0.01 * np.mean(NONE))
 
 

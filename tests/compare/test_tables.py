@@ -24,7 +24,7 @@ def test_columns_that_say_nothing_are_left_out(comparison, tmp_path):
     write_run(tmp_path / "runs", "none", 6, 0.1, "diverged")
     lost = summary_table(compare(load_runs(tmp_path / "runs")))
     assert lost.columns[-2:] == ["diverged", "trained"]
-    assert [text for text, _ in lost.rows[1]][-2:] == ["1", "86% (49% to 97%)"]
+    assert [text for text, _ in lost.rows[0]][-2:] == ["1", "86% (49% to 97%)"]
 
 
 def test_markdown_and_latex(comparison):

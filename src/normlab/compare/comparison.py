@@ -130,7 +130,7 @@ def compare(
     groups = list(_groups(runs))
     for where, group in groups:
         check_one_run_each(group, ["arm"], f"{where}: " if where else "")
-    summaries = pd.DataFrame([row for _, group in groups for row in summaries_of(group, metric, 1 - level)])
+    summaries = pd.DataFrame([row for _, group in groups for row in summaries_of(group, metric, 1 - level, baseline)])
     if summaries["n"].max() < 2:
         _refuse_single_runs(runs, metric, summaries)
     margin_value = _margin(margin, summaries, baseline)

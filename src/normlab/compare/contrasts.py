@@ -31,10 +31,10 @@ def _by_fold(runs: pd.DataFrame, metric: str) -> pd.Series:
     return runs.groupby("dataset.fold")[metric].mean().astype(float)
 
 
-def summaries_of(group: pd.DataFrame, metric: str, confidence: float) -> Iterator[dict]:
-    """A row for every arm of one group of like runs."""
+def summaries_of(group: pd.DataFrame, metric: str, confidence: float, baseline: str) -> Iterator[dict]:
+    """A row for every arm of one group of like runs, the baseline first."""
     folds = _folds(group)
-    for arm in order(list(group["arm"])):
+    for arm in sorted(order(list(group["arm"])), key=lambda arm: arm != baseline):
         runs = group[group["arm"] == arm]
         good = usable(runs, metric)
         values = (_by_fold(good, metric) if folds else good[metric]).to_numpy(float)

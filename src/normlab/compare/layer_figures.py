@@ -168,7 +168,8 @@ def drift(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | N
 
 
 def _layer_lines(axis: Axes, rows: pd.DataFrame, statistic: str, layers: list[str]) -> None:
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(layers)))
+    # The middle of the scale: its ends are hard to see on a dark or on a white page.
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.3, 0.75, len(layers)))
     for layer, colour in zip(layers, colours, strict=True):
         here = rows[rows["layer"] == layer]
         values = here[here["statistic"] == statistic].groupby("epoch")["value"].mean()

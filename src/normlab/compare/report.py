@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from normlab.compare.comparison import Comparison, shared_settings
+from normlab.compare.fairness import DIFFERENT, SAME, UNKNOWN, Check
 from normlab.compare.figures import Drawing, inline_svg
 from normlab.compare.runs import metric_columns, setting_columns
 from normlab.compare.sentences import number
@@ -21,7 +22,9 @@ from normlab.compare.tables import Cell, Table
 
 TONES = {"supported": "good", "better": "good", "contradicted": "bad", "worse": "bad", "equivalent": "same"}
 MARKS = {"good": "✓", "bad": "✗", "open": "?", "same": "≈"}
+CHECK_TONES = {SAME: "good", DIFFERENT: "bad", UNKNOWN: "open"}
 MOST_BOXES = 8
+WIDE = 5.2  # inches; narrower figures stand beside each other
 METHOD = """Every arm is summarized over the runs that finished; diverged runs are counted, not averaged. Intervals of
 means are t intervals; a bias-corrected bootstrap stands beside them from ten runs. Arms that share seeds are compared
 in pairs with the exact sign-flip permutation test, others with Welch's t test and a permutation test; folds with Nadeau
@@ -78,6 +81,7 @@ def write_report(report: Report, path: Path) -> Path:
     parts = {
         "Verdict": _verdict(report),
         "Numbers": "".join(_section(section) for section in report.sections),
+        "Fairness": _fairness(report.sections),
         "Figures": _figures(report.sections),
         "Runs": _runs(report, path.parent),
         "How to reproduce": _reproduce(report),
@@ -144,17 +148,41 @@ def _section(section: Section) -> str:
     return f"<h3>{escape(section.heading)}</h3>" + "".join(_table(table) for table in section.tables)
 
 
+def _fairness(sections: Iterable[Section]) -> str:
+    """What the arms were found to share, from what every run stored."""
+    checks = dict.fromkeys(check for section in sections for check in section.comparison.checks)
+    if not checks:
+        return ""
+    rows = "".join(_check(check) for check in checks)
+    return (
+        "<p>The arms should differ in nothing but what is compared. This is what the runs themselves recorded.</p>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="What the arms share"><table class="plain">'
+        f"<caption>What the arms share</caption><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _check(check: Check) -> str:
+    tone = "same" if check.result == DIFFERENT and not check.warns else CHECK_TONES[check.result]
+    return (
+        f'<tr><th scope="row">{escape(check.name)}</th><td class="{tone}"><span class="word">'
+        f'<span aria-hidden="true">{MARKS[tone]}</span> {check.result}</span></td>'
+        f'<td class="text">{escape(check.told)}</td></tr>'
+    )
+
+
 def _table(table: Table) -> str:
     head = "".join(_header(name, numeric) for name, numeric in zip(table.columns, table.numeric, strict=True))
-    rows = "".join(_row(row, table.numeric) for row in table.rows)
+    rows = "".join(_row(row, table.numeric, table.columns.index("arm")) for row in table.rows)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}"><table>'
         f"<caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
-def _row(row: list[Cell], numeric: list[bool]) -> str:
-    return f"<tr>{''.join(_cell(cell, right) for cell, right in zip(row, numeric, strict=True))}</tr>"
+def _row(row: list[Cell], numeric: list[bool], named: int) -> str:
+    """A row; the cell at `named` is its header for who listens instead of looking."""
+    cells = [_cell(cell, right, place == named) for place, (cell, right) in enumerate(zip(row, numeric, strict=True))]
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _header(name: str, numeric: bool) -> str:
@@ -162,13 +190,14 @@ def _header(name: str, numeric: bool) -> str:
     return f'<th scope="col" aria-sort="none"{kind}><button type="button">{escape(name)}</button></th>'
 
 
-def _cell(cell: Cell, numeric: bool) -> str:
+def _cell(cell: Cell, numeric: bool, header: bool = False) -> str:
     text, value = cell
     unknown = isinstance(value, float) and math.isnan(value)
     stored = "" if unknown else f"{value:.10g}" if not isinstance(value, str) else value
     kind = ' class="number"' if numeric else ""
     shown = f'<span class="word {_tone(text)}">{escape(text)}</span>' if text in TONES else escape(text)
-    return f'<td{kind} data-value="{escape(stored)}">{shown}</td>'
+    tag, end = ('th scope="row"', "th") if header else ("td", "td")
+    return f'<{tag}{kind} data-value="{escape(stored)}">{shown}</{end}>'
 
 
 def _figures(sections: Iterable[Section]) -> str:
@@ -180,13 +209,14 @@ def _figures(sections: Iterable[Section]) -> str:
             if (drawn := svg.replace(name, "")) in seen:  # several claims about the same runs
                 continue
             seen.add(drawn)
+            wide = ' class="wide"' if drawing.figure.get_figwidth() > WIDE else ""
             described = f'<svg role="img" aria-label="{escape(drawing.title)}. {escape(drawing.description)}" '
             html += (
-                f'<figure id="{name}"><h3>{escape(drawing.title)}</h3><div tabindex="0" role="group" '
+                f'<figure id="{name}"{wide}><h3>{escape(drawing.title)}</h3><div tabindex="0" role="group" '
                 f'aria-label="{escape(drawing.title)}">{svg.replace("<svg ", described, 1)}</div>'
                 f"<figcaption>{escape(drawing.caption)} {_files(drawing)}</figcaption></figure>"
             )
-    return html
+    return f'<div class="figures">{html}</div>' if html else ""
 
 
 def _files(drawing: Drawing) -> str:
@@ -202,18 +232,10 @@ def _runs(report: Report, folder: Path) -> str:
     origins = _origins(runs)
     head = "".join(_header(name, False) for name in ("run", *shown, "status"))
     head += "".join(_header(name, True) for name in (metric, "seconds"))
-    rows = []
-    for place, row in enumerate(runs.to_dict("records")):
-        cells = [_cell((label(row[key]), _sortable(row[key])), False) for key in shown]
-        cells += [_cell((row["status"], row["status"]), False), _cell((number(row[metric]), row[metric]), True)]
-        cells += [_cell((number(row["seconds"]), row["seconds"]), True)]
-        details = _details(row, varied, metrics, origins, folder)
-        text = " ".join([row["run"], *(f"{key}={label(row[key])}" for key in shown), row["status"]])
-        rows.append(
-            f'<tr data-status="{row["status"]}" data-text="{escape(text)}"><td data-value="{escape(row["run"])}">'
-            f'<details id="run-{place}"><summary>{escape(row["run"])}</summary>{details}</details></td>'
-            f"{''.join(cells)}</tr>"
-        )
+    rows = "".join(
+        _run_row(place, row, [*shown, "status"], [metric, "seconds"], _details(row, varied, metrics, origins, folder))
+        for place, row in enumerate(runs.to_dict("records"))
+    )
     options = "".join(f'<option value="{status}">{status}</option>' for status in ("finished", "diverged", "failed"))
     return (
         '<div class="filters">'
@@ -222,10 +244,22 @@ def _runs(report: Report, folder: Path) -> str:
         f'<p id="filter-count" role="status">{len(runs)} of {len(runs)} runs shown</p></div>'
         f'<div class="scroll" tabindex="0" role="region" aria-label="All runs"><table id="runs-table">'
         f"<caption>Every run; open one for its settings, metrics and origin</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         + _unreadable(runs)
         + _definitions("Settings that all runs share", shared_settings(runs))
         + "".join(_definitions(f"Origin {name}", dict(facts)) for facts, name in origins.items())
+    )
+
+
+def _run_row(place: int, row: dict, settings: list[str], numbers: list[str], details: str) -> str:
+    """A run that opens; `data-text` is what the filter looks into."""
+    cells = [_cell((label(row[key]), _sortable(row[key])), False) for key in settings]
+    cells += [_cell((number(row[key]), row[key]), True) for key in numbers]
+    name = escape(row["run"])
+    text = " ".join([row["run"], *(f"{key}={label(row[key])}" for key in settings)])
+    return (
+        f'<tr data-status="{row["status"]}" data-text="{escape(text)}"><th scope="row" data-value="{name}">'
+        f'<details id="run-{place}"><summary>{name}</summary>{details}</details></th>{"".join(cells)}</tr>'
     )
 
 

@@ -7,11 +7,13 @@ from normlab.compare.settings import higher_is_better
 
 
 def number(value: float) -> str:
-    """Four decimals for numbers about one, four digits for larger ones, a dash for none."""
+    """Four decimals for numbers about one, four digits for larger ones, two for small ones, a dash for none."""
     if value is None or math.isnan(value):
         return "–"
     if value == 0 or 0.001 <= abs(value) < 100:
         return f"{value:.4f}"
+    if 1e-6 <= abs(value) < 0.001:
+        return f"{value:.{1 - math.floor(math.log10(abs(value)))}f}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
@@ -44,6 +46,10 @@ def sentence(row: dict, metric: str, level: float, margin: float | None) -> str:
         "not told apart": _not_told_apart,
         "cannot tell": _cannot_tell,
     }[row["verdict"]](row, metric, level, margin)
+    if row["design"] == "paired" and row["n"] > 1 and row["low"] == row["high"] == 0:
+        text = (
+            f"{row['arm']} and {row['baseline']} have the same {metric} in each of {row['n']} pairs with the same seed."
+        )
     if not at and text.startswith(("no ", "cannot ")):  # other sentences begin with the name of an arm
         text = text[0].upper() + text[1:]
     return at + text + _outcomes(row)

@@ -73,7 +73,7 @@ def _clock_rows(group: pd.DataFrame, where: str, clock: str, unit: str, comparis
     lengths = (ended if len(ended) else group).groupby("arm")[f"{clock} at the end"].max()
     never = (group["status"] == "diverged") & ~group["reached"]
     times = group[clock].where(~never, lengths.max())
-    in_arm = {arm: group["arm"] == arm for arm in order(list(group["arm"]))}
+    in_arm = {arm: group["arm"] == arm for arm in comparison.arms if (group["arm"] == arm).any()}
     arms = {arm: (times[mask], group["reached"][mask]) for arm, mask in in_arm.items()}
     rows = []
     for arm, (durations, reached) in arms.items():

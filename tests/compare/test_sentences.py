@@ -1,0 +1,41 @@
+"""Numbers and sentences as people read them; those of whole comparisons are in `test_comparison.py`."""
+
+import math
+
+import pytest
+
+from compare.helpers import write_seeds
+from normlab.compare import compare, load_runs
+from normlab.compare.sentences import number, p_value, signed
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.97654, "0.9765"),
+        (0.0, "0.0000"),
+        (12.5, "12.5000"),
+        (123.456, "123.5"),
+        (109_770.0, "109,770"),
+        (0.000514, "0.00051"),
+        (0.0000954, "0.000095"),
+        (-0.000514, "-0.00051"),
+        (3e-9, "3e-09"),
+        (math.nan, "–"),
+        (None, "–"),
+    ],
+)
+def test_numbers(value, shown):
+    assert number(value) == shown
+
+
+def test_signs_and_p_values():
+    assert (signed(0.0123), signed(-0.0123), signed(math.nan)) == ("+0.0123", "−0.0123", "–")
+    assert (p_value(0.0312), p_value(0.0004), p_value(math.nan)) == ("p = 0.031", "p < 0.001", "no p-value")
+
+
+def test_arms_that_never_differ(tmp_path):
+    values = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
+    write_seeds(tmp_path, {"torch": values, "custom": values})
+    told = compare(load_runs(tmp_path), baseline="torch").contrasts["sentence"][0]
+    assert told == "custom and torch have the same test/accuracy in each of 6 pairs with the same seed."
