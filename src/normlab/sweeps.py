@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from normlab.terminal import STATUS_STYLE
+from normlab.terminal import STATUS_STYLE, print_cautions
 
 SHOWN_METRICS = ("val/accuracy", "test/accuracy", "val/rmse", "test/rmse")
 STATES = ("done", "interrupted", "failed", "new")
@@ -207,6 +207,7 @@ def print_summary(jobs: Sequence[Job]) -> None:
         if job.result["status"] == "failed":
             failure = escape(job.failure(varied_keys(jobs)))
             console.print(f"[red]failed[/red]  {failure}", soft_wrap=not console.is_terminal)
+    print_cautions(console, list(dict.fromkeys(text for job in jobs for text in job.result.get("cautions", []))))
 
 
 def _console() -> Console:

@@ -1,9 +1,12 @@
 """What a person reads in the terminal: the end table of a run, the summary of a sweep, the progress bar."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +17,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from normlab.models.swap import Swap
+
 PARTS = ("train", "val", "test")
 STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red", "pruned": "cyan"}
 
@@ -22,6 +28,22 @@ def progress_bar() -> Progress:
     """A bar on standard error that disappears when it is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+
+
+def print_start(cautions: Sequence[str], norm_report: Sequence["Swap"] = ()) -> None:
+    """Before training, on standard error: what sets the run apart, and what became of a model's norms."""
+    console = Console(stderr=True, highlight=False)
+    print_cautions(console, cautions)
+    if norm_report:
+        from normlab.models.swap import norm_report_table
+
+        console.print(norm_report_table(list(norm_report)))
+
+
+def print_cautions(console: Console, cautions: Sequence[str]) -> None:
+    """A line each."""
+    for caution in cautions:
+        console.print(f"[yellow]caution[/yellow]  {escape(caution)}", soft_wrap=not console.is_terminal)
 
 
 def print_result(result: dict, config: dict) -> None:

@@ -25,14 +25,16 @@ from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resume
 from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.parts import Parts, load_parts
+from normlab.fairness_check import cautions, refuse_hidden_norms
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
-from normlab.loggers import build_loggers, check_loggers, log_final
+from normlab.loggers import build_loggers, check_loggers, log_final, unknown_metrics
 from normlab.norm_statistics import NormStatistics
 from normlab.processes import build_strategy, check_shares, fit_in_processes
 from normlab.profiling import Profile
 from normlab.results import environment, write_atomically, write_json
 from normlab.streams import stream_seed
 from normlab.tasks import Diverged, Task, evaluate
+from normlab.terminal import print_start
 
 # Below this much work a step, threads wait for each other longer than they compute: LeNet-5 on MNIST (0.1e9) ran at
 # 9,600 samples/s on one thread and 400 on two of a machine that had something else to do; AlexNet (18e9) gained 1.8.
@@ -49,6 +51,7 @@ class Prepared:
         norm_layers: the norm layers of its network, by name.
         flops: floating point operations of one training step.
         initial_weights: digest of the weights outside of the norm layers.
+        cautions: what sets the run apart beyond its norm, a sentence each.
     """
 
     parts: Parts
@@ -56,6 +59,7 @@ class Prepared:
     norm_layers: dict[str, nn.Module]
     flops: float
     initial_weights: str
+    cautions: list[str]
 
 
 def prepare(config: dict) -> Prepared:
@@ -71,6 +75,7 @@ def prepare(config: dict) -> Prepared:
         flops = check_fit(config, parts.input_shape, parts.num_outputs)
     check_shares(config, parts)
     network, norm_layers = build_network(config, parts.input_shape, parts.num_outputs)
+    refuse_hidden_norms(config["choices"]["norm"], network)
     if config["cache_features"] and can_be_computed_once(network, parts):
         parts = _features_in_place_of_images(config, parts, network, flops)
         flops = check_fit(config, parts.input_shape, parts.num_outputs, parts.train.inputs.shape[2:])
@@ -84,7 +89,8 @@ def prepare(config: dict) -> Prepared:
         )
     task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
     check_monitor(config["trainer"]["monitor"], task)
-    return Prepared(parts, task, norm_layers, flops, weights_digest(network, norm_layers))
+    told = cautions(config, norm_layers.values(), len(parts.train))
+    return Prepared(parts, task, norm_layers, flops, weights_digest(network, norm_layers), told)
 
 
 def _features_in_place_of_images(config: dict, parts: Parts, network: nn.Module, flops: float) -> Parts:
@@ -123,6 +129,8 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
     """Fit from the start or the last checkpoint and score the best state: what training adds to a result."""
     set_threads(config["device"]["threads"], prepared.flops)
     _write_origin(config, folder)
+    if config["progress"]:
+        print_start(prepared.cautions, getattr(prepared.task.network, "norm_report", []))
     outcome = fit_in_processes(config, folder) if config["device"]["devices"] > 1 else fit(config, prepared, folder)
     progress, best, diverged = outcome["progress"], outcome["best"], outcome["diverged"]
     result = {
@@ -135,12 +143,14 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
         "steps": progress["steps"],
         **outcome["speed"],
         **describe_network(prepared),
+        "cautions": prepared.cautions,
     }
     if diverged:
+        log_final(config, folder, "diverged", unknown_metrics(prepared.task.metric_names))
         return result | diverged
     save(folder / "checkpoints" / BEST, {"network": best["network"], "epoch": best["epoch"]})
     result["metrics"] = score_best(config, prepared, best["network"])
-    log_final(config, folder, result["metrics"])
+    log_final(config, folder, "finished", result["metrics"])
     if not_finite := [name for name in ("train/loss", "val/loss") if not math.isfinite(result["metrics"][name])]:
         reason = f"{not_finite[0]} of the best state is {result['metrics'][not_finite[0]]}"
         return result | {"status": "diverged", "reason": reason, "diverged_at_step": progress["steps"]}
@@ -333,6 +343,7 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*treespec.*")
             warnings.filterwarnings("ignore", message=".*module.* in eval mode.*")  # frozen ones are meant to be
+            warnings.filterwarnings("ignore", message=".*srun. command is available.*")  # processes start here
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

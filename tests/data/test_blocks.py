@@ -77,6 +77,13 @@ def test_processes_share_every_batch():
     assert [block.loss_scale for block in last] == [pytest.approx(6 / 5), pytest.approx(4 / 5)]
 
 
+@pytest.mark.parametrize(("samples", "batches"), [(16, 2), (17, 2), (19, 2), (20, 3)])
+def test_no_process_gets_a_batch_of_one(samples, batches):
+    ranks = [list(TrainBlocks(part(samples), 8, 0, Progress(), rank=rank, world_size=2)) for rank in (0, 1)]
+    assert [len(blocks) for blocks in ranks] == [batches, batches]
+    assert min(len(block.targets) for blocks in ranks for block in blocks) >= 2
+
+
 def test_evaluation_sees_every_sample_once_over_all_processes():
     seen = [targets(EvaluationBlocks(part(21), rank, 2)) for rank in (0, 1)]
     assert seen[0] == list(range(0, 21, 2))

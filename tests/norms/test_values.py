@@ -100,6 +100,14 @@ def test_batch_renorm_clips_and_stops_the_gradient():
     torch.testing.assert_close(x.grad, reference.grad)
 
 
+@pytest.mark.parametrize(
+    ("cls", "option"), [(GhostBatchNorm, "sync"), (BatchRenorm, "kernel"), (BatchRenorm, "track_running_stats")]
+)
+def test_options_that_would_do_nothing_are_refused(cls, option):
+    with pytest.raises(ValueError, match=f"{option} is no option of .*; leave norm.{option} out or use norm=custom"):
+        cls(8, 2, **{option: False})
+
+
 def test_noisy_norm_disturbs_training_only():
     layer, plain = NoisyBatchNorm(8, 2), BatchNorm(8, 2)
     torch.manual_seed(0)

@@ -91,6 +91,11 @@ def num_batches(num_samples: int, batch_size: int, smallest: int = 2) -> int:
     return full + (rest >= min(smallest, batch_size))
 
 
+def smallest_batch(world_size: int) -> int:
+    """Samples that a last batch needs so that every process can normalize its share: two each."""
+    return 2 * world_size
+
+
 class TrainBlocks:
     """One training epoch after another, each a permutation that follows from seed and epoch alone.
 
@@ -118,7 +123,7 @@ class TrainBlocks:
     ) -> None:
         self.part, self.batch_size, self.seed, self.progress = part, batch_size, seed, progress
         self.rank, self.world_size = rank, world_size
-        self.num_batches = num_batches(len(part), batch_size, smallest=max(2, world_size))
+        self.num_batches = num_batches(len(part), batch_size, smallest_batch(world_size))
         sample = part.transform.evaluate(part.inputs[part.rows[:1]])
         affordable = max(1, BLOCK_BYTES // (sample.nbytes * batch_size))
         # A block is one step of the distributed reducer, so several processes take one batch at a time.

@@ -11,6 +11,18 @@ from normlab.norms.functional import moments, normalize, per_channel, statistics
 from normlab.norms.shapes import check_dim, check_input
 
 
+def without(norm: str, options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """`options` if none of `names` is among them, since the norm would not do what they say.
+
+    Raises:
+        ValueError: names the norm and the option.
+    """
+    for name in names:
+        if name in options:
+            raise ValueError(f"{name} is no option of {norm}; leave norm.{name} out or use norm=custom")
+    return options
+
+
 class GhostBatchNorm(BatchNorm):
     """Batch norm over parts of the batch (Hoffer, Hubara and Soudry, 2017, arXiv 1705.08741).
 
@@ -22,11 +34,11 @@ class GhostBatchNorm(BatchNorm):
         num_features: C.
         dim: 1, 2 or 3.
         size: samples of a part, at least 1; 1 needs positions to normalize over.
-        options: of `BatchNorm`.
+        options: of `BatchNorm`, but neither `sync` nor `kernel`.
     """
 
     def __init__(self, num_features: int, dim: int, size: int = 16, **options: Any) -> None:
-        super().__init__(num_features, dim, **options)
+        super().__init__(num_features, dim, **without("ghost batch norm", options, "sync", "kernel"))
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         self.size = size
@@ -63,7 +75,7 @@ class BatchRenorm(BatchNorm):
         d_max: largest correction of the shift, in running standard deviations.
         warmup_steps: batches of plain batch norm at first.
         ramp_steps: batches until the limits are open.
-        options: of `BatchNorm`; running statistics are always tracked.
+        options: of `BatchNorm`, but none of `sync`, `kernel` and `track_running_stats`.
     """
 
     def __init__(
@@ -76,7 +88,8 @@ class BatchRenorm(BatchNorm):
         ramp_steps: int = 2000,
         **options: Any,
     ) -> None:
-        super().__init__(num_features, dim, **options)
+        taken = without("batch renormalization", options, "sync", "kernel", "track_running_stats")
+        super().__init__(num_features, dim, **taken)
         if r_max < 1 or d_max < 0:
             raise ValueError(f"r_max must be at least 1 and d_max at least 0, got {r_max} and {d_max}")
         self.r_max, self.d_max, self.warmup_steps, self.ramp_steps = r_max, d_max, warmup_steps, ramp_steps
