@@ -57,6 +57,7 @@ def save_on_sigterm(folder):
 
     signal.signal(signal.SIGTERM, save)
     Path(folder, "pid").write_text(str(os.getpid()))
+    Path(folder, "server").write_text(str(os.getppid()))
     Path(folder, "started").touch()
     time.sleep(60)
 
@@ -210,10 +211,11 @@ def test_workers_end_by_themselves_when_their_launcher_is_killed(tmp_path, launc
         wait_for(tmp_path / "started")
         process.kill()
     wait_for(tmp_path / "saved")
-    deadline = time.monotonic() + 60
-    while is_alive((tmp_path / "pid").read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    for name in ("pid", "server"):
+        deadline = time.monotonic() + 60
+        while is_alive((tmp_path / name).read_text()):
+            assert time.monotonic() < deadline, name
+            time.sleep(0.01)
 
 
 def test_an_exception_beside_the_jobs_leaves_no_process_waiting(launcher):

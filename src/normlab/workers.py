@@ -137,7 +137,7 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, _raise_stopped) for number in STOP_SIGNALS}
+            self.previous = {number: signal.signal(number, raise_stopped) for number in STOP_SIGNALS}
         # Python waits for all processes at its end, also where an exception left this `with` open in a generator.
         self.at_exit = Finalize(self, _end_all, (self.workers, signal.SIGTERM), exitpriority=0)
         return self
@@ -175,7 +175,9 @@ def start_server(preload: Sequence[str]) -> multiprocessing.context.BaseContext:
     from multiprocessing.forkserver import ensure_running
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["normlab.fork_server", *preload])
+    if threading.current_thread() is threading.main_thread():  # the end of this thread would be the server's
+        preload = ["normlab.fork_server", *preload]
+    context.set_forkserver_preload(list(preload))
     with _held_back(STOP_SIGNALS):  # what is held back here stays so in the server: a signal must not end it
         ensure_running()
     return context
@@ -194,7 +196,8 @@ class _held_back:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.previous)
 
 
-def _raise_stopped(number: int, frame: Any) -> None:
+def raise_stopped(number: int, frame: Any) -> None:
+    """A handler of signals."""
     raise Stopped(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
