@@ -23,7 +23,7 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compose():
     """compose(*overrides) -> the configuration that `python train.py *overrides` would run."""
 

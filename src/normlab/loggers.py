@@ -1,5 +1,7 @@
 """Where a run's numbers go besides its own `metrics.csv`: `logger=[tensorboard,wandb]`, one function each."""
 
+import math
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,15 +84,21 @@ def aim(folder: Path, name: str, repo: str | None) -> Logger:
     return logger
 
 
-def log_final(config: dict, folder: Path, metrics: dict[str, float]) -> None:
-    """The settings that make a run what it is, with its final metrics, in every logger that the run has."""
+def unknown_metrics(names: Iterable[str]) -> dict[str, float]:
+    """All final metrics of a run that has none: TensorBoard takes the table's columns from any one run."""
+    return {f"{part}/{name}": math.nan for part in ("train", "val", "test") for name in reversed(tuple(names))}
+
+
+def log_final(config: dict, folder: Path, status: str, metrics: dict[str, float]) -> None:
+    """The settings that make a run what it is, with its status and final metrics, in every logger that the run has."""
+    settings = hyperparameters(config) | {"status": status}
     for logger in build_loggers(config, folder):
         final = {f"final/{name}": metrics[name] for name in reversed(metrics)}
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(hyperparameters(config), final)
+            logger.log_hyperparams(settings, final)
             (folder / logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)  # config.yaml says it all
         elif not isinstance(logger, CSVLogger):  # which would begin its file anew
-            logger.log_hyperparams(hyperparameters(config))
+            logger.log_hyperparams(settings)
             logger.log_metrics(final)
         logger.finalize("success")
 
