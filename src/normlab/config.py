@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +158,17 @@ def check(config: dict) -> None:
 
 def _check_names(config: dict) -> None:
     """`+` lets Hydra add any key; one that nothing reads would change nothing and be taken for a setting."""
-    directory = configuration_directory()
-    known = [*yaml.safe_load((directory / "config.yaml").read_text()), *(path.name for path in directory.iterdir())]
     for key in config:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
+        if key not in _known_names():
+            near = get_close_matches(key, _known_names(), n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"the configuration has no key {key!r}{hint}")
+
+
+@cache
+def _known_names() -> list[str]:
+    directory = configuration_directory()
+    return [*yaml.safe_load((directory / "config.yaml").read_text()), *(path.name for path in directory.iterdir())]
 
 
 def _look_up(config: dict, key: str) -> tuple[bool, Any]:
