@@ -1,17 +1,13 @@
 """Jobs of a sweep in worker processes of this machine: `hydra/launcher=queue`."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from normlab.launchers import OutcomesLauncher
 
 
-class QueueLauncher(Launcher):
+class QueueLauncher(OutcomesLauncher):
     """Composes here, trains there: a worker takes a plain configuration and returns a plain result.
 
     Args:
@@ -23,25 +19,16 @@ class QueueLauncher(Launcher):
     def __init__(self, workers: int | str = "auto", jobs_per_gpu: int = 1, jobs_per_worker: int | None = None) -> None:
         self.options = {"workers": workers, "jobs_per_gpu": jobs_per_gpu, "jobs_per_worker": jobs_per_worker}
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's hook: what is needed to compose jobs."""
+    def setup(self, **hydra: Any) -> None:
+        """Hydra's hook.
+
+        Raises:
+            ValueError: an option that makes no sense.
+        """
         from normlab.queue import check_options
 
         check_options(**self.options)
-        self.hydra_context, self.config = hydra_context, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Hydra's contract, for sweepers that wait for all jobs."""
-        from normlab.jobs import Composer
-
-        setup_globals()
-        compose = Composer(self.hydra_context.config_loader, self.config)
-        with closing(self.outcomes([compose(job) for job in job_overrides])) as outcomes:
-            results = dict(outcomes)
-        return [
-            JobReturn(overrides=list(job), status=JobStatus.COMPLETED, _return_value=results[index])
-            for index, job in enumerate(job_overrides)
-        ]
+        super().setup(**hydra)
 
     def warm_up(self) -> None:
         """Begin to import in the process whose forks are the workers; calls after the first do nothing."""

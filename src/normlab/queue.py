@@ -49,6 +49,20 @@ def train_one(config: dict) -> dict | Stopped:
     Raises:
         SystemExit: a signal came for this worker alone.
     """
+    from normlab.signals import Interrupted
+
+    try:
+        return result_of(config)
+    except Interrupted as interrupted:
+        raise SystemExit(interrupted.exit_code) from None
+
+
+def result_of(config: dict) -> dict | Stopped:
+    """A job's result, a failed one where it raised, or why no other job needs to be tried.
+
+    Raises:
+        Interrupted: a signal came.
+    """
     import torch
 
     from normlab.main import reason
@@ -57,8 +71,8 @@ def train_one(config: dict) -> dict | Stopped:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # torch was imported before this variable was set
     try:
         return run(config)
-    except Interrupted as interrupted:
-        raise SystemExit(interrupted.exit_code) from None
+    except Interrupted:
+        raise
     except Exception as error:
         if hasattr(error, "exit_code"):
             return Stopped(str(error), error.exit_code)

@@ -12,8 +12,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 class Interrupted(Exception):
     """The run was asked to stop by a signal; its state is on disk."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+    def __init__(self, signal_number: int, why: str = "") -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}{why and f' ({why})'}")
         self.signal_number, self.exit_code = signal_number, 128 + signal_number
 
 
@@ -52,8 +52,11 @@ def hand_over(number: int, handler: Any) -> None:
     goes on.
 
     Raises:
-        Interrupted: nobody in particular had the signal.
+        Interrupted: nobody in particular had the signal, or who had it could not queue the job.
     """
     if not callable(handler) or handler is signal.default_int_handler:
         raise Interrupted(number)
-    handler(number, None)
+    try:
+        handler(number, None)
+    except Exception as error:
+        raise Interrupted(number, str(error)) from error
