@@ -26,13 +26,11 @@ def rows(outputs: str, epochs: int) -> list[Row]:
     single = single_commands(f"paths.outputs={outputs}/one", *few)
     sequential = command("train.py", "-m", *SWEEP, f"paths.outputs={outputs}/sweep", *few)()
     queue = command("train.py", "-m", "hydra/launcher=queue", *SWEEP, f"paths.outputs={outputs}/queue", *few)()
-    again = command("train.py", "-m", "hydra/launcher=queue", *SWEEP, f"paths.outputs={outputs}/queue", *few)()
     name = f"{JOBS} runs of digits, {epochs} epochs each: a sweep"
     return [
         Row(name, f"{JOBS} single commands", sequential, single, 0.25),
         Row(f"{name}, hydra/launcher=queue", f"{JOBS} single commands", queue, single, 0.25),
         Row(f"{name}, hydra/launcher=queue", "the sweep in one process", queue, sequential, 0.6),
-        Row(f"{name}, hydra/launcher=queue, again", "the first time", again, queue, 0.25),
     ]
 
 
