@@ -26,7 +26,11 @@ def refuse_hidden_norms(norm: str, network: nn.Module) -> None:
     """
     if norm != "none":
         return
-    left = [(name, type(layer).__name__) for name, layer in network.named_modules() if looks_like_norm(layer)]
+    left = [
+        (name, type(layer).__name__)
+        for name, layer in network.named_modules()
+        if looks_like_norm(layer) and not type(layer).__module__.startswith("normlab.models.")  # those hold norms
+    ]
     if left:
         name, kind = left[0]
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
