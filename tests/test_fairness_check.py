@@ -92,6 +92,16 @@ def test_an_arm_called_none_must_contain_no_norm():
         refuse_hidden_norms("none", network)
 
 
+class NormOnTheLastAxis(nn.Sequential):
+    """As models of one's own may have: it is called a norm and does what it holds."""
+
+
+def test_a_layer_around_a_norm_is_judged_by_what_it_holds():
+    refuse_hidden_norms("none", nn.Sequential(NormOnTheLastAxis(nn.Identity())))
+    with pytest.raises(ValueError, match="it has BatchNorm1d at 0.0;"):
+        refuse_hidden_norms("none", nn.Sequential(NormOnTheLastAxis(nn.BatchNorm1d(4))))
+
+
 @pytest.mark.filterwarnings("ignore:.*treespec.*")
 def test_a_run_says_it_once_before_training_and_stores_it(compose, tmp_path, capsys):
     words = ("trainer.max_epochs=1", f"paths.outputs={tmp_path}", "optimizer.decay_rank_one=true")

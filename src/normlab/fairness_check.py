@@ -29,7 +29,7 @@ def refuse_hidden_norms(norm: str, network: nn.Module) -> None:
     left = [
         (name, type(layer).__name__)
         for name, layer in network.named_modules()
-        if looks_like_norm(layer) and not type(layer).__module__.startswith("normlab.models.")  # those hold norms
+        if looks_like_norm(layer) and not _only_holds_norms(layer)
     ]
     if left:
         name, kind = left[0]
@@ -37,6 +37,12 @@ def refuse_hidden_norms(norm: str, network: nn.Module) -> None:
         raise ValueError(
             f"norm=none must leave no norm in the network, it has {kind} at {name}{more}; take another model or norm"
         )
+
+
+def _only_holds_norms(layer: nn.Module) -> bool:
+    """Whether a layer that is called a norm is one around others, which are looked at by themselves."""
+    has_state = next(layer.parameters(recurse=False), next(layer.buffers(recurse=False), None)) is not None
+    return type(layer).__module__.startswith("normlab.models.") or (any(layer.children()) and not has_state)
 
 
 def cautions(config: dict, norm_layers: Iterable[nn.Module], num_samples: int) -> list[str]:
