@@ -142,6 +142,13 @@ def test_axes_of_a_file_are_replaced_by_those_of_the_command_line(here):
     assert "size" not in done.stdout.split("outputs")[0]
 
 
+@pytest.mark.parametrize("word", ["study=small_batches", "+study=small_batches"])
+def test_a_study_is_a_sweep_with_or_without_hydras_plus(here, word):
+    done = here("-m", word, "dry_run=true")
+    assert done.stdout.splitlines()[0] == "60 runs: 60 new"
+    assert done.returncode == 0
+
+
 NORMS = """
 import os, signal
 from pathlib import Path

@@ -47,6 +47,8 @@ def main() -> None:
 
 
 def _main() -> None:
+    # Hydra wants the plus for groups that no defaults list names; ours names these, and both forms mean the same.
+    sys.argv[1:] = [re.sub(r"^\+(?=(study|experiment)=)", "", word) for word in sys.argv[1:]]
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # no file is read as code, whatever a library asks for
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
