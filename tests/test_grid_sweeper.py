@@ -1,11 +1,12 @@
 """What the sweeper makes of launchers that tell nothing before all their jobs have ended."""
 
+from importlib import import_module
+
 import pytest
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from hydra_plugins.normlab_grid_sweeper import GridSweeper
 from normlab.signals import Interrupted
 from normlab.workers import Stopped
 
@@ -31,12 +32,19 @@ class Launcher:
         return [returned(self.values.get(job[0], {"status": "finished"})) for job in job_overrides]
 
 
-class OneByOne(Launcher, BasicLauncher):
-    pass
+def plugin():
+    """The sweeper as Hydra has it, which loads the modules of plugins anew when it first looks for them."""
+    Plugins.instance()
+    return import_module("hydra_plugins.normlab_grid_sweeper")
+
+
+def one_by_one(values=None):
+    """A launcher that is Hydra's own."""
+    return type("OneByOne", (Launcher, plugin().BasicLauncher), {})(values)
 
 
 def outcomes(launcher, plans, **options):
-    sweeper = GridSweeper(**options)
+    sweeper = plugin().GridSweeper(**options)
     sweeper.launcher = launcher
     return list(sweeper._outcomes(plans))
 
@@ -45,7 +53,7 @@ DONE = {"status": "finished", "stored": True}
 
 
 def test_hydras_own_launcher_gets_one_job_at_a_time_and_none_that_is_done():
-    launcher = OneByOne()
+    launcher = one_by_one()
     ended = outcomes(launcher, [Plan(0), Plan(1, DONE), Plan(2)])
     assert launcher.calls == [(0, [["seed=0"]]), (2, [["seed=2"]])]
     assert ended == [(1, DONE), (0, {"status": "finished"}), (2, {"status": "finished"})]
@@ -62,7 +70,7 @@ def test_other_launchers_get_all_jobs_or_so_many_as_a_batch_may_hold():
 
 
 def test_a_job_that_raised_has_failed():
-    launcher = OneByOne({"seed=1": ValueError("seed must be"), "seed=2": RuntimeError("out of memory")})
+    launcher = one_by_one({"seed=1": ValueError("seed must be"), "seed=2": RuntimeError("out of memory")})
     results = dict(outcomes(launcher, [Plan(0), Plan(1), Plan(2)]))
     assert results[0]["status"] == "finished"
     assert (results[1]["status"], results[1]["reason"]) == ("failed", "seed must be")
@@ -70,7 +78,7 @@ def test_a_job_that_raised_has_failed():
 
 
 def test_a_signal_ends_the_sweep():
-    launcher = OneByOne({"seed=1": Interrupted(15)})
+    launcher = one_by_one({"seed=1": Interrupted(15)})
     with pytest.raises(Stopped) as stopped:
         outcomes(launcher, [Plan(0), Plan(1), Plan(2)])
     assert (stopped.value.reason, stopped.value.exit_code) == ("stopped by SIGTERM", 143)
@@ -90,7 +98,7 @@ def test_jobs_that_a_cluster_lost_have_failed_unless_their_folder_has_a_result()
 
 
 def test_options_of_a_configuration_come_as_plain_lists():
-    sweeper = GridSweeper(zip=OmegaConf.create([["a", "b"]]), exclude=OmegaConf.create([{"a": 1}]))
+    sweeper = plugin().GridSweeper(zip=OmegaConf.create([["a", "b"]]), exclude=OmegaConf.create([{"a": 1}]))
     assert sweeper.together == [["a", "b"]]
     assert sweeper.excluded == [{"a": 1}]
     assert all(type(part) in (list, dict) for part in (sweeper.together[0], sweeper.excluded[0]))
