@@ -7,8 +7,10 @@ from pathlib import Path
 
 def main() -> None:
     arguments = parser().parse_intermixed_args()
+    from normlab.config import load_only_weights
     from normlab.evaluation import evaluate_run
 
+    load_only_weights()
     try:
         dataset = dataset_config(arguments.dataset, arguments.overrides) if arguments.dataset else None
         metrics = evaluate_run(arguments.run, dataset, arguments.statistics, arguments.batches, arguments.trust)
@@ -31,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--statistics",
         default="running",
-        help="by which batch norm normalizes: running (stored), batch, or recalibrated (anew, with the final weights)",
+        help="by which batch norm normalizes: running (stored), batch, recalibrated (anew, with the final weights), or "
+        "frozen (the stored ones as constants, in evaluation the same as running)",
     )
     parser.add_argument(
         "--batches", type=int, default=100, metavar="K", help="training batches for recalibrated, default 100"

@@ -19,8 +19,10 @@ def main() -> None:
     options = parser.parse_args()
     from rich.console import Console
 
+    from normlab.config import load_only_weights
     from normlab.inspection import draw_layers, inspect_run, layers_table
 
+    load_only_weights()
     try:
         if options.batches < 1:
             raise ValueError(f"--batches must be at least 1, got {options.batches}")

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from normlab import signals
+from normlab.config import load_only_weights
 from normlab.queue import count_cores, result_of
 from normlab.sweeps import failed_result
 from normlab.workers import Stopped, raise_stopped
@@ -41,7 +42,7 @@ def train_there(folder: str, config: dict) -> dict | Stopped:
     """What a job does on its machine: train with the cores that it was given, in the folder of the sweep."""
     os.chdir(folder)
     os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    load_only_weights()
     try:
         return result_of(config | {"progress": False})
     except signals.Interrupted as interrupted:

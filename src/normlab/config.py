@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -252,6 +253,15 @@ def check_trust(config: dict, overrides: Sequence[str]) -> None:
         raise ValueError(
             f"trusted_packages must stand on the command line, a file set it: add trusted_packages=[{packages}]"
         )
+
+
+def load_only_weights() -> None:
+    """From here on torch reads files in this process and its children as tensors and plain types, never as code.
+
+    A library, or a configuration that calls one, may ask torch for more; it then gets an error.
+    """
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
 
 
 def check_hydra(hydra: dict) -> None:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from normlab import signals
-from normlab.config import check, check_hydra, check_trust, configuration_directory
+from normlab.config import check, check_hydra, check_trust, configuration_directory, load_only_weights
 from normlab.workers import Stopped
 
 USER_MISTAKE = 2
@@ -50,8 +50,7 @@ def _main() -> None:
     # Hydra wants the plus for groups that no defaults list names; ours names these, and both forms mean the same.
     sys.argv[1:] = [re.sub(r"^\+(?=(study|experiment)=)", "", word) for word in sys.argv[1:]]
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # no file is read as code, whatever a library asks for
-    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    load_only_weights()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors to us instead of printing and exiting 1
     try:
         decorate = hydra.main(version_base="1.3", config_path=str(configuration_directory()), config_name="config")
