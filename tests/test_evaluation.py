@@ -54,12 +54,15 @@ def test_mistakes_are_named(stored, tmp_path):
     folder = stored[0]
     with pytest.raises(ValueError, match="must be the folder of a run"):
         evaluate_run(tmp_path)
-    with pytest.raises(ValueError, match="statistics must be one of running, batch, recalibrated"):
+    with pytest.raises(ValueError, match="statistics must be one of running, batch, recalibrated, frozen, got"):
         evaluate_run(folder, statistics="moving")
-    with pytest.raises(ValueError, match="fixed statistics are running ones, evaluation updates nothing"):
-        evaluate_run(folder, statistics="frozen")
     with pytest.raises(ValueError, match="at least one batch, got 0"):
         evaluate_run(folder, statistics="recalibrated", num_batches=0)
+
+
+def test_frozen_statistics_are_the_stored_ones(stored):
+    folder, result, _ = stored
+    assert evaluate_run(folder, statistics="frozen") == result["metrics"]
 
 
 def test_the_number_of_batches_matters_for_recalibrated_statistics(stored):

@@ -15,7 +15,7 @@ from normlab.data.parts import Parts, load_parts
 from normlab.tasks import evaluate
 from normlab.training import Prepared, evaluation_context, prepare, scoring_device, set_threads
 
-STATISTICS = ("running", "batch", "recalibrated")
+STATISTICS = ("running", "batch", "recalibrated", "frozen")
 
 
 def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
@@ -53,9 +53,9 @@ def evaluate_run(
         dataset: configuration of another data set, whose three parts are scored instead; inputs are normalized as in
             training, by the statistics of the run's own training part.
         statistics: by which norms with running statistics normalize: `running` (stored in training), `batch` (of the
-            batch being scored), or `recalibrated` (recomputed with the final weights over training batches,
-            "PreciseBN": Wu and Johnson, 2021, arXiv 2105.07576). Statistics that stay fixed ("frozen") are a way to
-            train; scored, they are `running`, since evaluation updates nothing.
+            batch being scored), `recalibrated` (recomputed with the final weights over training batches, "PreciseBN":
+            Wu and Johnson, 2021, arXiv 2105.07576), or `frozen` (the stored ones as constants, as `FrozenBatchNorm`
+            holds them: the same numbers as `running`, since evaluation updates nothing).
         num_batches: of the training part, for `recalibrated`; at most one epoch.
         trusted: packages of the user's own that the run may call.
 
@@ -79,8 +79,7 @@ def check_statistics(statistics: str, num_batches: int) -> None:
         ValueError: names what there is.
     """
     if statistics not in STATISTICS:
-        hint = "; fixed statistics are running ones, evaluation updates nothing" if statistics == "frozen" else ""
-        raise ValueError(f"statistics must be one of {', '.join(STATISTICS)}, got {statistics!r}{hint}")
+        raise ValueError(f"statistics must be one of {', '.join(STATISTICS)}, got {statistics!r}")
     if num_batches < 1:
         raise ValueError(f"recalibrated statistics need at least one batch, got {num_batches}")
 
