@@ -54,7 +54,10 @@ def test_disjoint_seeds_fall_back_to_independent_runs_and_say_so(tmp_path):
     assert (row["design"], row["n"], row["n_baseline"]) == ("independent", 10, 10)
     assert row["p"] > 2 / 1024
     assert 0 < row["permutation_p"] < 0.05
-    assert "custom and none share too few seeds: compared as independent runs." in found.warnings
+    assert (
+        "custom and none share too few seeds (100, 101, 102, …, 109 against 0, 1, 2, …, 9): compared as independent "
+        "runs. The same seeds would make pairs." in found.warnings
+    )
 
 
 def test_three_seeds_cannot_tell(tmp_path):
@@ -200,7 +203,10 @@ def test_runs_that_all_failed_are_refused(tmp_path):
 
 def test_runs_without_the_metric_are_named(tmp_path):
     write_seeds(tmp_path, {"none": NONE[:3], "custom": CUSTOM[:3]})
-    write_run(tmp_path, "custom", 3, None)
+    folder = write_run(tmp_path, "custom", 3, None)
     found = compare(load_runs(tmp_path))
-    assert "test/accuracy is missing in 1 of 7 runs that finished; they are left out." in found.warnings
+    assert (
+        "test/accuracy is missing in 1 of 7 runs that finished, and they are left out; "
+        f"the first is {folder}. rerun=true trains a run anew." in found.warnings
+    )
     assert contrast(found)["n"] == 3

@@ -108,6 +108,26 @@ def test_probability_of_improvement_counts_pairs(higher):
     assert low <= value <= high
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_probability_of_improvement_against_an_independent_implementation(paired):
+    """Pairs counted one by one, and resampled one by one, for values with many ties."""
+    random = np.random.default_rng(3)
+    arm, baseline = random.integers(3, 9, 12) / 10, random.integers(2, 8, 12 if paired else 9) / 10
+
+    def counted(some, others):
+        return sum((a > b) + 0.5 * (a == b) for a in some for b in others) / (len(some) * len(others))
+
+    draws = []
+    for _ in range(1999):
+        rows = random.integers(len(arm), size=len(arm))
+        columns = rows if paired else random.integers(len(baseline), size=len(baseline))
+        draws.append(counted(arm[rows], baseline[columns]))
+    value, interval = inference.probability_of_improvement(arm, baseline, higher=True, paired=paired)
+    assert value == pytest.approx(counted(arm, baseline))
+    assert value == pytest.approx(stats.mannwhitneyu(arm, baseline).statistic / (len(arm) * len(baseline)))
+    assert interval == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
+
+
 def test_probability_of_improvement_of_separated_arms_is_certain():
     assert inference.probability_of_improvement([2, 3], [0, 1], higher=True, paired=False) == (1.0, (1.0, 1.0))
 

@@ -55,3 +55,15 @@ def test_csv_keeps_every_digit(comparison, tmp_path):
     assert sorted(path.name for path in paths) == ["arms.csv", "arms.md", "arms.tex"]
     stored = pd.read_csv(tmp_path / "out" / "arms.csv")
     assert stored["mean"].tolist() == comparison.summaries["mean"].tolist()
+
+
+def test_a_narrow_terminal_gets_the_columns_that_matter_most(comparison):
+    for width, there, not_there in ((200, "Hedges g", "no room"), (80, "p (Holm)", "Hedges g  ")):
+        console = Console(file=io.StringIO(), width=width)
+        print_table(console, contrast_table(comparison))
+        printed = console.file.getvalue()
+        assert there in printed
+        assert not_there not in printed
+        assert "…" not in printed
+        assert "+0.0100 to +0.0100" in printed
+    assert "no room for r, Hedges g, p" in printed

@@ -216,21 +216,35 @@ def _all_warnings(
     contrasts: pd.DataFrame,
 ) -> list[str]:
     told = []
-    if missing := len(runs[runs["status"] == "finished"]) - len(usable(runs, metric)):
-        told.append(f"{metric} is missing in {missing} of {len(runs)} runs that finished; they are left out.")
+    finished = runs[runs["status"] == "finished"]
+    lacking = finished[~finished.index.isin(usable(runs, metric).index)]
+    if len(lacking):
+        told.append(
+            f"{metric} is missing in {len(lacking)} of {len(finished)} runs that finished, and they are left out; "
+            f"the first is {lacking['folder'].iloc[0]}. rerun=true trains a run anew."
+        )
     for where, group in groups:
         if not (group["arm"] == baseline).any():
             told.append(f"{f'At {where}: t' if where else 'T'}here is no run of the baseline {baseline}.")
     for row in contrasts.to_dict("records"):
         if row["design"] == "independent" and min(row["n"], row["n_baseline"]) > 0:
             at = f" at {row['where']}" if row["where"] else ""
-            told.append(f"{row['arm']} and {row['baseline']} share too few seeds{at}: compared as independent runs.")
+            told.append(
+                f"{row['arm']} and {row['baseline']} share too few seeds{at} ({_seeds(groups, row, 'arm')} against "
+                f"{_seeds(groups, row, 'baseline')}): compared as independent runs. The same seeds would make pairs."
+            )
     if any(row["design"] == "folds" for row in contrasts.to_dict("records")):
         told.append(
             "Folds share training data and are not independent: intervals and p-values are corrected for it "
             "(Nadeau and Bengio, 2003)."
         )
     return told + edge_warnings(runs, within, metric) + origin_differences(runs)
+
+
+def _seeds(groups: list[tuple[str, pd.DataFrame]], row: dict, of: str) -> str:
+    group = dict(groups)[row["where"]]
+    seeds = order(list(group.loc[group["arm"] == row[of], "seed"].map(label)))
+    return ", ".join(seeds if len(seeds) <= 4 else [*seeds[:3], "…", seeds[-1]])
 
 
 def shared_settings(runs: pd.DataFrame) -> dict[str, str]:

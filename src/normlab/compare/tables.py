@@ -16,6 +16,11 @@ from normlab.compare.sentences import direction, number, p_value, signed
 from normlab.terminal import STATUS_STYLE
 
 Cell = tuple[str, float | str]  # as shown, as sorted
+# What a narrow terminal does without; headers begin with a percentage where they have one.
+LEAST_FIRST = (
+    *("p (permutation)", "bootstrap", "r", "Hedges g", "p", "p (log-rank)", "up to", "restricted mean"),
+    *("min", "max", "median", "trained", "p (equivalent)", "P(better)", "SD"),
+)
 
 
 @dataclass(frozen=True)
@@ -150,13 +155,29 @@ def _time(value: float) -> str:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """In the terminal, verdicts in colour."""
-    shown = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", title_style="bold")
-    for header, numeric in zip(table.columns, table.numeric, strict=True):
-        shown.add_column(escape(header), justify="right" if numeric else "left", no_wrap=header == "arm")
-    for row in table.rows:
-        shown.add_row(*(_coloured(text) for text, _ in row))
+    """In the terminal, verdicts in colour; where it is narrow, without the columns that matter least."""
+    left_out: list[str] = []
+    shown = _rich_table(table, left_out)
+    expendable = [header for name in LEAST_FIRST for header in table.columns if header.split("% ")[-1] == name]
+    while (
+        expendable and console.measure(shown, options=console.options.update(max_width=10_000)).maximum > console.width
+    ):
+        left_out.append(expendable.pop(0))
+        shown = _rich_table(table, left_out)
     console.print(shown)
+    if left_out:
+        console.print(f"[dim]no room for {', '.join(left_out)}[/dim]\n", soft_wrap=True)
+
+
+def _rich_table(table: Table, left_out: list[str]) -> RichTable:
+    shown = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", title_style="bold")
+    kept = [place for place, header in enumerate(table.columns) if header not in left_out]
+    for place in kept:
+        header, justify = table.columns[place], "right" if table.numeric[place] else "left"
+        shown.add_column(escape(header), justify=justify, no_wrap=header == "arm")
+    for row in table.rows:
+        shown.add_row(*(_coloured(row[place][0]) for place in kept))
+    return shown
 
 
 def _coloured(text: str) -> str:
