@@ -144,10 +144,12 @@ def test_old_state_dicts_have_no_counter():
     assert layer.num_batches_tracked.item() == 0
 
 
-def test_gradients_and_second_derivatives():
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("dim", "shape"), [(1, (5, 3)), (1, (4, 3, 2)), (2, (3, 3, 2, 2)), (3, (3, 3, 1, 2, 2))])
+def test_gradients_and_second_derivatives(dim, shape, training):
     torch.manual_seed(0)
-    layer = BatchNorm2d(3).double()
-    x = torch.randn(4, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    layer = OURS[dim](3).double().train(training)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
     def call(x, weight, bias):
         return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
@@ -155,6 +157,13 @@ def test_gradients_and_second_derivatives():
     inputs = (x, torch.rand(3).double().requires_grad_(), torch.rand(3).double().requires_grad_())
     assert torch.autograd.gradcheck(call, inputs)
     assert torch.autograd.gradgradcheck(call, inputs)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 3, 2, 2)])
+def test_second_derivatives_without_scale_and_shift(shape):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(BatchNorm(3, len(shape) // 2, affine=False).double(), (x,))
 
 
 def test_copies_and_pickles_after_a_step():
