@@ -4,12 +4,11 @@ import csv
 import os
 import pty
 import statistics
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -56,7 +55,8 @@ class Row:
         """As text: what, against, both values, ratio, reach, reached."""
         ratio = f"{self.ratio:.2f} x" + (" faster" if self.faster else "")
         reach = f"at {'least' if self.faster else 'most'} {self.reach:g} x" + (" faster" if self.faster else "")
-        values = [f"{value:.3g} {self.unit}" for value in (self.value, self.reference)]
+        values = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (self.value, self.reference)]
+        values = [f"{value} {self.unit}" for value in values]
         return [self.what, self.against, *values, ratio, reach, "yes" if self.reached else "no", self.note]
 
 
@@ -122,14 +122,10 @@ def terminal() -> Iterator[None]:
     ours, theirs = pty.openpty()
     reader = threading.Thread(target=_read_all, args=(ours,), daemon=True)
     reader.start()
-    before, sys.stderr = sys.stderr, open(theirs, "w")
-    try:
+    with open(theirs, "w") as stream, redirect_stderr(stream):
         yield
-    finally:
-        sys.stderr.close()
-        sys.stderr = before
-        reader.join()
-        os.close(ours)
+    reader.join()
+    os.close(ours)
 
 
 def _read_all(descriptor: int) -> None:
