@@ -20,7 +20,7 @@ from normlab.compare.figures import (
     style,
 )
 from normlab.compare.layer_figures import layer_figures
-from normlab.compare.run_figures import FIGURES, arms, heatmap, learning_curves, pairs, sensitivity
+from normlab.compare.run_figures import FIGURES, arms, heatmap, learning_curves, pairs, response, sensitivity
 
 
 @pytest.fixture
@@ -57,6 +57,19 @@ def test_sensitivity_shows_the_share_of_diverged_runs(grid):
     shares = {line.get_color(): list(line.get_ydata()) for line in lower.lines}
     assert shares == {COLOURS[0]: [0, 0, 1], COLOURS[1]: [0, 0, 0]}
     assert lower.get_xscale() == "log"
+
+
+def test_the_metric_against_a_compared_number(grid, tmp_path):
+    assert response(grid) is None  # norms are no numbers
+    for size, value in ((2, 0.5), (8, 0.8), (64, 0.9)):
+        for seed in range(3):
+            write_run(tmp_path / "sizes", "ghost", seed, value + 0.01 * (seed - 1), settings={"norm.size": size})
+    axis = response(compare(load_runs(tmp_path / "sizes"), by="norm.size", baseline="64")).figure.axes[0]
+    (line,) = axis.lines
+    assert line.get_xdata().tolist() == [2, 8, 64]
+    assert line.get_ydata().tolist() == pytest.approx([0.5, 0.8, 0.9])
+    assert axis.get_xscale() == "log"
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["2", "8", "64"]
 
 
 def test_without_divergence_its_panel_is_left_out(grid):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from normlab.compare.comparison import Comparison, Tried
 from normlab.compare.contrasts import usable
@@ -137,6 +137,32 @@ def _strip(axis: Axes, comparison: Comparison, arm: str, place: int, values: np.
         bounds = [summary["low"], summary["high"]]
         axis.plot(bounds, [place + 0.27] * 2, color=colour, linewidth=2, solid_capstyle="butt")
         axis.plot(summary["mean"], place + 0.27, mark(comparison, arm), color=colour, markersize=6)
+
+
+def response(comparison: Comparison) -> Drawing | None:
+    """The metric against what is compared where that is a number, such as the samples that statistics are over."""
+    key = comparison.by[0]
+    if len(comparison.by) > 1 or len(comparison.arms) < 3 or not pd.api.types.is_numeric_dtype(comparison.runs[key]):
+        return None
+    shown = groups(comparison.runs)
+    figure, axes = panels(len(shown))
+    told = []
+    for axis, (where, group) in zip(axes, shown, strict=True):
+        rows = comparison.summaries[comparison.summaries["where"] == where]
+        rows = rows.assign(value=rows["arm"].astype(float)).sort_values("value")
+        runs = usable(group, comparison.metric)
+        axis.scatter(runs[key], runs[comparison.metric], s=10, color=COLOURS[0], alpha=0.5, linewidth=0)
+        axis.fill_between(rows["value"], rows["low"], rows["high"], color=COLOURS[0], alpha=0.18, linewidth=0)
+        axis.plot(rows["value"], rows["mean"], "o-", color=COLOURS[0], markersize=4)
+        if rows["value"].min() > 0 and rows["value"].max() / rows["value"].min() >= 10:
+            axis.set_xscale("log")
+            axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xticks(rows["value"], rows["arm"])
+        axis.set(xlabel=key, ylabel=comparison.metric, title=where)
+        within_range(axis.yaxis, comparison.metric)
+        told += [f"{row['arm']}: {number(row['mean'])}" for row in rows.to_dict("records")]
+    caption = f"Every run as a point; mean and {comparison.confidence:.0%} t interval." + left_out(comparison.runs)
+    return Drawing("response", f"{comparison.metric} against {key}", caption, "; ".join(told), figure)
 
 
 def _with_losses(group: pd.DataFrame, arm: str) -> str:
@@ -295,4 +321,11 @@ def _cells(axis: Axes, table: pd.DataFrame, low: float, high: float) -> None:
             )
 
 
-FIGURES: tuple[Callable[[Comparison], Drawing | None], ...] = (arms, pairs, learning_curves, sensitivity, heatmap)
+FIGURES: tuple[Callable[[Comparison], Drawing | None], ...] = (
+    arms,
+    response,
+    pairs,
+    learning_curves,
+    sensitivity,
+    heatmap,
+)
