@@ -207,7 +207,7 @@ def test_a_loss_that_is_finite_only_in_training_is_divergence_too(config, monkey
 
 
 def test_an_exception_ends_as_failed_with_its_traceback(config, monkeypatch, capsys):
-    settings = config()
+    settings = config() | {"progress": True}  # without, a sweep tells it
 
     def explode(*arguments):
         raise RuntimeError("out of something")

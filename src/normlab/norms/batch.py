@@ -14,7 +14,7 @@ KERNELS = ("auto", "eager", "triton")
 
 
 class BatchNorm(nn.Module):
-    """Normalizes every channel by the statistics of the batch, and remembers them for evaluation.
+    """Normalizes every channel by the statistics of the batch (Ioffe and Szegedy, 2015, arXiv 1502.03167).
 
     In training, with n values of channel c in the batch (its samples and positions):
 

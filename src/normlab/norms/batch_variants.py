@@ -177,10 +177,11 @@ class NoisyBatchNorm(BatchNorm):
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm that never learns: scale, shift and statistics are buffers, the same in training and evaluation.
+    """Batch norm that never learns, as torchvision's layer of this name.
 
         y = (x - running_mean) / sqrt(running_var + eps) * weight + bias
 
+    Scale, shift and statistics are buffers ``(C,)``, the same in training and evaluation.
     For fine-tuning with statistics from elsewhere; a fresh one divides by sqrt(1 + eps) and does nothing else.
 
     Args:

@@ -8,7 +8,9 @@ from normlab.norms.shapes import check_dim, check_input
 
 
 class DynamicTanh(nn.Module):
-    """``y = tanh(alpha * x) * weight_c + bias_c``, with one learned alpha a layer and no statistics at all.
+    """A squashing function without statistics in the place of a norm (Zhu et al., 2025, arXiv 2503.10622).
+
+        y = tanh(alpha * x) * weight_c + bias_c         one learned alpha a layer
 
     Meant for transformers in the place of layer norm; the paper finds it worse than batch norm in convolutional nets.
     The same in training and evaluation.

@@ -10,7 +10,7 @@ from normlab.norms.shapes import check_dim, check_input, positions, realized_gro
 
 
 class EvoNormB0(nn.Module):
-    """EvoNorm-B0, which looks at the batch.
+    """EvoNorm-B0, which looks at the batch (Liu et al., 2020, arXiv 2004.02967).
 
         y = x / max(sqrt(var_batch + eps), v_c * x + sqrt(var_instance + eps)) * weight_c + bias_c
 
@@ -65,7 +65,7 @@ class EvoNormB0(nn.Module):
 
 
 class EvoNormS0(nn.Module):
-    """EvoNorm-S0, which looks at one sample.
+    """EvoNorm-S0, which looks at one sample (Liu et al., 2020, arXiv 2004.02967).
 
         y = x * sigmoid(v_c * x) / sqrt(var_group + eps) * weight_c + bias_c
 

@@ -8,7 +8,9 @@ from normlab.norms.shapes import check_dim, check_input, positions
 
 
 class FilterResponseNorm(nn.Module):
-    """Divides every channel of a sample by its root mean square over the positions, then cuts it off from below.
+    """Filter response norm and its thresholded linear unit (Singh and Krishnan, 2020, arXiv 1911.09737).
+
+    It divides every channel of a sample by its root mean square over the positions, then cuts it off from below.
 
         y = max(x / sqrt(mean_HW x^2 + |eps|) * weight_c + bias_c, threshold_c)
 

@@ -10,12 +10,14 @@ from normlab.norms.shapes import check_dim, check_input, realized_groups
 
 
 class GroupNorm(nn.Module):
-    """Normalizes groups of channels of every sample by their own statistics, in training and evaluation alike.
+    """Normalizes groups of channels of every sample by their own statistics (Wu and He, 2018, arXiv 1803.08494).
 
     The C channels are cut into G groups of neighbours; for each sample and group, over its C/G channels and all
     positions,
 
         y = (x - mean) / sqrt(var + eps) * weight_c + bias_c
+
+    The same in training and evaluation.
 
     Args:
         num_features: C.
