@@ -286,7 +286,8 @@ def test_killed_and_joined_by_a_second_process_a_search_has_every_trial_once(com
     assert [trial.number for trial in found] == list(range(6))
     assert {trial.state for trial in found} == {TrialState.COMPLETE}
     assert len({str(trial.params) for trial in found}) == 6
-    assert all(lines.count("finished  val/accuracy") >= 1 for _, lines in ended)  # each had its part
+    # Who does how many depends on who starts faster; the state of the study above shows that none was done twice.
+    assert sum(lines.count("finished  val/accuracy") for _, lines in ended) >= 4
 
 
 def test_the_plugin_file_imports_nothing_heavy():
