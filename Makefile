@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 
-.PHONY: setup run test lint reproduce tensorboard clean
+.PHONY: setup run test torture lint reproduce tensorboard clean
 
 setup: $(READY)
 
@@ -22,6 +22,10 @@ run: setup
 
 test: setup
 	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+# Some ten minutes on two cores; NORMLAB_TORTURE=1 adds the fast part of it to the tests.
+torture: setup
+	@$(BIN)/python tests/torture/harness.py $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Networks to which something happens in training, for `trusted_packages=[hazards]`."""
 
 import os
+import signal
 from pathlib import Path
 
 from torch import Tensor
@@ -10,44 +11,58 @@ from normlab.models import MLP
 STEP = 30  # the second epoch on digits
 
 
-class _Hazard(MLP):
-    """A perceptron that is struck in its thirtieth training step, once as long as `marker` exists.
+class Calm(MLP):
+    """A perceptron to which nothing happens.
 
     Args:
-        marker: a file that is created when it happens, so that it does not happen again; none strikes always.
+        marker: a file that is created when something happens to a network that is struck once, and then never again;
+            NORMLAB_STRUCK names it where nothing else does.
     """
 
     def __init__(self, *arguments, marker: str | None = None, **options) -> None:
         super().__init__(*arguments, **options)
-        self.marker, self.steps = Path(marker) if marker else None, 0
+        self.marker, self.steps = Path(marker or os.environ.get("NORMLAB_STRUCK", "struck")), 0
 
     def forward(self, x: Tensor) -> Tensor:
+        output = super().forward(x)
         if self.training and not x.is_meta:
             self.steps += 1
-            if self.steps == STEP and not (self.marker and self.marker.exists()):
-                if self.marker:
-                    self.marker.touch()
-                self.strike()
-        return super().forward(x)
+            if self.steps == STEP:
+                return self.strike(output)
+        return output
+
+    def strike(self, output: Tensor) -> Tensor:
+        """What happens in the thirtieth training step."""
+        return output
 
 
-class Crashing(_Hazard):
+class Crashing(Calm):
     """Raises."""
 
-    def strike(self) -> None:
+    def strike(self, output: Tensor) -> Tensor:
         raise RuntimeError("a network that crashes")
 
 
-class Signalled(_Hazard):
-    """Sends a signal to its own process.
+class Diverging(Calm):
+    """Returns NaN."""
+
+    def strike(self, output: Tensor) -> Tensor:
+        return output * float("nan")
+
+
+class Signalled(Calm):
+    """Sends a signal to its own process, once.
 
     Args:
         number: of the signal.
     """
 
-    def __init__(self, *arguments, number: int, **options) -> None:
+    def __init__(self, *arguments, number: int = signal.SIGKILL, **options) -> None:
         super().__init__(*arguments, **options)
         self.number = number
 
-    def strike(self) -> None:
-        os.kill(os.getpid(), self.number)
+    def strike(self, output: Tensor) -> Tensor:
+        if not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), self.number)
+        return output

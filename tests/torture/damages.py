@@ -1,0 +1,110 @@
+"""Files of a killed run that are damaged, deleted, replaced by other ones or by hostile ones; a disk that is full."""
+
+import os
+import pickle
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from runs import Run, at, differences, finish
+
+from normlab.config import run_folder
+
+
+class Hostile:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def newest(folder: Path) -> Path:
+    """The last checkpoint; a run may have died after it set the one before aside."""
+    names = (folder / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt"))
+    return next(path for path in names if path.is_file())
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def append_half_a_row(folder: Path) -> None:
+    for path in (folder / "metrics.csv", folder / "statistics.csv", *folder.glob("events.out.*")):
+        with open(path, "ab") as file:
+            file.write(b"9,99,0.12")
+
+
+def save_hostile(path: Path, marker: Path) -> None:
+    torch.save({"network": Hostile(marker)}, path)
+
+
+# Each takes the run folder, and a file that hostile code would write.
+DAMAGES: dict[str, Callable[[Path, Path], object]] = {
+    "last checkpoint truncated": lambda folder, marker: truncate(newest(folder)),
+    "one bit of it": lambda folder, marker: flip_a_bit(newest(folder)),
+    "empty": lambda folder, marker: newest(folder).write_bytes(b""),
+    "deleted": lambda folder, marker: newest(folder).unlink(),
+    "both deleted": lambda folder, marker: shutil.rmtree(folder / "checkpoints"),
+    "both truncated": lambda folder, marker: [truncate(path) for path in (folder / "checkpoints").iterdir()],
+    "weights of nothing": lambda folder, marker: torch.save({"network": {}}, newest(folder)),
+    "a hostile pickle": lambda folder, marker: newest(folder).write_bytes(pickle.dumps(Hostile(marker))),
+    "a hostile checkpoint": lambda folder, marker: save_hostile(newest(folder), marker),
+    "both hostile": lambda folder, marker: [save_hostile(path, marker) for path in (folder / "checkpoints").iterdir()],
+    "half a row in every log": lambda folder, marker: append_half_a_row(folder),
+    "result truncated": lambda folder, marker: (folder / "result.json").write_text('{"status": "fini'),
+    "half a temporary file": lambda folder, marker: (folder / "checkpoints" / ".last.ckpt.1.tmp").write_bytes(b"PK"),
+}
+
+
+def killed_in_the_middle(config: dict, scratch: Path) -> Path:
+    """The folder of a run that was killed after it had written two checkpoints."""
+    folder = run_folder(config)
+    run = Run(config, scratch / "status")
+    while not (folder / "checkpoints" / "previous.ckpt").is_file() and run.process.exitcode is None:
+        time.sleep(0.005)
+    assert run.kill(), "the run ended before it had written two checkpoints"
+    return folder
+
+
+def damaged(config: dict, scratch: Path, expected: dict, names: Sequence[str] = tuple(DAMAGES)) -> dict:
+    """Damage a killed run in every way, and let it go on."""
+    wrong, marker = [], scratch / "hostile code was run"
+    for name in names:
+        disturbed = at(config, scratch / "damaged")
+        DAMAGES[name](killed_in_the_middle(disturbed, scratch), marker)
+        wrong += finish(disturbed, scratch, expected, name)
+    return {"damages": len(names), "wrong": wrong + ([marker.name] if marker.exists() else [])}
+
+
+def full_disk(config: dict, scratch: Path, expected: dict, sizes: Sequence[int]) -> dict | None:
+    """Let disks of these kilobytes run full, make room, and let the run go on; None where no disk may be mounted."""
+    mount, wrong, full = scratch / "disk", [], 0
+    mount.mkdir()
+    for size in sizes:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(mount)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            return None
+        try:
+            disturbed = at(config, mount / "outputs")
+            first = Run(disturbed, scratch / "status").ended()
+            full += first.startswith("DiskFull: no space is left on the disk of")
+            wrong += [] if first == "finished" or first.startswith("DiskFull: ") else [f"{size} kB: {first}"]
+            subprocess.run(["mount", "-o", "remount,size=64m", str(mount)], check=True)
+            second = Run(disturbed, scratch / "status").ended()
+            found = differences(run_folder(disturbed), expected) if second == "finished" else [second]
+            wrong += [f"{size} kB, with room again: {name}" for name in found]
+        finally:
+            subprocess.run(["umount", str(mount)], check=True)
+    return {"disks": len(sizes), "of them full": full, "wrong": wrong}

@@ -1,0 +1,124 @@
+"""The fast part of the torture, see harness.py: one kill at every kind of change to a file, damages, hostile files."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # the harness is run as a script
+
+import damages  # noqa: E402
+import kills  # noqa: E402
+from damages import Hostile, save_hostile  # noqa: E402
+from harness import SHORT  # noqa: E402
+from hostile import hostile_configurations  # noqa: E402
+from kill_points import KillPoints  # noqa: E402
+from runs import configuration, undisturbed  # noqa: E402
+
+from normlab.checkpoints import load  # noqa: E402
+from normlab.evaluation import read_config  # noqa: E402
+from normlab.models.weights import weights_from_file  # noqa: E402
+
+pytestmark = pytest.mark.skipif(
+    "NORMLAB_TORTURE" not in os.environ, reason="set NORMLAB_TORTURE=1: how long it takes has not been measured yet"
+)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("torture")
+
+
+@pytest.fixture(scope="module")
+def config():
+    return configuration(*SHORT)
+
+
+@pytest.fixture(scope="module")
+def expected(config, scratch):
+    """What comes out of an undisturbed run."""
+    return undisturbed(config, scratch)
+
+
+CHANGES = [
+    "half of metrics.csv",
+    "rename previous.ckpt",
+    "half of temporary file of last.ckpt",
+    "fsync temporary file of last.ckpt",
+    "rename last.ckpt",
+    "half of temporary file of best.ckpt",
+    "rename best.ckpt",
+    "half of temporary file of result.json",
+    "rename result.json",
+]
+
+
+def test_killed_at_changes_to_files(config, scratch, expected):
+    changes = kills.changes_of(config, scratch)
+    numbers = [number for number in kills.one_of_each(changes) if changes[number - 1] in CHANGES]
+    assert {changes[number - 1] for number in numbers} == set(CHANGES)
+    assert kills.at_changes(config, scratch, numbers, expected) == {"kills": len(CHANGES), "wrong": []}
+
+
+def test_two_processes_at_once(config, scratch, expected):
+    assert kills.together(config, scratch, expected)["wrong"] == []
+
+
+@pytest.mark.parametrize("name", ["one bit of it", "a hostile checkpoint", "both truncated", "half a row in every log"])
+def test_damaged_files(config, scratch, expected, name):
+    assert damages.damaged(config, scratch, expected, [name])["wrong"] == []
+
+
+def test_a_full_disk(config, scratch, expected):
+    figures = damages.full_disk(config, scratch, expected, [300])
+    if figures is None:
+        pytest.skip("no disk may be mounted here")
+    assert figures == {"disks": 1, "of them full": 1, "wrong": []}
+
+
+def test_hostile_configurations_run_nothing(tmp_path):
+    assert hostile_configurations(tmp_path)["wrong"] == []
+
+
+def test_hostile_files_run_nothing(tmp_path):
+    path, marker = tmp_path / "best.ckpt", tmp_path / "marker"
+    save_hostile(path, marker)
+    with pytest.raises(ValueError, match="holds more than tensors and plain types"):
+        load(path)
+    with pytest.raises(ValueError, match="is not a weights file"):
+        weights_from_file(path)
+    (tmp_path / "config.yaml").write_text("trusted_packages: [joblib]\n")
+    with pytest.raises(ValueError, match="calls the package joblib; if it is your own code, add --trust joblib"):
+        read_config(tmp_path)
+    assert not marker.exists()
+    assert Hostile(marker).__reduce__()[1] == (f"touch '{marker}'",)
+
+
+def test_every_change_is_counted_before_it_is_made(tmp_path, monkeypatch):
+    """Writing atomically, in this process, dying nowhere."""
+    import builtins
+    import os
+
+    from normlab.results import write_atomically
+
+    for module, name in (
+        (os, "fsync"),
+        (os, "replace"),
+        (os, "rename"),
+        (os, "unlink"),
+        (os, "rmdir"),
+        (builtins, "open"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))  # put back at the end
+    names = tmp_path.parent / "names"
+    KillPoints(tmp_path, names=names).install()
+    write_atomically(tmp_path / "last.ckpt", b"content")
+    assert (tmp_path / "last.ckpt").read_bytes() == b"content"
+    temporary = "temporary file of last.ckpt"
+    assert names.read_text().splitlines() == [
+        *(f"{what} {temporary}" for what in ("open", "half of", "fsync")),
+        "rename last.ckpt",
+        f"delete {temporary}",
+    ]
