@@ -44,23 +44,9 @@ class ClusterLauncher(OutcomesLauncher):
 
     def outcomes(self, configs: list[dict]) -> Iterator[tuple[int, dict]]:
         """Index and result of every configuration, in the order in which they end."""
-        from normlab.config import run_folder
-        from normlab.experiment import stored_result
-        from normlab.workers import Stopped
+        from normlab.queue import stored_first
 
-        to_train = []
-        for index, config in enumerate(configs):
-            if (stored := stored_result(run_folder(config), config)) is not None:
-                yield index, stored
-            else:
-                to_train.append(index)
-        if not to_train:
-            return
-        with closing(self.train([configs[index] for index in to_train])) as ended:
-            for number, value in ended:
-                if isinstance(value, Stopped):
-                    raise value
-                yield to_train[number], value
+        return stored_first(configs, self.train)
 
     @abstractmethod
     def train(self, configs: list[dict]) -> Iterator[tuple[int, dict]]:

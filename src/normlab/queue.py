@@ -2,7 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from functools import partial
 from itertools import takewhile
 
 from normlab.config import run_folder
@@ -24,6 +26,21 @@ def run_queued(
     Raises:
         Stopped: by a signal, after the workers have written their checkpoints, or by a full disk.
     """
+    yield from stored_first(configs, partial(_queued, options=(workers, jobs_per_gpu), jobs_per_worker=jobs_per_worker))
+
+
+def stored_first(
+    configs: list[dict], train: Callable[[list[dict]], Iterator[tuple[int, dict | Stopped]]]
+) -> Iterator[tuple[int, dict]]:
+    """Stored results at once, then those of the other configurations as `train` gives them, if there are others.
+
+    Args:
+        configs: checked.
+        train: configurations without a result -> index among these and result, or `Stopped`, as they end.
+
+    Raises:
+        Stopped: what `train` gave.
+    """
     to_train = []
     for index, config in enumerate(configs):
         if (stored := stored_result(run_folder(config), config)) is not None:
@@ -32,15 +49,21 @@ def run_queued(
             to_train.append(index)
     if not to_train:
         return
-    environments = slots([configs[index] for index in to_train], os.environ, workers, jobs_per_gpu)
-    with Workers(train_one, environments, jobs_per_worker, PRELOAD) as pool:
-        for number, value in pool.run([configs[index] | {"progress": False} for index in to_train]):
+    with closing(train([configs[index] for index in to_train])) as ended:
+        for number, value in ended:
             if isinstance(value, Stopped):
                 raise value
-            result = (
-                failed_result(f"{value.reason}; the same command tries it again") if isinstance(value, Died) else value
-            )
-            yield to_train[number], result
+            yield to_train[number], value
+
+
+def _queued(
+    configs: list[dict], options: tuple[int | str, int], jobs_per_worker: int | None
+) -> Iterator[tuple[int, dict | Stopped]]:
+    with Workers(train_one, slots(configs, os.environ, *options), jobs_per_worker, PRELOAD) as pool:
+        for number, value in pool.run([config | {"progress": False} for config in configs]):
+            if isinstance(value, Died):
+                value = failed_result(f"{value.reason}; the same command tries it again")
+            yield number, value
 
 
 def train_one(config: dict) -> dict | Stopped:
