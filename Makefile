@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 
-.PHONY: setup run test torture lint reproduce tensorboard clean
+.PHONY: setup run test torture lint reproduce bench tensorboard clean
 
 setup: $(READY)
 
@@ -33,6 +33,9 @@ lint: setup
 
 reproduce: setup
 	@$(BIN)/python scripts/reproduce.py $(or $(DATA),data) $(ARGS)
+
+bench: setup
+	@$(BIN)/python benchmarks/run_all.py $(or $(DATA),data) $(ARGS)
 
 tensorboard: setup
 	@$(BIN)/tensorboard --logdir outputs $(ARGS)

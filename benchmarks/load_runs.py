@@ -66,7 +66,7 @@ def _result(config: dict, seed: int) -> dict:
     }
 
 
-def rows(number: int) -> list[Row]:
+def rows(number: int = 10_000) -> list[Row]:
     """A row for the seconds, and the memory in its note."""
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), number)
@@ -96,4 +96,4 @@ def rows(number: int) -> list[Row]:
 
 
 if __name__ == "__main__":
-    show(rows(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))
+    show(rows(*map(int, sys.argv[1:2])))

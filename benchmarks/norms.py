@@ -1,9 +1,10 @@
 """Batch norm, one training step (forward and backward): PyTorch's, this project's, the notebooks', side by side.
 
-    python benchmarks/norms.py [--threads 1] [--compile] [--seconds 20]
+    python benchmarks/norms.py [--compile] [--seconds 10]
 
 The variants take turns of several steps, so that whatever else the machine does hits all alike and none finds the
-memory as another left it. The median of all turns is shown and, for machines that are not idle, the fastest turn.
+memory as another left it. The median of all turns is shown and, for machines that are not idle, the fastest turn. One
+thread.
 """
 
 import argparse
@@ -12,11 +13,13 @@ import time
 from collections.abc import Callable
 
 import torch
+from measure import Row, show
 from torch import Tensor, nn
 
 from normlab.norms import BatchNorm1d, BatchNorm2d
 
 WARM_UP, FEWEST_TURNS, TURN_MILLISECONDS = 3, 11, 20
+REACH = {"normlab": 1.5, "normlab compiled": 1.0}
 SHAPES = ((64, 64, 56, 56), (64, 192, 27, 27), (128, 16, 32, 32), (512, 1024))
 
 
@@ -45,6 +48,7 @@ def variants(shape: tuple[int, ...], compiled: bool) -> dict[str, nn.Module]:
     layers = {"torch": theirs(shape[1]), "normlab": ours(shape[1]), "notebook": NotebookBatchNorm(shape[1])}
     if compiled:
         layers["normlab compiled"] = torch.compile(ours(shape[1]), fullgraph=True)
+        layers["torch compiled"] = torch.compile(theirs(shape[1]), fullgraph=True)
     return layers
 
 
@@ -89,22 +93,40 @@ def measure(shape: tuple[int, ...], compiled: bool, seconds: float) -> dict[str,
     return {name: (statistics.median(times), min(times), kept[name]) for name, times in found.items()}
 
 
+def rows(seconds: float = 10, compiled: bool = True) -> list[Row]:
+    """Two rows a shape, eager and compiled, both against torch's layer as it is."""
+    torch.set_num_threads(1)
+    found = []
+    for shape in SHAPES:
+        measured = measure(shape, compiled, seconds)
+        median, fastest, _ = measured["torch"]
+        for variant, reach in REACH.items():
+            if variant not in measured:
+                continue
+            name = f"batch norm {' x '.join(map(str, shape))}, forward and backward{variant.removeprefix('normlab')}"
+            middle, least, _ = measured[variant]
+            note = f"fastest turns {least / fastest:.2f} x; {_others(variant, measured)}"
+            found.append(Row(name, "PyTorch's", middle, median, reach, unit="ms", note=note))
+    return found
+
+
+def _others(variant: str, measured: dict[str, tuple[float, float, int | None]]) -> str:
+    """What else took turns, against torch's layer: the notebooks', or torch's when it is compiled."""
+    median, _, kept = measured["torch"]
+    if variant == "normlab":
+        return (
+            f"bytes kept {measured[variant][2] / kept:.2f} x; the notebooks' {measured['notebook'][0] / median:.1f} x"
+        )
+    return f"PyTorch's compiled {measured['torch compiled'][0] / median:.2f} x"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=20, help="of measurement for every shape")
+    parser.add_argument("--seconds", type=float, default=10, help="of measurement for every shape")
     parser.add_argument("--compile", action="store_true", help="also under torch.compile (needs a C++ compiler)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print(f"threads {arguments.threads}, torch {torch.__version__}, float32, forward and backward")
-    print(f"  {'':<17} {'median':>11}  {'ratio':>7} {'fastest':>11}  {'ratio':>7}  bytes kept")
-    for shape in SHAPES:
-        found = measure(shape, arguments.compile, arguments.seconds)
-        median, fastest, kept = found["torch"]
-        print(" x ".join(map(str, shape)))
-        for name, (middle, least, bytes_kept) in found.items():
-            times = f"{middle:8.2f} ms  {middle / median:5.2f} x {least:8.2f} ms  {least / fastest:5.2f} x"
-            print(f"  {name:<17} {times}" + ("" if bytes_kept is None else f"  {bytes_kept / kept:4.2f} x"))
+    print(f"1 thread, torch {torch.__version__}, float32")
+    show(rows(arguments.seconds, arguments.compile))
 
 
 if __name__ == "__main__":

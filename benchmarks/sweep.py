@@ -21,11 +21,12 @@ def single_commands(*words: str) -> float:
     return sum(command("train.py", *job, *words)() for job in jobs)
 
 
-def rows(outputs: str, epochs: int) -> list[Row]:
+def rows(epochs: int = 10) -> list[Row]:
     few = [f"trainer.max_epochs={epochs}", "progress=false"]
-    single = single_commands(f"paths.outputs={outputs}/one", *few)
-    sequential = command("train.py", "-m", *SWEEP, f"paths.outputs={outputs}/sweep", *few)()
-    queue = command("train.py", "-m", "hydra/launcher=queue", *SWEEP, f"paths.outputs={outputs}/queue", *few)()
+    with tempfile.TemporaryDirectory() as outputs:
+        single = single_commands(f"paths.outputs={outputs}/one", *few)
+        sequential = command("train.py", "-m", *SWEEP, f"paths.outputs={outputs}/sweep", *few)()
+        queue = command("train.py", "-m", "hydra/launcher=queue", *SWEEP, f"paths.outputs={outputs}/queue", *few)()
     name = f"{JOBS} runs of digits, {epochs} epochs each: a sweep"
     return [
         Row(name, f"{JOBS} single commands", sequential, single, 0.25),
@@ -35,5 +36,4 @@ def rows(outputs: str, epochs: int) -> list[Row]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as outputs:
-        show(rows(outputs, int(sys.argv[1]) if len(sys.argv) > 1 else 10))
+    show(rows(*map(int, sys.argv[1:2])))

@@ -18,6 +18,7 @@ from measure import Row, configured, epoch_seconds, show, take_turns, timed
 from notebook import epoch_of, loaders, network
 from torch import nn
 
+from normlab.checkpoints import BEST, load
 from normlab.config import run_folder
 from normlab.data.blocks import EvaluationBlocks
 from normlab.evaluation import evaluate_run
@@ -34,7 +35,6 @@ def mlp_rows(root: str, rounds: int) -> list[Row]:
         "fused": timed(bare_epoch(network(), parts, 64, fused=True)),
         "default": timed(bare_epoch(network(), parts, 64)),
         "notebook": timed(epoch_of(*loaders(root), network())),
-        "no records": lambda: epoch_seconds(*words, "device.threads=1", "logger=[]", "statistics.every_n_epochs=0"),
     }
     median = take_turns(arms, rounds)
     name = "epoch of MLP 784-128-64-10, MNIST"
@@ -42,13 +42,6 @@ def mlp_rows(root: str, rounds: int) -> list[Row]:
         Row(name, "bare loop, the same fused Adam", median["normlab"], median["fused"], 1.2),
         Row(name, "bare loop, PyTorch's default Adam", median["normlab"], median["default"], 1.2),
         Row(name, "the notebook's loop", median["normlab"], median["notebook"], 6, faster=True),
-        Row(
-            "the same with TensorBoard and norm statistics",
-            "without both",
-            median["normlab"],
-            median["no records"],
-            1.05,
-        ),
     ]
 
 
@@ -84,6 +77,7 @@ def evaluation_rows(root: str, rounds: int) -> list[Row]:
         parts = (prepared.parts.train, prepared.parts.validation, prepared.parts.test)
         ready = [block.inputs for part in parts for block in EvaluationBlocks(part)]
         network = prepared.task.network.eval()
+        network.load_state_dict(load(run_folder(config) / "checkpoints" / BEST)["network"])
 
         def forward() -> None:
             with torch.no_grad():
@@ -91,13 +85,13 @@ def evaluation_rows(root: str, rounds: int) -> list[Row]:
                     network(inputs)
 
         median = take_turns(
-            {"normlab": timed(lambda: evaluate_run(run_folder(config))), "bare": timed(forward)}, 2 * rounds
+            {"normlab": timed(lambda: evaluate_run(run_folder(config))), "bare": timed(forward)}, rounds
         )
     name = "evaluation of a stored run, LeNet-5, all 70,000 images of MNIST"
     return [Row(name, "forward passes alone", median["normlab"], median["bare"], 1.2)]
 
 
-def rows(root: str, rounds: int = 3) -> list[Row]:
+def rows(root: str, rounds: int = 5) -> list[Row]:
     torch.set_num_threads(1)
     return [*mlp_rows(root, rounds), *table_rows(rounds), *evaluation_rows(root, rounds)]
 

@@ -107,35 +107,19 @@ class ImageTransform:
         return pixels if flip is None else mirrored(pixels, flip)
 
     def _window(self, pixels: Tensor, window: Tensor, flip: Tensor | None) -> Tensor:
-        """Bilinear samples of the windows as two matrix products an image; `window` as from `random_windows`."""
+        """Bilinear samples of the windows, all in one call; `window` as from `random_windows`."""
         centre_y, centre_x, height, width = window.to(pixels).unbind(1)
         if flip is not None:
             width = torch.where(flip, -width, width)
-        batch, channels, stored_height, stored_width = pixels.shape
-        rows = interpolation_weights(centre_y, height, stored_height, self.size)
-        columns = interpolation_weights(centre_x, width, stored_width, self.size)
-        across = torch.bmm(pixels.reshape(batch, channels * stored_height, stored_width), columns.transpose(1, 2))
-        return rows[:, None] @ across.view(batch, channels, stored_height, self.size)
+        inside = (2 * torch.arange(self.size, device=pixels.device) + 1) / self.size - 1  # centres of the made pixels
+        y, x = (centre[:, None] + half[:, None] * inside for centre, half in ((centre_y, height), (centre_x, width)))
+        grid = torch.stack([x[:, None].expand(-1, self.size, -1), y[:, :, None].expand(-1, -1, self.size)], 3)
+        return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
 def mirrored(pixels: Tensor, flip: Tensor) -> Tensor:
     """Images ``(N, C, S, S)`` left to right where `flip` ``(N,)`` says so."""
     return torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
-
-
-def interpolation_weights(centre: Tensor, half: Tensor, stored: int, made: int) -> Tensor:
-    """By which stored pixels make up pixels of a window along one axis, linearly: ``(N, made, stored)``, rows sum to 1.
-
-    Args:
-        centre: ``(N,)``, of the window, where the image runs from -1 to 1.
-        half: ``(N,)``, half of the window's length; negative mirrors it.
-        stored: pixels of the image.
-        made: pixels of the window; their centres lie as those of the stored pixels do in the whole image.
-    """
-    inside = (2 * torch.arange(made, device=centre.device) + 1) / made - 1
-    positions = (((half[:, None] * inside + centre[:, None]) + 1) * stored - 1) / 2
-    positions = positions.clamp(0, stored - 1)
-    return (1 - (positions[:, :, None] - torch.arange(stored, device=centre.device)).abs()).clamp_(min=0)
 
 
 def random_windows(num_samples: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
@@ -181,7 +165,7 @@ def channel_statistics(images: Tensor, rows: Tensor | None = None) -> tuple[tupl
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
     rows = torch.arange(len(images)) if rows is None else rows
     for chosen in rows.split(max(1, STATISTICS_BYTES // images[:1].nbytes)):
-        for channel, pixels in enumerate(images[chosen].unbind(1)):
+        for channel, pixels in enumerate(images.index_select(0, chosen).unbind(1)):
             counts[channel] += torch.bincount(pixels.flatten(), minlength=256)
     share = counts.double() / counts.sum(1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / PIXEL_RANGE

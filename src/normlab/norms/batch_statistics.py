@@ -13,6 +13,7 @@ only the input is kept, and dx is one linear expression in dy and x. `torch.comp
 
 import torch
 from torch import Tensor, distributed
+from torch.nn import functional
 
 from normlab.norms.functional import column_sums, moments, normalize, per_channel, statistics_dtype
 
@@ -53,26 +54,26 @@ class _BatchNormalization(torch.autograd.Function):
     def forward(
         ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y, mean, var = centred(x)
+        memory, mean, var = batch_moments(x)
         inverse = (var + eps).rsqrt_()
         ctx.mark_non_differentiable(mean, var)
-        ctx.save_for_backward(x, weight, bias, mean, inverse)
-        ctx.eps = eps
-        return scaled(y, inverse, weight, bias).to(x.dtype), mean, var
+        ctx.save_for_backward(x, weight, mean, inverse)
+        ctx.eps, ctx.bias_dtype = eps, None if bias is None else bias.dtype
+        return normalized(memory, x, mean, inverse, weight, bias), mean, var
 
     @staticmethod
     def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, inverse = ctx.saved_tensors
+        x, weight, mean, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _differentiable_backward(x, weight, bias, ctx.eps, dy)
+            return _differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
         dx, dbias, dweight = channel_sums(dy, x, mean, inverse)
         count = max(1, x.numel() // max(1, x.shape[1]))
         dx = input_gradient(dx, dy, x, weight, mean, inverse, dbias, dweight, count)
-        return dx, _like(dweight, weight), _like(dbias, bias), None
+        return dx, *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
 
 
 def _differentiable_backward(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dy: Tensor
+    x: Tensor, weight: Tensor | None, bias_dtype: torch.dtype | None, eps: float, dy: Tensor
 ) -> tuple[Tensor | None, ...]:
     """The gradient with a graph of its own, for second derivatives, which also go through the statistics."""
     mean, var = (value.flatten() for value in moments(x, channel_axes(x)))
@@ -81,27 +82,28 @@ def _differentiable_backward(
     dbias, dweight = dy.sum(channel_axes(x)), (dy * xhat).sum(channel_axes(x))
     centre = dy - per_channel(dbias / count, x.ndim) - xhat * per_channel(dweight / count, x.ndim)
     a = inverse if weight is None else inverse * weight
-    return centre * per_channel(a, x.ndim), _like(dweight, weight), _like(dbias, bias), None
+    return centre * per_channel(a, x.ndim), *_parameter_gradients(dweight, weight, dbias, bias_dtype), None
 
 
-def _like(gradient: Tensor, parameter: Tensor | None) -> Tensor | None:
-    return None if parameter is None else gradient.to(parameter.dtype)
+def _parameter_gradients(
+    dweight: Tensor, weight: Tensor | None, dbias: Tensor, bias_dtype: torch.dtype | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """In the parameters' own precision; of the shift only that is kept from the forward pass."""
+    of_weight = None if weight is None else dweight.to(weight.dtype)
+    return of_weight, None if bias_dtype is None else dbias.to(bias_dtype)
 
 
-def centred(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``x - mean`` in new memory, mean and biased variance ``(C,)``, in float32 or better.
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance ``(C,)`` in float32 or better, behind memory as large as `x` that was needed on the way.
 
-    The variance is that of the centred values: nothing cancels where the mean is large.
+    The variance is that of the centred values: nothing cancels where the mean is large. `mse_loss` centres and squares
+    in one pass.
     """
     x = x.to(statistics_dtype(x.dtype))
     count = max(1, x.numel() // max(1, x.shape[1]))
     mean = channel_sum(x).div_(count)
-    y = x - per_channel(mean, x.ndim)
-    if x.ndim > 2 and y.is_contiguous():  # along the positions PyTorch sums squares as it goes
-        var = torch.linalg.vector_norm(y.flatten(2), dim=2).square_().sum(0).div_(count)
-        return y, mean, var
-    var = channel_sum(y.square_()).div_(count)
-    return torch.sub(x, per_channel(mean, x.ndim), out=y), mean, var  # rather than squares in memory of their own
+    squares = functional.mse_loss(x, per_channel(mean, x.ndim).expand_as(x), reduction="none")
+    return squares, mean, channel_sum(squares).div_(count)
 
 
 def channel_sum(x: Tensor) -> Tensor:
@@ -109,10 +111,13 @@ def channel_sum(x: Tensor) -> Tensor:
     return column_sums(x) if x.ndim == 2 else x.sum(channel_axes(x))
 
 
-def scaled(y: Tensor, inverse: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """``y * inverse * weight + bias`` per channel, in the memory of `y`."""
+def normalized(
+    memory: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    """``(x - mean) * inverse * weight + bias`` as ``x * scale + shift`` per channel, written into `memory`."""
     scale = inverse if weight is None else inverse * weight
-    return y.mul_(per_channel(scale, y.ndim)) if bias is None else linear(y, scale, bias, out=y)
+    shift = (mean * scale).neg_() if bias is None else torch.addcmul(bias, mean, scale, value=-1)
+    return linear(x.to(mean.dtype), scale, shift, out=memory).to(x.dtype)
 
 
 def linear(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
@@ -123,9 +128,13 @@ def linear(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
 
 
 def channel_sums(dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``sum dy`` and ``sum dy * xhat`` of every channel, behind memory as large as `x` that was needed on the way."""
-    product = (x.to(mean.dtype) - per_channel(mean, x.ndim)).mul_(dy)
-    return product, channel_sum(dy.to(mean.dtype)), channel_sum(product).mul_(inverse)
+    """``sum dy`` and ``sum dy * xhat`` of every channel, behind memory as large as `x` that was needed on the way.
+
+    The gradient of `mse_loss` is ``2 * (x - mean) * dy``, in one pass.
+    """
+    x, dy = x.to(mean.dtype), dy.to(mean.dtype)
+    product = torch.ops.aten.mse_loss_backward(dy, x, per_channel(mean, x.ndim).expand_as(x), 0)
+    return product, channel_sum(dy), channel_sum(product).mul_(inverse / 2)
 
 
 def input_gradient(
@@ -163,29 +172,32 @@ def synchronized_moments(
 class _SynchronizedBatchNormalization(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
-        mean, var, count = _global_moments(x)
+        memory, mean, var, count = _global_moments(x)
         inverse = torch.rsqrt(var + eps)
-        ctx.save_for_backward(x, weight, bias, mean, inverse, count)
+        ctx.save_for_backward(x, weight, mean, inverse, count)
+        ctx.bias_dtype = None if bias is None else bias.dtype
         ctx.mark_non_differentiable(mean, var, count)
-        y = x.to(mean.dtype) - per_channel(mean, x.ndim)
-        return scaled(y, inverse, weight, bias).to(x.dtype), mean, var, count
+        return normalized(memory, x, mean, inverse, weight, bias), mean, var, count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, inverse, count = ctx.saved_tensors
+        x, weight, mean, inverse, count = ctx.saved_tensors
         dx, dbias, dweight = channel_sums(dy, x, mean, inverse)
         totals = torch.stack([dbias, dweight])
         distributed.all_reduce(totals)
         dx = input_gradient(dx, dy, x, weight, mean, inverse, *totals, count)
         # Scale and shift get this process' share: the distributed reducer adds the shares up, as for every weight.
-        return dx, _like(dweight, weight), _like(dbias, bias), None
+        return dx, *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
 
 
-def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, biased variance ``(C,)`` and number of values per channel over all processes, in one gather."""
+def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean, biased variance ``(C,)`` and number of values per channel over all processes, in one gather.
+
+    In front comes memory as large as `x` that was needed on the way.
+    """
     count = x.numel() // x.shape[1]
-    _, mean, var = centred(x)
+    memory, mean, var = batch_moments(x)
     own = torch.cat([mean.new_full((1,), count), mean, var])
     gathered = own.new_empty(distributed.get_world_size() * len(own))
     distributed.all_gather_into_tensor(gathered, own)
@@ -196,4 +208,4 @@ def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         raise ValueError("expected more than one value per channel over all processes when training, got one")
     mean = (counts * means).sum(0) / total
     var = (counts * (vars + (means - mean).square())).sum(0) / total
-    return mean, var, total
+    return memory, mean, var, total

@@ -1,0 +1,107 @@
+"""Run every benchmark and write docs/BENCHMARKS.md: `make bench DATA=FOLDER`.
+
+    python benchmarks/run_all.py DATA [--only norms sweep] [--out docs/BENCHMARKS.md]
+
+DATA is the folder that holds MNIST/ and tiny-imagenet-20/ or tiny-imagenet-200/. Every script runs in a process of its
+own, one after the other; close what else the machine does. A script that fails leaves its reason in the document, and
+the others run.
+"""
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+from measure import Row, markdown
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
+PACKAGES = ("torch", "torchvision", "pytorch_lightning", "hydra-core")
+WITH_DATA = {
+    "training": "Training and evaluation, one thread",
+    "process": "Whole processes",
+    "images": "Augmented images, one thread",
+    "features": "A frozen network's features, one thread",
+    "norm_statistics": "What the statistics of the norms add, one thread",
+}
+WITHOUT_DATA = {
+    "norms": "The custom batch norm, one thread",
+    "sweep": "Sweeps",
+    "load_runs": "Many runs into one table",
+}
+TITLES = WITH_DATA | WITHOUT_DATA
+
+
+def in_new_process(name: str, *arguments: str) -> list[Row]:
+    """The rows of a script, from an interpreter that has done nothing else."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_rows, name, *arguments).result()
+
+
+def _rows(name: str, *arguments: str) -> list[Row]:
+    return importlib.import_module(name).rows(*arguments)
+
+
+def section(name: str, data: str, measure: Callable[..., list[Row]]) -> tuple[str, bool]:
+    """The part of the document about one script, and whether it failed."""
+    arguments = [data] if name in WITH_DATA else []
+    shown = " ".join(["python", f"benchmarks/{name}.py", *(["DATA"] if arguments else [])])
+    started, failed = time.monotonic(), False
+    try:
+        found = measure(name, *arguments)
+        body = markdown(found) if found else "Not measured: the folder holds no photographs."
+    except Exception as error:  # whatever it is, the other scripts go on
+        body, failed = f"**Failed**: {type(error).__name__}: {error}", True
+    minutes = (time.monotonic() - started) / 60
+    print(f"{name}: {'failed' if failed else 'measured'} in {minutes:.1f} min", file=sys.stderr, flush=True)
+    return f"## {TITLES[name]}\n\n`{shown}`, {minutes:.1f} min\n\n{body}\n", failed
+
+
+def machine() -> str:
+    """Processor, cores, memory, system and versions, in one line."""
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = [int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
+    parts = [names[0] if names else platform.processor() or platform.machine(), f"{os.cpu_count()} cores"]
+    parts += [f"{memory[0]:.0f} GiB"] if memory else []
+    versions = [f"{package} {version(package)}" for package in PACKAGES]
+    return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}", *versions])
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+def document(sections: list[str]) -> str:
+    return (
+        "# Benchmarks\n\n"
+        f"Written by `make bench DATA=FOLDER` on {date.today()}: {machine()}.\n\n"
+        "Both sides of a row are measured in turns, in one run of its script; times are medians. normlab runs with "
+        "everything on that is on by default: metrics, TensorBoard, statistics of the norms, checkpoints and the "
+        "progress bar. What misses its mark says so.\n\n" + "\n".join(sections)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with MNIST/ and photographs")
+    parser.add_argument("--only", nargs="+", choices=TITLES, metavar="SCRIPT", help=f"of {', '.join(TITLES)}")
+    parser.add_argument("--out", type=Path, default=DOCUMENT, help="where to write (default docs/BENCHMARKS.md)")
+    options = parser.parse_args()
+    if not (options.data / "MNIST" / "raw").is_dir():
+        print(f"error: {options.data} must hold MNIST/raw/; it does not", file=sys.stderr)
+        sys.exit(2)
+    done = [section(name, str(options.data.resolve()), in_new_process) for name in options.only or TITLES]
+    options.out.write_text(document([text for text, _ in done]))
+    print(f"written: {options.out}", file=sys.stderr)
+    sys.exit(any(failed for _, failed in done))
+
+
+if __name__ == "__main__":
+    main()
