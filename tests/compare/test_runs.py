@@ -1,6 +1,8 @@
 """Loading run folders, also damaged ones."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -126,3 +128,61 @@ def test_neither_loading_nor_comparing_imports_torch(tmp_path):
         f"compare(load_runs({str(tmp_path)!r}))\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("config.yaml", "seed: 0\nchoices: [1]\n", "choices must be a table"),
+        ("config.yaml", "seed: 0\nchoices: abc\n", "choices must be a table"),
+        ("config.yaml", "seed: 0\nchoices: {norm: none}\na: " + "[" * 5000, "config.yaml is not readable"),
+        ("result.json", "[" * 100_000, "result.json is not readable"),
+        ("config_digest", [1], "config_digest must be a text, got [1]"),
+        ("reason", {"a": 1}, "reason must be a text, got {'a': 1}"),
+    ],
+)
+def test_odd_content_is_listed(tmp_path, file, content, reason):
+    folder = write_run(tmp_path, "none")
+    write_run(tmp_path, "none", seed=1)
+    if isinstance(content, str):
+        (folder / file).write_text(content)
+    else:
+        result = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps(result | {file: content}))
+    runs = load_runs(tmp_path)
+    assert len(runs) == 1
+    assert runs.attrs["unreadable"][0][0] == str(folder)
+    assert reason in runs.attrs["unreadable"][0][1]
+
+
+@pytest.mark.parametrize("content", ["[1]", '"a"', '{"command": 3}', "[" * 100_000])
+def test_an_odd_environment_leaves_the_origin_unknown(tmp_path, content):
+    (write_run(tmp_path, "none") / "environment.json").write_text(content)
+    assert "environment.command" not in load_runs(tmp_path)
+
+
+def test_a_choice_that_is_a_list_can_still_be_compared(tmp_path):
+    write_run(tmp_path, "none", settings={"choices.scheduler": ["a", "b"]})
+    assert load_runs(tmp_path)["scheduler"].unique().tolist() == ['["a", "b"]']
+
+
+def test_folders_that_may_not_be_read_are_listed(tmp_path, monkeypatch):
+    group = write_seeds(tmp_path, {"none": [0.9, 0.91]})
+    (group / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    runs = load_runs(tmp_path)
+    assert len(runs) == 2
+    assert runs.attrs["unreadable"] == [(str(group / "closed"), "Permission denied")]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    path = write_run(tmp_path, "none") / "result.json"
+    with pytest.raises(ValueError, match=r"result.json must be a folder of runs, .*; it is a file"):
+        load_runs(path)

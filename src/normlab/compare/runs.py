@@ -17,6 +17,7 @@ import yaml
 from normlab.config import NOT_PART_OF_THE_RESULT
 from normlab.results import SCHEMA
 
+TEXTS = ("reason", "config_digest", "initial_weights")  # of result.json; null where unknown
 STATUSES = ("finished", "diverged", "failed")
 NUMBERS = (
     *("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "step_milliseconds", "outside_share"),
@@ -47,14 +48,14 @@ def load_runs(*folders: str | Path) -> pd.DataFrame:
     Columns are `run`, `folder`, `status`, `reason`; the picked names `dataset`, `model`, `norm`, ...; every setting
     by its dotted key (`optimizer.lr`); the metrics (`test/accuracy`); `seconds`, `epochs`, `steps`, ...; and where
     the run was made (`environment.git.commit`, `environment.device.name`, `environment.packages.torch`, ...).
-    `attrs["unreadable"]` lists `(folder, reason)` of what could not be read: half-written, damaged, of another
-    version, or a copy of a run that is already in the table.
+    `attrs["unreadable"]` lists `(folder, reason)` of what could not be read: half-written, damaged, closed to the
+    reader, of another version, or a copy of a run that is already in the table.
 
     Raises:
         ValueError: a folder that does not exist, or no readable run in any.
     """
     rows, unreadable, digests = [], [], {}
-    for path in find_runs(folders):
+    for path in find_runs(folders, unreadable):
         try:
             row = _read(path)
         except ValueError as error:
@@ -72,13 +73,19 @@ def load_runs(*folders: str | Path) -> pd.DataFrame:
     return frame
 
 
-def find_runs(folders: Iterable[str | Path]) -> Iterator[Path]:
-    """Every folder that holds `config.yaml` or `result.json`, at any depth, each once, in order of its name."""
+def find_runs(folders: Iterable[str | Path], closed: list[tuple[str, str]]) -> Iterator[Path]:
+    """Every folder that holds `config.yaml` or `result.json`, at any depth, each once, in order of its name.
+
+    Folders that may not be read go to `closed`, with the reason.
+    """
     seen = set()
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise ValueError(f"{folder} must be a folder of runs, such as outputs/digits-mlp; it does not exist")
-        for path, subfolders, files in os.walk(folder):
+            what = "is a file" if folder.exists() else "does not exist"
+            raise ValueError(f"{folder} must be a folder of runs, such as outputs/digits-mlp; it {what}")
+        for path, subfolders, files in os.walk(
+            folder, onerror=lambda error: closed.append((str(error.filename), str(error.strerror)))
+        ):
             subfolders.sort()
             if "config.yaml" in files or "result.json" in files:
                 subfolders.clear()
@@ -105,14 +112,11 @@ def _read(folder: Path) -> dict[str, Any]:
     metrics, status = result.get("metrics"), result.get("status")
     if status not in STATUSES or not isinstance(metrics, dict):
         raise ValueError(f"result.json must hold metrics and a status of {', '.join(STATUSES)}, got {status!r}")
-    row = {
-        "run": f"{folder.resolve().parent.name}/{folder.name}",
-        "folder": str(folder),
-        "status": status,
-        "reason": result.get("reason"),
-        "config_digest": result.get("config_digest"),
-        "initial_weights": result.get("initial_weights"),
-    }
+    for name in TEXTS:
+        if not isinstance(result.get(name), str | None):
+            raise ValueError(f"result.json: {name} must be a text, got {result[name]}")
+    row = {"run": f"{folder.resolve().parent.name}/{folder.name}", "folder": str(folder), "status": status}
+    row |= {name: result.get(name) for name in TEXTS}
     row |= read_settings(folder / "config.yaml")
     row |= {name: _number(result.get(name)) for name in NUMBERS}
     row |= {name: _number(value) for name, value in metrics.items()}
@@ -128,7 +132,7 @@ def _read_json(path: Path, if_missing: str) -> dict:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"no {path.name}: {if_missing}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is not readable ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} is not a table of names and values")
@@ -161,14 +165,20 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _settings_of(text: str) -> dict[str, Any]:
     try:
         tree = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"config.yaml is not readable ({' '.join(str(error).split())})") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ValueError("config.yaml is not a table of keys and values")
     choices = tree.pop("choices", None) or {}
-    return flat_settings(tree) | {str(name): value for name, value in choices.items()}
+    if not isinstance(choices, dict):
+        raise ValueError(f"config.yaml: choices must be a table of names, got {choices}")
+    return flat_settings(tree) | {str(name): _scalar(value) for name, value in choices.items()}
+
+
+def _scalar(value: Any) -> Any:
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else value
 
 
 def flat_settings(tree: dict, prefix: str = "") -> dict[str, Any]:
@@ -178,23 +188,25 @@ def flat_settings(tree: dict, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict) and value:
             flat |= flat_settings(value, f"{prefix}{name}.")
         elif value is not None or prefix:  # an empty group (`experiment: null`) is not a setting
-            flat[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, list | dict) else value
+            flat[f"{prefix}{name}"] = _scalar(value)
     return flat
 
 
 def _environment(path: Path) -> dict[str, Any]:
     try:
         return _settings_of_environment(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}  # the origin is shown as unknown; the result is still one
 
 
 @lru_cache(maxsize=256)
 def _settings_of_environment(text: str) -> dict[str, Any]:
     content = json.loads(text)
+    if not isinstance(content, dict):
+        return {}
     command = content.pop("command", None)
     flat = flat_settings(content, "environment.")
-    return flat | ({"environment.command": " ".join(map(str, command))} if command else {})
+    return flat | ({"environment.command": " ".join(map(str, command))} if isinstance(command, list) else {})
 
 
 def setting_columns(runs: pd.DataFrame) -> list[str]:
