@@ -7,6 +7,7 @@ import pytest
 
 from compare.helpers import write_run
 from normlab.compare import compare, load_runs
+from normlab.compare.run_figures import sensitivity
 from normlab.compare.runs import STABLE
 from normlab.compare.selection import best_values, largest_stable, stable_edge_warnings
 from normlab.compare.settings import labels
@@ -69,3 +70,26 @@ def test_an_arm_that_never_trains_has_no_largest_rate(grid):
     table = largest_stable(dead, "optimizer.lr", [], "test/accuracy", tolerance=0.01)
     assert (table[table["arm"] == "none"]["status"] == "diverged").all()
     assert all(math.isnan(value) for value in table[table["arm"] == "none"][STABLE])
+
+
+def test_an_arm_without_the_selected_setting_stays(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "none", seed, 0.90 + 0.001 * seed, curve=[0.5, 0.9])
+        for momentum, value in ((0.01, 0.92), (0.1, 0.93), (0.5, 0.91)):
+            write_run(tmp_path, "custom", seed, value + 0.001 * seed, settings={"norm.momentum": momentum})
+    found = compare(load_runs(tmp_path), select="norm.momentum")
+    assert found.summaries[["arm", "n"]].to_numpy().tolist() == [["none", 3], ["custom", 3]]
+    assert found.contrasts["difference"].tolist() == pytest.approx([0.03])
+    assert "none has no norm.momentum and is compared as it is." in found.warnings
+    drawing = sensitivity(found)
+    assert [line.get_label() for line in drawing.figure.axes[0].lines if line.get_label()[0] != "_"] == ["custom"]
+    assert "none has no norm.momentum." in drawing.caption
+
+
+def test_no_value_can_be_the_best_one(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path, "none", seed, 0.9)
+        write_run(tmp_path, "custom", seed, 0.8, settings={"norm.momentum": 0.1, "choices.norm": "none"})
+    runs = load_runs(tmp_path)
+    best = best_values(runs.assign(arm="all"), "norm.momentum", [], "val/accuracy")
+    assert math.isnan(best["all"])

@@ -26,22 +26,30 @@ def best_values(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str
     table = runs.assign(good=good, score=runs[metric].astype(float).where(good))
     found = table.groupby([*within, "arm", key], dropna=False).agg(good=("good", "sum"), score=("score", "mean"))
     found = found.reset_index().sort_values(["good", "score"], ascending=[False, not higher_is_better(metric)])
-    return found.groupby([*within, "arm"], dropna=False, sort=False)[key].first()
+    return found.drop_duplicates([*within, "arm"]).set_index([*within, "arm"])[key]  # first() would skip no value
 
 
 def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) -> tuple[pd.DataFrame, list[str]]:
-    """The runs at every arm's best value of `key`, chosen on validation, and a line for each choice."""
+    """The runs at every arm's best value of `key`, chosen on validation, and a line for each choice.
+
+    An arm that does not have the setting is at its best without it.
+    """
     chosen_by = validation_metric(runs, metric)
     best = best_values(runs, key, within, chosen_by)
     columns = [*within, "arm"]
     wanted = [best[tuple(row) if within else row[0]] for row in runs[columns].itertuples(index=False, name=None)]
-    kept = runs[[value == want for value, want in zip(runs[key], wanted, strict=True)]]
+    matches = [
+        value == want or (pd.isna(value) and pd.isna(want)) for value, want in zip(runs[key], wanted, strict=True)
+    ]
     told = []
     for place, value in best.items():
         *group, arm = place if isinstance(place, tuple) else (place,)
         at = "".join(f", {name}={label(part)}" for name, part in zip(within, group, strict=True))
-        told.append(f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} of its grid and is used.")
-    return kept, told + edge_warnings(runs, [*within, key], metric)
+        if pd.isna(value) and runs.loc[runs["arm"] == arm, key].isna().all():
+            told.append(f"{arm}{at} has no {key} and is compared as it is.")
+        else:
+            told.append(f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} of its grid and is used.")
+    return runs[matches], told + edge_warnings(runs, [*within, key], metric)
 
 
 def edge_warnings(runs: pd.DataFrame, within: Sequence[str], metric: str) -> list[str]:
