@@ -169,7 +169,7 @@ def test_heatmap_over_two_hyperparameters(tmp_path):
 
 
 def test_band_is_the_t_interval_of_every_epoch():
-    mean, low, high = middle_and_band(np.array([[1.0, 4.0], [2.0, np.nan], [3.0, np.nan]]))
+    mean, low, high = middle_and_band(np.array([[1.0, 4.0], [2.0, np.nan], [3.0, np.nan]]), 0.95)
     assert mean.tolist() == [2, 4]
     assert (low[0], high[0]) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-6)  # t(.975, 2) / sqrt(3)
     assert np.isnan(low[1])
@@ -188,3 +188,108 @@ def test_files_and_the_element_for_the_report(grid, tmp_path):
     ids = re.findall(r' id="([^"]*)"', svg)
     assert ids
     assert all(name.startswith("first-") for name in ids)
+
+
+def test_heatmaps_do_not_average_over_other_settings(tmp_path):
+    for dataset, base in (("digits", 0.9), ("mnist", 0.5)):
+        for lr in (0.01, 0.1):
+            for momentum in (0.0, 0.9):
+                settings = {"choices.dataset": dataset, "dataset.name": dataset}
+                settings |= {"optimizer.lr": lr, "optimizer.momentum": momentum}
+                for seed in range(2):
+                    write_run(tmp_path, "none", seed, base, settings=settings)
+    comparison = compare(load_runs(tmp_path))
+    drawing = heatmap(comparison)
+    shown = {axis.get_title(): {text.get_text() for text in axis.texts} for axis in drawing.figure.axes}
+    assert shown == {"none\ndataset=digits": {"0.9000"}, "none\ndataset=mnist": {"0.5000"}}
+    assert "none at dataset=mnist: best mean 0.5000" in drawing.description
+    by_data = heatmap(comparison, ("dataset", "optimizer.lr"))
+    assert [axis.get_title() for axis in by_data.figure.axes] == [
+        "none\noptimizer.momentum=0",
+        "none\noptimizer.momentum=0.9",
+    ]
+
+
+def test_heatmaps_of_a_setting_of_the_arms_keep_the_rest_of_the_arm_apart(tmp_path):
+    for norm, base in (("custom", 0.9), ("torch", 0.5)):
+        for momentum in (0.1, 0.2):
+            for lr in (0.01, 0.1):
+                for seed in range(2):
+                    write_run(tmp_path, norm, seed, base, settings={"norm.momentum": momentum, "optimizer.lr": lr})
+    drawing = heatmap(compare(load_runs(tmp_path)), ("norm.momentum", "optimizer.lr"))
+    shown = {axis.get_title(): {text.get_text() for text in axis.texts} for axis in drawing.figure.axes}
+    assert shown == {"custom": {"0.9000"}, "torch": {"0.5000"}}
+
+
+def test_panels_that_are_left_out_are_counted(tmp_path):
+    for momentum in (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95):
+        for lr in (0.01, 0.1, 1.0):
+            for size in (32, 64):
+                settings = {"optimizer.lr": lr, "optimizer.momentum": momentum, "dataset.batch_size": size}
+                for seed in range(2):
+                    write_run(tmp_path, "none", seed, 0.9, settings=settings)
+    comparison = compare(load_runs(tmp_path))
+    assert "The first 6 of 7 panels." in heatmap(comparison, ("optimizer.lr", "dataset.batch_size")).caption
+    drawing = sensitivity(comparison)
+    assert len(drawing.figure.axes) == 3
+    assert "The first 3 of 14 groups." in drawing.caption
+
+
+def test_the_band_of_curves_is_at_the_level_asked_for(tmp_path):
+    for seed, value in enumerate((0.5, 0.6, 0.7)):
+        write_run(tmp_path, "none", seed, 0.9, curve=[value, 0.9])
+    drawing = learning_curves(compare(load_runs(tmp_path), level=0.2))
+    assert drawing.caption.startswith("Mean and 80% t interval over seeds")
+    vertices = drawing.figure.axes[0].collections[0].get_paths()[0].vertices
+    first = vertices[vertices[:, 0] == 1][:, 1]
+    half = 1.885618 * 0.1 / np.sqrt(3)  # t(.9, 2)
+    assert (first.min(), first.max()) == pytest.approx((0.6 - half, 0.6 + half), abs=1e-6)
+
+
+def test_runs_that_stopped_early_stay_in_the_curves(tmp_path):
+    for seed, curve in enumerate(([0.5, 0.6], [0.5, 0.6], [0.5, 0.6, 0.3, 0.3])):
+        write_run(tmp_path, "none", seed, 0.9, curve=curve)
+        write_run(tmp_path, "custom", seed, 0.9, curve=[0.5, 0.7])
+    drawing = learning_curves(compare(load_runs(tmp_path)))
+    none, custom = drawing.figure.axes[0].lines
+    assert none.get_ydata().tolist() == pytest.approx([0.5, 0.6, 0.5, 0.5])
+    assert custom.get_ydata().tolist() == pytest.approx([0.5, 0.7])
+    assert "none: val/accuracy goes from 0.5000 to 0.5000" in drawing.description
+    assert "Runs that stopped before others of their arm keep their last value." in drawing.caption
+
+
+def test_curves_of_one_length_need_no_note(grid):
+    assert "stopped before" not in learning_curves(grid).caption
+    assert not any("stopped before" in drawing.caption for drawing in layer_figures(grid))
+
+
+def test_layers_of_an_arm_that_stopped_earlier_are_shown(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path, "none", seed, 0.9, curve=[0.5, 0.9, 0.9], layers=True)
+        write_run(tmp_path, "custom", seed, 0.9, curve=[0.5, 0.9] if seed else [0.5], layers=True)
+    gradients, quantiles, drift = layer_figures(compare(load_runs(tmp_path)))
+    last = gradients.figure.axes[1]
+    assert last.get_title() == "last epoch of each run"
+    assert [line.get_label() for line in last.lines] == ["none", "custom"]
+    assert "custom at last epoch of its runs: " in gradients.description
+    assert "custom, scale: " in drift.description
+    custom = quantiles.figure.axes[1].lines[0]
+    assert custom.get_xdata().tolist() == [1, 2]
+    for drawing in (quantiles, drift):
+        assert "Runs that stopped before others of their arm keep their last value." in drawing.caption
+
+
+def test_layers_of_every_group_are_shown(tmp_path):
+    for size in (16, 32, 64, 128):
+        for seed in range(2):
+            settings = {"dataset.batch_size": size}
+            write_run(tmp_path, "custom", seed, 0.9, settings=settings, curve=[0.5, 0.9], layers=True)
+    drawn = layer_figures(compare(load_runs(tmp_path)))
+    names = ["gradients", "quantiles", "drift"]
+    assert [drawing.name for drawing in drawn] == [
+        *names,
+        *(f"{name}_2" for name in names),
+        *(f"{name}_3" for name in names),
+    ]
+    assert drawn[3].title == "Gradient norm by depth (dataset.batch_size=32)"
+    assert all("The first 3 of 4 groups." in drawing.caption for drawing in drawn)

@@ -13,6 +13,7 @@ from normlab.compare.selection import edge_warnings, keep_best
 from normlab.compare.settings import (
     check_keys,
     check_one_run_each,
+    described,
     higher_is_better,
     label,
     labels,
@@ -126,7 +127,7 @@ def compare(
     if select:
         runs, told = keep_best(runs, check_keys(runs, [select])[0], within, metric)
         warnings += told
-    runs = runs.assign(where=[_where(within, row) for row in runs[within].itertuples(index=False)])
+    runs = runs.assign(where=[described(within, row) for row in runs[within].itertuples(index=False)])
     groups = list(_groups(runs))
     for where, group in groups:
         check_one_run_each(group, ["arm"], f"{where}: " if where else "")
@@ -169,10 +170,6 @@ def _planned(runs: pd.DataFrame, wanted: Sequence[str] | None, baseline: str) ->
     arms = order(list(runs["arm"]))
     wanted = arms if wanted is None else [check_key(label(arm), arms, "arm") for arm in wanted]
     return [arm for arm in wanted if arm != baseline]
-
-
-def _where(within: Sequence[str], values: Sequence) -> str:
-    return ", ".join(f"{key}={label(value)}" for key, value in zip(within, values, strict=True))
 
 
 def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

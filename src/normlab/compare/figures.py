@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -136,13 +137,35 @@ def logarithmic(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def middle_and_band(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def middle_and_band(table: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and t interval over the first axis, NaN ignored; a band only where there are two values."""
     counts = np.isfinite(table).sum(0)
     with np.errstate(all="ignore"):
         mean = np.nansum(table, 0) / np.where(counts, counts, np.nan)
-    bounds = [t_interval(column[np.isfinite(column)]) for column in table.T]
+    bounds = [t_interval(column[np.isfinite(column)], confidence) for column in table.T]
     return mean, *(np.array([bound[end] for bound in bounds]) for end in (0, 1))
+
+
+def carried(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the runs of one arm, each run's last record repeated up to the last epoch of any.
+
+    A mean over the runs that are still there would be one of survivors: with early stopping, of other seeds at every
+    epoch.
+
+    Args:
+        table: a row a record, with the run in `index` and its `epoch`.
+    """
+    epochs = np.unique(table["epoch"])
+    added = []
+    for _, run in table.groupby("index", sort=False):
+        end = run["epoch"].max()
+        added += [run[run["epoch"] == end].assign(epoch=epoch) for epoch in epochs[epochs > end]]
+    return pd.concat([table, *added], ignore_index=True) if added else table
+
+
+def carried_words(before: int, after: int) -> str:
+    """A note where `carried` added rows."""
+    return " Runs that stopped before others of their arm keep their last value." if after > before else ""
 
 
 def whole_epochs(axis: Axes) -> None:

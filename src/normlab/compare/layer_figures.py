@@ -1,5 +1,7 @@
 """Figures of what happens inside the networks, from `statistics.csv`."""
 
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -12,6 +14,8 @@ from normlab.compare.figures import (
     Drawing,
     band,
     band_words,
+    carried,
+    carried_words,
     legend,
     lines_of,
     logarithmic,
@@ -21,12 +25,12 @@ from normlab.compare.figures import (
     panels,
     whole_epochs,
 )
-from normlab.compare.run_figures import focus
+from normlab.compare.run_figures import focus, groups, left_out
 from normlab.compare.runs import STABLE, read_layers
 from normlab.compare.sentences import number
-from normlab.compare.settings import order
 
 MOST_ROWS, MOST_LAYERS_NAMED = 4, 8
+MOST_GROUPS = 3  # a set of figures each
 MOST_RUNS = 10  # an arm; statistics.csv is long
 QUANTILES = ("activation_q15", "activation_q50", "activation_q85")
 DRIFT = {
@@ -47,15 +51,30 @@ def layer_figures(comparison: Comparison) -> list[Drawing]:
     if comparison.metric == STABLE:  # those runs sit at the edge of training, at another rate for every seed
         return []
     runs, note = focus(comparison)
-    first = order(list(runs["where"]))[0]
-    runs = runs[(runs["where"] == first) & (runs["status"] == "finished")]
+    runs = runs[runs["status"] == "finished"]
+    drawn = []
+    for place, (where, group) in enumerate(groups(runs, MOST_GROUPS), 1):
+        for drawing in _of_one_group(comparison, group, note + left_out(runs, MOST_GROUPS)):
+            name = drawing.name if place == 1 else f"{drawing.name}_{place}"
+            drawn.append(replace(drawing, name=name, title=f"{drawing.title} ({where})" if where else drawing.title))
+    return drawn
+
+
+def _of_one_group(comparison: Comparison, runs: pd.DataFrame, note: str) -> list[Drawing]:
+    most = runs["arm"].value_counts().max()
     runs = runs.groupby("arm", sort=False).head(MOST_RUNS)
     table = read_layers(runs)
     if table.empty:
         return []
     table = table.assign(arm=table["index"].map(runs["arm"]))
-    note = (f" Runs at {first}." if first else "") + note
-    drawn = (gradients(comparison, table, note), quantiles(comparison, table, note), drift(comparison, table, note))
+    note = (f" The first {MOST_RUNS} runs of an arm." if most > MOST_RUNS else "") + note
+    whole = pd.concat([carried(part) for _, part in table.groupby("arm", sort=False)], ignore_index=True)
+    over_time = carried_words(len(table), len(whole)) + note
+    drawn = (
+        gradients(comparison, table, note),
+        quantiles(comparison, whole, over_time),
+        drift(comparison, whole, over_time),
+    )
     return [drawing for drawing in drawn if drawing]
 
 
@@ -64,19 +83,18 @@ def _arms(comparison: Comparison, table: pd.DataFrame) -> list[str]:
 
 
 def gradients(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | None:
-    """Gradient norm by depth, at the first and at the last record."""
+    """Gradient norm by depth, at the first and at the last record of every run."""
     names = [name for name in GRADIENTS if (table["statistic"] == name).any()]
     if not names:
         return None
     part = table[table["statistic"] == names[0]]
-    ends = [part["epoch"].min(), part["epoch"].max()]
     figure, axes = panels(2)
     told = []
-    for axis, epoch in zip(axes, ends, strict=True):
-        for arm in _arms(comparison, part):
-            rows = part[(part["arm"] == arm) & (part["epoch"] == epoch)]
-            told.append(_depth_line(axis, comparison, arm, rows, epoch))
-        axis.set(xlabel="layer, from the input", ylabel=GRADIENTS[names[0]], title=f"epoch {epoch:.0f}")
+    for axis, end in zip(axes, ("min", "max"), strict=True):
+        here = part[part["epoch"] == part.groupby("index")["epoch"].transform(end)]
+        for arm in _arms(comparison, here):
+            told.append(_depth_line(axis, comparison, arm, here[here["arm"] == arm], end))
+        axis.set(xlabel="layer, from the input", ylabel=GRADIENTS[names[0]], title=_when(here, end, "each run"))
         whole_epochs(axis)
     limits = [axis.get_ylim() for axis in axes]
     for axis in axes:
@@ -85,21 +103,26 @@ def gradients(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
         logarithmic(axis.yaxis)
     legend(figure, axes[0])
     caption = f"{band_words(comparison)}.{note}"
-    return Drawing("gradients", "Gradient norm by depth", caption, "; ".join(filter(None, told)), figure)
+    return Drawing("gradients", "Gradient norm by depth", caption, "; ".join(told), figure)
 
 
-def _depth_line(axis: Axes, comparison: Comparison, arm: str, rows: pd.DataFrame, epoch: float) -> str:
-    if rows.empty:
-        return ""
+def _when(rows: pd.DataFrame, end: str, whose: str) -> str:
+    if rows["epoch"].nunique() == 1:
+        return f"epoch {rows['epoch'].iloc[0]:.0f}"
+    return f"{'first' if end == 'min' else 'last'} epoch of {whose}"
+
+
+def _depth_line(axis: Axes, comparison: Comparison, arm: str, rows: pd.DataFrame, end: str) -> str:
     layers = list(dict.fromkeys(rows["layer"]))
     values = rows.pivot_table(index="index", columns="layer", values="value")[layers].to_numpy(float)
-    mean, low, high = middle_and_band(values)
+    mean, low, high = middle_and_band(values, comparison.confidence)
     depth = np.arange(1, len(layers) + 1)
     options = look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4}
     axis.set_yscale("log")
     band(axis, comparison, arm, depth, np.clip(low, mean / 10, None), high)
     axis.plot(depth, mean, label=arm, **options)
-    return f"{arm} at epoch {epoch:.0f}: {number(mean[0])} in the first layer, {number(mean[-1])} in the last"
+    at = f"{arm} at {_when(rows, end, 'its runs')}"
+    return f"{at}: {number(mean[0])} in the first layer, {number(mean[-1])} in the last"
 
 
 def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | None:
@@ -116,7 +139,7 @@ def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
         rows = rows[rows["layer"] == rows["layer"].iloc[-1]]
         for name, dashes in zip(QUANTILES, ("--", "-", "--"), strict=True):
             values = rows[rows["statistic"] == name].pivot_table(index="index", columns="epoch", values="value")
-            mean, low, high = middle_and_band(values.to_numpy(float))
+            mean, low, high = middle_and_band(values.to_numpy(float), comparison.confidence)
             colour = look(comparison, arm)["color"]
             axis.fill_between(values.columns, low, high, color=colour, alpha=0.15, linewidth=0)
             axis.plot(values.columns, mean, color=colour, linestyle=dashes)
@@ -157,7 +180,7 @@ def drift(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | N
         bottom.set_xlabel("epoch")
     _layer_legend(figure, grid, layers)
     last = (
-        part[(part["epoch"] == part["epoch"].max()) & part["statistic"].isin(DRIFT)]
+        part[(part["epoch"] == part.groupby("arm")["epoch"].transform("max")) & part["statistic"].isin(DRIFT)]
         .groupby(["arm", "statistic"])["value"]
         .mean()
     )

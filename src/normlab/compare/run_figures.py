@@ -16,6 +16,8 @@ from normlab.compare.figures import (
     Drawing,
     band,
     band_words,
+    carried,
+    carried_words,
     legend,
     lines_of,
     logarithmic,
@@ -30,8 +32,9 @@ from normlab.compare.intervals import t_interval
 from normlab.compare.runs import read_curves
 from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
 from normlab.compare.sentences import number
-from normlab.compare.settings import higher_is_better, label, order, pairing_keys
+from normlab.compare.settings import described, higher_is_better, label, labels, order, pairing_keys
 
+MOST_COLUMNS = 3  # of a figure whose panels have others below them
 FALLING = {"color": COLOURS[-1], "linestyle": "--", "alpha": 0.9}
 
 
@@ -43,21 +46,21 @@ def focus(comparison: Comparison) -> tuple[pd.DataFrame, str]:
         return runs, ""
     others = [key for key in comparison.within if key != keys[0]]
     runs, _ = keep_best(runs, keys[0], others, comparison.metric)
-    where = [", ".join(f"{k}={label(row[k])}" for k in others) for row in runs.to_dict("records")]
+    where = [described(others, row) for row in runs[others].itertuples(index=False)]
     return runs.assign(
         where=where
     ), f" Every arm at its best {keys[0]}, by {validation_metric(runs, comparison.metric)}."
 
 
-def groups(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def groups(runs: pd.DataFrame, most: int = MOST_PANELS) -> list[tuple[str, pd.DataFrame]]:
     """The first groups of like runs, as many as there are panels."""
-    return [(where, runs[runs["where"] == where]) for where in order(list(runs["where"]))[:MOST_PANELS]]
+    return [(where, runs[runs["where"] == where]) for where in order(list(runs["where"]))[:most]]
 
 
-def left_out(runs: pd.DataFrame) -> str:
+def left_out(runs: pd.DataFrame, most: int = MOST_PANELS) -> str:
     """A note where there are more groups than panels."""
     count = runs["where"].nunique()
-    return f" The first {MOST_PANELS} of {count} groups." if count > MOST_PANELS else ""
+    return f" The first {most} of {count} groups." if count > most else ""
 
 
 def learning_curves(comparison: Comparison) -> Drawing | None:
@@ -66,19 +69,22 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
     runs, note = focus(comparison)
     runs = runs[runs["status"] != "failed"]
     curves = read_curves(runs, [metric])
-    if curves.empty or not np.isfinite(curves[metric].astype(float)).any():
+    curves = curves[np.isfinite(curves[metric].astype(float))].join(runs[["where", "arm", "status"]], on="index")
+    if curves.empty:
         return None
+    parts = curves.groupby(["status", "where", "arm"], sort=False)
+    whole = pd.concat([carried(part) if key[0] == "finished" else part for key, part in parts])
     shown = groups(runs)
     figure, axes = panels(len(shown))
     told = []
     for axis, (where, group) in zip(axes, shown, strict=True):
         for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
-            told.append(_curve(axis, comparison, arm, group[group["arm"] == arm], curves, metric, where))
+            told.append(_curve(axis, comparison, arm, group[group["arm"] == arm], whole, metric, where))
         axis.set(xlabel="epoch", ylabel=metric, title=where)
         within_range(axis.yaxis, metric)
         whole_epochs(axis)
     legend(figure, axes[0])
-    caption = f"{band_words(comparison)}; diverged runs as thin lines.{note}"
+    caption = f"{band_words(comparison)}; diverged runs as thin lines.{carried_words(len(curves), len(whole))}{note}"
     return Drawing(
         "learning_curves", "Learning curves", caption + left_out(runs), "; ".join(filter(None, told)), figure
     )
@@ -94,9 +100,10 @@ def _curve(
         axis.plot(table.columns, line, linewidth=0.7, alpha=0.6, **look(comparison, arm))
     if finished.empty:
         return ""
-    mean, low, high = middle_and_band(finished.to_numpy(float))
-    band(axis, comparison, arm, table.columns, low, high)
-    axis.plot(table.columns, mean, linewidth=1.8, label=f"{arm} (n = {len(finished)})", **look(comparison, arm))
+    finished = finished.dropna(axis=1, how="all")  # a diverged run may have gone on for longer
+    mean, low, high = middle_and_band(finished.to_numpy(float), comparison.confidence)
+    band(axis, comparison, arm, finished.columns, low, high)
+    axis.plot(finished.columns, mean, linewidth=1.8, label=f"{arm} (n = {len(finished)})", **look(comparison, arm))
     at = f" at {where}" if where else ""
     return f"{arm}{at}: {metric} goes from {number(mean[0])} to {number(mean[-1])}"
 
@@ -228,10 +235,10 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
         tried = Tried(comparison.runs, keys[0], comparison.metric) if keys else None
     if tried is None or not pd.api.types.is_numeric_dtype(tried.runs[tried.key]):
         return None
-    key, runs = tried.key, tried.runs[tried.runs["status"] != "failed"]
+    key, runs = tried.key, tried.runs[(tried.runs["status"] != "failed") & tried.runs[tried.key].notna()]
     others = [other for other in comparison.within if other != key]
-    runs = runs.assign(where=[", ".join(f"{k}={label(row[k])}" for k in others) for row in runs.to_dict("records")])
-    shown = groups(runs)[:3]
+    runs = runs.assign(where=[described(others, row) for row in runs[others].itertuples(index=False)])
+    shown = groups(runs, MOST_COLUMNS)
     lost = (runs["status"] == "diverged").any()
     rows = 2 if lost else 1
     figure, axes = panels(rows * len(shown), rows=rows, height=2.3 if lost else 2.7)
@@ -255,6 +262,9 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
     legend(figure, axes[0])
     caption = f"{band_words(comparison)} of the runs that finished"
     caption += ", and the share that diverged." if lost else "; none diverged."
+    lacking = [arm for arm in comparison.arms if not (runs["arm"] == arm).any()]
+    caption += f" {' and '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no {key}." if lacking else ""
+    caption += left_out(runs, MOST_COLUMNS)
     title = f"{tried.metric}{' and divergence' if lost else ''} against {key}"
     return Drawing("sensitivity", title, caption, "; ".join(filter(None, told)), figure)
 
@@ -283,28 +293,39 @@ def _divergence_line(axis: Axes, comparison: Comparison, arm: str, tried: Tried)
 
 
 def heatmap(comparison: Comparison, keys: tuple[str, str] | None = None) -> Drawing | None:
-    """The mean metric over two hyperparameters, a panel an arm."""
+    """The mean metric over two hyperparameters, a panel an arm and value of every other setting that varies."""
     found = list(keys or numeric_keys(comparison, 2)[:2])
     if len(found) < 2:
         return None
     runs = usable(comparison.runs, comparison.metric)
-    names = [arm for arm in comparison.arms if (runs["arm"] == arm).any()][:MOST_PANELS]
-    if found[1] in comparison.by or found[0] in comparison.by:
-        runs, names = runs.assign(arm="all arms"), ["all arms"]
-    figure, axes = panels(len(names), height=2.9)
+    every = _heatmap_panels(comparison, runs, found)
+    shown = every[:MOST_PANELS]
+    figure, axes = panels(len(shown), height=2.9)
     low, high = runs[comparison.metric].min(), runs[comparison.metric].max()
     told = []
-    for axis, arm in zip(axes, names, strict=True):
-        part = runs[runs["arm"] == arm].assign(**{key: runs[key].map(label) for key in found})
+    for axis, (arm, where, part) in zip(axes, shown, strict=True):
+        part = part.assign(**{key: part[key].map(label) for key in found})
         table = part.pivot_table(index=found[1], columns=found[0], values=comparison.metric, aggfunc="mean")
         table = table.reindex(index=order(list(table.index)), columns=order(list(table.columns)))
         _cells(axis, table, low, high)
-        axis.set(title=arm, xlabel=found[0], ylabel=found[1])
+        axis.set(title="\n".join(filter(None, [arm, where])), xlabel=found[0], ylabel=found[1])
         best = np.nanmax(table.to_numpy(float)) if comparison.higher else np.nanmin(table.to_numpy(float))
-        told.append(f"{arm}: best mean {number(best)}")
+        told.append(f"{' at '.join(filter(None, [arm, where]))}: best mean {number(best)}")
     caption = "Mean over seeds of the runs that finished; empty where none did."
+    caption += f" The first {MOST_PANELS} of {len(every)} panels." if len(every) > MOST_PANELS else ""
     title = f"{comparison.metric} over {found[0]} and {found[1]}"
     return Drawing("heatmap", title, caption, "; ".join(told), figure)
+
+
+def _heatmap_panels(comparison: Comparison, runs: pd.DataFrame, keys: list[str]) -> list[tuple[str, str, pd.DataFrame]]:
+    """Runs that differ in nothing but the two keys and the seed, with what else makes their arm and their group."""
+    by = [key for key in comparison.by if key not in keys]
+    within = [key for key in comparison.within if key not in keys]
+    arms = labels(runs, by) if by else pd.Series("all arms", index=runs.index)
+    where = pd.Series([described(within, row) for row in runs[within].itertuples(index=False)], index=runs.index)
+    names = sorted(order(list(arms)), key=lambda arm: arm != comparison.baseline)
+    every = [(arm, place, runs[(arms == arm) & (where == place)]) for arm in names for place in order(list(where))]
+    return [panel for panel in every if len(panel[2])]
 
 
 def _cells(axis: Axes, table: pd.DataFrame, low: float, high: float) -> None:

@@ -25,6 +25,11 @@ def label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) and abs(value) < 1e15 else str(value)
 
 
+def described(keys: Sequence[str], values: Sequence) -> str:
+    """`key=value, key=value`."""
+    return ", ".join(f"{key}={label(value)}" for key, value in zip(keys, values, strict=True))
+
+
 def labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """One text per run: the first key's value, then `key=value` for those that the run has."""
     shown = [[label(value) for value in runs[key]] for key in keys]
