@@ -181,6 +181,7 @@ def test_the_users_mistakes(tmp_path):
         ({"by": "nrom"}, r"no setting 'nrom'; did you mean norm"),
         ({"baseline": "non"}, "no arm 'non'; did you mean none"),
         ({"arms": ["custon"]}, "no arm 'custon'; did you mean custom"),
+        ({"arms": ["none"]}, "--arms must name arms beside the baseline none, such as custom; got none"),
         ({"margin": "-1"}, "--margin must be a number above 0"),
         ({"margin": "wide"}, "--margin must be a number above 0 .* got wide"),
         ({"level": 5}, "--level must be between 0 and 1, got 5"),
@@ -210,3 +211,66 @@ def test_runs_without_the_metric_are_named(tmp_path):
         f"the first is {folder}. rerun=true trains a run anew." in found.warnings
     )
     assert contrast(found)["n"] == 3
+
+
+def test_equivalence_is_told_where_the_exact_test_could_not_tell_a_difference(tmp_path):
+    near = [value + shift for value, shift in zip(NONE[:6], [1e-5, -1e-5] * 3, strict=True)]
+    write_seeds(tmp_path, {"none": NONE[:6], "custom": near, "torch": near[::-1]})
+    rows = compare(load_runs(tmp_path), margin=0.05).contrasts
+    assert (rows["attainable_p"] * 2 > 0.05).all()
+    row = rows.set_index("arm").loc["custom"]
+    assert (row["verdict"], row["equivalence_p"] < 1e-9) == ("equivalent", True)
+    assert row["sentence"].startswith("custom and none are equivalent in test/accuracy within ±0.0500")
+
+
+def test_a_difference_that_holm_allows_is_told(tmp_path):
+    write_seeds(tmp_path, {"none": NONE, "custom": CUSTOM, "torch": CUSTOM[:6]})
+    row = contrast(compare(load_runs(tmp_path)), "torch")
+    assert row["p_holm"] == pytest.approx(2 / 64)  # the second step; the first was 2 * 2 / 1024
+    assert row["verdict"] == "better"
+
+
+def test_what_is_missing_is_told(tmp_path):
+    for seed in range(8):
+        write_run(tmp_path, "custom", seed, 0.9 + 0.001 * seed, metrics={"test/f1": 0.5 + 0.01 * seed})
+        write_run(tmp_path, "none", seed, 0.9)
+        write_run(tmp_path, "torch", seed, status="diverged" if seed < 3 else "failed")
+    found = compare(load_runs(tmp_path), metric="test/f1")
+    assert contrast(found)["sentence"] == (
+        "Cannot tell whether custom and none differ in test/f1: no finished run of none has test/f1."
+    )
+    assert contrast(found, "torch")["sentence"] == (
+        "Cannot tell whether torch and none differ in test/f1: no run of torch finished (5 failed) and no finished "
+        "run of none has test/f1. 3 runs of torch diverged and cannot be in these means."
+    )
+
+
+def test_a_direction_that_is_assumed_is_named(tmp_path):
+    for norm, values in {"none": NONE[:3], "custom": CUSTOM[:3]}.items():
+        for seed, value in enumerate(values):
+            write_run(tmp_path, norm, seed, value, metrics={"test/f1": value, "test/wobble": value, "test/loss": 1})
+    runs = load_runs(tmp_path)
+    assumed = "Lower test/wobble is taken to be better: its name does not say"
+    told = {name: compare(runs, metric=name).warnings for name in ("test/wobble", "test/f1", "test/loss", "seconds")}
+    assert {name: any(text.startswith(assumed) for text in texts) for name, texts in told.items()} == {
+        "test/wobble": True,
+        "test/f1": False,
+        "test/loss": False,
+        "seconds": False,
+    }
+    assert compare(runs, metric="test/f1").higher
+
+
+def test_the_same_twice_counts_once(tmp_path):
+    write_seeds(tmp_path, {"none": NONE[:6], "custom": CUSTOM[:6]}, settings={"optimizer.lr": 0.1})
+    write_seeds(tmp_path, {"none": NONE[:6], "custom": CUSTOM[:6]}, settings={"optimizer.lr": 0.2})
+    found = compare(
+        load_runs(tmp_path), by=["norm", "norm"], arms=["custom", "custom"], within=["optimizer.lr", "optimizer.lr"]
+    )
+    assert (found.arms, found.within, len(found.contrasts)) == (["none", "custom"], ["optimizer.lr"], 2)
+
+
+def test_one_arm_alone_is_said(tmp_path):
+    write_seeds(tmp_path, {"custom": CUSTOM})
+    warning = "All runs are of one arm, custom: there is nothing to compare it to."
+    assert warning in compare(load_runs(tmp_path)).warnings

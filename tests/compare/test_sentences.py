@@ -39,3 +39,20 @@ def test_arms_that_never_differ(tmp_path):
     write_seeds(tmp_path, {"torch": values, "custom": values})
     told = compare(load_runs(tmp_path), baseline="torch").contrasts["sentence"][0]
     assert told == "custom and torch have the same test/accuracy in each of 6 pairs with the same seed."
+
+
+def test_an_improvement_in_three_of_four_runs_is_meaningful(tmp_path):
+    none = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    arms = {"none": 0, "custom": 3, "torch": -20, "ghost": 0.25}
+    write_seeds(tmp_path, {arm: [value + gain for value in none] for arm, gain in arms.items()})
+    rows = compare(load_runs(tmp_path), level=0.2).contrasts.set_index("arm")
+    assert rows.loc["custom", "improvement"] == pytest.approx(31.5 / 36)  # 3.5 + 4.5 + 5.5 + 3 * 6
+    assert rows.loc["ghost", "improvement"] == pytest.approx(21 / 36)
+    assert rows.loc["custom", "sentence"].endswith(
+        " It is meaningful: a run of custom beats one of none with probability 0.88."
+    )
+    assert rows.loc["torch", "sentence"].endswith(
+        " It is meaningful: a run of none beats one of torch with probability 1.00."
+    )
+    assert rows.loc["ghost", "verdict"] == "better"
+    assert "meaningful" not in rows.loc["ghost", "sentence"]

@@ -11,6 +11,7 @@ from normlab.compare.fairness import Check, fairness
 from normlab.compare.runs import check_key, metric_columns, setting_columns
 from normlab.compare.selection import edge_warnings, keep_best
 from normlab.compare.settings import (
+    assumed_direction,
     check_keys,
     check_one_run_each,
     described,
@@ -114,7 +115,7 @@ def compare(
     Raises:
         ValueError: an unknown key, metric or arm; arms with one run each; runs that differ in more than was named.
     """
-    by = check_keys(runs, [by] if isinstance(by, str) else list(by))
+    by = check_keys(runs, [by] if isinstance(by, str) else list(dict.fromkeys(by)))
     check_key(metric, metric_columns(runs), "metric")
     if not 0 < level < 1:
         raise ValueError(f"--level must be between 0 and 1, got {level}")
@@ -155,7 +156,7 @@ def _keys(
         found = [key for key in varying(runs, by) if key != select]
         own = [key for key in found if any(key.startswith(f"{name}.") for name in by)]
         return by + own, [key for key in found if key not in own]  # norm.momentum=0.1 and 0.01 are two arms of norm
-    kept = [key for key in check_keys(runs, within) if key not in by and key != select]
+    kept = [key for key in check_keys(runs, list(dict.fromkeys(within))) if key not in by and key != select]
     return by, [key for key in kept if runs[key].nunique(dropna=False) > 1]
 
 
@@ -168,8 +169,16 @@ def _baseline(runs: pd.DataFrame, wanted: str | None) -> str:
 
 def _planned(runs: pd.DataFrame, wanted: Sequence[str] | None, baseline: str) -> list[str]:
     arms = order(list(runs["arm"]))
-    wanted = arms if wanted is None else [check_key(label(arm), arms, "arm") for arm in wanted]
-    return [arm for arm in wanted if arm != baseline]
+    others = [arm for arm in arms if arm != baseline]
+    if wanted is None:
+        return others
+    planned = dict.fromkeys(check_key(label(arm), arms, "arm") for arm in wanted)
+    planned.pop(baseline, None)
+    if others and not planned:
+        raise ValueError(
+            f"--arms must name arms beside the baseline {baseline}, such as {others[0]}; got {', '.join(wanted)}"
+        )
+    return list(planned)
 
 
 def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -212,7 +221,9 @@ def _all_warnings(
     baseline: str,
     contrasts: pd.DataFrame,
 ) -> list[str]:
-    told = []
+    told = assumed_direction(metric)
+    if runs["arm"].nunique() == 1:
+        told.append(f"All runs are of one arm, {runs['arm'].iloc[0]}: there is nothing to compare it to.")
     finished = runs[runs["status"] == "finished"]
     lacking = finished[~finished.index.isin(usable(runs, metric).index)]
     if len(lacking):

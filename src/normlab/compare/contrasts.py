@@ -118,10 +118,16 @@ def _contrast(
         "improvement_high": high,
         "equivalence_p": _equivalence(found, values, margin, confidence),
         "sample_size": _sample_size(values, paired, margin, level),
-        "diverged": int((arm["status"] == "diverged").sum()),
-        "diverged_baseline": int((baseline["status"] == "diverged").sum()),
+        **_without_result(arm, metric, ""),
+        **_without_result(baseline, metric, "_baseline"),
         "trained_p": inference.fisher_p(*zip(*[(int(a), int(b)) for a, b in trained], strict=True)),
     }
+
+
+def _without_result(runs: pd.DataFrame, metric: str, suffix: str) -> dict[str, int]:
+    counts = {status: int((runs["status"] == status).sum()) for status in ("diverged", "failed", "finished")}
+    counts["without_metric"] = counts.pop("finished") - len(usable(runs, metric))
+    return {f"{name}{suffix}": count for name, count in counts.items()}
 
 
 def _pairs(
@@ -176,9 +182,10 @@ def judged(contrasts: pd.DataFrame, metric: str, level: float, margin: float | N
 
 
 def _verdict(row: dict, metric: str, level: float) -> str:
-    """better, worse, equivalent, not told apart, or cannot tell."""
-    if math.isnan(row["p"]) or row["attainable_p"] * row["contrasts"] > level:
-        return "cannot tell"
+    """better, worse, equivalent, not told apart, or cannot tell (where the test could not have shown a difference)."""
     if row["p_holm"] < level and row["difference"] != 0:
         return "better" if (row["difference"] > 0) == higher_is_better(metric) else "worse"
-    return "equivalent" if row["equivalence_p_holm"] < level else "not told apart"
+    if row["equivalence_p_holm"] < level:
+        return "equivalent"
+    reachable = row["attainable_p"] * row["contrasts"] <= level
+    return "not told apart" if reachable and not math.isnan(row["p"]) else "cannot tell"

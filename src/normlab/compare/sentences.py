@@ -5,6 +5,9 @@ import math
 from normlab.compare.inference import SMALLEST_N, seeds_needed
 from normlab.compare.settings import higher_is_better
 
+SIDES = (("arm", ""), ("baseline", "_baseline"))  # name, and end of the columns about it
+MEANINGFUL = 0.75  # probability that a run of one arm beats one of the other; Bouthillier et al. (2021)
+
 
 def number(value: float) -> str:
     """Four decimals for numbers about one, four digits for larger ones, two for small ones, a dash for none."""
@@ -76,11 +79,22 @@ def _tested(row: dict) -> str:
 def _different(row: dict, metric: str, level: float, margin: float | None) -> str:
     way = "higher" if row["difference"] > 0 else "lower"
     small = margin is not None and row["equivalence_p"] < level
-    but = f" The difference is below the margin of {number(margin)}." if small else ""
+    also = f" The difference is below the margin of {number(margin)}." if small else ""
+    also += _meaningful(row)
     return (
         f"{row['arm']} does {row['verdict']} than {row['baseline']}: its {metric} is "
-        f"{number(abs(row['difference']))} {way}{_factor(row, metric)} ({_evidence(row, level)}, {_tested(row)}).{but}"
+        f"{number(abs(row['difference']))} {way}{_factor(row, metric)} ({_evidence(row, level)}, {_tested(row)}).{also}"
     )
+
+
+def _meaningful(row: dict) -> str:
+    """Whether a difference that is there also shows in single runs (`inference.probability_of_improvement`)."""
+    names, value, low = (row["arm"], row["baseline"]), row["improvement"], row["improvement_low"]
+    if row["verdict"] == "worse":
+        names, value, low = names[::-1], 1 - value, 1 - row["improvement_high"]
+    if not (value >= MEANINGFUL and low > 0.5):
+        return ""
+    return f" It is meaningful: a run of {names[0]} beats one of {names[1]} with probability {value:.2f}."
 
 
 def _factor(row: dict, metric: str) -> str:
@@ -113,8 +127,8 @@ def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> 
             "compared as independent runs; run both arms on the same folds and seeds."
         )
     if n == 0:
-        none = " and ".join(row[name] for name, n in (("arm", "n"), ("baseline", "n_baseline")) if not row[n])
-        return f"cannot tell {whether}: no run of {none} finished."
+        none = " and ".join(_no_result(row, name, end, metric) for name, end in SIDES if not row[f"n{end}"])
+        return f"cannot tell {whether}: {none}."
     start = f"cannot tell with {n} {'run' if n == 1 else 'folds' if row['design'] == 'folds' else 'seeds'} {whether}"
     if n == 1:
         return f"{start}: one run says nothing about the spread; at least {SMALLEST_N} are needed."
@@ -128,6 +142,13 @@ def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> 
             f"run at least {seeds_needed(level, count)} seeds"
         )
     return f"{start}: the difference is {signed(row['difference'])} ({_evidence(row, level)}), but {advice}."
+
+
+def _no_result(row: dict, name: str, suffix: str, metric: str) -> str:
+    if row[f"without_metric{suffix}"]:
+        return f"no finished run of {row[name]} has {metric}"
+    failed = row[f"failed{suffix}"]
+    return f"no run of {row[name]} finished" + (f" ({failed} failed)" if failed else "")
 
 
 def _more_seeds(row: dict, margin: float | None) -> str:

@@ -8,12 +8,26 @@ import pandas as pd
 
 from normlab.compare.runs import CHOICES, check_key, setting_columns
 
-HIGHER_IS_BETTER = ("accuracy", "r2", "samples_per_second", "learning rate")
+HIGHER_IS_BETTER = (
+    *("accuracy", "r2", "samples_per_second", "learning rate"),
+    *("f1", "precision", "recall", "auroc", "auc", "iou", "dice"),
+)
+LOWER_IS_BETTER = ("loss", "error", "error_rate", "mse", "mae", "perplexity", "seconds", "milliseconds")
 
 
 def higher_is_better(metric: str) -> bool:
-    """True for accuracies, R² and speed; losses, errors and times are better when low."""
+    """True for accuracies, R², speed and the like; losses, errors, times and all else are better when low."""
     return metric.endswith(HIGHER_IS_BETTER)
+
+
+def assumed_direction(metric: str) -> list[str]:
+    """A line where the name of a metric does not tell which direction is better."""
+    if "/" not in metric or metric.endswith((*HIGHER_IS_BETTER, *LOWER_IS_BETTER)):
+        return []
+    return [
+        f"Lower {metric} is taken to be better: its name does not say. Better when high are names that end in "
+        f"{', '.join(HIGHER_IS_BETTER[:2])}, {', '.join(HIGHER_IS_BETTER[4:])}."
+    ]
 
 
 def label(value: Any) -> str:

@@ -18,6 +18,7 @@ from normlab.compare import plans
 from normlab.compare.comparison import Comparison, Tried, compare
 from normlab.compare.runs import STABLE
 from normlab.compare.selection import largest_stable, stable_edge_warnings, validation_metric
+from normlab.compare.sentences import number, p_value
 from normlab.compare.settings import as_text, check_keys, label, labels, study_of
 from normlab.config import configuration_directory
 
@@ -192,7 +193,12 @@ def _judge_equal(rows: list[dict], margin: float, level: float) -> tuple[str, st
         return "contradicted", outside[0]["sentence"]
     # Each must pass by itself for the claim to stand, so that no correction is needed (intersection-union test).
     open_rows = [row for row in rows if not row["equivalence_p"] < level]
-    return ("cannot tell", open_rows[0]["sentence"]) if open_rows else ("supported", _all_of(rows))
+    if open_rows:
+        return "cannot tell", open_rows[0]["sentence"]
+    if all(row["verdict"] == "equivalent" for row in rows):
+        return "supported", _all_of(rows)
+    largest = p_value(max(row["equivalence_p"] for row in rows))
+    return "supported", f"every difference is inside ±{number(margin)} by two one-sided tests, the largest {largest}."
 
 
 def _judge_direction(rows: list[dict], sign: int, level: float) -> tuple[str, str]:
