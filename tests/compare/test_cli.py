@@ -67,6 +67,11 @@ def test_a_study_answers_and_writes_its_report(tmp_path, monkeypatch, capsys):
         (["{group}", "--target", "fast"], "--target must be METRIC=VALUE"),
         (["{group}", "--select", "optimizer.lrr"], "did you mean optimizer.lr"),
         (["{group}", "--heatmap", "seed", "modle", "--out", "{group}/out"], "did you mean model"),
+        (["{group}", "--heatmap", "seed", "seed", "--out", "{group}/out"], "--heatmap needs two different settings"),
+        (["{group}", "--heatmap", "seed", "model"], "--heatmap draws a figure: name its folder with --out"),
+        (["{group}", "--out", SCRIPT], "compare.py is a file"),
+        (["--study", "small_batches", "--metric", "val/loss", "--level", "0.2"], "leave out --metric --level"),
+        (["--study", "small_batches", "--by", "norm", "--arms", "a"], "leave out --by --arms"),
         (["--study", "smal_batches"], "did you mean small_batches?"),
         (
             ["--study", "small_batches", "{group}/nowhere"],
@@ -76,7 +81,7 @@ def test_a_study_answers_and_writes_its_report(tmp_path, monkeypatch, capsys):
 )
 def test_mistakes_take_two_lines_at_most(group, capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
-        cli.main([argument.format(group=group) for argument in arguments])
+        cli.main([str(argument).format(group=group) for argument in arguments])
     error = capsys.readouterr().err
     assert stopped.value.code == 2
     assert message in error
@@ -105,3 +110,17 @@ def test_help_imports_nothing_heavy():
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert "--baseline" in shown
+
+
+def test_times_to_the_target_are_written_with_every_digit(group, tmp_path):
+    out = tmp_path / "out"
+    cli.main([str(group), "--target", "val/accuracy=0.8", "--out", str(out)])
+    table = pd.read_csv(out / "time_to_target.csv")
+    assert table.columns[:6].tolist() == ["where", "arm", "clock", "runs", "reached", "median"]
+    assert table[table["clock"] == "epochs"]["median"].tolist() == [2, 2]
+
+
+def test_blanks_between_settings_do_not_count(tmp_path, capsys):
+    write_seeds(tmp_path, {"none": NONE, "custom": NONE}, settings={"optimizer.lr": 0.1})
+    cli.main([str(tmp_path), "--by", " norm, model"])
+    assert "test/accuracy by norm, model" in capsys.readouterr().out

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from normlab.compare.report import Report, Section
 
 USER_MISTAKE = 2
+OF_COMPARE = ("by", "metric", "baseline", "within", "arms", "margin", "level", "select")
 EXAMPLES = """examples:
   python scripts/compare.py outputs/mlp_mnist --by norm --baseline none
   python scripts/compare.py outputs/lr --by norm --select optimizer.lr --margin 0.005 --out outputs/lr/report
@@ -26,6 +27,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Compare runs; exit code 2 and one line for the user's mistakes."""
     options = parser().parse_args(arguments)
     try:
+        if options.out and options.out.is_file():
+            raise ValueError(f"--out must be a folder, and {options.out} is a file")
         report = study_report(options) if options.study else plain_report(options)
         show(report, options)
     except (ValueError, OSError) as error:
@@ -46,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("folders", nargs="*", type=Path, help="folders of runs, searched to any depth")
-    add("--by", default="norm", metavar="KEY[,KEY]", help="settings whose values are the arms (default norm)")
-    add("--metric", default="test/accuracy", help="what is compared (default test/accuracy)")
+    add("--by", metavar="KEY[,KEY]", help="settings whose values are the arms (default norm)")
+    add("--metric", help="what is compared (default test/accuracy)")
     add("--baseline", help="the arm that the others are compared to (default none, or the first)")
     add(
         "--within",
@@ -57,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--arms", nargs="+", metavar="ARM", help="planned contrasts with the baseline (default all)")
     add("--margin", help="differences below it do not matter: 0.005, or 5%% of the baseline; asks for equivalence")
-    add("--level", type=float, default=0.05, help="probability of a false alarm over all contrasts (default 0.05)")
+    add("--level", type=float, help="probability of a false alarm over all contrasts (default 0.05)")
     add("--select", metavar="KEY", help="every arm at its best value of this setting, chosen on validation")
     add("--target", metavar="METRIC=VALUE", help="also time to a target, such as val/accuracy=0.97")
     add("--heatmap", nargs=2, metavar="KEY", help="two hyperparameters for the heatmap (default: those that vary)")
@@ -70,26 +73,27 @@ def plain_report(options: argparse.Namespace) -> "Report":
     """What the options ask for."""
     if not options.folders:
         raise ValueError("name a folder of runs, such as outputs/digits-mlp, or a study with --study")
+    if options.heatmap and not options.out:
+        raise ValueError("--heatmap draws a figure: name its folder with --out")
     from normlab.compare.comparison import compare
     from normlab.compare.report import Report
     from normlab.compare.runs import load_runs
 
     runs = load_runs(*options.folders)
-    comparison = compare(
-        runs,
-        by=options.by.split(","),
-        metric=options.metric,
-        baseline=options.baseline,
-        within=options.within,
-        arms=options.arms,
-        margin=options.margin,
-        level=options.level,
-        select=options.select,
-    )
+    _check_heatmap(runs, options.heatmap)
+    given = _given(options)
+    if options.by is not None:
+        given["by"] = [key.strip() for key in options.by.split(",")]
+    comparison = compare(runs, **given)
     heading = f"{comparison.metric} by {', '.join(comparison.by)}"
     section = make_section(heading, comparison, options)
     question = f"How does {comparison.metric} depend on {', '.join(comparison.by)}?"
     return Report(question, "", [section], runs, [*comparison.warnings, *_left_out(runs)], _command(options))
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said about the comparison itself; `compare` has the defaults."""
+    return {name: value for name in OF_COMPARE if (value := getattr(options, name)) is not None}
 
 
 def study_report(options: argparse.Namespace) -> "Report":
@@ -100,12 +104,16 @@ def study_report(options: argparse.Namespace) -> "Report":
     from normlab.compare.studies import answer, outputs_of, read_study
 
     study = read_study(options.study)
+    if given := _given(options):
+        words = " ".join(f"--{name}" for name in given)
+        raise ValueError(f"--study answers by the rule of conf/study/{study.name}.yaml: leave out {words}, or --study")
     folders = options.folders or [outputs_of(study)]
-    if not all(folder.is_dir() for folder in folders):
-        raise ValueError(f"{folders[0]} does not exist: run the study first, {command(study.name)}")
+    if lacking := [folder for folder in folders if not folder.exists()]:
+        raise ValueError(f"{lacking[0]} does not exist: run the study first, {command(study.name)}")
     options.out = options.out or folders[0] / "report"
     options.target = options.target or study.plan.get("target")
     runs = load_runs(*folders)
+    _check_heatmap(runs, options.heatmap)
     verdict, claims, warnings = answer(study, runs, planned_settings(study.name, study.params))
     sections = [
         make_section(claim.says, claim.comparison, options, str(place + 1), claim.verdict, claim.reason, claim.rule)
@@ -114,6 +122,13 @@ def study_report(options: argparse.Namespace) -> "Report":
     warnings += [text for claim in claims for text in claim.comparison.warnings]
     warnings = list(dict.fromkeys([*warnings, *_left_out(runs)]))
     return Report(study.plan["question"], verdict, sections, runs, warnings, _command(options))
+
+
+def _check_heatmap(runs: "pd.DataFrame", keys: list[str] | None) -> None:
+    from normlab.compare.settings import check_keys
+
+    if keys and len(set(check_keys(runs, keys))) < len(keys):
+        raise ValueError(f"--heatmap needs two different settings, got {' '.join(keys)}")
 
 
 def make_section(
@@ -133,25 +148,29 @@ def make_section(
 
     tables = [summary_table(comparison)]
     tables += [contrast_table(comparison)] if len(comparison.contrasts) else []
+    frames = {"arms": comparison.summaries, "contrasts": comparison.contrasts}
     if options.target:
+        from normlab.compare.settings import assumed_direction
         from normlab.compare.targets import parse_target, time_to_target
 
         metric, value = parse_target(options.target)
-        tables.append(target_table(time_to_target(comparison, metric, value), metric, value))
+        frames["time_to_target"] = time_to_target(comparison, metric, value)
+        tables.append(target_table(frames["time_to_target"], metric, value))
+        comparison.warnings.extend(assumed_direction(metric))
     drawings = _draw(comparison, options) if options.out else []
     if name:
         tables = [replace(table, name=f"claim_{name}_{table.name}") for table in tables]
+        frames = {f"claim_{name}_{key}": frame for key, frame in frames.items()}
         drawings = [replace(drawing, name=f"claim_{name}_{drawing.name}") for drawing in drawings]
-    return Section(heading, comparison, tables, drawings, verdict, reason, rule)
+    return Section(heading, comparison, tables, drawings, verdict, reason, rule, frames)
 
 
 def _draw(comparison: "Comparison", options: argparse.Namespace) -> list[Any]:
     from normlab.compare.figures import style
     from normlab.compare.layer_figures import layer_figures
     from normlab.compare.run_figures import FIGURES, heatmap
-    from normlab.compare.settings import check_keys
 
-    keys = tuple(check_keys(comparison.runs, options.heatmap)) if options.heatmap else None
+    keys = tuple(options.heatmap) if options.heatmap else None
     with style():
         drawn = [heatmap(comparison, keys) if draw is heatmap else draw(comparison) for draw in FIGURES]
         return [drawing for drawing in drawn if drawing] + layer_figures(comparison)
@@ -218,10 +237,8 @@ def _write(report: "Report", folder: Path) -> None:
     from normlab.compare.report import write_report
     from normlab.compare.tables import write_tables
 
-    for place, section in enumerate(report.sections, 1):
-        prefix = f"claim_{place}_" if report.verdict else ""
-        frames = {f"{prefix}arms": section.comparison.summaries, f"{prefix}contrasts": section.comparison.contrasts}
-        write_tables(folder, section.tables, frames)
+    for section in report.sections:
+        write_tables(folder, section.tables, section.frames)
         for drawing in section.drawings:
             save(drawing, folder / "figures")
     write_tables(folder, [], {"runs": report.runs})

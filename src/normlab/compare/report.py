@@ -29,8 +29,9 @@ METHOD = """Every arm is summarized over the runs that finished; diverged runs a
 means are t intervals; a bias-corrected bootstrap stands beside them from ten runs. Arms that share seeds are compared
 in pairs with the exact sign-flip permutation test, others with Welch's t test and a permutation test; folds with Nadeau
 and Bengio's correction. Holm's correction covers all contrasts of a table. No p-value is given below six runs.
-P(better) is Mann and Whitney's U / (n m) with a bootstrap interval; equivalence is two one-sided t tests against the
-margin stated. r is the correlation between arms over seeds: pairing helps only where it is positive."""
+P(better) is Mann and Whitney's U / (n m) with a bootstrap interval, and a difference is called meaningful where it is
+at least .75 and its interval lies above .5; equivalence is two one-sided t tests against the margin stated. r is the
+correlation between arms over seeds: pairing helps only where it is positive."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Section:
         drawings: shown below the tables.
         verdict: a word, and what it rests on; empty where nothing was claimed.
         rule: when the claim would be supported or contradicted.
+        frames: the tables with every digit, by the name of their CSV file.
     """
 
     heading: str
@@ -53,6 +55,7 @@ class Section:
     verdict: str = ""
     reason: str = ""
     rule: str = ""
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
