@@ -136,6 +136,7 @@ def test_neither_loading_nor_comparing_imports_torch(tmp_path):
         ("config.yaml", "seed: 0\nchoices: [1]\n", "choices must be a table"),
         ("config.yaml", "seed: 0\nchoices: abc\n", "choices must be a table"),
         ("config.yaml", "seed: 0\nchoices: {norm: none}\na: " + "[" * 5000, "config.yaml is not readable"),
+        ("config.yaml", "seed: 0\nchoices: {norm: none}\na: 2020-13-45", "config.yaml is not readable (month must"),
         ("result.json", "[" * 100_000, "result.json is not readable"),
         ("config_digest", [1], "config_digest must be a text, got [1]"),
         ("reason", {"a": 1}, "reason must be a text, got {'a': 1}"),

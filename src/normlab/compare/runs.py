@@ -165,7 +165,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _settings_of(text: str) -> dict[str, Any]:
     try:
         tree = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"config.yaml is not readable ({' '.join(str(error).split())})") from error
     if tree is None:
         return {}
