@@ -30,7 +30,9 @@ WITH_DATA = {
     "images": "Augmented images, one thread",
     "features": "A frozen network's features, one thread",
     "norm_statistics": "What the statistics of the norms add, one thread",
+    "gpu": "On a CUDA device",
 }
+NO_ROWS = {"gpu": "there is no CUDA device here", "features": "the folder holds no photographs"}
 WITHOUT_DATA = {
     "norms": "The custom batch norm, one thread",
     "sweep": "Sweeps",
@@ -56,7 +58,7 @@ def section(name: str, data: str, measure: Callable[..., list[Row]]) -> tuple[st
     started, failed = time.monotonic(), False
     try:
         found = measure(name, *arguments)
-        body = markdown(found) if found else "Not measured: the folder holds no photographs."
+        body = markdown(found) if found else f"Not measured: {NO_ROWS[name]}."
     except Exception as error:  # whatever it is, the other scripts go on
         body, failed = f"**Failed**: {type(error).__name__}: {error}", True
     minutes = (time.monotonic() - started) / 60
