@@ -73,6 +73,7 @@ def test_optimizers_without_a_rate_get_a_name(plain):
         ("optimizer.lr=fast", "optimizer.lr must be a number above 0, got 'fast'"),
         ("optimizer.lr=.nan", "optimizer.lr must be a number above 0"),
         ("dataset.validation=1.5", "dataset.validation must be a number between 0 and 1, got 1.5"),
+        ("dataset.task=clasification", "dataset.task must be one of classification, regression, got 'clasification'"),
         ("trainer.max_epochs=2.5", "trainer.max_epochs must be a whole number of at least 1, got 2.5"),
         ("device.threads=none", "device.threads must be auto or a whole number of at least 1, got 'none'"),
         ("norm.momentum=abc", "norm.momentum must be null or a number from 0 to 1, got 'abc'"),

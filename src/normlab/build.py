@@ -119,5 +119,7 @@ def build_task(config: dict, network: nn.Module, steps_per_epoch: int, targets: 
         if loss not in (None, "cross_entropy"):
             raise ValueError(f"task.loss must be cross_entropy for classification, got {loss!r}")
         return Classification(**common, softmax_before_loss=config["task"]["softmax_before_loss"])
+    if config["task"]["softmax_before_loss"]:
+        raise ValueError("task.softmax_before_loss must be false for regression, which has no softmax, got true")
     mean, std = float(targets.mean()), float(targets.std(correction=0))
     return Regression(**common, loss_name=loss or "mse", target_mean=mean, target_std=std if std > 0 else 1.0)

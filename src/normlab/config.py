@@ -98,6 +98,7 @@ def _one_of(*names: Any) -> tuple[Callable[[Any], bool], str]:
 
 RULES = {
     "seed": _whole(0),
+    "dataset.task": _one_of("classification", "regression"),
     "dataset.batch_size": _whole(1),
     "dataset.image_size": _optional(_whole(1)),
     "dataset.validation": FRACTION,
