@@ -24,7 +24,7 @@ from normlab.callbacks import Recorder, Scoring, StopOnSignal, Terminal
 from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resumed_progress, save
 from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks
 from normlab.data.features import can_be_computed_once, with_features
-from normlab.data.parts import Parts, load_parts
+from normlab.data.parts import Parts, load_parts, one_class_cautions
 from normlab.fairness_check import cautions, refuse_hidden_norms
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.loggers import build_loggers, check_loggers, log_final, unknown_metrics
@@ -90,6 +90,7 @@ def prepare(config: dict) -> Prepared:
     task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
     check_monitor(config["trainer"]["monitor"], task)
     told = cautions(config, norm_layers.values(), len(parts.train))
+    told += one_class_cautions(parts, config["dataset"]["task"])
     return Prepared(parts, task, norm_layers, flops, weights_digest(network, norm_layers), told)
 
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from normlab.data.columns import class_targets, columns_of, number_targets, read_text
+from normlab.data.columns import check_names, class_targets, columns_of, note_categories, number_targets, read_text
 
 
 @pytest.fixture
@@ -12,11 +12,13 @@ def path(tmp_path):
 
 def columns(path, text, target="y", categorical=None, drop=(), missing=("", "NA"), separator=","):
     path.write_text(text)
-    return columns_of(read_text(str(path), separator, missing), str(path), target, categorical, drop)
+    table = read_text(str(path), separator, missing)
+    check_names(table, str(path), target, categorical, drop)
+    return columns_of(table, str(path), target, categorical, drop)
 
 
 def test_blanks_marks_and_kinds(path):
-    table = columns(path, "a, b ,y\n1, x ,1\n NA ,y,2\n\n3,,3\n")
+    table = columns(path, "a, b ,y\n1, x ,1\n NA ,y,2\n\n3,,3\n", categorical=["b"])
     assert table["a"].tolist()[0::2] == [1.0, 3.0]
     assert table["a"].isna().tolist() == [False, True, False]
     assert table["b"].tolist() == ["x", "y", "missing"]
@@ -43,6 +45,14 @@ def test_byte_order_marks_and_quotes_are_no_part_of_names(path):
         ("a,b,y\n1,5,2\n2,5,3\n3,,4\n", "column b is 5.0 in every row; leave it out with dataset.drop=[b]"),
         ("a,b,y\n1,x,2\n2,x,3\n", "column b is x in every row"),
         ("a,b,y\n1,,2\n2,,3\n", "column b holds no value at all"),
+        (
+            'w,y\n"3,5",1\n"3,5",2\n"3,75",3\n"3,75",4\n',
+            "column w: row 1 has '3,5', no number .*; write a decimal point, or put w into dataset.categorical",
+        ),
+        (
+            "a,w,y\n1,,1\n2,3kg,2\n1,4kg,3\n2,5kg,4\n",
+            "column w: row 2 has '3kg', no number, and 3 of its 3 .*dataset.categorical or dataset.drop",
+        ),
         ("y\n1\n2\n", "has no column besides the target y"),
         ("a;y\n1;2\n", "dataset.target must name a column of .*, got 'y'; they are a;y; is dataset.separator right?"),
     ],
@@ -61,6 +71,8 @@ def test_a_bad_file_is_refused_by_column_and_row(path, text, message):
         ({"target": "prices", "drop": ["c"]}, "dataset.drop must name a column"),
         ({"target": "prices", "drop": "a"}, r"dataset.drop must be a list, as in dataset.drop=\[a\]"),
         ({"target": "prices", "categorical": ["aa"]}, "dataset.categorical must name .*, did you mean a?"),
+        ({"target": "prices", "drop": ["a", "prices"]}, "dataset.drop must not name the target, got prices"),
+        ({"target": "prices", "categorical": ["prices"]}, "dataset.categorical must not name the target, got prices"),
         ({"target": "prices", "categorical": ["a"]}, "column b must hold numbers, row 1 has 'x'"),
         ({"target": "prices", "separator": ", "}, "dataset.separator must be one character, got ', '"),
         ({"target": "prices", "missing": "NA"}, "dataset.missing must be a list"),
@@ -77,6 +89,14 @@ def test_no_file(path):
     path.write_bytes(b"\xff\xfea\x00")
     with pytest.raises(ValueError, match="is no table .*can't decode"):
         read_text(str(path), ",", [])
+
+
+def test_columns_taken_as_categories_are_told_once(path, capsys):
+    table = columns(path, "a,b,c,y\n1,x,p,2\n2,z,,3\n3,x,p,4\n")
+    for _ in range(2):
+        note_categories(table, str(path))
+    note = f"note: {path}: taken as categories: b (2 values), c (2 values); others are dataset.categorical=[...]\n"
+    assert capsys.readouterr().err == note
 
 
 def test_targets(path):

@@ -54,6 +54,10 @@ def test_a_fold_out_of_range_is_refused(write):
         diabetes(5, 5)
     with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.4, got -1"):
         diabetes(-1, 5)
+    with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.4, got True"):
+        diabetes(True, 5)
+    with pytest.raises(ValueError, match=r"dataset.num_folds must lie in 2\.\.442 .*, got True"):
+        diabetes(0, True)
     with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.2, got 3"):
         read(write(LINES), fold=3)
     with pytest.raises(ValueError, match=r"table.csv has 6 rows, dataset.num_folds=7 needs at least as many"):
@@ -142,6 +146,18 @@ def test_options(write):
 def test_one_row_is_refused(write):
     with pytest.raises(ValueError, match=r"table.csv has 1 row, dataset.num_folds=3"):
         read(write("id,size,price\n1,2,3\n"))
+
+
+def test_a_wrong_target_is_named_before_too_few_rows(write):
+    with pytest.raises(ValueError, match=r"dataset.target must name a column of .*, got 'cost'"):
+        read(write("id,size,price\n1,2,3\n"), target="cost")
+
+
+def test_columns_that_nobody_called_categories_are_told(write, capsys):
+    read(write(LINES))
+    assert "table.csv: taken as categories: colour (4 values);" in capsys.readouterr().err
+    read(write(LINES, "named.csv"), categorical=["colour"])
+    assert capsys.readouterr().err == ""
 
 
 JH_COLUMNS = (

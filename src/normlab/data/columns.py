@@ -3,8 +3,10 @@
 Rows are counted from 1, the first below the line of names.
 """
 
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from normlab.data.downloads import first_line
 
 MISSING_CATEGORY = "missing"
 LARGEST = float(np.finfo(np.float32).max)
+DIFFERENT = 0.9  # of a column's values: text that differs in so many rows is no category
 
 
 def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame:
@@ -41,17 +44,29 @@ def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame
     return table.where(~table.isin(["", *map(str, _list("missing", missing))]), None)
 
 
+def check_names(
+    text: pd.DataFrame, path: str, target: str, categorical: Sequence[str] | None, drop: Sequence[str]
+) -> None:
+    """Every column that an option names must be there, and the target must be nothing but the target.
+
+    Raises:
+        ValueError: the option and the name.
+    """
+    for key, named in (("target", [target]), ("categorical", categorical or ()), ("drop", drop)):
+        for name in _list(key, named):
+            _check_name(text, path, key, name)
+        if key != "target" and target in named:
+            raise ValueError(f"dataset.{key} must not name the target, got {target}; leave it out there")
+
+
 def columns_of(
     text: pd.DataFrame, path: str, target: str, categorical: Sequence[str] | None, drop: Sequence[str]
 ) -> pd.DataFrame:
     """All columns but the target and the dropped: numbers as float64 with NaN, categories as text.
 
     Raises:
-        ValueError: a name that no column has, text among numbers, a column that says nothing, or no column at all.
+        ValueError: text among numbers, a column that says nothing, or no column at all.
     """
-    for key, named in (("target", [target]), ("categorical", categorical or ()), ("drop", drop)):
-        for name in _list(key, named):
-            _check_name(text, path, key, name)
     names = [name for name in text if name != target and name not in drop]
     if not names:
         raise ValueError(f"{path} has no column besides the target {target} and the dropped ones; inputs are needed")
@@ -61,6 +76,18 @@ def columns_of(
             says = f"is {column.dropna().iloc[0]} in every row" if column.notna().any() else "holds no value at all"
             raise ValueError(f"{path}: column {name} {says}; leave it out with dataset.drop=[{name}]")
     return pd.DataFrame(columns)
+
+
+def note_categories(columns: pd.DataFrame, path: str) -> None:
+    """Tell which columns count as categories though nobody said so, once a process."""
+    taken = [f"{name} ({columns[name].nunique()} values)" for name in columns if columns[name].dtype == object]
+    if taken:
+        _tell(f"note: {path}: taken as categories: {', '.join(taken)}; others are dataset.categorical=[...]")
+
+
+@cache
+def _tell(note: str) -> None:
+    print(note, file=sys.stderr)
 
 
 def _check_name(text: pd.DataFrame, path: str, key: str, name: str | None) -> None:
@@ -83,9 +110,24 @@ def _column(text: pd.Series, path: str, categorical: Sequence[str] | None) -> pd
     if categorical is None:
         numbers = pd.to_numeric(text, errors="coerce")
         is_text = text.notna().any() and numbers.isna().all()
+        if is_text:
+            _check_categories(text, path)
     else:
         is_text = text.name in categorical
     return text.fillna(MISSING_CATEGORY) if is_text else _numbers(text, path)
+
+
+def _check_categories(text: pd.Series, path: str) -> None:
+    """Nobody said that these are categories: they must not be numbers of another spelling, nor all different."""
+    values = text.dropna()
+    row = f"{path}: column {text.name}: row {values.index[0]} has {values.iloc[0]!r}, no number"
+    if pd.to_numeric(values.str.replace(",", "."), errors="coerce").notna().all():
+        raise ValueError(f"{row} (a decimal comma?); write a decimal point, or put {text.name} into dataset.categorical")
+    if (different := values.nunique()) > max(2, DIFFERENT * len(values)):
+        raise ValueError(
+            f"{row}, and {different} of its {len(values)} values differ; correct it, or put {text.name} into "
+            f"dataset.categorical or dataset.drop"
+        )
 
 
 def _numbers(text: pd.Series, path: str, remedy: str = "") -> pd.Series:

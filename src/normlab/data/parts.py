@@ -1,6 +1,7 @@
 """From a configuration to train, validation and test parts."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +54,10 @@ def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Par
     loaded = build(options["load"])
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
-    train_rows, validation_rows = (
-        torch.from_numpy(rows)
-        for rows in train_validation_indices(
-            loaded.train_targets.numpy(),
-            options["validation"],
-            options["split"],
-            numpy_generator(config["seed"], "split"),
-        )
-    )
+    train_rows, validation_rows = _split(loaded, config)
+    check_classes(loaded.train_targets[train_rows], options["task"], loaded.class_names)
     if isinstance(loaded, Table):
+        check_table_options(options)
         encoder = encoder or loaded.fit(train_rows, options["normalize"] == "train")
         arrays = loaded.encode(encoder)
         for column, names in loaded.unknown_categories(encoder).items():
@@ -81,6 +76,18 @@ def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Par
         num_classes if options["task"] == "classification" else 1,
         encoder,
     )
+
+
+def _split(loaded: Arrays | Table, config: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of training and validation; what cannot be split is refused by the name of the data."""
+    options, targets = config["dataset"], loaded.train_targets.numpy()
+    generator = numpy_generator(config["seed"], "split")
+    try:
+        parts = train_validation_indices(targets, options["validation"], options["split"], generator)
+    except ValueError as error:
+        size = f"{len(targets) + len(loaded.test_targets)} {'rows' if isinstance(loaded, Table) else 'images'}"
+        raise ValueError(f"{options.get('root') or options['name']} ({size}): {error}") from error
+    return torch.from_numpy(parts[0]), torch.from_numpy(parts[1])
 
 
 def _transforms(
@@ -118,6 +125,49 @@ def check_labels(loaded: Arrays | Table, options: dict, num_classes: int) -> Non
         if low < 0 or high >= num_classes:
             wrong = low if low < 0 else high
             raise ValueError(f"labels must lie in 0..{num_classes - 1} ({num_classes} classes), {name} has {wrong}")
+
+
+def check_classes(targets: torch.Tensor, task: str, class_names: Sequence[str]) -> None:
+    """A training part must have something to tell apart.
+
+    Args:
+        targets: of the training part.
+        task: only a classification has classes.
+        class_names: by class; may be empty.
+
+    Raises:
+        ValueError: one class only.
+    """
+    if task == "classification" and len(targets.unique()) < 2:
+        only = class_names[int(targets[0])] if class_names else int(targets[0])
+        raise ValueError(
+            f"the training part must hold two classes at least, all {len(targets)} samples are of class {only}; "
+            f"use dataset.split=stratified or other data"
+        )
+
+
+def one_class_cautions(parts: Parts, task: str) -> list[str]:
+    """A sentence for each scored part of a classification that holds one class only."""
+    scored = {"validation": parts.validation, "test": parts.test} if task == "classification" else {}
+    return [
+        f"the {name} part holds one class only: its accuracy does not show that classes are told apart"
+        for name, part in scored.items()
+        if len(part.targets[part.rows].unique()) < 2
+    ]
+
+
+def check_table_options(options: dict) -> None:
+    """Refuse what only images have, which a table would silently ignore.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if options["normalize"] not in ("train", "none"):
+        raise ValueError(f"dataset.normalize must be train or none for a table, got {options['normalize']!r}")
+    if options["image_size"] is not None:
+        raise ValueError(f"dataset.image_size must be null for a table, got {options['image_size']!r}")
+    if options["augment"]:
+        raise ValueError(f"dataset.augment must be empty for a table, got {options['augment']!r}")
 
 
 def normalization(

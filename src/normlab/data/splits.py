@@ -22,8 +22,9 @@ def train_validation_indices(
     """
     num_validation = round(len(targets) * fraction)
     if not 0 < num_validation < len(targets):
+        samples = "1 sample" if len(targets) == 1 else f"{len(targets)} samples"
         raise ValueError(
-            f"dataset.validation={fraction} of {len(targets)} samples leaves an empty part; "
+            f"dataset.validation={fraction} of {samples} leaves an empty part; "
             f"both training and validation need at least one"
         )
     everything = np.arange(len(targets))
@@ -70,9 +71,9 @@ def fold_indices(
     Raises:
         ValueError: a fold or a number of folds out of range.
     """
-    if not isinstance(num_folds, int) or not 2 <= num_folds <= num_samples:
+    if isinstance(num_folds, bool) or not isinstance(num_folds, int) or not 2 <= num_folds <= num_samples:
         raise ValueError(f"dataset.num_folds must lie in 2..{num_samples} (the number of samples), got {num_folds!r}")
-    if not isinstance(fold, int) or not 0 <= fold < num_folds:
+    if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < num_folds:
         raise ValueError(f"dataset.fold must lie in 0..{num_folds - 1}, got {fold!r}")
     from sklearn.model_selection import KFold
 

@@ -122,7 +122,8 @@ def csv(
         fold: of `num_folds`, the test part; the assignment of rows is fixed and shuffled.
         num_folds: at least 2.
         task: `regression`, or `classification` where every different value of `target` is a class.
-        categorical: columns that hold categories; None takes those in which no value is a number.
+        categorical: columns that hold categories; None takes those in which no value is a number, tells which, and
+            refuses what looks like numbers with a decimal comma or differs in nearly every row.
         drop: columns to leave out, such as row numbers.
         missing: what stands for a missing value. In text columns it is a category of its own.
         separator: between columns.
@@ -130,13 +131,16 @@ def csv(
     Raises:
         ValueError: what is wrong with the file, with column, row and value.
     """
-    from normlab.data.columns import class_targets, columns_of, number_targets, read_text
+    from normlab.data.columns import check_names, class_targets, columns_of, note_categories, number_targets, read_text
 
     text = read_text(root, separator, missing)
+    check_names(text, root, target, categorical, drop)
     if isinstance(num_folds, int) and len(text) < num_folds:
         rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
         raise ValueError(f"{root} has {rows}, dataset.num_folds={num_folds} needs at least as many")
     columns = columns_of(text, root, target, categorical, drop)
+    if categorical is None:
+        note_categories(columns, root)
     if task == "classification":
         targets, class_names = class_targets(text[target], root)
     else:
@@ -175,7 +179,8 @@ def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha2
             )
     if sha256 is not None:
         check_digest(path, "sha256", sha256)
-    return csv(str(path), target, fold, num_folds, task, JH_SIMPLE_CATEGORIES, drop=["id"])
+    categorical = [name for name in JH_SIMPLE_CATEGORIES if name != target]
+    return csv(str(path), target, fold, num_folds, task, categorical, drop=["id"])
 
 
 def by_folds(columns: Any, targets: np.ndarray, class_names: tuple[str, ...], fold: int, num_folds: int) -> Table:
