@@ -356,7 +356,10 @@ def test_a_second_process_waits_and_returns_the_first_ones_result(config, capsys
         (("dataset=diabetes", "dataset.split=stratified"), "use dataset.split=random"),
         (("dataset=diabetes", "dataset.normalize=none", "task.loss=rmse"), "must be one of mse, mae, huber"),
         (("task.loss=mse",), "task.loss must be cross_entropy"),
-        (("dataset=diabetes", "task.softmax_before_loss=true"), "task.softmax_before_loss must be false for regression"),
+        (
+            ("dataset=diabetes", "task.softmax_before_loss=true"),
+            "task.softmax_before_loss must be false for regression",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -5,6 +5,7 @@ from torchvision import models
 
 from models.helpers import Recorder, batch_norm, no_norm, num_parameters
 from normlab.models import AlexNet
+from normlab.models.alexnet import load_torchvision
 
 SMALL = {"hidden": [16]}
 
@@ -108,12 +109,26 @@ def test_errors(options, message):
 def test_weights_of_another_architecture_are_named(tmp_path):
     torch.save(models.squeezenet1_1().state_dict(), tmp_path / "squeezenet.pth")
     expected = (
-        r"not the weights of torchvision's AlexNet: features\.0\.weight is \(64, 3, 3, 3\) instead of "
-        r"\(64, 3, 11, 11\); "
+        r"pretrained=.*squeezenet\.pth: not the weights of torchvision's AlexNet: features\.0\.weight is "
+        r"\(64, 3, 3, 3\) instead of \(64, 3, 11, 11\); "
         r"features\.3\.weight \(192, 64, 5, 5\) is missing; .* the file has features\.3\.squeeze\.weight"
     )
     with pytest.raises(ValueError, match=expected):
         AlexNet((3, 64, 64), 10, no_norm, **SMALL, pretrained=str(tmp_path / "squeezenet.pth"))
+
+
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [
+        ({}, r"pretrained=f\.pth: .*: classifier\.1\.bias \(16,\) is missing"),
+        ({"classifier.1.bias": torch.zeros(5)}, r"classifier\.1\.bias is \(5,\) instead of \(16,\)"),
+    ],
+)
+def test_a_head_without_its_bias_is_named(stored, bias, message):
+    convolutions = {key: value for key, value in stored[0].state_dict().items() if key.startswith("features")}
+    network = AlexNet((3, 64, 64), 7, no_norm, **SMALL)
+    with pytest.raises(ValueError, match=message):
+        load_torchvision(network, convolutions | {"classifier.1.weight": torch.zeros(16, 9216)} | bias, "f.pth")
 
 
 def test_without_a_network_the_error_names_the_way_out(monkeypatch):

@@ -12,13 +12,36 @@ def test_state_dicts_come_back_bare_or_from_a_checkpoint(tmp_path):
         assert weights_from_file(tmp_path / name)["weight"].tolist() == [1.0, 2.0]
 
 
-def test_files_that_are_no_weights(tmp_path):
-    (tmp_path / "text.pth").write_text("not weights")
-    torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match=r"text\.pth is not a weights file that torch\.save wrote"):
-        weights_from_file(tmp_path / "text.pth")
-    with pytest.raises(ValueError, match="holds list, not a state dict of tensors"):
-        weights_from_file(tmp_path / "list.pth")
+@pytest.mark.parametrize(
+    "content", [b"not weights", b"hello", b"", b"a,b\n1,2\n", b"}.", b"K\x01.", b"\x89PNG\r\n", bytes(100)], ids=repr
+)
+def test_files_that_are_no_weights(tmp_path, content):
+    """Each of them makes torch.load raise another type."""
+    (tmp_path / "file.pth").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"pretrained=.*file\.pth is not a weights file that torch\.save wrote"
+    ) as told:
+        weights_from_file(tmp_path / "file.pth")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "holds list, not a state dict of tensors"),
+        ({"a": 1}, "holds dict, not a state dict of tensors"),
+        ({0: torch.zeros(2)}, "holds dict, not a state dict of tensors"),
+        ({"a": torch.zeros(2), "b": torch.tensor([1.0, torch.nan])}, r"file\.pth: b holds values that are not finite"),
+        ({"a": torch.tensor([1]), "b": torch.tensor(torch.inf)}, r"file\.pth: b holds values that are not finite"),
+    ],
+)
+def test_files_of_something_else(tmp_path, content, message):
+    torch.save(content, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=message):
+        weights_from_file(tmp_path / "file.pth")
+
+
+def test_no_file(tmp_path):
     with pytest.raises(ValueError, match=r"must be false, true or the path of a weights file; .* is no file"):
         weights_from_file(tmp_path)
 
@@ -37,9 +60,11 @@ def test_a_file_with_code_is_refused_unread(tmp_path, capsys):
 
 def test_exact_refuses_what_is_not_expected():
     expected = {"a": torch.zeros(2)}
-    check_architecture({"a": torch.ones(2), "b": torch.ones(3)}, expected, "net")
-    with pytest.raises(ValueError, match=r"not the weights of net, which has no b \(3,\)"):
-        check_architecture({"a": torch.ones(2), "b": torch.ones(3)}, expected, "net", exact=True)
+    check_architecture({"a": torch.ones(2), "b": torch.ones(3)}, expected, "net", "f.pth")
+    with pytest.raises(ValueError, match=r"pretrained=f\.pth: not the weights of net, which has no b \(3,\)"):
+        check_architecture({"a": torch.ones(2), "b": torch.ones(3)}, expected, "net", "f.pth", exact=True)
+    with pytest.raises(ValueError, match=r"pretrained=true: not the weights of net: a \(2,\) is missing"):
+        check_architecture({}, expected, "net", True)
 
 
 def test_shared_input():

@@ -122,7 +122,9 @@ def _check_categories(text: pd.Series, path: str) -> None:
     values = text.dropna()
     row = f"{path}: column {text.name}: row {values.index[0]} has {values.iloc[0]!r}, no number"
     if pd.to_numeric(values.str.replace(",", "."), errors="coerce").notna().all():
-        raise ValueError(f"{row} (a decimal comma?); write a decimal point, or put {text.name} into dataset.categorical")
+        raise ValueError(
+            f"{row} (a decimal comma?); write a decimal point, or put {text.name} into dataset.categorical"
+        )
     if (different := values.nunique()) > max(2, DIFFERENT * len(values)):
         raise ValueError(
             f"{row}, and {different} of its {len(values)} values differ; correct it, or put {text.name} into "

@@ -18,6 +18,7 @@ CONVOLUTIONS = (
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, True),
 )
+NAME = "torchvision's AlexNet"
 PLACES = ("features", "head")
 TORCHVISION_FEATURES = (0, 3, 6, 8, 10)  # positions of the convolutions in torchvision's `features`
 TORCHVISION_HEAD = (1, 4, 6)  # and of the linear layers in its `classifier`
@@ -75,7 +76,7 @@ class AlexNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d((6, 6))
         self.head = head(CONVOLUTIONS[-1][0] * 36, num_outputs, in_head, hidden, dropout, bias)
         if pretrained:
-            load_torchvision(self, stored_weights(pretrained, download))
+            load_torchvision(self, stored_weights(pretrained, download), pretrained)
         self.features.requires_grad_(not self.frozen)
 
     def extract(self, x: Tensor) -> Tensor:
@@ -136,17 +137,22 @@ def download() -> Mapping[str, Tensor]:
 
 
 @torch.no_grad()
-def load_torchvision(network: AlexNet, stored: Mapping[str, Tensor]) -> None:
+def load_torchvision(network: AlexNet, stored: Mapping[str, Tensor], pretrained: bool | str) -> None:
     """Copy torchvision's weights into the convolutions, and into the head as far as shapes agree.
 
+    Args:
+        network: takes them.
+        stored: the state dict.
+        pretrained: where it comes from, as in `stored_weights`.
+
     Raises:
-        ValueError: the weights are of another architecture.
+        ValueError: the weights are of another architecture, or a layer of the head has no fitting bias.
     """
     convolutions = [part.conv for part in network.features if isinstance(part, nn.Sequential)]
     with torch.device("meta"):
         expected = features(3, no_norm, bias=True)
     keys = [f"features.{position}" for position in TORCHVISION_FEATURES]
-    check_architecture(stored, _as_torchvision(expected, keys), "torchvision's AlexNet")
+    check_architecture(stored, _as_torchvision(expected, keys), NAME, pretrained)
     for key, conv in zip(keys, convolutions, strict=True):
         _copy(conv, shared_input(stored[f"{key}.weight"], conv.in_channels), stored[f"{key}.bias"])
     layers = [part for part in network.head.modules() if isinstance(part, nn.Linear)]
@@ -154,7 +160,9 @@ def load_torchvision(network: AlexNet, stored: Mapping[str, Tensor]) -> None:
         weight = stored.get(f"classifier.{position}.weight")
         if weight is None or weight.shape != linear.weight.shape:
             break
-        _copy(linear, weight, stored[f"classifier.{position}.bias"])
+        key = f"classifier.{position}.bias"
+        check_architecture(stored, {key: linear.bias}, NAME, pretrained)
+        _copy(linear, weight, stored[key])
 
 
 def _as_torchvision(parts: nn.Sequential, keys: list[str]) -> dict[str, Tensor]:

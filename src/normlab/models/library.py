@@ -191,7 +191,7 @@ def load_file(network: nn.Module, path: str, name: str) -> None:
         if key in stored and stored[key].shape != own[key].shape:
             stored[key] = own[key]
     kept = {key: value for key, value in stored.items() if not key.lower().startswith("aux")}
-    check_architecture(kept, own, name, exact=True)
+    check_architecture(kept, own, name, path, exact=True)
     network.load_state_dict(kept)
 
 

@@ -1,6 +1,5 @@
 """Stored weights: from the library's download or from a local file, checked before they are used."""
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -38,25 +37,32 @@ def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
     """A state dict read from a file as tensors only, never as code.
 
     Raises:
-        ValueError: no such file, not a file of tensors, or no state dict in it.
+        ValueError: no such file, not a file of tensors, no state dict in it, or a value that is not finite.
     """
     if not Path(path).is_file():
         raise ValueError(f"model.pretrained must be false, true or the path of a weights file; {path} is no file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # other files make torch's unpickler raise whatever they happen to meet
         raise ValueError(
             f"model.pretrained={path} is not a weights file that torch.save wrote, or is damaged"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not (isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values())):
+    if not (isinstance(content, Mapping) and all(map(_is_weight, content.items()))):
         raise ValueError(f"model.pretrained={path} holds {type(content).__name__}, not a state dict of tensors")
+    for key, value in content.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"model.pretrained={path}: {key} holds values that are not finite; take other weights")
     return content
 
 
+def _is_weight(entry: tuple[object, object]) -> bool:
+    return isinstance(entry[0], str) and isinstance(entry[1], Tensor)
+
+
 def check_architecture(
-    stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str, exact: bool = False
+    stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str, pretrained: bool | str, exact: bool = False
 ) -> None:
     """Refuse weights of another architecture.
 
@@ -64,6 +70,7 @@ def check_architecture(
         stored: the state dict at hand.
         expected: tensors by key that it must hold, with their shapes.
         name: of the architecture.
+        pretrained: where they come from, as in `stored_weights`.
         exact: also refuse tensors that are not expected.
 
     Raises:
@@ -75,12 +82,13 @@ def check_architecture(
             wrong.append(f"{key} {tuple(tensor.shape)} is missing")
         elif stored[key].shape != tensor.shape:
             wrong.append(f"{key} is {tuple(stored[key].shape)} instead of {tuple(tensor.shape)}")
+    source = f"model.pretrained={'true' if pretrained is True else pretrained}"
     unexpected = [f"{key} {tuple(value.shape)}" for key, value in stored.items() if key not in expected]
     if exact and unexpected and not wrong:
-        raise ValueError(f"model.pretrained: not the weights of {name}, which has no {', '.join(unexpected[:SHOWN])}")
+        raise ValueError(f"{source}: not the weights of {name}, which has no {', '.join(unexpected[:SHOWN])}")
     if wrong:
         has = f"; the file has {', '.join(unexpected[:SHOWN])}" if unexpected else ""
-        raise ValueError(f"model.pretrained: not the weights of {name}: {'; '.join(wrong[:SHOWN])}{has}")
+        raise ValueError(f"{source}: not the weights of {name}: {'; '.join(wrong[:SHOWN])}{has}")
 
 
 def shared_input(weight: Tensor, channels: int) -> Tensor:
