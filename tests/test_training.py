@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from normlab.config import run_folder
+from normlab.data.images import digits
 from normlab.data.parts import load_parts
 from normlab.experiment import run
 from normlab.streams import torch_generator
-from normlab.training import prepare, set_threads
+from normlab.training import prepare, set_threads, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")  # Lightning's, about its own logging
 
@@ -74,11 +76,34 @@ def test_channels_last_is_another_order_in_memory_and_nothing_else(config):
     settings = {value: config(*words, f"device.channels_last={value}") for value in ("true", "false")}
     weight = prepare(settings["true"]).task.network.features[0][0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not load_parts(settings["false"], 28).train.channels_last
     results = {value: run(each) for value, each in settings.items()}
     losses = [recorded(each, "train/loss") for each in settings.values()]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert results["true"]["initial_weights"] == results["false"]["initial_weights"]
     assert results["true"]["run"] != results["false"]["run"]
+
+
+def coloured_digits():
+    """Three channels: with one, both orders of memory are the same."""
+    data = digits()
+    train_inputs, test_inputs = (each.repeat(1, 3, 1, 1) for each in (data.train_inputs, data.test_inputs))
+    return replace(data, train_inputs=train_inputs, test_inputs=test_inputs)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_the_network_sees_images_in_the_order_of_its_weights(config, value):
+    """In training and in scoring."""
+    data = ("dataset.shape=[3,8,8]", "dataset.load._target_=test_training.coloured_digits")
+    settings = config("model=lenet5", f"device.channels_last={value}", "trainer.max_epochs=1", *data)
+    settings["trusted_packages"] = ["test_training"]
+    prepared, seen = prepare(settings), set()
+    prepared.task.network.register_forward_pre_hook(
+        lambda network, inputs: seen.add((network.training, inputs[0].is_contiguous(memory_format=torch.channels_last)))
+    )
+    run_folder(settings).mkdir(parents=True)
+    train(settings, prepared, run_folder(settings))
+    assert seen == {(True, value), (False, value)}
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPUs")

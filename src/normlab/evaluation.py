@@ -94,26 +94,30 @@ def _other_parts(config: dict, dataset: dict, prepared: Prepared) -> Parts:
             f"dataset={dataset['name']} has {other.input_shape} and {other.num_outputs}; name one that fits"
         )
     plain = own.validation.transform
-    parts = (replace(part, transform=plain) for part in (other.train, other.validation, other.test))
+    parts = (replace(part, transform=plain) for part in other.each)
     return Parts(*parts, own.input_shape, own.num_outputs)
 
 
 def _score(config: dict, prepared: Prepared, parts: Parts, statistics: str, num_batches: int) -> dict[str, float]:
     device = scoring_device(config["device"]["accelerator"])
     context = evaluation_context(config["device"]["precision"], device)
-    task = prepared.task.to(device)
-    batch_size = config["dataset"]["batch_size"]
+    task, batch_size = prepared.task.to(device), config["dataset"]["batch_size"]
     if statistics == "recalibrated":
-        blocks = TrainBlocks(prepared.parts.train.to(device), batch_size, config["seed"], Progress(), max_steps=1)
-        recalibrate(task.network, (block for _, block in zip(range(num_batches), blocks, strict=False)))
+        _recalibrate(config, prepared, device, num_batches)
+    parts = parts.to(device)
     metrics = {}
-    for name, part in (("train", parts.train), ("val", parts.validation), ("test", parts.test)):
-        blocks = EvaluationBlocks(part.to(device))
-        if statistics == "batch":
-            blocks = batches_in_random_order(part.to(device), batch_size)
+    for name, part in zip(("train", "val", "test"), parts.each, strict=True):
+        blocks = batches_in_random_order(part, batch_size) if statistics == "batch" else EvaluationBlocks(part)
         with statistics_of_the_batch(task.network, statistics == "batch"):
             metrics |= {f"{name}/{key}": value for key, value in evaluate(task, blocks, context).items()}
     return metrics
+
+
+def _recalibrate(config: dict, prepared: Prepared, device: torch.device, num_batches: int) -> None:
+    """By batches of the run's own training part, which leaves the device afterwards."""
+    train = prepared.parts.train.to(device)
+    blocks = TrainBlocks(train, config["dataset"]["batch_size"], config["seed"], Progress(), max_steps=1)
+    recalibrate(prepared.task.network, (block for _, block in zip(range(num_batches), blocks, strict=False)))
 
 
 def running_layers(network: nn.Module) -> list[nn.Module]:
@@ -189,4 +193,4 @@ def batches_in_random_order(part: Part, batch_size: int) -> list[Block]:
     groups = list(part.rows[order].split(batch_size))
     if len(groups) > 1 and len(groups[-1]) == 1:
         groups[-2:] = [torch.cat(groups[-2:])]
-    return [Block(part.transform.evaluate(part.inputs[rows]), part.targets[rows], len(rows)) for rows in groups]
+    return [Block(part.evaluation_inputs(rows), part.targets[rows], len(rows)) for rows in groups]

@@ -22,7 +22,7 @@ from normlab import signals
 from normlab.build import build_network, build_task, check_homes
 from normlab.callbacks import Recorder, Scoring, StopOnSignal, Terminal
 from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resumed_progress, save
-from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks
+from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks, num_batches
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.parts import Parts, load_parts, one_class_cautions
 from normlab.fairness_check import cautions, refuse_hidden_norms
@@ -79,9 +79,7 @@ def prepare(config: dict) -> Prepared:
     if config["cache_features"] and can_be_computed_once(network, parts):
         parts = _features_in_place_of_images(config, parts, network, flops)
         flops = check_fit(config, parts.input_shape, parts.num_outputs, parts.train.inputs.shape[2:])
-    steps = TrainBlocks(
-        parts.train, config["dataset"]["batch_size"], config["seed"], resumed_progress(None)
-    ).num_batches
+    steps = num_batches(len(parts.train), config["dataset"]["batch_size"])
     if steps == 0:
         raise ValueError(
             f"the training part must hold a batch of at least two samples, it has {len(parts.train)}; "
@@ -192,13 +190,13 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
 def score_best(config: dict, prepared: Prepared, network: dict) -> dict[str, float]:
     """Metrics of every part with the best state, put back whole: weights and buffers."""
     device = scoring_device(config["device"]["accelerator"])
-    task, parts = prepared.task, prepared.parts
+    task, parts = prepared.task, prepared.parts.to(device)
     task.network.load_state_dict(network)
     task.network.to(device)
     context = evaluation_context(config["device"]["precision"], device)
     metrics = {}
-    for name, part in (("train", parts.train), ("val", parts.validation), ("test", parts.test)):
-        scores = evaluate(task, EvaluationBlocks(part.to(device)), context)
+    for name, part in zip(("train", "val", "test"), parts.each, strict=True):
+        scores = evaluate(task, EvaluationBlocks(part), context)
         metrics |= {f"{name}/{key}": value for key, value in scores.items()}
     return metrics
 
@@ -230,7 +228,7 @@ def set_threads(threads: int | str, flops: float) -> None:
 
 def _run_trainer(config: dict, trainer: pl.Trainer, task: Task, part: Part) -> None:
     blocks = TrainBlocks(
-        part.to(trainer.strategy.root_device),
+        part,
         config["dataset"]["batch_size"],
         config["seed"],
         task.progress,
@@ -266,7 +264,8 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
             default_root_dir=folder,
         )
     root = trainer.strategy.root_device
-    validation = EvaluationBlocks(prepared.parts.validation.to(root), trainer.global_rank, trainer.world_size)
+    prepared.parts = prepared.parts.to(root)
+    validation = EvaluationBlocks(prepared.parts.validation, trainer.global_rank, trainer.world_size)
     context = evaluation_context(device["precision"], root)
     scoring = Scoring(validation, len(prepared.parts.train), context)
     statistics = NormStatistics(prepared.norm_layers, folder, **config["statistics"])

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from normlab.data.blocks import EvaluationBlocks, Part, Progress, TrainBlocks, num_batches
+from normlab.data.transforms import ImageTransform
 
 
 class Unchanged:
@@ -62,11 +65,35 @@ def test_blocks_hold_whole_batches():
     assert {block.batch_size for block in blocks} == {8}
 
 
-def test_a_resumed_epoch_skips_what_it_has_seen_and_augments_the_rest_alike():
-    whole = list(TrainBlocks(part(50), 8, seed=0, progress=Progress(), max_steps=2))
-    rest = list(TrainBlocks(part(50), 8, seed=0, progress=Progress(blocks=2), max_steps=2))
-    assert [len(block.targets) for block in rest] == [0, 0, 16, 2]
+@pytest.mark.parametrize(
+    ("epoch", "max_steps", "sizes"), [(0, 2, [0, 0, 16, 2]), (0, 3, [0, 16, 2]), (0, 50, [18]), (3, 2, [0, 0, 16, 2])]
+)
+def test_a_resumed_epoch_skips_what_it_has_seen_and_augments_the_rest_alike(epoch, max_steps, sizes):
+    """Four of its seven batches; blocks may be larger than they were, as on another device."""
+    whole = list(TrainBlocks(part(50), 8, seed=0, progress=Progress(epoch), max_steps=2))
+    seen = Progress(epoch, blocks=2, steps=7 * epoch + 4)
+    rest = list(TrainBlocks(part(50), 8, seed=0, progress=seen, max_steps=max_steps))
+    assert [len(block.targets) for block in rest] == sizes
     assert torch.equal(torch.cat([block.inputs for block in whole[2:]]), torch.cat([block.inputs for block in rest]))
+
+
+def test_blocks_are_larger_where_memory_is_not_a_processors_cache():
+    images = Part(torch.zeros(4000, 3, 32, 32), torch.zeros(4000), torch.arange(4000), ImageTransform((0,), (1,), 32))
+    assert TrainBlocks(images, 512, 0, Progress()).batches_a_block == 1  # a batch is 6 MiB
+    assert TrainBlocks(images.to(torch.device("meta")), 512, 0, Progress()).batches_a_block == 42
+
+
+def test_images_come_in_the_order_of_memory_that_convolutions_read():
+    """The same values; two channels, since one makes both orders the same."""
+    images = torch.arange(5 * 2 * 3 * 3, dtype=torch.uint8).view(5, 2, 3, 3)
+    plain = Part(images, torch.arange(5), torch.arange(5), ImageTransform((0.0, 0.0), (1.0, 1.0), 3))
+    last = replace(plain, channels_last=True)
+    for blocks in (lambda part: TrainBlocks(part, 2, 0, Progress()), EvaluationBlocks):
+        (ordered,), (given,) = blocks(last), blocks(plain)
+        assert all(each.is_contiguous(memory_format=torch.channels_last) for each in ordered.inputs.split(2))
+        assert not given.inputs.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(ordered.inputs, given.inputs)
+    assert next(iter(EvaluationBlocks(replace(part(3), channels_last=True)))).inputs.tolist() == [[0], [1], [2]]
 
 
 def test_processes_share_every_batch():

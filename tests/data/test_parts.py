@@ -96,6 +96,30 @@ def test_other_parts_of_one_class_are_told():
     assert one_class_cautions(Parts(both, one, one, (1,), 1), "regression") == []
 
 
+def test_tensors_that_parts_share_are_moved_once():
+    stored, targets, plain = torch.zeros(4, 1), torch.zeros(4), Unchanged()
+    train, validation = (Part(stored, targets, torch.tensor(rows), plain) for rows in ([0, 1], [2, 3]))
+    test = Part(torch.ones(2, 1), torch.zeros(2), torch.arange(2), plain)
+    moved = Parts(train, validation, test, (1,), 1).to(torch.device("meta"))
+    assert moved.train.inputs is moved.validation.inputs
+    assert moved.train.targets is moved.validation.targets
+    assert moved.test.inputs is not moved.train.inputs
+    assert {tensor.device.type for part in moved.each for tensor in (part.inputs, part.targets, part.rows)} == {"meta"}
+    assert moved.to(torch.device("meta")).train.inputs is moved.train.inputs
+
+
+def test_data_that_do_not_fit_a_devices_memory_say_what_to_do(monkeypatch):
+    part = Part(torch.zeros(2**18, 2), torch.zeros(2), torch.arange(2), Unchanged())
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...\nmore lines")
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(ValueError, match=r"the data \(2 MiB\) must fit into the memory of meta, .*device=cpu") as told:
+        Parts(part, part, part, (2,), 1).to(torch.device("meta"))
+    assert "\n" not in str(told.value)
+
+
 def test_imagenet_statistics_need_three_channels():
     grey = Arrays(*[torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)] * 2)
     with pytest.raises(ValueError, match="dataset.normalize=imagenet needs images with 3 channels, these have 1"):

@@ -7,7 +7,7 @@ Shapes: N samples of a part, B samples a batch, K batches a block.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor
 from normlab.streams import torch_generator
 
 MAX_BATCHES_A_BLOCK = 50
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 8 * 2**20  # what a processor's cache holds
+DEVICE_BLOCK_BYTES = 256 * 2**20  # other devices have no such cache, and every block ends with waiting for them
 EVALUATION_BLOCK_BYTES = 32 * 2**20
 
 
@@ -37,19 +38,37 @@ class Part:
         targets: ``(M,)``.
         rows: int64 ``(N,)``, the samples of this part.
         transform: what happens to a batch before the network sees it.
+        channels_last: the network gets images ``(B, C, S, S)`` with the channels of a pixel side by side in memory.
     """
 
     inputs: Tensor
     targets: Tensor
     rows: Tensor
     transform: Transform
+    channels_last: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def to(self, device: torch.device) -> "Part":
         """The same part with its tensors on `device`; nothing is copied where they are there already."""
-        return Part(self.inputs.to(device), self.targets.to(device), self.rows.to(device), self.transform)
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device), rows=self.rows.to(device))
+
+    def training_inputs(self, rows: Tensor, draws: dict[str, Tensor]) -> Tensor:
+        """What the network gets in training of the stored samples `rows`; `draws` has a row for each."""
+        return self._ordered(self.transform.train(self._stored(rows), draws))
+
+    def evaluation_inputs(self, rows: Tensor) -> Tensor:
+        """What the network gets in evaluation of the stored samples `rows`."""
+        return self._ordered(self.transform.evaluate(self._stored(rows)))
+
+    def _stored(self, rows: Tensor) -> Tensor:
+        # Copies whole samples; indexing with [rows] goes value by value, which takes many times as long for bytes.
+        return self.inputs.index_select(0, rows)
+
+    def _ordered(self, inputs: Tensor) -> Tensor:
+        # Convolutions whose weights alone are channels last would reorder every batch themselves.
+        return inputs.to(memory_format=torch.channels_last) if self.channels_last and inputs.ndim == 4 else inputs
 
 
 class Block(NamedTuple):
@@ -99,7 +118,8 @@ def smallest_batch(world_size: int) -> int:
 class TrainBlocks:
     """One training epoch after another, each a permutation that follows from seed and epoch alone.
 
-    Iterating reads `progress`: blocks that an interrupted epoch has already seen come out empty.
+    Iterating reads `progress`: batches that an interrupted epoch has already seen are left out, and blocks of nothing
+    else come out empty. How large blocks are, then and now, does not matter.
 
     Args:
         part: the training part.
@@ -124,8 +144,9 @@ class TrainBlocks:
         self.part, self.batch_size, self.seed, self.progress = part, batch_size, seed, progress
         self.rank, self.world_size = rank, world_size
         self.num_batches = num_batches(len(part), batch_size, smallest_batch(world_size))
-        sample = part.transform.evaluate(part.inputs[part.rows[:1]])
-        affordable = max(1, BLOCK_BYTES // (sample.nbytes * batch_size))
+        sample = part.evaluation_inputs(part.rows[:1])
+        block_bytes = BLOCK_BYTES if sample.device.type == "cpu" else DEVICE_BLOCK_BYTES
+        affordable = max(1, block_bytes // (sample.nbytes * batch_size))
         # A block is one step of the distributed reducer, so several processes take one batch at a time.
         self.batches_a_block = 1 if world_size > 1 else min(affordable, max_steps, MAX_BATCHES_A_BLOCK)
 
@@ -133,21 +154,21 @@ class TrainBlocks:
         return -(-self.num_batches // self.batches_a_block)
 
     def __iter__(self) -> Iterator[Block]:
-        epoch, done = self.progress.epoch, self.progress.blocks
+        epoch = self.progress.epoch
+        seen = (self.progress.steps - epoch * self.num_batches) * self.batch_size
         order = torch.randperm(len(self.part), generator=torch_generator(self.seed, "order", epoch))
         draws = self.part.transform.draw(len(self.part), torch_generator(self.seed, "augmentation", epoch))
         samples = min(len(self.part), self.num_batches * self.batch_size)
         step = self.batches_a_block * self.batch_size
-        for block, start in enumerate(range(0, samples, step)):
-            chosen = order[start : min(start + step, samples)]
-            yield self._gather(chosen[:0] if block < done else chosen, draws)
+        for start in range(0, samples, step):
+            yield self._gather(order[max(start, seen) : min(start + step, samples)], draws)
 
     def _gather(self, chosen: Tensor, draws: dict[str, Tensor]) -> Block:
         part, total = self.part, len(chosen)
         chosen = chosen[self.rank :: self.world_size]
         rows = part.rows[chosen.to(part.rows.device)]
         device = part.targets.device
-        inputs = part.transform.train(part.inputs[rows], {key: draw[chosen].to(device) for key, draw in draws.items()})
+        inputs = part.training_inputs(rows, {key: draw[chosen].to(device) for key, draw in draws.items()})
         batch_size = len(chosen) if self.world_size > 1 else self.batch_size
         scale = len(chosen) * self.world_size / total if total else 1.0
         return Block(inputs, part.targets[rows], batch_size, scale)
@@ -158,7 +179,7 @@ class EvaluationBlocks:
 
     def __init__(self, part: Part, rank: int = 0, world_size: int = 1) -> None:
         self.part, self.rows = part, part.rows[rank::world_size]
-        sample = part.transform.evaluate(part.inputs[part.rows[:1]])
+        sample = part.evaluation_inputs(part.rows[:1])
         self.batch_size = max(1, min(2048, EVALUATION_BLOCK_BYTES // sample.nbytes))
         if world_size > 1:  # the shares differ by a sample: blocks of even size, or it could make a block of its own
             share = -(-len(part) // world_size)
@@ -169,5 +190,4 @@ class EvaluationBlocks:
 
     def __iter__(self) -> Iterator[Block]:
         for rows in self.rows.split(self.batch_size):
-            inputs = self.part.transform.evaluate(self.part.inputs[rows])
-            yield Block(inputs, self.part.targets[rows], self.batch_size)
+            yield Block(self.part.evaluation_inputs(rows), self.part.targets[rows], self.batch_size)

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -38,6 +39,31 @@ class Parts:
     num_outputs: int
     encoder: Any = None
 
+    @property
+    def each(self) -> tuple[Part, Part, Part]:
+        """Train, validation, test."""
+        return self.train, self.validation, self.test
+
+    def to(self, device: torch.device) -> "Parts":
+        """The same parts with their tensors on `device`, each of them once however many parts share it.
+
+        Raises:
+            ValueError: the device's memory is too small.
+        """
+        moved = cache(lambda tensor: tensor.to(device))  # tensors are hashed by identity
+        try:
+            parts = [
+                replace(part, inputs=moved(part.inputs), targets=moved(part.targets), rows=moved(part.rows))
+                for part in self.each
+            ]
+        except torch.OutOfMemoryError as error:
+            stored = {id(part.inputs): part.inputs.nbytes for part in self.each}
+            raise ValueError(
+                f"the data ({sum(stored.values()) / 2**20:.0f} MiB) must fit into the memory of {device}, which has no "
+                f"room for them; end what else runs there, take fewer or smaller images, or device=cpu"
+            ) from error
+        return replace(self, train=parts[0], validation=parts[1], test=parts[2])
+
 
 def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Parts:
     """Load a data set and carve validation out of its training part; the test part stays as published.
@@ -68,10 +94,12 @@ def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Par
     check_shape(arrays, options)
     augmented, plain = _transforms(arrays, train_rows, options, image_size)
     input_shape = arrays.train_inputs.shape[1:2] + ((image_size, image_size) if image_size is not None else ())
+    channels_last = bool(config["device"].get("channels_last"))  # runs from before it have no such key
+    test_rows = torch.arange(len(arrays.test_targets))
     return Parts(
-        Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented),
-        Part(arrays.train_inputs, arrays.train_targets, validation_rows, plain),
-        Part(arrays.test_inputs, arrays.test_targets, torch.arange(len(arrays.test_targets)), plain),
+        Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented, channels_last),
+        Part(arrays.train_inputs, arrays.train_targets, validation_rows, plain, channels_last),
+        Part(arrays.test_inputs, arrays.test_targets, test_rows, plain, channels_last),
         tuple(input_shape),
         num_classes if options["task"] == "classification" else 1,
         encoder,
