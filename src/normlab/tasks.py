@@ -88,6 +88,7 @@ class Task(pl.LightningModule):
         self.train_sums: Tensor | None = None
         self.last_loss: Tensor | None = None
         self.metrics: dict[str, float] = {}
+        self.reuses_outputs = False  # a CUDA graph writes the next step's predictions where the last ones are
         self.step_seconds, self.scoring_seconds, self.timed_steps = 0.0, 0.0, 0
 
     def configure_model(self) -> None:
@@ -124,7 +125,7 @@ class Task(pl.LightningModule):
             if self.scheduler is not None and self.scheduler_interval == "step":
                 self.scheduler.step()
             losses.append(loss.detach())
-            predictions.append(prediction.detach())
+            predictions.append(prediction.detach().clone() if self.reuses_outputs else prediction.detach())
         self._account(block, torch.stack(losses), torch.cat(predictions))  # reads the losses: the device is done
         self.step_seconds += time.perf_counter() - started
         self.timed_steps += len(losses)

@@ -239,6 +239,7 @@ def _run_trainer(config: dict, trainer: pl.Trainer, task: Task, part: Part) -> N
     if mode := config["device"]["compile"]:
         torch.compiler.reset()  # jobs of a sweep would share one limit of recompilations
         task.network.compile(mode=None if mode is True else mode)
+        task.reuses_outputs = True
     with quiet_lightning(), signals.restored():
         trainer.fit(task, train_dataloaders=blocks)
 
