@@ -120,7 +120,7 @@ def test_weights_of_another_architecture_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("bias", "message"),
     [
-        ({}, r"pretrained=f\.pth: .*: classifier\.1\.bias \(16,\) is missing"),
+        ({}, r"pretrained=f\.pth: .*: classifier\.1\.bias \(16,\) is missing$"),
         ({"classifier.1.bias": torch.zeros(5)}, r"classifier\.1\.bias is \(5,\) instead of \(16,\)"),
     ],
 )

@@ -161,7 +161,7 @@ def load_torchvision(network: AlexNet, stored: Mapping[str, Tensor], pretrained:
         if weight is None or weight.shape != linear.weight.shape:
             break
         key = f"classifier.{position}.bias"
-        check_architecture(stored, {key: linear.bias}, NAME, pretrained)
+        check_architecture({key: stored[key]} if key in stored else {}, {key: linear.bias}, NAME, pretrained)
         _copy(linear, weight, stored[key])
 
 
