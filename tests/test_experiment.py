@@ -284,10 +284,14 @@ def test_a_full_disk_gets_one_line_wherever_it_is_met(config, monkeypatch, where
     assert run(settings)["status"] == "finished"
 
 
-@pytest.mark.parametrize("after_blocks", [1, 3, 4, 6])
+@pytest.mark.parametrize(("every_n_steps", "after_blocks"), [(5, 1), (5, 3), (5, 4), (5, 6), (6, 3), (6, 9)])
 @pytest.mark.parametrize("scheduler", ["one_cycle", "plateau"])
-def test_interrupted_anywhere_it_ends_in_the_same_bits(config, monkeypatch, tmp_path, after_blocks, scheduler):
-    options = (f"scheduler={scheduler}", "model.dropout=0.2", "checkpoint.every_n_steps=5", "trainer.max_epochs=3")
+def test_interrupted_anywhere_it_ends_in_the_same_bits(
+    config, monkeypatch, tmp_path, every_n_steps, after_blocks, scheduler
+):
+    """An epoch has 18 steps: blocks of 6 end with it."""
+    options = (f"scheduler={scheduler}", "model.dropout=0.2", "trainer.max_epochs=3")
+    options += (f"checkpoint.every_n_steps={every_n_steps}",)
     undisturbed = config(*options)
     expected = run(undisturbed)
     settings = config(*options, f"paths.outputs={tmp_path / 'interrupted'}")
@@ -317,6 +321,26 @@ def _interrupt_after(monkeypatch, blocks):
             raise Interrupted(signal.SIGKILL)
 
     monkeypatch.setattr(Checkpoints, "on_train_batch_end", count)
+
+
+def test_a_kill_after_patience_ran_out_trains_no_further_epoch(config, monkeypatch, tmp_path):
+    options = ("trainer.max_epochs=30", "trainer.patience=2", "optimizer.lr=0.3", "checkpoint.every_n_steps=5")
+    expected = run(config(*options))
+    settings = config(*options, f"paths.outputs={tmp_path / 'interrupted'}")
+    original = Checkpoints.on_train_epoch_end
+
+    def kill_at_the_end(self, trainer, task):
+        original(self, trainer, task)
+        if trainer.should_stop:
+            raise Interrupted(signal.SIGKILL)
+
+    monkeypatch.setattr(Checkpoints, "on_train_epoch_end", kill_at_the_end)
+    with pytest.raises(Interrupted):
+        run(settings)
+    monkeypatch.undo()
+    result = run(settings)
+    assert (result["epochs"], result["metrics"]) == (expected["epochs"], expected["metrics"])
+    assert rows(run_folder(settings)) == rows(run_folder(config(*options)))
 
 
 def test_early_stopping_restores_the_best_state(config):

@@ -1,6 +1,7 @@
 """Stop signals in runs of this process, which sends them to itself."""
 
 import json
+import math
 import os
 import signal
 
@@ -8,10 +9,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from normlab import main, signals
+from normlab.callbacks import Pruned, Recorder
 from normlab.checkpoints import Checkpoints, load
 from normlab.config import run_folder
 from normlab.experiment import run
 from normlab.signals import STOP_SIGNALS, Interrupted, hand_over
+from normlab.tasks import Diverged
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -72,7 +75,8 @@ def test_a_signal_before_the_first_block_counts_too(config, send):
     send(signal.SIGTERM, "on_train_start")  # when Lightning's own handler is the first
     with pytest.raises(Interrupted):
         run(config)
-    assert steps(config) == 10
+    assert steps(config) == 0
+    assert run(config)["steps"] == 54
 
 
 def test_a_signal_while_the_last_epoch_is_scored_counts_too(config, send):
@@ -81,6 +85,33 @@ def test_a_signal_while_the_last_epoch_is_scored_counts_too(config, send):
         run(config)
     assert load(run_folder(config) / "checkpoints" / "last.ckpt")["ended"]
     assert run(config)["steps"] == 54
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_signal_in_an_epochs_last_block_loses_no_record(config, send, tmp_path, call):
+    """Statistics are taken from the last block: an epoch that has begun to end is ended first."""
+    config["checkpoint"]["every_n_steps"] = None  # an epoch is one block
+    whole = config | {"paths": {"outputs": str(tmp_path / "whole")}}
+    run(whole)
+    send(signal.SIGTERM, "on_train_batch_end", call=call)
+    with pytest.raises(Interrupted):
+        run(config)
+    assert load(run_folder(config) / "checkpoints" / "last.ckpt")["progress"]["epoch"] == call
+    run(config)
+    assert (run_folder(config) / "statistics.csv").read_bytes() == (run_folder(whole) / "statistics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("end", [Pruned(1, 0.0), Diverged(1, math.nan)], ids=["pruned", "diverged"])
+def test_a_signal_is_not_forgotten_where_the_epoch_ends_the_run(config, send, monkeypatch, end):
+    config["checkpoint"]["every_n_steps"] = None
+    send(signal.SIGTERM, "on_train_batch_end")
+
+    def fail(*arguments):
+        raise end
+
+    monkeypatch.setattr(Recorder, "on_train_epoch_end", fail)
+    with pytest.raises(Interrupted):
+        run(config)
 
 
 def test_a_second_signal_does_not_wait(config, monkeypatch):

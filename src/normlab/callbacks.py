@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from normlab import signals
 from normlab.checkpoints import Checkpoints
 from normlab.data.blocks import Block
-from normlab.tasks import Task
+from normlab.tasks import Diverged, Task
 
 
 class Pruned(Exception):
@@ -145,6 +145,7 @@ def epoch_line(epoch: int, max_epochs: int, metrics: dict[str, float]) -> str:
 class StopOnSignal(Callback):
     """On a stop signal: finish the block, write a checkpoint, and hand the signal on, see `normlab.signals`.
 
+    After the last block of an epoch the epoch is ended first: scored, recorded, and reported to a search.
     Handlers stay as they are at the end of training: whoever calls the trainer puts the earlier ones back.
     """
 
@@ -166,13 +167,26 @@ class StopOnSignal(Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int) -> None:
-        if self._any_received(trainer, task):
-            self.checkpoints.write(trainer, task)
-            self._hand_over()
+        if not trainer.is_last_batch:
+            self._stop_if_asked(trainer, task)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:
+        """Where a signal is answered that came while the epoch before ended."""
+        self._stop_if_asked(trainer, task)
 
     def on_train_end(self, trainer: pl.Trainer, task: Task) -> None:
         """After the last block there is only the last checkpoint, which `Checkpoints` has just written."""
         if self._any_received(trainer, task):
+            self._hand_over()
+
+    def on_exception(self, trainer: pl.Trainer, task: Task, exception: BaseException) -> None:
+        """A run that ends by itself before the signal is answered does not swallow it: a sweep would go on."""
+        if isinstance(exception, Pruned | Diverged) and self._any_received(trainer, task):
+            self._hand_over()
+
+    def _stop_if_asked(self, trainer: pl.Trainer, task: Task) -> None:
+        if self._any_received(trainer, task):
+            self.checkpoints.write(trainer, task)
             self._hand_over()
 
     def _any_received(self, trainer: pl.Trainer, task: Task) -> bool:

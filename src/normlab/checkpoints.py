@@ -134,7 +134,7 @@ class Checkpoints(Checkpoint):
         monitor: the metric that decides which epoch is best.
         mode: `max` or `min`.
         patience: stop after so many epochs without improvement, or None.
-        every_n_steps: also within an epoch, at the next end of a block.
+        every_n_steps: also within an epoch, at the next end of a block; after the last one, when the epoch has ended.
         every_seconds: at the end of an epoch, if the last checkpoint is at least this old.
         state: from `load_latest`, to go on from.
     """
@@ -175,7 +175,9 @@ class Checkpoints(Checkpoint):
         self._started = time.monotonic() - task.progress.seconds
 
     def on_train_batch_end(self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int) -> None:
-        if self.every_n_steps and task.progress.steps - self._saved_steps >= self.every_n_steps:
+        # What is recorded of an epoch needs its last block, which a run that goes on after it would not have.
+        due = self.every_n_steps and task.progress.steps - self._saved_steps >= self.every_n_steps
+        if due and not trainer.is_last_batch:
             self.write(trainer, task)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
@@ -193,7 +195,7 @@ class Checkpoints(Checkpoint):
         if self.patience is not None and progress.epoch - self.best["epoch"] >= self.patience:
             trainer.should_stop = True
         if time.monotonic() - self._saved_at >= self.every_seconds or self.every_n_steps:
-            self.write(trainer, task)
+            self.write(trainer, task, ended=trainer.should_stop)
 
     def on_train_end(self, trainer: pl.Trainer, task: Task) -> None:
         self.write(trainer, task, ended=True)
