@@ -116,7 +116,7 @@ def cut_logs(folder: Path, lengths: dict[str, int], warn: Callable[[str], None] 
 
 def log_files(folder: Path) -> list[Path]:
     """Files of a run folder that grow while it trains."""
-    return sorted([*folder.glob("*.csv"), *folder.glob("events.out.*")])
+    return sorted([*folder.glob("*.csv"), *folder.glob("csv/*.csv"), *folder.glob("events.out.*")])
 
 
 def stored_size(path: Path) -> int:

@@ -115,6 +115,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _train(config: dict, prepared: Any, folder: Path) -> dict:
     from normlab.callbacks import Pruned
+    from normlab.loggers import close_loggers
     from normlab.signals import Interrupted
     from normlab.training import train
 
@@ -135,6 +136,8 @@ def _train(config: dict, prepared: Any, folder: Path) -> dict:
         result = header | {"status": "failed", "reason": reason, "metrics": {}, "seconds": 0.0}
         if config["progress"]:  # a sweep names its failed jobs itself
             print(f"failed: {reason}; see {folder / 'traceback.txt'}", file=sys.stderr)
+    finally:
+        close_loggers()
     write_json(folder / "result.json", result)
     return result
 
