@@ -176,6 +176,16 @@ def test_scores_of_a_block_are_those_of_each_step_though_a_graph_reuses_its_outp
     assert recorded(graph, "train/accuracy") == recorded(eager, "train/accuracy")
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_cuda_graphs_train_as_eager_steps_do(config):
+    options = ("device=cuda", "model.hidden=[8]", "trainer.max_epochs=2")
+    eager, graph = config(*options), config(*options, "device.compile=reduce-overhead")
+    run(eager)
+    assert run(graph)["status"] == "finished"
+    for column in ("train/loss", "train/accuracy"):
+        assert recorded(graph, column) == pytest.approx(recorded(eager, column), rel=1e-2)
+
+
 def test_bf16_keeps_weights_and_records_in_32_bits(config):
     settings = config("device.precision=bf16-mixed")
     result = run(settings)

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from torch.profiler import ProfilerActivity, profile
 
 from normlab.data.blocks import Block
-from normlab.tasks import Task
+from normlab.tasks import Diverged, Task
 
 ROWS = 15
 TRACE = "trace.json"
@@ -26,12 +25,11 @@ class Profile(Callback):
         self.folder, self.running, self.done = folder, None, False
 
     def on_train_batch_start(self, trainer: pl.Trainer, task: Task, block: Block, index: int) -> None:
-        warm = trainer.current_epoch > 0 or (
-            trainer.max_epochs == 1 and index == min(1, trainer.num_training_batches - 1)
-        )
+        last = trainer.num_training_batches - 1
+        warm = trainer.current_epoch > 0 or (trainer.max_epochs == 1 and index >= min(1, last))
         if self.done or not warm or not len(block.targets):
             return
-        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
+        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if task.device.type == "cuda" else [])
         self.running = profile(activities=activities, record_shapes=True, acc_events=True)
         self.running.start()
 
@@ -44,10 +42,16 @@ class Profile(Callback):
             path = self.folder / TRACE
             self.running.export_chrome_trace(str(path))
             steps = -(-len(block.targets) // block.batch_size)
-            sort = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+            sort = "self_device_time_total" if task.device.type == "cuda" else "self_cpu_time_total"
             print(f"\n{steps} steps, trace for ui.perfetto.dev in {path}", file=sys.stderr)
             print(
                 self.running.key_averages().table(sort_by=sort, row_limit=ROWS, max_name_column_width=40),
                 file=sys.stderr,
             )
         self.running = None
+
+    def on_exception(self, trainer: pl.Trainer, task: Task, exception: BaseException) -> None:
+        if self.running is not None:
+            self.running.stop()
+        if isinstance(exception, Diverged) and not self.done and trainer.is_global_zero:
+            print(f"profile=true has written no trace: {exception}, before the traced steps had ended", file=sys.stderr)

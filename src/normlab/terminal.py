@@ -89,10 +89,12 @@ def _facts(result: dict) -> list[tuple[str, str]]:
 
 
 def _speed(result: dict) -> str:
+    """What is known of it: a run that goes on inside its last epoch has no whole epoch to take a rate from."""
     rate, step, outside = (result[key] for key in ("samples_per_second", "step_milliseconds", "outside_share"))
-    if rate is None or step is None:
+    if step is None:  # no step was made here, nothing else was measured
         return ""
-    return f"; {rate:,.0f} samples/s, {step:.3g} ms a step, {outside:.0%} of the time outside the network"
+    samples = "" if rate is None else f"{rate:,.0f} samples/s, "
+    return f"; {samples}{step:.3g} ms a step, {outside:.0%} of the time outside the network"
 
 
 def _number(value: float | None) -> str:
