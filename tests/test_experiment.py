@@ -338,6 +338,7 @@ def test_a_kill_after_patience_ran_out_trains_no_further_epoch(config, monkeypat
     with pytest.raises(Interrupted):
         run(settings)
     monkeypatch.undo()
+    assert load(run_folder(settings) / "checkpoints" / "last.ckpt")["ended"]
     result = run(settings)
     assert (result["epochs"], result["metrics"]) == (expected["epochs"], expected["metrics"])
     assert rows(run_folder(settings)) == rows(run_folder(config(*options)))

@@ -154,7 +154,7 @@ class Checkpoints(Checkpoint):
         self.best: dict = {"epoch": 0, "value": math.nan, "metrics": {}, "network": {}}
         self.state = state
         self._last_is_good = state is not None and state["read_from"] == LAST
-        self._saved_steps, self._saved_at = 0, time.monotonic()
+        self._saved_steps, self._saved_at, self._ended = 0, time.monotonic(), False
         self._started = time.monotonic()
 
     def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
@@ -195,15 +195,17 @@ class Checkpoints(Checkpoint):
         if self.patience is not None and progress.epoch - self.best["epoch"] >= self.patience:
             trainer.should_stop = True
         if time.monotonic() - self._saved_at >= self.every_seconds or self.every_n_steps:
-            self.write(trainer, task, ended=trainer.should_stop)
+            self.write(trainer, task, ended=is_last_epoch(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, task: Task) -> None:
-        self.write(trainer, task, ended=True)
+        if not self._ended:
+            self.write(trainer, task, ended=True)
 
     def write(self, trainer: pl.Trainer, task: Task, ended: bool = False) -> None:
         """Replace `last.ckpt`; the one before stays as `previous.ckpt`."""
         task.progress.seconds = time.monotonic() - self._started
         self._saved_steps, self._saved_at = task.progress.steps, time.monotonic()
+        self._ended = ended
         state = self._state(trainer, task) | {"ended": ended}
         if not trainer.is_global_zero:
             return
@@ -235,6 +237,11 @@ class Checkpoints(Checkpoint):
             "best": self.best,
             "logs": {path.relative_to(self.folder).as_posix(): stored_size(path) for path in log_files(self.folder)},
         }
+
+
+def is_last_epoch(trainer: pl.Trainer) -> bool:
+    """Whether no epoch follows the one that ends, once `Checkpoints` has seen its end."""
+    return trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
 
 
 def resumed_progress(state: dict | None) -> Progress:

@@ -3,12 +3,13 @@
 import os
 import pickle
 import shutil
+import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from kill_points import KillPoints
 from runs import Run, at, differences, finish
 
 from normlab.config import run_folder
@@ -25,9 +26,7 @@ class Hostile:
 
 
 def newest(folder: Path) -> Path:
-    """The last checkpoint; a run may have died after it set the one before aside."""
-    names = (folder / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt"))
-    return next(path for path in names if path.is_file())
+    return folder / "checkpoints" / "last.ckpt"
 
 
 def truncate(path: Path) -> None:
@@ -68,22 +67,29 @@ DAMAGES: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
-def killed_in_the_middle(config: dict, scratch: Path) -> Path:
-    """The folder of a run that was killed after it had written two checkpoints."""
+def killed_in_the_middle(config: dict, scratch: Path, changes: Sequence[str]) -> Path:
+    """The folder of a run that was killed when it had written two checkpoints, the second after its first epoch.
+
+    Args:
+        config: of the run.
+        scratch: a folder.
+        changes: of `kills.changes_of`.
+    """
     folder = run_folder(config)
-    run = Run(config, scratch / "status")
-    while not (folder / "checkpoints" / "previous.ckpt").is_file() and run.process.exitcode is None:
-        time.sleep(0.005)
-    assert run.kill(), "the run ended before it had written two checkpoints"
+    written = [number for number, name in enumerate(changes, 1) if name == "delete temporary file of last.ckpt"]
+    ended = Run(config, scratch / "status", KillPoints(folder, written[1])).ended()
+    assert ended == f"exit code {-signal.SIGKILL}", ended
     return folder
 
 
-def damaged(config: dict, scratch: Path, expected: dict, names: Sequence[str] = tuple(DAMAGES)) -> dict:
+def damaged(
+    config: dict, scratch: Path, expected: dict, changes: Sequence[str], names: Sequence[str] = tuple(DAMAGES)
+) -> dict:
     """Damage a killed run in every way, and let it go on."""
     wrong, marker = [], scratch / "hostile code was run"
     for name in names:
         disturbed = at(config, scratch / "damaged")
-        DAMAGES[name](killed_in_the_middle(disturbed, scratch), marker)
+        DAMAGES[name](killed_in_the_middle(disturbed, scratch, changes), marker)
         wrong += finish(disturbed, scratch, expected, name)
     return {"damages": len(names), "wrong": wrong + ([marker.name] if marker.exists() else [])}
 

@@ -17,15 +17,16 @@ from runs import configuration, report, undisturbed
 from sweeps import killed_sweep
 
 SHORT = ("trainer.max_epochs=2", "dataset.batch_size=128", "checkpoint.every_n_steps=5")  # 2 x 9 steps
+STOPPING = (*SHORT[1:], "trainer.max_epochs=20", "trainer.patience=1", "optimizer.lr=2")  # after some two epochs
 DISKS = (40, 100, 200, 300, 400, 500, 600, 700, 800, 1000, 1200)  # kB; the run needs some 1,100
 
 
 def main() -> None:
     moments = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    long, short = configuration("trainer.max_epochs=30"), configuration(*SHORT)
+    long, short, stopping = configuration("trainer.max_epochs=30"), configuration(*SHORT), configuration(*STOPPING)
     processes = ["optimizer=adam", "norm.sync=true", "trainer.max_epochs=3", "device.accelerator=cpu"]
     with tempfile.TemporaryDirectory() as folder:
-        scratch = [Path(folder) / str(number) for number in range(12)]
+        scratch = [Path(folder) / str(number) for number in range(13)]
         for path in scratch:
             path.mkdir()
         expected = undisturbed(short, scratch[0])
@@ -35,10 +36,11 @@ def main() -> None:
             "killed at every change to a file": partial(
                 kills.at_changes, short, scratch[2], range(1, len(changes) + 1), expected
             ),
+            "killed while stopping early": partial(kills.while_stopping_early, stopping, scratch[12]),
             "killed while beginning anew": partial(kills.while_beginning_anew, short, scratch[3], expected),
             "asked to stop": partial(kills.stopped, long, scratch[4], undisturbed(long, scratch[4] / "whole")),
             "two processes at once": partial(kills.together, short, scratch[5], expected),
-            "files damaged": partial(damages.damaged, short, scratch[6], expected),
+            "files damaged": partial(damages.damaged, short, scratch[6], expected, changes),
             "full disk": partial(damages.full_disk, short, scratch[7], expected, DISKS),
             "ddp, first process killed": partial(
                 kills.in_processes, configuration("device=ddp", *processes), scratch[8], 3

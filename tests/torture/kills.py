@@ -60,6 +60,16 @@ def at_changes(config: dict, scratch: Path, numbers: Sequence[int], expected: di
     return {"kills": kills, "wrong": wrong}
 
 
+def while_stopping_early(config: dict, scratch: Path, kinds: Sequence[str] = ()) -> dict:
+    """Kill a run whose patience runs out at every change (of these kinds) from its last row on, and let it go on."""
+    expected = undisturbed(config, scratch)
+    assert expected["result.json"]["epochs"] < config["trainer"]["max_epochs"], "its patience does not run out"
+    changes = changes_of(config, scratch)
+    first = len(changes) - changes[::-1].index("half of metrics.csv")
+    ending = range(first, len(changes) + 1)
+    return at_changes(config, scratch, [i for i in ending if not kinds or changes[i - 1] in kinds], expected)
+
+
 def while_beginning_anew(config: dict, scratch: Path, expected: dict) -> dict:
     """Kill a `rerun=true` of a finished run at every deletion; without it the run is then finished or goes on."""
     kills, wrong, number, died = 0, [], 0, True

@@ -67,7 +67,8 @@ def configuration(*overrides: str) -> dict:
 
     from normlab.config import configuration_directory
 
-    words = ["device=cpu", "optimizer.momentum=0.9", "optimizer.lr=0.02", "scheduler=cosine", "model.dropout=0.2"]
+    words = ["device=cpu", "optimizer.lr=0.02", "scheduler=cosine", "model.dropout=0.2"]
+    words += [] if "optimizer=adam" in overrides else ["optimizer.momentum=0.9"]
     words += ["checkpoint.every_n_steps=7", "checkpoint.every_seconds=0", "trainer.patience=50", "progress=false"]
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
         composed = compose("config", overrides=[*words, *overrides], return_hydra_config=True)

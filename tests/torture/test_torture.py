@@ -12,7 +12,7 @@ sys.path.insert(0, str(HERE))  # the harness is run as a script
 import damages  # noqa: E402
 import kills  # noqa: E402
 from damages import Hostile, save_hostile  # noqa: E402
-from harness import SHORT  # noqa: E402
+from harness import SHORT, STOPPING  # noqa: E402
 from hostile import hostile_configurations  # noqa: E402
 from kill_points import KillPoints  # noqa: E402
 from runs import configuration, undisturbed  # noqa: E402
@@ -21,8 +21,8 @@ from normlab.checkpoints import load  # noqa: E402
 from normlab.evaluation import read_config  # noqa: E402
 from normlab.models.weights import weights_from_file  # noqa: E402
 
-pytestmark = pytest.mark.skipif(
-    "NORMLAB_TORTURE" not in os.environ, reason="set NORMLAB_TORTURE=1: how long it takes has not been measured yet"
+needs_minutes = pytest.mark.skipif(
+    "NORMLAB_TORTURE" not in os.environ, reason="takes minutes with the others of its kind: set NORMLAB_TORTURE=1"
 )
 
 
@@ -42,33 +42,59 @@ def expected(config, scratch):
     return undisturbed(config, scratch)
 
 
-CHANGES = [
+@pytest.fixture(scope="module")
+def changes(config, scratch):
+    """Names of the changes that such a run makes to its files."""
+    return kills.changes_of(config, scratch)
+
+
+MORE_CHANGES = [
     "half of metrics.csv",
     "rename previous.ckpt",
-    "half of temporary file of last.ckpt",
     "fsync temporary file of last.ckpt",
     "rename last.ckpt",
     "half of temporary file of best.ckpt",
-    "rename best.ckpt",
     "half of temporary file of result.json",
     "rename result.json",
 ]
 
 
-def test_killed_at_changes_to_files(config, scratch, expected):
-    changes = kills.changes_of(config, scratch)
-    numbers = [number for number in kills.one_of_each(changes) if changes[number - 1] in CHANGES]
-    assert {changes[number - 1] for number in numbers} == set(CHANGES)
-    assert kills.at_changes(config, scratch, numbers, expected) == {"kills": len(CHANGES), "wrong": []}
+@pytest.mark.parametrize(
+    "change",
+    [
+        "half of temporary file of last.ckpt",
+        "rename best.ckpt",
+        *(pytest.param(name, marks=needs_minutes) for name in MORE_CHANGES),
+    ],
+)
+def test_killed_at_a_change_to_files(config, scratch, expected, changes, change):
+    (number,) = [number for number in kills.one_of_each(changes) if changes[number - 1] == change]
+    assert kills.at_changes(config, scratch, [number], expected) == {"kills": 1, "wrong": []}
 
 
+@needs_minutes
+def test_killed_while_stopping_early(tmp_path):
+    """Before there is a state that says that the run has ended, and after."""
+    kinds = ["half of temporary file of last.ckpt", "half of temporary file of best.ckpt"]
+    assert kills.while_stopping_early(configuration(*STOPPING), tmp_path, kinds) == {"kills": 2, "wrong": []}
+
+
+@needs_minutes
 def test_two_processes_at_once(config, scratch, expected):
     assert kills.together(config, scratch, expected)["wrong"] == []
 
 
-@pytest.mark.parametrize("name", ["one bit of it", "a hostile checkpoint", "both truncated", "half a row in every log"])
-def test_damaged_files(config, scratch, expected, name):
-    assert damages.damaged(config, scratch, expected, [name])["wrong"] == []
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one bit of it",
+        "a hostile checkpoint",
+        pytest.param("both truncated", marks=needs_minutes),
+        pytest.param("half a row in every log", marks=needs_minutes),
+    ],
+)
+def test_damaged_files(config, scratch, expected, changes, name):
+    assert damages.damaged(config, scratch, expected, changes, [name]) == {"damages": 1, "wrong": []}
 
 
 def test_a_full_disk(config, scratch, expected):
@@ -78,6 +104,7 @@ def test_a_full_disk(config, scratch, expected):
     assert figures == {"disks": 1, "of them full": 1, "wrong": []}
 
 
+@needs_minutes
 def test_hostile_configurations_run_nothing(tmp_path):
     assert hostile_configurations(tmp_path)["wrong"] == []
 

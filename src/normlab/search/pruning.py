@@ -9,7 +9,7 @@ from optuna.trial import Trial
 from pytorch_lightning.callbacks import Checkpoint
 
 from normlab.callbacks import Pruned
-from normlab.checkpoints import Checkpoints
+from normlab.checkpoints import Checkpoints, is_last_epoch
 from normlab.search.options import build_pruner
 from normlab.search.study import open_storage
 from normlab.tasks import Task
@@ -37,7 +37,7 @@ class ReportToTrial(Checkpoint):  # Lightning asks these last at the end of an e
         prune = self.trial is not None and self._report(task.progress.epoch, task.metrics[self.metric])
         if trainer.world_size > 1:  # the first process knows the trial, all of them stop
             prune = bool(trainer.strategy.broadcast(torch.tensor(prune, device=task.device)))
-        if prune and not self._is_last_epoch(trainer):
+        if prune and not is_last_epoch(trainer):
             self.checkpoints.write(trainer, task)
             raise Pruned(task.progress.epoch, task.progress.seconds)
 
@@ -46,9 +46,6 @@ class ReportToTrial(Checkpoint):  # Lightning asks these last at the end of an e
         if epoch not in study.get_trials(deepcopy=False)[number].intermediate_values:  # a resumed run has some already
             self.trial.report(value, epoch)
         return self.trial.should_prune()
-
-    def _is_last_epoch(self, trainer: pl.Trainer) -> bool:
-        return trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
 
 
 def find_trial(handle: dict[str, Any]) -> tuple[Trial, str]:
