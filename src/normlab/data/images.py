@@ -6,7 +6,6 @@ from pickle import UnpicklingError
 
 import numpy as np
 import torch
-import torchvision
 
 from normlab.data.arrays import Arrays
 from normlab.data.downloads import FAILURES, download_archive, first_line, new_folder
@@ -36,22 +35,24 @@ def digits() -> Arrays:
 
 def mnist(root: str) -> Arrays:
     """MNIST (LeCun et al., 1998): 60,000 + 10,000 handwritten digits, 28 x 28."""
-    return _torchvision(torchvision.datasets.MNIST, root, "MNIST/raw/ with the four idx files")
+    return _torchvision("MNIST", root, "MNIST/raw/ with the four idx files")
 
 
 def fashion_mnist(root: str) -> Arrays:
     """Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747): 60,000 + 10,000 articles of clothing, 28 x 28."""
-    return _torchvision(torchvision.datasets.FashionMNIST, root, "FashionMNIST/raw/ with the four idx files")
+    return _torchvision("FashionMNIST", root, "FashionMNIST/raw/ with the four idx files")
 
 
 def cifar10(root: str) -> Arrays:
     """CIFAR-10 (Krizhevsky, 2009): 50,000 + 10,000 photographs of ten things, 32 x 32, colour."""
-    return _torchvision(torchvision.datasets.CIFAR10, root, "cifar-10-batches-py/ with its batches")
+    return _torchvision("CIFAR10", root, "cifar-10-batches-py/ with its batches")
 
 
-def _torchvision(dataset: type, root: str, needed: str) -> Arrays:
+def _torchvision(name: str, root: str, needed: str) -> Arrays:
     """Both parts of a torchvision data set, from `root`, or downloaded there by torchvision."""
-    parts = []
+    from torchvision import datasets  # a twentieth of the time to a first step, which digits do not need
+
+    dataset, parts = getattr(datasets, name), []
     for part in ("training", "test"):
         opened = _open(dataset, root, part == "training", needed)
         images, labels = _images(opened.data), torch.as_tensor(opened.targets, dtype=torch.int64)
@@ -69,7 +70,7 @@ def _open(dataset: type, root: str, train: bool, needed: str):
                 f"{dataset.__name__} in dataset.root={root} is damaged ({first_line(error)}); replace {needed}"
             ) from error
     # CIFAR10 unpacks beside itself, the MNISTs in a folder of their own.
-    folder = Path(root) if dataset is torchvision.datasets.CIFAR10 else Path(root, dataset.__name__, "raw")
+    folder = Path(root) if dataset.__name__ == "CIFAR10" else Path(root, dataset.__name__, "raw")
     try:
         with new_folder(folder):
             return dataset(root, train=train, download=True)
@@ -200,7 +201,9 @@ def _classes(folder: Path, root: str) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    endings = {extension.lower() for extension in torchvision.datasets.folder.IMG_EXTENSIONS}
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    endings = {extension.lower() for extension in IMG_EXTENSIONS}
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in endings) if folder.is_dir() else []
     if not files:
         raise ValueError(f"{folder} must hold images ({', '.join(sorted(endings))}); it has none")
