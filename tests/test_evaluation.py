@@ -1,16 +1,23 @@
 import copy
+import runpy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from normlab.build import build
 from normlab.config import run_folder
 from normlab.data.blocks import Block, Part
 from normlab.evaluation import batches_in_random_order, evaluate_run, recalibrate, statistics_of_the_batch
 from normlab.experiment import run
 from normlab.norms import BatchNorm1d, EvoNormB0, FrozenBatchNorm
+from normlab.training import evaluation_context
 
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "evaluate.py"
+RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]  # by running mean and variance
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
 
@@ -71,23 +78,57 @@ def test_the_number_of_batches_matters_for_recalibrated_statistics(stored):
     assert few["test/loss"] != more["test/loss"]
 
 
-@pytest.mark.parametrize("norm", [BatchNorm1d, nn.BatchNorm1d])
-def test_recalibration_is_the_mean_over_batches(norm):
-    network = nn.Sequential(norm(1, momentum=0.5), nn.Dropout(0.9))
+@pytest.fixture
+def make(compose):
+    def make_norm(name, num_features, **options):
+        settings = OmegaConf.to_container(compose(f"norm={name}").norm, resolve=True)
+        return build(settings | options)(num_features, 1)
+
+    return make_norm
+
+
+def blocks_of(*batches):
+    return (Block(torch.tensor(batch)[:, None], torch.zeros(len(batch)), len(batch)) for batch in batches)
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_recalibration_is_the_mean_over_batches(make, name):
+    network = nn.Sequential(make(name, 1, momentum=0.5), nn.Dropout(0.9))
     network(torch.tensor([[50.0], [90.0]]))
-    blocks = [
-        Block(torch.tensor([[0.0], [2.0]]), torch.zeros(2), 2),
-        Block(torch.tensor([[4.0], [8.0]]), torch.zeros(2), 2),
-    ]
-    recalibrate(network, iter(blocks))
+    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
     assert network[0].running_mean.tolist() == [3.5]  # of 1 and 6
     assert network[0].running_var.tolist() == [5.0]  # of 2 and 8
     assert network[0].momentum == 0.5
     assert not network.training
 
 
-def test_statistics_of_the_batch_remember_nothing():
-    network = nn.Sequential(BatchNorm1d(1)).eval()
+@pytest.mark.parametrize("name", RUNNING)
+def test_recalibration_of_a_layer_called_twice_is_the_mean_over_calls(make, name):
+    layer = make(name, 1, affine=False)
+    recalibrate(nn.Sequential(layer, layer), blocks_of([0.0, 2.0], [4.0, 8.0], [1.0, 3.0]))
+    # The second calls see batches of mean 0 and, unbiased, variance 2.
+    assert layer.running_mean.item() == pytest.approx((1 + 6 + 2) / 6)
+    assert layer.running_var.item() == pytest.approx((2 + 8 + 2 + 3 * 2) / 6, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["custom", "noisy_batch", "batch_renorm"])
+def test_recalibration_of_a_second_norm_is_without_noise_or_correction(make, name):
+    options = {"warmup_steps": 0, "ramp_steps": 0} if name == "batch_renorm" else {}
+    network = nn.Sequential(make(name, 1, **options), make(name, 1, **options))
+    with torch.no_grad():
+        network[0].bias.fill_(3.0)
+    state = torch.get_rng_state()
+    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
+    assert network[1].running_mean.tolist() == [3.0]
+    assert network[1].running_var.item() == pytest.approx(2.0, rel=1e-4)
+    assert torch.equal(state, torch.get_rng_state())
+    network.train()(torch.tensor([[0.0], [2.0]]))
+    assert torch.equal(state, torch.get_rng_state()) == (name != "noisy_batch")  # in training as before
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_statistics_of_the_batch_remember_nothing(make, name):
+    network = nn.Sequential(make(name, 1)).eval()
     before = copy.deepcopy(network.state_dict())
     x = torch.tensor([[4.0], [8.0]])
     with statistics_of_the_batch(network, True):
@@ -102,13 +143,16 @@ def evonorm():
     return layer
 
 
+def test_evonorm_called_twice_recalibrates_to_the_mean_over_calls():
+    layer = evonorm()
+    recalibrate(nn.Sequential(layer, layer), blocks_of([0.0, 200.0], [0.0, 400.0]))
+    # x / max(deviation, x) is 0 and 1, of unbiased variance .5: the second calls
+    assert layer.running_var.item() == pytest.approx((20_000 + 0.5 + 80_000 + 0.5) / 4)
+
+
 def test_evonorm_recalibrates_its_variance():
     network = nn.Sequential(evonorm())
-    blocks = [
-        Block(torch.tensor([[0.0], [2.0]]), torch.zeros(2), 2),
-        Block(torch.tensor([[4.0], [8.0]]), torch.zeros(2), 2),
-    ]
-    recalibrate(network, iter(blocks))
+    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
     assert network[0].running_var.tolist() == [5.0]  # of 2 and 8
     assert network[0].momentum == 0.1
     assert not network[0].training
@@ -124,10 +168,25 @@ def test_evonorm_by_the_statistics_of_the_batch_remembers_nothing():
     torch.testing.assert_close(layer(x), torch.tensor([[0.1], [0.3]]), atol=1e-2, rtol=0)  # x / max(10, x)
 
 
-def test_a_frozen_norm_keeps_its_statistics():
-    network = nn.Sequential(FrozenBatchNorm(1, 1))
-    recalibrate(network, iter([Block(torch.tensor([[4.0], [8.0]]), torch.zeros(2), 2)]))
-    assert network[0].running_mean.tolist() == [0.0]
+@pytest.mark.parametrize("norm", [FrozenBatchNorm(1, 1), nn.Identity()])
+def test_a_norm_that_averages_nothing_has_only_what_is_stored(norm):
+    network = nn.Sequential(norm)
+    with pytest.raises(ValueError, match="keeps no statistics of batches; use --statistics running"):
+        recalibrate(network, blocks_of([4.0, 8.0]))
+    with (
+        pytest.raises(ValueError, match="keeps no statistics of batches; use --statistics running"),
+        statistics_of_the_batch(network, True),
+    ):
+        pass
+
+
+def test_recalibration_runs_under_the_context_of_the_run():
+    network = nn.Sequential(nn.Linear(1, 1), BatchNorm1d(1))
+    seen = []
+    network[1].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].dtype))
+    context = evaluation_context("bf16-mixed", torch.device("cpu"))
+    recalibrate(network, blocks_of([4.0, 8.0]), context)
+    assert seen == [torch.bfloat16]
 
 
 def test_random_batches_hold_every_sample_once_and_none_alone():
@@ -139,3 +198,39 @@ def test_random_batches_hold_every_sample_once_and_none_alone():
     blocks = batches_in_random_order(part, 4)
     assert [len(block.targets) for block in blocks] == [4, 5]
     assert sorted(torch.cat([block.targets for block in blocks]).tolist()) == list(range(9))
+
+
+@pytest.fixture
+def evaluate_script(monkeypatch):
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, words)])
+        for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+            monkeypatch.setenv(name, "0")  # what the script sets ends with the test
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+
+    return call
+
+
+def test_the_command_line_shows_the_scores(evaluate_script, stored, capsys):
+    folder, result, _ = stored
+    evaluate_script(folder)
+    text = capsys.readouterr().out
+    assert text.splitlines()[0] == f"{folder.name}, running statistics"
+    assert f"{result['metrics']['test/accuracy']:.4f}" in text
+    evaluate_script(folder, "--dataset", "digits", "dataset.validation=0.3", "--statistics", "recalibrated")
+    assert capsys.readouterr().out.splitlines()[0] == f"{folder.name} on digits, recalibrated statistics"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--statistics", "moving"], "error: statistics must be one of running"),
+        (["--dataset", "digit"], "error: "),
+        (["--statistics", "recalibrated", "--batches", "0"], "error: recalibrated statistics need at least one batch"),
+    ],
+)
+def test_the_command_line_names_mistakes_with_exit_code_2(evaluate_script, stored, capsys, words, message):
+    with pytest.raises(SystemExit) as ended:
+        evaluate_script(stored[0], *words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(message)

@@ -1,8 +1,9 @@
 """Scores a stored run again: on its own data or other data, with the statistics of one's choice."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from normlab.checkpoints import BEST, load
 from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.parts import Parts, load_parts
+from normlab.norms import BatchNorm
 from normlab.tasks import evaluate
 from normlab.training import Prepared, evaluation_context, prepare, scoring_device, set_threads
 
@@ -60,7 +62,8 @@ def evaluate_run(
         trusted: packages of the user's own that the run may call.
 
     Raises:
-        ValueError: no run, an unreadable checkpoint, no batches, or data that do not fit the network.
+        ValueError: no run, an unreadable checkpoint, no batches, data that do not fit the network, or a norm without
+            running statistics where others are wanted.
     """
     check_statistics(statistics, num_batches)
     config = read_config(folder, trusted)
@@ -117,7 +120,8 @@ def _recalibrate(config: dict, prepared: Prepared, device: torch.device, num_bat
     """By batches of the run's own training part, which leaves the device afterwards."""
     train = prepared.parts.train.to(device)
     blocks = TrainBlocks(train, config["dataset"]["batch_size"], config["seed"], Progress(), max_steps=1)
-    recalibrate(prepared.task.network, (block for _, block in zip(range(num_batches), blocks, strict=False)))
+    context = evaluation_context(config["device"]["precision"], device)
+    recalibrate(prepared.task.network, (block for _, block in zip(range(num_batches), blocks, strict=False)), context)
 
 
 def running_layers(network: nn.Module) -> list[nn.Module]:
@@ -129,32 +133,73 @@ def running_layers(network: nn.Module) -> list[nn.Module]:
     ]
 
 
+def averaging_layers(network: nn.Module) -> list[nn.Module]:
+    """`running_layers`, of which there must be some.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if layers := running_layers(network):
+        return layers
+    raise ValueError("the norm of this run keeps no statistics of batches; use --statistics running")
+
+
 @torch.no_grad()
-def recalibrate(network: nn.Module, blocks: Iterator[Block]) -> None:
+def recalibrate(network: nn.Module, blocks: Iterator[Block], context: Callable = nullcontext) -> None:
     """Recompute running statistics with the weights as they are: the plain mean over the batches' statistics.
 
-    Everything but the norm layers is in evaluation mode.
+    A layer that the network calls several times for a batch counts every call. Everything but the norm layers is in
+    evaluation mode.
+
+    Args:
+        network: changed in place, then in evaluation mode.
+        blocks: a batch each.
+        context: of the forward pass, see `normlab.training.evaluation_context`.
+
+    Raises:
+        ValueError: the network has no running statistics.
     """
-    layers = running_layers(network)
-    momenta = [layer.momentum for layer in layers]
     network.eval()
-    for layer in layers:
-        if hasattr(layer, "reset_running_stats"):
-            layer.reset_running_stats()
-        layer.train()
-    for number, block in enumerate(blocks, start=1):
-        for layer in layers:
-            layer.momentum = 1 / number
-        network(block.inputs)
-    for layer, momentum in zip(layers, momenta, strict=True):
+    with ExitStack() as stack:
+        for layer in averaging_layers(network):
+            stack.enter_context(averaging_anew(layer))
+        for block in blocks:
+            with context():
+                network(block.inputs)
+
+
+@contextmanager
+def averaging_anew(layer: nn.Module) -> Iterator[None]:
+    """While open, the layer normalizes by the batch alone and its statistics are the plain mean over the calls."""
+    momentum, calls = layer.momentum, count(1)
+
+    def weigh(layer: nn.Module, inputs: tuple) -> None:
+        layer.momentum = 1 / next(calls)
+
+    hook = layer.register_forward_pre_hook(weigh)  # not momentum=None: EvoNorm-B0 has no counter
+    if hasattr(layer, "reset_running_stats"):
+        layer.reset_running_stats()
+    if isinstance(layer, BatchNorm):
+        layer.plain = True
+    layer.train()
+    try:
+        yield
+    finally:
+        hook.remove()
         layer.momentum = momentum
+        if isinstance(layer, BatchNorm):
+            layer.plain = False
         layer.eval()
 
 
 @contextmanager
 def statistics_of_the_batch(network: nn.Module, active: bool) -> Iterator[None]:
-    """While open, norms with running statistics use those of the batch, even in evaluation, and remember nothing."""
-    layers = running_layers(network) if active else []
+    """While open, norms with running statistics use those of the batch, even in evaluation, and remember nothing.
+
+    Raises:
+        ValueError: the network has no running statistics.
+    """
+    layers = averaging_layers(network) if active else []
     with ExitStack() as stack:
         for layer in layers:
             without = without_running_statistics if hasattr(layer, "running_mean") else without_memory

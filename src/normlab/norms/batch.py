@@ -45,6 +45,7 @@ class BatchNorm(nn.Module):
     """
 
     batch_dependent, centres, includes_activation = True, True, False
+    plain = False  # true while statistics are recomputed: variants then normalize a batch as this class does
     _version = 2  # as PyTorch's: state dicts before it have no num_batches_tracked
 
     def __init__(

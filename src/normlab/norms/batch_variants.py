@@ -95,6 +95,8 @@ class BatchRenorm(BatchNorm):
         self.r_max, self.d_max, self.warmup_steps, self.ramp_steps = r_max, d_max, warmup_steps, ramp_steps
 
     def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+        if self.plain or self.running_mean is None:  # nothing to correct by
+            return super()._normalize_batch(input)
         count = input.numel() // max(1, input.shape[1])
         self._check_count(input, count)
         mean, var = moments(input, (0, *range(2, input.ndim)))
@@ -158,7 +160,7 @@ class NoisyBatchNorm(BatchNorm):
 
     def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
         output, *statistics = super()._normalize_batch(input)
-        if not self.training:
+        if self.plain or not self.training:
             return output, *statistics
         dtype = statistics_dtype(output.dtype)
         values = torch.empty_like(output, dtype=dtype)
