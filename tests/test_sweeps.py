@@ -18,10 +18,12 @@ from normlab.sweeps import (
 )
 
 
-def job(status="finished", accuracy=0.5, folder=None, seconds=1.0, **settings):
+def job(status="finished", accuracy=0.5, folder=None, seconds=1.0, start=None, **settings):
     metrics = {"val/accuracy": accuracy, "test/accuracy": accuracy} if status == "finished" else {}
     reason = None if status == "finished" else "because"
     result = {"status": status, "metrics": metrics, "reason": reason, "seconds": seconds}
+    if start is not None:
+        result |= dict(zip(("initial_weights", "num_parameters", "num_norm_parameters"), start, strict=True))
     if folder is not None:
         result["run"] = "group/run"
     return Job(tuple(f"{key}={value}" for key, value in settings.items()), result, folder)
@@ -73,6 +75,30 @@ def test_the_summary_counts_shows_means_and_names_every_failed_job(capsys):
     assert "0.5000   0.3536   0.2500   0.7500" in text  # mean, SD, min, max of .25 and .75
     assert f"{math.sqrt(0.125):.4f}" == "0.3536"
     assert lines(text)[-1] == "failed  norm=ghost seed=0: because"
+
+
+def test_arms_of_other_networks_are_named_and_their_parameters_shown(capsys):
+    jobs = [
+        job(norm="none", seed=0, start=("a", 1000, 0)),
+        job(norm="custom", seed=0, start=("b", 1030, 20)),
+        job("failed", norm="ghost", seed=0),
+    ]
+    print_summary(jobs)
+    text = capsys.readouterr().out
+    assert [line.split()[-1] for line in lines(text) if line.split()[1:2] in (["finished"], ["failed"])][:3] == [
+        "1,000",
+        "1,030",
+        "–",
+    ]
+    assert "warning  custom and none start from other weights in 1 of 1 pairs of runs." in lines(text)
+    assert any(line.startswith("warning  custom has 1,030 parameters, 20 of them the norm's") for line in lines(text))
+
+
+def test_arms_of_one_network_get_no_warning_and_no_column(capsys):
+    print_summary([job(norm=norm, seed=0, start=("a", 1000, 0)) for norm in ("none", "custom")])
+    text = capsys.readouterr().out
+    assert "warning" not in text
+    assert "parameters" not in text
 
 
 def test_a_failure_with_a_folder_says_where_its_traceback_is(tmp_path):

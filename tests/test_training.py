@@ -15,7 +15,7 @@ from normlab.data.images import digits
 from normlab.data.parts import load_parts
 from normlab.experiment import run
 from normlab.streams import torch_generator
-from normlab.training import prepare, set_threads, train
+from normlab.training import describe_network, prepare, set_threads, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")  # Lightning's, about its own logging
 
@@ -213,3 +213,18 @@ def test_threads_follow_the_work_of_a_step(monkeypatch, threads, flops, limit, e
         assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["norm=none"], None),
+        (["norm=group"], None),
+        (["norm=ghost"], None),
+        (["norm=batch_renorm"], False),
+        (["norm=custom"], False),
+        (["norm=custom", "norm.sync=true"], True),
+    ],
+)
+def test_a_result_tells_whether_the_batch_of_all_processes_is_normalized(config, words, expected):
+    assert describe_network(prepare(config(*words)))["synchronized"] is expected

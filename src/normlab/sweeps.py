@@ -208,6 +208,19 @@ def print_summary(jobs: Sequence[Job]) -> None:
             failure = escape(job.failure(varied_keys(jobs)))
             console.print(f"[red]failed[/red]  {failure}", soft_wrap=not console.is_terminal)
     print_cautions(console, list(dict.fromkeys(text for job in jobs for text in job.result.get("cautions", []))))
+    for text in _start_warnings(jobs):
+        console.print(f"[yellow]warning[/yellow]  {escape(text)}", soft_wrap=not console.is_terminal)
+
+
+def _start_warnings(jobs: Sequence[Job]) -> list[str]:
+    """Arms that start from other networks outside of the norm."""
+    keys = {key: key.lstrip("+~") for key in varied_keys(jobs)}
+    if not any(key.partition(".")[0] == "norm" for key in keys.values()):
+        return []
+    from normlab.compare.fairness import start_warnings  # pandas
+
+    settings = [{name: job.settings[key] for key, name in keys.items() if key in job.settings} for job in jobs]
+    return start_warnings(settings, [job.result for job in jobs])
 
 
 def _console() -> Console:
@@ -227,13 +240,17 @@ def _jobs_table(jobs: Sequence[Job], metrics: list[str]) -> Table:
     counts = ", ".join(f"{states[status]} {status}" for status in STATUS_STYLE if states[status])
     table = _table(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'}: {counts}", keys)
     table.add_column("status")
-    for name in [*metrics, "seconds"]:
+    parameters = [job.result.get("num_parameters") for job in jobs]
+    differ = len({number for number in parameters if number is not None}) > 1
+    for name in [*metrics, "seconds", *(["parameters"] if differ else [])]:
         table.add_column(name.replace("/", "/\n"), justify="right")
-    for job in jobs:
+    for job, number in zip(jobs, parameters, strict=True):
         status, values, seconds = job.result["status"], job.result["metrics"], job.result["seconds"]
         shown = [f"{values[name]:.4f}" if values.get(name) is not None else "–" for name in metrics]
+        shown.append(f"{seconds:.1f}" if seconds else "–")
+        shown += ["–" if number is None else f"{number:,}"] if differ else []
         settings = [escape(job.settings.get(key, "")) for key in keys]
-        table.add_row(*settings, f"[{STATUS_STYLE[status]}]{status}[/]", *shown, f"{seconds:.1f}" if seconds else "–")
+        table.add_row(*settings, f"[{STATUS_STYLE[status]}]{status}[/]", *shown)
     return table
 
 

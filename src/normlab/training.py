@@ -25,7 +25,7 @@ from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resume
 from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks, num_batches
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.parts import Parts, load_parts, one_class_cautions
-from normlab.fairness_check import cautions, refuse_hidden_norms
+from normlab.fairness_check import cautions, is_synchronized, looks_at_the_batch, refuse_hidden_norms
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.loggers import build_loggers, check_loggers, log_final, unknown_metrics
 from normlab.norm_statistics import NormStatistics
@@ -294,11 +294,13 @@ def _checkpoints(config: dict, task: Task, folder: Path, state: dict | None) -> 
 def describe_network(prepared: Prepared) -> dict:
     """What two arms of a comparison should share, or be known to differ in."""
     network, layers = prepared.task.network, prepared.norm_layers
+    by_batch = [layer for layer in layers.values() if looks_at_the_batch(layer)]
     return {
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "num_norm_parameters": sum(value.numel() for layer in layers.values() for value in layer.parameters()),
         "num_norm_layers": sum(not isinstance(layer, nn.Identity) for layer in layers.values()),
         "initial_weights": prepared.initial_weights,
+        "synchronized": all(map(is_synchronized, by_batch)) if by_batch else None,  # None: nothing to synchronize
         "step_flops": prepared.flops,
     }
 

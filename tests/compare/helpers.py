@@ -67,6 +67,7 @@ def write_run(
     layers: bool = False,
     environment: dict | None = None,
     schema: int = 1,
+    result: dict | None = None,
 ) -> Path:
     """One run folder below `outputs/<group>`.
 
@@ -80,6 +81,7 @@ def write_run(
         layers: also write statistics.csv.
         environment: replaces the origin.
         schema: of result.json.
+        result: what result.json holds besides, or instead.
     """
     config = copy.deepcopy(CONFIG)
     config["seed"], config["choices"]["norm"], config["norm"] = seed, norm, dict(NORMS.get(norm, NORMS["custom"]))
@@ -100,7 +102,7 @@ def write_run(
         _write_curve(folder, curve)
     if layers:
         _write_layers(folder, norm, seed, epochs)
-    result = {
+    stored = {
         "schema": schema,
         "run": f"{config['group']}/{folder.name}",
         "config_digest": digest,
@@ -117,7 +119,7 @@ def write_run(
         "num_parameters": 17_226,
         "num_norm_layers": 0 if norm == "none" else 2,
     }
-    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "result.json").write_text(json.dumps(stored | (result or {})))
     return folder
 
 

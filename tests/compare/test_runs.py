@@ -140,6 +140,9 @@ def test_neither_loading_nor_comparing_imports_torch(tmp_path):
         ("result.json", "[" * 100_000, "result.json is not readable"),
         ("config_digest", [1], "config_digest must be a text, got [1]"),
         ("reason", {"a": 1}, "reason must be a text, got {'a': 1}"),
+        ("cautions", [1], "cautions must be a list of texts, got [1]"),
+        ("cautions", "alone", "cautions must be a list of texts, got alone"),
+        ("synchronized", "no", "synchronized must be true, false or null, got no"),
     ],
 )
 def test_odd_content_is_listed(tmp_path, file, content, reason):

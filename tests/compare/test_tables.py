@@ -27,6 +27,14 @@ def test_columns_that_say_nothing_are_left_out(comparison, tmp_path):
     assert [text for text, _ in lost.rows[0]][-2:] == ["1", "86% (49% to 97%)"]
 
 
+def test_parameters_are_a_column_where_arms_differ_in_them(tmp_path):
+    write_seeds(tmp_path, {"none": NONE}, result={"num_parameters": 17_226})
+    write_seeds(tmp_path, {"custom": NONE}, result={"num_parameters": 17_610})
+    table = summary_table(compare(load_runs(tmp_path)))
+    assert table.columns[-1] == "parameters"
+    assert [row[-1] for row in table.rows] == [("17,226", 17_226), ("17,610", 17_610)]
+
+
 def test_markdown_and_latex(comparison):
     table = contrast_table(comparison)
     assert table.columns[:5] == ["arm", "n", "difference", "95% interval", "verdict"]

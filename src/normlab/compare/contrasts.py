@@ -64,6 +64,7 @@ def summaries_of(group: pd.DataFrame, metric: str, confidence: float, baseline: 
             "trained": finished / (finished + diverged) if finished + diverged else math.nan,
             "trained_low": trained[0],
             "trained_high": trained[1],
+            "parameters": runs["num_parameters"].max(),
         }
 
 

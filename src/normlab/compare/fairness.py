@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from normlab.compare.settings import belongs_to, differences, label, order, pairing_keys
+from normlab.compare.settings import belongs_to, differences, label, labels, order, pairing_keys
 
 SAME, DIFFERENT, UNKNOWN = "the same", "different", "not recorded"
 CHANGES_WEIGHTS = ("model", "dataset", "reparametrize")  # arms of these are different networks, and are meant to be
@@ -36,15 +36,36 @@ def fairness(groups: Sequence[tuple[str, pd.DataFrame]], by: Sequence[str], base
         by: the settings that are compared.
         baseline: the arm that the others are compared to.
     """
-    checks: list[Check] = []
-    for where, group in groups:
-        reference = group[group["arm"] == baseline]
-        for arm in order(list(group["arm"])):
-            if arm != baseline and len(reference):
-                at = f"At {where}, " if where else ""
-                pair = Pair(at, arm, baseline, group[group["arm"] == arm], reference, by)
-                checks += [check for examine in CHECKS for check in examine(pair)]
-    return _once(checks)
+    checks = [check for pair in _pairs(groups, by, baseline) for examine in CHECKS for check in examine(pair)]
+    checks += [check for where, group in groups for check in synchronization(where, group)]
+    return _once(checks) + list(cautions(groups))
+
+
+def start_warnings(settings: Sequence[dict[str, str]], results: Sequence[dict]) -> list[str]:
+    """Where the arms of a sweep over norms do not start from the same network outside of the norm.
+
+    Args:
+        settings: of every job, by key, those that vary between the jobs.
+        results: of every job; those without a network are left out.
+    """
+    columns = ("initial_weights", "num_parameters", "num_norm_parameters")
+    rows = [
+        {"seed": ""} | told | {name: result[name] for name in columns}
+        for told, result in zip(settings, results, strict=True)
+        if all(result.get(name) is not None for name in columns)
+    ]
+    runs = pd.DataFrame(rows)
+    by = sorted(key for key in runs.columns if key == "norm" or key.startswith("norm."))
+    if not by:
+        return []
+    runs = runs.assign(arm=labels(runs, by))
+    within = [key for key in runs.columns if key not in (*by, *columns, "arm", *pairing_keys(runs))]
+    at = [", ".join(f"{key}={label(row[key])}" for key in within) for row in runs.to_dict("records")]
+    groups = list(runs.groupby(pd.Series(at, index=runs.index), sort=False))
+    arms = order(list(runs["arm"]))
+    pairs = _pairs(groups, by, "none" if "none" in arms else arms[0])
+    checks = [check for pair in pairs for examine in (initial_weights, parameters) for check in examine(pair)]
+    return list(dict.fromkeys(check.told for check in checks if check.warns))
 
 
 @dataclass(frozen=True)
@@ -70,6 +91,19 @@ class Pair:
         keys = pairing_keys(both)
         pairs = self.runs[[*keys, column]].merge(self.reference[[*keys, column]], on=keys, suffixes=("", " "))
         return pairs.set_axis([*keys, "arm", "baseline"], axis=1)[["arm", "baseline"]].dropna()
+
+
+def _pairs(groups: Sequence[tuple[str, pd.DataFrame]], by: Sequence[str], baseline: str) -> Iterator[Pair]:
+    """Every arm of every group beside the baseline, where there is one."""
+    for where, group in groups:
+        reference = group[group["arm"] == baseline]
+        for arm in order(list(group["arm"])):
+            if arm != baseline and len(reference):
+                yield Pair(_at(where), arm, baseline, group[group["arm"] == arm], reference, by)
+
+
+def _at(where: str) -> str:
+    return f"At {where}, " if where else ""
 
 
 def settings(pair: Pair) -> Iterator[Check]:
@@ -134,20 +168,46 @@ def steps(pair: Pair) -> Iterator[Check]:
         yield Check("steps an epoch", SAME, "Every epoch has as many optimizer steps in all arms.")
 
 
-def synchronization(pair: Pair) -> Iterator[Check]:
-    """Over several processes, statistics of one arm over all of them and of the other over each one's share."""
-    both = pd.concat([pair.runs, pair.reference])
-    devices = both.get("device.devices")
-    if devices is None or not (pd.to_numeric(devices, errors="coerce") > 1).any() or "norm.sync" not in both:
+def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
+    """Over several processes, statistics of one arm over all of them and of the other over each one's share.
+
+    A norm without the setting norm.sync that looks at the batch sees a share; results of older runs have the setting
+    alone to go by.
+    """
+    devices = group.get("device.devices")
+    if devices is None or not (pd.to_numeric(devices, errors="coerce") > 1).any():
         return
-    synced = [set(part["norm.sync"].dropna().map(label)) for part in (pair.runs, pair.reference)]
-    if all(synced) and synced[0] != synced[1]:
-        values = " against ".join(", ".join(sorted(each)) for each in synced)
-        told = f"{pair.arm} and {pair.baseline} differ in norm.sync ({values}) over several processes."
-        yield Check("synchronization", DIFFERENT, pair.told(told), warns=True)
-    elif any(synced):
-        value = ", ".join(sorted(synced[0] | synced[1]))
-        yield Check("synchronization", SAME, f"Over several processes, norm.sync={value} in every arm that has it.")
+    unknown = pd.Series(None, index=group.index, dtype=object)
+    synced = group.get("synchronized", unknown).astype(object)
+    synced = synced.where(synced.notna(), group.get("norm.sync", unknown)).dropna().astype(bool)
+    arms = {
+        what: ", ".join(order(list(group.loc[synced.index[synced == value], "arm"])))
+        for value, what in ((False, "the share of each"), (True, "the whole batch"))
+    }
+    found = [what for what, names in arms.items() if names]
+    if len(found) == 1:
+        told = f"Of several processes, every norm that looks at the batch normalizes {found[0]}."
+        yield Check("synchronization", SAME, told)
+    elif found:
+        shares, whole = arms.values()
+        told = f"{_at(where)}of several processes, {shares} normalizes the share of each, {whole} the whole batch."
+        yield Check("synchronization", DIFFERENT, told[0].upper() + told[1:], warns=True)
+
+
+def cautions(groups: Sequence[tuple[str, pd.DataFrame]]) -> Iterator[Check]:
+    """What the runs said before they trained, with the arms that said it; a warning where others did not."""
+    found: dict[tuple[str, str, bool], list[str]] = {}
+    for where, group in groups:
+        told = group.get("cautions", pd.Series([()] * len(group), index=group.index))
+        for text in dict.fromkeys(text for of_run in told for text in of_run):
+            arms = order(list(group.loc[told.map(lambda of_run, text=text: text in of_run), "arm"]))
+            shared = len(arms) == group["arm"].nunique()
+            found.setdefault((text, "all arms" if shared else ", ".join(arms), shared), []).append(where)
+    for (text, arms, shared), wheres in found.items():
+        at = _at("; ".join(wheres)) if len(wheres) < len(groups) else ""
+        told = f"{at}{arms}: {text}."
+        told = told if not shared else told[0].upper() + told[1:]
+        yield Check("cautions", SAME if shared else DIFFERENT, told, warns=not shared)
 
 
 def weight_decay(pair: Pair) -> Iterator[Check]:
@@ -170,7 +230,6 @@ CHECKS: tuple[Callable[[Pair], Iterator[Check]], ...] = (
     initial_weights,
     parameters,
     steps,
-    synchronization,
     weight_decay,
 )
 

@@ -33,6 +33,8 @@ RESULT_COLUMNS = (
     "reason",
     "config_digest",
     "initial_weights",
+    "synchronized",
+    "cautions",
     STABLE,
     *NUMBERS,
 )
@@ -115,8 +117,13 @@ def _read(folder: Path) -> dict[str, Any]:
     for name in TEXTS:
         if not isinstance(result.get(name), str | None):
             raise ValueError(f"result.json: {name} must be a text, got {result[name]}")
+    cautions, synchronized = result.get("cautions") or [], result.get("synchronized")
+    if not isinstance(cautions, list) or not all(isinstance(text, str) for text in cautions):
+        raise ValueError(f"result.json: cautions must be a list of texts, got {cautions}")
+    if not isinstance(synchronized, bool | None):
+        raise ValueError(f"result.json: synchronized must be true, false or null, got {synchronized}")
     row = {"run": f"{folder.resolve().parent.name}/{folder.name}", "folder": str(folder), "status": status}
-    row |= {name: result.get(name) for name in TEXTS}
+    row |= {name: result.get(name) for name in TEXTS} | {"cautions": tuple(cautions), "synchronized": synchronized}
     row |= read_settings(folder / "config.yaml")
     row |= {name: _number(result.get(name)) for name in NUMBERS}
     row |= {name: _number(value) for name, value in metrics.items()}

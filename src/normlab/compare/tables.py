@@ -19,7 +19,7 @@ Cell = tuple[str, float | str]  # as shown, as sorted
 # What a narrow terminal does without; headers begin with a percentage where they have one.
 LEAST_FIRST = (
     *("p (permutation)", "bootstrap", "r", "Hedges g", "p", "p (log-rank)", "up to", "restricted mean"),
-    *("min", "max", "median", "trained", "p (equivalent)", "P(better)", "SD"),
+    *("min", "max", "median", "parameters", "trained", "p (equivalent)", "P(better)", "SD"),
 )
 
 
@@ -48,6 +48,10 @@ def _number(value: float) -> Cell:
 
 def _count(value: float) -> Cell:
     return ("–" if math.isnan(value) else f"{value:.0f}"), value
+
+
+def _thousands(value: float) -> Cell:
+    return ("–" if math.isnan(value) else f"{value:,.0f}"), value
 
 
 def _plain(value: str) -> Cell:
@@ -89,6 +93,8 @@ def summary_table(comparison: Comparison) -> Table:
             f"{row['trained']:.0%} ({row['trained_low']:.0%} to {row['trained_high']:.0%})",
             row["trained"],
         )
+    if comparison.summaries["parameters"].nunique() > 1:
+        columns["parameters"] = lambda row: _thousands(row["parameters"])
     title = f"{comparison.metric} by {', '.join(comparison.by)} ({direction(comparison.metric)})"
     return _make("arms", title, comparison.summaries.to_dict("records"), columns)
 
