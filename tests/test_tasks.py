@@ -6,6 +6,7 @@ from torch import nn
 
 from normlab.build import parameter_groups
 from normlab.data.blocks import Block
+from normlab.norms import normalize_weights
 from normlab.tasks import Classification, Regression, evaluate
 
 
@@ -67,3 +68,11 @@ def test_weight_decay_skips_what_is_no_matrix():
     assert constant["weight_decay"] == 0.0
     (everything,) = parameter_groups(network, 0.1, decay_rank_one=True)
     assert len(everything["params"]) == 4
+
+
+def test_weight_decay_skips_the_lengths_of_weight_norm():
+    network = normalize_weights(nn.Sequential(nn.Conv2d(1, 4, 3)))
+    lengths = network[0].parametrizations.weight.original0
+    decaying, constant = parameter_groups(network, 0.1, decay_rank_one=False)
+    assert [tuple(parameter.shape) for parameter in decaying["params"]] == [(4, 1, 3, 3)]
+    assert any(parameter is lengths for parameter in constant["params"])

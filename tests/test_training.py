@@ -215,6 +215,22 @@ def test_threads_follow_the_work_of_a_step(monkeypatch, threads, flops, limit, e
         torch.set_num_threads(before)
 
 
+def test_lengths_of_weights_are_parameters_of_the_norm(config):
+    plain, lengths = (describe_network(prepare(config(f"norm={norm}"))) for norm in ("none", "weight_norm"))
+    added = lengths["num_parameters"] - plain["num_parameters"]
+    assert added == 128 + 64 + 10  # an output each of mlp on digits
+    assert lengths["num_norm_parameters"] == added
+    assert lengths["initial_weights"] == plain["initial_weights"]
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+def test_torchs_synchronized_norm_on_cpus_is_refused_before_training(config, monkeypatch, accelerator):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: accelerator == "cpu")  # a GPU that the run does not use
+    settings = config("norm=torch", "norm.sync=true", f"device={accelerator}")
+    with pytest.raises(ValueError, match=r"^norm=torch norm.sync=true needs GPUs .*; use norm=custom norm.sync=true$"):
+        prepare(settings)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

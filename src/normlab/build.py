@@ -9,6 +9,7 @@ from hydra.utils import get_object, instantiate
 from torch import nn
 
 from normlab.config import TRUSTED_PACKAGES, check_targets, is_in, targets_of
+from normlab.norms.on_weights import is_length
 from normlab.streams import stream_seed
 from normlab.tasks import Classification, Regression, Task
 
@@ -71,13 +72,15 @@ def build_network(
 def parameter_groups(network: nn.Module, weight_decay: float, decay_rank_one: bool) -> list[dict[str, Any]]:
     """Trainable parameters in two groups: weights, which decay, and tensors of rank below 2, which do not.
 
-    Scale, shift and bias do not decay unless `decay_rank_one`; the rule needs no list of norm classes.
+    Scale, shift and bias do not decay unless `decay_rank_one`; the rule needs no list of norm classes. Nor do the
+    lengths of weight norm, which are scales in the shape of their weights.
     """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     if weight_decay == 0 or decay_rank_one:
-        return [{"params": parameters, "weight_decay": weight_decay}]
-    decaying = [parameter for parameter in parameters if parameter.ndim >= 2]
-    constant = [parameter for parameter in parameters if parameter.ndim < 2]
+        return [{"params": list(parameters.values()), "weight_decay": weight_decay}]
+    decays = {name: parameter.ndim >= 2 and not is_length(name) for name, parameter in parameters.items()}
+    decaying = [parameter for name, parameter in parameters.items() if decays[name]]
+    constant = [parameter for name, parameter in parameters.items() if not decays[name]]
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": constant, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 import yaml
+from hydra.utils import get_object
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
@@ -29,6 +30,8 @@ from normlab.fairness_check import cautions, is_synchronized, looks_at_the_batch
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.loggers import build_loggers, check_loggers, log_final, unknown_metrics
 from normlab.norm_statistics import NormStatistics
+from normlab.norms import torch_batch_norm
+from normlab.norms.on_weights import is_length
 from normlab.processes import build_strategy, check_shares, fit_in_processes
 from normlab.profiling import Profile
 from normlab.results import environment, write_atomically, write_json
@@ -66,6 +69,7 @@ def prepare(config: dict) -> Prepared:
     """Check and build; raises ValueError for what the user must change."""
     check_homes(config)
     check_device(config["device"])
+    check_synchronization(config["norm"], config["device"]["accelerator"])
     check_loggers(config)
     image_size = resolve_image_size(config)
     declared = declared_input(config, image_size)
@@ -121,6 +125,16 @@ def check_device(device: dict) -> None:
         raise ValueError(
             f"device.devices={wanted} needs as many {kind} devices and torch finds {counts[kind]}; "
             f"lower it, or set device.accelerator=cpu"
+        )
+
+
+def check_synchronization(norm: dict, accelerator: str) -> None:
+    """Refuse PyTorch's synchronized norm where the run has no GPU, before anything is built."""
+    on_gpu = accelerator in ("auto", "cuda") and torch.cuda.is_available()
+    if norm.get("sync") and get_object(norm["_target_"]) is torch_batch_norm and not on_gpu:
+        raise ValueError(
+            "norm=torch norm.sync=true needs GPUs (torch.nn.SyncBatchNorm has no CPU version) and this run has none; "
+            "use norm=custom norm.sync=true"
         )
 
 
@@ -294,10 +308,12 @@ def _checkpoints(config: dict, task: Task, folder: Path, state: dict | None) -> 
 def describe_network(prepared: Prepared) -> dict:
     """What two arms of a comparison should share, or be known to differ in."""
     network, layers = prepared.task.network, prepared.norm_layers
+    own = [value for layer in layers.values() for value in layer.parameters()]
+    own += [value for name, value in network.named_parameters() if is_length(name)]
     by_batch = [layer for layer in layers.values() if looks_at_the_batch(layer)]
     return {
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "num_norm_parameters": sum(value.numel() for layer in layers.values() for value in layer.parameters()),
+        "num_norm_parameters": sum(value.numel() for value in own),
         "num_norm_layers": sum(not isinstance(layer, nn.Identity) for layer in layers.values()),
         "initial_weights": prepared.initial_weights,
         "synchronized": all(map(is_synchronized, by_batch)) if by_batch else None,  # None: nothing to synchronize
@@ -314,7 +330,7 @@ def weights_digest(network: nn.Module, norm_layers: dict[str, nn.Module]) -> str
     weights = {
         re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name): value
         for name, value in network.named_parameters()
-        if id(value) not in own and not name.endswith(".original0")
+        if id(value) not in own and not is_length(name)
     }
     state = hashlib.sha256()
     for name in sorted(weights):

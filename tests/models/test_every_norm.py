@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from normlab.build import build_network
 from normlab.fairness_check import refuse_hidden_norms
+from normlab.norms import FilterResponseNorm
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NORMS = sorted(path.stem for path in (CONF / "norm").glob("*.yaml"))
@@ -62,6 +63,17 @@ def test_a_batch_trains_or_the_pair_is_refused(model, norm):
     for name, parameter in network.named_parameters():
         assert not parameter.requires_grad or parameter.grad.isfinite().all(), name
     assert network.eval()(torch.randn(1, *shape)).isfinite().all()
+
+
+def test_filter_response_norm_passes_values_on_where_a_resnet_ends_in_one_pixel():
+    config = settings("norm=filter_response") | {"model": settings("model=resnet")["model"] | {"depth": 18}}
+    network, _ = build_network(config, (3, 32, 32), 3)
+    torch.manual_seed(0)
+    last, seen = [layer for layer in network.modules() if isinstance(layer, FilterResponseNorm)][-1], []
+    last.register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    assert network(torch.randn(4, 3, 32, 32)).isfinite().all()
+    assert seen[0].shape[2:] == (1, 1)
+    assert seen[0][seen[0] > 0].std() > 0.1  # over one position all of them would be 1
 
 
 @pytest.mark.parametrize("model", MODELS)

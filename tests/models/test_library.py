@@ -114,3 +114,24 @@ def test_last_weights_is_the_output_layer():
     with torch.device("meta"):
         assert last_weights(models.vgg11())[1] == "6"
         assert last_weights(models.squeezenet1_1())[2].out_channels == 1000
+
+
+def test_timms_residual_blocks_start_at_scale_one_as_without_norms():
+    network = TimmModel(SHAPE, 7, batch_norm, name="resnet10t")
+    assert all((layer.weight == 1).all() for layer in network.modules() if isinstance(layer, BatchNorm))
+    wanted = TimmModel(SHAPE, 7, batch_norm, name="resnet10t", options={"zero_init_last": True})
+    assert any((layer.weight == 0).all() for layer in wanted.modules() if isinstance(layer, BatchNorm))
+
+
+def test_norms_behind_every_convolution_of_vgg():
+    with torch.device("meta"):
+        network = TorchvisionModel(SHAPE, 7, batch_norm, name="vgg11")
+    features, classifier = network.network.features, network.network.classifier
+    assert [type(layer).__name__ for layer in features[:3]] == ["Sequential", "ReLU", "MaxPool2d"]
+    assert [layer[1].num_features for layer in features if isinstance(layer, nn.Sequential)] == [
+        *(64, 128, 256, 256, 512, 512, 512, 512)
+    ]
+    assert [type(layer[1]).__name__ for layer in (classifier[0], classifier[3])] == ["TokenNorm", "TokenNorm"]
+    assert isinstance(classifier[6], nn.Linear)
+    assert [swap.kind for swap in network.norm_report] == ["inserted"] * 10 + ["left alone"]
+    assert network(torch.empty(2, *SHAPE, device="meta")).shape == (2, 7)

@@ -254,3 +254,11 @@ def test_construction_draws_no_random_numbers():
     before = torch.get_rng_state()
     BatchNorm2d(4)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_constructors_are_torchs():
+    for ours, theirs in ((BatchNorm1d, nn.BatchNorm1d), (BatchNorm2d, nn.BatchNorm2d), (BatchNorm3d, nn.BatchNorm3d)):
+        layers = [cls(4, 1e-3, 0.2, True, True, "cpu", torch.float64, bias=False) for cls in (ours, theirs)]
+        for layer in layers:
+            assert (layer.eps, layer.momentum, layer.weight.dtype, layer.bias) == (1e-3, 0.2, torch.float64, None)
+        assert layers[0].dim == {BatchNorm1d: 1, BatchNorm2d: 2, BatchNorm3d: 3}[ours]

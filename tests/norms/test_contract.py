@@ -10,8 +10,10 @@ from torch import nn
 
 from normlab.build import build
 from normlab.models import LeNet5
+from normlab.norms import standardize_weights
 
-NAMES = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "conf" / "norm").glob("*.yaml"))
+CONF = Path(__file__).resolve().parents[2] / "conf" / "norm"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 SHAPES = [(1, (6, 16)), (1, (6, 16, 5)), (2, (6, 16, 4, 3)), (3, (6, 16, 2, 3, 2))]
 UNCHECKED = ("none", "weight_norm", "torch")  # nn.Identity takes everything, PyTorch's layer has messages of its own
 # What a paper claims of the training output of one sample: does it change with the others in the batch?
@@ -231,3 +233,55 @@ def test_it_trains_in_a_network_that_follows_it_with_the_right_activation(settin
     assert losses[-1] < losses[0] / 2
     relus = sum(isinstance(layer, nn.ReLU) for layer in network.modules())
     assert relus == (0 if name in ("filter_response", "evonorm_b0", "evonorm_s0") else 4)
+
+
+@pytest.fixture(params=[name for name in NAMES if "reparametrize" in (CONF / f"{name}.yaml").read_text()])
+def network_on_weights(request, settings):
+    def make_network(seed=0):
+        config = settings(request.param)
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Linear(6, 16), build(config["norm"])(16, 1), nn.Linear(16, 3))
+        return build(config["reparametrize"])(network)
+
+    return make_network
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_norms_on_weights_in_half_precision(network_on_weights, dtype):
+    network, x = network_on_weights().to(dtype), draw((8, 6)).to(dtype)
+    expected = copy.deepcopy(network).float()(x.float())
+    y = network(x)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, rtol=0.02, atol=0.04)
+
+
+def test_the_state_of_norms_on_weights_comes_back(network_on_weights):
+    network, twin, x = network_on_weights(), network_on_weights(seed=1), draw((8, 6))
+    assert not torch.equal(twin(x), network(x))
+    twin.load_state_dict(network.state_dict())
+    copied = copy.deepcopy(network)
+    assert torch.equal(twin(x), network(x))
+    assert torch.equal(copied(x), network(x))
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    assert torch.equal(twin(x), network(x))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's weight norm has no batching rule
+def test_stacked_norms_on_weights_under_vmap_equal_separate_ones(network_on_weights):
+    networks, x = [network_on_weights(seed) for seed in range(2)], draw((2, 8, 6))
+    parameters, buffers = torch.func.stack_module_state(networks)
+    skeleton = copy.deepcopy(networks[0]).to("meta")
+
+    def call(parameters, buffers, x):
+        return torch.func.functional_call(skeleton, (parameters, buffers), (x,))
+
+    together = torch.func.vmap(call)(parameters, buffers, x)
+    separate = torch.stack([network(part) for network, part in zip(networks, x, strict=True)])
+    torch.testing.assert_close(together, separate)
+
+
+def test_options_of_standardized_weights_are_shown():
+    (layer,) = standardize_weights(nn.Sequential(nn.Linear(4, 2)), scaled=True, skip_output=False)
+    assert repr(layer.parametrizations.weight[0]) == "StandardizedWeight(eps=1e-05, gain=0.85695)"

@@ -130,6 +130,16 @@ def test_frozen_norm_is_torchvisions():
     assert ours.state_dict().keys() == theirs.state_dict().keys()
 
 
+def test_frozen_norm_loads_what_batch_norms_stored():
+    theirs = nn.Sequential(nn.BatchNorm1d(3))
+    theirs(torch.randn(4, 3))
+    ours = nn.Sequential(FrozenBatchNorm(3, 1))
+    ours.load_state_dict(theirs.state_dict())
+    same(ours, theirs.eval(), torch.randn(5, 3))
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        ours.load_state_dict(theirs.state_dict() | {"0.alpha": torch.ones(3)})
+
+
 def test_filter_response_norm_is_timms():
     ours, theirs = FilterResponseNorm(8, 2, eps=1e-5), timm.layers.FilterResponseNormTlu2d(8, eps=1e-5)
     with torch.no_grad():
@@ -142,6 +152,20 @@ def test_filter_response_norm_of_a_vector_by_head():
     layer = FilterResponseNorm(2, 1, eps=0.0)
     torch.testing.assert_close(layer(torch.tensor([[1.0, 7.0]])), torch.tensor([[0.2, 1.4]]))  # / sqrt(25)
     assert layer(torch.tensor([[1.0, -7.0]]))[0, 1].item() == 0.0
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (1, 1), (1, 1, 1)])
+def test_filter_response_norm_of_one_position_is_that_of_a_vector(axes):
+    layer = FilterResponseNorm(2, max(1, len(axes)), eps=0.0)
+    torch.testing.assert_close(layer(torch.tensor([[1.0, 7.0]]).view(1, 2, *axes)).flatten(), torch.tensor([0.2, 1.4]))
+    one = FilterResponseNorm(1, max(1, len(axes)))
+    with pytest.raises(ValueError, match=r"expected more than one value to normalize over, got shape"):
+        one(torch.ones(4, 1, *axes))
+
+
+def test_root_mean_square_of_one_channel_is_refused():
+    with pytest.raises(ValueError, match="root mean square norm needs at least 2 channels, got 1"):
+        RMSNorm(1, 2)
 
 
 def test_evonorms_are_timms():

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from normlab.models.biases import inserted_weights, set_bias, weights_before_norms
 from normlab.models.blocks import choose, image_shape
+from normlab.models.recognize import looks_like_norm
 from normlab.models.swap import WEIGHTS, Swap, insert_norms, replace_norms
 from normlab.models.weights import check_architecture, shared_input, stored_weights, weights_from_file
 
@@ -81,7 +83,8 @@ class TimmModel(nn.Module):
         norms: replace those that are there, insert them behind weights, or auto: replace if there are any, else insert.
         pretrained: true for timm's default weights, or the path of a file with the same keys.
         bias: of the layers of weights whose output a norm gets directly; null leaves them as timm has them.
-        options: further arguments of `timm.create_model`.
+        options: further arguments of `timm.create_model`. Without `zero_init_last` among them every norm of a fresh
+            network starts at scale 1.
 
     Raises:
         ValueError: timm is not installed, no images or too small ones, unknown name, weights that do not fit, no
@@ -120,6 +123,8 @@ class TimmModel(nn.Module):
             raise ValueError(f"model.options do not fit timm's {name}: {error}") from error
         if isinstance(pretrained, str):
             load_file(self.network, pretrained, f"timm's {name}")
+        elif pretrained is False and "zero_init_last" not in arguments:
+            scales_to_one(self.network)
         called = f"timm's {name}"
         before = [] if bias is None else weights_before_norms(self.network, input_shape, called)
         self.norm_report = swap_norms(self.network, norm, norms, called)
@@ -129,6 +134,18 @@ class TimmModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)
+
+
+@torch.no_grad()
+def scales_to_one(network: nn.Module) -> None:
+    """Norms that start at scale 0, as timm's last ones of residual blocks do, start at 1.
+
+    A block behind scale 0 gives nothing at first; without a norm it could not, and arms would start as other functions.
+    """
+    for layer in network.modules():
+        scale = getattr(layer, "weight", None) if looks_like_norm(layer) else None
+        if isinstance(scale, nn.Parameter) and not scale.is_meta and not scale.any():
+            nn.init.ones_(scale)
 
 
 def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap]:

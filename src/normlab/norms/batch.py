@@ -44,7 +44,7 @@ class BatchNorm(nn.Module):
             it cannot run.
     """
 
-    batch_dependent, centres, includes_activation = True, True, False
+    batch_dependent, includes_activation = True, False
     plain = False  # true while statistics are recomputed: variants then normalize a batch as this class does
     _version = 2  # as PyTorch's: state dicts before it have no num_batches_tracked
 
@@ -174,22 +174,39 @@ def triton_normalization() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     return normalize_batch
 
 
-class BatchNorm1d(BatchNorm):
+class _WithTorchsConstructor(BatchNorm):
+    """`BatchNorm` of one `dim`, its arguments in the order of `torch.nn.BatchNorm2d`."""
+
+    of_dim: int
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:
+        like = {"device": device, "dtype": dtype}
+        super().__init__(num_features, self.of_dim, eps, momentum, affine, track_running_stats, **like, **options)
+
+
+class BatchNorm1d(_WithTorchsConstructor):
     """`BatchNorm` with the constructor of `torch.nn.BatchNorm1d`."""
 
-    def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(num_features, 1, *args, **kwargs)
+    of_dim = 1
 
 
-class BatchNorm2d(BatchNorm):
+class BatchNorm2d(_WithTorchsConstructor):
     """`BatchNorm` with the constructor of `torch.nn.BatchNorm2d`."""
 
-    def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(num_features, 2, *args, **kwargs)
+    of_dim = 2
 
 
-class BatchNorm3d(BatchNorm):
+class BatchNorm3d(_WithTorchsConstructor):
     """`BatchNorm` with the constructor of `torch.nn.BatchNorm3d`."""
 
-    def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(num_features, 3, *args, **kwargs)
+    of_dim = 3

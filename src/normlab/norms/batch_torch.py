@@ -9,6 +9,8 @@ from torch import nn
 def torch_batch_norm(num_features: int, dim: int, sync: bool = False, **options: Any) -> nn.Module:
     """`torch.nn.BatchNorm1d`, `2d` or `3d`; with `sync`, `torch.nn.SyncBatchNorm`.
 
+    Batch normalization (Ioffe and Szegedy, 2015, arXiv 1502.03167), with the formula of `normlab.norms.BatchNorm`.
+
     Args:
         num_features: C.
         dim: 1, 2 or 3.

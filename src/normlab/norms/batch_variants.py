@@ -26,6 +26,8 @@ def without(norm: str, options: dict[str, Any], *names: str) -> dict[str, Any]:
 class GhostBatchNorm(BatchNorm):
     """Batch norm over parts of the batch (Hoffer, Hubara and Soudry, 2017, arXiv 1705.08741).
 
+        y = (x - mean_pc) / sqrt(var_pc + eps) * weight_c + bias_c      for channel c of part p
+
     In training every run of `size` samples is normalized by its own statistics, whatever the optimizer's batch is. A
     rest of one sample joins the part before it; a larger rest is a part of its own. The running statistics move once a
     batch, by the mean over the parts, so that `momentum` means what it means in batch norm. Evaluation as there.
@@ -192,7 +194,7 @@ class FrozenBatchNorm(nn.Module):
         eps: added to the variance.
     """
 
-    batch_dependent, centres, includes_activation = False, False, False
+    batch_dependent, includes_activation = False, False
 
     def __init__(self, num_features: int, dim: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -207,6 +209,11 @@ class FrozenBatchNorm(nn.Module):
             per_channel(value, input.ndim) for value in (self.running_mean, self.running_var, self.weight, self.bias)
         )
         return normalize(input, mean, var, self.eps, weight, bias)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """As torchvision: batch norm's counter of batches is dropped."""
+        state_dict.pop(f"{prefix}num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, dim={self.dim}, eps={self.eps}"

@@ -21,7 +21,7 @@ class DynamicTanh(nn.Module):
         alpha: where the learned one starts.
     """
 
-    batch_dependent, centres, includes_activation = False, False, False
+    batch_dependent, includes_activation = False, False
 
     def __init__(self, num_features: int, dim: int, alpha: float = 0.5) -> None:
         super().__init__()

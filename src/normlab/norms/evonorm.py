@@ -27,7 +27,7 @@ class EvoNormB0(nn.Module):
         ValueError: one value per channel in training.
     """
 
-    batch_dependent, centres, includes_activation = True, False, True
+    batch_dependent, includes_activation = True, True
 
     def __init__(self, num_features: int, dim: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class EvoNormS0(nn.Module):
         ValueError: groups that do not divide the channels, or one value per group.
     """
 
-    batch_dependent, centres, includes_activation = False, False, True
+    batch_dependent, includes_activation = False, True
 
     def __init__(
         self, num_features: int, dim: int, num_groups: int = 8, eps: float = 1e-5, largest_divisor: bool = True

@@ -31,7 +31,7 @@ class GroupNorm(nn.Module):
         ValueError: groups that do not divide the channels, or one value per group, which would always give `bias`.
     """
 
-    batch_dependent, centres, includes_activation = False, True, False
+    batch_dependent, includes_activation = False, False
 
     def __init__(
         self,
@@ -78,6 +78,8 @@ class GroupNorm(nn.Module):
 
 class LayerNorm(GroupNorm):
     """Layer normalization (Ba, Kiros and Hinton, 2016, arXiv 1607.06450): one group, all of a sample.
+
+        y = (x - mean) / sqrt(var + eps) * weight_c + bias_c
 
     For ``(N, C)`` the statistics are over the C features; for images over C, H and W, with scale and shift per channel
     (`LayerNormPerPixel` is the other reading).

@@ -52,7 +52,7 @@ class InstanceNorm(nn.Module):
         ValueError: one position, which would always give `bias`.
     """
 
-    batch_dependent, centres, includes_activation = False, True, False
+    batch_dependent, includes_activation = False, False
 
     def __init__(
         self, num_features: int, dim: int, eps: float = 1e-5, affine: bool = True, vectors: str = "identity"
@@ -102,7 +102,7 @@ class LocalResponseNorm(nn.Module):
         vectors: `identity` or `error`.
     """
 
-    batch_dependent, centres, includes_activation = False, False, False
+    batch_dependent, includes_activation = False, False
 
     def __init__(
         self,

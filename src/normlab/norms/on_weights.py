@@ -1,5 +1,7 @@
 """Norms that act on weights instead of activations: the whole network is changed once, after it is built."""
 
+import re
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
@@ -33,12 +35,20 @@ def normalize_weights(network: nn.Module, skip_output: bool = False) -> nn.Modul
     return network
 
 
+def is_length(name: str) -> bool:
+    """Whether a parameter of this name is the g of `normalize_weights`, a scale for every output."""
+    return re.search(r"(^|\.)parametrizations\.\w+\.original0$", name) is not None
+
+
 class StandardizedWeight(nn.Module):
     """``w = gain * (v - mean v) / sqrt(var v + eps)``, over all inputs of an output, with ``gain`` a constant."""
 
     def __init__(self, eps: float, gain: float) -> None:
         super().__init__()
         self.eps, self.gain = eps, gain
+
+    def extra_repr(self) -> str:
+        return f"eps={self.eps}, gain={self.gain:.6g}"
 
     def forward(self, weight: Tensor) -> Tensor:
         axes = tuple(range(1, weight.ndim))
@@ -54,6 +64,8 @@ def standardize_weights(
     skip_output: bool = True,
 ) -> nn.Module:
     """Weight standardization (Qiao et al., 2019, arXiv 1903.10520), to be combined with group norm.
+
+        w = gain * (v - mean v) / sqrt(var v + eps)         over all inputs of an output, gain 1 unless `scaled`
 
     Args:
         network: changed in place and returned.

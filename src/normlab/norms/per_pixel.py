@@ -21,7 +21,7 @@ class LayerNormPerPixel(nn.Module):
         affine: learn `weight` and `bias`, ``(C,)`` each.
     """
 
-    batch_dependent, centres, includes_activation = False, True, False
+    batch_dependent, includes_activation = False, False
 
     def __init__(self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True) -> None:
         super().__init__()
@@ -49,16 +49,18 @@ class RMSNorm(nn.Module):
     It does not centre, so a bias before it is not redundant. The same in training and evaluation.
 
     Args:
-        num_features: C.
+        num_features: C, at least 2: one channel would always give its sign.
         dim: 1, 2 or 3.
         eps: added to the mean square.
         affine: learn `weight` ``(C,)``.
     """
 
-    batch_dependent, centres, includes_activation = False, False, False
+    batch_dependent, includes_activation = False, False
 
     def __init__(self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True) -> None:
         super().__init__()
+        if num_features < 2:
+            raise ValueError(f"root mean square norm needs at least 2 channels, got {num_features}; use another norm")
         self.num_features, self.dim, self.eps, self.affine = num_features, check_dim(dim), eps, affine
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
 
