@@ -215,12 +215,19 @@ def print_summary(jobs: Sequence[Job]) -> None:
 def _start_warnings(jobs: Sequence[Job]) -> list[str]:
     """Arms that start from other networks outside of the norm."""
     keys = {key: key.lstrip("+~") for key in varied_keys(jobs)}
-    if not any(key.partition(".")[0] == "norm" for key in keys.values()):
+    results = [job.result for job in jobs]
+    starts = {
+        (job.settings.get("seed"), found["initial_weights"], found["num_parameters"] - found["num_norm_parameters"])
+        for job, found in zip(jobs, results, strict=True)
+        if {"initial_weights", "num_parameters", "num_norm_parameters"} <= found.keys()
+    }
+    alike = len(starts) == len({seed for seed, *_ in starts})
+    if alike or not any(key.partition(".")[0] == "norm" for key in keys.values()):
         return []
-    from normlab.compare.fairness import start_warnings  # pandas
+    from normlab.compare.fairness import start_warnings  # takes pandas, half a second
 
     settings = [{name: job.settings[key] for key, name in keys.items() if key in job.settings} for job in jobs]
-    return start_warnings(settings, [job.result for job in jobs])
+    return start_warnings(settings, results)
 
 
 def _console() -> Console:

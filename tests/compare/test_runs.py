@@ -141,8 +141,8 @@ def test_neither_loading_nor_comparing_imports_torch(tmp_path):
         ("config_digest", [1], "config_digest must be a text, got [1]"),
         ("reason", {"a": 1}, "reason must be a text, got {'a': 1}"),
         ("cautions", [1], "cautions must be a list of texts, got [1]"),
-        ("cautions", "alone", "cautions must be a list of texts, got alone"),
-        ("synchronized", "no", "synchronized must be true, false or null, got no"),
+        ("cautions", {"a": 1}, "cautions must be a list of texts, got {'a': 1}"),
+        ("synchronized", 2, "synchronized must be true, false or null, got 2"),
     ],
 )
 def test_odd_content_is_listed(tmp_path, file, content, reason):
