@@ -173,7 +173,8 @@ def test_copies_and_pickles_after_a_step():
         assert torch.equal(twin.eval()(x), layer.eval()(x))
 
 
-def test_it_saves_no_more_for_backward_than_torchs():
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_it_saves_no_more_for_backward_than_torchs(options):
     def saved_bytes(layer):
         sizes = []
         x = torch.randn(8, 4, 16, 16, requires_grad=True)
@@ -181,7 +182,7 @@ def test_it_saves_no_more_for_backward_than_torchs():
             layer(x)
         return sum(sizes)
 
-    assert saved_bytes(BatchNorm2d(4)) <= saved_bytes(nn.BatchNorm2d(4))
+    assert saved_bytes(BatchNorm2d(4, **options)) <= saved_bytes(nn.BatchNorm2d(4, **options))
 
 
 def test_buffers_do_not_grow_a_graph():
