@@ -13,9 +13,10 @@ only the input is kept, and dx is one linear expression in dy and x. `torch.comp
 
 import torch
 from torch import Tensor, distributed
-from torch.nn import functional
 
 from normlab.norms.functional import column_sums, moments, normalize, per_channel, statistics_dtype
+
+NO_REDUCTION = 0  # of the operator behind `mse_loss`, which broadcasts; the Python function would copy shapes first
 
 
 def normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,7 +103,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = x.to(statistics_dtype(x.dtype))
     count = max(1, x.numel() // max(1, x.shape[1]))
     mean = channel_sum(x).div_(count)
-    squares = functional.mse_loss(x, per_channel(mean, x.ndim).expand_as(x), reduction="none")
+    squares = torch.ops.aten.mse_loss.default(x, per_channel(mean, x.ndim), NO_REDUCTION)
     return squares, mean, channel_sum(squares).div_(count)
 
 
@@ -133,7 +134,7 @@ def channel_sums(dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[
     The gradient of `mse_loss` is ``2 * (x - mean) * dy``, in one pass.
     """
     x, dy = x.to(mean.dtype), dy.to(mean.dtype)
-    product = torch.ops.aten.mse_loss_backward(dy, x, per_channel(mean, x.ndim).expand_as(x), 0)
+    product = torch.ops.aten.mse_loss_backward.default(dy, x, per_channel(mean, x.ndim), NO_REDUCTION)
     return product, channel_sum(dy), channel_sum(product).mul_(inverse / 2)
 
 

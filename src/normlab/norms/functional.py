@@ -72,13 +72,12 @@ def per_channel(values: Tensor | None, ndim: int) -> Tensor | None:
     return values if values is None or ndim == 2 else values.view(1, -1, *[1] * (ndim - 2))
 
 
-@torch.no_grad()
 def update_average(average: Tensor, new: Tensor, momentum: float | Tensor, factor: float | Tensor = 1.0) -> None:
     """``average = (1 - momentum) * average + momentum * factor * new``, in place: nothing that shares it stays behind.
 
     `mul_` and `add_` rather than `lerp_`, for which `torch.vmap` has no rule.
     """
-    weight = momentum * factor
+    weight, new = momentum * factor, new.detach()
     if isinstance(weight, Tensor):
         average.mul_(1 - momentum).add_(weight * new.to(average.dtype))
     else:
