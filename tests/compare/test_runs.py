@@ -190,3 +190,10 @@ def test_a_file_is_no_folder(tmp_path):
     path = write_run(tmp_path, "none") / "result.json"
     with pytest.raises(ValueError, match=r"result.json must be a folder of runs, .*; it is a file"):
         load_runs(path)
+
+
+def test_runs_from_before_a_setting_had_it_off(tmp_path):
+    write_run(tmp_path, "none", 0)
+    write_run(tmp_path, "none", 1, settings={"device.channels_last": True})
+    runs = load_runs(tmp_path).set_index("seed")
+    assert runs["device.channels_last"].to_dict() == {0: False, 1: True}

@@ -23,6 +23,7 @@ NUMBERS = (
     *("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "step_milliseconds", "outside_share"),
     *("num_parameters", "num_norm_parameters", "num_norm_layers", "step_flops", "diverged_at_step"),
 )
+ADDED_LATER = {"device.channels_last": False}  # settings that older runs do not have, and what they did
 STABLE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
 RESULT_COLUMNS = (
     "run",
@@ -156,13 +157,13 @@ def read_settings(path: Path) -> dict[str, Any]:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is not readable ({error})") from error
-    settings = {}
+    settings = dict(ADDED_LATER)
     try:
         # The runs of a sweep share most of their text: each distinct top-level block is parsed once.
         for block in re.split(r"(?m)^(?=[^\s#-])", text):
             settings |= _settings_of(block)
     except ValueError:
-        settings = _settings_of(text)
+        settings = ADDED_LATER | _settings_of(text)
     if "norm" not in settings or "seed" not in settings:
         raise ValueError(f"{path.name} is not the configuration of a run (no choices.norm or no seed)")
     return settings
