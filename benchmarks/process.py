@@ -119,7 +119,7 @@ def rows(root: str, rounds: int = 3) -> list[Row]:
     with tempfile.TemporaryDirectory() as outputs:
         return [
             *start_rows(root, outputs, rounds),
-            *run_rows(root, outputs, rounds),
+            *run_rows(root, outputs, 2),  # minutes each
             *memory_rows(root, outputs, rounds),
         ]
 
