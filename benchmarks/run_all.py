@@ -4,7 +4,7 @@
 
 DATA is the folder that holds MNIST/ and tiny-imagenet-20/ or tiny-imagenet-200/. Every script runs in a process of its
 own, one after the other; close what else the machine does. A script that fails leaves its reason in the document, and
-the others run.
+the others run. With --only, the document keeps what it says of the other scripts.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from importlib.metadata import version
@@ -90,6 +90,14 @@ def document(sections: list[str]) -> str:
     )
 
 
+def kept(path: Path, measured: Iterable[str]) -> dict[str, str]:
+    """Sections of an earlier document about other scripts, by name."""
+    texts = path.read_text().split("\n## ")[1:] if path.is_file() else []
+    titles = {title: name for name, title in TITLES.items() if name not in measured}
+    found = {titles.get(text.partition("\n")[0]): f"## {text.rstrip()}\n" for text in texts}
+    return {name: text for name, text in found.items() if name}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with MNIST/ and photographs")
@@ -99,10 +107,12 @@ def main() -> None:
     if not (options.data / "MNIST" / "raw").is_dir():
         print(f"error: {options.data} must hold MNIST/raw/; it does not", file=sys.stderr)
         sys.exit(2)
-    done = [section(name, str(options.data.resolve()), in_new_process) for name in options.only or TITLES]
-    options.out.write_text(document([text for text, _ in done]))
+    wanted = options.only or list(TITLES)
+    done = {name: section(name, str(options.data.resolve()), in_new_process) for name in wanted}
+    texts = kept(options.out, wanted) | {name: text for name, (text, _) in done.items()}
+    options.out.write_text(document([texts[name] for name in TITLES if name in texts]))
     print(f"written: {options.out}", file=sys.stderr)
-    sys.exit(any(failed for _, failed in done))
+    sys.exit(any(failed for _, failed in done.values()))
 
 
 if __name__ == "__main__":
