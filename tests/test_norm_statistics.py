@@ -99,14 +99,15 @@ def test_weights_by_the_name_of_their_layer():
     [
         (750, 1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
         (750, 4, [1, 4, 8, 10]),
-        (18, 1, [1, 6, 10]),  # 100 steps are over in the sixth epoch
-        (18, 4, [1, 8, 10]),  # a multiple of 4
+        (72, 1, [1, 6, 10]),  # 400 steps are over in the sixth epoch
+        (72, 4, [1, 8, 10]),  # a multiple of 4
+        (18, 1, [1, 10]),
         (1, 1, [1, 10]),
         (750, 0, []),
     ],
 )
 def test_records_are_far_enough_apart(steps_an_epoch, every_n_epochs, recorded):
-    assert LEAST_STEPS == 100
+    assert LEAST_STEPS == 400
     due = [n for n in range(1, 11) if is_due(n, n * steps_an_epoch, every_n_epochs, last=n == 10)]
     assert due == recorded
 

@@ -26,7 +26,7 @@ from normlab.tasks import Task
 PROBE_SAMPLES = 256
 SAMPLED_VALUES = 8192  # of a tensor, for quantiles and histograms
 HISTOGRAM_BINS = 30  # as many as TensorBoard draws; its own 1549 take most of the time
-LEAST_STEPS = 100  # between two records: an epoch of a small data set is over in less time than a record takes
+LEAST_STEPS = 400  # between two records, one of which takes as long as some twenty steps of a small network
 QUANTILES = {"activation_q15": 0.15, "activation_q50": 0.5, "activation_q85": 0.85}
 
 
