@@ -46,7 +46,7 @@ def test_what_has_no_data_is_named_and_the_rest_is_written(outputs, swept, tmp_p
     assert f"lenet_cifar10 is left out: {tmp_path / 'data'} holds no CIFAR/file" in capsys.readouterr().err
     text = path.read_text()
     assert "## A title" in text
-    assert "**Not run here**: the data folder holds no `CIFAR/file`." in text
+    assert "**No result here**: the data folder holds no `CIFAR/file`." in text
     assert str(tmp_path) not in text
 
 
@@ -55,6 +55,19 @@ def test_nothing_more_is_run_than_was_asked_for(outputs, swept, tmp_path, only, 
     write_results(tmp_path / "RESULTS.md", str(tmp_path / "data"), outputs, 6, only, write_only)
     assert swept == []
     assert "## A title" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_one_run_an_arm_is_no_result_and_stops_nothing(outputs, swept, tmp_path):
+    for norm in ("none", "torch"):
+        write_run(tmp_path / "outputs", norm, 0, 0.9, settings={"group": "mlp_mnist_small"})
+    plan = reproduction.read_plan()
+    plan["mlp_mnist_small"] = {**ENTRY, "title": "One of each"}
+    plan["demo"] = plan.pop("demo")  # behind it
+    write_results(tmp_path / "RESULTS.md", str(tmp_path / "data"), outputs, 6)
+    assert [words[3] for words in swept] == ["experiment=mlp_mnist_small", "experiment=demo"]
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "## A title" in text
+    assert "**No result here**: every arm must have at least two runs, each has one (seed 0)." in text
 
 
 def test_an_unknown_experiment_is_refused(outputs, swept, tmp_path):

@@ -100,7 +100,7 @@ def test_without_runs_networks_are_counted_all_the_same():
     assert networks("lenet_cifar10", entry) == counted
     made = absent("lenet_cifar10", entry, "python train.py", "no data")
     assert "| none | 0 | 62,006 |" in made.text
-    assert made.overview[2:] == ["not run: no data", "–"]
+    assert made.overview[2:] == ["no result: no data", "–"]
 
 
 def test_the_document_starts_with_all_conclusions():

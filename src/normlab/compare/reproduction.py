@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from normlab.compare.results_document import absent, document, section
+from normlab.compare.results_document import Section, absent, document, section
 
 PLAN = Path(__file__).resolve().parents[3] / "scripts" / "reproduce.yaml"
 
@@ -62,21 +62,26 @@ def write_results(
     plan = read_plan()
     if unknown := [name for name in only or () if name not in plan]:
         raise ValueError(f"--only must name some of {', '.join(plan)}, got {unknown[0]}")
-    sections = []
-    for name, entry in plan.items():
-        words, missing = command(name, entry, data, seeds), missing_data(entry, data)
-        wanted = not write_only and (only is None or name in only)
-        if wanted and missing:
+    for name in plan if not write_only else ():
+        words, missing = command(name, plan[name], data, seeds), missing_data(plan[name], data)
+        if missing and (only is None or name in only):
             print(f"{name} is left out: {data} holds no {missing}", file=sys.stderr)
-        elif wanted:
+        elif only is None or name in only:
             print(f"python {shlex.join(words)}", file=sys.stderr)
             run_sweep(words, outputs)
-        shown = shlex.join(["python", *command(name, entry, "DATA", seeds)])
-        if (outputs / name).is_dir():
-            sections.append(section(name, entry, outputs / name, shown, path.parent / "results"))
-        else:
-            why = f"the data folder holds no `{missing}`" if missing else "it was left out"
-            sections.append(absent(name, entry, shown, why))
+    sections = [_section(name, entry, data, outputs, seeds, path.parent) for name, entry in plan.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document(sections))
     print(f"written: {path}", file=sys.stderr)
+
+
+def _section(name: str, entry: dict[str, Any], data: str, outputs: Path, seeds: int, folder: Path) -> Section:
+    """Of an experiment with runs, or why it has no result."""
+    shown = shlex.join(["python", *command(name, entry, "DATA", seeds)])
+    missing = missing_data(entry, data)
+    if not (outputs / name).is_dir():
+        return absent(name, entry, shown, f"the data folder holds no `{missing}`" if missing else "it was left out")
+    try:
+        return section(name, entry, outputs / name, shown, folder / "results")
+    except ValueError as error:  # too few runs, which more runs will cure
+        return absent(name, entry, shown, str(error).partition(":")[0])

@@ -81,8 +81,8 @@ def absent(name: str, entry: dict[str, Any], command: str, why: str) -> Section:
     """An experiment without runs: why, and how many norm layers each of its arms has."""
     counts = [[arm, *_counts(layers, parameters)] for arm, layers, parameters in networks(name, entry)]
     table = rows_to_markdown(["arm", "norm layers", "parameters"], counts)
-    text = [f"## {entry['title']}", f"**Not run here**: {why}. Its networks, built without data:", table]
-    overview = [entry["title"], quoted(entry), f"not run: {why}", "–"]
+    text = [f"## {entry['title']}", f"**No result here**: {why}. Its networks, built without data:", table]
+    overview = [entry["title"], quoted(entry), f"no result: {why}", "–"]
     return Section(overview, "\n\n".join([*text, *_head(entry, command)]))
 
 
