@@ -23,7 +23,7 @@ run: setup
 test: setup
 	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
-# Some ten minutes on two cores; NORMLAB_TORTURE=1 adds the fast part of it to the tests.
+# Its fast part runs with the tests; NORMLAB_TORTURE=1 adds the slower tests of it.
 torture: setup
 	@$(BIN)/python tests/torture/harness.py $(ARGS)
 
