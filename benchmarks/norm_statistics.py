@@ -12,8 +12,8 @@ from measure import Row, epoch_seconds, show, take_turns
 
 COMMON = ["norm=custom", "device.threads=1"]
 CASES = {
-    "MLP 784-128-64-10, MNIST": ["experiment=mlp_mnist", "trainer.max_epochs=4"],
-    "LeNet-5, MNIST": ["dataset=mnist", "model=lenet5", "trainer.max_epochs=3"],
+    "MLP 784-128-64-10, MNIST": ["experiment=mlp_mnist", "trainer.max_epochs=3"],
+    "LeNet-5, MNIST": ["dataset=mnist", "model=lenet5", "trainer.max_epochs=2"],
     "MLP 64-128-64-10, digits": ["trainer.max_epochs=61"],
 }
 

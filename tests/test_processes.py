@@ -4,6 +4,7 @@ digits with batches of 127: 1,150 training samples are 9 steps and one of 7 samp
 the other.
 """
 
+import csv
 import errno
 import os
 import signal
@@ -128,6 +129,11 @@ def test_interrupted_processes_end_in_the_same_bits(fits, case):
     undisturbed, again = (fits[name]["best"] for name in (case, f"{case} again"))
     assert again["metrics"] == undisturbed["metrics"]
     assert all(torch.equal(value, undisturbed["network"][name]) for name, value in again["network"].items())
+    rows = []
+    for name in (case, f"{case} again"):
+        with open(fits["folder"] / name / "metrics.csv") as file:
+            rows.append([row | {"seconds": None} for row in csv.DictReader(file)])
+    assert rows[0] == rows[1]  # sums of every process over the batches before the interruption are in them
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -23,7 +23,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from normlab.data.blocks import Block, Progress
 from normlab.results import write_atomically
 from normlab.sharding import load_network_state, load_optimizer_state, network_state, optimizer_state
-from normlab.tasks import Task
+from normlab.tasks import Task, rows_of_processes
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 STATE_KEYS = {"ended", "progress", "network", "optimizer", "scheduler", "random", "metrics", "best", "logs"}
@@ -166,7 +166,7 @@ class Checkpoints(Checkpoint):
         if task.scheduler is not None:
             task.scheduler.load_state_dict(state["scheduler"])
         if state["train_sums"] is not None:
-            task.train_sums = state["train_sums"].to(task.device)
+            task.train_sums = torch.atleast_2d(state["train_sums"])[trainer.global_rank].to(task.device)
         task.metrics, self.best = state["metrics"], state["best"]
         self._saved_steps = task.progress.steps
         set_random_state(state["random"])
@@ -232,7 +232,8 @@ class Checkpoints(Checkpoint):
             "optimizer": optimizer_state(task.network, trainer.optimizers[0]),
             "scheduler": None if task.scheduler is None else task.scheduler.state_dict(),
             "random": random_state(),
-            "train_sums": task.train_sums,
+            # Every process has its own: added up once more, in another order, they would be rounded otherwise.
+            "train_sums": None if task.train_sums is None else rows_of_processes(task.train_sums),
             "metrics": task.metrics,
             "best": self.best,
             "logs": {path.relative_to(self.folder).as_posix(): stored_size(path) for path in log_files(self.folder)},

@@ -38,6 +38,15 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def rows_of_processes(values: Tensor) -> Tensor:
+    """``(P, ...)``: the `values` of every process of a distributed run in the order of their ranks."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values[None]
+    rows = values.new_empty(distributed.get_world_size(), *values.shape)
+    distributed.all_gather(list(rows.unbind()), values)
+    return rows
+
+
 @torch.no_grad()
 def evaluate(task: "Task", blocks: Iterable[Block], context: Callable = nullcontext) -> dict[str, float]:
     """Metrics of a part in evaluation mode: the one path by which anything is scored.
