@@ -85,7 +85,7 @@ def test_arms_of_other_networks_are_named_and_their_parameters_shown(capsys):
     ]
     print_summary(jobs)
     text = capsys.readouterr().out
-    assert [line.split()[-1] for line in lines(text) if line.split()[1:2] in (["finished"], ["failed"])][:3] == [
+    assert [line.split()[-2] for line in lines(text) if line.split()[1:2] in (["finished"], ["failed"])][:3] == [
         "1,000",
         "1,030",
         "–",

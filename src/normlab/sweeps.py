@@ -249,13 +249,13 @@ def _jobs_table(jobs: Sequence[Job], metrics: list[str]) -> Table:
     table.add_column("status")
     parameters = [job.result.get("num_parameters") for job in jobs]
     differ = len({number for number in parameters if number is not None}) > 1
-    for name in [*metrics, "seconds", *(["parameters"] if differ else [])]:
+    for name in [*metrics, *(["parameters"] if differ else []), "seconds"]:
         table.add_column(name.replace("/", "/\n"), justify="right")
     for job, number in zip(jobs, parameters, strict=True):
         status, values, seconds = job.result["status"], job.result["metrics"], job.result["seconds"]
         shown = [f"{values[name]:.4f}" if values.get(name) is not None else "–" for name in metrics]
-        shown.append(f"{seconds:.1f}" if seconds else "–")
         shown += ["–" if number is None else f"{number:,}"] if differ else []
+        shown.append(f"{seconds:.1f}" if seconds else "–")
         settings = [escape(job.settings.get(key, "")) for key in keys]
         table.add_row(*settings, f"[{STATUS_STYLE[status]}]{status}[/]", *shown)
     return table

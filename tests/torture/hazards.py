@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from normlab.models import MLP
@@ -21,13 +22,14 @@ class Calm(MLP):
 
     def __init__(self, *arguments, marker: str | None = None, **options) -> None:
         super().__init__(*arguments, **options)
-        self.marker, self.steps = Path(marker or os.environ.get("NORMLAB_STRUCK", "struck")), 0
+        self.marker = Path(marker or os.environ.get("NORMLAB_STRUCK", "struck"))
+        self.register_buffer("steps", torch.tensor(0))  # stored, so that a run that goes on is struck where it would be
 
     def forward(self, x: Tensor) -> Tensor:
         output = super().forward(x)
         if self.training and not x.is_meta:
-            self.steps += 1
-            if self.steps == STEP:
+            self.steps.add_(1)
+            if self.steps.item() == STEP:
                 return self.strike(output)
         return output
 

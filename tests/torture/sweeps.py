@@ -30,8 +30,9 @@ def start(outputs: Path, struck: Path) -> subprocess.Popen:
 
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:
-    """Exit code and what was printed, without clocks."""
+    """Exit code and what was printed, without clocks and folders."""
     printed, _ = process.communicate(timeout=600)
+    printed = re.sub(r"; see \S+$", "", printed, flags=re.MULTILINE)
     return process.returncode, re.sub(r" +\d+\.\d+ *$", "", printed, flags=re.MULTILINE)
 
 
