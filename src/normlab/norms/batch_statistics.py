@@ -48,29 +48,32 @@ def channel_axes(x: Tensor) -> tuple[int, ...]:
 class _BatchNormalization(torch.autograd.Function):
     """Every large tensor is made once and then changed in place: fresh memory costs more than the arithmetic.
 
-    Small inputs cost what the number of operations costs, hence no operation per channel more than needed.
+    Small inputs cost what the number of operations costs, hence no operation per channel more than needed. Half
+    precision is made float32 once in either direction; the functions below get and give that.
     """
 
     @staticmethod
     def forward(
         ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        memory, mean, var = batch_moments(x)
+        wide = x.to(statistics_dtype(x.dtype))
+        memory, mean, var = batch_moments(wide)
         inverse = (var + eps).rsqrt_()
         ctx.mark_non_differentiable(mean, var)
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.eps, ctx.bias_dtype = eps, None if bias is None else bias.dtype
-        return normalized(memory, x, mean, inverse, weight, bias), mean, var
+        return normalized(memory, wide, mean, inverse, weight, bias).to(x.dtype), mean, var
 
     @staticmethod
     def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
-        dx, dbias, dweight = channel_sums(dy, x, mean, inverse)
+        wide, dy = x.to(mean.dtype), dy.to(mean.dtype)
+        dx, dbias, dweight = channel_sums(dy, wide, mean, inverse)
         count = max(1, x.numel() // max(1, x.shape[1]))
-        dx = input_gradient(dx, dy, x, weight, mean, inverse, dbias, dweight, count)
-        return dx, *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
+        dx = input_gradient(dx, dy, wide, weight, mean, inverse, dbias, dweight, count)
+        return dx.to(x.dtype), *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
 
 
 def _differentiable_backward(
@@ -95,12 +98,11 @@ def _parameter_gradients(
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance ``(C,)`` in float32 or better, behind memory as large as `x` that was needed on the way.
+    """Mean and biased variance ``(C,)``, behind memory as large as `x` that was needed on the way.
 
     The variance is that of the centred values: nothing cancels where the mean is large. `mse_loss` centres and squares
     in one pass.
     """
-    x = x.to(statistics_dtype(x.dtype))
     count = max(1, x.numel() // max(1, x.shape[1]))
     mean = channel_sum(x).div_(count)
     squares = torch.ops.aten.mse_loss.default(x, per_channel(mean, x.ndim), NO_REDUCTION)
@@ -118,7 +120,7 @@ def normalized(
     """``(x - mean) * inverse * weight + bias`` as ``x * scale + shift`` per channel, written into `memory`."""
     scale = inverse if weight is None else inverse * weight
     shift = (mean * scale).neg_() if bias is None else torch.addcmul(bias, mean, scale, value=-1)
-    return linear(x.to(mean.dtype), scale, shift, out=memory).to(x.dtype)
+    return linear(x, scale, shift, out=memory)
 
 
 def linear(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
@@ -133,7 +135,6 @@ def channel_sums(dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[
 
     The gradient of `mse_loss` is ``2 * (x - mean) * dy``, in one pass.
     """
-    x, dy = x.to(mean.dtype), dy.to(mean.dtype)
     product = torch.ops.aten.mse_loss_backward.default(dy, x, per_channel(mean, x.ndim), NO_REDUCTION)
     return product, channel_sum(dy), channel_sum(product).mul_(inverse / 2)
 
@@ -153,8 +154,7 @@ def input_gradient(
     a = inverse if weight is None else inverse * weight
     b = (a * inverse).mul_(sum_dy_xhat).div_(-count)
     c = (a * sum_dy).div_(-count).addcmul_(b, mean, value=-1)
-    dx = linear(x.to(mean.dtype), b, c, out=memory)
-    return dx.addcmul_(dy.to(mean.dtype), per_channel(a, x.ndim)).to(x.dtype)
+    return linear(x, b, c, out=memory).addcmul_(dy, per_channel(a, x.ndim))
 
 
 def synchronized_moments(
@@ -173,21 +173,23 @@ def synchronized_moments(
 class _SynchronizedBatchNormalization(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
-        memory, mean, var, count = _global_moments(x)
+        wide = x.to(statistics_dtype(x.dtype))
+        memory, mean, var, count = _global_moments(wide)
         inverse = torch.rsqrt(var + eps)
         ctx.save_for_backward(x, weight, mean, inverse, count)
         ctx.bias_dtype = None if bias is None else bias.dtype
         ctx.mark_non_differentiable(mean, var, count)
-        return normalized(memory, x, mean, inverse, weight, bias), mean, var, count
+        return normalized(memory, wide, mean, inverse, weight, bias).to(x.dtype), mean, var, count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, count = ctx.saved_tensors
-        dx, dbias, dweight = channel_sums(dy, x, mean, inverse)
+        wide, dy = x.to(mean.dtype), dy.to(mean.dtype)
+        dx, dbias, dweight = channel_sums(dy, wide, mean, inverse)
         totals = torch.stack([dbias, dweight])
         distributed.all_reduce(totals)
-        dx = input_gradient(dx, dy, x, weight, mean, inverse, *totals, count)
+        dx = input_gradient(dx, dy, wide, weight, mean, inverse, *totals, count).to(x.dtype)
         # Scale and shift get this process' share: the distributed reducer adds the shares up, as for every weight.
         return dx, *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
 
