@@ -14,12 +14,12 @@ from normlab.compare.settings import (
     assumed_direction,
     check_keys,
     check_one_run_each,
-    described,
     higher_is_better,
     label,
     labels,
     order,
     origin_differences,
+    places,
     varying,
 )
 
@@ -128,7 +128,7 @@ def compare(
     if select:
         runs, told = keep_best(runs, check_keys(runs, [select])[0], within, metric)
         warnings += told
-    runs = runs.assign(where=[described(within, row) for row in runs[within].itertuples(index=False)])
+    runs = runs.assign(where=places(runs, within))
     groups = list(_groups(runs))
     for where, group in groups:
         check_one_run_each(group, ["arm"], f"{where}: " if where else "")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from normlab.compare.settings import belongs_to, differences, label, labels, order, pairing_keys
+from normlab.compare.settings import belongs_to, differences, label, labels, order, pairing_keys, places
 
 SAME, DIFFERENT, UNKNOWN = "the same", "different", "not recorded"
 CHANGES_WEIGHTS = ("model", "dataset", "reparametrize")  # arms of these are different networks, and are meant to be
@@ -60,8 +60,7 @@ def start_warnings(settings: Sequence[dict[str, str]], results: Sequence[dict]) 
         return []
     runs = runs.assign(arm=labels(runs, by))
     within = [key for key in runs.columns if key not in (*by, *columns, "arm", *pairing_keys(runs))]
-    at = [", ".join(f"{key}={label(row[key])}" for key in within) for row in runs.to_dict("records")]
-    groups = list(runs.groupby(pd.Series(at, index=runs.index), sort=False))
+    groups = list(runs.groupby(places(runs, within), sort=False))
     arms = order(list(runs["arm"]))
     pairs = _pairs(groups, by, "none" if "none" in arms else arms[0])
     checks = [check for pair in pairs for examine in (initial_weights, parameters) for check in examine(pair)]

@@ -32,7 +32,7 @@ from normlab.compare.intervals import t_interval
 from normlab.compare.runs import read_curves
 from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
 from normlab.compare.sentences import number
-from normlab.compare.settings import described, higher_is_better, label, labels, order, pairing_keys
+from normlab.compare.settings import higher_is_better, label, labels, order, pairing_keys, places
 
 MOST_COLUMNS = 3  # of a figure whose panels have others below them
 FALLING = {"color": COLOURS[-1], "linestyle": "--", "alpha": 0.9}
@@ -46,10 +46,8 @@ def focus(comparison: Comparison) -> tuple[pd.DataFrame, str]:
         return runs, ""
     others = [key for key in comparison.within if key != keys[0]]
     runs, _ = keep_best(runs, keys[0], others, comparison.metric)
-    where = [described(others, row) for row in runs[others].itertuples(index=False)]
-    return runs.assign(
-        where=where
-    ), f" Every arm at its best {keys[0]}, by {validation_metric(runs, comparison.metric)}."
+    note = f" Every arm at its best {keys[0]}, by {validation_metric(runs, comparison.metric)}."
+    return runs.assign(where=places(runs, others)), note
 
 
 def groups(runs: pd.DataFrame, most: int = MOST_PANELS) -> list[tuple[str, pd.DataFrame]]:
@@ -237,7 +235,7 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
         return None
     key, runs = tried.key, tried.runs[(tried.runs["status"] != "failed") & tried.runs[tried.key].notna()]
     others = [other for other in comparison.within if other != key]
-    runs = runs.assign(where=[described(others, row) for row in runs[others].itertuples(index=False)])
+    runs = runs.assign(where=places(runs, others))
     shown = groups(runs, MOST_COLUMNS)
     lost = (runs["status"] == "diverged").any()
     rows = 2 if lost else 1
@@ -322,7 +320,7 @@ def _heatmap_panels(comparison: Comparison, runs: pd.DataFrame, keys: list[str])
     by = [key for key in comparison.by if key not in keys]
     within = [key for key in comparison.within if key not in keys]
     arms = labels(runs, by) if by else pd.Series("all arms", index=runs.index)
-    where = pd.Series([described(within, row) for row in runs[within].itertuples(index=False)], index=runs.index)
+    where = places(runs, within)
     names = sorted(order(list(arms)), key=lambda arm: arm != comparison.baseline)
     every = [(arm, place, runs[(arms == arm) & (where == place)]) for arm in names for place in order(list(where))]
     return [panel for panel in every if len(panel[2])]

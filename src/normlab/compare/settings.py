@@ -39,9 +39,11 @@ def label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) and abs(value) < 1e15 else str(value)
 
 
-def described(keys: Sequence[str], values: Sequence) -> str:
-    """`key=value, key=value`."""
-    return ", ".join(f"{key}={label(value)}" for key, value in zip(keys, values, strict=True))
+def places(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    """One text per run: `key=value, key=value`; empty without keys."""
+    rows = runs[list(keys)].itertuples(index=False)
+    texts = [", ".join(f"{key}={label(value)}" for key, value in zip(keys, row, strict=True)) for row in rows]
+    return pd.Series(texts, index=runs.index, dtype=object)
 
 
 def labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
