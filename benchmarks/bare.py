@@ -7,6 +7,7 @@ It keeps nothing: no records, no checkpoints, one loss read an epoch.
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torchvision
@@ -14,21 +15,27 @@ from notebook import NUM_TRAIN, network
 from torch import Tensor, nn
 
 
-def bare_epoch(net: nn.Module, parts: tuple[Tensor, ...], batch_size: int, **options) -> Callable[[], None]:
-    """One epoch and the validation loss: inputs and targets of the training part, then of validation."""
+def bare_epoch(
+    net: nn.Module, parts: tuple[Tensor, ...], batch_size: int, context: Callable = nullcontext, **options
+) -> Callable[[], None]:
+    """One epoch and the validation loss: inputs and targets of the training part, then of validation.
+
+    `context` is that of a forward pass; `options` go to Adam.
+    """
     inputs, targets, validation_inputs, validation_targets = parts
     loss_function = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, **options)
 
     def epoch() -> None:
         net.train()
-        for rows in torch.randperm(len(inputs)).split(batch_size):
-            loss = loss_function(net(inputs[rows]), targets[rows])
+        for rows in torch.randperm(len(inputs), device=inputs.device).split(batch_size):
+            with context():
+                loss = loss_function(net(inputs[rows]), targets[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         net.eval()
-        with torch.no_grad():
+        with torch.no_grad(), context():
             for some, labels in zip(validation_inputs.split(1000), validation_targets.split(1000), strict=True):
                 loss_function(net(some), labels).item()
 

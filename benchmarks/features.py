@@ -6,16 +6,14 @@ The experiment `alexnet_tiny_imagenet` as it is, on one thread, but for weights 
 changes no time.
 """
 
-import csv
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 import torchvision
-from measure import Row, configured, show
+from measure import Row, configured, photographs, recorded_epochs, show
 
 from normlab.config import run_folder
 from normlab.experiment import run
@@ -38,15 +36,13 @@ def measured(root: Path, outputs: str) -> dict[str, list[float]]:
     for cached in ("true", "false", "true"):
         config = configured(*words, f"cache_features={cached}", f"trainer.max_epochs={EPOCHS[cached]}")
         run(config)
-        with open(run_folder(config) / "metrics.csv") as file:
-            ends = [float(row["seconds"]) for row in csv.DictReader(file)]
-        found[cached] += [after - before for before, after in pairwise(ends)]
+        found[cached] += recorded_epochs(run_folder(config))
     return found
 
 
 def rows(root: str) -> list[Row]:
     """One row; none without photographs."""
-    folder = next((path for path in sorted(Path(root).glob("tiny-imagenet-*")) if (path / "wnids.txt").is_file()), None)
+    folder = photographs(root)
     if folder is None:
         return []
     with tempfile.TemporaryDirectory() as outputs:

@@ -12,16 +12,17 @@ import tempfile
 from collections.abc import Callable
 
 import torch
-from bare import mnist
+from bare import bare_epoch, mnist
 from measure import Row, configured, epoch_seconds, show, take_turns, timed
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from normlab.config import run_folder
+from normlab.devices import evaluation_context
 from normlab.experiment import run
 from normlab.norms import BatchNorm2d
 from normlab.profiling import TRACE
-from normlab.training import evaluation_context, prepare
+from normlab.training import prepare
 
 BATCH = 512
 MODELS = {"LeNet-5": ["model=lenet5"], "ResNet-20": ["model=resnet", "model.depth=20"]}
@@ -40,31 +41,13 @@ PASSES = 8  # over the input, in both directions, of a batch norm that keeps not
 BUSY, BANDWIDTH = 0.9, 0.8  # shares to reach; rows show their inverse
 
 
-def bare_epoch(config: dict, parts: tuple[Tensor, ...], device: torch.device) -> Callable[[], None]:
-    """An epoch over tensors on the device under the switches of a configuration, and the validation loss."""
+def bare(config: dict, parts: tuple[Tensor, ...], device: torch.device) -> Callable[[], None]:
+    """The bare loop's epoch over tensors on the device, under the switches of a configuration."""
     options, net = config["device"], prepare(config).task.network.to(device)
-    inputs, targets, validation_inputs, validation_targets = (part.to(device) for part in parts)
     if options["compile"]:
         net.compile()
     context = evaluation_context(options["precision"], device)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, fused=True)
-
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
-        with context():
-            return nn.functional.cross_entropy(net(images), labels)
-
-    def epoch() -> None:
-        net.train()
-        for rows in torch.randperm(len(inputs), device=device).split(BATCH):
-            optimizer.zero_grad()
-            loss_of(inputs[rows], targets[rows]).backward()
-            optimizer.step()
-        net.eval()
-        with torch.no_grad():
-            batches = zip(validation_inputs.split(BATCH), validation_targets.split(BATCH), strict=True)
-            sum(loss_of(*batch) for batch in batches).item()
-
-    return epoch
+    return bare_epoch(net, tuple(part.to(device) for part in parts), BATCH, context, fused=True)
 
 
 def epoch_rows(root: str, device: torch.device, rounds: int) -> list[Row]:
@@ -73,9 +56,9 @@ def epoch_rows(root: str, device: torch.device, rounds: int) -> list[Row]:
     common = ["dataset=mnist", f"dataset.root={root}", f"dataset.batch_size={BATCH}", f"device={device.type}"]
     for name, model in MODELS.items():
         for switches, words in SWITCHES.items():
-            words = [*common, *model, *words, "norm=torch", "optimizer.lr=0.01", "trainer.max_epochs=4"]
-            bare = bare_epoch(configured(*words), parts, device)
-            arms = {"normlab": lambda words=words: epoch_seconds(*words), "bare": timed(bare)}
+            words = [*common, *model, *words, "norm=torch", "optimizer=adam", "trainer.max_epochs=4"]
+            loop = bare(configured(*words), parts, device)
+            arms = {"normlab": lambda words=words: epoch_seconds(*words), "bare": timed(loop)}
             median = take_turns(arms, rounds)
             what = f"epoch of {name} on MNIST, batch {BATCH}, {switches}"
             found.append(Row(what, "bare loop", median["normlab"], median["bare"], 1.2))

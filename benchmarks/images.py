@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import torchvision
-from measure import Row, configured, show, take_turns, timed
+from measure import Row, configured, photographs, show, take_turns, timed
 from PIL import Image
 from torch import nn
 from torchvision import transforms
@@ -124,7 +124,7 @@ def photograph_rows(root: Path, rounds: int) -> list[Row]:
 
 def rows(root: str, rounds: int = 3) -> list[Row]:
     torch.set_num_threads(1)
-    folder = next((path for path in sorted(Path(root).glob("tiny-imagenet-*")) if (path / "wnids.txt").is_file()), None)
+    folder = photographs(root)
     return cifar_rows(rounds) + (photograph_rows(folder, rounds) if folder else [])
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -145,6 +146,17 @@ def epoch_seconds(*overrides: str) -> list[float]:
         result = run(config)
         if result["status"] != "finished":
             raise RuntimeError(f"the run of {' '.join(overrides)} {result['status']}: {result['reason']}")
-        with open(run_folder(config) / "metrics.csv") as file:
-            ends = [float(row["seconds"]) for row in csv.DictReader(file)]
+        return recorded_epochs(run_folder(config))
+
+
+def recorded_epochs(folder: Path) -> list[float]:
+    """Seconds of every epoch but the first of the run in a folder."""
+    with open(folder / "metrics.csv") as file:
+        ends = [float(row["seconds"]) for row in csv.DictReader(file)]
     return [after - before for before, after in pairwise(ends)]
+
+
+def photographs(root: str) -> Path | None:
+    """The Tiny-ImageNet in a folder of data sets, whole or a cut of it, if there is one."""
+    folders = sorted(Path(root).glob("tiny-imagenet-*"))
+    return next((path for path in folders if (path / "wnids.txt").is_file()), None)

@@ -11,10 +11,10 @@ from torch import nn
 from normlab.build import build
 from normlab.config import run_folder
 from normlab.data.blocks import Block, Part
+from normlab.devices import evaluation_context
 from normlab.evaluation import batches_in_random_order, evaluate_run, recalibrate, statistics_of_the_batch
 from normlab.experiment import run
 from normlab.norms import BatchNorm1d, EvoNormB0, FrozenBatchNorm
-from normlab.training import evaluation_context
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "evaluate.py"
 RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]  # by running mean and variance

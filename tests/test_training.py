@@ -1,7 +1,6 @@
 """The loop: the same batches and losses as plain PyTorch, whatever the switches of the device."""
 
 import csv
-import os
 import shutil
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from normlab.data.images import digits
 from normlab.data.parts import load_parts
 from normlab.experiment import run
 from normlab.streams import torch_generator
-from normlab.training import describe_network, prepare, set_threads, train
+from normlab.training import describe_network, prepare, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")  # Lightning's, about its own logging
 
@@ -201,34 +200,12 @@ def _at_32_bits(config):
     return settings
 
 
-@pytest.mark.parametrize(
-    ("threads", "flops", "limit", "expected"),
-    [(3, 1e6, "1", 3), ("auto", 1e6, "", 1), ("auto", 1e12, "1", 1), ("auto", 1e12, "", len(os.sched_getaffinity(0)))],
-)
-def test_threads_follow_the_work_of_a_step(monkeypatch, threads, flops, limit, expected):
-    monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    before = torch.get_num_threads()
-    try:
-        set_threads(threads, flops)
-        assert torch.get_num_threads() == expected
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_lengths_of_weights_are_parameters_of_the_norm(config):
     plain, lengths = (describe_network(prepare(config(f"norm={norm}"))) for norm in ("none", "weight_norm"))
     added = lengths["num_parameters"] - plain["num_parameters"]
     assert added == 128 + 64 + 10  # an output each of mlp on digits
     assert lengths["num_norm_parameters"] == added
     assert lengths["initial_weights"] == plain["initial_weights"]
-
-
-@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
-def test_torchs_synchronized_norm_on_cpus_is_refused_before_training(config, monkeypatch, accelerator):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: accelerator == "cpu")  # a GPU that the run does not use
-    settings = config("norm=torch", "norm.sync=true", f"device={accelerator}")
-    with pytest.raises(ValueError, match=r"^norm=torch norm.sync=true needs GPUs .*; use norm=custom norm.sync=true$"):
-        prepare(settings)
 
 
 @pytest.mark.parametrize(

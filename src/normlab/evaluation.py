@@ -13,9 +13,10 @@ from torch import nn
 from normlab.checkpoints import BEST, load
 from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.parts import Parts, load_parts
+from normlab.devices import evaluation_context, scoring_device, set_threads
 from normlab.norms import BatchNorm
 from normlab.tasks import evaluate
-from normlab.training import Prepared, evaluation_context, prepare, scoring_device, set_threads
+from normlab.training import Prepared, prepare
 
 STATISTICS = ("running", "batch", "recalibrated", "frozen")
 
@@ -97,7 +98,7 @@ def _other_parts(config: dict, dataset: dict, prepared: Prepared) -> Parts:
             f"dataset={dataset['name']} has {other.input_shape} and {other.num_outputs}; name one that fits"
         )
     plain = own.validation.transform
-    parts = (replace(part, transform=plain) for part in other.each)
+    parts = (replace(part, transform=plain) for part in other.by_name.values())
     return Parts(*parts, own.input_shape, own.num_outputs)
 
 
@@ -109,7 +110,7 @@ def _score(config: dict, prepared: Prepared, parts: Parts, statistics: str, num_
         _recalibrate(config, prepared, device, num_batches)
     parts = parts.to(device)
     metrics = {}
-    for name, part in zip(("train", "val", "test"), parts.each, strict=True):
+    for name, part in parts.by_name.items():
         blocks = batches_in_random_order(part, batch_size) if statistics == "batch" else EvaluationBlocks(part)
         with statistics_of_the_batch(task.network, statistics == "batch"):
             metrics |= {f"{name}/{key}": value for key, value in evaluate(task, blocks, context).items()}
@@ -154,7 +155,7 @@ def recalibrate(network: nn.Module, blocks: Iterator[Block], context: Callable =
     Args:
         network: changed in place, then in evaluation mode.
         blocks: a batch each.
-        context: of the forward pass, see `normlab.training.evaluation_context`.
+        context: of the forward pass, see `normlab.devices.evaluation_context`.
 
     Raises:
         ValueError: the network has no running statistics.

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from normlab.checkpoints import BEST, load
 from normlab.data.blocks import Block, Progress, TrainBlocks
+from normlab.devices import set_threads
 from normlab.evaluation import read_config
 from normlab.norm_statistics import unchanged
-from normlab.training import prepare, set_threads
+from normlab.training import prepare
 
 RUNNING, BATCH = "#0072B2", "#E69F00"  # Okabe and Ito (2008)
 

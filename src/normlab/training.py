@@ -3,19 +3,16 @@
 import hashlib
 import logging
 import math
-import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 import yaml
-from hydra.utils import get_object
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
@@ -26,11 +23,11 @@ from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resume
 from normlab.data.blocks import MAX_BATCHES_A_BLOCK, EvaluationBlocks, Part, TrainBlocks, num_batches
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.parts import Parts, load_parts, one_class_cautions
+from normlab.devices import check_device, check_synchronization, evaluation_context, scoring_device, set_threads
 from normlab.fairness_check import cautions, is_synchronized, looks_at_the_batch, refuse_hidden_norms
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.loggers import build_loggers, check_loggers, log_final, unknown_metrics
 from normlab.norm_statistics import NormStatistics
-from normlab.norms import torch_batch_norm
 from normlab.norms.on_weights import is_length
 from normlab.processes import build_strategy, check_shares, fit_in_processes
 from normlab.profiling import Profile
@@ -38,10 +35,6 @@ from normlab.results import environment, write_atomically, write_json
 from normlab.streams import stream_seed
 from normlab.tasks import Diverged, Task, evaluate
 from normlab.terminal import print_start
-
-# Below this much work a step, threads wait for each other longer than they compute: LeNet-5 on MNIST (0.1e9) ran at
-# 9,600 samples/s on one thread and 400 on two of a machine that had something else to do; AlexNet (18e9) gained 1.8.
-FLOPS_FOR_ALL_CORES = 4e9
 
 
 @dataclass
@@ -110,32 +103,6 @@ def check_monitor(monitor: str | None, task: Task) -> None:
     known = [f"val/{name}" for name in task.metric_names]
     if monitor is not None and monitor not in known:
         raise ValueError(f"trainer.monitor must be null or one of {', '.join(known)}, got {monitor!r}")
-
-
-def check_device(device: dict) -> None:
-    """Refuse an accelerator that is not there, and more processes than there are devices for them."""
-    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    name, wanted = device["accelerator"], device["devices"]
-    if name in counts and counts[name] == 0:
-        raise ValueError(
-            f"device={name} needs a {name} device and torch finds none here; use device=auto or device=cpu"
-        )
-    kind = name if name in counts else next((kind for kind in counts if counts[kind] and name == "auto"), None)
-    if kind is not None and counts[kind] < wanted:
-        raise ValueError(
-            f"device.devices={wanted} needs as many {kind} devices and torch finds {counts[kind]}; "
-            f"lower it, or set device.accelerator=cpu"
-        )
-
-
-def check_synchronization(norm: dict, accelerator: str) -> None:
-    """Refuse PyTorch's synchronized norm where the run has no GPU, before anything is built."""
-    on_gpu = accelerator in ("auto", "cuda") and torch.cuda.is_available()
-    if norm.get("sync") and get_object(norm["_target_"]) is torch_batch_norm and not on_gpu:
-        raise ValueError(
-            "norm=torch norm.sync=true needs GPUs (torch.nn.SyncBatchNorm has no CPU version) and this run has none; "
-            "use norm=custom norm.sync=true"
-        )
 
 
 def train(config: dict, prepared: Prepared, folder: Path) -> dict:
@@ -209,35 +176,10 @@ def score_best(config: dict, prepared: Prepared, network: dict) -> dict[str, flo
     task.network.to(device)
     context = evaluation_context(config["device"]["precision"], device)
     metrics = {}
-    for name, part in zip(("train", "val", "test"), parts.each, strict=True):
+    for name, part in parts.by_name.items():
         scores = evaluate(task, EvaluationBlocks(part), context)
         metrics |= {f"{name}/{key}": value for key, value in scores.items()}
     return metrics
-
-
-def scoring_device(accelerator: str) -> torch.device:
-    """The device on which a run of this configuration scores its parts."""
-    if accelerator in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("mps" if accelerator in ("auto", "mps") and torch.backends.mps.is_available() else "cpu")
-
-
-def evaluation_context(precision: str, device: torch.device) -> Callable:
-    """The context of a forward pass: automatic mixed precision where training had it."""
-    return partial(torch.autocast, device.type, dtype=torch.bfloat16) if precision == "bf16-mixed" else nullcontext
-
-
-def set_threads(threads: int | str, flops: float) -> None:
-    """Use as many threads as the work of one step can feed: a small network is slower, not faster, on two.
-
-    Args:
-        threads: a number, or `auto`, which takes no more than OMP_NUM_THREADS where that is set.
-        flops: of one training step.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    cores = min(cores, int(limit)) if limit.isdigit() and int(limit) > 0 else cores
-    torch.set_num_threads(threads if threads != "auto" else (1 if flops < FLOPS_FOR_ALL_CORES else cores))
 
 
 def _run_trainer(config: dict, trainer: pl.Trainer, task: Task, part: Part) -> None:

@@ -104,7 +104,9 @@ def test_tensors_that_parts_share_are_moved_once():
     assert moved.train.inputs is moved.validation.inputs
     assert moved.train.targets is moved.validation.targets
     assert moved.test.inputs is not moved.train.inputs
-    assert {tensor.device.type for part in moved.each for tensor in (part.inputs, part.targets, part.rows)} == {"meta"}
+    assert {
+        tensor.device.type for part in moved.by_name.values() for tensor in (part.inputs, part.targets, part.rows)
+    } == {"meta"}
     assert moved.to(torch.device("meta")).train.inputs is moved.train.inputs
 
 

@@ -6,7 +6,7 @@ time divides that price, and one gather and one transform a block are cheaper th
 Shapes: N samples of a part, B samples a batch, K batches a block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -52,7 +52,11 @@ class Part:
 
     def to(self, device: torch.device) -> "Part":
         """The same part with its tensors on `device`; nothing is copied where they are there already."""
-        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device), rows=self.rows.to(device))
+        return self.moved(lambda tensor: tensor.to(device))
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "Part":
+        """The same part with what `move` makes of its tensors."""
+        return replace(self, inputs=move(self.inputs), targets=move(self.targets), rows=move(self.rows))
 
     def training_inputs(self, rows: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """What the network gets in training of the stored samples `rows`; `draws` has a row for each."""

@@ -40,9 +40,9 @@ class Parts:
     encoder: Any = None
 
     @property
-    def each(self) -> tuple[Part, Part, Part]:
-        """Train, validation, test."""
-        return self.train, self.validation, self.test
+    def by_name(self) -> dict[str, Part]:
+        """Train, validation and test by the names that they have in metrics."""
+        return {"train": self.train, "val": self.validation, "test": self.test}
 
     def to(self, device: torch.device) -> "Parts":
         """The same parts with their tensors on `device`, each of them once however many parts share it.
@@ -50,19 +50,16 @@ class Parts:
         Raises:
             ValueError: the device's memory is too small.
         """
-        moved = cache(lambda tensor: tensor.to(device))  # tensors are hashed by identity
+        move = cache(lambda tensor: tensor.to(device))  # tensors are hashed by identity
         try:
-            parts = [
-                replace(part, inputs=moved(part.inputs), targets=moved(part.targets), rows=moved(part.rows))
-                for part in self.each
-            ]
+            train, validation, test = (part.moved(move) for part in self.by_name.values())
         except torch.OutOfMemoryError as error:
-            stored = {id(part.inputs): part.inputs.nbytes for part in self.each}
+            stored = {id(part.inputs): part.inputs.nbytes for part in self.by_name.values()}
             raise ValueError(
                 f"the data ({sum(stored.values()) / 2**20:.0f} MiB) must fit into the memory of {device}, which has no "
                 f"room for them; end what else runs there, take fewer or smaller images, or device=cpu"
             ) from error
-        return replace(self, train=parts[0], validation=parts[1], test=parts[2])
+        return replace(self, train=train, validation=validation, test=test)
 
 
 def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Parts:
