@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from normlab.norms.functional import moments, normalize, per_channel, update_average
+from normlab.norms.functional import column_sums, moments, normalize, per_channel, update_average
 
 
 def test_moments_of_a_table_worked_by_head():
@@ -25,6 +26,12 @@ def test_no_values_have_moments_of_zero():
     for x, axes in ((torch.empty(0, 2), (0,)), (torch.empty(3, 2, 0), (0, 2))):
         mean, var = moments(x, axes)
         assert mean.flatten().tolist() == var.flatten().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("shape", [(64, 1024), (40, 1024), (512, 2048), (7, 1024), (0, 1024), (32, 0), (64, 3)])
+def test_column_sums_are_exact_for_whole_numbers_whatever_the_width(shape: tuple[int, int]):
+    x = torch.arange(shape[0] * shape[1], dtype=torch.float32).reshape(shape) % 7
+    assert torch.equal(column_sums(x), x.double().sum(0).float())
 
 
 def test_normalize_scales_then_shifts():

@@ -133,9 +133,10 @@ def linear(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
 def channel_sums(dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """``sum dy`` and ``sum dy * xhat`` of every channel, behind memory as large as `x` that was needed on the way.
 
-    The gradient of `mse_loss` is ``2 * (x - mean) * dy``, in one pass.
+    The gradient of `mse_loss` is ``2 * (x - mean) * dy``, in one pass, or two where its memory is not given.
     """
-    product = torch.ops.aten.mse_loss_backward.default(dy, x, per_channel(mean, x.ndim), NO_REDUCTION)
+    memory, centre = torch.empty_like(x), per_channel(mean, x.ndim)
+    product = torch.ops.aten.mse_loss_backward.grad_input(dy, x, centre, NO_REDUCTION, grad_input=memory)
     return product, channel_sum(dy), channel_sum(product).mul_(inverse / 2)
 
 
@@ -150,10 +151,13 @@ def input_gradient(
     sum_dy_xhat: Tensor,
     count: int | Tensor,
 ) -> Tensor:
-    """dx as ``a * dy + b * x + c`` with a, b and c per channel, written into `memory`."""
+    """dx as ``a * dy + b * x + c`` with a, b and c per channel, written into `memory`.
+
+    Compiled loops make a, b and c anew for every value, hence no division.
+    """
     a = inverse if weight is None else inverse * weight
-    b = (a * inverse).mul_(sum_dy_xhat).div_(-count)
-    c = (a * sum_dy).div_(-count).addcmul_(b, mean, value=-1)
+    b = (a * inverse).mul_(sum_dy_xhat).mul_(-1 / count)
+    c = (a * sum_dy).mul_(-1 / count).addcmul_(b, mean, value=-1)
     return linear(x, b, c, out=memory).addcmul_(dy, per_channel(a, x.ndim))
 
 
