@@ -3,12 +3,14 @@
     python benchmarks/images.py DATA        (the folder that holds tiny-imagenet-20/ or tiny-imagenet-200/)
 
 CIFAR-10's images are random numbers of its shape: what they show changes no time. Photographs are decoded once and
-mapped from the cache, so what is measured is the second epoch and every later one.
+mapped from the cache, so what is measured is the second epoch and every later one. First with one thread, then with
+as many as the other side has workers; its own process has the same threads for the network.
 """
 
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ from normlab.data.transforms import ImageTransform
 from normlab.models import AlexNet, LeNet5
 from normlab.norms import torch_batch_norm
 
-BATCH = 64
+BATCH, WORKERS = 64, 2
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
 
 
@@ -42,7 +44,7 @@ class Images(torch.utils.data.Dataset):
 
 
 def workers(data: torch.utils.data.Dataset) -> torch.utils.data.DataLoader:
-    return torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+    return torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
 
 def epoch(batches: Callable[[], Iterable], net: nn.Module | None) -> Callable[[], None]:
@@ -80,7 +82,7 @@ def cifar_rows(rounds: int, count: int = 10_000) -> list[Row]:
     median = take_turns({name: timed(epoch(batches[name], nets[name])) for name in batches}, rounds)
     name = f"epoch of LeNet-5, {count:,} images of CIFAR-10's size, flip and crop"
     note = f"the network alone, on ready batches, takes {median['network']:.3g} s"
-    against = "torchvision and DataLoader, 2 workers"
+    against = f"torchvision and DataLoader, {WORKERS} workers"
     return [Row(name, against, median["normlab"], median["workers"], 3, faster=True, note=note)]
 
 
@@ -102,13 +104,20 @@ def photograph_rows(root: Path, rounds: int) -> list[Row]:
             median = take_turns(arms, rounds)
             name = f"input of an epoch, {len(part):,} Tiny-ImageNet images, windows and flips, {size} pixels"
             found.append(
-                Row(name, "ImageFolder and DataLoader, 2 workers", median["normlab"], median["workers"], reach, True)
+                Row(
+                    name,
+                    f"ImageFolder and DataLoader, {WORKERS} workers",
+                    median["normlab"],
+                    median["workers"],
+                    reach,
+                    True,
+                )
             )
         net = AlexNet((3, 224, 224), 200, torch_batch_norm)
         some = Part(part.inputs, part.targets, part.rows[:256], part.transform)
         arms = {"input": timed(epoch(blocks(some), None)), "all": timed(epoch(blocks(some), net))}
         median = take_turns(arms, 2)
-        note = "its share of the time; it and the network have the same thread"
+        note = "its share of the time; it and the network have the same threads"
         found.append(
             Row(
                 "input of AlexNet at 224 pixels",
@@ -122,10 +131,13 @@ def photograph_rows(root: Path, rounds: int) -> list[Row]:
     return found
 
 
-def rows(root: str, rounds: int = 3) -> list[Row]:
-    torch.set_num_threads(1)
-    folder = photographs(root)
-    return cifar_rows(rounds) + (photograph_rows(folder, rounds) if folder else [])
+def rows(root: str, rounds: int = 5) -> list[Row]:
+    folder, found = photographs(root), []
+    for threads in (1, WORKERS):
+        torch.set_num_threads(threads)
+        measured = cifar_rows(rounds) + (photograph_rows(folder, rounds) if folder else [])
+        found += [replace(row, what=f"{row.what}, {threads} thread{'s' * (threads > 1)}") for row in measured]
+    return found
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ PACKAGES = ("torch", "torchvision", "pytorch_lightning", "hydra-core")
 WITH_DATA = {
     "training": "Training and evaluation, one thread",
     "process": "Whole processes",
-    "images": "Augmented images, one thread",
+    "images": "Augmented images",
     "features": "A frozen network's features, one thread",
     "norm_statistics": "What the statistics of the norms add, one thread",
     "gpu": "On a CUDA device",

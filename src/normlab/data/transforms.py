@@ -113,8 +113,9 @@ class ImageTransform:
             width = torch.where(flip, -width, width)
         inside = (2 * torch.arange(self.size, device=pixels.device) + 1) / self.size - 1  # centres of the made pixels
         y, x = (centre[:, None] + half[:, None] * inside for centre, half in ((centre_y, height), (centre_x, width)))
-        grid = torch.stack([x[:, None].expand(-1, self.size, -1), y[:, :, None].expand(-1, -1, self.size)], 3)
-        return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+        grid = pixels.new_empty(len(pixels), 2, self.size, self.size)  # made plane by plane, read pair by pair
+        grid[:, 0], grid[:, 1] = x[:, None], y[:, :, None]
+        return functional.grid_sample(pixels, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
 def mirrored(pixels: Tensor, flip: Tensor) -> Tensor:
