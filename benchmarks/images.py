@@ -93,42 +93,31 @@ def photograph_rows(root: Path, rounds: int) -> list[Row]:
             words = [f"dataset.root={root}", "dataset.augment.flip=true", f"paths.outputs={outputs}"]
             words += ["dataset.augment.resized_crop=[0.25,1]", f"dataset.image_size={size}", "dataset.validation=0.01"]
             part = load_parts(configured("dataset=tiny_imagenet", *words), size).train
-            window = transforms.RandomResizedCrop(size, (0.25, 1.0))
-            steps = [window, transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
-            folder = torchvision.datasets.ImageFolder(str(root / "train"), transforms.Compose(steps))
-            loader = workers(torch.utils.data.Subset(folder, range(len(part))))
-            arms = {
-                "normlab": timed(epoch(blocks(part), None)),
-                "workers": timed(epoch(lambda loader=loader: loader, None)),
-            }
-            median = take_turns(arms, rounds)
-            name = f"input of an epoch, {len(part):,} Tiny-ImageNet images, windows and flips, {size} pixels"
-            found.append(
-                Row(
-                    name,
-                    f"ImageFolder and DataLoader, {WORKERS} workers",
-                    median["normlab"],
-                    median["workers"],
-                    reach,
-                    True,
-                )
-            )
-        net = AlexNet((3, 224, 224), 200, torch_batch_norm)
-        some = Part(part.inputs, part.targets, part.rows[:256], part.transform)
-        arms = {"input": timed(epoch(blocks(some), None)), "all": timed(epoch(blocks(some), net))}
-        median = take_turns(arms, 2)
-        note = "its share of the time; it and the network have the same threads"
-        found.append(
-            Row(
-                "input of AlexNet at 224 pixels",
-                "input and training steps",
-                median["input"],
-                median["all"],
-                0.5,
-                note=note,
-            )
-        )
-    return found
+            found.append(input_row(part, root, size, reach, rounds))
+        return [*found, share_row(part)]
+
+
+def input_row(part: Part, root: Path, size: int, reach: float, rounds: int) -> Row:
+    """Batches without a network."""
+    window = transforms.RandomResizedCrop(size, (0.25, 1.0))
+    steps = [window, transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    folder = torchvision.datasets.ImageFolder(str(root / "train"), transforms.Compose(steps))
+    loader = workers(torch.utils.data.Subset(folder, range(len(part))))
+    arms = {"normlab": timed(epoch(blocks(part), None)), "workers": timed(epoch(lambda: loader, None))}
+    median = take_turns(arms, rounds)
+    name = f"input of an epoch, {len(part):,} Tiny-ImageNet images, windows and flips, {size} pixels"
+    against = f"ImageFolder and DataLoader, {WORKERS} workers"
+    return Row(name, against, median["normlab"], median["workers"], reach, faster=True)
+
+
+def share_row(part: Part) -> Row:
+    """What the input takes of the time that it and AlexNet take, at 224 pixels."""
+    net = AlexNet((3, 224, 224), 200, torch_batch_norm)
+    some = Part(part.inputs, part.targets, part.rows[:256], part.transform)
+    median = take_turns({"input": timed(epoch(blocks(some), None)), "all": timed(epoch(blocks(some), net))}, 2)
+    note = "its share of the time; it and the network have the same threads"
+    what, against = "input of AlexNet at 224 pixels", "input and training steps"
+    return Row(what, against, median["input"], median["all"], 0.5, note=note)
 
 
 def rows(root: str, rounds: int = 5) -> list[Row]:
