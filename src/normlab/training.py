@@ -147,7 +147,10 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
     state = load_latest(folder / "checkpoints")
     task.progress = resumed_progress(state)
     checkpoints = _checkpoints(config, task, folder, state)
-    trainer, scoring = _trainer(config, prepared, checkpoints, folder)
+    trainer = _trainer(config, task.progress.epoch, folder)
+    prepared.parts = prepared.parts.to(trainer.strategy.root_device)
+    scoring = _scoring(config, prepared.parts, trainer)
+    trainer.callbacks[:] = [scoring, *_callbacks(config, prepared, checkpoints, folder)]
     if trainer.is_global_zero:
         cut_logs(folder, state["logs"] if state else {})
     torch.manual_seed(stream_seed(config["seed"], "dropout"))
@@ -200,17 +203,17 @@ def _run_trainer(config: dict, trainer: pl.Trainer, task: Task, part: Part) -> N
         trainer.fit(task, train_dataloaders=blocks)
 
 
-def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder: Path) -> tuple[pl.Trainer, Scoring]:
-    device, max_epochs, progress = config["device"], config["trainer"]["max_epochs"], prepared.task.progress
+def _trainer(config: dict, epochs_done: int, folder: Path) -> pl.Trainer:
+    device = config["device"]
     with quiet_lightning():
-        trainer = pl.Trainer(
+        return pl.Trainer(
             accelerator="gpu" if device["accelerator"] == "cuda" else device["accelerator"],
             devices=device["devices"],
             strategy=build_strategy(device),
             plugins=LightningEnvironment(),  # processes are started here, whatever a cluster's variables say
             precision=device["precision"],
             deterministic=device["deterministic"],
-            max_epochs=max_epochs - progress.epoch,
+            max_epochs=config["trainer"]["max_epochs"] - epochs_done,
             logger=build_loggers(config, folder),
             limit_val_batches=0,
             num_sanity_val_steps=0,
@@ -220,15 +223,20 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
             enable_model_summary=False,
             default_root_dir=folder,
         )
-    root = trainer.strategy.root_device
-    prepared.parts = prepared.parts.to(root)
-    validation = EvaluationBlocks(prepared.parts.validation, trainer.global_rank, trainer.world_size)
-    context = evaluation_context(device["precision"], root)
-    scoring = Scoring(validation, len(prepared.parts.train), context)
+
+
+def _scoring(config: dict, parts: Parts, trainer: pl.Trainer) -> Scoring:
+    validation = EvaluationBlocks(parts.validation, trainer.global_rank, trainer.world_size)
+    context = evaluation_context(config["device"]["precision"], trainer.strategy.root_device)
+    return Scoring(validation, len(parts.train), context)
+
+
+def _callbacks(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder: Path) -> list[pl.Callback]:
+    """What follows the scores of an epoch, in this order: checkpoints store what the others have recorded."""
     statistics = NormStatistics(prepared.norm_layers, folder, **config["statistics"])
-    callbacks = [scoring, statistics, Recorder(folder, progress.seconds)]
+    callbacks = [statistics, Recorder(folder, prepared.task.progress.seconds)]
     if config["progress"]:
-        callbacks.append(Terminal(max_epochs))
+        callbacks.append(Terminal(config["trainer"]["max_epochs"]))
     if config["profile"]:
         callbacks.append(Profile(folder))
     callbacks += [checkpoints, StopOnSignal(checkpoints)]
@@ -236,8 +244,7 @@ def _trainer(config: dict, prepared: Prepared, checkpoints: Checkpoints, folder:
         from normlab.search.pruning import ReportToTrial
 
         callbacks.append(ReportToTrial(config["trial"], checkpoints))
-    trainer.callbacks[:] = callbacks
-    return trainer, scoring
+    return callbacks
 
 
 def _checkpoints(config: dict, task: Task, folder: Path, state: dict | None) -> Checkpoints:
