@@ -5,6 +5,7 @@ import pytest
 
 from compare.helpers import ENVIRONMENT, write_run, write_seeds
 from normlab.compare import compare, load_runs
+from normlab.compare.sentences import p_value
 
 NONE = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.91, 0.92, 0.93, 0.94]
 GAIN = [0.020, 0.018, 0.022, 0.019, 0.021, 0.020, 0.017, 0.023, 0.020, 0.020]
@@ -60,6 +61,25 @@ def test_disjoint_seeds_fall_back_to_independent_runs_and_say_so(tmp_path):
     )
 
 
+def test_too_few_pairs_for_a_test_give_way_to_runs_that_are_enough(tmp_path):
+    write_seeds(tmp_path, {"none": NONE})
+    for seed, value in enumerate(CUSTOM, 5):  # five of ten seeds are shared
+        write_run(tmp_path, "custom", seed, value)
+    row = contrast(compare(load_runs(tmp_path)))
+    assert (row["design"], row["n"], row["n_baseline"], row["left_out"]) == ("independent", 10, 10, 0)
+    assert row["verdict"] == "better"
+
+
+def test_more_pairs_are_asked_for_where_runs_have_no_partner(tmp_path):
+    write_seeds(tmp_path, {"none": NONE[:6], "custom": CUSTOM[:5]})
+    row = contrast(compare(load_runs(tmp_path), margin=0.001))
+    assert "1 run without a partner left out" in row["sentence"]
+    assert row["sentence"].endswith(
+        "but the exact test of 5 pairs cannot give a p below 0.0625; at least 6 pairs are needed. "
+        "Equivalence within ±0.0010 is not tested below 6 either."
+    )
+
+
 def test_three_seeds_cannot_tell(tmp_path):
     write_seeds(tmp_path, {"none": NONE[:3], "custom": CUSTOM[:3]})
     row = contrast(compare(load_runs(tmp_path)))
@@ -73,7 +93,7 @@ def test_six_seeds_are_too_few_for_two_contrasts(tmp_path):
     write_seeds(tmp_path, {"none": NONE[:6], "custom": CUSTOM[:6], "torch": CUSTOM[:6]})
     row = contrast(compare(load_runs(tmp_path)))
     assert row["verdict"] == "cannot tell"  # 2 / 64 * 2 = .0625
-    assert "p below 0.031, times 2 contrasts; run at least 7 seeds" in row["sentence"]
+    assert "p below 0.0312, times 2 contrasts; run at least 7 seeds" in row["sentence"]
 
 
 def test_holm_counts_the_planned_contrasts_only(tmp_path):
@@ -95,6 +115,19 @@ def test_equivalence_needs_a_margin(tmp_path):
     assert wide["verdict"] == "not told apart"
     assert "seeds would show a difference of 0.00010 with 80 % power" in wide["sentence"]
     assert compare(runs, baseline="torch", margin="1%").margin == pytest.approx(0.01 * np.mean(NONE))
+
+
+def test_equivalence_and_the_seeds_for_it_allow_for_the_number_of_contrasts(tmp_path):
+    near = [value + shift for value, shift in zip(NONE, [0.004, -0.003] * 5, strict=True)]
+    write_seeds(tmp_path, {"torch": NONE, "custom": near, "ghost": near})
+    both = contrast(compare(load_runs(tmp_path), baseline="torch", margin=0.004))
+    alone = contrast(compare(load_runs(tmp_path), baseline="torch", margin=0.004, arms=["custom"]))
+    assert both["equivalence_p_holm"] == pytest.approx(2 * alone["equivalence_p_holm"])
+    assert (
+        f"two one-sided tests {p_value(both['equivalence_p_holm'])} after Holm's correction for 2" in both["sentence"]
+    )
+    assert f"two one-sided tests {p_value(alone['equivalence_p'])})" in alone["sentence"]
+    assert both["sample_size"] > alone["sample_size"]
 
 
 def test_diverged_and_failed_runs_are_counted_and_not_averaged(tmp_path):

@@ -20,6 +20,18 @@ def test_sign_flip_p_equals_enumeration():
     assert inference.sign_flip_p(differences) == pytest.approx(expected)
 
 
+def test_sign_flip_p_is_exact_beyond_what_can_be_listed():
+    assert inference.sign_flip_p(np.ones(30)) == 2 / 2**30
+    # 19 of 20 equal differences: as far from 0 are 20 arrangements of one odd sign and the whole, on either side.
+    assert inference.sign_flip_p([1.0] * 19 + [-1.0]) == 2 * 21 / 2**20
+    assert inference.sign_flip_p([0.1, 0.2, -0.3]) == 1.0  # a sum of 0, to rounding
+
+
+def test_sign_flip_p_of_many_pairs_is_sampled():
+    assert inference.sign_flip_p(np.ones(41)) == inference.attainable_p(41) == 2 / 10_000
+    assert inference.sign_flip_p([1.0, -1.0] * 25) == 1.0
+
+
 @pytest.mark.parametrize(("n", "smallest"), [(3, 0.25), (5, 0.0625), (6, 0.03125), (8, 0.0078125), (10, 0.001953125)])
 def test_smallest_p_of_the_exact_paired_test(n, smallest):
     assert inference.attainable_p(n) == smallest
@@ -126,6 +138,11 @@ def test_probability_of_improvement_against_an_independent_implementation(paired
     assert value == pytest.approx(counted(arm, baseline))
     assert value == pytest.approx(stats.mannwhitneyu(arm, baseline).statistic / (len(arm) * len(baseline)))
     assert interval == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
+
+
+def test_probability_of_improvement_has_the_interval_that_was_asked_for():
+    narrow, wide = (inference.probability_of_improvement(ARM, BASELINE, True, True, share)[1] for share in (0.5, 0.99))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
 def test_probability_of_improvement_of_separated_arms_is_certain():

@@ -93,7 +93,8 @@ def _contrast(
         found = inference.independent_difference(*values, confidence)
     beside = paired and not folds and len(values[0]) > 1
     welch = inference.welch(*values, confidence)[0] if beside else intervals.UNKNOWN
-    improvement, (low, high) = inference.probability_of_improvement(*values, higher_is_better(metric), paired)
+    higher = higher_is_better(metric)
+    improvement, (low, high) = inference.probability_of_improvement(*values, higher, paired, confidence)
     if folds:
         low, high = intervals.UNKNOWN  # a bootstrap would take the folds for independent
     trained = [((part["status"] == "finished").sum(), (part["status"] != "failed").sum()) for part in (arm, baseline)]
@@ -118,7 +119,7 @@ def _contrast(
         "improvement_low": low,
         "improvement_high": high,
         "equivalence_p": _equivalence(found, values, margin, confidence),
-        "sample_size": _sample_size(values, paired, margin, level),
+        "spread": _spread(values, paired),
         **_without_result(arm, metric, ""),
         **_without_result(baseline, metric, "_baseline"),
         "trained_p": inference.fisher_p(*zip(*[(int(a), int(b)) for a, b in trained], strict=True)),
@@ -136,13 +137,17 @@ def _pairs(
 ) -> tuple[tuple[np.ndarray, np.ndarray], bool, int]:
     """Values matched by seed and fold where at least half of the smaller arm has a partner; folds only if so.
 
+    Too few pairs for a test give way to runs that are enough for one.
+
     Returns:
         values of both arms (one a pair, or a fold), whether they are matched, and how many runs have no partner.
     """
     keys = pairing_keys(pd.concat([arm, baseline]))
     keys += ["dataset.fold"] if folds and "dataset.fold" not in keys else []
     both = arm[[*keys, metric]].merge(baseline[[*keys, metric]], on=keys, suffixes=("", " of the baseline"))
-    if len(both) >= max(2, min(len(arm), len(baseline)) / 2):
+    smaller = min(len(arm), len(baseline))
+    untestable = not folds and len(both) < inference.SMALLEST_N <= smaller
+    if len(both) >= max(2, smaller / 2) and not untestable:
         names = metric, f"{metric} of the baseline"
         left_out = len(arm) + len(baseline) - 2 * len(both)
         if folds:
@@ -163,11 +168,21 @@ def _equivalence(
     return inference.equivalence_p(*values, margin, found.design == "paired")
 
 
-def _sample_size(values: tuple[np.ndarray, np.ndarray], paired: bool, margin: float | None, level: float) -> float:
-    if margin is None or min(map(len, values)) < 3:
+def _spread(values: tuple[np.ndarray, np.ndarray], paired: bool) -> float:
+    """Standard deviation of the differences over pairs, or within arms; NaN below three values."""
+    if min(map(len, values)) < 3:
         return math.nan
-    spread = (values[0] - values[1]).std(ddof=1) if paired else math.sqrt(np.mean([v.var(ddof=1) for v in values]))
-    return inference.sample_size(margin, spread, paired, level) or math.nan
+    if paired:
+        return float((values[0] - values[1]).std(ddof=1))
+    return math.sqrt(np.mean([v.var(ddof=1) for v in values]))
+
+
+def _sample_size(row: dict, margin: float | None, level: float) -> float:
+    """Seeds that a difference of the margin needs at the level that is left to each contrast."""
+    if margin is None or math.isnan(row["spread"]):
+        return math.nan
+    paired = row["design"] != "independent"
+    return inference.sample_size(margin, row["spread"], paired, level / row["contrasts"]) or math.nan
 
 
 def judged(contrasts: pd.DataFrame, metric: str, level: float, margin: float | None) -> pd.DataFrame:
@@ -176,6 +191,8 @@ def judged(contrasts: pd.DataFrame, metric: str, level: float, margin: float | N
         return contrasts
     corrected = {f"{name}_holm": inference.holm(contrasts[name]) for name in ("p", "equivalence_p")}
     contrasts = contrasts.assign(**corrected, contrasts=len(contrasts))
+    sizes = [_sample_size(row, margin, level) for row in contrasts.to_dict("records")]
+    contrasts = contrasts.assign(sample_size=sizes).drop(columns="spread")
     verdicts = [_verdict(row, metric, level) for row in contrasts.to_dict("records")]
     contrasts = contrasts.assign(verdict=verdicts)
     told = [sentence(row, metric, level, margin) for row in contrasts.to_dict("records")]

@@ -14,7 +14,8 @@ from scipy import stats
 from normlab.compare.intervals import RESAMPLES, UNKNOWN, Interval, fold_error, fold_interval, t_interval
 
 SMALLEST_N = 6  # no p-value below
-EXACT_UP_TO = 100_000  # rearrangements that a permutation test goes through; more are sampled
+EXACT_UP_TO = 100_000  # exchanges that a permutation test goes through; more are sampled
+EXACT_PAIRS = 40  # whose signs are all counted, half against half; of more they are sampled
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Difference:
 
 
 def attainable_p(n: int) -> float:
-    """The smallest two-sided p of the exact sign-flip test over n pairs: ``2 / 2^n``."""
-    return 2.0 ** (1 - n)
+    """The smallest two-sided p of the sign-flip test over n pairs: ``2 / 2^n`` where it is exact."""
+    return 2.0 ** (1 - n) if n <= EXACT_PAIRS else 2 / (RESAMPLES + 1)
 
 
 def seeds_needed(level: float, contrasts: int = 1) -> int:
@@ -69,17 +70,34 @@ def paired_difference(arm: ArrayLike, baseline: ArrayLike, confidence: float = 0
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
-    """Two-sided p of the mean under all ``2^n`` signs (sampled above 100,000)."""
+    """Two-sided p of the mean under all ``2^n`` signs: the share of them whose mean is as far from 0 (exact to 40)."""
     differences = np.asarray(differences, float)
-    if not differences.any():
+    if len(differences) > EXACT_PAIRS:
+        return _sampled_sign_flip_p(differences)
+    scale = np.abs(differences).sum()
+    observed = abs(differences.sum()) - 1e-12 * scale  # equal sums may be rounded differently
+    if observed <= 0:
         return 1.0
-    count = 2 ** len(differences)
+    first, second = (np.sort(_signed_sums(half)) for half in np.array_split(differences, 2))
+    as_large = len(second) * len(first) - np.searchsorted(second, observed - first).sum()
+    return float(2 * as_large / 2.0 ** len(differences))
+
+
+def _signed_sums(values: NDArray) -> NDArray:
+    """The sums under all ``2^n`` signs."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums - value, sums + value])
+    return sums
+
+
+def _sampled_sign_flip_p(differences: NDArray) -> float:
     found = stats.permutation_test(
         (differences, np.zeros_like(differences)),
         lambda arm, baseline, axis: (arm - baseline).mean(axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=count if count <= EXACT_UP_TO else RESAMPLES,
+        n_resamples=RESAMPLES,
         rng=0,
     )
     return float(found.pvalue)
@@ -118,7 +136,10 @@ def welch(arm: NDArray, baseline: NDArray, confidence: float = 0.95) -> tuple[In
 
 
 def permutation_p(arm: NDArray, baseline: NDArray) -> float:
-    """Two-sided p of the difference of means under all exchanges between the arms (sampled above 100,000)."""
+    """Twice the smaller one-sided p of the difference of means under all exchanges between the arms.
+
+    Above 100,000 exchanges they are sampled.
+    """
     exchanges = math.comb(len(arm) + len(baseline), len(arm))
     found = stats.permutation_test(
         (arm, baseline),
@@ -168,7 +189,7 @@ def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
 
 
 def probability_of_improvement(
-    arm: ArrayLike, baseline: ArrayLike, higher: bool, paired: bool
+    arm: ArrayLike, baseline: ArrayLike, higher: bool, paired: bool, confidence: float = 0.95
 ) -> tuple[float, Interval]:
     """How often a run of the arm beats a run of the baseline, ties half: Mann and Whitney's ``U / (n m)``.
 
@@ -192,6 +213,7 @@ def probability_of_improvement(
             wins,
             vectorized=True,
             paired=paired,
+            confidence_level=confidence,
             n_resamples=1999,
             batch=batch,
             method="percentile",

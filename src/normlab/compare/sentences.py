@@ -66,19 +66,19 @@ def _evidence(row: dict, level: float) -> str:
         "independent": f"{n} against {row['n_baseline']} independent runs",
     }[row["design"]]
     if row["left_out"]:
-        runs += f", {row['left_out']} runs without a partner left out"
+        runs += f", {row['left_out']} {'run' if row['left_out'] == 1 else 'runs'} without a partner left out"
     return f"{1 - level:.0%} interval {signed(row['low'])} to {signed(row['high'])}, {runs}".replace("%", " %")
 
 
-def _tested(row: dict) -> str:
+def _tested(row: dict, name: str = "p") -> str:
     count = row["contrasts"]
     holm = f" after Holm's correction for {count} contrasts" if count > 1 else ""
-    return f"{p_value(row['p_holm'])}{holm}"
+    return f"{p_value(row[f'{name}_holm'])}{holm}"
 
 
 def _different(row: dict, metric: str, level: float, margin: float | None) -> str:
     way = "higher" if row["difference"] > 0 else "lower"
-    small = margin is not None and row["equivalence_p"] < level
+    small = margin is not None and row["equivalence_p_holm"] < level
     also = f" The difference is below the margin of {number(margin)}." if small else ""
     also += _meaningful(row)
     return (
@@ -104,7 +104,7 @@ def _factor(row: dict, metric: str) -> str:
 def _equivalent(row: dict, metric: str, level: float, margin: float | None) -> str:
     return (
         f"{row['arm']} and {row['baseline']} are equivalent in {metric} within ±{number(margin)}: the difference is "
-        f"{signed(row['difference'])} ({_evidence(row, level)}, two one-sided tests {p_value(row['equivalence_p'])})."
+        f"{signed(row['difference'])} ({_evidence(row, level)}, two one-sided tests {_tested(row, 'equivalence_p')})."
     )
 
 
@@ -137,11 +137,12 @@ def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> 
         advice = f"no p-value is given below {SMALLEST_N} folds; dataset.num_folds=10 'dataset.fold=range(10)' has more"
     if row["design"] == "paired":
         times = f", times {count} contrasts" if count > 1 else ""
-        advice = (
-            f"the exact test of {n} pairs cannot give a p below {row['attainable_p']:.2g}{times}; "
-            f"run at least {seeds_needed(level, count)} seeds"
-        )
-    return f"{start}: the difference is {signed(row['difference'])} ({_evidence(row, level)}), but {advice}."
+        needed = seeds_needed(level, count)
+        run = f"at least {needed} pairs are needed" if row["left_out"] else f"run at least {needed} seeds"
+        advice = f"the exact test of {n} pairs cannot give a p below {row['attainable_p']:.3g}{times}; {run}"
+    untested = margin is not None and math.isnan(row["equivalence_p"])
+    equal = f" Equivalence within ±{number(margin)} is not tested below {SMALLEST_N} either." if untested else ""
+    return f"{start}: the difference is {signed(row['difference'])} ({_evidence(row, level)}), but {advice}.{equal}"
 
 
 def _no_result(row: dict, name: str, suffix: str, metric: str) -> str:
