@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from normlab.norms.functional import column_sums, moments, normalize, per_channel, update_average
 
@@ -32,6 +33,14 @@ def test_no_values_have_moments_of_zero():
 def test_column_sums_are_exact_for_whole_numbers_whatever_the_width(shape: tuple[int, int]):
     x = torch.arange(shape[0] * shape[1], dtype=torch.float32).reshape(shape) % 7
     assert torch.equal(column_sums(x), x.double().sum(0).float())
+
+
+def test_batches_of_many_sizes_share_a_graph():
+    graphs = CompileCounter()
+    compiled = torch.compile(column_sums, fullgraph=True, backend=graphs)
+    for size in (64, 128, 100, 512, 96, 72, 7):
+        assert compiled(torch.ones(size, 3)).tolist() == [size] * 3
+    assert graphs.frame_count == 2  # of the first size, and of any
 
 
 def test_normalize_scales_then_shifts():

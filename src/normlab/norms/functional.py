@@ -46,10 +46,17 @@ def column_sums(x: Tensor) -> Tensor:
     compiled = torch.compiler.is_compiling()
     far_apart = compiled or x.shape[1] * x.element_size() % PAGE_BYTES == 0
     if far_apart and x.is_cpu and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
-        rows = ROWS_COMPILED if compiled else ROWS
-        while x.shape[0] > rows and x.shape[0] % rows == 0:
+        rows, known = (ROWS_COMPILED, _known_to_the_compiler) if compiled else (ROWS, bool)
+        while known(x.shape[0] > rows) and known(x.shape[0] % rows == 0):
             x = x.unflatten(0, (-1, rows)).sum(1)
     return x.sum(0)
+
+
+def _known_to_the_compiler(condition: bool) -> bool:
+    """False for what depends on a size that varies: a graph would be compiled for either answer."""
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(condition)
 
 
 def normalize(
