@@ -43,7 +43,11 @@ class Table:
 
 
 def _number(value: float) -> Cell:
-    return number(value), value
+    return _with_minus(value), value
+
+
+def _with_minus(value: float) -> str:
+    return f"−{number(-value)}" if value < 0 else number(value)
 
 
 def _count(value: float) -> Cell:
@@ -58,14 +62,18 @@ def _plain(value: str) -> Cell:
     return value, value
 
 
-def _interval(low: float, high: float, show: Callable[[float], str] = number) -> Cell:
+def _interval(low: float, high: float, show: Callable[[float], str] = _with_minus) -> Cell:
     return ("–" if math.isnan(low) else f"{show(low)} to {show(high)}"), low
 
 
 def _make(name: str, title: str, records: list[dict], columns: dict[str, Callable[[dict], Cell]]) -> Table:
-    """Columns that say the same dash, zero or nothing in every row are left out, the arm's name never."""
+    """Columns that say a dash, zero or nothing in every row are left out, the arm never, whatever its name."""
     rows = {header: [cell(record) for record in records] for header, cell in columns.items()}
-    kept = {header: cells for header, cells in rows.items() if any(text not in ("–", "0", "") for text, _ in cells)}
+    kept = {
+        header: cells
+        for header, cells in rows.items()
+        if header == "arm" or any(text not in ("–", "0", "") for text, _ in cells)
+    }
     numeric = [not isinstance(cells[0][1], str) for cells in kept.values()]
     return Table(name, title, list(kept), [list(cells) for cells in zip(*kept.values(), strict=True)], numeric)
 
@@ -89,14 +97,18 @@ def summary_table(comparison: Comparison) -> Table:
         "no metric": lambda row: _count(row["without_metric"]),
     }
     if (comparison.summaries["diverged"] > 0).any():
-        columns["trained"] = lambda row: (
-            f"{row['trained']:.0%} ({row['trained_low']:.0%} to {row['trained_high']:.0%})",
-            row["trained"],
-        )
+        columns["trained"] = lambda row: (_trained(row), row["trained"])
     if comparison.summaries["parameters"].nunique() > 1:
         columns["parameters"] = lambda row: _thousands(row["parameters"])
     title = f"{comparison.metric} by {', '.join(comparison.by)} ({direction(comparison.metric)})"
     return _make("arms", title, comparison.summaries.to_dict("records"), columns)
+
+
+def _trained(row: dict) -> str:
+    """The share that did not diverge; runs that failed are in neither count."""
+    if math.isnan(row["trained"]):
+        return "–"
+    return f"{row['trained']:.0%} ({row['trained_low']:.0%} to {row['trained_high']:.0%})"
 
 
 def contrast_table(comparison: Comparison) -> Table:
