@@ -101,6 +101,16 @@ def test_unknown_key_names_the_near_one():
         check_key("optimizer.momemtum", known, "setting")
     with pytest.raises(ValueError, match="known are optimizer.lr, optimizer.momentum, norm"):
         check_key("zzz", known, "setting")
+    with pytest.raises(ValueError, match="known are 10, 11, .*, 28, 29 and 2 more$"):
+        check_key("zzz", map(str, range(10, 32)), "setting")
+
+
+def test_names_with_commas_stand_in_quotes():
+    known = ["none, optimizer.lr=1", "custom"]
+    with pytest.raises(ValueError, match=r"no arm 'none'; did you mean 'none, optimizer.lr=1'\?"):
+        check_key("none", known, "arm")
+    with pytest.raises(ValueError, match="known are 'none, optimizer.lr=1', custom$"):
+        check_key("zzz", known, "arm")
 
 
 def test_curves_survive_a_cut_line_and_a_missing_file(tmp_path):
