@@ -183,11 +183,10 @@ def origin_differences(runs: pd.DataFrame) -> list[str]:
     return told
 
 
-def study_of(runs: pd.DataFrame) -> dict[str, Any]:
-    """The study block that the runs were started with, as stored in their configurations."""
+def study_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """The study block that every run was started with, as labels: a row a run, a dash for what it does not state."""
     columns = [name for name in runs.columns if name.startswith("study.")]
-    first = runs[columns].iloc[0].dropna() if columns else {}
-    return {name.partition(".")[2]: value for name, value in first.items()}
+    return runs[columns].map(label).rename(columns=lambda name: name.partition(".")[2])
 
 
 def as_text(value: Any) -> str:
