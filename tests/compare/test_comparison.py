@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from compare.helpers import ENVIRONMENT, write_run, write_seeds
@@ -382,3 +383,12 @@ def test_a_share_of_a_baseline_without_result_is_no_margin(tmp_path):
     assert found.margin is None
     assert "The margin of 5% is left out: it is a share of none, which has no test/accuracy." in found.warnings
     assert contrast_table(found).title == "Difference to none in test/accuracy"
+
+
+def test_tables_put_together_are_one(tmp_path):
+    write_seeds(tmp_path / "a", {"none": NONE[:3]})
+    write_seeds(tmp_path / "b", {"custom": CUSTOM[:3]})
+    write_run(tmp_path / "b", "custom", 3, None)
+    found = compare(pd.concat([load_runs(tmp_path / name) for name in "ab"]))
+    assert found.runs.index.is_unique
+    assert any(text.startswith("test/accuracy is missing in 1 of 7 runs") for text in found.warnings)

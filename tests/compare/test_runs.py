@@ -86,6 +86,12 @@ def test_nothing_found_says_what_a_run_is(tmp_path):
         load_runs(tmp_path)
 
 
+def test_folders_may_be_a_list(tmp_path):
+    for name in "abc":
+        write_run(tmp_path / name, "none", seed=ord(name))
+    assert len(load_runs([tmp_path / "a", str(tmp_path / "b")], tmp_path / "c")) == 3
+
+
 def test_null_metrics_are_missing(tmp_path):
     write_run(tmp_path, "none", value=None, metrics={"test/loss": None, "val/loss": 0.5})
     row = load_runs(tmp_path).iloc[0]

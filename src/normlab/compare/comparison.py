@@ -118,6 +118,8 @@ def compare(
     """
     if runs.empty:
         raise ValueError("there must be runs to compare, and the table has none")
+    if not runs.index.is_unique:  # tables put together with pandas.concat
+        runs = runs.reset_index(drop=True)
     by, within, arms = (_listed(names) for names in (by, within, arms))
     _check_compared(runs, by, select)
     _check_metric(runs, metric)

@@ -45,8 +45,8 @@ UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "sta
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def load_runs(*folders: str | Path) -> pd.DataFrame:
-    """All runs below the given folders, one row each.
+def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """All runs below the given folders (or lists of folders), one row each.
 
     Columns are `run`, `folder`, `status`, `reason`; the picked names `dataset`, `model`, `norm`, ...; every setting
     by its dotted key (`optimizer.lr`); the metrics (`test/accuracy`); `seconds`, `epochs`, `steps`, ...; and where
@@ -57,6 +57,7 @@ def load_runs(*folders: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: a folder that does not exist, or no readable run in any.
     """
+    folders = [path for given in folders for path in ([given] if isinstance(given, str | Path) else given)]
     rows, unreadable, digests = [], [], {}
     for path in find_runs(folders, unreadable):
         try:
