@@ -27,6 +27,14 @@ def test_columns_that_say_nothing_are_left_out(comparison, tmp_path):
     assert [text for text, _ in lost.rows[0]][-2:] == ["1", "86% (49% to 97%)"]
 
 
+@pytest.mark.parametrize(("level", "share"), [(0.001, "99.9%"), (0.05, "95%"), (0.9999, "0.01%")])
+def test_headers_give_the_level_as_it_is(tmp_path, level, share):
+    write_seeds(tmp_path, {"none": NONE * 2, "custom": NONE * 2})
+    found = compare(load_runs(tmp_path), level=level)
+    assert {f"{share} interval", f"{share} bootstrap"} <= set(summary_table(found).columns)
+    assert f"{share} interval" in contrast_table(found).columns
+
+
 def test_parameters_are_a_column_where_arms_differ_in_them(tmp_path):
     write_seeds(tmp_path, {"none": NONE}, result={"num_parameters": 17_226})
     write_seeds(tmp_path, {"custom": NONE}, result={"num_parameters": 17_610})

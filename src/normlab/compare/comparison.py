@@ -118,15 +118,13 @@ def compare(
     """
     if runs.empty:
         raise ValueError("there must be runs to compare, and the table has none")
-    if not runs.index.is_unique:  # tables put together with pandas.concat
-        runs = runs.reset_index(drop=True)
     by, within, arms = (_listed(names) for names in (by, within, arms))
     _check_compared(runs, by, select)
     _check_metric(runs, metric)
     if not 0 < level < 1:
         raise ValueError(f"--level must be between 0 and 1, got {level}")
     by, within = _keys(runs, by, within, select)
-    runs = runs.assign(arm=labels(runs, by))
+    runs = runs.assign(arm=labels(runs, by)).reset_index(drop=True)  # joined frames count from 0 several times
     baseline = _baseline(runs, baseline)
     contrasted = _planned(runs, arms, baseline)
     warnings: list[str] = []

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from normlab.compare.comparison import Comparison
-from normlab.compare.sentences import direction, number, p_value, signed
+from normlab.compare.sentences import direction, number, p_value, percent, signed
 from normlab.terminal import STATUS_STYLE
 
 Cell = tuple[str, float | str]  # as shown, as sorted
@@ -80,18 +80,18 @@ def _make(name: str, title: str, records: list[dict], columns: dict[str, Callabl
 
 def summary_table(comparison: Comparison) -> Table:
     """A row an arm and group: n, centre, spread, interval, and the runs that are not in them."""
-    percent = f"{comparison.confidence:.0%}"
+    confidence = percent(comparison.confidence)
     columns = {
         "where": lambda row: _plain(row["where"]),
         "arm": lambda row: _plain(row["arm"]),
         "n": lambda row: _count(row["n"]),
         "mean": lambda row: _number(row["mean"]),
         "SD": lambda row: _number(row["sd"]),
-        f"{percent} interval": lambda row: _interval(row["low"], row["high"]),
+        f"{confidence} interval": lambda row: _interval(row["low"], row["high"]),
         "median": lambda row: _number(row["median"]),
         "min": lambda row: _number(row["min"]),
         "max": lambda row: _number(row["max"]),
-        f"{percent} bootstrap": lambda row: _interval(row["bca_low"], row["bca_high"]),
+        f"{confidence} bootstrap": lambda row: _interval(row["bca_low"], row["bca_high"]),
         "diverged": lambda row: _count(row["diverged"]),
         "failed": lambda row: _count(row["failed"]),
         "no metric": lambda row: _count(row["without_metric"]),
@@ -113,13 +113,13 @@ def _trained(row: dict) -> str:
 
 def contrast_table(comparison: Comparison) -> Table:
     """A row a contrast: difference, interval, tests, effect sizes, verdict."""
-    percent = f"{comparison.confidence:.0%}"
+    confidence = percent(comparison.confidence)
     columns = {
         "where": lambda row: _plain(row["where"]),
         "arm": lambda row: _plain(row["arm"]),
         "n": lambda row: (_runs_of(row), row["n"]),
         "difference": lambda row: (signed(row["difference"]), row["difference"]),
-        f"{percent} interval": lambda row: _interval(row["low"], row["high"], signed),
+        f"{confidence} interval": lambda row: _interval(row["low"], row["high"], signed),
         "verdict": lambda row: _plain(row["verdict"]),
         "r": lambda row: (_two(row["correlation"]), row["correlation"]),
         "p": lambda row: _p(row["p"]),
