@@ -70,6 +70,10 @@ def test_a_study_answers_and_writes_its_report(tmp_path, monkeypatch, capsys):
         (["{group}", "--heatmap", "seed", "seed", "--out", "{group}/out"], "--heatmap needs two different settings"),
         (["{group}", "--heatmap", "seed", "model"], "--heatmap draws a figure: name its folder with --out"),
         (["{group}", "--out", SCRIPT], "compare.py is a file"),
+        (["{group}", "--out", f"{SCRIPT}/deep/below"], "compare.py is a file"),
+        (["{group}", "--out", "/proc/report"], "cannot be written to"),
+        (["{group}", "--by", " , "], "--by must name a setting"),
+        (["{group}", "--by", "seed"], "--by must name a setting that changes what is trained; seed only repeats it"),
         (["--study", "small_batches", "--metric", "val/loss", "--level", "0.2"], "leave out --metric --level"),
         (["--study", "small_batches", "--by", "norm", "--arms", "a"], "leave out --by --arms"),
         (["--study", "smal_batches"], "did you mean small_batches?"),
@@ -122,5 +126,50 @@ def test_times_to_the_target_are_written_with_every_digit(group, tmp_path):
 
 def test_blanks_between_settings_do_not_count(tmp_path, capsys):
     write_seeds(tmp_path, {"none": NONE, "custom": NONE}, settings={"optimizer.lr": 0.1})
-    cli.main([str(tmp_path), "--by", " norm, model"])
+    cli.main([str(tmp_path), "--by", " norm, model,"])
     assert "test/accuracy by norm, model" in capsys.readouterr().out
+
+
+def test_an_arm_called_zero_has_its_files(tmp_path):
+    write_seeds(tmp_path / "runs", {"none": NONE}, settings={"optimizer.momentum": 0.9})
+    write_seeds(tmp_path / "runs", {"none": NONE[::-1]}, settings={"optimizer.momentum": 0})
+    cli.main([str(tmp_path / "runs"), *f"--by optimizer.momentum --baseline 0.9 --out {tmp_path}/out".split()])
+    assert "| arm | n |" in (tmp_path / "out" / "contrasts.md").read_text()
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("called", "program"),
+    [("bin/normlab-compare", "normlab-compare"), ("scripts/compare.py", "python scripts/compare.py")],
+)
+def test_the_command_calls_itself_what_it_was_called(group, tmp_path, monkeypatch, capsys, called, program):
+    monkeypatch.setattr(sys, "argv", [called])
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    assert f"usage: {program} [-h]" in shown
+    assert f"  {program} --study custom_equals_torch" in shown
+    cli.main([str(group), "--out", str(tmp_path / "out")])
+    assert f"\n{program} {group} --out " in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_check_of_the_folder_leaves_nothing(group, tmp_path):
+    with pytest.raises(SystemExit):
+        cli.main([str(group), "--metric", "test/acc", "--out", str(tmp_path / "new" / "out")])
+    assert {path.name for path in tmp_path.iterdir()} == {group.name}
+
+
+def test_a_study_leaves_out_what_it_did_not_plan(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for size, value in ((64, 0.97), (32, 0.97), (2, 0.93), (128, 0.98)):
+        for seed in range(10 if size < 128 else 2):
+            settings = AS_PLANNED | {"norm.size": size}
+            write_run(tmp_path / "outputs", "ghost", seed, value + 0.0001 * (seed % 4 - size % 3), settings=settings)
+    cli.main(["--study", "small_batches"])
+    printed = capsys.readouterr().out
+    assert "\nsupported\n" in printed
+    assert (
+        "2 of 32 runs lie outside of the planned grid and are left out of the verdict: norm.size=128 in 2." in printed
+    )
+    page = (tmp_path / "outputs" / "small_batches" / "report" / "report.html").read_text()
+    assert "2 of 32 runs lie outside of the planned grid" in page

@@ -1,11 +1,15 @@
 """Whole comparisons of made-up runs: what is paired, what is refused, what is said."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from compare.helpers import ENVIRONMENT, write_run, write_seeds
 from normlab.compare import compare, load_runs
 from normlab.compare.sentences import p_value
+from normlab.compare.tables import contrast_table
 
 NONE = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.91, 0.92, 0.93, 0.94]
 GAIN = [0.020, 0.018, 0.022, 0.019, 0.021, 0.020, 0.017, 0.023, 0.020, 0.020]
@@ -218,6 +222,11 @@ def test_the_users_mistakes(tmp_path):
         ({"margin": "-1"}, "--margin must be a number above 0"),
         ({"margin": "wide"}, "--margin must be a number above 0 .* got wide"),
         ({"level": 5}, "--level must be between 0 and 1, got 5"),
+        ({"by": []}, "--by must name a setting, such as norm; it names none"),
+        ({"by": ["norm", "seed"]}, "--by must name a setting that changes what is trained; seed only repeats it"),
+        ({"by": "dataset.fold"}, "no setting 'dataset.fold'"),
+        ({"select": "seed"}, "--select must name a setting that changes what is trained; seed only repeats it"),
+        ({"select": "norm"}, "--select must name a setting besides those that make the arms, and norm is in --by"),
     ):
         with pytest.raises(ValueError, match=message):
             compare(runs, **options)
@@ -231,8 +240,22 @@ def test_one_seed_an_arm_is_refused(tmp_path):
 
 def test_runs_that_all_failed_are_refused(tmp_path):
     write_seeds(tmp_path, {"none": NONE[:2]}, status="failed")
-    with pytest.raises(ValueError, match="no finished run has test/accuracy"):
+    with pytest.raises(ValueError, match="no finished run has test/accuracy: 2 failed, none finished; look at"):
         compare(load_runs(tmp_path))
+
+
+def test_runs_that_all_diverged_need_no_metric_to_say_so(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "none", seed, None, "diverged")
+        write_run(tmp_path, "custom", seed, None, "diverged" if seed else "failed")
+    with pytest.raises(ValueError, match="no finished run has test/accuracy: 5 diverged, 1 failed, none finished"):
+        compare(load_runs(tmp_path))
+
+
+def test_no_runs_are_refused(tmp_path):
+    write_seeds(tmp_path, {"none": NONE[:2]})
+    with pytest.raises(ValueError, match="there must be runs to compare, and the table has none"):
+        compare(load_runs(tmp_path).iloc[:0])
 
 
 def test_runs_without_the_metric_are_named(tmp_path):
@@ -283,13 +306,17 @@ def test_a_direction_that_is_assumed_is_named(tmp_path):
         for seed, value in enumerate(values):
             write_run(tmp_path, norm, seed, value, metrics={"test/f1": value, "test/wobble": value, "test/loss": 1})
     runs = load_runs(tmp_path)
-    assumed = "Lower test/wobble is taken to be better: its name does not say"
-    told = {name: compare(runs, metric=name).warnings for name in ("test/wobble", "test/f1", "test/loss", "seconds")}
-    assert {name: any(text.startswith(assumed) for text in texts) for name, texts in told.items()} == {
+    names = ("test/wobble", "test/f1", "test/loss", "seconds", "epochs", "best_epoch", "samples_per_second")
+    told = {name: compare(runs, metric=name).warnings for name in names}
+    assumed = "Lower {} is taken to be better: its name does not say"
+    assert {name: any(text.startswith(assumed.format(name)) for text in texts) for name, texts in told.items()} == {
         "test/wobble": True,
         "test/f1": False,
         "test/loss": False,
         "seconds": False,
+        "epochs": True,
+        "best_epoch": True,
+        "samples_per_second": False,
     }
     assert compare(runs, metric="test/f1").higher
 
@@ -307,3 +334,61 @@ def test_one_arm_alone_is_said(tmp_path):
     write_seeds(tmp_path, {"custom": CUSTOM})
     warning = "All runs are of one arm, custom: there is nothing to compare it to."
     assert warning in compare(load_runs(tmp_path)).warnings
+
+
+@pytest.fixture
+def rates(tmp_path):
+    for lr in (0.1, 0.01):
+        write_seeds(tmp_path, {"none": NONE[:3], "custom": CUSTOM[:3]}, settings={"optimizer.lr": lr})
+    return load_runs(tmp_path)
+
+
+def test_the_baseline_of_arms_of_several_settings_begins_with_none(rates):
+    both = ["norm", "optimizer.lr"]
+    assert compare(rates, by=both).baseline == "none, optimizer.lr=0.01"
+    one = rates[(rates["norm"] != "none") | (rates["optimizer.lr"] == 0.1)]
+    assert compare(one, by=both).baseline == "none, optimizer.lr=0.1"
+    assert compare(rates[rates["norm"] != "none"], by=both).baseline == "custom, optimizer.lr=0.01"
+    near = "did you mean 'none, optimizer.lr=0.01' or 'none, optimizer.lr=0.1'?"
+    with pytest.raises(ValueError, match=re.escape(f"no arm 'none'; {near}")):
+        compare(rates, by=both, baseline="none")
+
+
+def test_a_repeated_run_is_no_group(rates):
+    with pytest.raises(ValueError, match="every arm must have at least two runs .* leave seed out of --within"):
+        compare(rates, within=["optimizer.lr", "seed"])
+
+
+def test_settings_of_the_compared_norm_belong_to_the_arms(tmp_path):
+    write_seeds(tmp_path, {"none": NONE[:3]})
+    for momentum, lr in ((0.1, 0.1), (0.01, 0.2)):
+        settings = {"norm.momentum": momentum, "optimizer.lr": lr}
+        write_seeds(tmp_path, {"custom": CUSTOM[:3]}, settings=settings)
+    runs = load_runs(tmp_path)
+    with pytest.raises(ValueError, match="add norm.momentum to --by and optimizer.lr to --within"):
+        compare(runs, within=["model"])
+    with pytest.raises(ValueError, match="they differ in norm.momentum: add it to --by"):
+        compare(runs.assign(**{"optimizer.lr": 0.1}), within=["model"])
+
+
+def test_names_that_stand_alone_may_be_texts(rates):
+    found = compare(rates, by="norm", within="optimizer.lr", arms="custom")
+    assert (found.within, found.contrasts["arm"].tolist()) == (["optimizer.lr"], ["custom", "custom"])
+
+
+def test_a_share_of_a_baseline_without_result_is_no_margin(tmp_path):
+    write_seeds(tmp_path, {"custom": CUSTOM})
+    write_seeds(tmp_path, {"none": NONE}, status="diverged")
+    found = compare(load_runs(tmp_path), margin="5%")
+    assert found.margin is None
+    assert "The margin of 5% is left out: it is a share of none, which has no test/accuracy." in found.warnings
+    assert contrast_table(found).title == "Difference to none in test/accuracy"
+
+
+def test_tables_put_together_are_one(tmp_path):
+    write_seeds(tmp_path / "a", {"none": NONE[:3]})
+    write_seeds(tmp_path / "b", {"custom": CUSTOM[:3]})
+    write_run(tmp_path / "b", "custom", 3, None)
+    found = compare(pd.concat([load_runs(tmp_path / name) for name in "ab"]))
+    assert found.runs.index.is_unique
+    assert any(text.startswith("test/accuracy is missing in 1 of 7 runs") for text in found.warnings)

@@ -4,7 +4,16 @@ import pytest
 
 from compare.helpers import write_run
 from normlab.compare import load_runs
-from normlab.compare.plans import counted, deviations, fewest_seeds, missing, planned_runs, planned_settings
+from normlab.compare.plans import (
+    counted,
+    deviations,
+    fewest_seeds,
+    grid,
+    missing,
+    planned_runs,
+    planned_settings,
+    unplanned,
+)
 
 GRID = {"norm": "none,custom", "optimizer.lr": "0.1,1", "seed": "range(3)"}
 
@@ -29,6 +38,15 @@ def test_every_combination_is_planned():
     assert found[-1] == {"norm": "custom", "optimizer.lr": "1", "seed": "2"}
 
 
+def test_planned_values_read_as_those_of_runs(tmp_path):
+    values = {"optimizer.lr": (1e-5, 100.0), "model.hidden": ([64], [128, 64]), "model.bias": (True, False)}
+    for place in range(2):
+        write_run(tmp_path, "none", place, settings={key: value[place] for key, value in values.items()})
+    params = {"optimizer.lr": "1e-5,100", "model.hidden": "[64],[128,64]", "model.bias": "true,false", "norm": "none"}
+    assert len(grid(params)) == 8
+    assert unplanned(params, load_runs(tmp_path))[1] == ""
+
+
 def test_diverged_runs_count_and_failed_ones_do_not(runs):
     table = counted(GRID, runs).set_index(["norm", "optimizer.lr"])
     assert table["there"].to_dict() == {
@@ -48,6 +66,14 @@ def test_what_is_missing_comes_with_the_command_that_makes_it(runs):
         "1 of 12 planned runs are missing: norm=custom optimizer.lr=1 seed=2. `python train.py -m study=demo`"
     )
     assert missing("demo", GRID | {"seed": "0,1"}, runs) == []
+
+
+def test_what_lies_outside_of_the_grid_is_named(runs):
+    assert unplanned(GRID, runs)[1] == ""
+    outside, told = unplanned({"norm": "none,layer", "optimizer.lr": "0.1", "seed": "range(3)"}, runs)
+    assert outside.tolist() == [(row["norm"], row["optimizer.lr"]) != ("none", 0.1) for row in runs.to_dict("records")]
+    assert told == "norm=custom in 6; optimizer.lr=1 in 6"
+    assert unplanned({"norm.size": "2", "seed": "0,1,2"}, runs)[1] == "norm.size=– in 12"
 
 
 def test_settings_of_a_shipped_study_by_the_groups_of_its_grid():

@@ -86,6 +86,12 @@ def test_nothing_found_says_what_a_run_is(tmp_path):
         load_runs(tmp_path)
 
 
+def test_folders_may_be_a_list(tmp_path):
+    for name in "abc":
+        write_run(tmp_path / name, "none", seed=ord(name))
+    assert len(load_runs([tmp_path / "a", str(tmp_path / "b")], tmp_path / "c")) == 3
+
+
 def test_null_metrics_are_missing(tmp_path):
     write_run(tmp_path, "none", value=None, metrics={"test/loss": None, "val/loss": 0.5})
     row = load_runs(tmp_path).iloc[0]
@@ -101,6 +107,16 @@ def test_unknown_key_names_the_near_one():
         check_key("optimizer.momemtum", known, "setting")
     with pytest.raises(ValueError, match="known are optimizer.lr, optimizer.momentum, norm"):
         check_key("zzz", known, "setting")
+    with pytest.raises(ValueError, match="known are 10, 11, .*, 28, 29 and 2 more$"):
+        check_key("zzz", map(str, range(10, 32)), "setting")
+
+
+def test_names_with_commas_stand_in_quotes():
+    known = ["none, optimizer.lr=1", "custom"]
+    with pytest.raises(ValueError, match=r"no arm 'none'; did you mean 'none, optimizer.lr=1'\?"):
+        check_key("none", known, "arm")
+    with pytest.raises(ValueError, match="known are 'none, optimizer.lr=1', custom$"):
+        check_key("zzz", known, "arm")
 
 
 def test_curves_survive_a_cut_line_and_a_missing_file(tmp_path):

@@ -53,6 +53,25 @@ def test_a_best_rate_on_the_edge_is_named(grid):
     assert any(text.startswith(edge) for text in cut.warnings)
 
 
+def test_a_best_rate_on_the_edge_is_named_where_rates_are_compared(grid):
+    cut = grid[grid["optimizer.lr"] <= 0.1]
+    edge = "the best optimizer.lr, 0.1, is the largest that was tried; extend the grid"
+    both = [text for text in compare(cut, by=["norm", "optimizer.lr"]).warnings if "extend the grid" in text]
+    assert [text.partition(": ")[0] for text in both] == ["custom"]
+    assert edge in both[0]
+    alone = compare(cut[cut["norm"] == "custom"], by="optimizer.lr").warnings
+    assert any(text.startswith(f"all runs: {edge}") for text in alone)
+    within = compare(cut, by="optimizer.lr", within=["norm"]).warnings
+    assert any(text.startswith(f"all runs, norm=custom: {edge}") for text in within)
+
+
+def test_a_choice_by_the_compared_scores_is_named(grid):
+    told = "The best optimizer.lr was chosen by test/accuracy, the scores that are compared, for want of a validation"
+    assert not any(text.startswith(told) for text in compare(grid, select="optimizer.lr").warnings)
+    blind = compare(grid.drop(columns="val/accuracy"), select="optimizer.lr")
+    assert any(text.startswith(told) for text in blind.warnings)
+
+
 def test_largest_rate_that_trains_by_seed(grid):
     table = largest_stable(grid, "optimizer.lr", [], "test/accuracy", tolerance=0.01)
     by_arm = table.sort_values("seed").groupby("arm")[STABLE].apply(list).to_dict()

@@ -1,8 +1,10 @@
 """What tells runs apart."""
 
+import pytest
+
 from compare.helpers import write_run
 from normlab.compare import load_runs
-from normlab.compare.settings import belongs_to, higher_is_better, label, order, pairing_keys, varying
+from normlab.compare.settings import belongs_to, check_keys, higher_is_better, label, order, pairing_keys, varying
 
 
 def test_labels_are_short():
@@ -43,3 +45,12 @@ def test_folds_and_further_seeds_repeat_a_run(tmp_path):
     runs = load_runs(tmp_path)
     assert pairing_keys(runs) == ["seed", "dataset.fold"]
     assert varying(runs, ["norm"]) == []
+
+
+def test_an_unknown_setting_is_answered_with_those_that_vary(tmp_path):
+    for lr in (0.1, 0.01):
+        write_run(tmp_path, "none", 0, settings={"optimizer.lr": lr})
+    with pytest.raises(
+        ValueError, match="no setting 'foo'; known are optimizer.lr, dataset, model, .* and [0-9]+ more"
+    ):
+        check_keys(load_runs(tmp_path), ["foo"])

@@ -145,6 +145,74 @@ def test_a_plan_that_changed_after_the_runs_is_named(tmp_path):
     ]
 
 
+def write_planned(tmp_path, seeds, plan, **options):
+    for norm in ("torch", "custom"):
+        for seed in seeds:
+            settings = {"study": plan, "choices.study": "demo"} | options
+            write_run(tmp_path, norm, seed, 0.95 + NOISE[seed % 10], settings=settings)
+
+
+def test_the_plans_of_all_runs_are_compared(tmp_path):
+    asked = plan(expect="equal", margin=0.005)
+    write_planned(tmp_path, range(5), asked)
+    write_planned(tmp_path, range(5, 8), asked | {"metric": "val/accuracy", "level": 0.1})
+    for seed in (8, 9):
+        write_run(tmp_path, "torch", seed, 0.95)
+    assert answer(study(expect="equal", margin=0.005), load_runs(tmp_path))[2][1:] == [
+        "2 of 18 runs do not carry the study's plan: they were not started by it.",
+        "The study was changed after its runs were started (level in 6 of 16 runs, metric in 6 of 16 runs): its "
+        "verdict is exploratory.",
+    ]
+
+
+def test_runs_outside_of_the_grid_do_not_answer(tmp_path):
+    asked = plan(expect="equal", margin=0.005)
+    write_planned(tmp_path, range(16), asked)
+    for seed in range(10):
+        write_run(tmp_path, "none", seed, 0.5)
+    whole, claims, warnings = answer(study(expect="equal", margin=0.005), load_runs(tmp_path))
+    comparison = claims[0].comparison
+    assert whole == "supported"
+    assert comparison.summaries[["arm", "n"]].to_numpy().tolist() == [["torch", 10], ["custom", 10]]
+    assert warnings == [
+        "22 of 42 runs lie outside of the planned grid and are left out of the verdict: norm=none in 10; "
+        "seed=10,11,12,13,14,… (6 values) in 12. 12 of them were started by the study itself: if its grid was changed "
+        "afterwards, and not only overridden on the command line, its verdict is exploratory."
+    ]
+
+
+def test_a_data_set_outside_of_the_grid_does_not_answer(tmp_path):
+    asked = study(expect="equal", margin=0.005)
+    asked.params["dataset"] = "digits"
+    asked.plan["within"] = ["dataset"]
+    write_planned(tmp_path, range(10), asked.plan)
+    for seed in range(10):
+        write_run(tmp_path, "torch", seed, 0.5, settings={"choices.dataset": "mnist"})
+        write_run(tmp_path, "custom", seed, 0.9, settings={"choices.dataset": "mnist"})
+    whole, claims, warnings = answer(asked, load_runs(tmp_path))
+    assert (whole, len(claims[0].comparison.contrasts)) == ("supported", 1)
+    assert warnings == [
+        "20 of 40 runs lie outside of the planned grid and are left out of the verdict: dataset=mnist in 20."
+    ]
+
+
+def test_runs_made_otherwise_are_counted_among_the_planned_ones(tmp_path):
+    write_planned(tmp_path, range(10), plan(expect="equal", margin=0.005))
+    write_run(tmp_path, "none", 0, 0.9)
+    settings = [{"norm": norm, "trainer.max_epochs": 9} for norm in ("torch", "custom")]
+    whole, claims, _ = answer(study(expect="equal", margin=0.005), load_runs(tmp_path), settings)
+    assert whole == "cannot tell"
+    assert claims[0].reason.endswith("trainer.max_epochs is 5 instead of 9 in 20 of 20")
+
+
+def test_a_study_without_a_planned_run_says_what_is_missing(tmp_path):
+    write_run(tmp_path, "none", 0, 0.9)
+    with pytest.raises(
+        ValueError, match=r"1 of 1 runs lie outside .*norm=none in 1\.\n20 of 20 planned runs are missing"
+    ):
+        answer(study(expect="higher"), load_runs(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

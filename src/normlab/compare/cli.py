@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 USER_MISTAKE = 2
 OF_COMPARE = ("by", "metric", "baseline", "within", "arms", "margin", "level", "select")
 EXAMPLES = """examples:
-  python scripts/compare.py outputs/mlp_mnist --by norm --baseline none
-  python scripts/compare.py outputs/lr --by norm --select optimizer.lr --margin 0.005 --out outputs/lr/report
-  python scripts/compare.py --study custom_equals_torch
+  {program} outputs/mlp_mnist --by norm --baseline none
+  {program} outputs/lr --by norm --select optimizer.lr --margin 0.005 --out outputs/lr/report
+  {program} --study custom_equals_torch
 """
 
 
@@ -27,8 +28,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Compare runs; exit code 2 and one line for the user's mistakes."""
     options = parser().parse_args(arguments)
     try:
-        if options.out and options.out.is_file():
-            raise ValueError(f"--out must be a folder, and {options.out} is a file")
         report = study_report(options) if options.study else plain_report(options)
         show(report, options)
     except (ValueError, OSError) as error:
@@ -41,17 +40,21 @@ def main(arguments: list[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(
-        prog="compare.py",
+        prog=program(),
         description="Compare runs: a table of every arm, its difference to the baseline with interval, test and effect "
         "size, one plain sentence for each, figures and a report.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(program=program()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("folders", nargs="*", type=Path, help="folders of runs, searched to any depth")
     add("--by", metavar="KEY[,KEY]", help="settings whose values are the arms (default norm)")
     add("--metric", help="what is compared (default test/accuracy)")
-    add("--baseline", help="the arm that the others are compared to (default none, or the first)")
+    add(
+        "--baseline",
+        metavar="ARM",
+        help="the arm that the others are compared to (default: the first that begins with none, or else the first)",
+    )
     add(
         "--within",
         nargs="+",
@@ -61,12 +64,22 @@ def parser() -> argparse.ArgumentParser:
     add("--arms", nargs="+", metavar="ARM", help="planned contrasts with the baseline (default all)")
     add("--margin", help="differences below it do not matter: 0.005, or 5%% of the baseline; asks for equivalence")
     add("--level", type=float, help="probability of a false alarm over all contrasts (default 0.05)")
-    add("--select", metavar="KEY", help="every arm at its best value of this setting, chosen on validation")
+    add(
+        "--select",
+        metavar="KEY",
+        help="every arm at its best value of this setting, chosen on validation, or without such a metric on the "
+        "compared one",
+    )
     add("--target", metavar="METRIC=VALUE", help="also time to a target, such as val/accuracy=0.97")
     add("--heatmap", nargs=2, metavar="KEY", help="two hyperparameters for the heatmap (default: those that vary)")
     add("--study", metavar="NAME", help="answer conf/study/NAME.yaml by its own rule; writes the report")
     add("--out", type=Path, metavar="DIR", help="write report.html, figures, CSV, Markdown and LaTeX there")
     return parser
+
+
+def program() -> str:
+    """The command as it was called, for the help and for the line that makes a report again."""
+    return "normlab-compare" if Path(sys.argv[0]).stem == "normlab-compare" else "python scripts/compare.py"
 
 
 def plain_report(options: argparse.Namespace) -> "Report":
@@ -75,6 +88,7 @@ def plain_report(options: argparse.Namespace) -> "Report":
         raise ValueError("name a folder of runs, such as outputs/digits-mlp, or a study with --study")
     if options.heatmap and not options.out:
         raise ValueError("--heatmap draws a figure: name its folder with --out")
+    _check_out(options.out)
     from normlab.compare.comparison import compare
     from normlab.compare.report import Report
     from normlab.compare.runs import load_runs
@@ -83,12 +97,25 @@ def plain_report(options: argparse.Namespace) -> "Report":
     _check_heatmap(runs, options.heatmap)
     given = _given(options)
     if options.by is not None:
-        given["by"] = [key.strip() for key in options.by.split(",")]
+        given["by"] = [key.strip() for key in options.by.split(",") if key.strip()]
     comparison = compare(runs, **given)
     heading = f"{comparison.metric} by {', '.join(comparison.by)}"
     section = make_section(heading, comparison, options)
     question = f"How does {comparison.metric} depend on {', '.join(comparison.by)}?"
     return Report(question, "", [section], runs, [*comparison.warnings, *_left_out(runs)], _command(options))
+
+
+def _check_out(folder: Path | None) -> None:
+    """Refuse a folder that cannot be written before any work is done for it; nothing stays behind."""
+    if folder is None:
+        return
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        why = "is a file" if there.is_file() else f"cannot be written to ({error.strerror})"
+        raise ValueError(f"--out must be a folder that can be written, got {folder}: {there} {why}") from error
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -111,6 +138,7 @@ def study_report(options: argparse.Namespace) -> "Report":
     if lacking := [folder for folder in folders if not folder.exists()]:
         raise ValueError(f"{lacking[0]} does not exist: run the study first, {command(study.name)}")
     options.out = options.out or folders[0] / "report"
+    _check_out(options.out)
     options.target = options.target or study.plan.get("target")
     runs = load_runs(*folders)
     _check_heatmap(runs, options.heatmap)
@@ -186,7 +214,7 @@ def _left_out(runs: "pd.DataFrame") -> list[str]:
 
 
 def _command(options: argparse.Namespace) -> str:
-    words = ["python", "scripts/compare.py", *map(str, options.folders)]
+    words = [*program().split(), *map(str, options.folders)]
     defaults = parser().parse_args([])
     for name, value in vars(options).items():
         if name != "folders" and value != getattr(defaults, name):

@@ -17,6 +17,7 @@ from normlab.compare.settings import (
     higher_is_better,
     label,
     labels,
+    only_repeats,
     order,
     origin_differences,
     places,
@@ -93,8 +94,8 @@ def compare(
     by: str | Sequence[str] = "norm",
     metric: str = "test/accuracy",
     baseline: str | None = None,
-    within: Sequence[str] | None = None,
-    arms: Sequence[str] | None = None,
+    within: str | Sequence[str] | None = None,
+    arms: str | Sequence[str] | None = None,
     margin: float | str | None = None,
     level: float = 0.05,
     select: str | None = None,
@@ -105,7 +106,7 @@ def compare(
         runs: from `load_runs`.
         by: the settings whose values are the arms.
         metric: a column such as `test/accuracy`.
-        baseline: an arm; by default `none` if there is one, otherwise the first.
+        baseline: an arm; by default `none`, or else the first whose name begins with it, or else the first of all.
         within: settings whose values are compared separately; by default all that vary besides arm and seed.
         arms: the planned contrasts, each against the baseline; by default all arms. Holm corrects for their number.
         margin: differences below it do not matter; a number, or `5%` of the baseline's mean.
@@ -115,38 +116,71 @@ def compare(
     Raises:
         ValueError: an unknown key, metric or arm; arms with one run each; runs that differ in more than was named.
     """
-    by = check_keys(runs, [by] if isinstance(by, str) else list(dict.fromkeys(by)))
-    check_key(metric, metric_columns(runs), "metric")
+    if runs.empty:
+        raise ValueError("there must be runs to compare, and the table has none")
+    by, within, arms = (_listed(names) for names in (by, within, arms))
+    _check_compared(runs, by, select)
+    _check_metric(runs, metric)
     if not 0 < level < 1:
         raise ValueError(f"--level must be between 0 and 1, got {level}")
     by, within = _keys(runs, by, within, select)
-    runs = runs.assign(arm=labels(runs, by))
+    runs = runs.assign(arm=labels(runs, by)).reset_index(drop=True)  # joined frames count from 0 several times
     baseline = _baseline(runs, baseline)
     contrasted = _planned(runs, arms, baseline)
     warnings: list[str] = []
     tried = Tried(runs, select, metric) if select else None
     if select:
-        runs, told = keep_best(runs, check_keys(runs, [select])[0], within, metric)
+        runs, told = keep_best(runs, select, within, metric)
         warnings += told
     runs = runs.assign(where=places(runs, within))
     groups = list(_groups(runs))
     for where, group in groups:
-        check_one_run_each(group, ["arm"], f"{where}: " if where else "")
+        check_one_run_each(group, ["arm"], by, f"{where}: " if where else "")
     summaries = pd.DataFrame([row for _, group in groups for row in summaries_of(group, metric, 1 - level, baseline)])
     if summaries["n"].max() < 2:
-        _refuse_single_runs(runs, metric, summaries)
+        _refuse_single_runs(runs, metric, within, summaries)
     margin_value = _margin(margin, summaries, baseline)
+    if margin is not None and margin_value is None:
+        warnings.append(f"The margin of {margin} is left out: it is a share of {baseline}, which has no {metric}.")
     found = [
         row for where, group in groups for row in contrasts_of(group, metric, baseline, contrasted, level, margin_value)
     ]
     contrasts = judged(pd.DataFrame(found), metric, level, margin_value)
     checks = fairness(groups, [*by, *([select] if select else [])], baseline)
     warnings += [check.told for check in checks if check.warns]
-    warnings += _all_warnings(runs, groups, within, metric, baseline, contrasts)
+    warnings += _all_warnings(runs, groups, by, within, metric, baseline, contrasts)
     warnings = list(dict.fromkeys(warnings))
     return Comparison(
         runs, by, within, metric, baseline, margin_value, level, summaries, contrasts, warnings, tried, checks
     )
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str] | None:
+    return [names] if isinstance(names, str) else None if names is None else list(dict.fromkeys(names))
+
+
+def _check_compared(runs: pd.DataFrame, by: list[str], select: str | None) -> None:
+    if not by:
+        raise ValueError("--by must name a setting, such as norm; it names none")
+    named = [("--by", key) for key in by] + ([("--select", select)] if select else [])
+    check_keys(runs, [key for _, key in named])
+    for option, key in named:
+        if only_repeats(key):
+            raise ValueError(f"{option} must name a setting that changes what is trained; {key} only repeats it")
+    if select in by:
+        raise ValueError(f"--select must name a setting besides those that make the arms, and {select} is in --by")
+
+
+def _check_metric(runs: pd.DataFrame, metric: str) -> None:
+    if not (runs["status"] == "finished").any():  # such runs need not have any metric
+        raise ValueError(_nothing_finished(runs, metric))
+    check_key(metric, metric_columns(runs), "metric")
+
+
+def _nothing_finished(runs: pd.DataFrame, metric: str) -> str:
+    counts = [f"{count} {status}" for status, count in runs["status"].value_counts().items()]
+    counts += [] if (runs["status"] == "finished").any() else ["none finished"]
+    return f"no finished run has {metric}: {', '.join(counts)}; look at the reasons in result.json"
 
 
 def _keys(
@@ -156,14 +190,14 @@ def _keys(
         found = [key for key in varying(runs, by) if key != select]
         own = [key for key in found if any(key.startswith(f"{name}.") for name in by)]
         return by + own, [key for key in found if key not in own]  # norm.momentum=0.1 and 0.01 are two arms of norm
-    kept = [key for key in check_keys(runs, list(dict.fromkeys(within))) if key not in by and key != select]
+    kept = [key for key in check_keys(runs, within) if key not in by and key != select]
     return by, [key for key in kept if runs[key].nunique(dropna=False) > 1]
 
 
 def _baseline(runs: pd.DataFrame, wanted: str | None) -> str:
     arms = order(list(runs["arm"]))
     if wanted is None:
-        return "none" if "none" in arms else arms[0]
+        return ([arm for arm in arms if arm.split(", ")[0] == "none"] or arms)[0]
     return check_key(label(wanted), arms, "arm")
 
 
@@ -175,9 +209,8 @@ def _planned(runs: pd.DataFrame, wanted: Sequence[str] | None, baseline: str) ->
     planned = dict.fromkeys(check_key(label(arm), arms, "arm") for arm in wanted)
     planned.pop(baseline, None)
     if others and not planned:
-        raise ValueError(
-            f"--arms must name arms beside the baseline {baseline}, such as {others[0]}; got {', '.join(wanted)}"
-        )
+        got = ", ".join(map(label, wanted))
+        raise ValueError(f"--arms must name arms beside the baseline {baseline}, such as {others[0]}; got {got}")
     return list(planned)
 
 
@@ -187,10 +220,11 @@ def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield where, parts[where]
 
 
-def _refuse_single_runs(runs: pd.DataFrame, metric: str, summaries: pd.DataFrame) -> None:
+def _refuse_single_runs(runs: pd.DataFrame, metric: str, within: list[str], summaries: pd.DataFrame) -> None:
     if summaries["n"].max() == 0:
-        counts = runs["status"].value_counts().to_dict()
-        raise ValueError(f"no finished run has {metric}: {counts}; look at the reasons in result.json")
+        raise ValueError(_nothing_finished(runs, metric))
+    if repeated := [key for key in within if only_repeats(key)]:
+        raise ValueError(f"every arm must have at least two runs to compare: leave {repeated[0]} out of --within")
     seeds = ", ".join(order(list(runs["seed"].map(label)))[:5])
     raise ValueError(
         f"every arm must have at least two runs, each has one (seed {seeds}): one run says nothing about the spread; "
@@ -210,12 +244,13 @@ def _margin(margin: float | str | None, summaries: pd.DataFrame, baseline: str) 
         raise ValueError(f"--margin must be a number above 0 such as 0.003, or a share such as 5%, got {margin}")
     if text.endswith("%"):
         value = value / 100 * abs(summaries.loc[summaries["arm"] == baseline, "mean"].mean())
-    return value
+    return None if math.isnan(value) else value
 
 
 def _all_warnings(
     runs: pd.DataFrame,
     groups: list[tuple[str, pd.DataFrame]],
+    by: list[str],
     within: list[str],
     metric: str,
     baseline: str,
@@ -246,7 +281,7 @@ def _all_warnings(
             "Folds share training data and are not independent: intervals and p-values are corrected for it "
             "(Nadeau and Bengio, 2003)."
         )
-    return told + edge_warnings(runs, within, metric) + origin_differences(runs)
+    return told + edge_warnings(runs, by, within, metric) + origin_differences(runs)
 
 
 def _seeds(groups: list[tuple[str, pd.DataFrame]], row: dict, of: str) -> str:

@@ -1,4 +1,4 @@
-"""The runs that a study planned, against those that are there: missing ones, and ones made with other settings."""
+"""The runs that a study planned, against those that are there: missing ones, unplanned ones, ones made otherwise."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -8,10 +8,11 @@ import pandas as pd
 import yaml
 
 from normlab.compare.runs import UNCOMPARED, flat_settings
-from normlab.compare.settings import label, order
+from normlab.compare.settings import as_text, label, order
 from normlab.config import configuration_directory
 
 MOST_LINES = 4
+MOST_VALUES = 5
 ELSEWHERE = ("root", "cache", "threads")  # where data lie and what computes is no part of a plan
 
 
@@ -29,15 +30,44 @@ def planned_runs(params: dict[str, Any]) -> Iterator[dict[str, str]]:
         yield dict(combination)
 
 
+def grid(params: dict[str, Any]) -> pd.DataFrame:
+    """A row for every planned run: the settings of the grid as labels."""
+    return pd.DataFrame(planned_runs(params)).map(_label_of)
+
+
+def _label_of(text: str) -> str:
+    value = yaml.safe_load(text)
+    try:
+        return label(float(value)) if isinstance(value, str) else as_text(value)  # 1e-05 is a text in YAML 1.1
+    except ValueError:
+        return value
+
+
+def _on_axes(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs' values of the grid's settings, as labels."""
+    return pd.DataFrame({key: runs[key].map(label) if key in runs else "–" for key in params}, index=runs.index)
+
+
+def unplanned(params: dict[str, Any], runs: pd.DataFrame) -> tuple[pd.Series, str]:
+    """True for runs that lie outside of the grid, and in words what they have that was not planned."""
+    planned, there = grid(params), _on_axes(params, runs)
+    strange = pd.DataFrame({key: ~there[key].isin(planned[key]) for key in params}, index=runs.index)
+    told = []
+    for key in strange.columns[strange.any()]:
+        values = order(list(there.loc[strange[key], key]))
+        more = [f"… ({len(values)} values)"] if len(values) > MOST_VALUES else []
+        told.append(f"{key}={','.join([*values[:MOST_VALUES], *more])} in {int(strange[key].sum())}")
+    return strange.any(axis=1), "; ".join(told)
+
+
 def counted(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     """A row for every planned combination but the seed: its settings as labels, and the seeds planned and there.
 
     Failed runs are not there: they say nothing, and `retry=failed` makes them again.
     """
-    planned = pd.DataFrame(planned_runs(params)).map(lambda text: label(yaml.safe_load(text)))
+    planned = grid(params)
     keys = [key for key in planned.columns if key != "seed"]
-    ended = runs[runs["status"] != "failed"]
-    there = pd.DataFrame({key: ended[key].map(label) if key in ended else "–" for key in planned.columns})
+    there = _on_axes(params, runs[runs["status"] != "failed"])
     found = planned.merge(there.drop_duplicates(), how="left", indicator=True)
     rows = []
     for values, group in found.groupby(keys, sort=False):

@@ -45,8 +45,8 @@ UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "sta
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def load_runs(*folders: str | Path) -> pd.DataFrame:
-    """All runs below the given folders, one row each.
+def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """All runs below the given folders (or lists of folders), one row each.
 
     Columns are `run`, `folder`, `status`, `reason`; the picked names `dataset`, `model`, `norm`, ...; every setting
     by its dotted key (`optimizer.lr`); the metrics (`test/accuracy`); `seconds`, `epochs`, `steps`, ...; and where
@@ -57,6 +57,7 @@ def load_runs(*folders: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: a folder that does not exist, or no readable run in any.
     """
+    folders = [path for given in folders for path in ([given] if isinstance(given, str | Path) else given)]
     rows, unreadable, digests = [], [], {}
     for path in find_runs(folders, unreadable):
         try:
@@ -236,14 +237,17 @@ def check_key(name: str, known: Iterable[str], what: str) -> str:
     """The name if it is known.
 
     Raises:
-        ValueError: with the near names, or all of them where there are few.
+        ValueError: with the near names, or the first twenty; those with a comma of their own in quotes.
     """
     known = list(known)
     if name in known:
         return name
-    ends = [other for other in known if other.rpartition(".")[2] == name or other.rpartition("/")[2] == name]
-    near = ends[:3] or get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known[:20])}"
+    parts = [other for other in known if name in (other.rpartition(".")[2], other.rpartition("/")[2])]
+    parts += [other for other in known if other.startswith(f"{name}, ")]  # an arm of several settings
+    near = parts[:3] or get_close_matches(name, known, n=3, cutoff=0.5)
+    shown = [f"'{other}'" if "," in other else other for other in near or known[:20]]
+    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+    hint = f"did you mean {' or '.join(shown)}?" if near else f"known are {', '.join(shown)}{more}"
     raise ValueError(f"the runs have no {what} {name!r}; {hint}")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from normlab.compare.runs import STABLE
-from normlab.compare.settings import higher_is_better, label, order
+from normlab.compare.settings import higher_is_better, label, labels, order
 
 LEARNING_RATES = ("lr", "max_lr")
 
@@ -32,7 +32,8 @@ def best_values(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str
 def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) -> tuple[pd.DataFrame, list[str]]:
     """The runs at every arm's best value of `key`, chosen on validation, and a line for each choice.
 
-    An arm that does not have the setting is at its best without it.
+    An arm that does not have the setting is at its best without it. Without a validation metric the choice is made on
+    the metric itself, which a line says.
     """
     chosen_by = validation_metric(runs, metric)
     best = best_values(runs, key, within, chosen_by)
@@ -42,6 +43,11 @@ def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) 
         value == want or (pd.isna(value) and pd.isna(want)) for value, want in zip(runs[key], wanted, strict=True)
     ]
     told = []
+    if chosen_by == metric:
+        told.append(
+            f"The best {key} was chosen by {metric}, the scores that are compared, for want of a validation metric: "
+            "an arm for which more values were tried has the advantage."
+        )
     for place, value in best.items():
         *group, arm = place if isinstance(place, tuple) else (place,)
         at = "".join(f", {name}={label(part)}" for name, part in zip(within, group, strict=True))
@@ -49,18 +55,22 @@ def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) 
             told.append(f"{arm}{at} has no {key} and is compared as it is.")
         else:
             told.append(f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} of its grid and is used.")
-    return runs[matches], told + edge_warnings(runs, [*within, key], metric)
+    return runs[matches], told + edge_warnings(runs, [], [*within, key], metric)
 
 
-def edge_warnings(runs: pd.DataFrame, within: Sequence[str], metric: str) -> list[str]:
-    """A line for every arm whose best learning rate is the smallest or largest that was tried."""
+def edge_warnings(runs: pd.DataFrame, by: Sequence[str], within: Sequence[str], metric: str) -> list[str]:
+    """A line for every arm whose best learning rate is the smallest or largest that was tried.
+
+    Where the rate is itself part of the arms, what is left of their names counts as the arm.
+    """
     told = []
-    for key in within:
+    for key in [*by, *within]:
         if key.rpartition(".")[2] not in LEARNING_RATES:
             continue
-        others = [name for name in within if name != key]
-        best = best_values(runs, key, others, validation_metric(runs, metric))
-        tried = runs.groupby([*others, "arm"], dropna=False)[key].agg(["min", "max", "nunique"])
+        rest, others = ([name for name in names if name != key] for names in (by, within))
+        table = runs.assign(arm=labels(runs, rest) if rest else "all runs") if key in by else runs
+        best = best_values(table, key, others, validation_metric(table, metric))
+        tried = table.groupby([*others, "arm"], dropna=False)[key].agg(["min", "max", "nunique"])
         for place, value in best.items():
             low, high, count = tried.loc[place]
             if count > 1 and value in (low, high):

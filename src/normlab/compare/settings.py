@@ -22,7 +22,7 @@ def higher_is_better(metric: str) -> bool:
 
 def assumed_direction(metric: str) -> list[str]:
     """A line where the name of a metric does not tell which direction is better."""
-    if "/" not in metric or metric.endswith((*HIGHER_IS_BETTER, *LOWER_IS_BETTER)):
+    if metric.endswith((*HIGHER_IS_BETTER, *LOWER_IS_BETTER)):
         return []
     return [
         f"Lower {metric} is taken to be better: its name does not say. Better when high are names that end in "
@@ -74,12 +74,13 @@ def order(texts: Sequence[str]) -> list[str]:
 
 def pairing_keys(runs: pd.DataFrame) -> list[str]:
     """`seed`, and whatever else repeats a run: folds and further seeds, where they vary."""
-    repeated = [
-        name
-        for name in setting_columns(runs)
-        if name.rpartition(".")[2] in ("fold", "repeat", "seed") or name.endswith("_seed")
-    ]
+    repeated = [name for name in setting_columns(runs) if only_repeats(name)]
     return ["seed", *(name for name in repeated if name != "seed" and runs[name].nunique(dropna=False) > 1)]
+
+
+def only_repeats(key: str) -> bool:
+    """True for `seed`, folds and the like: runs that differ in nothing else are repetitions of one run."""
+    return key.rpartition(".")[2] in ("fold", "repeat", "seed") or key.endswith("_seed")
 
 
 def _compared(runs: pd.DataFrame) -> list[str]:
@@ -114,9 +115,12 @@ def check_keys(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     """The keys as they are.
 
     Raises:
-        ValueError: for one that no run has.
+        ValueError: for one that no run has; names first those that vary.
     """
-    return [check_key(key, setting_columns(runs), "setting") for key in keys]
+    known = setting_columns(runs)
+    if not set(keys) <= set(known):  # the error shows the first of them
+        known = sorted(known, key=lambda name: runs[name].nunique(dropna=False) == 1)
+    return [check_key(key, known, "setting") for key in keys]
 
 
 def differences(arm: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -138,7 +142,7 @@ def _explained(runs: pd.DataFrame, key: str, found: dict) -> bool:
     return bool(owners) and _determined(runs, owners, key)
 
 
-def check_one_run_each(runs: pd.DataFrame, keys: Sequence[str], where: str) -> None:
+def check_one_run_each(runs: pd.DataFrame, keys: Sequence[str], by: Sequence[str], where: str) -> None:
     """Refuse to take runs of different settings for a distribution over seeds.
 
     Raises:
@@ -149,9 +153,17 @@ def check_one_run_each(runs: pd.DataFrame, keys: Sequence[str], where: str) -> N
     if twice.empty:
         return
     first = twice[(twice[identity].map(label) == twice[identity].map(label).iloc[0]).all(axis=1)]
-    other = [key for key in _compared(first) if first[key].nunique(dropna=False) > 1]
-    fix = f"they differ in {', '.join(other[:4])}: add it to --within" if other else "compare one folder at a time"
+    other = [key for key in _compared(first) if first[key].nunique(dropna=False) > 1][:4]
+    fix = f"they differ in {', '.join(other)}: {_where_to_add(other, by)}" if other else "compare one folder at a time"
     raise ValueError(f"{where}several runs share seed {label(first['seed'].iloc[0])} ({len(twice)} runs); {fix}")
+
+
+def _where_to_add(keys: Sequence[str], by: Sequence[str]) -> str:
+    """Only some arms have what belongs to the compared setting: within equal values of it they have no partner."""
+    own = [key for key in keys if belongs_to(key, by)]
+    if len(own) in (0, len(keys)):
+        return f"add {'it' if len(keys) == 1 else 'them'} to {'--by' if own else '--within'}"
+    return f"add {', '.join(own)} to --by and {', '.join(key for key in keys if key not in own)} to --within"
 
 
 def origin_differences(runs: pd.DataFrame) -> list[str]:
@@ -171,11 +183,10 @@ def origin_differences(runs: pd.DataFrame) -> list[str]:
     return told
 
 
-def study_of(runs: pd.DataFrame) -> dict[str, Any]:
-    """The study block that the runs were started with, as stored in their configurations."""
+def study_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """The study block that every run was started with, as labels: a row a run, a dash for what it does not state."""
     columns = [name for name in runs.columns if name.startswith("study.")]
-    first = runs[columns].iloc[0].dropna() if columns else {}
-    return {name.partition(".")[2]: value for name, value in first.items()}
+    return runs[columns].map(label).rename(columns=lambda name: name.partition(".")[2])
 
 
 def as_text(value: Any) -> str:

@@ -112,7 +112,8 @@ def answer(
 ) -> tuple[str, list[Claim], list[str]]:
     """The verdict over all claims, every claim with its answer, and warnings about the study as a whole.
 
-    All claims supported is supported, any contradicted is contradicted, anything else cannot be told.
+    All claims supported is supported, any contradicted is contradicted, anything else cannot be told. Only runs of the
+    planned grid answer: seeds, arms or data sets that came later could have been added until the answer pleased.
 
     Args:
         study: the plan.
@@ -122,7 +123,12 @@ def answer(
     Raises:
         ValueError: too few runs for any number; names what is missing and the command that makes it.
     """
+    outside, told = plans.unplanned(study.params, runs)
+    warnings = _unplanned(study, runs[outside], told, len(runs))
+    runs = runs[~outside]
     missing = plans.missing(study.name, study.params, runs)
+    if runs.empty:
+        raise ValueError("\n".join([*warnings, *missing]))
     deviating = plans.deviations(settings, study.params, runs) if settings else ""
     try:
         claims = [_answer(study, study.plan | claim, runs, deviating) for claim in study.plan["claims"]]
@@ -130,7 +136,7 @@ def answer(
         raise ValueError("\n".join([str(error), *missing])) from error
     verdicts = {claim.verdict for claim in claims}
     whole = "contradicted" if "contradicted" in verdicts else verdicts.pop() if len(verdicts) == 1 else "cannot tell"
-    return whole, claims, [*missing, *_changed(study, runs)]
+    return whole, claims, [*warnings, *missing, *_changed(study, runs)]
 
 
 def _answer(study: Study, plan: dict[str, Any], runs: pd.DataFrame, deviating: str) -> Claim:
@@ -219,16 +225,39 @@ def _all_of(rows: list[dict]) -> str:
     return first if len(rows) == 1 else f"All {len(rows)} contrasts agree; the first: {first}"
 
 
-def _changed(study: Study, runs: pd.DataFrame) -> list[str]:
-    """A plan that was changed after the runs is no plan."""
-    stored = study_of(runs)
-    if not stored:
-        return ["The runs do not carry the study's plan: they were not started by it."]
-    now = {key: as_text(value) for key, value in study.plan.items()}
-    changed = [key for key in sorted(now.keys() | stored.keys()) if now.get(key) != label(stored.get(key))]
-    if not changed:
+def _unplanned(study: Study, runs: pd.DataFrame, what: str, count: int) -> list[str]:
+    """How many runs lie outside of the grid, and whether the study itself once had them in it."""
+    if runs.empty:
         return []
-    return [f"The study was changed after its runs were started ({', '.join(changed)}): its verdict is exploratory."]
+    told = f"{len(runs)} of {count} runs lie outside of the planned grid and are left out of the verdict: {what}."
+    started = int((runs["study"] == study.name).sum()) if "study" in runs else 0
+    if started:
+        told += (
+            f" {started} of them were started by the study itself: if its grid was changed afterwards, and not only "
+            "overridden on the command line, its verdict is exploratory."
+        )
+    return [told]
+
+
+def _changed(study: Study, runs: pd.DataFrame) -> list[str]:
+    """A plan that was changed after any of the runs is no plan."""
+    stored = study_of(runs)
+    stored = stored[(stored != "–").any(axis=1)]
+    if stored.empty:
+        return ["The runs do not carry the study's plan: they were not started by it."]
+    told = []
+    if lacking := len(runs) - len(stored):
+        told = [f"{lacking} of {len(runs)} runs do not carry the study's plan: they were not started by it."]
+    changed = []
+    for key in sorted({*study.plan, *stored}):
+        now = as_text(study.plan.get(key))
+        if count := int((stored.get(key, pd.Series("–", index=stored.index)) != now).sum()):
+            changed.append(key if count == len(stored) else f"{key} in {count} of {len(stored)} runs")
+    if changed:
+        told.append(
+            f"The study was changed after its runs were started ({', '.join(changed)}): its verdict is exploratory."
+        )
+    return told
 
 
 def outputs_of(study: Study) -> Path:

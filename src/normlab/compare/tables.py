@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from normlab.compare.comparison import Comparison
-from normlab.compare.sentences import direction, number, p_value, signed
+from normlab.compare.sentences import direction, number, p_value, percent, signed
 from normlab.terminal import STATUS_STYLE
 
 Cell = tuple[str, float | str]  # as shown, as sorted
@@ -43,7 +43,11 @@ class Table:
 
 
 def _number(value: float) -> Cell:
-    return number(value), value
+    return _with_minus(value), value
+
+
+def _with_minus(value: float) -> str:
+    return f"−{number(-value)}" if value < 0 else number(value)
 
 
 def _count(value: float) -> Cell:
@@ -58,56 +62,64 @@ def _plain(value: str) -> Cell:
     return value, value
 
 
-def _interval(low: float, high: float, show: Callable[[float], str] = number) -> Cell:
+def _interval(low: float, high: float, show: Callable[[float], str] = _with_minus) -> Cell:
     return ("–" if math.isnan(low) else f"{show(low)} to {show(high)}"), low
 
 
 def _make(name: str, title: str, records: list[dict], columns: dict[str, Callable[[dict], Cell]]) -> Table:
-    """Columns that say the same dash, zero or nothing in every row are left out, the arm's name never."""
+    """Columns that say a dash, zero or nothing in every row are left out, the arm never, whatever its name."""
     rows = {header: [cell(record) for record in records] for header, cell in columns.items()}
-    kept = {header: cells for header, cells in rows.items() if any(text not in ("–", "0", "") for text, _ in cells)}
+    kept = {
+        header: cells
+        for header, cells in rows.items()
+        if header == "arm" or any(text not in ("–", "0", "") for text, _ in cells)
+    }
     numeric = [not isinstance(cells[0][1], str) for cells in kept.values()]
     return Table(name, title, list(kept), [list(cells) for cells in zip(*kept.values(), strict=True)], numeric)
 
 
 def summary_table(comparison: Comparison) -> Table:
     """A row an arm and group: n, centre, spread, interval, and the runs that are not in them."""
-    percent = f"{comparison.confidence:.0%}"
+    confidence = percent(comparison.confidence)
     columns = {
         "where": lambda row: _plain(row["where"]),
         "arm": lambda row: _plain(row["arm"]),
         "n": lambda row: _count(row["n"]),
         "mean": lambda row: _number(row["mean"]),
         "SD": lambda row: _number(row["sd"]),
-        f"{percent} interval": lambda row: _interval(row["low"], row["high"]),
+        f"{confidence} interval": lambda row: _interval(row["low"], row["high"]),
         "median": lambda row: _number(row["median"]),
         "min": lambda row: _number(row["min"]),
         "max": lambda row: _number(row["max"]),
-        f"{percent} bootstrap": lambda row: _interval(row["bca_low"], row["bca_high"]),
+        f"{confidence} bootstrap": lambda row: _interval(row["bca_low"], row["bca_high"]),
         "diverged": lambda row: _count(row["diverged"]),
         "failed": lambda row: _count(row["failed"]),
         "no metric": lambda row: _count(row["without_metric"]),
     }
     if (comparison.summaries["diverged"] > 0).any():
-        columns["trained"] = lambda row: (
-            f"{row['trained']:.0%} ({row['trained_low']:.0%} to {row['trained_high']:.0%})",
-            row["trained"],
-        )
+        columns["trained"] = lambda row: (_trained(row), row["trained"])
     if comparison.summaries["parameters"].nunique() > 1:
         columns["parameters"] = lambda row: _thousands(row["parameters"])
     title = f"{comparison.metric} by {', '.join(comparison.by)} ({direction(comparison.metric)})"
     return _make("arms", title, comparison.summaries.to_dict("records"), columns)
 
 
+def _trained(row: dict) -> str:
+    """The share that did not diverge; runs that failed are in neither count."""
+    if math.isnan(row["trained"]):
+        return "–"
+    return f"{row['trained']:.0%} ({row['trained_low']:.0%} to {row['trained_high']:.0%})"
+
+
 def contrast_table(comparison: Comparison) -> Table:
     """A row a contrast: difference, interval, tests, effect sizes, verdict."""
-    percent = f"{comparison.confidence:.0%}"
+    confidence = percent(comparison.confidence)
     columns = {
         "where": lambda row: _plain(row["where"]),
         "arm": lambda row: _plain(row["arm"]),
         "n": lambda row: (_runs_of(row), row["n"]),
         "difference": lambda row: (signed(row["difference"]), row["difference"]),
-        f"{percent} interval": lambda row: _interval(row["low"], row["high"], signed),
+        f"{confidence} interval": lambda row: _interval(row["low"], row["high"], signed),
         "verdict": lambda row: _plain(row["verdict"]),
         "r": lambda row: (_two(row["correlation"]), row["correlation"]),
         "p": lambda row: _p(row["p"]),
