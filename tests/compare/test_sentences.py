@@ -6,7 +6,7 @@ import pytest
 
 from compare.helpers import write_seeds
 from normlab.compare import compare, load_runs
-from normlab.compare.sentences import number, p_value, signed
+from normlab.compare.sentences import number, p_value, percent, signed
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,18 @@ from normlab.compare.sentences import number, p_value, signed
 )
 def test_numbers(value, shown):
     assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        *((0.95, "95%"), (0.9, "90%"), (2 / 3, "67%"), (1 - 0.005, "99.5%"), (1 - 0.015, "98.5%"), (0.5, "50%")),
+        *((1 - 0.001, "99.9%"), (1 - 0.9999, "0.01%"), (1 - 0.99999, "0.001%"), (1 - 1e-6, "99.9999%")),
+        *((0.0, "0%"), (1.0, "100%"), (0.1, "10%"), (1 / 12, "8.3%"), (math.nan, "–")),
+    ],
+)
+def test_shares(share, shown):
+    assert percent(share) == shown
 
 
 def test_signs_and_p_values():

@@ -25,6 +25,16 @@ def signed(value: float) -> str:
     return "–" if math.isnan(value) else f"{'−' if value < 0 else '+'}{number(abs(value))}"
 
 
+def percent(share: float) -> str:
+    """`95%`, with decimals where the share is near none or all: `99.9%`, `0.01%`; a dash for none."""
+    if math.isnan(share):
+        return "–"
+    rarer = min(share, 1 - share)
+    decimals = max(0, -1 - math.floor(math.log10(rarer))) if rarer > 0 else 0  # two digits of the rarer side
+    shown = f"{share:.{decimals}%}".removesuffix("%")
+    return f"{shown.rstrip('0').rstrip('.') if '.' in shown else shown}%"
+
+
 def p_value(value: float) -> str:
     """`p = 0.031`, `p < 0.001`."""
     if math.isnan(value):
