@@ -120,7 +120,7 @@ def compare(
     if not 0 < level < 1:
         raise ValueError(f"--level must be between 0 and 1, got {level}")
     by, within = _keys(runs, by, within, select)
-    runs = runs.assign(arm=labels(runs, by))
+    runs = runs.assign(arm=labels(runs, by)).reset_index(drop=True)  # joined frames count from 0 several times
     baseline = _baseline(runs, baseline)
     contrasted = _planned(runs, arms, baseline)
     warnings: list[str] = []
