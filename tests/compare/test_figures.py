@@ -18,6 +18,7 @@ from normlab.compare.figures import (
     panels,
     save,
     style,
+    title_of,
 )
 from normlab.compare.layer_figures import layer_figures
 from normlab.compare.run_figures import FIGURES, arms, heatmap, learning_curves, pairs, response, sensitivity
@@ -293,3 +294,127 @@ def test_layers_of_every_group_are_shown(tmp_path):
     ]
     assert drawn[3].title == "Gradient norm by depth (dataset.batch_size=32)"
     assert all("The first 3 of 4 groups." in drawing.caption for drawing in drawn)
+
+
+def test_a_learning_rate_among_the_arms_still_has_its_figure(grid):
+    comparison = compare(grid.runs, by=["norm", "optimizer.lr"], baseline="none, optimizer.lr=0.1")
+    drawing = sensitivity(comparison)
+    assert drawing.title == "test/accuracy and divergence against optimizer.lr"
+    lines = {line.get_label(): line for line in drawing.figure.axes[0].lines}
+    assert list(lines) == ["none", "custom"]
+    assert lines["custom"].get_xdata().tolist() == [0.01, 0.1, 1]
+    assert lines["custom"].get_ydata().tolist() == pytest.approx([0.911, 0.921, 0.911])
+    assert lines["none"].get_ydata().tolist() == pytest.approx([0.891, 0.901, np.nan], nan_ok=True)
+    assert sensitivity(compare(grid.runs, by="optimizer.lr", within=["norm"])) is None  # `response` draws it
+
+
+def test_one_epoch_is_a_point(tmp_path):
+    for seed in range(3):
+        for norm in ("none", "custom"):
+            write_run(tmp_path, norm, seed, curve=[0.5 + 0.1 * seed], layers=True)
+    write_run(tmp_path, "none", 3, status="diverged", curve=[0.1])
+    comparison = compare(load_runs(tmp_path))
+    curves = learning_curves(comparison)
+    assert [line.get_marker() for line in curves.figure.axes[0].lines] == [".", "o", "s"]
+    (bar, _) = curves.figure.axes[0].collections
+    half = 4.302653 * 0.1 / np.sqrt(3)  # t(.975, 2)
+    assert bar.get_segments()[0][:, 1].tolist() == pytest.approx([0.6 - half, 0.6 + half])
+    gradients, *others = layer_figures(comparison)
+    assert [axis.get_title() for axis in gradients.figure.axes] == ["epoch 1"]
+    for drawing in others:
+        lines = [line for axis in drawing.figure.axes for line in axis.lines]
+        assert lines
+        assert {line.get_marker() for line in lines} == {"o"}
+
+
+def test_longer_lines_have_no_markers(grid):
+    assert {line.get_marker() for line in learning_curves(grid).figure.axes[0].lines} == {"None"}
+    assert len(layer_figures(grid)[0].figure.axes) == 2
+
+
+def test_titles_have_a_setting_a_line():
+    assert title_of("optimizer.lr=0.1, model.hidden=[128, 64], seed=3") == (
+        "optimizer.lr=0.1,\nmodel.hidden=[128, 64],\nseed=3"
+    )
+
+
+def test_no_text_of_a_figure_lies_on_other_text(tmp_path):
+    for lr in (0.01, 0.1):
+        for momentum in (0.0, 0.5, 0.9):
+            for norm in ("none", "custom"):
+                settings = {"optimizer.lr": lr, "optimizer.momentum": momentum}
+                write_run(tmp_path, norm, 0, 0.9, settings=settings)
+                write_run(tmp_path, norm, 1, 0.91, settings=settings)
+    comparison = compare(load_runs(tmp_path))
+    for draw in (arms, pairs):
+        with style():
+            figure = draw(comparison).figure
+            figure.draw_without_rendering()
+        boxes = [axis.title.get_window_extent() for axis in figure.axes]
+        assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+        assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+def test_more_than_three_names_stand_beside_the_lines(tmp_path):
+    for size in range(1, 5):
+        for seed in range(2):
+            write_run(tmp_path, "ghost", seed, 0.9, settings={"norm.size": size}, curve=[0.5, 0.9], layers=True)
+    comparison = compare(load_runs(tmp_path))
+    for drawing in (learning_curves(comparison), layer_figures(comparison)[0]):
+        assert len(drawing.figure.legends[0].texts) == 4
+        assert drawing.figure.axes[0].get_legend() is None
+        assert drawing.figure.axes[0].collections  # the bands stay
+    small = compare(comparison.runs[comparison.runs["norm.size"] < 4])
+    assert learning_curves(small).figure.legends == []
+
+
+def test_captions_tell_levels_near_none_and_all(tmp_path):
+    write_seeds(tmp_path, {"none": [0.9, 0.91, 0.92]}, curve=[0.5, 0.9])
+    runs = load_runs(tmp_path)
+    for level, shown in ((0.001, "99.9%"), (0.9999, "0.01%")):
+        comparison = compare(runs, level=level)
+        assert f"mean and {shown} t interval" in arms(comparison).caption
+        assert f"Mean and {shown} t interval" in learning_curves(comparison).caption
+
+
+def test_curves_that_are_cut_are_not_drawn(tmp_path):
+    for seed in range(3):
+        folder = write_run(tmp_path, "none", seed, curve=[0.5, 0.6, 0.7])
+        write_run(tmp_path, "custom", seed, curve=[0.5, 0.6, 0.7])
+    lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "metrics.csv").write_text("".join(lines[:2]))
+    drawing = learning_curves(compare(load_runs(tmp_path)))
+    assert [line.get_label() for line in drawing.figure.axes[0].lines] == ["none (n = 2)", "custom (n = 3)"]
+    assert "stopped before" not in drawing.caption
+
+
+def write_statistics(folder, rows):
+    lines = ["epoch,step,layer,statistic,value", *(",".join(map(str, row)) for row in rows)]
+    (folder / "statistics.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.filterwarnings("error")
+def test_gradients_of_zero_have_no_logarithm(tmp_path):
+    for seed in range(2):
+        folder = write_run(tmp_path, "none", seed, curve=[0.5, 0.9])
+        write_statistics(folder, [(epoch, 18, layer, "gradient_norm", 0) for epoch in (1, 2) for layer in "ab"])
+    (drawing,) = layer_figures(compare(load_runs(tmp_path)))
+    assert [axis.get_yscale() for axis in drawing.figure.axes] == ["linear", "linear"]
+    drawing.figure.draw_without_rendering()
+    for seed in range(2):  # dead from the second epoch on
+        folder = write_run(tmp_path, "custom", seed, curve=[0.5, 0.9])
+        write_statistics(folder, [(1, 18, "a", "gradient_norm", 0.1 + 0.2 * seed), (2, 36, "a", "gradient_norm", 0)])
+    (drawing,) = layer_figures(compare(load_runs(tmp_path)))
+    drawing.figure.draw_without_rendering()
+    none, custom = drawing.figure.axes[0].lines
+    assert np.isnan(none.get_ydata()).all()
+    assert custom.get_ydata().tolist() == pytest.approx([0.2])
+    assert "none at epoch 1: 0.0000 in the first layer" in drawing.description
+
+
+def test_quantiles_that_are_missing_are_left_out(tmp_path):
+    for seed in range(2):
+        folder = write_run(tmp_path, "none", seed, curve=[0.5])
+        write_statistics(folder, [(1, 18, "a", "activation_q15", -1), (1, 18, "a", "activation_q50", "nan")])
+    (drawing,) = layer_figures(compare(load_runs(tmp_path)))
+    assert drawing.description == "none 15 %: -1.0000 to -1.0000"

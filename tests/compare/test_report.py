@@ -1,6 +1,7 @@
 """The page as text; tests/compare/test_report_browser.py opens it."""
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -19,7 +20,7 @@ def page_of(folder, *arguments) -> str:
 def words(html: str) -> str:
     """The text of the page, without its markup, style and script."""
     body = re.sub(r"(?s)<(style|script|svg)\b.*?</\1>", " ", html)
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)).replace(" :", ":")
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)).replace(" :", ":"))
 
 
 class Balance(HTMLParser):
@@ -67,7 +68,7 @@ def test_how_to_reproduce_has_commit_commands_and_this_page(tmp_path):
     write_seeds(tmp_path, {"none": NONE, "custom": NONE})
     told = words(page_of(tmp_path))
     commit = ENVIRONMENT["git"]["commit"]
-    assert f"git checkout {commit} python train.py -m norm=none,custom seed=range(10)" in told
+    assert f"git checkout {commit} python train.py -m norm=none,custom 'seed=range(10)'" in told
     assert f"python scripts/compare.py {tmp_path} --out {tmp_path}/report" in told
 
 
@@ -95,3 +96,12 @@ def test_runs_that_did_not_finish_say_why(tmp_path, status):
     told = words(page_of(tmp_path))
     assert f"12 finished, 1 {status}" in told
     assert {"diverged": "train/loss is not finite", "failed": "RuntimeError: no"}[status] in told
+
+
+def test_runs_without_curves_are_told_once(tmp_path):
+    group = write_seeds(tmp_path, {"none": NONE, "custom": NONE}, curve=[0.5, 0.9])
+    first = next(path for path in sorted(group.iterdir()) if path.is_dir())
+    (first / "metrics.csv").unlink()
+    told = words(page_of(tmp_path, "--target", "val/accuracy=0.8"))
+    assert told.count("metrics.csv is missing, damaged or cut in 1 of 12 runs") == 1
+    assert f"target of val/accuracy leave out; the first is {first}." in told

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from compare.helpers import write_run, write_seeds
-from normlab.compare.runs import check_key, load_runs, read_curves, read_layers, read_settings
+from normlab.compare.runs import (
+    check_key,
+    curve_warnings,
+    load_runs,
+    read_curves,
+    read_layers,
+    read_settings,
+    without_curves,
+)
 
 
 def test_a_row_a_run_with_settings_metrics_and_origin(tmp_path):
@@ -20,7 +28,7 @@ def test_a_row_a_run_with_settings_metrics_and_origin(tmp_path):
     assert (row["optimizer.lr"], row["norm.eps"], row["model.hidden"]) == (0.01, 1e-5, "[128, 64]")
     assert (row["test/accuracy"], row["steps"]) == (0.97, 90)
     assert row["environment.git.commit"].startswith("0123456789")
-    assert row["environment.command"] == "train.py -m norm=none,custom seed=range(10)"
+    assert row["environment.command"] == "train.py -m norm=none,custom 'seed=range(10)'"
 
 
 def test_settings_read_by_blocks_equal_those_read_whole(tmp_path):
@@ -213,3 +221,69 @@ def test_runs_from_before_a_setting_had_it_off(tmp_path):
     write_run(tmp_path, "none", 1, settings={"device.channels_last": True})
     runs = load_runs(tmp_path).set_index("seed")
     assert runs["device.channels_last"].to_dict() == {0: False, 1: True}
+
+
+def test_a_number_too_large_for_any_figure_is_missing(tmp_path):
+    write_run(tmp_path, "none", value=None, metrics={"test/accuracy": 10**400, "val/accuracy": 0.5})
+    row = load_runs(tmp_path).iloc[0]
+    assert np.isnan(row["test/accuracy"])
+    assert row["val/accuracy"] == 0.5
+
+
+def test_texts_of_runs_can_be_written(tmp_path):
+    environment = {"command": ["train.py", "data=\udcff"], "git": {"commit": "\ud800"}}
+    write_run(tmp_path, "none", status="failed", result={"reason": "no file \udcff"}, environment=environment)
+    row = load_runs(tmp_path).iloc[0]
+    assert row["reason"] == "no file ?"
+    assert row["environment.git.commit"] == "?"
+    assert row["environment.command"] == "train.py 'data=?'"
+
+
+def test_the_command_is_one_that_a_shell_takes(tmp_path):
+    write_run(tmp_path, "none", environment={"command": ["train.py", "seed=range(4)", "data=a b"]})
+    assert load_runs(tmp_path)["environment.command"][0] == "train.py 'seed=range(4)' 'data=a b'"
+
+
+def cut(folder, lines):
+    """Keep the first lines of metrics.csv."""
+    path = folder / "metrics.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
+
+
+def test_runs_without_a_whole_curve_are_named(tmp_path):
+    folders = [write_run(tmp_path, "none", seed, curve=[0.5, 0.6, 0.7]) for seed in range(4)]
+    assert curve_warnings(load_runs(tmp_path), ["val/accuracy"]) == []
+    (folders[1] / "metrics.csv").unlink()
+    cut(folders[2], 3)
+    write_run(tmp_path, "none", 4, status="failed")  # has no result either
+    write_run(tmp_path, "none", 5, status="diverged", result={"epochs": 0})  # in the first epoch
+    runs = load_runs(tmp_path)
+    finished = runs[runs["status"] != "failed"]
+    lacking = without_curves(finished, read_curves(finished, ["val/accuracy"]), "val/accuracy")
+    assert lacking["seed"].tolist() == [1, 2]
+    told = "metrics.csv is missing, damaged or cut in {} of 5 runs, which learning curves and time to target of {} "
+    told += "leave out; the first is {}. rerun=true trains a run anew."
+    assert curve_warnings(runs, ["val/accuracy", "val/accuracy", "val/f1"]) == [
+        told.format(2, "val/accuracy", folders[1]),
+        told.format(4, "val/f1", folders[0]),
+    ]
+
+
+def test_where_no_run_has_a_curve_none_is_left_out(tmp_path):
+    write_seeds(tmp_path, {"none": [0.9, 0.91]})
+    assert curve_warnings(load_runs(tmp_path), ["val/accuracy"]) == []
+
+
+def test_rows_without_a_place_are_no_part_of_a_curve(tmp_path):
+    folder = write_run(tmp_path, "none", curve=[0.5, 0.6, 0.7])
+    path = folder / "metrics.csv"
+    path.write_text(path.read_text().replace("2,36,1.0", "2,36,-").replace("3,54", "x,54"))
+    assert read_curves(load_runs(tmp_path), ["val/accuracy"])["epoch"].tolist() == [1]
+
+
+@pytest.mark.parametrize("damage", ["2,36,a,b,-", "x,36,a,b,1", "2,36,a,b,inf", "2,36,,b,1", "2,36,a,,1", "2"])
+def test_damaged_rows_of_statistics_are_left_out(tmp_path, damage):
+    path = write_run(tmp_path, "none", curve=[0.5]) / "statistics.csv"
+    path.write_text(f"epoch,step,layer,statistic,value\n1,18,3,activation_q15,-0.5\n{damage}\n")
+    layers = read_layers(load_runs(tmp_path))
+    assert layers[["epoch", "layer", "statistic", "value"]].to_numpy().tolist() == [[1, "3", "activation_q15", -0.5]]

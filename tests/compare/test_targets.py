@@ -2,10 +2,12 @@
 
 import math
 
+import pandas as pd
 import pytest
 
 from compare.helpers import write_run
 from normlab.compare import compare, load_runs
+from normlab.compare.tables import target_table
 from normlab.compare.targets import parse_target, survival, time_to_target
 
 
@@ -51,6 +53,12 @@ def test_unknown_targets(runs):
     for text in ("val/accuracy", "val/accuracy=high"):
         with pytest.raises(ValueError, match="--target must be METRIC=VALUE"):
             parse_target(text)
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"--target must have a finite value, such as val/loss=0.97, got {value}"):
+            time_to_target(compare(runs), "val/loss", value)
+    for clock in ("epoch", "seconds", "lr"):
+        with pytest.raises(ValueError, match=f"no curve of the metric '{clock}'; known are val/accuracy"):
+            time_to_target(compare(runs), clock, 1)
     with pytest.raises(ValueError, match="did you mean val/accuracy"):
         time_to_target(compare(runs), "val/acuracy", 0.9)
 
@@ -61,3 +69,53 @@ def test_no_curves_at_all(tmp_path):
             write_run(tmp_path, norm, seed)
     with pytest.raises(ValueError, match=r"no metrics.csv of 4 runs holds it"):
         time_to_target(compare(load_runs(tmp_path)), "val/accuracy", 0.9)
+
+
+def test_runs_without_a_whole_curve_are_counted(tmp_path):
+    for seed in range(4):
+        for norm in ("none", "custom", "torch"):
+            folder = write_run(tmp_path, norm, seed, curve=[0.5, 0.7, 0.9])
+            if norm == "torch" or (norm == "custom" and seed == 0):
+                (folder / "metrics.csv").unlink()
+    path = folder.parent / next(path.name for path in folder.parent.iterdir() if path.name.startswith("none"))
+    lines = (path / "metrics.csv").read_text().splitlines(keepends=True)
+    (path / "metrics.csv").write_text("".join(lines[:3]))  # two epochs of three: nobody knows
+    table = time_to_target(compare(load_runs(tmp_path)), "val/accuracy", 0.9)
+    epochs = table[table["clock"] == "epochs"].set_index("arm")
+    assert epochs["runs"].to_dict() == {"none": 3, "custom": 3, "torch": 0}
+    assert epochs["reached"].to_dict() == {"none": 3, "custom": 3, "torch": 0}
+    assert epochs["without_curves"].to_dict() == {"none": 1, "custom": 1, "torch": 4}
+    assert math.isnan(epochs["median"]["torch"])
+    shown = target_table(table, "val/accuracy", 0.9)
+    place = {name: shown.columns.index(name) for name in ("arm", "reached", "median", "no curve")}
+    cells = [[row[at][0] for at in place.values()] for row in shown.rows[:3]]
+    arrived = ["3 of 3", "3", "1"]
+    assert sorted(cells) == [["custom", *arrived], ["none", *arrived], ["torch", "0 of 0", "–", "4"]]
+
+
+def test_a_run_that_diverges_in_the_first_epoch_never_arrives(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "none", seed, curve=[0.5, 0.9])
+        write_run(tmp_path, "custom", seed, curve=[0.5, 0.9])
+    write_run(tmp_path, "none", 3, status="diverged", result={"epochs": 0})
+    table = time_to_target(compare(load_runs(tmp_path)), "val/accuracy", 0.9).set_index(["arm", "clock"])
+    none = table.loc[("none", "epochs")]
+    assert (none["reached"], none["runs"], none["without_curves"]) == (3, 4, 0)
+    assert "no curve" not in target_table(table.reset_index(), "val/accuracy", 0.9).columns
+
+
+def test_curves_that_are_all_cut_are_no_curves(tmp_path):
+    for norm in ("none", "custom"):
+        for seed in range(2):
+            write_run(tmp_path, norm, seed, curve=[0.5, 0.9], result={"epochs": 3})
+    with pytest.raises(ValueError, match=r"needs val/accuracy in every epoch, and no metrics.csv of 4 runs holds it"):
+        time_to_target(compare(load_runs(tmp_path)), "val/accuracy", 0.9)
+
+
+def test_frames_can_be_joined(tmp_path):
+    for norm in ("none", "custom"):
+        for seed in range(4):
+            write_run(tmp_path / norm, norm, seed, curve=[0.5, 0.9])
+    joined = pd.concat([load_runs(tmp_path / norm) for norm in ("none", "custom")])
+    table = time_to_target(compare(joined), "val/accuracy", 0.9)
+    assert table[table["clock"] == "epochs"]["runs"].tolist() == [4, 4]

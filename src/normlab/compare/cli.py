@@ -172,11 +172,14 @@ def make_section(
     from dataclasses import replace
 
     from normlab.compare.report import Section
+    from normlab.compare.runs import curve_warnings
+    from normlab.compare.selection import validation_metric
     from normlab.compare.tables import contrast_table, summary_table, target_table
 
     tables = [summary_table(comparison)]
     tables += [contrast_table(comparison)] if len(comparison.contrasts) else []
     frames = {"arms": comparison.summaries, "contrasts": comparison.contrasts}
+    curves = [validation_metric(comparison.runs, comparison.metric)] if options.out else []
     if options.target:
         from normlab.compare.settings import assumed_direction
         from normlab.compare.targets import parse_target, time_to_target
@@ -185,6 +188,8 @@ def make_section(
         frames["time_to_target"] = time_to_target(comparison, metric, value)
         tables.append(target_table(frames["time_to_target"], metric, value))
         comparison.warnings.extend(assumed_direction(metric))
+        curves.append(metric)
+    comparison.warnings.extend(curve_warnings(comparison.runs, curves))
     drawings = _draw(comparison, options) if options.out else []
     if name:
         tables = [replace(table, name=f"claim_{name}_{table.name}") for table in tables]

@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.intervals import t_interval
+from normlab.compare.sentences import percent
 
 # Okabe and Ito (2008): told apart with every kind of colour vision; marks and dashes differ too, for print in grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
@@ -25,7 +26,8 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 INK = "#22262b"  # in the report it becomes the colour of the page's text
 MOST_PANELS = 6
-MOST_NAMES_INSIDE = 6  # of a legend
+MOST_NAMES_INSIDE = 3  # of a legend: more would lie on the lines
+MOST_BANDS = 6
 RC = {
     "font.size": 9,
     "font.family": "sans-serif",
@@ -96,6 +98,7 @@ def legend(figure: Figure, axis: Axes) -> None:
     handles, names = axis.get_legend_handles_labels()
     if len(names) > MOST_NAMES_INSIDE:
         figure.set_figheight(max(figure.get_figheight(), 0.3 + 0.19 * len(names)))
+        figure.set_figwidth(figure.get_figwidth() + 0.5 + 0.07 * max(map(len, names)))
         figure.legend(handles, names, loc="outside right upper", fontsize=8)
     elif names:
         axis.legend(fontsize=8)
@@ -103,14 +106,27 @@ def legend(figure: Figure, axis: Axes) -> None:
 
 def band(axis: Axes, comparison: Comparison, arm: str, places: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     """An interval around a line; none where so many arms would hide each other."""
-    if len(comparison.arms) <= MOST_NAMES_INSIDE:
-        axis.fill_between(places, low, high, color=look(comparison, arm)["color"], alpha=0.18, linewidth=0)
+    if len(comparison.arms) <= MOST_BANDS:
+        shade(axis, places, low, high, look(comparison, arm)["color"])
+
+
+def shade(axis: Axes, places: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str, alpha: float = 0.18) -> None:
+    """An interval around a line; a bar where the line is a single point."""
+    if len(places) == 1:
+        axis.vlines(places, low, high, color=colour, alpha=2 * alpha, linewidth=4)
+    else:
+        axis.fill_between(places, low, high, color=colour, alpha=alpha, linewidth=0)
+
+
+def dot(places: np.ndarray, marker: str = "o") -> dict:
+    """A marker where a line is a single point, which could not be seen without."""
+    return {"marker": marker, "markersize": 6} if len(places) == 1 else {}
 
 
 def band_words(comparison: Comparison) -> str:
     """What `band` draws, for a caption."""
-    whole = len(comparison.arms) <= MOST_NAMES_INSIDE
-    return f"Mean and {comparison.confidence:.0%} t interval over seeds" if whole else "Mean over seeds"
+    whole = len(comparison.arms) <= MOST_BANDS
+    return f"Mean and {percent(comparison.confidence)} t interval over seeds" if whole else "Mean over seeds"
 
 
 def within_range(axis: Axis, metric: str) -> None:
@@ -120,9 +136,14 @@ def within_range(axis: Axis, metric: str) -> None:
         axis.axes.set(**{f"{axis.axis_name}lim": (max(low, -0.02), min(high, 1.02))})
 
 
+def title_of(where: str) -> str:
+    """A setting a line."""
+    return re.sub(r", (?=[\w.]+=)", ",\n", where)
+
+
 def lines_of(arm: str) -> str:
     """A setting a line, lr=0.1 for optimizer.lr=0.1."""
-    return re.sub(r"[^ ,]*\.(?=\w+=)", "", arm).replace(", ", ",\n")
+    return title_of(re.sub(r"[^ ,]*\.(?=\w+=)", "", arm))
 
 
 def logarithmic(axis: Axis) -> None:

@@ -16,6 +16,7 @@ from normlab.compare.figures import (
     band_words,
     carried,
     carried_words,
+    dot,
     legend,
     lines_of,
     logarithmic,
@@ -23,6 +24,7 @@ from normlab.compare.figures import (
     mark,
     middle_and_band,
     panels,
+    shade,
     whole_epochs,
 )
 from normlab.compare.run_figures import focus, groups, left_out
@@ -83,22 +85,26 @@ def _arms(comparison: Comparison, table: pd.DataFrame) -> list[str]:
 
 
 def gradients(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | None:
-    """Gradient norm by depth, at the first and at the last record of every run."""
+    """Gradient norm by depth, at the first and at the last record of every run, once where these are the same."""
     names = [name for name in GRADIENTS if (table["statistic"] == name).any()]
     if not names:
         return None
     part = table[table["statistic"] == names[0]]
-    figure, axes = panels(2)
+    every = {end: part[part["epoch"] == part.groupby("index")["epoch"].transform(end)] for end in ("min", "max")}
+    if len(every["min"]) == len(part):
+        del every["min"]
+    positive = [end for end, here in every.items() if (here["value"] > 0).any()]  # the others have no logarithm
+    figure, axes = panels(len(every))
     told = []
-    for axis, end in zip(axes, ("min", "max"), strict=True):
-        here = part[part["epoch"] == part.groupby("index")["epoch"].transform(end)]
+    for axis, (end, here) in zip(axes, every.items(), strict=True):
+        if positive:
+            axis.set_yscale("log")
         for arm in _arms(comparison, here):
             told.append(_depth_line(axis, comparison, arm, here[here["arm"] == arm], end))
         axis.set(xlabel="layer, from the input", ylabel=GRADIENTS[names[0]], title=_when(here, end, "each run"))
         whole_epochs(axis)
-    limits = [axis.get_ylim() for axis in axes]
-    for axis in axes:
-        axis.set_yscale("log")
+    limits = [axis.get_ylim() for axis, end in zip(axes, every, strict=True) if end in positive]
+    for axis in axes if positive else []:
         axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         logarithmic(axis.yaxis)
     legend(figure, axes[0])
@@ -118,9 +124,9 @@ def _depth_line(axis: Axes, comparison: Comparison, arm: str, rows: pd.DataFrame
     mean, low, high = middle_and_band(values, comparison.confidence)
     depth = np.arange(1, len(layers) + 1)
     options = look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4}
-    axis.set_yscale("log")
-    band(axis, comparison, arm, depth, np.clip(low, mean / 10, None), high)
-    axis.plot(depth, mean, label=arm, **options)
+    drawn = np.where(mean > 0, mean, np.nan) if axis.get_yscale() == "log" else mean
+    band(axis, comparison, arm, depth, np.clip(low, drawn / 10, None), high)
+    axis.plot(depth, drawn, label=arm, **options)
     at = f"{arm} at {_when(rows, end, 'its runs')}"
     return f"{at}: {number(mean[0])} in the first layer, {number(mean[-1])} in the last"
 
@@ -139,14 +145,16 @@ def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing
         rows = rows[rows["layer"] == rows["layer"].iloc[-1]]
         for name, dashes in zip(QUANTILES, ("--", "-", "--"), strict=True):
             values = rows[rows["statistic"] == name].pivot_table(index="index", columns="epoch", values="value")
+            if values.empty:
+                continue
             mean, low, high = middle_and_band(values.to_numpy(float), comparison.confidence)
             colour = look(comparison, arm)["color"]
-            axis.fill_between(values.columns, low, high, color=colour, alpha=0.15, linewidth=0)
-            axis.plot(values.columns, mean, color=colour, linestyle=dashes)
+            shade(axis, values.columns, low, high, colour)
+            axis.plot(values.columns, mean, color=colour, linestyle=dashes, **dot(values.columns))
             end = (values.columns[-1], mean[-1])
             axis.annotate(f"{name[-2:]} %", end, (3, 0), textcoords="offset points", fontsize=7)
             told.append(f"{arm} {name[-2:]} %: {number(mean[0])} to {number(mean[-1])}")
-        axis.set(xlabel="epoch", ylabel="output of the last norm", title=arm)
+        axis.set(xlabel="epoch", ylabel="output of the last norm", title=lines_of(arm))
         whole_epochs(axis)
     limits = [axis.get_ylim() for axis in axes]
     for axis in axes:
@@ -198,10 +206,10 @@ def _layer_lines(axis: Axes, rows: pd.DataFrame, statistic: str, layers: list[st
         values = here[here["statistic"] == statistic].groupby("epoch")["value"].mean()
         if values.empty:
             continue
-        axis.plot(values.index, values, color=colour, linewidth=1.4, label=layer)
+        axis.plot(values.index, values, color=colour, linewidth=1.4, label=layer, **dot(values))
         spread = here[here["statistic"] == SPREAD.get(statistic)].groupby("epoch")["value"].mean()
         if len(spread) == len(values):
-            axis.fill_between(values.index, values - spread, values + spread, color=colour, alpha=0.12, linewidth=0)
+            shade(axis, values.index, values - spread, values + spread, colour, 0.12)
 
 
 def _layer_legend(figure: Figure, grid: np.ndarray, layers: list[str]) -> None:

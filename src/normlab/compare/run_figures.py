@@ -1,6 +1,7 @@
 """Figures of results: arms, pairs, learning curves, sensitivity to a hyperparameter."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from normlab.compare.figures import (
     band_words,
     carried,
     carried_words,
+    dot,
     legend,
     lines_of,
     logarithmic,
@@ -25,13 +27,14 @@ from normlab.compare.figures import (
     mark,
     middle_and_band,
     panels,
+    title_of,
     whole_epochs,
     within_range,
 )
 from normlab.compare.intervals import t_interval
-from normlab.compare.runs import read_curves
+from normlab.compare.runs import read_curves, without_curves
 from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
-from normlab.compare.sentences import number
+from normlab.compare.sentences import number, percent
 from normlab.compare.settings import higher_is_better, label, labels, order, pairing_keys, places
 
 MOST_COLUMNS = 3  # of a figure whose panels have others below them
@@ -67,6 +70,7 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
     runs, note = focus(comparison)
     runs = runs[runs["status"] != "failed"]
     curves = read_curves(runs, [metric])
+    curves = curves[~curves["index"].isin(without_curves(runs, curves, metric).index)]
     curves = curves[np.isfinite(curves[metric].astype(float))].join(runs[["where", "arm", "status"]], on="index")
     if curves.empty:
         return None
@@ -78,7 +82,7 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
     for axis, (where, group) in zip(axes, shown, strict=True):
         for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
             told.append(_curve(axis, comparison, arm, group[group["arm"] == arm], whole, metric, where))
-        axis.set(xlabel="epoch", ylabel=metric, title=where)
+        axis.set(xlabel="epoch", ylabel=metric, title=title_of(where))
         within_range(axis.yaxis, metric)
         whole_epochs(axis)
     legend(figure, axes[0])
@@ -95,13 +99,14 @@ def _curve(
     table = part.pivot_table(index="index", columns="epoch", values=metric, aggfunc="last")
     finished = table[table.index.isin(runs.index[runs["status"] == "finished"])]
     for _, line in table.drop(finished.index).iterrows():
-        axis.plot(table.columns, line, linewidth=0.7, alpha=0.6, **look(comparison, arm))
+        axis.plot(table.columns, line, linewidth=0.7, alpha=0.6, **look(comparison, arm), **dot(line.dropna(), "."))
     if finished.empty:
         return ""
     finished = finished.dropna(axis=1, how="all")  # a diverged run may have gone on for longer
     mean, low, high = middle_and_band(finished.to_numpy(float), comparison.confidence)
     band(axis, comparison, arm, finished.columns, low, high)
-    axis.plot(finished.columns, mean, linewidth=1.8, label=f"{arm} (n = {len(finished)})", **look(comparison, arm))
+    options = look(comparison, arm) | dot(finished.columns, mark(comparison, arm))
+    axis.plot(finished.columns, mean, linewidth=1.8, label=f"{arm} (n = {len(finished)})", **options)
     at = f" at {where}" if where else ""
     return f"{arm}{at}: {metric} goes from {number(mean[0])} to {number(mean[-1])}"
 
@@ -118,7 +123,7 @@ def arms(comparison: Comparison) -> Drawing | None:
             values = usable(group[group["arm"] == arm], comparison.metric)[comparison.metric].to_numpy(float)
             _strip(axis, comparison, arm, place, values, summaries[where, arm])
         axis.set_yticks(range(len(names)), [_with_losses(group, arm) for arm in names])
-        axis.set(xlabel=comparison.metric, title=where, ylim=(len(names) - 0.4, -0.6))
+        axis.set(xlabel=comparison.metric, title=title_of(where), ylim=(len(names) - 0.4, -0.6))
         axis.grid(axis="y", visible=False)
         within_range(axis.xaxis, comparison.metric)
         axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -128,7 +133,7 @@ def arms(comparison: Comparison) -> Drawing | None:
     ]
     folds = (comparison.contrasts.get("design") == "folds").any() if len(comparison.contrasts) else False
     over = "folds, allowing for the training data that they share" if folds else "seeds"
-    caption = f"Every run as a point; below them mean and {comparison.confidence:.0%} t interval over {over}."
+    caption = f"Every run as a point; below them mean and {percent(comparison.confidence)} t interval over {over}."
     description = f"Mean {comparison.metric}: {', '.join(told)}"
     return Drawing("arms", f"{comparison.metric} by arm", caption + left_out(comparison.runs), description, figure)
 
@@ -163,10 +168,10 @@ def response(comparison: Comparison) -> Drawing | None:
             axis.set_xscale("log")
             axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xticks(rows["value"], rows["arm"])
-        axis.set(xlabel=key, ylabel=comparison.metric, title=where)
+        axis.set(xlabel=key, ylabel=comparison.metric, title=title_of(where))
         within_range(axis.yaxis, comparison.metric)
         told += [f"{row['arm']}: {number(row['mean'])}" for row in rows.to_dict("records")]
-    caption = f"Every run as a point; mean and {comparison.confidence:.0%} t interval." + left_out(comparison.runs)
+    caption = f"Every run as a point; mean and {percent(comparison.confidence)} t interval." + left_out(comparison.runs)
     return Drawing("response", f"{comparison.metric} against {key}", caption, "; ".join(told), figure)
 
 
@@ -194,7 +199,7 @@ def pairs(comparison: Comparison) -> Drawing | None:
         axis.plot([0, 1], table.mean().to_numpy(float), "D-", color=INK, markersize=5, linewidth=2)
         axis.set_xticks([0, 1], [lines_of(row["baseline"]), lines_of(row["arm"])])
         correlation = "" if np.isnan(row["correlation"]) else f"r = {row['correlation']:.2f}".replace("-", "−")
-        title = "\n".join(filter(None, [row["where"], correlation]))
+        title = "\n".join(filter(None, [title_of(row["where"]), correlation]))
         axis.set(xlim=(-0.3, 1.3), title=title, ylabel=comparison.metric)
         axis.grid(axis="x", visible=False)
         up = int((table[row["arm"]] > table[row["baseline"]]).sum())
@@ -227,10 +232,7 @@ def numeric_keys(comparison: Comparison, least: int) -> list[str]:
 
 def sensitivity(comparison: Comparison) -> Drawing | None:
     """The metric and the share of diverged runs against a hyperparameter, the learning rate if it varies."""
-    tried = comparison.tried
-    if tried is None:
-        keys = [key for key in numeric_keys(comparison, 3) if key in comparison.within]
-        tried = Tried(comparison.runs, keys[0], comparison.metric) if keys else None
+    comparison, tried = _swept(comparison)
     if tried is None or not pd.api.types.is_numeric_dtype(tried.runs[tried.key]):
         return None
     key, runs = tried.key, tried.runs[(tried.runs["status"] != "failed") & tried.runs[tried.key].notna()]
@@ -251,7 +253,7 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
         if (group[key] > 0).all() and group[key].max() / group[key].min() >= 10:
             for axis in column:
                 logarithmic(axis.xaxis)
-        column[0].set(title=title, ylabel=tried.metric)
+        column[0].set(title=title_of(title), ylabel=tried.metric)
         within_range(column[0].yaxis, tried.metric)
         column[-1].set_xlabel(key)
         if lost:
@@ -265,6 +267,22 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
     caption += left_out(runs, MOST_COLUMNS)
     title = f"{tried.metric}{' and divergence' if lost else ''} against {key}"
     return Drawing("sensitivity", title, caption, "; ".join(filter(None, told)), figure)
+
+
+def _swept(comparison: Comparison) -> tuple[Comparison, Tried | None]:
+    """The runs along a setting; along a learning rate that is part of the arms, the arms are those of what is left."""
+    if comparison.tried:
+        return comparison, comparison.tried
+    rates = [key for key in comparison.by if key.rpartition(".")[2] in LEARNING_RATES and len(comparison.by) > 1]
+    keys = [key for key in numeric_keys(comparison, 3) if key in [*comparison.within, *rates]]
+    if not keys:
+        return comparison, None
+    if keys[0] in rates:
+        others, runs = [key for key in comparison.by if key != keys[0]], comparison.runs
+        arms = labels(runs, others)
+        baseline = arms[runs["arm"] == comparison.baseline].iloc[0]
+        comparison = replace(comparison, runs=runs.assign(arm=arms), by=others, baseline=baseline)
+    return comparison, Tried(comparison.runs, keys[0], comparison.metric)
 
 
 def _line(comparison: Comparison, arm: str) -> dict:
@@ -306,7 +324,7 @@ def heatmap(comparison: Comparison, keys: tuple[str, str] | None = None) -> Draw
         table = part.pivot_table(index=found[1], columns=found[0], values=comparison.metric, aggfunc="mean")
         table = table.reindex(index=order(list(table.index)), columns=order(list(table.columns)))
         _cells(axis, table, low, high)
-        axis.set(title="\n".join(filter(None, [arm, where])), xlabel=found[0], ylabel=found[1])
+        axis.set(title=title_of("\n".join(filter(None, [arm, where]))), xlabel=found[0], ylabel=found[1])
         best = np.nanmax(table.to_numpy(float)) if comparison.higher else np.nanmin(table.to_numpy(float))
         told.append(f"{' at '.join(filter(None, [arm, where]))}: best mean {number(best)}")
     caption = "Mean over seeds of the runs that finished; empty where none did."

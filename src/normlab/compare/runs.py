@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import lru_cache
@@ -133,12 +134,15 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else np.nan
+    try:
+        return float(value) if isinstance(value, int | float) else np.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        return np.nan
 
 
 def _read_json(path: Path, if_missing: str) -> dict:
     try:
-        content = json.loads(path.read_bytes())
+        content = _json(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"no {path.name}: {if_missing}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -146,6 +150,11 @@ def _read_json(path: Path, if_missing: str) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} is not a table of names and values")
     return content
+
+
+def _json(text: str | bytes) -> Any:
+    """What JSON holds, with `?` for lone surrogates (of paths that are not UTF-8): no file is written with those."""
+    return json.loads(json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace"))
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -210,12 +219,12 @@ def _environment(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _settings_of_environment(text: str) -> dict[str, Any]:
-    content = json.loads(text)
+    content = _json(text)
     if not isinstance(content, dict):
         return {}
     command = content.pop("command", None)
     flat = flat_settings(content, "environment.")
-    return flat | ({"environment.command": " ".join(map(str, command))} if isinstance(command, list) else {})
+    return flat | ({"environment.command": shlex.join(map(str, command))} if isinstance(command, list) else {})
 
 
 def setting_columns(runs: pd.DataFrame) -> list[str]:
@@ -254,7 +263,7 @@ def check_key(name: str, known: Iterable[str], what: str) -> str:
 def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """`metrics.csv` of the given runs, with the columns that exist, and the runs' index in `index`.
 
-    Rows of a damaged or missing file are left out: a run without curves still has its result.
+    Rows of a damaged or missing file are left out: a run without curves still has its result, see `without_curves`.
     """
     wanted = ["epoch", "step", "seconds", *columns]
     parts = []
@@ -263,7 +272,32 @@ def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
         length = max(map(len, table.values()), default=0)
         parts.append({"index": [index] * length} | {name: table.get(name, [np.nan] * length) for name in wanted})
     names = ("index", *wanted)
-    return pd.DataFrame({name: [value for part in parts for value in part[name]] for name in names})
+    curves = pd.DataFrame({name: [value for part in parts for value in part[name]] for name in names})
+    return curves[np.isfinite(curves[["epoch", "step", "seconds"]].astype(float)).all(axis=1)]
+
+
+def without_curves(runs: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The runs of which `read_curves` has not every epoch, or no value of the metric.
+
+    A run that diverged needs no value, and within the first epoch no row.
+    """
+    epochs = curves.groupby("index")["epoch"].nunique().reindex(runs.index, fill_value=0)
+    held = curves.loc[np.isfinite(curves[metric].astype(float)), "index"]
+    whole = (epochs >= runs["epochs"].fillna(1)) & (runs.index.isin(held) | (runs["status"] == "diverged"))
+    return runs[~whole]
+
+
+def curve_warnings(runs: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
+    """A line for every metric whose curve some runs have and others lack."""
+    runs, metrics = runs[runs["status"] != "failed"], list(dict.fromkeys(metrics))
+    curves = read_curves(runs, metrics) if metrics else pd.DataFrame()
+    lacking = {metric: without_curves(runs, curves, metric) for metric in metrics}
+    return [
+        f"metrics.csv is missing, damaged or cut in {len(some)} of {len(runs)} runs, which learning curves and time to "
+        f"target of {metric} leave out; the first is {some['folder'].iloc[0]}. rerun=true trains a run anew."
+        for metric, some in lacking.items()
+        if 0 < len(some) < len(runs)
+    ]
 
 
 def _read_csv(path: Path) -> dict[str, list[float]]:
@@ -284,14 +318,25 @@ def _parsed(text: str) -> float:
 
 
 def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
-    """`statistics.csv` of the given runs in one table: index, epoch, step, layer, statistic, value."""
+    """`statistics.csv` of the given runs in one table: index, epoch, step, layer, statistic, value.
+
+    Rows of a damaged or missing file are left out, and values that are not finite.
+    """
     parts = []
     for index, folder in runs["folder"].items():
         try:
-            part = pd.read_csv(Path(folder) / "statistics.csv", on_bad_lines="skip")
+            path = Path(folder) / "statistics.csv"
+            part = pd.read_csv(path, on_bad_lines="skip", low_memory=False, dtype={"layer": str, "statistic": str})
         except (OSError, ValueError, pd.errors.EmptyDataError, pd.errors.ParserError):
             continue
         if {"epoch", "layer", "statistic", "value"} <= set(part.columns):
-            parts.append(part.assign(index=index))
+            parts.append(_sound(part).assign(index=index))
     names = ["index", "epoch", "step", "layer", "statistic", "value"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+
+
+def _sound(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows with numbers where numbers belong, and all names."""
+    numbers = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in ("epoch", "value")}
+    table = table.assign(**numbers)
+    return table[np.isfinite(table[["epoch", "value"]]).all(axis=1) & table[["layer", "statistic"]].notna().all(axis=1)]

@@ -158,18 +158,19 @@ def target_table(table: pd.DataFrame, metric: str, target: float) -> Table:
         "where": lambda row: _plain(row["where"]),
         "arm": lambda row: _plain(row["arm"]),
         "in": lambda row: _plain(row["clock"]),
-        "reached": lambda row: (f"{row['reached']} of {row['runs']}", row["reached"] / row["runs"]),
+        "reached": lambda row: (f"{row['reached']} of {row['runs']}", row["reached"] / max(row["runs"], 1)),
         "median": lambda row: (_time(row["median"]), row["median"]),
         "restricted mean": lambda row: (_time(row["restricted_mean"]), row["restricted_mean"]),
         "up to": lambda row: (_time(row["horizon"]), row["horizon"]),
         "p (log-rank)": lambda row: _p(row["p"]),
         "p (Holm)": lambda row: _p(row["p_holm"]),
+        "no curve": lambda row: _count(row["without_curves"]),
     }
     return _make("time_to_target", f"Time to {metric} {target:g}", table.to_dict("records"), columns)
 
 
 def _time(value: float) -> str:
-    return "not reached" if math.isinf(value) else f"{value:.4g}"
+    return "–" if math.isnan(value) else "not reached" if math.isinf(value) else f"{value:.4g}"
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.inference import SMALLEST_N, holm
-from normlab.compare.runs import check_key, read_curves
+from normlab.compare.runs import check_key, read_curves, without_curves
 from normlab.compare.settings import higher_is_better, order
 
 CLOCKS = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
@@ -33,12 +33,15 @@ def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.Dat
     """Epochs, steps and seconds until `metric` is at least (losses: at most) `target`, a row an arm, group and clock.
 
     Columns: `runs` (failed ones left out), `reached`, `median` (infinite if fewer than half arrive), `restricted_mean`
-    up to `horizon`, and `p` of the log-rank test against the baseline with Holm's correction in `p_holm`. A run that
-    ends before the target is censored at its end; a diverged run is taken never to arrive.
+    up to `horizon`, `p` of the log-rank test against the baseline with Holm's correction in `p_holm`, and
+    `without_curves`: runs whose `metrics.csv` does not tell. A run that ends before the target is censored at its end;
+    a diverged run is taken never to arrive.
 
     Raises:
-        ValueError: if no run has the metric in its `metrics.csv`.
+        ValueError: a target that is not finite, or no run has the metric in its `metrics.csv`.
     """
+    if not math.isfinite(target):
+        raise ValueError(f"--target must have a finite value, such as {metric}=0.97, got {target}")
     times = _times(comparison.runs, metric, target)
     rows = []
     for where in order(list(times["where"])):
@@ -52,28 +55,31 @@ def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.Dat
 
 
 def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
-    """A row a run with curves: `reached`, and when it was reached or the run ended, by every clock."""
+    """A row a run: `known`, `reached`, and when it was reached or the run ended, by every clock."""
     runs = runs[runs["status"] != "failed"]
     curves = read_curves(runs, [metric])
-    curves = curves[np.isfinite(curves["epoch"].astype(float))]
-    if not np.isfinite(curves[metric].astype(float)).any():
+    lacking = without_curves(runs, curves, metric)
+    if "/" not in metric or not np.isfinite(curves[metric].astype(float)).any() or len(lacking) == len(runs):
         check_key(metric, [name for name in runs.columns if name.startswith(("val/", "train/"))], "curve of the metric")
-        raise ValueError(f"--target needs {metric} by epoch, and no metrics.csv of {len(runs)} runs holds it")
+        raise ValueError(f"--target needs {metric} in every epoch, and no metrics.csv of {len(runs)} runs holds it")
     hit = curves[metric] >= target if higher_is_better(metric) else curves[metric] <= target
     first = curves[hit].groupby("index")[list(CLOCKS)].first()
     last = curves.groupby("index")[list(CLOCKS)].last()
-    table = first.reindex(last.index).fillna(last)
-    told = runs.loc[last.index, ["where", "arm", "status"]]
+    last = last.reindex(runs.index, fill_value=0)  # a run may diverge within the first epoch
+    table = first.reindex(runs.index).fillna(last)
+    told = runs[["where", "arm", "status"]]
     ends = last.add_suffix(" at the end")
-    return table.join(ends).join(told).assign(reached=last.index.isin(first.index))
+    reached, known = runs.index.isin(first.index), ~runs.index.isin(lacking.index)
+    return table.join(ends).join(told).assign(reached=reached, known=known)
 
 
 def _clock_rows(group: pd.DataFrame, where: str, clock: str, unit: str, comparison: Comparison) -> list[dict]:
+    every, group = group["arm"], group[group["known"]]
     ended = group[group["status"] == "finished"]
     lengths = (ended if len(ended) else group).groupby("arm")[f"{clock} at the end"].max()
     never = (group["status"] == "diverged") & ~group["reached"]
     times = group[clock].where(~never, lengths.max())
-    in_arm = {arm: group["arm"] == arm for arm in comparison.arms if (group["arm"] == arm).any()}
+    in_arm = {arm: group["arm"] == arm for arm in comparison.arms if (every == arm).any()}
     arms = {arm: (times[mask], group["reached"][mask]) for arm, mask in in_arm.items()}
     rows = []
     for arm, (durations, reached) in arms.items():
@@ -89,6 +95,7 @@ def _clock_rows(group: pd.DataFrame, where: str, clock: str, unit: str, comparis
                 "restricted_mean": mean,
                 "horizon": lengths.min(),
                 "p": _log_rank(arms, arm, comparison.baseline),
+                "without_curves": int((every == arm).sum() - len(durations)),
             }
         )
     return rows
@@ -97,6 +104,8 @@ def _clock_rows(group: pd.DataFrame, where: str, clock: str, unit: str, comparis
 def survival(durations: ArrayLike, reached: ArrayLike, horizon: float) -> tuple[float, float]:
     """Median and restricted mean (up to the horizon) of Kaplan and Meier's estimate."""
     durations, reached = np.asarray(durations, float), np.asarray(reached, bool)
+    if not len(durations):
+        return math.nan, math.nan
     waiting = stats.ecdf(_censored(durations, reached)).sf
     below = waiting.quantiles[waiting.probabilities <= 0.5]
     inside = waiting.quantiles < horizon
