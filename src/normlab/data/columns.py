@@ -144,14 +144,14 @@ def _numbers(text: pd.Series, path: str, remedy: str = "") -> pd.Series:
 
 
 def number_targets(text: pd.Series, path: str) -> np.ndarray:
-    """Numbers to predict, float32 ``(N,)``.
+    """Numbers to predict, float64 ``(N,)``.
 
     Raises:
         ValueError: a row without a number, or the same number everywhere.
     """
     _check_targets(text, path)
     remedy = "correct it, or predict classes with dataset.task=classification"
-    return _numbers(text, path, remedy).to_numpy(np.float32)
+    return _numbers(text, path, remedy).to_numpy(np.float64)
 
 
 def class_targets(text: pd.Series, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
