@@ -249,7 +249,7 @@ def _callbacks(config: dict, prepared: Prepared, checkpoints: Checkpoints, folde
 
 def _checkpoints(config: dict, task: Task, folder: Path, state: dict | None) -> Checkpoints:
     monitor = config["trainer"]["monitor"] or f"val/{task.metric_names[0]}"
-    mode = "min" if monitor.endswith(("loss", "rmse")) else "max"
+    mode = "min" if monitor.endswith(("loss", "rmse", "mae")) else "max"
     patience, options = config["trainer"]["patience"], config["checkpoint"]
     return Checkpoints(folder, monitor, mode, patience, **options, state=state)
 

@@ -163,6 +163,7 @@ def test_tiny_imagenet_layout_made_small(tiny):
         ("val/val_annotations.txt", None, "with wnids.txt, train/ and val/; there is no .*val_annotations.txt"),
         ("val/val_annotations.txt", "gone.png\tn1\n", r"gone\.png cannot be read"),
         ("wnids.txt", "n1\n", "must name at least two classes"),
+        ("wnids.txt", "n1\nn2\nn1\n", r"wnids\.txt must name every class once, n1 comes twice"),
         ("wnids.txt", "n1\nn4\n", r"train.n4.images must hold images"),
         ("wnids.txt", None, "must be the unpacked Tiny-ImageNet folder"),
     ],

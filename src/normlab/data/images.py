@@ -152,6 +152,8 @@ def tiny_imagenet(root: str, image_size: int | None = None, cache: str | None = 
     if len(ids) < 2:
         raise ValueError(f"{folder / 'wnids.txt'} must name at least two classes, got {ids}")
     label = {name: index for index, name in enumerate(ids)}
+    if repeated := [name for number, name in enumerate(ids) if label[name] != number]:
+        raise ValueError(f"{folder / 'wnids.txt'} must name every class once, {repeated[0]} comes twice; remove one")
     train = [(path, label[name]) for name in ids for path in _files(folder / "train" / name / "images")]
     test = _annotated(folder / "val", root, label)
     parts = []

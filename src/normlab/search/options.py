@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 
-METRICS = {"classification": ("accuracy", "loss"), "regression": ("loss", "rmse", "r2")}  # of the tasks, first default
+METRICS = {"classification": ("accuracy", "loss"), "regression": ("loss", "rmse", "mae", "r2")}  # of the tasks, first default
 HIGHER_IS_BETTER = ("accuracy", "r2")
 EXHAUSTIVE = ("GridSampler", "BruteForceSampler")
 
