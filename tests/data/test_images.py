@@ -24,6 +24,14 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    "load", [mnist, fashion_mnist, cifar10, tiny_imagenet, lambda root: image_folder(root, 4)], ids=str
+)
+def test_no_root_is_refused_by_its_key(load):
+    with pytest.raises(ValueError, match="dataset.root must be the path of the .*folder.*, got None"):
+        load(None)
+
+
 def test_digits_are_complete_and_scaled():
     data = digits()
     assert data.train_inputs.shape == (1437, 1, 8, 8)

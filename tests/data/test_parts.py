@@ -115,6 +115,24 @@ def test_a_training_part_of_one_class_is_refused(compose, monkeypatch):
         load_parts(config, 8)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["dataset.num_classes=5"], r"labels must lie in 0\.\.4 \(dataset.num_classes=5\), the training part has 9"),
+        (["dataset.num_classes=1"], "dataset.num_classes must be null or a whole number of at least 2, got 1"),
+        (["dataset=diabetes", "dataset.num_classes=3"], "dataset.num_classes must be null for a regression, got 3"),
+        (
+            ["dataset=diabetes", "dataset.split=stratified"],
+            r"diabetes \(442 rows\): dataset.split=stratified needs two samples of every number of the target",
+        ),
+    ],
+)
+def test_classes_that_the_data_do_not_have_are_refused_by_key(compose, words, message):
+    config = OmegaConf.to_container(compose(*words), resolve=True)
+    with pytest.raises(ValueError, match=message):
+        load_parts(config, None if "dataset=diabetes" in words else 8)
+
+
 def test_other_parts_of_one_class_are_told():
     targets, plain = torch.tensor([0, 1, 1, 0]), Unchanged()
     both, one = (Part(torch.zeros(4, 1), targets, torch.tensor(rows), plain) for rows in ([0, 1], [1, 2]))

@@ -1,10 +1,11 @@
 import hashlib
+import re
 
 import pandas as pd
 import pytest
 import torch
 
-from normlab.data.tabular import Table, csv, diabetes, jh_simple
+from normlab.data.tabular import JH_SIMPLE, Table, csv, diabetes, jh_simple
 
 LINES = """\
 id,size,colour,price
@@ -221,6 +222,31 @@ def test_jh_simple(write, tmp_path):
     assert encoded(product).train_inputs.shape == (16, 10 + 6 + 4)
 
 
+def jh_lines(edit):
+    return "\n".join(",".join(edit(line.split(","))) for line in JH.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (jh_lines(lambda cells: [*cells[:3], *cells[4:12], cells[13]]), "it lacks income, crime"),
+        (jh_lines(lambda cells: [*cells, cells[0]]).replace("product,id", "product,row"), "it has row"),
+        (JH.replace(",dist_healthy", ",distance"), "it lacks dist_healthy and has distance"),
+        (JH.replace("50001", "much"), "column income must hold numbers, row 1 has 'much'"),
+        (
+            jh_lines(lambda cells: [*cells[:4], cells[4] if cells[4] == "aspect" else "7", *cells[5:]]),
+            "aspect is 7.0 in",
+        ),
+        (JH.replace(",41,", ",old,"), "column age must hold numbers, row 1 has 'old'"),
+    ],
+)
+def test_jh_simple_advises_nothing_that_it_has_no_option_for(write, text, message):
+    with pytest.raises(ValueError, match=message) as told:
+        jh_simple(write(text), "age", 0, 5, "regression")
+    assert str(told.value).endswith("; take the file as published: " + JH_SIMPLE)
+    assert not re.search(r"dataset\.(drop|missing|categorical|task)", str(told.value))
+
+
 def test_jh_simple_checks_what_it_reads(write, tmp_path, monkeypatch, capsys):
     path = write(JH, "mine.csv")
     digest = hashlib.sha256(JH.encode()).hexdigest()
@@ -229,6 +255,7 @@ def test_jh_simple_checks_what_it_reads(write, tmp_path, monkeypatch, capsys):
         jh_simple(path, "age", 0, 5, "regression", sha256="123")
     with pytest.raises(ValueError, match="got 'product' with regression"):
         jh_simple(path, "product", 0, 5, "regression")
+    assert capsys.readouterr().err == f"note: {path} has 20 rows, jh-simple-dataset.csv as published 2000\n"
     monkeypatch.setattr("normlab.data.tabular.JH_SIMPLE", f"file://{path}")
     assert len(jh_simple(str(tmp_path / "new"), "age", 0, 5, "regression").test_targets) == 4
     assert f"mine.csv; to keep to it, dataset.sha256={digest}" in capsys.readouterr().err

@@ -44,6 +44,8 @@ def test_files_of_something_else(tmp_path, content, message):
 def test_no_file(tmp_path):
     with pytest.raises(ValueError, match=r"must be false, true or the path of a weights file; .* is no file"):
         weights_from_file(tmp_path)
+    with pytest.raises(ValueError, match=r"must be false, true or the path of a weights file; 1 is no file"):
+        weights_from_file(1)
 
 
 class Evil:

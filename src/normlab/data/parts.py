@@ -139,18 +139,26 @@ def check_shape(arrays: Arrays, options: dict) -> None:
 
 
 def check_labels(loaded: Arrays | Table, options: dict, num_classes: int) -> None:
-    """Of a classification, every label must be one of its classes.
+    """Of a classification, every label must be one of its classes; a regression has none.
 
     Raises:
-        ValueError: a label that is no class.
+        ValueError: a label that is no class, or a number of classes that cannot be.
     """
+    declared = options["num_classes"]
     if options["task"] != "classification":
+        if declared is not None:
+            raise ValueError(f"dataset.num_classes must be null for a regression, got {declared!r}")
         return
+    if declared is not None and (isinstance(declared, bool) or not isinstance(declared, int) or declared < 2):
+        raise ValueError(f"dataset.num_classes must be null or a whole number of at least 2, got {declared!r}")
     for name, targets in (("training", loaded.train_targets), ("test", loaded.test_targets)):
         low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= num_classes:
             wrong = low if low < 0 else high
-            raise ValueError(f"labels must lie in 0..{num_classes - 1} ({num_classes} classes), {name} has {wrong}")
+            raise ValueError(
+                f"labels must lie in 0..{num_classes - 1} (dataset.num_classes={num_classes}), the {name} part has "
+                f"{wrong}; correct dataset.num_classes or the data"
+            )
 
 
 def encoding_notes(table: Table, encoder: Encoder) -> Iterator[str]:

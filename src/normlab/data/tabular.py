@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from normlab.data.arrays import Arrays
-from normlab.data.downloads import check_digest, digest_of, download_file
+from normlab.data.downloads import check_digest, data_path, digest_of, download_file
 from normlab.data.splits import fold_indices
 
 COARSE = 1e-5  # standard deviations: targets that float32 moves by more are learned as differences from their mean
@@ -23,6 +22,11 @@ FOLDS_SEED = 0  # the assignment to folds is part of the data set: the same for 
 JH_SIMPLE = "https://data.heatonresearch.com/data/t81-558/jh-simple-dataset.csv"
 JH_SIMPLE_TASKS = {"age": "regression", "product": "classification"}
 JH_SIMPLE_CATEGORIES = ("job", "area", "product")
+JH_SIMPLE_COLUMNS = (
+    *("id", "job", "area", "income", "aspect", "subscriptions", "dist_healthy", "save_rate", "dist_unhealthy"),
+    *("age", "pop_dense", "retail_dense", "crime", "product"),
+)
+JH_SIMPLE_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ def csv(
     drop: Sequence[str] = (),
     missing: Sequence[str] = ("", "NA", "NaN", "nan", "?"),
     separator: str = ",",
+    remedy: str | None = None,
 ) -> Table:
     """Any file of numeric and categorical columns with a line of names on top.
 
@@ -167,6 +172,7 @@ def csv(
         drop: columns to leave out, such as row numbers.
         missing: what stands for a missing value. In text columns it is a category of its own.
         separator: between columns.
+        remedy: what an error advises who has none of these options; None names them.
 
     Raises:
         ValueError: what is wrong with the file, with column, row and value.
@@ -178,13 +184,13 @@ def csv(
     if isinstance(num_folds, int) and len(text) < num_folds:
         rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
         raise ValueError(f"{root} has {rows}, dataset.num_folds={num_folds} needs at least as many")
-    columns = columns_of(text, root, target, categorical, drop)
+    columns = columns_of(text, root, target, categorical, drop, remedy)
     if categorical is None:
         note_categories(columns, root)
     if task == "classification":
         targets, class_names = class_targets(text[target], root)
     else:
-        targets, class_names = number_targets(text[target], root), ()
+        targets, class_names = number_targets(text[target], root, remedy), ()
     return by_folds(columns, targets, class_names, fold, num_folds)
 
 
@@ -203,14 +209,15 @@ def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha2
         sha256: hexadecimal checksum that the file must have, or None.
 
     Raises:
-        ValueError: another target or task, no file and no network, another checksum, or as `csv`.
+        ValueError: another target or task, no file and no network, another checksum, other columns, or as `csv`.
     """
     if JH_SIMPLE_TASKS.get(target) != task:
         raise ValueError(
             f"dataset.target must be age (with dataset.task=regression) or product (with dataset.task=classification "
             f"dataset.split=stratified), got {target!r} with {task}"
         )
-    path = Path(root) if Path(root).suffix == ".csv" else Path(root) / JH_SIMPLE.rpartition("/")[2]
+    path = data_path(root, "jh-simple-dataset.csv or of its folder")
+    path = path if path.suffix == ".csv" else path / JH_SIMPLE.rpartition("/")[2]
     if not path.exists():
         download_file(JH_SIMPLE, sha256, path)
         if sha256 is None:
@@ -219,8 +226,26 @@ def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha2
             )
     if sha256 is not None:
         check_digest(path, "sha256", sha256)
+    remedy = f"take the file as published: {JH_SIMPLE}"
+    _check_jh_simple(str(path), remedy)
     categorical = [name for name in JH_SIMPLE_CATEGORIES if name != target]
-    return csv(str(path), target, fold, num_folds, task, categorical, drop=["id"])
+    return csv(str(path), target, fold, num_folds, task, categorical, drop=["id"], remedy=remedy)
+
+
+def _check_jh_simple(path: str, remedy: str) -> None:
+    from normlab.data.columns import read_text, tell
+
+    text = read_text(path, ",", ())
+    lacking = [name for name in JH_SIMPLE_COLUMNS if name not in text]
+    others = [name for name in text if name not in JH_SIMPLE_COLUMNS]
+    if lacking or others:
+        says = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"has {', '.join(others[:5])}"] * bool(others)
+        raise ValueError(
+            f"{path} must have the {len(JH_SIMPLE_COLUMNS)} columns of jh-simple-dataset.csv and no others, "
+            f"it {' and '.join(says)}; {remedy}"
+        )
+    if len(text) != JH_SIMPLE_ROWS:
+        tell(f"{path} has {len(text)} rows, jh-simple-dataset.csv as published {JH_SIMPLE_ROWS}")
 
 
 def by_folds(columns: Any, targets: np.ndarray, class_names: tuple[str, ...], fold: int, num_folds: int) -> Table:

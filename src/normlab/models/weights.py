@@ -39,7 +39,7 @@ def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
     Raises:
         ValueError: no such file, not a file of tensors, no state dict in it, or a value that is not finite.
     """
-    if not Path(path).is_file():
+    if not (isinstance(path, str | Path) and Path(path).is_file()):
         raise ValueError(f"model.pretrained must be false, true or the path of a weights file; {path} is no file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
