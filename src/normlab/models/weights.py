@@ -57,6 +57,16 @@ def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
     return content
 
 
+def untrained_cautions(model: dict) -> list[str]:
+    """A sentence where a model keeps layers as they are that were never trained."""
+    if not model.get("freeze") or model.get("pretrained", True):
+        return []
+    return [
+        f"model.freeze={model['freeze']} with model.pretrained=false keeps random weights as they are, the rest learns "
+        f"from what they make of the data; pretrained ones are model.pretrained=true or a path"
+    ]
+
+
 def _is_weight(entry: tuple[object, object]) -> bool:
     return isinstance(entry[0], str) and isinstance(entry[1], Tensor)
 
