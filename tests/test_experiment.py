@@ -158,12 +158,20 @@ def test_regression_reports_its_own_units(config):
     )
     result = run(settings)
     assert set(result["metrics"]) == {
-        f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "rmse", "r2")
+        f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "rmse", "mae", "r2")
     }
     assert 40 < result["metrics"]["test/rmse"] < 80  # the standard deviation of the target is 77
     assert result["metrics"]["test/r2"] > 0.2
     losses = [float(row["val/loss"]) for row in rows(run_folder(settings))]
     assert result["best_epoch"] == losses.index(min(losses)) + 1
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae"])
+def test_errors_are_best_where_they_are_smallest(config, metric):
+    settings = config("dataset=diabetes", "model=tabular", f"trainer.monitor=val/{metric}", "trainer.max_epochs=4")
+    result = run(settings)
+    values = [float(row[f"val/{metric}"]) for row in rows(run_folder(settings))]
+    assert result["best_epoch"] == values.index(min(values)) + 1
 
 
 def test_none_has_no_norm_layer(config):

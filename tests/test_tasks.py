@@ -34,8 +34,23 @@ def test_regression_scores_are_in_the_targets_units():
     task = make(Regression, nn.Identity(), target_mean=10.0, target_std=2.0)
     metrics = scored(task, [[-1.0], [0.0]], [8.0, 14.0])  # predictions 8 and 10
     assert metrics["rmse"] == pytest.approx(math.sqrt(16 / 2))
+    assert metrics["mae"] == pytest.approx(4 / 2)
     assert metrics["r2"] == pytest.approx(1 - 16 / 18)
     assert metrics["loss"] == pytest.approx((0 + 4) / 2)
+
+
+@pytest.mark.parametrize("targets", [[11.3], [11.3] * 2, [-30.7] * 7])
+def test_equal_targets_have_no_r2(targets):
+    task = make(Regression, nn.Identity(), target_mean=10.0, target_std=0.3)
+    metrics = scored(task, [[0.5]] * len(targets), targets)
+    assert math.isnan(metrics["r2"])
+    assert metrics["mae"] == pytest.approx(abs(targets[0] - 10.15))
+
+
+def test_r2_of_targets_that_differ_little_from_each_other_and_much_from_the_mean():
+    task = make(Regression, nn.Identity())
+    metrics = scored(task, [[1000.0], [1000.0], [1000.25]], [1000.0, 1000.125, 1000.25])
+    assert metrics["r2"] == pytest.approx(1 - 0.125**2 / (2 * 0.125**2))
 
 
 @pytest.mark.parametrize(("name", "loss"), [("mse", 4.0), ("mae", 2.0), ("huber", 1.5)])

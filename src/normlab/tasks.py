@@ -1,6 +1,7 @@
 """The two LightningModules: a network, its loss, its scores and its optimizer."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -219,8 +220,8 @@ class Classification(Task):
 class Regression(Task):
     """One number a sample, learned standardized and reported in its own units.
 
-    The loss is taken of ``(target - mean) / standard deviation`` with the training part's statistics; RMSE is in the
-    target's units and ``R2 = 1 - sum (y - prediction)^2 / sum (y - mean y)^2``.
+    The loss is taken of ``(target - mean) / standard deviation`` with the training part's statistics; RMSE and MAE are
+    in the target's units and ``R2 = 1 - sum (y - prediction)^2 / sum (y - mean y)^2``, NaN where all y are equal.
 
     Args:
         target_mean: of the training part.
@@ -228,7 +229,7 @@ class Regression(Task):
         loss_name: mse, mae or huber.
     """
 
-    metric_names = ("loss", "rmse", "r2")  # the first decides which epoch is best
+    metric_names = ("loss", "rmse", "mae", "r2")  # the first decides which epoch is best
 
     def __init__(
         self, *args, target_mean: float = 0.0, target_std: float = 1.0, loss_name: str = "mse", **kwargs
@@ -247,19 +248,27 @@ class Regression(Task):
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         standardized = (targets - self.target_mean) / self.target_std
         loss = self.loss_function(predictions.flatten().float(), standardized, reduction="sum")
-        squared = (predictions.flatten() - standardized).square().sum()
+        error = predictions.flatten() - standardized
+        # In float32 the two sums of R2 would cancel to anything where targets hardly differ; MPS has nothing wider.
+        wide = standardized if standardized.device.type == "mps" else standardized.double()
         return torch.stack(
             [
                 torch.full_like(loss, len(targets)),
                 loss,
-                squared,
-                standardized.sum(),
-                standardized.square().sum(),
+                error.square().sum(),
+                error.abs().sum(),
+                wide.sum(),
+                wide.square().sum(),
             ]
         )
 
     def metrics_from(self, sums: list[float]) -> dict[str, float]:
-        count, loss, squared, total, total_squared = sums
+        count, loss, squared, absolute, total, total_squared = sums
         spread = total_squared - total**2 / count
-        r2 = 1 - squared / spread if spread > 0 else math.nan
-        return {"loss": loss / count, "rmse": math.sqrt(squared / count) * self.target_std, "r2": r2}
+        rounding = total_squared * count * sys.float_info.epsilon
+        return {
+            "loss": loss / count,
+            "rmse": math.sqrt(squared / count) * self.target_std,
+            "mae": absolute / count * self.target_std,
+            "r2": 1 - squared / spread if count > 1 and spread > rounding else math.nan,
+        }

@@ -27,6 +27,7 @@ from normlab.devices import check_device, check_synchronization, evaluation_cont
 from normlab.fairness_check import cautions, is_synchronized, looks_at_the_batch, refuse_hidden_norms
 from normlab.fit_check import check_fit, declared_input, resolve_image_size
 from normlab.loggers import build_loggers, check_loggers, log_final, unknown_metrics
+from normlab.models.weights import untrained_cautions
 from normlab.norm_statistics import NormStatistics
 from normlab.norms.on_weights import is_length
 from normlab.processes import build_strategy, check_shares, fit_in_processes
@@ -85,7 +86,7 @@ def prepare(config: dict) -> Prepared:
     task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
     check_monitor(config["trainer"]["monitor"], task)
     told = cautions(config, norm_layers.values(), len(parts.train))
-    told += one_class_cautions(parts, config["dataset"]["task"])
+    told += one_class_cautions(parts, config["dataset"]["task"]) + untrained_cautions(config["model"])
     return Prepared(parts, task, norm_layers, flops, weights_digest(network, norm_layers), told)
 
 
@@ -249,7 +250,7 @@ def _callbacks(config: dict, prepared: Prepared, checkpoints: Checkpoints, folde
 
 def _checkpoints(config: dict, task: Task, folder: Path, state: dict | None) -> Checkpoints:
     monitor = config["trainer"]["monitor"] or f"val/{task.metric_names[0]}"
-    mode = "min" if monitor.endswith(("loss", "rmse")) else "max"
+    mode = "min" if monitor.endswith(("loss", "rmse", "mae")) else "max"
     patience, options = config["trainer"]["patience"], config["checkpoint"]
     return Checkpoints(folder, monitor, mode, patience, **options, state=state)
 

@@ -86,9 +86,20 @@ def test_bad_options_are_refused(path, options, message):
 def test_no_file(path):
     with pytest.raises(ValueError, match=r"dataset\.root must be a file with a table; there is no file .*table\.csv"):
         read_text(str(path), ",", [])
+    with pytest.raises(ValueError, match=r"dataset\.root must be the path of a file with a table, got None"):
+        read_text(None, ",", [])
     path.write_bytes(b"\xff\xfea\x00")
     with pytest.raises(ValueError, match="is no table .*can't decode"):
         read_text(str(path), ",", [])
+
+
+@pytest.mark.parametrize("ending", ["zip", "gz", "xz", "bz2", "tar", "zst"])
+def test_a_file_whose_name_promises_another_format_is_refused_by_name(path, ending):
+    named = path.with_suffix(f".{ending}")
+    named.write_text("a,y\n1,2\n")
+    with pytest.raises(ValueError, match=f"{named.name} is no table with columns separated by ',': ") as told:
+        read_text(str(named), ",", [])
+    assert "\n" not in str(told.value)
 
 
 def test_columns_taken_as_categories_are_told_once(path, capsys):
@@ -114,6 +125,8 @@ def test_targets(path):
     for missing, told in (([], "column t must hold numbers, row 2 has 'nan'"), (["nan"], "t is empty in row 2;")):
         with pytest.raises(ValueError, match=told):
             number_targets(read_text(str(path), ",", missing)["t"], "f")
+    with pytest.raises(ValueError, match="row 1 has 'b'; ask the author$"):
+        number_targets(table["c"], "f", "ask the author")
     for targets in (number_targets, class_targets):
         with pytest.raises(ValueError, match="target s is 7 in every row"):
             targets(table["s"], "f")

@@ -84,6 +84,17 @@ def test_files_alike_in_name_size_and_time_have_caches_of_their_own(tmp_path):
     assert values == [1, 2]
 
 
+def test_pixels_that_change_without_size_and_time_of_modification_are_decoded_again(tmp_path):
+    file = photograph(tmp_path / "0.bmp", (1, 0, 0))
+    before = file.stat()
+    assert decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0] == 1
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # clocks of file systems tick every few milliseconds
+        photograph(file, (2, 0, 0))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0] == 2
+
+
 def test_a_failed_decoding_leaves_nothing(files, tmp_path):
     files[2].write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"2\.png"):

@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from normlab.data.downloads import download_file, first_line, new_folder
+from normlab.data.downloads import data_path, download_file, first_line, new_folder
 
 
 def fail_inside(folder, file=None):
@@ -39,6 +39,13 @@ def test_a_file_is_downloaded_under_its_checksum(tmp_path):
     assert not (tmp_path / "other").exists()
     with pytest.raises(ValueError, match="name a copy of it"):
         download_file(f"file://{tmp_path}/nothing", None, tmp_path / "other" / "file.csv")
+
+
+def test_a_root_that_is_no_path_is_refused_by_its_key():
+    assert data_path("a/b", "a file").parts == ("a", "b")
+    for root in (None, 2024, True):
+        with pytest.raises(ValueError, match=f"^dataset.root must be the path of a file, got {root}$"):
+            data_path(root, "a file")
 
 
 def test_exceptions_in_one_line():

@@ -104,6 +104,7 @@ def test_a_frozen_alexnet_gives_what_it_would_have_given(compose, tmp_path):
     with_cache, without = prepared("true"), prepared("false")
     assert with_cache.parts.train.inputs.shape[2:] == (9216,)
     assert with_cache.flops < without.flops / 100
+    assert [told.partition(" with ")[0] for told in without.cautions] == ["model.freeze=features"]  # random ones
     network = without.task.network.eval()
     images, stored = without.parts.test, with_cache.parts.test
     expected = network(images.transform.evaluate(images.inputs[:4]))

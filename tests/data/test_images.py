@@ -24,6 +24,14 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    "load", [mnist, fashion_mnist, cifar10, tiny_imagenet, lambda root: image_folder(root, 4)], ids=str
+)
+def test_no_root_is_refused_by_its_key(load):
+    with pytest.raises(ValueError, match="dataset.root must be the path of the .*folder.*, got None"):
+        load(None)
+
+
 def test_digits_are_complete_and_scaled():
     data = digits()
     assert data.train_inputs.shape == (1437, 1, 8, 8)
@@ -163,6 +171,7 @@ def test_tiny_imagenet_layout_made_small(tiny):
         ("val/val_annotations.txt", None, "with wnids.txt, train/ and val/; there is no .*val_annotations.txt"),
         ("val/val_annotations.txt", "gone.png\tn1\n", r"gone\.png cannot be read"),
         ("wnids.txt", "n1\n", "must name at least two classes"),
+        ("wnids.txt", "n1\nn2\nn1\n", r"wnids\.txt must name every class once, n1 comes twice"),
         ("wnids.txt", "n1\nn4\n", r"train.n4.images must hold images"),
         ("wnids.txt", None, "must be the unpacked Tiny-ImageNet folder"),
     ],

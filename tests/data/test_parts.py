@@ -1,5 +1,7 @@
 """From a configuration to parts: who is in which, and by whose statistics they are prepared."""
 
+import re
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -56,8 +58,34 @@ def test_another_table_is_encoded_as_the_first_was(table):
     rows = [f"{100 * number},{'ab'[number % 2]},{number}" for number in range(1, 11)]
     other = load_parts(table(rows), None, parts.encoder)
     first = other.test.inputs[0, 0].item()
-    scaler = parts.encoder.named_transformers_["numeric"][-1]
+    scaler = parts.encoder.columns.named_transformers_["numeric"][-1]
     assert first == pytest.approx((100 * other.test.targets[0].item() - scaler.mean_[0]) / scaler.scale_[0])
+
+
+def test_a_column_that_is_constant_in_the_training_rows_cannot_reach_the_network(table, capsys):
+    """Row 7 is the only one with another size, and in no training part of the fold that tests it."""
+    rows = [f"{100_000 if number == 7 else 3},{'ab'[number % 2]},{10 * number}" for number in range(1, 11)]
+    (parts,) = [
+        parts
+        for fold in (0, 1)
+        if 70.0 in (parts := load_parts(table(rows, f"dataset.fold={fold}"), None)).test.targets.tolist()
+    ]
+    assert all(part.inputs.abs().max() == 1 for part in (parts.train, parts.validation, parts.test))
+    note = "note: no training row tells values of these columns apart, taken as constant: size\n"
+    assert capsys.readouterr().err.count(note) == 1
+
+
+@pytest.mark.parametrize("value", ["5.0", "7.7"])
+def test_a_target_that_is_constant_in_the_training_part_is_refused(table, value):
+    rows = [f"{number},{'ab'[number % 2]},{50 if number == 7 else value}" for number in range(1, 11)]
+    refused = rf"table.csv: target price is {value.removesuffix('.0')} in all 4 samples of the training part; there is"
+    caught = []
+    for fold in (0, 1):
+        try:
+            load_parts(table(rows, f"dataset.fold={fold}"), None)
+        except ValueError as error:
+            caught.append(str(error))
+    assert [bool(re.search(refused, message)) for message in caught] == [True]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +113,24 @@ def test_a_training_part_of_one_class_is_refused(compose, monkeypatch):
     config = OmegaConf.to_container(compose("dataset.num_classes=4"), resolve=True)
     with pytest.raises(ValueError, match="training part must hold two classes at least, all 16 samples are of class 3"):
         load_parts(config, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["dataset.num_classes=5"], r"labels must lie in 0\.\.4 \(dataset.num_classes=5\), the training part has 9"),
+        (["dataset.num_classes=1"], "dataset.num_classes must be null or a whole number of at least 2, got 1"),
+        (["dataset=diabetes", "dataset.num_classes=3"], "dataset.num_classes must be null for a regression, got 3"),
+        (
+            ["dataset=diabetes", "dataset.split=stratified"],
+            r"diabetes \(442 rows\): dataset.split=stratified needs two samples of every number of the target",
+        ),
+    ],
+)
+def test_classes_that_the_data_do_not_have_are_refused_by_key(compose, words, message):
+    config = OmegaConf.to_container(compose(*words), resolve=True)
+    with pytest.raises(ValueError, match=message):
+        load_parts(config, None if "dataset=diabetes" in words else 8)
 
 
 def test_other_parts_of_one_class_are_told():

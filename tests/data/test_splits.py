@@ -44,6 +44,8 @@ def test_the_generator_decides(method):
         ({"method": "random", "fraction": 0.01}, "leaves an empty part"),
         ({"method": "stratified", "targets": np.array([0] * 9 + [1])}, "class 1 has 1; use dataset.split=random"),
         ({"method": "stratified", "targets": np.arange(12) // 2}, "cannot hold all 6 classes"),
+        ({"method": "stratified", "targets": np.arange(12) / 8}, r"two samples of every number .*, number 0\.0 has 1;"),
+        ({"method": "stratified", "targets": np.arange(12) // 2 / 2}, "cannot hold all 6 numbers"),
     ],
 )
 def test_impossible_splits_are_refused(arguments, message):

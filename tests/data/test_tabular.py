@@ -1,9 +1,11 @@
 import hashlib
+import re
 
+import pandas as pd
 import pytest
 import torch
 
-from normlab.data.tabular import csv, diabetes, jh_simple
+from normlab.data.tabular import JH_SIMPLE, Table, csv, diabetes, jh_simple
 
 LINES = """\
 id,size,colour,price
@@ -83,7 +85,8 @@ def test_a_file_by_folds(write):
     for table in tables:
         assert (len(table.train_targets), len(table.test_targets)) == (4, 2)
         assert not set(table.train_targets.tolist()) & set(table.test_targets.tolist())
-        assert table.train_targets.dtype == torch.float32
+        assert table.train_targets.dtype == torch.float64
+        assert encoded(table).train_targets.dtype == torch.float32
 
 
 def test_encoding_worked_by_head(write):
@@ -114,8 +117,39 @@ def test_validation_and_test_rows_cannot_change_the_encoding(write):
 
 def test_columns_without_spread_or_values_in_the_training_rows(write):
     table = read(write("a,b,price\n1,,10\n2,3,20\n5,4,30\n1,,40\n1,,50\n7,5,60\n"), fold=2, drop=())
-    data = encoded(table, rows=[0, 3], standardize=True)  # a is 1 and 1, b is missing in both
-    assert data.train_inputs.tolist() == [[0, 0], [1, 3], [4, 4], [0, 0]]
+    assert table.fit(torch.tensor([0, 3]), standardize=True).constant == ("a", "b")  # 1 and 1, missing in both
+    standardized, raw = (encoded(table, [0, 3], standardize) for standardize in (True, False))
+    assert standardized.train_inputs.tolist() == [[0, 0]] * 4
+    assert standardized.test_inputs.tolist() == [[0, 0]] * 2
+    assert raw.train_inputs.tolist() == [[1, 0]] * 4
+    assert raw.test_inputs.tolist() == [[1, 0]] * 2
+
+
+def test_a_column_that_differs_by_rounding_alone_has_no_spread(write):
+    columns = pd.DataFrame({"a": [0.3, 0.1 + 0.2, 1e5], "b": [1.0, 2.0, 3.0]})
+    table = Table(columns, torch.arange(3).double(), columns, torch.arange(3).double())
+    assert table.fit(torch.arange(2), standardize=True).constant == ("a",)
+    assert encoded(table, [0, 1], standardize=True).train_inputs.tolist() == [[-1, 0], [1, 0], [3, 0]]
+
+
+def test_targets_that_float32_cannot_tell_apart_are_learned_as_differences(write):
+    text = "a,seconds\n" + "".join(f"{number},{1_600_000_000 + 7 * number}\n" for number in range(8))
+    table = read(write(text), fold=0, num_folds=4, target="seconds", drop=())
+    encoder = table.fit(torch.arange(6), standardize=True)
+    data = table.encode(encoder)
+    exact = torch.cat([table.train_targets, table.test_targets])
+    assert exact.sort().values.diff().tolist() == [7.0] * 7
+    assert encoder.target_offset == table.train_targets.mean().item()
+    learned = torch.cat([data.train_targets, data.test_targets])
+    assert learned.sort().values.diff().tolist() == pytest.approx([7.0] * 7)
+    assert learned.dtype == torch.float32
+
+
+@pytest.mark.parametrize("first", [0.1, 25.0, 2000.5, 1e6])
+def test_other_targets_stay_as_they_are(write, first):
+    text = "a,y\n" + "".join(f"{number},{first * (1 + number)}\n" for number in range(8))
+    table = read(write(text), fold=0, num_folds=4, target="y", drop=())
+    assert torch.equal(encoded(table).train_targets, table.train_targets.float())
 
 
 def test_an_encoding_of_one_table_encodes_another(write):
@@ -188,6 +222,31 @@ def test_jh_simple(write, tmp_path):
     assert encoded(product).train_inputs.shape == (16, 10 + 6 + 4)
 
 
+def jh_lines(edit):
+    return "\n".join(",".join(edit(line.split(","))) for line in JH.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (jh_lines(lambda cells: [*cells[:3], *cells[4:12], cells[13]]), "it lacks income, crime"),
+        (jh_lines(lambda cells: [*cells, cells[0]]).replace("product,id", "product,row"), "it has row"),
+        (JH.replace(",dist_healthy", ",distance"), "it lacks dist_healthy and has distance"),
+        (JH.replace("50001", "much"), "column income must hold numbers, row 1 has 'much'"),
+        (
+            jh_lines(lambda cells: [*cells[:4], cells[4] if cells[4] == "aspect" else "7", *cells[5:]]),
+            "aspect is 7.0 in",
+        ),
+        (JH.replace(",41,", ",old,"), "column age must hold numbers, row 1 has 'old'"),
+    ],
+)
+def test_jh_simple_advises_nothing_that_it_has_no_option_for(write, text, message):
+    with pytest.raises(ValueError, match=message) as told:
+        jh_simple(write(text), "age", 0, 5, "regression")
+    assert str(told.value).endswith("; take the file as published: " + JH_SIMPLE)
+    assert not re.search(r"dataset\.(drop|missing|categorical|task)", str(told.value))
+
+
 def test_jh_simple_checks_what_it_reads(write, tmp_path, monkeypatch, capsys):
     path = write(JH, "mine.csv")
     digest = hashlib.sha256(JH.encode()).hexdigest()
@@ -196,6 +255,7 @@ def test_jh_simple_checks_what_it_reads(write, tmp_path, monkeypatch, capsys):
         jh_simple(path, "age", 0, 5, "regression", sha256="123")
     with pytest.raises(ValueError, match="got 'product' with regression"):
         jh_simple(path, "product", 0, 5, "regression")
+    assert capsys.readouterr().err == f"note: {path} has 20 rows, jh-simple-dataset.csv as published 2000\n"
     monkeypatch.setattr("normlab.data.tabular.JH_SIMPLE", f"file://{path}")
     assert len(jh_simple(str(tmp_path / "new"), "age", 0, 5, "regression").test_targets) == 4
     assert f"mine.csv; to keep to it, dataset.sha256={digest}" in capsys.readouterr().err

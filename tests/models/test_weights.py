@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from normlab.models.weights import check_architecture, shared_input, weights_from_file
+from normlab.models.weights import check_architecture, shared_input, untrained_cautions, weights_from_file
 
 
 def test_state_dicts_come_back_bare_or_from_a_checkpoint(tmp_path):
@@ -44,6 +44,15 @@ def test_files_of_something_else(tmp_path, content, message):
 def test_no_file(tmp_path):
     with pytest.raises(ValueError, match=r"must be false, true or the path of a weights file; .* is no file"):
         weights_from_file(tmp_path)
+    with pytest.raises(ValueError, match=r"must be false, true or the path of a weights file; 1 is no file"):
+        weights_from_file(1)
+
+
+def test_frozen_random_weights_are_told():
+    (told,) = untrained_cautions({"freeze": "features", "pretrained": False})
+    assert told.startswith("model.freeze=features with model.pretrained=false keeps random weights as they are")
+    for model in ({"freeze": "features", "pretrained": "file.pth"}, {"freeze": None, "pretrained": False}, {}):
+        assert untrained_cautions(model) == []
 
 
 class Evil:

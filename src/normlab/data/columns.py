@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from normlab.data.downloads import first_line
+from normlab.data.downloads import data_path, first_line
 
 MISSING_CATEGORY = "missing"
 LARGEST = float(np.finfo(np.float32).max)
@@ -27,11 +26,11 @@ def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame
     """
     if not isinstance(separator, str) or len(separator) != 1:
         raise ValueError(f"dataset.separator must be one character, got {separator!r}")
-    if not Path(path).is_file():
+    if not data_path(path, "a file with a table").is_file():
         raise ValueError(f"dataset.root must be a file with a table; there is no file {path}")
     try:
         lines = pd.read_csv(path, sep=separator, header=None, dtype=object, na_filter=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except Exception as error:  # readers of .zip, .xz and others each raise their own
         raise ValueError(f"{path} is no table with columns separated by {separator!r}: {first_line(error)}") from error
     lines = lines.astype(str).apply(lambda column: column.str.strip()).astype(object)
     names = lines.iloc[0].tolist()
@@ -60,9 +59,22 @@ def check_names(
 
 
 def columns_of(
-    text: pd.DataFrame, path: str, target: str, categorical: Sequence[str] | None, drop: Sequence[str]
+    text: pd.DataFrame,
+    path: str,
+    target: str,
+    categorical: Sequence[str] | None,
+    drop: Sequence[str],
+    remedy: str | None = None,
 ) -> pd.DataFrame:
     """All columns but the target and the dropped: numbers as float64 with NaN, categories as text.
+
+    Args:
+        text: from `read_text`.
+        path: of its file.
+        target: the column to predict.
+        categorical: columns of categories, or None for those in which no value is a number.
+        drop: columns to leave out.
+        remedy: what to advise; None names options of `dataset=csv`.
 
     Raises:
         ValueError: text among numbers, a column that says nothing, or no column at all.
@@ -70,11 +82,11 @@ def columns_of(
     names = [name for name in text if name != target and name not in drop]
     if not names:
         raise ValueError(f"{path} has no column besides the target {target} and the dropped ones; inputs are needed")
-    columns = {name: _column(text[name], path, categorical) for name in names}
+    columns = {name: _column(text[name], path, categorical, remedy) for name in names}
     for name, column in columns.items():
         if column.nunique() < 2:
             says = f"is {column.dropna().iloc[0]} in every row" if column.notna().any() else "holds no value at all"
-            raise ValueError(f"{path}: column {name} {says}; leave it out with dataset.drop=[{name}]")
+            raise ValueError(f"{path}: column {name} {says}; {remedy or f'leave it out with dataset.drop=[{name}]'}")
     return pd.DataFrame(columns)
 
 
@@ -82,12 +94,13 @@ def note_categories(columns: pd.DataFrame, path: str) -> None:
     """Tell which columns count as categories though nobody said so, once a process."""
     taken = [f"{name} ({columns[name].nunique()} values)" for name in columns if columns[name].dtype == object]
     if taken:
-        _tell(f"note: {path}: taken as categories: {', '.join(taken)}; others are dataset.categorical=[...]")
+        tell(f"{path}: taken as categories: {', '.join(taken)}; others are dataset.categorical=[...]")
 
 
 @cache
-def _tell(note: str) -> None:
-    print(note, file=sys.stderr)
+def tell(note: str) -> None:
+    """A note, once a process."""
+    print(f"note: {note}", file=sys.stderr)
 
 
 def _check_name(text: pd.DataFrame, path: str, key: str, name: str | None) -> None:
@@ -106,7 +119,7 @@ def _list(key: str, values: Sequence[str]) -> Sequence[str]:
     return values
 
 
-def _column(text: pd.Series, path: str, categorical: Sequence[str] | None) -> pd.Series:
+def _column(text: pd.Series, path: str, categorical: Sequence[str] | None, remedy: str | None) -> pd.Series:
     if categorical is None:
         numbers = pd.to_numeric(text, errors="coerce")
         is_text = text.notna().any() and numbers.isna().all()
@@ -114,7 +127,7 @@ def _column(text: pd.Series, path: str, categorical: Sequence[str] | None) -> pd
             _check_categories(text, path)
     else:
         is_text = text.name in categorical
-    return text.fillna(MISSING_CATEGORY) if is_text else _numbers(text, path)
+    return text.fillna(MISSING_CATEGORY) if is_text else _numbers(text, path, remedy)
 
 
 def _check_categories(text: pd.Series, path: str) -> None:
@@ -132,7 +145,7 @@ def _check_categories(text: pd.Series, path: str) -> None:
         )
 
 
-def _numbers(text: pd.Series, path: str, remedy: str = "") -> pd.Series:
+def _numbers(text: pd.Series, path: str, remedy: str | None) -> pd.Series:
     values = pd.to_numeric(text, errors="coerce").astype(np.float64)
     wrong = text[text.notna() & ~(values.abs() <= LARGEST)]
     if len(wrong):
@@ -143,15 +156,15 @@ def _numbers(text: pd.Series, path: str, remedy: str = "") -> pd.Series:
     return values
 
 
-def number_targets(text: pd.Series, path: str) -> np.ndarray:
-    """Numbers to predict, float32 ``(N,)``.
+def number_targets(text: pd.Series, path: str, remedy: str | None = None) -> np.ndarray:
+    """Numbers to predict, float64 ``(N,)``.
 
     Raises:
         ValueError: a row without a number, or the same number everywhere.
     """
     _check_targets(text, path)
-    remedy = "correct it, or predict classes with dataset.task=classification"
-    return _numbers(text, path, remedy).to_numpy(np.float32)
+    remedy = remedy or "correct it, or predict classes with dataset.task=classification"
+    return _numbers(text, path, remedy).to_numpy(np.float64)
 
 
 def class_targets(text: pd.Series, path: str) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Files from the network, complete or not at all, and nothing left behind where there is no network."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -10,6 +11,17 @@ from http.client import HTTPException
 from pathlib import Path
 
 FAILURES = (OSError, HTTPException, RuntimeError)  # of the network, of the disk, and torch's and torchvision's own
+
+
+def data_path(root: str | os.PathLike, needed: str) -> Path:
+    """`dataset.root` as a path.
+
+    Raises:
+        ValueError: null, or a number, which a name of digits is on the command line.
+    """
+    if not isinstance(root, str | os.PathLike):
+        raise ValueError(f"dataset.root must be the path of {needed}, got {root!r}")
+    return Path(root)
 
 
 @contextmanager

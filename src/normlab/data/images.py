@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from normlab.data.arrays import Arrays
-from normlab.data.downloads import FAILURES, download_archive, first_line, new_folder
+from normlab.data.downloads import FAILURES, data_path, download_archive, first_line, new_folder
 
 TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_IMAGENET_SIZE = 64
@@ -52,6 +52,7 @@ def _torchvision(name: str, root: str, needed: str) -> Arrays:
     """Both parts of a torchvision data set, from `root`, or downloaded there by torchvision."""
     from torchvision import datasets  # a twentieth of the time to a first step, which digits do not need
 
+    data_path(root, f"the folder that holds {needed}")
     dataset, parts = getattr(datasets, name), []
     for part in ("training", "test"):
         opened = _open(dataset, root, part == "training", needed)
@@ -112,7 +113,7 @@ def image_folder(root: str, image_size: int, cache: str | None = None) -> Arrays
     """
     from normlab.data.decoding import decode
 
-    folder = Path(root)
+    folder = data_path(root, "the folder that holds train/<class>/ and test/<class>/ (or val/)")
     test_folder = folder / ("test" if (folder / "test").is_dir() else "val")
     classes = _classes(folder / "train", root)
     if (found := _classes(test_folder, root)) != classes:
@@ -145,13 +146,15 @@ def tiny_imagenet(root: str, image_size: int | None = None, cache: str | None = 
     """
     from normlab.data.decoding import decode
 
-    folder = Path(root)
+    folder = data_path(root, TINY_IMAGENET_FOLDER)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         download_archive(TINY_IMAGENET, TINY_IMAGENET_MD5, "tiny-imagenet-200", folder, TINY_IMAGENET_FOLDER)
     ids = _text(folder / "wnids.txt", root).split()
     if len(ids) < 2:
         raise ValueError(f"{folder / 'wnids.txt'} must name at least two classes, got {ids}")
     label = {name: index for index, name in enumerate(ids)}
+    if repeated := [name for number, name in enumerate(ids) if label[name] != number]:
+        raise ValueError(f"{folder / 'wnids.txt'} must name every class once, {repeated[0]} comes twice; remove one")
     train = [(path, label[name]) for name in ids for path in _files(folder / "train" / name / "images")]
     test = _annotated(folder / "val", root, label)
     parts = []

@@ -1,10 +1,9 @@
 """From a configuration to train, validation and test parts."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import torch
 
@@ -12,7 +11,7 @@ from normlab.build import build
 from normlab.data.arrays import Arrays
 from normlab.data.blocks import Part, Transform
 from normlab.data.splits import train_validation_indices
-from normlab.data.tabular import Table
+from normlab.data.tabular import Encoder, Table
 from normlab.data.transforms import ImageTransform, Unchanged, channel_statistics
 from normlab.streams import numpy_generator
 
@@ -29,7 +28,7 @@ class Parts:
         test: as published.
         input_shape: of one sample as the network gets it.
         num_outputs: classes, or 1 number to predict.
-        encoder: of a table's columns, fitted to the training part; None for images.
+        encoder: of a table, fitted to the training part; None for images.
     """
 
     train: Part
@@ -37,7 +36,7 @@ class Parts:
     test: Part
     input_shape: tuple[int, ...]
     num_outputs: int
-    encoder: Any = None
+    encoder: Encoder | None = None
 
     @property
     def by_name(self) -> dict[str, Part]:
@@ -62,7 +61,7 @@ class Parts:
         return replace(self, train=train, validation=validation, test=test)
 
 
-def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Parts:
+def load_parts(config: dict, image_size: int | None, encoder: Encoder | None = None) -> Parts:
     """Load a data set and carve validation out of its training part; the test part stays as published.
 
     Args:
@@ -78,14 +77,16 @@ def load_parts(config: dict, image_size: int | None, encoder: Any = None) -> Par
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
     train_rows, validation_rows = _split(loaded, config)
-    check_classes(loaded.train_targets[train_rows], options["task"], loaded.class_names)
+    if options["task"] == "classification":
+        check_classes(loaded.train_targets[train_rows], loaded.class_names)
+    else:
+        check_numbers(loaded.train_targets[train_rows], options)
     if isinstance(loaded, Table):
         check_table_options(options)
         encoder = encoder or loaded.fit(train_rows, options["normalize"] == "train")
         arrays = loaded.encode(encoder)
-        for column, names in loaded.unknown_categories(encoder).items():
-            some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            print(f"note: no training row has these categories of {column}, taken as none: {some}", file=sys.stderr)
+        for note in encoding_notes(loaded, encoder):
+            print(f"note: {note}", file=sys.stderr)
     else:
         arrays = loaded
     check_shape(arrays, options)
@@ -138,32 +139,65 @@ def check_shape(arrays: Arrays, options: dict) -> None:
 
 
 def check_labels(loaded: Arrays | Table, options: dict, num_classes: int) -> None:
-    """Of a classification, every label must be one of its classes.
+    """Of a classification, every label must be one of its classes; a regression has none.
 
     Raises:
-        ValueError: a label that is no class.
+        ValueError: a label that is no class, or a number of classes that cannot be.
     """
+    declared = options["num_classes"]
     if options["task"] != "classification":
+        if declared is not None:
+            raise ValueError(f"dataset.num_classes must be null for a regression, got {declared!r}")
         return
+    if declared is not None and (isinstance(declared, bool) or not isinstance(declared, int) or declared < 2):
+        raise ValueError(f"dataset.num_classes must be null or a whole number of at least 2, got {declared!r}")
     for name, targets in (("training", loaded.train_targets), ("test", loaded.test_targets)):
         low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= num_classes:
             wrong = low if low < 0 else high
-            raise ValueError(f"labels must lie in 0..{num_classes - 1} ({num_classes} classes), {name} has {wrong}")
+            raise ValueError(
+                f"labels must lie in 0..{num_classes - 1} (dataset.num_classes={num_classes}), the {name} part has "
+                f"{wrong}; correct dataset.num_classes or the data"
+            )
 
 
-def check_classes(targets: torch.Tensor, task: str, class_names: Sequence[str]) -> None:
+def encoding_notes(table: Table, encoder: Encoder) -> Iterator[str]:
+    """A sentence for each thing that the training rows could not teach the encoder of a table."""
+    if encoder.constant:
+        yield f"no training row tells values of these columns apart, taken as constant: {_some(encoder.constant)}"
+    for column, names in table.unknown_categories(encoder).items():
+        yield f"no training row has these categories of {column}, taken as none: {_some(names)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def check_numbers(targets: torch.Tensor, options: dict) -> None:
+    """Numbers to predict must differ in the training part.
+
+    Raises:
+        ValueError: the same number everywhere.
+    """
+    if len(targets) > 1 and targets.min() == targets.max():
+        named = f"target {options['target']}" if options.get("target") else "the target"
+        raise ValueError(
+            f"{options.get('root') or options['name']}: {named} is {targets[0].item():g} in all {len(targets)} samples "
+            f"of the training part; there is nothing to learn, use another fold, another seed, or other data"
+        )
+
+
+def check_classes(targets: torch.Tensor, class_names: Sequence[str]) -> None:
     """A training part must have something to tell apart.
 
     Args:
         targets: of the training part.
-        task: only a classification has classes.
         class_names: by class; may be empty.
 
     Raises:
         ValueError: one class only.
     """
-    if task == "classification" and len(targets.unique()) < 2:
+    if len(targets.unique()) < 2:
         only = class_names[int(targets[0])] if class_names else int(targets[0])
         raise ValueError(
             f"the training part must hold two classes at least, all {len(targets)} samples are of class {only}; "

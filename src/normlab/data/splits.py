@@ -45,15 +45,16 @@ def train_validation_indices(
 
 def _check_classes(targets: np.ndarray, num_validation: int) -> None:
     classes, counts = np.unique(targets, return_counts=True)
+    kind, kinds = ("number", "numbers") if targets.dtype.kind == "f" else ("class", "classes")
     if counts.min() < 2:
         raise ValueError(
-            f"a stratified split needs two samples of every class, class {classes[counts.argmin()]} has "
-            f"{counts.min()}; use dataset.split=random"
+            f"dataset.split=stratified needs two samples of every {kind} of the target, {kind} "
+            f"{classes[counts.argmin()]} has {counts.min()}; use dataset.split=random"
         )
     if min(num_validation, len(targets) - num_validation) < len(classes):
         raise ValueError(
             f"a stratified split of {len(targets)} samples into {len(targets) - num_validation} and {num_validation} "
-            f"cannot hold all {len(classes)} classes in both parts; use dataset.split=random"
+            f"cannot hold all {len(classes)} {kinds} in both parts; use dataset.split=random"
         )
 
 

@@ -6,7 +6,7 @@ A table has no official test part: one fold of a cross-validation is, and a cros
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,34 @@ import torch
 from torch import Tensor
 
 from normlab.data.arrays import Arrays
-from normlab.data.downloads import check_digest, digest_of, download_file
+from normlab.data.downloads import check_digest, data_path, digest_of, download_file
 from normlab.data.splits import fold_indices
 
+COARSE = 1e-5  # standard deviations: targets that float32 moves by more are learned as differences from their mean
 FOLDS_SEED = 0  # the assignment to folds is part of the data set: the same for every seed of a run
 JH_SIMPLE = "https://data.heatonresearch.com/data/t81-558/jh-simple-dataset.csv"
 JH_SIMPLE_TASKS = {"age": "regression", "product": "classification"}
 JH_SIMPLE_CATEGORIES = ("job", "area", "product")
+JH_SIMPLE_COLUMNS = (
+    *("id", "job", "area", "income", "aspect", "subscriptions", "dist_healthy", "save_rate", "dist_unhealthy"),
+    *("age", "pop_dense", "retail_dense", "crime", "product"),
+)
+JH_SIMPLE_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What the training rows of a table teach about its columns and its target.
+
+    Attributes:
+        columns: fitted scikit-learn `ColumnTransformer`.
+        constant: columns of numbers that do not differ in these rows; they are the same everywhere for the network.
+        target_offset: subtracted from every target, since float32 cannot tell numbers near 1.6e9 apart; else 0.
+    """
+
+    columns: Any
+    constant: tuple[str, ...] = ()
+    target_offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +51,7 @@ class Table:
     Attributes:
         train_columns: data frame of the training and validation rows; float64 columns with NaN where a value is
             missing, and columns of text.
-        train_targets: ``(N,)`` int64 class indices, or float32 numbers in their own unit.
+        train_targets: ``(N,)`` int64 class indices, or float64 numbers in their own unit.
         test_columns: as `train_columns`.
         test_targets: as `train_targets`.
         class_names: name of class ``i`` at index ``i``; empty for regression.
@@ -42,51 +63,74 @@ class Table:
     test_targets: Tensor
     class_names: tuple[str, ...] = ()
 
-    def fit(self, rows: Tensor, standardize: bool) -> Any:
-        """Learn the encoding of the columns from some of the training rows, and from nothing else.
+    def fit(self, rows: Tensor, standardize: bool) -> Encoder:
+        """Learn the encoding from some of the training rows, and from nothing else.
 
-        Numbers: missing values become the median, then ``(x - mean) / std`` (a column without spread becomes 0).
+        Numbers: missing values become the median, then ``(x - mean) / std``. A column without spread in these rows
+        stays at their value in all others too (0 when standardized, or when they have none): its weights never saw
+        another.
         Text: a column of 0 and 1 for every category that these rows have, all 0 for any other category.
 
         Args:
             rows: int64, the training part without validation.
             standardize: or leave numbers in their own units.
-
-        Returns:
-            A fitted scikit-learn `ColumnTransformer`.
         """
         from sklearn.compose import ColumnTransformer
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import OneHotEncoder, StandardScaler
+        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
         columns = self.train_columns.iloc[rows.numpy()]
-        numeric = [name for name in columns if columns[name].dtype == np.float64]
-        categorical = [name for name in columns if name not in numeric]
+        numbers = columns.select_dtypes(np.float64)
+        filled = numbers.fillna(numbers.median()).fillna(0.0)
+        numeric = [name for name in numbers if _varies(filled[name])]
+        constant = [name for name in numbers if name not in numeric]
+        categorical = [name for name in columns if name not in numbers]
+        held = np.zeros(len(constant)) if standardize else filled[constant].iloc[0].to_numpy()
         impute = SimpleImputer(strategy="median", keep_empty_features=True)
         scale = StandardScaler() if standardize else "passthrough"
         one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-        encoder = ColumnTransformer(
-            [("numeric", make_pipeline(impute, scale), numeric), ("text", one_hot, categorical)]
+        hold = FunctionTransformer(partial(_held, values=held))
+        numeric_steps = make_pipeline(impute, scale)
+        transformer = ColumnTransformer(
+            [("numeric", numeric_steps, numeric), ("constant", hold, constant), ("text", one_hot, categorical)]
         )
-        return encoder.fit(columns)
+        return Encoder(transformer.fit(columns), tuple(constant), _offset(self.train_targets[rows]))
 
-    def encode(self, encoder: Any) -> Arrays:
+    def encode(self, encoder: Encoder) -> Arrays:
         """All rows as float32 ``(N, F)``, by an encoding from `fit`, of this table or one with the same columns."""
-        inputs = (
-            torch.from_numpy(encoder.transform(columns).astype(np.float32))
-            for columns in (self.train_columns, self.test_columns)
-        )
-        return Arrays(next(inputs), self.train_targets, next(inputs), self.test_targets, self.class_names)
+        encoded = []
+        for columns, targets in ((self.train_columns, self.train_targets), (self.test_columns, self.test_targets)):
+            encoded.append(torch.from_numpy(encoder.columns.transform(columns).astype(np.float32)))
+            encoded.append((targets - encoder.target_offset).float() if targets.is_floating_point() else targets)
+        return Arrays(*encoded, self.class_names)
 
-    def unknown_categories(self, encoder: Any) -> dict[str, list[str]]:
+    def unknown_categories(self, encoder: Encoder) -> dict[str, list[str]]:
         """By column, the categories that the rows of `fit` did not have: `encode` makes them 0 everywhere."""
-        _, one_hot, names = encoder.transformers_[1]
+        _, one_hot, names = encoder.columns.transformers_[-1]
         if not len(names):
             return {}
         known = dict(zip(names, map(set, one_hot.categories_), strict=True))
         found = {name: {*self.train_columns[name], *self.test_columns[name]} - known[name] for name in names}
         return {name: sorted(categories) for name, categories in found.items() if categories}
+
+
+def _varies(column: Any) -> bool:
+    """Whether numbers differ by more than rounding, below which scikit-learn's scaler would not divide by it."""
+    rounding = len(column) * float(np.finfo(np.float64).eps)
+    return column.std(ddof=0) > 2 * rounding * abs(column.mean())
+
+
+def _held(columns: Any, values: np.ndarray) -> np.ndarray:
+    return np.tile(values, (len(columns), 1))
+
+
+def _offset(targets: Tensor) -> float:
+    """What to subtract from float64 targets before they become float32; 0 where that can tell them apart."""
+    if not targets.is_floating_point():
+        return 0.0
+    rounding = (targets - targets.float()).abs().max()
+    return float(targets.mean()) if rounding > COARSE * targets.std(correction=0) else 0.0
 
 
 def diabetes(fold: int, num_folds: int) -> Table:
@@ -100,7 +144,7 @@ def diabetes(fold: int, num_folds: int) -> Table:
     from sklearn.datasets import load_diabetes
 
     data = load_diabetes(scaled=False, as_frame=True)
-    return by_folds(data.data, data.target.to_numpy(np.float32), (), fold, num_folds)
+    return by_folds(data.data, data.target.to_numpy(np.float64), (), fold, num_folds)
 
 
 def csv(
@@ -113,6 +157,7 @@ def csv(
     drop: Sequence[str] = (),
     missing: Sequence[str] = ("", "NA", "NaN", "nan", "?"),
     separator: str = ",",
+    remedy: str | None = None,
 ) -> Table:
     """Any file of numeric and categorical columns with a line of names on top.
 
@@ -127,6 +172,7 @@ def csv(
         drop: columns to leave out, such as row numbers.
         missing: what stands for a missing value. In text columns it is a category of its own.
         separator: between columns.
+        remedy: what an error advises who has none of these options; None names them.
 
     Raises:
         ValueError: what is wrong with the file, with column, row and value.
@@ -138,13 +184,13 @@ def csv(
     if isinstance(num_folds, int) and len(text) < num_folds:
         rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
         raise ValueError(f"{root} has {rows}, dataset.num_folds={num_folds} needs at least as many")
-    columns = columns_of(text, root, target, categorical, drop)
+    columns = columns_of(text, root, target, categorical, drop, remedy)
     if categorical is None:
         note_categories(columns, root)
     if task == "classification":
         targets, class_names = class_targets(text[target], root)
     else:
-        targets, class_names = number_targets(text[target], root), ()
+        targets, class_names = number_targets(text[target], root, remedy), ()
     return by_folds(columns, targets, class_names, fold, num_folds)
 
 
@@ -163,14 +209,15 @@ def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha2
         sha256: hexadecimal checksum that the file must have, or None.
 
     Raises:
-        ValueError: another target or task, no file and no network, another checksum, or as `csv`.
+        ValueError: another target or task, no file and no network, another checksum, other columns, or as `csv`.
     """
     if JH_SIMPLE_TASKS.get(target) != task:
         raise ValueError(
             f"dataset.target must be age (with dataset.task=regression) or product (with dataset.task=classification "
             f"dataset.split=stratified), got {target!r} with {task}"
         )
-    path = Path(root) if Path(root).suffix == ".csv" else Path(root) / JH_SIMPLE.rpartition("/")[2]
+    path = data_path(root, "jh-simple-dataset.csv or of its folder")
+    path = path if path.suffix == ".csv" else path / JH_SIMPLE.rpartition("/")[2]
     if not path.exists():
         download_file(JH_SIMPLE, sha256, path)
         if sha256 is None:
@@ -179,8 +226,26 @@ def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha2
             )
     if sha256 is not None:
         check_digest(path, "sha256", sha256)
+    remedy = f"take the file as published: {JH_SIMPLE}"
+    _check_jh_simple(str(path), remedy)
     categorical = [name for name in JH_SIMPLE_CATEGORIES if name != target]
-    return csv(str(path), target, fold, num_folds, task, categorical, drop=["id"])
+    return csv(str(path), target, fold, num_folds, task, categorical, drop=["id"], remedy=remedy)
+
+
+def _check_jh_simple(path: str, remedy: str) -> None:
+    from normlab.data.columns import read_text, tell
+
+    text = read_text(path, ",", ())
+    lacking = [name for name in JH_SIMPLE_COLUMNS if name not in text]
+    others = [name for name in text if name not in JH_SIMPLE_COLUMNS]
+    if lacking or others:
+        says = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"has {', '.join(others[:5])}"] * bool(others)
+        raise ValueError(
+            f"{path} must have the {len(JH_SIMPLE_COLUMNS)} columns of jh-simple-dataset.csv and no others, "
+            f"it {' and '.join(says)}; {remedy}"
+        )
+    if len(text) != JH_SIMPLE_ROWS:
+        tell(f"{path} has {len(text)} rows, jh-simple-dataset.csv as published {JH_SIMPLE_ROWS}")
 
 
 def by_folds(columns: Any, targets: np.ndarray, class_names: tuple[str, ...], fold: int, num_folds: int) -> Table:

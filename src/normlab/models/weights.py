@@ -39,7 +39,7 @@ def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
     Raises:
         ValueError: no such file, not a file of tensors, no state dict in it, or a value that is not finite.
     """
-    if not Path(path).is_file():
+    if not (isinstance(path, str | Path) and Path(path).is_file()):
         raise ValueError(f"model.pretrained must be false, true or the path of a weights file; {path} is no file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -55,6 +55,16 @@ def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"model.pretrained={path}: {key} holds values that are not finite; take other weights")
     return content
+
+
+def untrained_cautions(model: dict) -> list[str]:
+    """A sentence where a model keeps layers as they are that were never trained."""
+    if not model.get("freeze") or model.get("pretrained", True):
+        return []
+    return [
+        f"model.freeze={model['freeze']} with model.pretrained=false keeps random weights as they are, the rest learns "
+        f"from what they make of the data; pretrained ones are model.pretrained=true or a path"
+    ]
 
 
 def _is_weight(entry: tuple[object, object]) -> bool:

@@ -14,7 +14,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 
-METRICS = {"classification": ("accuracy", "loss"), "regression": ("loss", "rmse", "r2")}  # of the tasks, first default
+# Of the tasks, the first is the default.
+METRICS = {"classification": ("accuracy", "loss"), "regression": ("loss", "rmse", "mae", "r2")}
 HIGHER_IS_BETTER = ("accuracy", "r2")
 EXHAUSTIVE = ("GridSampler", "BruteForceSampler")
 
