@@ -77,7 +77,7 @@ def _evidence(row: dict, level: float) -> str:
     }[row["design"]]
     if row["left_out"]:
         runs += f", {row['left_out']} {'run' if row['left_out'] == 1 else 'runs'} without a partner left out"
-    return f"{1 - level:.0%} interval {signed(row['low'])} to {signed(row['high'])}, {runs}".replace("%", " %")
+    return f"{percent(1 - level).replace('%', ' %')} interval {signed(row['low'])} to {signed(row['high'])}, {runs}"
 
 
 def _tested(row: dict, name: str = "p") -> str:
