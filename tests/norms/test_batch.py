@@ -118,6 +118,15 @@ def test_one_value_per_channel_is_refused_in_training(dim, shape):
     assert layer.eval()(torch.randn(shape)).shape == shape
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("dim", "shape"), [(1, (1, 4)), (2, (1, 4, 1, 1))])
+def test_one_value_per_channel_is_refused_wherever_the_batch_normalizes(dim, shape, training):
+    for layer in pair(dim, torch.float32, track_running_stats=False):
+        with pytest.raises(ValueError, match="(?i)more than (one|1) value per channel"):
+            layer.train(training)(torch.randn(shape))
+        assert layer(torch.randn(0, *shape[1:])).shape == (0, *shape[1:])
+
+
 @pytest.mark.parametrize(("dim", "shape"), [(1, (2, 4, 3, 3)), (2, (2, 4)), (2, (2, 5, 3, 3)), (3, (2, 4, 3, 3))])
 def test_other_shapes_are_refused_with_both_shapes(dim, shape):
     with pytest.raises(ValueError) as error:
