@@ -214,6 +214,11 @@ class FrozenBatchNorm(nn.Module):
         for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
             self.register_buffer(name, torch.full((num_features,), value))
 
+    def is_fresh(self) -> bool:
+        """Whether it holds nothing but what it started with."""
+        ones = bool((self.weight == 1).all() and (self.running_var == 1).all())
+        return ones and not self.bias.any() and not self.running_mean.any()
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
