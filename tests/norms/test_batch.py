@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from normlab.norms import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, torch_batch_norm
+from normlab.norms import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, functional, torch_batch_norm
 
 OURS = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 THEIRS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -64,6 +64,20 @@ def test_lower_precision_equals_torchs_to_its_rounding(dtype, tolerance):
     x, dy = (torch.randn(16, 4, 5, 5) + 3).to(dtype), torch.randn(16, 4, 5, 5).to(dtype)
     assert_same(step(ours, x, dy), step(theirs, x, dy), tolerance)
     assert ours.running_var.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "tolerance"), [((32, 1024), torch.float32, 1e-5), ((48, 2048), torch.float64, 1e-10)], ids=str
+)
+def test_columns_a_memory_page_apart_equal_torchs(shape, dtype, tolerance):
+    torch.manual_seed(0)
+    assert shape[1] * dtype.itemsize % functional.PAGE_BYTES == 0
+    assert shape[0] > functional.ROWS
+    ours, theirs = BatchNorm1d(shape[1]).to(dtype), nn.BatchNorm1d(shape[1]).to(dtype)
+    for _ in range(3):
+        x, dy = (3 * torch.randn(shape) + 2).to(dtype), torch.randn(shape).to(dtype)
+        assert_same(step(ours, x, dy), step(theirs, x, dy), tolerance)
+    assert_same(ours.state_dict().values(), theirs.state_dict().values(), tolerance)
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "sliced", "transposed"])

@@ -135,8 +135,9 @@ def test_a_state_dict_comes_back(make, name):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_stacked_layers_under_vmap_equal_separate_ones(make, name, training):
-    layers, x = [make(name, 16, 1, **SILENT.get(name, {})) for _ in range(2)], draw((2, 6, 16))
+@pytest.mark.parametrize(("dim", "shape"), [(1, (6, 16)), (2, (6, 16, 4, 3))], ids=["vectors", "images"])
+def test_stacked_layers_under_vmap_equal_separate_ones(make, name, dim, shape, training):
+    layers, x = [make(name, 16, dim, **SILENT.get(name, {})) for _ in range(2)], draw((2, *shape))
     for layer, part in zip(layers, x, strict=True):
         layer(part)
         layer.train(training)
