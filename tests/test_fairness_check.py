@@ -10,6 +10,7 @@ from torch import nn
 from normlab.config import run_folder
 from normlab.experiment import run
 from normlab.fairness_check import cautions, refuse_hidden_norms
+from normlab.models import Swap
 from normlab.norms import (
     BatchNorm,
     BatchRenorm,
@@ -206,6 +207,18 @@ def test_what_became_of_a_librarys_norms_is_shown_before_training(compose, tmp_p
         error = capsys.readouterr().err
         assert error.count("features.0") == tables
         assert ("inserted" in error) == progress
+
+
+@pytest.mark.filterwarnings("ignore:.*treespec.*")
+def test_what_became_of_a_librarys_norms_is_stored_also_without_progress(compose, tmp_path):
+    words = ("trainer.max_epochs=1", "progress=false", f"paths.outputs={tmp_path}")
+    settings = OmegaConf.to_container(compose(*words), resolve=True)
+    assert run(settings)["norm_report"] == []  # of a model that takes its norms itself
+    prepared = prepare(settings)
+    prepared.task.network.norm_report = [Swap("bn1", "replaced", "BatchNorm2d", "GroupNorm", "copied weight, bias")]
+    assert train(settings, prepared, tmp_path)["norm_report"] == [
+        {"name": "bn1", "kind": "replaced", "old": "BatchNorm2d", "new": "GroupNorm", "why": "copied weight, bias"}
+    ]
 
 
 def test_a_sweep_says_it_once_for_all_jobs(capsys):

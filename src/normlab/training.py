@@ -110,8 +110,9 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
     """Fit from the start or the last checkpoint and score the best state: what training adds to a result."""
     set_threads(config["device"]["threads"], prepared.flops)
     _write_origin(config, folder)
+    norm_report = getattr(prepared.task.network, "norm_report", [])  # of networks whose norms were swapped
     if config["progress"]:
-        print_start(prepared.cautions, getattr(prepared.task.network, "norm_report", []))
+        print_start(prepared.cautions, norm_report)
     outcome = fit_in_processes(config, folder) if config["device"]["devices"] > 1 else fit(config, prepared, folder)
     progress, best, diverged = outcome["progress"], outcome["best"], outcome["diverged"]
     result = {
@@ -125,6 +126,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
         **outcome["speed"],
         **describe_network(prepared),
         "cautions": prepared.cautions,
+        "norm_report": [asdict(swap) for swap in norm_report],
     }
     if diverged:
         log_final(config, folder, "diverged", unknown_metrics(prepared.task.metric_names))
