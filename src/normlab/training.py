@@ -66,17 +66,17 @@ def prepare(config: dict) -> Prepared:
     check_loggers(config)
     image_size = resolve_image_size(config)
     declared = declared_input(config, image_size)
-    fit = check_fit(config, *declared) if declared else None
+    tried = check_fit(config, *declared) if declared else None
     parts = load_parts(config, image_size)
-    if fit is None:
-        fit = check_fit(config, parts.input_shape, parts.num_outputs)
+    if tried is None:
+        tried = check_fit(config, parts.input_shape, parts.num_outputs)
     check_shares(config, parts)
     network, norm_layers = build_network(config, parts.input_shape, parts.num_outputs)
     refuse_hidden_norms(config["choices"]["norm"], network)
     if config["cache_features"] and can_be_computed_once(network, parts):
-        parts = _features_in_place_of_images(config, parts, network, fit.flops)
+        parts = _features_in_place_of_images(config, parts, network, tried.flops)
         flops = check_fit(config, parts.input_shape, parts.num_outputs, parts.train.inputs.shape[2:]).flops
-        fit = fit._replace(flops=flops)
+        tried = tried._replace(flops=flops)
     steps = num_batches(len(parts.train), config["dataset"]["batch_size"])
     if steps == 0:
         raise ValueError(
@@ -85,9 +85,9 @@ def prepare(config: dict) -> Prepared:
         )
     task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
     check_monitor(config["trainer"]["monitor"], task)
-    told = cautions(config, network, norm_layers, len(parts.train), fit.idle)
+    told = cautions(config, network, norm_layers, len(parts.train), tried.idle)
     told += one_class_cautions(parts, config["dataset"]["task"])
-    return Prepared(parts, task, norm_layers, fit.flops, weights_digest(network, norm_layers), told)
+    return Prepared(parts, task, norm_layers, tried.flops, weights_digest(network, norm_layers), told)
 
 
 def _features_in_place_of_images(config: dict, parts: Parts, network: nn.Module, flops: float) -> Parts:
