@@ -38,6 +38,30 @@ def test_every_change_of_the_run_changes_the_folder(plain, change):
     assert run_name(plain()) != run_name(plain(change))
 
 
+LATER = [
+    ("device=auto", "device", "channels_last"),
+    ("norm=custom", "norm", "bias"),
+    ("norm=torch", "norm", "bias"),
+    *(("norm=noisy_batch", "norm", key) for key in ("bias", "track_running_stats", "sync", "kernel")),
+]
+
+
+@pytest.mark.parametrize(("choice", "group", "key"), LATER)
+def test_runs_from_before_a_setting_keep_their_names(plain, choice, group, key):
+    config = plain(choice)
+    name, value = run_name(config), config[group].pop(key)
+    assert run_name(config) == name
+    config[group][key] = "eager" if key == "kernel" else not value
+    assert run_name(config) != name
+
+
+def test_a_setting_that_a_norm_had_from_the_start_is_part_of_the_name(plain):
+    config = plain("norm=custom")
+    name = run_name(config)
+    del config["norm"]["sync"]
+    assert run_name(config) != name
+
+
 @pytest.mark.parametrize("change", ["rerun=true", "progress=false", "paths.outputs=elsewhere", "retry=failed"])
 def test_what_does_not_change_the_result_does_not_change_the_folder(plain, change):
     assert run_name(plain()) == run_name(plain(change))

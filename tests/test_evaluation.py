@@ -1,6 +1,7 @@
 import copy
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from normlab.data.blocks import Block, Part
 from normlab.devices import evaluation_context
 from normlab.evaluation import batches_in_random_order, evaluate_run, recalibrate, statistics_of_the_batch
 from normlab.experiment import run
+from normlab.models import RecurrentNetwork
+from normlab.models.recurrent import StepNorm
 from normlab.norms import BatchNorm1d, EvoNormB0, FrozenBatchNorm
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "evaluate.py"
@@ -80,9 +83,9 @@ def test_the_number_of_batches_matters_for_recalibrated_statistics(stored):
 
 @pytest.fixture
 def make(compose):
-    def make_norm(name, num_features, **options):
+    def make_norm(name, num_features, dim=1, **options):
         settings = OmegaConf.to_container(compose(f"norm={name}").norm, resolve=True)
-        return build(settings | options)(num_features, 1)
+        return build(settings | options)(num_features, dim)
 
     return make_norm
 
@@ -135,6 +138,38 @@ def test_statistics_of_the_batch_remember_nothing(make, name):
         torch.testing.assert_close(network(x), torch.tensor([[-1.0], [1.0]]))
     assert network(x)[0].item() == pytest.approx(4.0, rel=1e-4)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_recalibration_of_every_time_step_is_the_mean_over_its_batches(make, name):
+    class Steps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = StepNorm(make(name, 1), max_steps=2, gamma=None, shift=True)
+
+        def forward(self, x):
+            return [self.norm((step + 1) * x, step) for step in range(3)]  # the third step has those of the second
+
+    network = Steps()
+    network(torch.tensor([[50.0], [90.0]]))
+    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
+    torch.testing.assert_close(network.norm.norm.running_mean, torch.tensor([[3.5], [3.5 * (2 + 3) / 2]]))
+    torch.testing.assert_close(network.norm.norm.running_var, torch.tensor([[5.0], [5.0 * (4 + 9) / 2]]))
+    assert network.norm.norm.num_batches_tracked.tolist() == [2, 4]
+    assert network.norm.norm.momentum == 0.1
+
+
+@pytest.mark.parametrize("name", ["custom", "torch"])
+def test_a_recalibrated_lstm_of_one_batch_gives_what_the_batch_gives(make, name):
+    torch.manual_seed(0)
+    network, x = RecurrentNetwork((1, 8, 8), 3, partial(make, name), hidden=4), torch.randn(6, 1, 8, 8)
+    recalibrate(network, [Block(x, torch.zeros(6), 6)] * 3)
+    for layer in network.modules():
+        if hasattr(layer, "running_var"):
+            layer.running_var *= (6 - 1) / 6  # the biased one, by which a batch normalizes
+    found = network(x)
+    with statistics_of_the_batch(network, True):
+        torch.testing.assert_close(found, network(x), rtol=1e-4, atol=1e-4)
 
 
 def evonorm():

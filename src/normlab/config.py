@@ -27,6 +27,10 @@ NOT_PART_OF_THE_RESULT = (
     "trial",
 )
 
+# Settings that came later, by group, with what runs without them do: those keep their names.
+CAME_LATER = {"device": {"channels_last": False}, "norm": {"bias": True}}
+CAME_LATER_TO = {"noisy_batch": {"track_running_stats": True, "sync": False, "kernel": "auto"}}
+
 
 def configuration_directory() -> Path:
     """`conf/` of the checkout, or the copy that the wheel carries."""
@@ -37,8 +41,9 @@ def configuration_directory() -> Path:
 def digest(config: dict) -> str:
     """Hexadecimal SHA-256 of everything in a resolved configuration that the result depends on."""
     kept = {key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT}
-    if not config["device"].get("channels_last"):  # came later: runs without it keep their names
-        kept["device"] = {key: value for key, value in config["device"].items() if key != "channels_last"}
+    later = CAME_LATER | {"norm": CAME_LATER["norm"] | CAME_LATER_TO.get(config["choices"]["norm"], {})}
+    for group, unchanged in later.items():
+        kept[group] = {key: value for key, value in config[group].items() if (key, value) not in unchanged.items()}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -149,8 +149,8 @@ def averaging_layers(network: nn.Module) -> list[nn.Module]:
 def recalibrate(network: nn.Module, blocks: Iterator[Block], context: Callable = nullcontext) -> None:
     """Recompute running statistics with the weights as they are: the plain mean over the batches' statistics.
 
-    A layer that the network calls several times for a batch counts every call. Everything but the norm layers is in
-    evaluation mode.
+    A layer that the network calls several times for a batch counts every call, for the time step that it belongs to
+    where every step has statistics of its own. Everything but the norm layers is in evaluation mode.
 
     Args:
         network: changed in place, then in evaluation mode.
@@ -177,7 +177,10 @@ def averaging_anew(layer: nn.Module) -> Iterator[None]:
     def weigh(layer: nn.Module, inputs: tuple) -> None:
         layer.momentum = 1 / next(calls)
 
-    hook = layer.register_forward_pre_hook(weigh)  # not momentum=None: EvoNorm-B0 has no counter
+    # Batch norms count where they average: one that an LSTM calls at every step has statistics and a counter for each.
+    counts = isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm)
+    layer.momentum = None if counts else momentum
+    hook = None if counts else layer.register_forward_pre_hook(weigh)
     if hasattr(layer, "reset_running_stats"):
         layer.reset_running_stats()
     if isinstance(layer, BatchNorm):
@@ -186,7 +189,8 @@ def averaging_anew(layer: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        hook.remove()
+        if hook is not None:
+            hook.remove()
         layer.momentum = momentum
         if isinstance(layer, BatchNorm):
             layer.plain = False

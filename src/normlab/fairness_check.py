@@ -3,15 +3,17 @@
 Asked of one run; `normlab.compare.fairness` asks the stored runs of a comparison how they differ.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
 from normlab.data.blocks import num_batches, smallest_batch
 from normlab.models.recognize import looks_like_norm
-from normlab.norms import GhostBatchNorm
+from normlab.norms import FrozenBatchNorm, GhostBatchNorm
+from normlab.norms.on_weights import weights_left_alone
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+SHOWN = 4  # names in a sentence
 
 
 def refuse_hidden_norms(norm: str, network: nn.Module) -> None:
@@ -45,21 +47,72 @@ def _only_holds_norms(layer: nn.Module) -> bool:
     return type(layer).__module__.startswith("normlab.models.") or (any(layer.children()) and not has_state)
 
 
-def cautions(config: dict, norm_layers: Iterable[nn.Module], num_samples: int) -> list[str]:
-    """One sentence for everything that would set this run apart from others beyond its norm.
+def cautions(
+    config: dict, network: nn.Module, norm_layers: Mapping[str, nn.Module], num_samples: int, idle: Sequence[str] = ()
+) -> list[str]:
+    """One sentence for everything that would set this run apart from others beyond its norm, or make its norm another.
 
     Args:
         config: a resolved configuration.
-        norm_layers: of its network.
+        network: as it will train.
+        norm_layers: of the network, by name.
         num_samples: of the training part.
+        idle: names of the norm layers that do nothing, see `normlab.fit_check.Fit`.
     """
-    layers = [layer for layer in norm_layers if not isinstance(layer, nn.Identity)]
+    layers = [layer for layer in norm_layers.values() if not isinstance(layer, nn.Identity)]
     return [
+        *_idle(idle, len(layers)),
+        *_frozen(layers),
+        *_groups(layers),
+        *_weights_left_alone(config, network),
         *_last_batch(num_samples, config["dataset"]["batch_size"], config["device"]["devices"]),
         *_decay(config["optimizer"], layers),
         *_synchronization(config["device"]["devices"], layers),
         *_precision(config["device"]["precision"], layers),
     ]
+
+
+def _idle(idle: Sequence[str], num_layers: int) -> Iterator[str]:
+    if idle and len(idle) == num_layers:
+        yield (
+            "every norm layer gets vectors and passes them on as they came: this run trains as one without norm; "
+            "norm.vectors=error refuses it"
+        )
+    elif idle:
+        yield (
+            f"{len(idle)} of {num_layers} norm layers get vectors and pass them on as they came: {_some(idle)}; "
+            f"norm.vectors=error refuses it"
+        )
+
+
+def _frozen(layers: list[nn.Module]) -> Iterator[str]:
+    frozen = [layer for layer in layers if isinstance(layer, FrozenBatchNorm)]
+    if frozen and all(layer.is_fresh() for layer in frozen):
+        yield (
+            "frozen batch norm got no scale, shift or statistics from elsewhere: this run trains as one without norm; "
+            "model.pretrained brings them"
+        )
+
+
+def _groups(layers: list[nn.Module]) -> Iterator[str]:
+    grouped = [layer for layer in layers if hasattr(layer, "wanted_groups")]
+    others = {layer.num_features: layer.num_groups for layer in grouped if layer.num_groups != layer.wanted_groups}
+    if others:
+        yield (
+            f"norm.num_groups={grouped[0].wanted_groups} does not divide the channels of every layer: there are "
+            f"{_some([f'{groups} groups for {channels} channels' for channels, groups in sorted(others.items())])}; "
+            f"norm.largest_divisor=false refuses it"
+        )
+
+
+def _weights_left_alone(config: dict, network: nn.Module) -> Iterator[str]:
+    if config["reparametrize"] is not None and (names := weights_left_alone(network)):
+        yield f"norm={config['choices']['norm']} cannot act on some weights and leaves them as they are: {_some(names)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _last_batch(num_samples: int, batch_size: int, devices: int) -> Iterator[str]:

@@ -1,14 +1,31 @@
 """Does this model, with this norm, take these inputs? Asked on the meta device, before any data are read."""
 
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import torch
 from hydra.utils import get_object
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from normlab.build import build_network
+from normlab.norms.instance import does_nothing_to
 
 TRAINING_FLOPS_PER_FORWARD = 3  # the backward pass costs about two forward passes
+
+
+class Fit(NamedTuple):
+    """What one training batch tells without data.
+
+    Attributes:
+        flops: floating point operations of one training step.
+        idle: names of the norm layers that pass on what they get as it came.
+    """
+
+    flops: float
+    idle: list[str]
 
 
 def resolve_image_size(config: dict) -> int | None:
@@ -34,7 +51,7 @@ def resolve_image_size(config: dict) -> int | None:
 
 def check_fit(
     config: dict, input_shape: tuple[int, ...], num_outputs: int, given_shape: tuple[int, ...] | None = None
-) -> float:
+) -> Fit:
     """Run one training batch of the right shape without data or memory.
 
     Args:
@@ -42,9 +59,6 @@ def check_fit(
         input_shape: of one sample.
         num_outputs: of the network.
         given_shape: of one sample as training hands it over, where that is features in place of images.
-
-    Returns:
-        Floating point operations of one training step.
 
     Raises:
         ValueError: model, norm and batch do not fit together, with the reason that the layer gave.
@@ -62,15 +76,32 @@ def check_fit(
     try:
         with torch.device("meta"), warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
             warnings.simplefilter("ignore")
-            network, _ = build_network(config | {"model": model}, input_shape, num_outputs)
-            network.train()(torch.empty(batch_size, *(given_shape or input_shape)))
+            network, layers = build_network(config | {"model": model}, input_shape, num_outputs)
+            with idle_layers(layers) as idle:
+                network.train()(torch.empty(batch_size, *(given_shape or input_shape)))
     except NotImplementedError:
-        return float("inf")  # an operator without a meta kernel: nothing can be said before the first batch
+        return Fit(float("inf"), [])  # an operator without a meta kernel: nothing can be said before the first batch
     except (ValueError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         shape = " x ".join(map(str, (batch_size, *input_shape)))
         raise ValueError(f"{names} cannot take batches of {shape}: {reason}") from error
-    return float(TRAINING_FLOPS_PER_FORWARD * counter.get_total_flops())
+    return Fit(float(TRAINING_FLOPS_PER_FORWARD * counter.get_total_flops()), idle)
+
+
+@contextmanager
+def idle_layers(layers: Mapping[str, nn.Module]) -> Iterator[list[str]]:
+    """Names of the layers that do nothing to any input that they get while this is open; complete when it closes."""
+    idle, busy = [], set()
+
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+
+            def watch(layer: nn.Module, inputs: tuple, name: str = name) -> None:
+                (idle.append if does_nothing_to(layer, inputs[0]) else busy.add)(name)
+
+            hooks.callback(layer.register_forward_pre_hook(watch).remove)
+        yield idle
+    idle[:] = [name for name in dict.fromkeys(idle) if name not in busy]
 
 
 def declared_input(config: dict, image_size: int | None) -> tuple[tuple[int, ...], int] | None:

@@ -67,16 +67,17 @@ def prepare(config: dict) -> Prepared:
     check_loggers(config)
     image_size = resolve_image_size(config)
     declared = declared_input(config, image_size)
-    flops = check_fit(config, *declared) if declared else None
+    tried = check_fit(config, *declared) if declared else None
     parts = load_parts(config, image_size)
-    if flops is None:
-        flops = check_fit(config, parts.input_shape, parts.num_outputs)
+    if tried is None:
+        tried = check_fit(config, parts.input_shape, parts.num_outputs)
     check_shares(config, parts)
     network, norm_layers = build_network(config, parts.input_shape, parts.num_outputs)
     refuse_hidden_norms(config["choices"]["norm"], network)
     if config["cache_features"] and can_be_computed_once(network, parts):
-        parts = _features_in_place_of_images(config, parts, network, flops)
-        flops = check_fit(config, parts.input_shape, parts.num_outputs, parts.train.inputs.shape[2:])
+        parts = _features_in_place_of_images(config, parts, network, tried.flops)
+        flops = check_fit(config, parts.input_shape, parts.num_outputs, parts.train.inputs.shape[2:]).flops
+        tried = tried._replace(flops=flops)
     steps = num_batches(len(parts.train), config["dataset"]["batch_size"])
     if steps == 0:
         raise ValueError(
@@ -85,9 +86,9 @@ def prepare(config: dict) -> Prepared:
         )
     task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
     check_monitor(config["trainer"]["monitor"], task)
-    told = cautions(config, norm_layers.values(), len(parts.train))
+    told = cautions(config, network, norm_layers, len(parts.train), tried.idle)
     told += one_class_cautions(parts, config["dataset"]["task"]) + untrained_cautions(config["model"])
-    return Prepared(parts, task, norm_layers, flops, weights_digest(network, norm_layers), told)
+    return Prepared(parts, task, norm_layers, tried.flops, weights_digest(network, norm_layers), told)
 
 
 def _features_in_place_of_images(config: dict, parts: Parts, network: nn.Module, flops: float) -> Parts:
@@ -110,8 +111,9 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
     """Fit from the start or the last checkpoint and score the best state: what training adds to a result."""
     set_threads(config["device"]["threads"], prepared.flops)
     _write_origin(config, folder)
+    norm_report = getattr(prepared.task.network, "norm_report", [])  # of networks whose norms were swapped
     if config["progress"]:
-        print_start(prepared.cautions, getattr(prepared.task.network, "norm_report", []))
+        print_start(prepared.cautions, norm_report)
     outcome = fit_in_processes(config, folder) if config["device"]["devices"] > 1 else fit(config, prepared, folder)
     progress, best, diverged = outcome["progress"], outcome["best"], outcome["diverged"]
     result = {
@@ -125,6 +127,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
         **outcome["speed"],
         **describe_network(prepared),
         "cautions": prepared.cautions,
+        "norm_report": [asdict(swap) for swap in norm_report],
     }
     if diverged:
         log_final(config, folder, "diverged", unknown_metrics(prepared.task.metric_names))

@@ -1,6 +1,7 @@
 import copy
 from functools import partial
 
+import pytest
 import timm
 import torch
 from rich.console import Console
@@ -10,7 +11,7 @@ from torchvision import models
 from models.helpers import Activating, Recorder, batch_norm, no_norm, torch_norm
 from normlab.models import Swap, insert_norms, norm_report_table, replace_norms, swap_table
 from normlab.models.blocks import TokenNorm
-from normlab.norms import BatchNorm, DynamicTanh
+from normlab.norms import BatchNorm, DynamicTanh, EvoNormB0, FilterResponseNorm
 
 
 def train_a_little(network):
@@ -51,6 +52,22 @@ def test_timms_activation_stays_and_other_settings_are_told():
     assert "Hardswish kept" in swaps[0].why
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(swapped(x), reference(x), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("norm", [DynamicTanh, FilterResponseNorm, EvoNormB0, BatchNorm])
+@pytest.mark.parametrize("old", [{}, {"affine": False, "track_running_stats": False}], ids=str)
+def test_all_of_a_new_norm_has_the_type_of_the_network(norm, old):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, **old)).double()
+    replace_norms(network, norm)
+    state = [value for value in network.state_dict().values() if value.is_floating_point()]
+    assert {value.dtype for value in state} == {torch.float64}
+    assert network(torch.randn(2, 1, 5, 5).double()).dtype == torch.float64
+
+
+def test_norms_kept_in_float32_are_replaced_in_float32():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3).bfloat16(), nn.BatchNorm2d(4))
+    replace_norms(network, FilterResponseNorm)
+    assert {value.dtype for value in network[1].state_dict().values()} == {torch.float32}
 
 
 def test_settings_that_differ_are_told():

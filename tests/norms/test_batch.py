@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from normlab.norms import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, torch_batch_norm
+from normlab.norms import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, functional, torch_batch_norm
 
 OURS = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 THEIRS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -66,6 +66,20 @@ def test_lower_precision_equals_torchs_to_its_rounding(dtype, tolerance):
     assert ours.running_var.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "tolerance"), [((32, 1024), torch.float32, 1e-5), ((48, 2048), torch.float64, 1e-10)], ids=str
+)
+def test_columns_a_memory_page_apart_equal_torchs(shape, dtype, tolerance):
+    torch.manual_seed(0)
+    assert shape[1] * dtype.itemsize % functional.PAGE_BYTES == 0
+    assert shape[0] > functional.ROWS
+    ours, theirs = BatchNorm1d(shape[1]).to(dtype), nn.BatchNorm1d(shape[1]).to(dtype)
+    for _ in range(3):
+        x, dy = (3 * torch.randn(shape) + 2).to(dtype), torch.randn(shape).to(dtype)
+        assert_same(step(ours, x, dy), step(theirs, x, dy), tolerance)
+    assert_same(ours.state_dict().values(), theirs.state_dict().values(), tolerance)
+
+
 @pytest.mark.parametrize("layout", ["channels_last", "sliced", "transposed"])
 def test_every_memory_layout_equals_torchs(layout):
     torch.manual_seed(0)
@@ -116,6 +130,15 @@ def test_one_value_per_channel_is_refused_in_training(dim, shape):
     with pytest.raises(ValueError, match="more than one value per channel"):
         layer(torch.randn(shape))
     assert layer.eval()(torch.randn(shape)).shape == shape
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("dim", "shape"), [(1, (1, 4)), (2, (1, 4, 1, 1))])
+def test_one_value_per_channel_is_refused_wherever_the_batch_normalizes(dim, shape, training):
+    for layer in pair(dim, torch.float32, track_running_stats=False):
+        with pytest.raises(ValueError, match="(?i)more than (one|1) value per channel"):
+            layer.train(training)(torch.randn(shape))
+        assert layer(torch.randn(0, *shape[1:])).shape == (0, *shape[1:])
 
 
 @pytest.mark.parametrize(("dim", "shape"), [(1, (2, 4, 3, 3)), (2, (2, 4)), (2, (2, 5, 3, 3)), (3, (2, 4, 3, 3))])

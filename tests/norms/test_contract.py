@@ -1,16 +1,18 @@
 """What every norm must do. A norm is tested here from the moment its YAML exists in conf/norm/."""
 
 import copy
+import inspect
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 from torch import nn
 
 from normlab.build import build
 from normlab.models import LeNet5
-from normlab.norms import standardize_weights
+from normlab.norms import BatchNorm, standardize_weights, torch_batch_norm
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "norm"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -133,8 +135,9 @@ def test_a_state_dict_comes_back(make, name):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_stacked_layers_under_vmap_equal_separate_ones(make, name, training):
-    layers, x = [make(name, 16, 1, **SILENT.get(name, {})) for _ in range(2)], draw((2, 6, 16))
+@pytest.mark.parametrize(("dim", "shape"), [(1, (6, 16)), (2, (6, 16, 4, 3))], ids=["vectors", "images"])
+def test_stacked_layers_under_vmap_equal_separate_ones(make, name, dim, shape, training):
+    layers, x = [make(name, 16, dim, **SILENT.get(name, {})) for _ in range(2)], draw((2, *shape))
     for layer, part in zip(layers, x, strict=True):
         layer(part)
         layer.train(training)
@@ -156,6 +159,27 @@ def test_every_option_is_shown(make, settings, name):
     text = repr(make(name, 16, 2))
     for option in settings(name)["norm"]:
         assert option in ("_target_", "_partial_") or f"{option}=" in text, option
+
+
+def options_of(function):
+    """Names of the arguments that a norm's file may set; those of batch norm for variants that hand the rest to it."""
+    parameters = inspect.signature(function).parameters.values()
+    handed_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    onto = nn.BatchNorm2d if function is torch_batch_norm else BatchNorm
+    own = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+    return own | (options_of(onto) if handed_on else set())
+
+
+def test_every_option_that_a_norm_takes_is_in_its_file(make, settings, name):
+    if name == "none":
+        pytest.skip("none takes everything and does nothing with it")
+    part = "reparametrize" if settings(name)["reparametrize"] else "norm"
+    written = settings(name)[part]
+    missing = options_of(get_object(written["_target_"])) - written.keys()
+    missing -= {"num_features", "dim", "network", "device", "dtype"}
+    for option in missing:
+        with pytest.raises(ValueError, match=f"{option} is no option of"):
+            make(name, 16, 2, **{option: True})
 
 
 def test_construction_draws_no_random_numbers(make, name):

@@ -12,6 +12,13 @@ SHAPES = {"vectors": (1, (4,)), "images": (2, (4, 3, 2))}
 SHARES = {"4 and 4": 4, "3 and 5": 3, "1 and 7": 1, "0 and 8": 0}  # samples of the first process
 DTYPES = {"float64": (torch.float64, 1e-10), "float32": (torch.float32, 1e-6)}
 CASES = [(kind, share, dtype) for kind in SHAPES for share in SHARES for dtype in DTYPES]
+OPTIONS = {
+    "affine=False": {"affine": False},
+    "bias=False": {"bias": False},
+    "momentum=None": {"momentum": None},
+    "untracked": {"track_running_stats": False},
+}
+HALVES = {"bfloat16": (torch.bfloat16, 2e-2), "float16": (torch.float16, 2e-3)}
 COLLECTIVES = ("all_reduce", "all_gather", "all_gather_into_tensor", "all_gather_object", "broadcast", "reduce")
 
 
@@ -37,6 +44,21 @@ def train(kind, dtype, rows, sync):
         layer.zero_grad()
         found.append({"y": y.detach(), "dx": x.grad, "gradients": gradients})
     return {"steps": found, "buffers": dict(layer.named_buffers())}
+
+
+def steps_with(options, dtype, rows, sync):
+    """Output and gradients after two steps of images, those of parameters summed over processes, and the buffers."""
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    layer = BatchNorm(4, 2, sync=sync, **options).to(wide)
+    for seed in range(2):
+        x = (draw((4, 3, 2), dtype, seed) + 2)[rows].requires_grad_()
+        y = layer(x)
+        y.backward(draw((4, 3, 2), dtype, 100 + seed)[rows])
+    gradients = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    if sync:
+        for gradient in gradients.values():
+            distributed.all_reduce(gradient)
+    return {"y": y.detach(), "dx": x.grad}, gradients | dict(layer.named_buffers())
 
 
 @contextmanager
@@ -82,6 +104,11 @@ def one_process(rank, folder):
     for kind, share, dtype in CASES:
         rows = slice(0, SHARES[share]) if rank == 0 else slice(SHARES[share], 8)
         found[f"{kind} {share} {dtype}"] = train(kind, DTYPES[dtype][0], rows, sync=True)
+    rows = slice(0, 3) if rank == 0 else slice(3, 8)
+    for name, options in OPTIONS.items():
+        found[name] = steps_with(options, torch.float64, rows, sync=True)
+    for name, (dtype, _) in HALVES.items():
+        found[name] = steps_with({}, dtype, rows, sync=True)
     found["collectives"] = collectives_of_one_step()
     found["error"] = error_of_one_value(rank)
     torch.save(found, f"{folder}/{rank}.pt")
@@ -111,6 +138,29 @@ def test_two_processes_with_uneven_batches_are_one_with_the_whole(processes, kin
             )  # long sums
     for part in parts:
         torch.testing.assert_close(part["buffers"], whole["buffers"], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, *HALVES])
+def test_options_and_half_precision_are_one_process_with_the_whole(processes, name):
+    dtype, tolerance = HALVES.get(name, (torch.float64, 1e-10))
+    expected, expected_state = steps_with(OPTIONS.get(name, {}), dtype, slice(0, 8), sync=False)
+    parts = [found[name] for found in processes]
+    for key, value in expected.items():
+        together = torch.cat([samples[key] for samples, _ in parts])
+        assert together.dtype == dtype
+        torch.testing.assert_close(together, value, rtol=tolerance, atol=tolerance)
+    for _, state in parts:
+        torch.testing.assert_close(state, expected_state, rtol=tolerance, atol=10 * tolerance)  # long sums
+
+
+def test_it_compiles_into_one_graph_since_nothing_waits_for_values(tmp_path):
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        layer, x = BatchNorm(4, 2, sync=True), draw((4, 3, 2), torch.float32, 0)
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(x), BatchNorm(4, 2)(x))
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_the_statistics_of_both_processes_are_the_same_bits(processes):

@@ -68,7 +68,27 @@ def test_ghost_norm_is_batch_norm_of_each_part():
     ghost, parts = GhostBatchNorm(8, 2, size=2), [BatchNorm(8, 2) for _ in range(2)]
     expected = torch.cat([parts[0](X[:2]), parts[1](X[2:])])  # the fifth sample joins the second part
     torch.testing.assert_close(ghost(X), expected)
-    torch.testing.assert_close(ghost.running_mean, (parts[0].running_mean + parts[1].running_mean) / 2)
+    torch.testing.assert_close(ghost.running_mean, (2 * parts[0].running_mean + 3 * parts[1].running_mean) / 5)
+
+
+def test_ghost_norms_running_statistics_weigh_a_shorter_part_by_its_values():
+    layer = GhostBatchNorm(1, 1, size=3, momentum=1.0)
+    layer(torch.tensor([[1.0], [2.0], [6.0], [10.0], [12.0]]))  # parts of mean 3 and 11, squares 14 and 2 around them
+    assert layer.running_mean.item() == pytest.approx((3 * 3 + 2 * 11) / 5)
+    assert layer.running_var.item() == pytest.approx((14 + 2) / (5 - 2))
+
+
+@pytest.mark.parametrize(("batch", "size"), [(66, 64), (34, 16), (64, 16)])
+def test_ghost_norms_running_variance_is_unbiased_whatever_the_last_part(batch, size):
+    generator = torch.Generator().manual_seed(0)
+    layer = GhostBatchNorm(1000, 1, size=size, momentum=None)
+    for _ in range(20):
+        layer(2 * torch.randn(batch, 1000, generator=generator))
+    assert layer.running_var.mean().item() == pytest.approx(4.0, rel=0.01)
+
+
+def test_ghost_norm_of_single_images_takes_each_by_itself():
+    torch.testing.assert_close(GhostBatchNorm(8, 2, size=1)(X), InstanceNorm(8, 2)(X))
 
 
 def test_ghost_norm_of_the_whole_batch_is_batch_norm():

@@ -104,6 +104,8 @@ class NormLSTM(nn.Module):
         ValueError: the norm contains its activation.
     """
 
+    weight_matrices = ("weight_x", "weight_h")  # what norms on weights act on
+
     def __init__(
         self,
         num_inputs: int,
@@ -128,10 +130,11 @@ class NormLSTM(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         inputs = functional.linear(sequence, self.weight_x).unbind(1)
+        weight_h = self.weight_h  # read once: a norm on weights computes it anew at every access
         c = sequence.new_zeros(len(sequence), self.hidden)
         h = self.noise * torch.randn_like(c) if self.training and self.noise else c
         for step, from_input in enumerate(inputs):
-            from_state = functional.linear(h, self.weight_h)
+            from_state = functional.linear(h, weight_h)
             sums = self.norm_h(from_state, step) + self.norm_x(from_input, step) + self.bias
             i, f, g, o = sums.chunk(4, 1)
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()

@@ -62,7 +62,7 @@ def replace_norms(module: nn.Module, norm: Norm) -> list[Swap]:
             first, new = replaced[child]
             swaps.append(Swap(name, "replaced", _class(child), _class(new), f"the same layer as {first}"))
         else:
-            new, why = _successor(child, slot, norm)
+            new, why = _successor(child, slot, norm, module)
             replaced[child] = (name, new)
             swaps.append(Swap(name, "replaced", _class(child), _class(new), why))
         parent._modules[child_name] = new
@@ -163,9 +163,12 @@ def _no_norm_behind(child: nn.Module, parent: nn.Module, output: nn.Module, foll
     return ""
 
 
-def _successor(old: nn.Module, slot: NormSlot, norm: Norm) -> tuple[nn.Module, str]:
-    """The layer that takes the place of `old`, and what was taken over into it."""
+def _successor(old: nn.Module, slot: NormSlot, norm: Norm, network: nn.Module) -> tuple[nn.Module, str]:
+    """The layer that takes the place of `old` in `network`, and what was taken over into it."""
     new = norm(slot.num_features, slot.dim).train(old.training)
+    state = [*old.parameters(), *old.buffers(), *network.parameters()]
+    if (like := next((tensor for tensor in state if tensor.is_floating_point()), None)) is not None:
+        new.to(like.device, like.dtype)
     notes = [_transfer(old, new), _own_activation(new)]
     if slot.channels_last and not isinstance(new, nn.Identity):
         new = TokenNorm(new)

@@ -40,8 +40,8 @@ class BatchNorm(nn.Module):
     Parameters and buffers have PyTorch's names and shapes, so that state dicts load in both directions.
 
     Raises:
-        ValueError: input of another rank or number of channels, one value per channel in training, or `triton` where
-            it cannot run.
+        ValueError: input of another rank or number of channels, one value per channel where the batch normalizes
+            (in training, and always without running averages), or `triton` where it cannot run.
     """
 
     batch_dependent, includes_activation = True, False
@@ -103,7 +103,7 @@ class BatchNorm(nn.Module):
             self._remember(mean, var, count)
         return output
 
-    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
+    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
         """Output, mean, biased variance and number of values per channel; what variants of batch norm change."""
         if self.training and self.sync and distributed.is_available() and distributed.is_initialized():
             return synchronized_moments(input, self.weight, self.bias, self.eps)
@@ -117,7 +117,7 @@ class BatchNorm(nn.Module):
     def _affine(self, ndim: int) -> tuple[Tensor | None, Tensor | None]:
         return per_channel(self.weight, ndim), per_channel(self.bias, ndim)
 
-    def _remember(self, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
+    def _remember(self, mean: Tensor, var: Tensor, count: float | Tensor) -> None:
         """Take one batch into the running averages; as in PyTorch, a batch of nothing is counted and nothing more."""
         self.num_batches_tracked.add_(1)
         if not isinstance(count, Tensor) and count == 0:
@@ -127,9 +127,10 @@ class BatchNorm(nn.Module):
         update_average(self.running_var, var, momentum, count / (count - 1))
 
     def _check_count(self, input: Tensor, count: int) -> None:
-        if self.training and count == 1:
+        if count == 1:
+            when = "when training" if self.training else "without running statistics"
             raise ValueError(
-                f"expected more than one value per channel when training, got input of shape {tuple(input.shape)}; "
+                f"expected more than one value per channel {when}, got input of shape {tuple(input.shape)}; "
                 f"use a larger batch, or a norm that does not depend on it"
             )
 

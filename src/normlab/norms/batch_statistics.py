@@ -211,7 +211,9 @@ def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     gathered = gathered.view(-1, len(own))
     counts, means, vars = gathered[:, :1], *gathered[:, 1:].chunk(2, 1)
     total = counts.sum()
-    if total <= 1:
+    # To look at the total is to wait for the device: done only where a process has one value or none itself, which is
+    # so in all of them if they have one together.
+    if count <= 1 and total <= 1:
         raise ValueError("expected more than one value per channel over all processes when training, got one")
     mean = (counts * means).sum(0) / total
     var = (counts * (vars + (means - mean).square())).sum(0) / total

@@ -30,7 +30,12 @@ class GhostBatchNorm(BatchNorm):
 
     In training every run of `size` samples is normalized by its own statistics, whatever the optimizer's batch is. A
     rest of one sample joins the part before it; a larger rest is a part of its own. The running statistics move once a
-    batch, by the mean over the parts, so that `momentum` means what it means in batch norm. Evaluation as there.
+    batch, so that `momentum` means what it means in batch norm. With n_p values in part p, of N in P parts, they move
+    by the batch's mean and by the unbiased variance within parts,
+
+        mean_c = sum_p n_p mean_pc / N          var_c = sum_p n_p var_pc / (N - P)
+
+    so that a shorter last part has no more weight than its values. Evaluation as in batch norm.
 
     Args:
         num_features: C.
@@ -45,19 +50,26 @@ class GhostBatchNorm(BatchNorm):
             raise ValueError(f"size must be at least 1, got {size}")
         self.size = size
 
-    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
         parts = list(input.split(self.size))
-        if len(parts) > 1 and len(parts[-1]) == 1:
+        if len(parts) > 1 and len(parts[-1]) == 1 < self.size:
             parts[-2:] = [torch.cat(parts[-2:])]
-        count = parts[0].numel() // max(1, input.shape[1])
-        self._check_count(parts[0], count)
+        self._check_count(parts[0], parts[0].numel() // max(1, input.shape[1]))
         outputs, means, vars = zip(
             *(normalize_batch(part, self.weight, self.bias, self.eps) for part in parts), strict=True
         )
-        return torch.cat(outputs), torch.stack(means).mean(0), torch.stack(vars).mean(0), count
+        share = len(parts[-1]) / max(1, len(input))
+        count = input.numel() // max(1, input.shape[1]) / len(parts)  # a part's mean number: n / (n - 1) = N / (N - P)
+        return torch.cat(outputs), _pooled(means, share), _pooled(vars, share), count
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, size={self.size}"
+
+
+def _pooled(values: tuple[Tensor, ...], share_of_last: float) -> Tensor:
+    """Mean over parts by their shares of the batch, of which all but the last are equal."""
+    *equal, last = values
+    return torch.stack(equal).mean(0).lerp(last, share_of_last) if equal else last
 
 
 class BatchRenorm(BatchNorm):
@@ -201,6 +213,11 @@ class FrozenBatchNorm(nn.Module):
         self.num_features, self.dim, self.eps = num_features, check_dim(dim), eps
         for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
             self.register_buffer(name, torch.full((num_features,), value))
+
+    def is_fresh(self) -> bool:
+        """Whether it holds nothing but what it started with."""
+        ones = bool((self.weight == 1).all() and (self.running_var == 1).all())
+        return ones and not self.bias.any() and not self.running_mean.any()
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C, ...)``; the same shape comes back."""

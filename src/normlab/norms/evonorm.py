@@ -91,6 +91,7 @@ class EvoNormS0(nn.Module):
         super().__init__()
         self.num_features, self.dim, self.eps = num_features, check_dim(dim), eps
         self.num_groups = realized_groups(num_features, num_groups, largest_divisor)
+        self.wanted_groups = num_groups
         self.largest_divisor = largest_divisor
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))

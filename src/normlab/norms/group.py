@@ -45,6 +45,7 @@ class GroupNorm(nn.Module):
         super().__init__()
         self.num_features, self.dim, self.eps, self.affine = num_features, check_dim(dim), eps, affine
         self.num_groups = realized_groups(num_features, num_groups, largest_divisor)
+        self.wanted_groups = num_groups
         self.largest_divisor = largest_divisor
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None

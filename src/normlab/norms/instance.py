@@ -32,6 +32,11 @@ def passes_through(input: Tensor, vectors: str, name: str) -> bool:
     return True
 
 
+def does_nothing_to(layer: nn.Module, input: Tensor) -> bool:
+    """Whether this layer is one of a kind that passes vectors through, and `input` holds vectors."""
+    return getattr(layer, "vectors", None) == "identity" and input.ndim == 2
+
+
 class InstanceNorm(nn.Module):
     """Normalizes every channel of every sample by its own positions (Ulyanov et al., 2016, arXiv 1607.08022).
 
