@@ -8,6 +8,7 @@ python scripts/covariate_shift.py [--out covariate_shift.png]
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -65,10 +66,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("covariate_shift.png"), help="figure to write")
     path = parser.parse_args().out
     found = outputs()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(found).savefig(path, dpi=130, facecolor="white")
+    except (ValueError, OSError) as error:
+        print(f"error: --out must name a figure that can be written, got {path}: {error}", file=sys.stderr)
+        sys.exit(2)
     print(f"{'':36}{'trained on':>20}{'shifted':>20}")
     for name, parts in found.items():
         print(f"{name:36}" + "".join(f"{f'{part.mean():.2f} (SD {part.std():.2f})':>20}" for part in parts))
-    draw(found).savefig(path, dpi=130, facecolor="white")
     print(f"figure: {path}")
 
 

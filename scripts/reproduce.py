@@ -1,4 +1,7 @@
-"""Run the notebooks' experiments and write docs/RESULTS.md: `python scripts/reproduce.py DATA [--only mlp_mnist]`."""
+"""Run the notebooks' experiments and write docs/RESULTS.md: `python scripts/reproduce.py DATA [--only mlp_mnist]`.
+
+An experiment that fails stops no other one; the document is written all the same, and the exit code is 1.
+"""
 
 import argparse
 import sys

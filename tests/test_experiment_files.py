@@ -6,10 +6,10 @@ import pytest
 import torch
 import torchvision
 from omegaconf import OmegaConf
+from small_data import write_small_data
 
 from normlab.config import configuration_directory, run_folder
 from normlab.data import parts
-from normlab.data.arrays import Arrays
 from normlab.data.blocks import num_batches
 from normlab.experiment import run
 from normlab.fit_check import resolve_image_size
@@ -18,32 +18,42 @@ FILES = sorted((configuration_directory() / "experiment").glob("*.yaml"))
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
 
-def small(shape, num_classes):
-    """20 training samples of every class and one to test."""
-    generator = torch.Generator().manual_seed(0)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Small data in the published layouts, and AlexNet's weights."""
+    folder = tmp_path_factory.mktemp("data")
+    write_small_data(folder)
+    convolutions = {
+        f"features.{key}": value for key, value in torchvision.models.AlexNet().features.state_dict().items()
+    }
+    torch.save(convolutions, folder / "weights.pth")
+    return folder
 
-    def images(count):
-        return torch.randint(256, (count, *shape), generator=generator, dtype=torch.uint8)
 
-    labels = torch.arange(num_classes).repeat(20)
-    return Arrays(
-        images(len(labels)), labels, images(num_classes), torch.arange(num_classes), tuple(map(str, range(num_classes)))
-    )
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_experiment_trains(file, compose, tmp_path, monkeypatch):
-    torch.save(torchvision.models.alexnet(num_classes=2).state_dict(), tmp_path / "weights.pth")
-    words = [f"experiment={file.stem}", "norm=custom", "trainer.max_epochs=1", f"paths.outputs={tmp_path}"]
-    weights = [f"model.pretrained={tmp_path / 'weights.pth'}"] if "alexnet" in file.stem else []
-    config = OmegaConf.to_container(compose(*words, *weights, "progress=false"), resolve=True)
-    dataset = config["dataset"]
-    if dataset["root"] is not None:
-        monkeypatch.setattr(parts, "build", lambda _: small(dataset["shape"], dataset["num_classes"] or 4))
+@pytest.mark.parametrize("norm", ["none", "custom"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *((file.stem, ()) for file in FILES),
+        ("alexnet_tiny_imagenet", ("model.freeze=null", "dataset.augment.resized_crop=[0.08,1]", "model.hidden=[16]")),
+        ("tabular_kfold", ("dataset=csv", "dataset.target=price", "dataset.normalize=none")),
+        ("tabular_kfold", ("dataset=jh_simple", "dataset.fold=4")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_the_experiment_trains(name, words, norm, data, compose, tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)  # of the real files
+    config = compose(f"experiment={name}", *words, f"norm={norm}", "trainer.max_epochs=1", "progress=false")
+    roots = {"tiny_imagenet": data / "tiny-imagenet-200", "csv": data / "table.csv", "diabetes": None}
+    root = roots.get(config.dataset.name, data)
+    config.dataset.root, config.paths.outputs = root and str(root), str(tmp_path)
+    if "alexnet" in name:
+        config.model.pretrained = str(data / "weights.pth")
+    config = OmegaConf.to_container(config, resolve=True)
     result = run(config)
-    assert (result["status"], result["epochs"], result["num_norm_layers"] > 0) == ("finished", 1, True)
+    assert (result["status"], result["epochs"], result["num_norm_layers"] > 0) == ("finished", 1, norm == "custom")
     rows = parts.load_parts(config, resolve_image_size(config)).train.rows
-    assert result["steps"] == num_batches(len(rows), dataset["batch_size"])
+    assert result["steps"] == num_batches(len(rows), config["dataset"]["batch_size"])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

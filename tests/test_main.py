@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 
-from normlab.main import main
+from normlab.main import main, reason
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -254,6 +255,29 @@ def test_a_sweep_goes_on_after_a_failed_job_and_names_it(tmp_path):
     assert len(list(tmp_path.glob("*/*/result.json"))) == 2
     again = command(*words)
     assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize("launcher", ["basic", "queue"])
+def test_a_mistake_in_every_job_of_a_sweep_is_said_as_in_a_single_run(here, tmp_path, launcher):
+    (tmp_path / "text.csv").write_text("a,b,y\n" + "1,2,3\n" * 40 + "1,x,3\n")
+    words = ["dataset=csv", "model=tabular", "dataset.root=text.csv", "dataset.target=y"]
+    single = here(*words)
+    said = single.stderr.removeprefix("error: ").strip()
+    assert said.startswith("normlab.data.tabular.csv: text.csv: column b must hold numbers")
+    done = here("-m", f"hydra/launcher={launcher}", *words, "dataset.fold=range(2)")
+    assert (single.returncode, done.returncode) == (2, 1)
+    assert sorted(done.stderr.splitlines()) == [f"{n}/2  fold={n - 1}  failed  {said}" for n in (1, 2)]
+    assert done.stdout.splitlines()[-2:] == [f"failed  dataset.fold={fold}: {said}" for fold in (0, 1)]
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"), [(ValueError("y must be 1"), "y must be 1"), (KeyError("y"), "KeyError: 'y'"), (None, "whole")]
+)
+def test_what_hydra_wraps_is_told_by_its_cause(cause, text):
+    error = InstantiationException("Error in call to target 'normlab.data.x':\nwhole\nfull_key: dataset")
+    error.__cause__ = cause
+    assert reason(error) == (f"normlab.data.x: {text}" if cause else "Error in call to target 'normlab.data.x':\nwhole")
 
 
 def test_two_processes_train_as_one(tmp_path):

@@ -157,14 +157,19 @@ def _plan(config: dict) -> dict:
 
 def reason(error: Exception) -> str:
     """Why a job failed, in a line or two: the user's mistakes explained, all others with their class."""
-    return explain(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return explain(error) if isinstance(error, MISTAKES) else _with_class(error)
+
+
+def _with_class(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def explain(error: Exception) -> str:
     """One or two lines for the user, with the near name where a name was misspelt."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        target = re.search(r"'([\w.]+)'", str(error))
-        return f"{target.group(1)}: {error.__cause__}" if target else str(error.__cause__)
+        cause, target = error.__cause__, re.search(r"'([\w.]+)'", str(error))
+        what = str(cause) if isinstance(cause, MISTAKES) else _with_class(cause)
+        return f"{target.group(1)}: {what}" if target else what
     message = str(error)
     if option := re.search(r"Could not find '([^']+)'", message):
         return _explain_option(option.group(1), re.findall(r"^\t(\S+)$", message, re.MULTILINE))

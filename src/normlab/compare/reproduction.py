@@ -6,9 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
+from normlab.compare.plans import ELSEWHERE, MOST_LINES, counted, planned_runs
 from normlab.compare.results_document import Section, absent, document, section
+from normlab.compare.runs import flat_settings, load_runs, setting_columns
+from normlab.compare.settings import label
+from normlab.config import configuration_directory
+from normlab.signals import STOP_SIGNALS
 
 PLAN = Path(__file__).resolve().parents[3] / "scripts" / "reproduce.yaml"
 
@@ -30,16 +36,18 @@ def run_sweep(words: list[str], outputs: Path) -> None:
 
     Raises:
         RuntimeError: a run failed.
+        SystemExit: the sweep was stopped by a signal, and no other one should begin.
     """
     ended = subprocess.run([sys.executable, *words, f"paths.outputs={outputs}"], check=False)
+    if ended.returncode in {128 + number for number in STOP_SIGNALS}:
+        sys.exit(ended.returncode)
     if ended.returncode:
         raise RuntimeError(f"python {shlex.join(words)} ended with exit code {ended.returncode}; see its lines above")
 
 
 def missing_data(entry: dict[str, Any], data: str) -> str | None:
-    """The file that an experiment needs and the data folder lacks, if any."""
-    needed = entry.get("needs")
-    return str(needed) if needed and not (Path(data) / needed).is_file() else None
+    """The first file that an experiment needs and the data folder lacks, if any."""
+    return next((needed for needed in entry.get("needs", []) if not (Path(data) / needed).is_file()), None)
 
 
 def write_results(
@@ -56,32 +64,127 @@ def write_results(
         write_only: run nothing.
 
     Raises:
-        ValueError: an unknown experiment.
-        RuntimeError: a run failed.
+        ValueError: an unknown experiment, no seeds.
+        RuntimeError: a sweep failed; the others were run and the document is written.
     """
     plan = read_plan()
+    if seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {seeds}")
     if unknown := [name for name in only or () if name not in plan]:
         raise ValueError(f"--only must name some of {', '.join(plan)}, got {unknown[0]}")
-    for name in plan if not write_only else ():
-        words, missing = command(name, plan[name], data, seeds), missing_data(plan[name], data)
-        if missing and (only is None or name in only):
-            print(f"{name} is left out: {data} holds no {missing}", file=sys.stderr)
-        elif only is None or name in only:
-            print(f"python {shlex.join(words)}", file=sys.stderr)
-            run_sweep(words, outputs)
-    sections = [_section(name, entry, data, outputs, seeds, path.parent) for name, entry in plan.items()]
+    wanted = {} if write_only else {name: entry for name, entry in plan.items() if only is None or name in only}
+    failures = _run(wanted, data, outputs, seeds)
+    sections = [
+        _section(name, entry, data, outputs, seeds, path.parent, name in failures) for name, entry in plan.items()
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document(sections))
     print(f"written: {path}", file=sys.stderr)
+    if failures:
+        raise RuntimeError("\n".join(failures.values()))
 
 
-def _section(name: str, entry: dict[str, Any], data: str, outputs: Path, seeds: int, folder: Path) -> Section:
+def _run(plan: dict[str, dict[str, Any]], data: str, outputs: Path, seeds: int) -> dict[str, str]:
+    """Run every experiment that has its data; the names of those that failed, and how."""
+    failures = {}
+    for name, entry in plan.items():
+        if missing := missing_data(entry, data):
+            print(f"{name} is left out: {data} holds no {missing}", file=sys.stderr)
+            continue
+        words = command(name, entry, data, seeds)
+        print(f"python {shlex.join(words)}", file=sys.stderr)
+        try:
+            run_sweep(words, outputs)
+        except RuntimeError as error:
+            failures[name] = f"{name}: {error}"
+    return failures
+
+
+def _section(
+    name: str, entry: dict[str, Any], data: str, outputs: Path, seeds: int, folder: Path, failed: bool
+) -> Section:
     """Of an experiment with runs, or why it has no result."""
     shown = shlex.join(["python", *command(name, entry, "DATA", seeds)])
     missing = missing_data(entry, data)
+    why = f"the data folder holds no `{missing}`" if missing else "its sweep failed" if failed else "it was left out"
     if not (outputs / name).is_dir():
-        return absent(name, entry, shown, f"the data folder holds no `{missing}`" if missing else "it was left out")
+        return absent(name, entry, shown, why)
     try:
-        return section(name, entry, outputs / name, shown, folder / "results")
+        found = load_runs(outputs / name)
+        runs = planned(name, entry, found, data, seeds)
+        if runs.empty:
+            return absent(name, entry, shown, f"none of the {len(found)} runs in its folder is one of this command")
+        notes = [*_left_out(runs, found), *_lacking(entry, runs, seeds)]
+        return section(name, entry, runs, shown, folder / "results", notes)
     except ValueError as error:  # too few runs, which more runs will cure
         return absent(name, entry, shown, str(error).partition(":")[0])
+
+
+def planned(name: str, entry: dict[str, Any], runs: pd.DataFrame, data: str, seeds: int) -> pd.DataFrame:
+    """The runs that the experiment's command makes, wherever their data lay; each once.
+
+    Args:
+        name: of the experiment.
+        entry: of the plan.
+        runs: from `load_runs`, whatever is in the experiment's folder.
+        data: folder of the data sets; of two runs that differ in nothing else the one on these is kept.
+        seeds: runs an arm.
+    """
+    axes = _axes(entry, seeds)
+    values = pd.DataFrame(planned_runs(axes)).map(_label)
+    kept = runs.reindex(columns=list(axes)).map(label).isin({key: set(values[key]) for key in axes}).all(axis=1)
+    for picked in planned_runs({key: axes[key] for key in axes if (configuration_directory() / key).is_dir()}):
+        settings = _settings(name, picked)
+        of_these = pd.concat([runs[key].map(label) == _label(text) for key, text in picked.items()], axis=1).all(axis=1)
+        for key in set(setting_columns(runs)) & settings.keys() - axes.keys():
+            kept &= ~of_these | (runs[key].map(label) == label(settings[key]))
+    elsewhere = runs.reindex(columns=["dataset.root"])["dataset.root"].map(label) != label(data)
+    ordered = runs[kept].loc[elsewhere[kept].sort_values(kind="stable").index]
+    return ordered.drop_duplicates(list(axes)).sort_index()
+
+
+def _axes(entry: dict[str, Any], seeds: int) -> dict[str, Any]:
+    return {**entry["sweep"], "seed": f"range({seeds})"}
+
+
+def _label(text: str) -> str:
+    return label(yaml.safe_load(text))
+
+
+def _settings(name: str, picked: dict[str, str]) -> dict[str, Any]:
+    """By dotted key what the experiment's file sets with these options, without what is only known in a run."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    words = [f"experiment={name}", *(f"{key}={value}" for key, value in picked.items())]
+    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+        settings = flat_settings(OmegaConf.to_container(compose("config", overrides=words), resolve=False))
+    return {
+        key: value
+        for key, value in settings.items()
+        if key.rpartition(".")[2] not in ELSEWHERE and not (isinstance(value, str) and "${" in value)
+    }
+
+
+def _left_out(runs: pd.DataFrame, found: pd.DataFrame) -> list[str]:
+    """A line about the other runs of the folder."""
+    others = len(found) - len(runs)
+    if not others:
+        return []
+    which = "1 other run in the folder is" if others == 1 else f"{others} other runs in the folder are"
+    return [f"{which} left out: made with other settings than this command's, or again with data in another place."]
+
+
+def _lacking(entry: dict[str, Any], runs: pd.DataFrame, seeds: int) -> list[str]:
+    """A line about planned runs that are not there or failed."""
+    table = counted(_axes(entry, seeds), runs)
+    lacking = table[table["missing"].map(len) > 0]
+    if lacking.empty:
+        return []
+    told = [
+        " ".join([*(f"{key}={row[key]}" for key in entry["sweep"]), f"seed={','.join(row['missing'])}"])
+        for row in lacking.head(MOST_LINES).to_dict("records")
+    ]
+    more = f"; and {len(lacking) - MOST_LINES} more combinations" if len(lacking) > MOST_LINES else ""
+    missing = int(lacking["missing"].map(len).sum())
+    return [f"{missing} of {int(table['planned'].sum())} planned runs are missing: {'; '.join(told)}{more}."]

@@ -1,6 +1,7 @@
 """docs/RESULTS.md: what the notebooks printed beside what their experiments give; every number here is of a run."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from normlab.compare.comparison import Comparison, compare
+from normlab.compare.contrasts import usable
 from normlab.compare.figures import style
 from normlab.compare.inference import SMALLEST_N
 from normlab.compare.run_figures import arms, learning_curves
-from normlab.compare.runs import load_runs, read_curves
+from normlab.compare.runs import read_curves
 
 HEADING = """# Results
 
@@ -23,7 +25,8 @@ Every score here is in evaluation mode, with the state of the best validation ep
 run. Runs with the same seed share first weights and batches, so arms are compared pair by pair: t intervals of the
 difference, and exact sign-flip tests, corrected by Holm's method for the number of contrasts. Scores by
 cross-validation are means over seeds in every fold, and their intervals allow for the training data that folds share
-(Nadeau and Bengio, 2003). `python scripts/compare.py outputs/NAME --out FOLDER` gives every other statistic.
+(Nadeau and Bengio, 2003): of k folds the test part is taken to be 1/(k − 1) of the training part, validation counted
+to it. `python scripts/compare.py outputs/NAME --out FOLDER` gives every other statistic.
 
 AlexNet on Tiny-ImageNet needs pretrained weights and is not among these: `experiment=alexnet_tiny_imagenet`."""
 
@@ -48,23 +51,25 @@ def document(sections: list[Section]) -> str:
     return "\n\n".join([HEADING, table, *(section.text for section in sections)]) + "\n"
 
 
-def section(name: str, entry: dict[str, Any], folder: Path, command: str, figures: Path) -> Section:
+def section(
+    name: str, entry: dict[str, Any], runs: pd.DataFrame, command: str, figures: Path, notes: Sequence[str] = ()
+) -> Section:
     """An experiment that has runs: tables, sentences, and its curves as a figure.
 
     Args:
         name: of the experiment.
         entry: of the plan.
-        folder: of its runs.
+        runs: from `load_runs`.
         command: that makes them.
         figures: folder of the figures.
+        notes: what else a reader must know of these runs.
     """
-    runs = load_runs(folder)
     comparisons = [compare(runs, within=[], **options) for options in entry["comparisons"]]
     first = comparisons[0]
     lines = [arms_table(first, entry), *map(differences, comparisons)]
     lines += [against_notebook(first, entry), epochs_to_reach(first, entry), _draw(first, name, figures)]
     lines += [curve_table(first, entry, metric) for metric in entry.get("curves", [])]
-    lines += [f"Note: {text}" for comparison in comparisons for text in comparison.warnings]
+    lines += [f"Note: {text}" for text in [*notes, *(text for each in comparisons for text in each.warnings)]]
     text = _readable("\n\n".join(dict.fromkeys(line for line in lines if line)), entry)
     overview = [_readable(cell, entry) for cell in _overview(first, entry)]
     return Section(overview, "\n\n".join([f"## {entry['title']}", *_head(entry, command), text]))
@@ -114,22 +119,36 @@ def networks(name: str, entry: dict[str, Any]) -> list[tuple[str, int, int]]:
 
 def arms_table(comparison: Comparison, entry: dict[str, Any]) -> str:
     """A row an arm: what the notebook printed, ours, and what the networks are."""
-    printed = {arm: values.get(comparison.metric) for arm, values in entry["notebook"].get("arms", {}).items()}
-    told = any(value is not None for value in printed.values())
-    columns = ["arm", *(["notebook"] if told else []), "n", "mean", "SD", "95 % interval", "smallest", "largest"]
+    told = any(_quotes(entry, arm, comparison.metric) for arm in comparison.arms)
+    folds = _by_folds(comparison)
+    columns = ["arm", *(["notebook"] if told else []), *(["folds", "seeds"] if folds else ["n"]), "mean", "SD"]
+    columns += ["95 % interval", "smallest", "largest", "norm layers", "parameters"]
     rows, any_lost = [], (comparison.summaries[["diverged", "failed"]] > 0).any(axis=None)
     summaries = comparison.summaries.set_index("arm", drop=False).loc[comparison.arms]
     for row in summaries.to_dict("records"):
-        show = rounded_to(row["sd"])
-        ours = [str(row["n"]), show(row["mean"]), show(row["sd"]), f"{show(row['low'])} to {show(row['high'])}"]
-        notebook = [_or_dash(printed.get(row["arm"]), "{:.4f}")] if told else []
-        runs = comparison.runs[comparison.runs["arm"] == row["arm"]]
+        show, runs = rounded_to(row["sd"]), comparison.runs[comparison.runs["arm"] == row["arm"]]
+        quotes = [f"{value:.4f}" for _, value in _quotes(entry, row["arm"], comparison.metric)]
+        notebook = [", ".join(quotes) or "–"] if told else []
+        count = [str(row["n"]), *([_seeds_a_fold(runs, comparison.metric)] if folds else [])]
+        ours = [show(row["mean"]), show(row["sd"]), f"{show(row['low'])} to {show(row['high'])}"]
         counts = [sorted({int(v) for v in runs[key].dropna()}) for key in ("num_norm_layers", "num_parameters")]
         lost = [str(row["diverged"] + row["failed"])] if any_lost else []
-        rows.append([row["arm"], *notebook, *ours, show(row["min"]), show(row["max"]), *_counts(*counts), *lost])
-    columns += ["norm layers", "parameters", *(["diverged or failed"] if any_lost else [])]
-    of = "folds, means over seeds" if (comparison.contrasts["design"] == "folds").any() else "seeds"
-    return f"**{comparison.metric}** of n {of}\n\n{rows_to_markdown(columns, rows)}"
+        rows.append(
+            [row["arm"], *notebook, *count, *ours, show(row["min"]), show(row["max"]), *_counts(*counts), *lost]
+        )
+    columns += ["diverged or failed"] if any_lost else []
+    of = "folds, means over the seeds of a fold" if folds else "n seeds"
+    return f"**{comparison.metric}** of {of}\n\n{rows_to_markdown(columns, rows)}"
+
+
+def _by_folds(comparison: Comparison) -> bool:
+    return "design" in comparison.contrasts and bool((comparison.contrasts["design"] == "folds").any())
+
+
+def _seeds_a_fold(runs: pd.DataFrame, metric: str) -> str:
+    """How many runs a fold's mean is of: `10`, or `8 to 10`."""
+    counts = usable(runs, metric).groupby("dataset.fold").size()
+    return " to ".join(str(count) for count in sorted({counts.min(), counts.max()})) if len(counts) else "0"
 
 
 def differences(comparison: Comparison) -> str:
@@ -140,8 +159,8 @@ def differences(comparison: Comparison) -> str:
     cells = []
     for row in rows:
         difference, low, high = _shown(comparison, row)
-        cells.append([row["arm"], difference, f"{low} to {high}"])
-    table = rows_to_markdown(["arm", "difference", "95 % interval"], cells)
+        cells.append([row["arm"], str(row["n"]), difference, f"{low} to {high}"])
+    table = rows_to_markdown(["arm", "folds", "difference", "95 % interval"], cells)
     return (
         f"Difference to {comparison.baseline} in {comparison.metric}; no test is made with fewer than {SMALLEST_N} "
         f"folds\n\n{table}"
@@ -164,7 +183,7 @@ def _or_dash(value: float | None, form: str) -> str:
 
 
 def _headline(comparison: Comparison, entry: dict[str, Any]) -> dict[str, Any] | None:
-    rows = comparison.contrasts[comparison.contrasts["arm"] == entry["contrast"]].to_dict("records")
+    rows = [row for row in comparison.contrasts.to_dict("records") if row["arm"] == entry["contrast"]]
     return rows[0] if rows else None
 
 
@@ -175,9 +194,21 @@ def quoted(entry: dict[str, Any]) -> str:
 
 
 def _printed(entry: dict[str, Any], metric: str) -> float | None:
-    arms = entry["notebook"].get("arms", {})
-    both = [arms.get(arm, {}).get(metric) for arm in (entry["contrast"], entry["comparisons"][0]["baseline"])]
-    return None if None in both else both[0] - both[1]
+    """The notebook's difference of the contrast, if it has one run of each of both arms."""
+    arms = (entry["contrast"], entry["comparisons"][0]["baseline"])
+    both = [[value for _, value in _quotes(entry, arm, metric)] for arm in arms]
+    return both[0][0] - both[1][0] if all(len(values) == 1 for values in both) else None
+
+
+def _quotes(entry: dict[str, Any], arm: str, metric: str) -> list[tuple[str, Any]]:
+    """What the notebook printed of a metric for its runs of an arm, each under the heading that it gets."""
+    runs = entry["notebook"].get("arms", {}).get(arm, [])
+    runs = runs if isinstance(runs, list) else [runs]
+    return [
+        (", ".join(["notebook", *([run["called"]] if "called" in run else [])]), run[metric])
+        for run in runs
+        if metric in run
+    ]
 
 
 def points(difference: float) -> str:
@@ -206,15 +237,27 @@ def _overview(comparison: Comparison, entry: dict[str, Any]) -> list[str]:
 
 
 def _word(comparison: Comparison, entry: dict[str, Any], row: dict[str, Any]) -> str:
-    """The conclusion from the interval, which is there for folds too, where five are too few for a test."""
-    if row["low"] <= 0 <= row["high"]:
-        return "no difference was shown"
-    better = "better" if (row["difference"] > 0) == comparison.higher else "worse"
+    """The conclusion in the words of the comparison, and whether the interval holds what the notebook printed."""
+    words = {
+        "equivalent": f"{row['arm']} and {row['baseline']} are equivalent",
+        "not told apart": "no difference was shown",
+        "cannot tell": _untested(row),
+    }.get(row["verdict"], f"{row['arm']} does {row['verdict']} than {row['baseline']}")
     printed = _printed(entry, comparison.metric)
     if printed is None:
-        return f"{row['arm']} does {better} than {row['baseline']}"
+        return words
     inside = "inside" if row["low"] <= printed <= row["high"] else "outside"
-    return f"{row['arm']} does {better} than {row['baseline']}; the notebook's difference is {inside} the interval"
+    return f"{words}; the notebook's difference is {inside} the interval"
+
+
+def _untested(row: dict[str, Any]) -> str:
+    """What the interval says where no test could be made."""
+    n, what = row["n"], "folds" if row["design"] == "folds" else "seeds"
+    lies = "lies above 0" if row["low"] > 0 else "lies below 0" if row["high"] < 0 else "holds 0"
+    why = f"{n} {what} are too few for a test of {row['contrasts']} contrasts"
+    if n < SMALLEST_N:
+        why = f"no test is made with fewer than {SMALLEST_N} {what}"
+    return f"the interval {lies}; {why}"
 
 
 def against_notebook(comparison: Comparison, entry: dict[str, Any]) -> str:
@@ -237,16 +280,18 @@ def epochs_to_reach(comparison: Comparison, entry: dict[str, Any]) -> str:
     if "reach" not in entry:
         return ""
     tables = curves_by_seed(comparison, entry["reach"])
+    if tables[comparison.baseline].empty:
+        return ""
     last = tables[comparison.baseline].iloc[:, -1]
     told = []
     for arm in comparison.arms[1:]:
         needed = first_epochs(tables[arm], last)
         words = f"{arm} {_epochs(needed)}"
-        printed = entry["notebook"].get("arms", {})
-        both = [printed.get(name, {}).get(entry["reach"]) for name in (arm, comparison.baseline)]
-        if None not in both:
-            losses = pd.DataFrame([both[0]], columns=range(1, len(both[0]) + 1))
-            words += f", the notebook's {first_epochs(losses, pd.Series([both[1][-1]]))[0]:g}"
+        both = [_quotes(entry, name, entry["reach"]) for name in (arm, comparison.baseline)]
+        if all(len(quotes) == 1 for quotes in both):
+            (_, printed), (_, ends) = both[0][0], both[1][0]
+            losses = pd.DataFrame([printed], columns=range(1, len(printed) + 1))
+            words += f", the notebook's {first_epochs(losses, pd.Series([ends[-1]]))[0]:g}"
         told.append(words)
     end = tables[comparison.baseline].columns[-1]
     return (
@@ -256,6 +301,8 @@ def epochs_to_reach(comparison: Comparison, entry: dict[str, Any]) -> str:
 
 
 def _epochs(needed: np.ndarray) -> str:
+    if not len(needed):
+        return "–"
     return f"{np.median(needed):g} ({needed.min():g} to {needed.max():g})".replace("inf", "never")
 
 
@@ -267,17 +314,17 @@ def first_epochs(losses: pd.DataFrame, targets: pd.Series) -> np.ndarray:
 
 
 def curves_by_seed(comparison: Comparison, metric: str) -> dict[str, pd.DataFrame]:
-    """By arm, the metric of every finished run: a row a seed, a column an epoch."""
+    """By arm, the metric of every finished run: a row a seed, a column an epoch; an empty table without runs."""
     runs = comparison.runs[comparison.runs["status"] == "finished"]
     curves = read_curves(runs, [metric]).assign(epoch=lambda table: table["epoch"].astype(int))
     curves = curves.join(runs[["arm", "seed"]], on="index")
-    return {arm: part.pivot_table(metric, "seed", "epoch", "last") for arm, part in curves.groupby("arm")}
+    tables = {arm: part.pivot_table(metric, "seed", "epoch", "last") for arm, part in curves.groupby("arm")}
+    return {arm: tables.get(arm, pd.DataFrame()) for arm in comparison.arms}
 
 
 def _draw(comparison: Comparison, name: str, figures: Path) -> str:
     with style():
-        folds = (comparison.contrasts["design"] == "folds").any()
-        drawing = arms(comparison) if folds else learning_curves(comparison)
+        drawing = arms(comparison) if _by_folds(comparison) else learning_curves(comparison)
         if drawing is None:
             return ""
         figures.mkdir(parents=True, exist_ok=True)
@@ -287,25 +334,28 @@ def _draw(comparison: Comparison, name: str, figures: Path) -> str:
 
 def curve_table(comparison: Comparison, entry: dict[str, Any], metric: str) -> str:
     """A row an epoch: mean and standard deviation of every arm, and beside it what the notebook printed."""
-    tables, printed = curves_by_seed(comparison, metric), entry["notebook"].get("arms", {})
-    columns = ["epoch"]
-    for arm in comparison.arms:
-        columns += [arm, *(["notebook"] if metric in printed.get(arm, {}) else [])]
-    rows, outside = [], False
+    tables = curves_by_seed(comparison, metric)
+    quotes = {arm: _quotes(entry, arm, metric) for arm in comparison.arms}
+    columns = ["epoch", *(name for arm in comparison.arms for name in (arm, *(heading for heading, _ in quotes[arm])))]
+    rows = []
     for epoch in range(1, max(table.shape[1] for table in tables.values()) + 1):
         row = [str(epoch)]
         for arm in comparison.arms:
             values = tables[arm].get(epoch, pd.Series(dtype=float)).dropna()
             row.append(_or_dash(values.mean(), "{:.3f}") + _or_dash(values.std(), " ({:.3f})"))
-            if metric in printed.get(arm, {}):
-                losses = printed[arm][metric]
-                value = losses[epoch - 1] if epoch <= len(losses) else None
-                far = value is not None and len(values) > 0 and not values.min() <= value <= values.max()
-                outside |= far
-                row.append(_or_dash(value, "{:.3f}") + ("*" if far else ""))
+            row += [_quoted_loss(losses, epoch, values) for _, losses in quotes[arm]]
         rows.append(row)
+    outside = any(cell.endswith("*") for row in rows for cell in row)
     star = "; * lies outside of all runs here" if outside else ""
     return f"**{metric}** by epoch, mean (SD) over seeds{star}\n\n{rows_to_markdown(columns, rows)}"
+
+
+def _quoted_loss(losses: list[float], epoch: int, ours: pd.Series) -> str:
+    if epoch > len(losses):
+        return "–"
+    value = losses[epoch - 1]
+    far = len(ours) > 0 and not ours.min() <= value <= ours.max()
+    return f"{value:.3f}{'*' if far else ''}"
 
 
 def rows_to_markdown(columns: list[str], rows: list[list[str]], numbers: bool = True) -> str:
