@@ -5,8 +5,10 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
-from normlab.models import RecurrentNetwork
+from normlab.models import AlexNet, RecurrentNetwork
+from normlab.models.alexnet import no_norm
 from normlab.norms import GroupNorm, normalize_weights, standardize_weights
 from normlab.norms.on_weights import weights_left_alone
 
@@ -125,4 +127,22 @@ def test_weights_of_zeros_have_no_direction():
 def test_a_pixel_is_one_input_too_few_to_standardize():
     network = RecurrentNetwork((1, 8, 8), 3, GroupNorm, hidden=8, read="pixels")
     with pytest.raises(ValueError, match=r"at least 2 inputs, lstm\.weight_x has 1 an output; use another norm"):
+        standardize_weights(network)
+
+
+@pytest.mark.parametrize("normalize", NORMS)
+def test_frozen_weights_stay_as_they_are(normalize):
+    network = AlexNet((3, 64, 64), 3, no_norm, hidden=[5], norm_at=["head"], freeze="features")
+    before = copy.deepcopy(network.features.state_dict())
+    normalize(network, skip_output=True)
+    assert {name: value.tolist() for name, value in network.features.state_dict().items()} == {
+        name: value.tolist() for name, value in before.items()
+    }
+    assert parametrize.is_parametrized(network.head.hidden1.linear, "weight")
+    assert weights_left_alone(network) == []
+
+
+def test_a_network_that_is_frozen_but_for_its_output_is_refused():
+    network = nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="needs weights in front of the output layer"):
         standardize_weights(network)

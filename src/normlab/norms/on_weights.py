@@ -50,7 +50,7 @@ def weights_of(layer: nn.Module) -> list[Weight]:
 
 
 def weights_to_change(network: nn.Module, skip_output: bool) -> list[Weight]:
-    """`weights_of` all layers in the order of the network.
+    """`weights_of` all layers in the order of the network, but for frozen ones, which stay as they are.
 
     Args:
         network: any module.
@@ -61,16 +61,18 @@ def weights_to_change(network: nn.Module, skip_output: bool) -> list[Weight]:
     """
     linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
     skipped = linear[-1] if linear and skip_output else None
-    if found := [weight for layer in network.modules() if layer is not skipped for weight in weights_of(layer)]:
+    found = [weight for layer in network.modules() if layer is not skipped for weight in weights_of(layer)]
+    if found := [weight for weight in found if weight.tensor.requires_grad]:
         return found
     advice = "set reparametrize.skip_output=false" if skipped is not None else "use another norm"
     raise ValueError(f"a norm on weights needs weights in front of the output layer, the network has none; {advice}")
 
 
 def weights_left_alone(network: nn.Module) -> list[str]:
-    """Names of the weights in front of the output layer, tensors of rank 2 or more, that no norm acts on."""
+    """Names of the trained weights in front of the output layer, of rank 2 or more, that no norm acts on."""
     output = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1:]
-    parameters = [(*name.rpartition("."), value) for name, value in network.named_parameters()]
+    trained = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
+    parameters = [(*name.rpartition("."), value) for name, value in trained]
     return [
         f"{owner}{dot}{name}"
         for owner, dot, name, value in parameters
