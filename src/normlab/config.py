@@ -27,9 +27,11 @@ NOT_PART_OF_THE_RESULT = (
     "trial",
 )
 
-# Settings that came later, by group, with what runs without them do: those keep their names.
-CAME_LATER = {"device": {"channels_last": False}, "norm": {"bias": True}}
-CAME_LATER_TO = {"noisy_batch": {"track_running_stats": True, "sync": False, "kernel": "auto"}}
+# Options that norms got later, by the norm's name, with what runs without them do.
+LATER_OF_NORMS = {
+    **{name: {"bias": True} for name in ("torch", "custom", "ghost", "batch_renorm")},
+    "noisy_batch": {"bias": True, "track_running_stats": True, "sync": False, "kernel": "auto"},
+}
 
 
 def configuration_directory() -> Path:
@@ -38,11 +40,18 @@ def configuration_directory() -> Path:
     return checkout if (checkout / "config.yaml").is_file() else Path(__file__).resolve().parent / "conf"
 
 
+def came_later(norm: str) -> dict[str, dict[str, Any]]:
+    """Settings that runs of earlier versions do not have, by group, with what those runs did.
+
+    At these values they change no run's name, and a comparison takes runs without them for runs with them.
+    """
+    return {"device": {"channels_last": False}, "norm": LATER_OF_NORMS.get(norm, {})}
+
+
 def digest(config: dict) -> str:
     """Hexadecimal SHA-256 of everything in a resolved configuration that the result depends on."""
     kept = {key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT}
-    later = CAME_LATER | {"norm": CAME_LATER["norm"] | CAME_LATER_TO.get(config["choices"]["norm"], {})}
-    for group, unchanged in later.items():
+    for group, unchanged in came_later(config["choices"]["norm"]).items():
         kept[group] = {key: value for key, value in config[group].items() if (key, value) not in unchanged.items()}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 

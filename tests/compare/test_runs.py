@@ -94,6 +94,15 @@ def test_nothing_found_says_what_a_run_is(tmp_path):
         load_runs(tmp_path)
 
 
+def test_runs_from_before_a_setting_have_its_value(tmp_path):
+    for norm in ("none", "custom"):
+        write_run(tmp_path, norm)
+    runs = load_runs(tmp_path).set_index("norm")
+    assert runs.loc["custom", "norm.bias"] == True  # noqa: E712  (of numpy, and no NaN)
+    assert runs["norm.bias"].isna()["none"]
+    assert not runs["device.channels_last"].any()
+
+
 def test_folders_may_be_a_list(tmp_path):
     for name in "abc":
         write_run(tmp_path / name, "none", seed=ord(name))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from normlab.config import NOT_PART_OF_THE_RESULT
+from normlab.config import NOT_PART_OF_THE_RESULT, came_later
 from normlab.results import SCHEMA
 
 TEXTS = ("reason", "config_digest", "initial_weights")  # of result.json; null where unknown
@@ -24,7 +24,6 @@ NUMBERS = (
     *("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "step_milliseconds", "outside_share"),
     *("num_parameters", "num_norm_parameters", "num_norm_layers", "step_flops", "diverged_at_step"),
 )
-ADDED_LATER = {"device.channels_last": False}  # settings that older runs do not have, and what they did
 STABLE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
 RESULT_COLUMNS = (
     "run",
@@ -167,16 +166,17 @@ def read_settings(path: Path) -> dict[str, Any]:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is not readable ({error})") from error
-    settings = dict(ADDED_LATER)
+    settings: dict[str, Any] = {}
     try:
         # The runs of a sweep share most of their text: each distinct top-level block is parsed once.
         for block in re.split(r"(?m)^(?=[^\s#-])", text):
             settings |= _settings_of(block)
     except ValueError:
-        settings = ADDED_LATER | _settings_of(text)
+        settings = _settings_of(text)
     if "norm" not in settings or "seed" not in settings:
         raise ValueError(f"{path.name} is not the configuration of a run (no choices.norm or no seed)")
-    return settings
+    later = came_later(str(settings["norm"])).items()
+    return {f"{group}.{key}": value for group, added in later for key, value in added.items()} | settings
 
 
 @lru_cache(maxsize=8192)
