@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "load", [mnist, fashion_mnist, cifar10, tiny_imagenet, lambda root: image_folder(root, 4)], ids=str
+    "load", [mnist, fashion_mnist, cifar10, tiny_imagenet, partial(image_folder, image_size=4)], ids=range(5)
 )
 def test_no_root_is_refused_by_its_key(load):
     with pytest.raises(ValueError, match="dataset.root must be the path of the .*folder.*, got None"):
