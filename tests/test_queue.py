@@ -123,7 +123,7 @@ def plain(tmp_path):
         choices = {"norm": "custom", "optimizer": "sgd"}
         config = {"seed": seed, "choices": choices, "group": "g", "paths": {"outputs": str(tmp_path)}}
         config |= {"optimizer": {"lr": 0.1}, "rerun": False, "retry": None, "progress": True}
-        return config | {"device": {"devices": 1, "accelerator": "cpu"}}
+        return config | {"device": {"devices": 1, "accelerator": "cpu"}, "norm": {}}
 
     return make
 
