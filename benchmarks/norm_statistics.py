@@ -20,7 +20,7 @@ CASES = {
 }
 
 
-def rows(root: str, rounds: int = 3) -> list[Row]:
+def rows(root: str, rounds: int = 7) -> list[Row]:
     """A row a network and data set."""
     found = []
     for name, words in CASES.items():
@@ -31,7 +31,7 @@ def rows(root: str, rounds: int = 3) -> list[Row]:
         }
         median = take_turns(arms, rounds)
         found.append(Row(f"epochs of {name}", "without statistics", median["with"], median["without"], 1.05))
-    return [*found, process_row(2 * rounds)]
+    return [*found, process_row(rounds)]
 
 
 def process_row(rounds: int) -> Row:

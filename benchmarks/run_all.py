@@ -63,7 +63,7 @@ def section(name: str, data: str, measure: Callable[..., list[Row]]) -> tuple[st
         body, failed = f"**Failed**: {type(error).__name__}: {error}", True
     minutes = (time.monotonic() - started) / 60
     print(f"{name}: {'failed' if failed else 'measured'} in {minutes:.1f} min", file=sys.stderr, flush=True)
-    return f"## {TITLES[name]}\n\n`{shown}`, {minutes:.1f} min\n\n{body}\n", failed
+    return f"## {TITLES[name]}\n\n`{shown}`, {date.today()}, {minutes:.1f} min\n\n{body}\n", failed
 
 
 def machine() -> str:
@@ -83,7 +83,7 @@ def _lines(path: str) -> list[str]:
 def document(sections: list[str]) -> str:
     return (
         "# Benchmarks\n\n"
-        f"Written by `make bench DATA=FOLDER` on {date.today()}: {machine()}.\n\n"
+        f"Written by `make bench DATA=FOLDER`: {machine()}.\n\n"
         "Both sides of a row are measured in turns, in one run of its script; times are medians. normlab runs with "
         "everything on that is on by default: metrics, TensorBoard, statistics of the norms, checkpoints and the "
         "progress bar. What misses its mark says so.\n\n" + "\n".join(sections)
