@@ -101,6 +101,20 @@ def test_arms_of_one_network_get_no_warning_and_no_column(capsys):
     assert "parameters" not in text
 
 
+def test_a_caution_names_the_arms_that_it_is_about(capsys):
+    jobs = [job(norm=norm, seed=seed) for norm in ("none", "group", "layer") for seed in (0, 1)]
+    for one in jobs:
+        one.result["cautions"] = ["a last batch of one sample is left out"]
+        if one.settings["norm"] == "group":
+            one.result["cautions"].append("there are 2 groups for 6 channels")
+    print_summary(jobs)
+    told = [line for line in lines(capsys.readouterr().out) if line.startswith("caution")]
+    assert told == [
+        "caution  a last batch of one sample is left out",
+        "caution  norm=group: there are 2 groups for 6 channels",
+    ]
+
+
 def test_a_failure_with_a_folder_says_where_its_traceback_is(tmp_path):
     failed = job("failed", norm="ghost", seed=3, folder=tmp_path)
     assert failed.failure(["seed"]) == f"seed=3: because; see {tmp_path / 'traceback.txt'}"

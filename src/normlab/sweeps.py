@@ -19,6 +19,7 @@ from normlab.terminal import STATUS_STYLE, print_cautions
 
 SHOWN_METRICS = ("val/accuracy", "test/accuracy", "val/rmse", "test/rmse")
 STATES = ("done", "interrupted", "failed", "new")
+MOST_NAMED = 5  # arms in front of a caution
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,25 @@ def print_summary(jobs: Sequence[Job]) -> None:
         if job.result["status"] == "failed":
             failure = escape(job.failure(varied_keys(jobs)))
             console.print(f"[red]failed[/red]  {failure}", soft_wrap=not console.is_terminal)
-    print_cautions(console, list(dict.fromkeys(text for job in jobs for text in job.result.get("cautions", []))))
+    print_cautions(console, _cautions(jobs))
     for text in _start_warnings(jobs):
         console.print(f"[yellow]warning[/yellow]  {escape(text)}", soft_wrap=not console.is_terminal)
+
+
+def _cautions(jobs: Sequence[Job]) -> list[str]:
+    """What runs were cautioned of, each once, behind the arms that it is about where it is not about all."""
+    keys = [key for key in varied_keys(jobs) if key != "seed"]
+    arms: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        for text in job.result.get("cautions", []):
+            arms.setdefault(text, {})[shown_settings(job, keys)] = None
+    every = {shown_settings(job, keys) for job in jobs}
+    return [text if len(about) == len(every) else f"{_some(list(about))}: {text}" for text, about in arms.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _start_warnings(jobs: Sequence[Job]) -> list[str]:
