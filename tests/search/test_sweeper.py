@@ -283,7 +283,7 @@ def test_killed_and_joined_by_a_second_process_a_search_has_every_trial_once(com
     ended = [process.communicate(timeout=250) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
     found = trials(tmp_path)
-    assert [trial.number for trial in found] == list(range(6))
+    assert len(found) == 6  # a trial whose process was killed before it had parameters is none, and leaves its number
     assert {trial.state for trial in found} == {TrialState.COMPLETE}
     assert len({str(trial.params) for trial in found}) == 6
     # Who does how many depends on who starts faster; the state of the study above shows that none was done twice.
