@@ -179,8 +179,9 @@ def averaging_anew(layer: nn.Module) -> Iterator[None]:
 
     # Batch norms count where they average: one that an LSTM calls at every step has statistics and a counter for each.
     counts = isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm)
-    layer.momentum = None if counts else momentum
     hook = None if counts else layer.register_forward_pre_hook(weigh)
+    if counts:
+        layer.momentum = None
     if hasattr(layer, "reset_running_stats"):
         layer.reset_running_stats()
     if isinstance(layer, BatchNorm):

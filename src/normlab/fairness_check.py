@@ -11,6 +11,7 @@ from normlab.data.blocks import num_batches, smallest_batch
 from normlab.models.recognize import looks_like_norm
 from normlab.norms import FrozenBatchNorm, GhostBatchNorm
 from normlab.norms.on_weights import weights_left_alone
+from normlab.terminal import some
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 SHOWN = 4  # names in a sentence
@@ -80,7 +81,7 @@ def _idle(idle: Sequence[str], num_layers: int) -> Iterator[str]:
         )
     elif idle:
         yield (
-            f"{len(idle)} of {num_layers} norm layers get vectors and pass them on as they came: {_some(idle)}; "
+            f"{len(idle)} of {num_layers} norm layers get vectors and pass them on as they came: {some(idle, SHOWN)}; "
             f"norm.vectors=error refuses it"
         )
 
@@ -98,21 +99,17 @@ def _groups(layers: list[nn.Module]) -> Iterator[str]:
     grouped = [layer for layer in layers if hasattr(layer, "wanted_groups")]
     others = {layer.num_features: layer.num_groups for layer in grouped if layer.num_groups != layer.wanted_groups}
     if others:
+        told = [f"{groups} groups for {channels} channels" for channels, groups in sorted(others.items())]
         yield (
             f"norm.num_groups={grouped[0].wanted_groups} does not divide the channels of every layer: there are "
-            f"{_some([f'{groups} groups for {channels} channels' for channels, groups in sorted(others.items())])}; "
-            f"norm.largest_divisor=false refuses it"
+            f"{some(told, SHOWN)}; norm.largest_divisor=false refuses it"
         )
 
 
 def _weights_left_alone(config: dict, network: nn.Module) -> Iterator[str]:
     if config["reparametrize"] is not None and (names := weights_left_alone(network)):
-        yield f"norm={config['choices']['norm']} cannot act on some weights and leaves them as they are: {_some(names)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
+        named = some(names, SHOWN)
+        yield f"norm={config['choices']['norm']} cannot act on some weights and leaves them as they are: {named}"
 
 
 def _last_batch(num_samples: int, batch_size: int, devices: int) -> Iterator[str]:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from normlab.terminal import STATUS_STYLE, print_cautions
+from normlab.terminal import STATUS_STYLE, print_cautions, some
 
 SHOWN_METRICS = ("val/accuracy", "test/accuracy", "val/rmse", "test/rmse")
 STATES = ("done", "interrupted", "failed", "new")
@@ -221,12 +221,9 @@ def _cautions(jobs: Sequence[Job]) -> list[str]:
         for text in job.result.get("cautions", []):
             arms.setdefault(text, {})[shown_settings(job, keys)] = None
     every = {shown_settings(job, keys) for job in jobs}
-    return [text if len(about) == len(every) else f"{_some(list(about))}: {text}" for text, about in arms.items()]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
+    return [
+        text if len(about) == len(every) else f"{some(list(about), MOST_NAMED)}: {text}" for text, about in arms.items()
+    ]
 
 
 def _start_warnings(jobs: Sequence[Job]) -> list[str]:

@@ -24,6 +24,12 @@ PARTS = ("train", "val", "test")
 STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red", "pruned": "cyan"}
 
 
+def some(names: Sequence[str], most: int) -> str:
+    """The first names of many: `a, b and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def progress_bar() -> Progress:
     """A bar on standard error that disappears when it is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -36,11 +36,17 @@ def outputs(tmp_path):
 def swept(monkeypatch):
     """The plan has one experiment with runs and CIFAR-10's without data; returns the commands that are run."""
     plan = {"demo": ENTRY, "lenet_cifar10": {**ENTRY, "title": "Another", "needs": ["CIFAR/file"]}}
-    monkeypatch.setattr(reproduction, "_settings", lambda name, picked: {"trainer.max_epochs": 5, "model.bias": True})
+    monkeypatch.setattr(reproduction, "composed", lambda name, picked: {"trainer.max_epochs": 5, "model.bias": True})
     monkeypatch.setattr(reproduction, "read_plan", lambda: plan)
     commands = []
     monkeypatch.setattr(reproduction, "run_sweep", lambda words, outputs: commands.append(words))
     return commands
+
+
+def plan_before_demo(name, title):
+    plan = reproduction.read_plan()
+    plan[name] = {**ENTRY, "title": title}
+    plan["demo"] = plan.pop("demo")
 
 
 def test_what_has_no_data_is_named_and_the_rest_is_written(outputs, swept, tmp_path, capsys):
@@ -64,9 +70,7 @@ def test_nothing_more_is_run_than_was_asked_for(outputs, swept, tmp_path, only, 
 def test_one_run_an_arm_is_no_result_and_stops_nothing(outputs, swept, tmp_path):
     for norm in ("none", "torch"):
         write_run(tmp_path / "outputs", norm, 0, 0.9, settings={"group": "mlp_mnist_small"})
-    plan = reproduction.read_plan()
-    plan["mlp_mnist_small"] = {**ENTRY, "title": "One of each"}
-    plan["demo"] = plan.pop("demo")  # behind it
+    plan_before_demo("mlp_mnist_small", "One of each")
     write_results(tmp_path / "RESULTS.md", str(tmp_path / "data"), outputs, 6)
     assert [words[3] for words in swept] == ["experiment=mlp_mnist_small", "experiment=demo"]
     text = (tmp_path / "RESULTS.md").read_text()
@@ -95,9 +99,7 @@ def test_after_a_sweep_that_was_stopped_no_other_one_begins(monkeypatch, tmp_pat
 
 
 def test_a_failed_sweep_stops_no_other_and_is_named_at_the_end(outputs, swept, monkeypatch, tmp_path):
-    plan = reproduction.read_plan()
-    plan["mlp_mnist"] = {**ENTRY, "title": "A failing one"}
-    plan["demo"] = plan.pop("demo")  # behind it
+    plan_before_demo("mlp_mnist", "A failing one")
 
     def run_sweep(words, outputs):
         swept.append(words)

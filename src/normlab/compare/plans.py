@@ -32,10 +32,11 @@ def planned_runs(params: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 def grid(params: dict[str, Any]) -> pd.DataFrame:
     """A row for every planned run: the settings of the grid as labels."""
-    return pd.DataFrame(planned_runs(params)).map(_label_of)
+    return pd.DataFrame(planned_runs(params)).map(label_of)
 
 
-def _label_of(text: str) -> str:
+def label_of(text: str) -> str:
+    """The label of a value as it is written on a command line."""
     value = yaml.safe_load(text)
     try:
         return label(float(value)) if isinstance(value, str) else as_text(value)  # 1e-05 is a text in YAML 1.1
@@ -79,6 +80,14 @@ def counted(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
 
 def missing(name: str, params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
     """Which planned runs are not there, and the command that makes them: one line, or none."""
+    remedy = (
+        f"`{command(name)}` makes them and keeps those that are there (dataset.root=FOLDER if the data lie elsewhere)."
+    )
+    return [f"{told} {remedy}" for told in lacking_runs(params, runs)]
+
+
+def lacking_runs(params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
+    """Which planned runs are not there or failed: one sentence, or none."""
     table = counted(params, runs)
     lacking = table[table["missing"].map(len) > 0]
     count = int(lacking["missing"].map(len).sum())
@@ -90,10 +99,7 @@ def missing(name: str, params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
         for row in lacking.to_dict("records")[:MOST_LINES]
     ]
     more = f"; and {len(lacking) - MOST_LINES} more combinations" if len(lacking) > MOST_LINES else ""
-    return [
-        f"{count} of {int(table['planned'].sum())} planned runs are missing: {'; '.join(told)}{more}. "
-        f"`{command(name)}` makes them and keeps those that are there (dataset.root=FOLDER if the data lie elsewhere)."
-    ]
+    return [f"{count} of {int(table['planned'].sum())} planned runs are missing: {'; '.join(told)}{more}."]
 
 
 def command(name: str) -> str:
@@ -116,29 +122,34 @@ def planned_settings(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
 
     The grid's other keys are left out; so are settings that are only known in a run.
     """
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
     groups = [key for key in params if (configuration_directory() / key).is_dir()]
     picked = {tuple((key, run[key]) for key in groups) for run in planned_runs(params)}
+    skipped = {*UNCOMPARED, "choices", *params}
     tables = []
-    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-        for combination in sorted(picked):
-            words = [f"{key}={value}" for key, value in combination]
-            config = OmegaConf.to_container(compose("config", overrides=[f"study={name}", *words]), resolve=False)
-            tables.append(_known(config, params) | dict(combination))
+    for combination in sorted(picked):
+        settings = composed(f"study={name}", dict(combination))
+        known = {key: value for key, value in settings.items() if not {key, key.partition(".")[0]} & skipped}
+        tables.append(known | dict(combination))
     return tables
 
 
-def _known(config: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    flat = {
-        key: value for key, value in flat_settings(config).items() if not (isinstance(value, str) and "${" in value)
-    }
-    skipped = {*UNCOMPARED, "choices", *params}
+def composed(plan: str, picked: dict[str, str]) -> dict[str, Any]:
+    """By dotted key what a study or an experiment sets with these options, without what is only known in a run.
+
+    Args:
+        plan: as on the command line, `study=NAME` or `experiment=NAME`.
+        picked: options of groups, by group.
+    """
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    words = [plan, *(f"{key}={value}" for key, value in picked.items())]
+    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+        settings = flat_settings(OmegaConf.to_container(compose("config", overrides=words), resolve=False))
     return {
         key: value
-        for key, value in flat.items()
-        if key not in params and key.partition(".")[0] not in skipped and key.rpartition(".")[2] not in ELSEWHERE
+        for key, value in settings.items()
+        if key.rpartition(".")[2] not in ELSEWHERE and not (isinstance(value, str) and "${" in value)
     }
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from normlab.compare.plans import ELSEWHERE, MOST_LINES, counted, planned_runs
+from normlab.compare.plans import composed, label_of, lacking_runs, planned_runs, unplanned
 from normlab.compare.results_document import Section, absent, document, section
-from normlab.compare.runs import flat_settings, load_runs, setting_columns
+from normlab.compare.runs import load_runs, setting_columns
 from normlab.compare.settings import label
 from normlab.config import configuration_directory
 from normlab.signals import STOP_SIGNALS
@@ -114,7 +114,7 @@ def _section(
         runs = planned(name, entry, found, data, seeds)
         if runs.empty:
             return absent(name, entry, shown, f"none of the {len(found)} runs in its folder is one of this command")
-        notes = [*_left_out(runs, found), *_lacking(entry, runs, seeds)]
+        notes = [*_left_out(runs, found), *lacking_runs(_axes(entry, seeds), runs)]
         return section(name, entry, runs, shown, folder / "results", notes)
     except ValueError as error:  # too few runs, which more runs will cure
         return absent(name, entry, shown, str(error).partition(":")[0])
@@ -131,11 +131,11 @@ def planned(name: str, entry: dict[str, Any], runs: pd.DataFrame, data: str, see
         seeds: runs an arm.
     """
     axes = _axes(entry, seeds)
-    values = pd.DataFrame(planned_runs(axes)).map(_label)
-    kept = runs.reindex(columns=list(axes)).map(label).isin({key: set(values[key]) for key in axes}).all(axis=1)
+    kept = ~unplanned(axes, runs)[0]
     for picked in planned_runs({key: axes[key] for key in axes if (configuration_directory() / key).is_dir()}):
-        settings = _settings(name, picked)
-        of_these = pd.concat([runs[key].map(label) == _label(text) for key, text in picked.items()], axis=1).all(axis=1)
+        settings = composed(f"experiment={name}", picked)
+        alike = [runs[key].map(label) == label_of(text) for key, text in picked.items()]
+        of_these = pd.concat(alike, axis=1).all(axis=1)
         for key in set(setting_columns(runs)) & settings.keys() - axes.keys():
             kept &= ~of_these | (runs[key].map(label) == label(settings[key]))
     elsewhere = runs.reindex(columns=["dataset.root"])["dataset.root"].map(label) != label(data)
@@ -147,25 +147,6 @@ def _axes(entry: dict[str, Any], seeds: int) -> dict[str, Any]:
     return {**entry["sweep"], "seed": f"range({seeds})"}
 
 
-def _label(text: str) -> str:
-    return label(yaml.safe_load(text))
-
-
-def _settings(name: str, picked: dict[str, str]) -> dict[str, Any]:
-    """By dotted key what the experiment's file sets with these options, without what is only known in a run."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    words = [f"experiment={name}", *(f"{key}={value}" for key, value in picked.items())]
-    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-        settings = flat_settings(OmegaConf.to_container(compose("config", overrides=words), resolve=False))
-    return {
-        key: value
-        for key, value in settings.items()
-        if key.rpartition(".")[2] not in ELSEWHERE and not (isinstance(value, str) and "${" in value)
-    }
-
-
 def _left_out(runs: pd.DataFrame, found: pd.DataFrame) -> list[str]:
     """A line about the other runs of the folder."""
     others = len(found) - len(runs)
@@ -173,18 +154,3 @@ def _left_out(runs: pd.DataFrame, found: pd.DataFrame) -> list[str]:
         return []
     which = "1 other run in the folder is" if others == 1 else f"{others} other runs in the folder are"
     return [f"{which} left out: made with other settings than this command's, or again with data in another place."]
-
-
-def _lacking(entry: dict[str, Any], runs: pd.DataFrame, seeds: int) -> list[str]:
-    """A line about planned runs that are not there or failed."""
-    table = counted(_axes(entry, seeds), runs)
-    lacking = table[table["missing"].map(len) > 0]
-    if lacking.empty:
-        return []
-    told = [
-        " ".join([*(f"{key}={row[key]}" for key in entry["sweep"]), f"seed={','.join(row['missing'])}"])
-        for row in lacking.head(MOST_LINES).to_dict("records")
-    ]
-    more = f"; and {len(lacking) - MOST_LINES} more combinations" if len(lacking) > MOST_LINES else ""
-    missing = int(lacking["missing"].map(len).sum())
-    return [f"{missing} of {int(table['planned'].sum())} planned runs are missing: {'; '.join(told)}{more}."]

@@ -42,6 +42,7 @@ RESULT_COLUMNS = (
 CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
 # Settings that name or record a run and do not change what it computes.
 UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "statistics")
+SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")  # escaped, or as bytes
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -153,7 +154,10 @@ def _read_json(path: Path, if_missing: str) -> dict:
 
 def _json(text: str | bytes) -> Any:
     """What JSON holds, with `?` for lone surrogates (of paths that are not UTF-8): no file is written with those."""
-    return json.loads(json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace"))
+    content = json.loads(text)
+    if not SURROGATE.search(text.encode() if isinstance(text, str) else text):
+        return content
+    return json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
 
 
 def read_settings(path: Path) -> dict[str, Any]:

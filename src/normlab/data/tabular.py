@@ -19,6 +19,7 @@ from normlab.data.splits import fold_indices
 
 COARSE = 1e-5  # standard deviations: targets that float32 moves by more are learned as differences from their mean
 FOLDS_SEED = 0  # the assignment to folds is part of the data set: the same for every seed of a run
+MISSING = ("", "NA", "NaN", "nan", "?")
 JH_SIMPLE = "https://data.heatonresearch.com/data/t81-558/jh-simple-dataset.csv"
 JH_SIMPLE_TASKS = {"age": "regression", "product": "classification"}
 JH_SIMPLE_CATEGORIES = ("job", "area", "product")
@@ -155,9 +156,8 @@ def csv(
     task: str = "regression",
     categorical: Sequence[str] | None = None,
     drop: Sequence[str] = (),
-    missing: Sequence[str] = ("", "NA", "NaN", "nan", "?"),
+    missing: Sequence[str] = MISSING,
     separator: str = ",",
-    remedy: str | None = None,
 ) -> Table:
     """Any file of numeric and categorical columns with a line of names on top.
 
@@ -172,14 +172,29 @@ def csv(
         drop: columns to leave out, such as row numbers.
         missing: what stands for a missing value. In text columns it is a category of its own.
         separator: between columns.
-        remedy: what an error advises who has none of these options; None names them.
 
     Raises:
         ValueError: what is wrong with the file, with column, row and value.
     """
-    from normlab.data.columns import check_names, class_targets, columns_of, note_categories, number_targets, read_text
+    from normlab.data.columns import read_text
 
-    text = read_text(root, separator, missing)
+    return _from_text(read_text(root, separator, missing), root, target, fold, num_folds, task, categorical, drop)
+
+
+def _from_text(
+    text: Any,
+    root: str,
+    target: str,
+    fold: int,
+    num_folds: int,
+    task: str,
+    categorical: Sequence[str] | None,
+    drop: Sequence[str],
+    remedy: str | None = None,
+) -> Table:
+    """The table in a file that was read; `remedy` is what an error advises in place of the options of `csv`."""
+    from normlab.data.columns import check_names, class_targets, columns_of, note_categories, number_targets
+
     check_names(text, root, target, categorical, drop)
     if isinstance(num_folds, int) and len(text) < num_folds:
         rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
@@ -226,16 +241,17 @@ def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha2
             )
     if sha256 is not None:
         check_digest(path, "sha256", sha256)
-    remedy = f"take the file as published: {JH_SIMPLE}"
-    _check_jh_simple(str(path), remedy)
+    from normlab.data.columns import read_text
+
+    text, remedy = read_text(str(path), ",", MISSING), f"take the file as published: {JH_SIMPLE}"
+    _check_jh_simple(text, str(path), remedy)
     categorical = [name for name in JH_SIMPLE_CATEGORIES if name != target]
-    return csv(str(path), target, fold, num_folds, task, categorical, drop=["id"], remedy=remedy)
+    return _from_text(text, str(path), target, fold, num_folds, task, categorical, ["id"], remedy)
 
 
-def _check_jh_simple(path: str, remedy: str) -> None:
-    from normlab.data.columns import read_text, tell
+def _check_jh_simple(text: Any, path: str, remedy: str) -> None:
+    from normlab.data.columns import tell
 
-    text = read_text(path, ",", ())
     lacking = [name for name in JH_SIMPLE_COLUMNS if name not in text]
     others = [name for name in text if name not in JH_SIMPLE_COLUMNS]
     if lacking or others:
