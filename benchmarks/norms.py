@@ -3,8 +3,8 @@
     python benchmarks/norms.py [--compile] [--seconds 10]
 
 The variants take turns of several steps, so that whatever else the machine does hits all alike and none finds the
-memory as another left it. The median of all turns is shown and, for machines that are not idle, the fastest turn. One
-thread.
+memory as another left it; as in a run, freed memory is kept, for all of them. The median of all turns is shown and,
+for machines that are not idle, the fastest turn. One thread.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import torch
 from measure import Row, show
 from torch import Tensor, nn
 
+from normlab.allocator import freed_memory_kept
 from normlab.norms import BatchNorm1d, BatchNorm2d
 
 WARM_UP, FEWEST_TURNS, TURN_MILLISECONDS = 3, 11, 20
@@ -78,6 +79,7 @@ def saved_bytes(layer: nn.Module, x: Tensor) -> int:
 
 def measure(shape: tuple[int, ...], compiled: bool, seconds: float) -> dict[str, tuple[float, float, int | None]]:
     """Median and shortest milliseconds of a step and bytes kept, by variant, from turns that last `seconds`."""
+    torch.compiler.reset()  # as a run does, or this shape and the one before would share a graph for any shape
     x, dy = torch.randn(shape, requires_grad=True), torch.randn(shape)
     layers = variants(shape, compiled)
     runs = {name: step(layer, x, dy) for name, layer in layers.items()}
@@ -93,6 +95,7 @@ def measure(shape: tuple[int, ...], compiled: bool, seconds: float) -> dict[str,
     return {name: (statistics.median(times), min(times), kept[name]) for name, times in found.items()}
 
 
+@freed_memory_kept()
 def rows(seconds: float = 10, compiled: bool = True) -> list[Row]:
     """Two rows a shape, eager and compiled, both against torch's layer as it is."""
     torch.set_num_threads(1)

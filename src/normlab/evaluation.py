@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 
+from normlab.allocator import freed_memory_kept
 from normlab.checkpoints import BEST, load
 from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.parts import Parts, load_parts
@@ -102,6 +103,7 @@ def _other_parts(config: dict, dataset: dict, prepared: Prepared) -> Parts:
     return Parts(*parts, own.input_shape, own.num_outputs)
 
 
+@freed_memory_kept()
 def _score(config: dict, prepared: Prepared, parts: Parts, statistics: str, num_batches: int) -> dict[str, float]:
     device = scoring_device(config["device"]["accelerator"])
     context = evaluation_context(config["device"]["precision"], device)

@@ -17,6 +17,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
 from normlab import signals
+from normlab.allocator import freed_memory_kept
 from normlab.build import build_network, build_task, check_homes
 from normlab.callbacks import Recorder, Scoring, StopOnSignal, Terminal
 from normlab.checkpoints import BEST, Checkpoints, cut_logs, load_latest, resumed_progress, save
@@ -91,6 +92,7 @@ def prepare(config: dict) -> Prepared:
     return Prepared(parts, task, norm_layers, tried.flops, weights_digest(network, norm_layers), told)
 
 
+@freed_memory_kept()
 def _features_in_place_of_images(config: dict, parts: Parts, network: nn.Module, flops: float) -> Parts:
     device = scoring_device(config["device"]["accelerator"])
     context = evaluation_context(config["device"]["precision"], device)
@@ -141,6 +143,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
     return result
 
 
+@freed_memory_kept()
 def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
     """Train in this process (one of several, if the environment says so) and report how it ended.
 
@@ -175,6 +178,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
     }
 
 
+@freed_memory_kept()
 def score_best(config: dict, prepared: Prepared, network: dict) -> dict[str, float]:
     """Metrics of every part with the best state, put back whole: weights and buffers."""
     device = scoring_device(config["device"]["accelerator"])

@@ -35,6 +35,14 @@ def test_column_sums_are_exact_for_whole_numbers_whatever_the_width(shape: tuple
     assert torch.equal(column_sums(x), x.double().sum(0).float())
 
 
+@pytest.mark.parametrize(
+    "of_memory", [lambda x: x[::2], lambda x: x.t(), lambda x: x[:, 1:], lambda x: x[:1].expand(512, -1)]
+)
+def test_column_sums_go_through_any_memory_order(of_memory):
+    x = of_memory(torch.arange(1024.0 * 1024).view(1024, 1024).remainder(7))
+    assert torch.equal(column_sums(x), x.double().sum(0).float())
+
+
 def test_batches_of_many_sizes_share_a_graph():
     graphs = CompileCounter()
     compiled = torch.compile(column_sums, fullgraph=True, backend=graphs)

@@ -120,7 +120,7 @@ def normalized(
     """``(x - mean) * inverse * weight + bias`` as ``x * scale + shift`` per channel, written into `memory`."""
     scale = inverse if weight is None else inverse * weight
     shift = (mean * scale).neg_() if bias is None else torch.addcmul(bias, mean, scale, value=-1)
-    return linear(x, scale, shift, out=memory)
+    return linear(x, *in_memory(x, scale, shift), out=memory)
 
 
 def linear(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
@@ -128,6 +128,12 @@ def linear(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
     if x.ndim == 2:
         return torch.addcmul(shift, x, scale, out=out)
     return torch.mul(x, per_channel(scale, x.ndim), out=out).add_(per_channel(shift, x.ndim))
+
+
+def in_memory(x: Tensor, *coefficients: Tensor) -> tuple[Tensor, ...]:
+    """The same vectors, which compiled loops over the rows of a CPU's ``(N, C)`` would else make anew for every row."""
+    made_anew = torch.compiler.is_compiling() and x.ndim == 2 and x.is_cpu
+    return tuple(torch.stack(coefficients)) if made_anew else coefficients
 
 
 def channel_sums(dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,11 +159,12 @@ def input_gradient(
 ) -> Tensor:
     """dx as ``a * dy + b * x + c`` with a, b and c per channel, written into `memory`.
 
-    Compiled loops make a, b and c anew for every value, hence no division.
+    Compiled loops over images make a, b and c anew for every value, hence no division.
     """
     a = inverse if weight is None else inverse * weight
     b = (a * inverse).mul_(sum_dy_xhat).mul_(-1 / count)
     c = (a * sum_dy).mul_(-1 / count).addcmul_(b, mean, value=-1)
+    a, b, c = in_memory(x, a, b, c)
     return linear(x, b, c, out=memory).addcmul_(dy, per_channel(a, x.ndim))
 
 

@@ -40,15 +40,18 @@ def column_sums(x: Tensor) -> Tensor:
     """Sums over the samples of ``(N, C)``, as ``(C,)``.
 
     A processor's cache keeps few lines that lie a multiple of a memory page apart, and a loop down a column touches one
-    in every row. Sums over a few rows at a time, and over as many of these, keep it to lines that fit. Compiled loops
-    go down single columns whatever the width, PyTorch's own go down several side by side.
+    in every row. Sums of a few rows at a time, and of as many of these, keep it to lines that fit. Compiled loops go
+    down single columns whatever the width and want neighbouring rows; PyTorch's own go down several side by side and
+    want rows that lie far apart, so that the few rows are long ones.
     """
-    compiled = torch.compiler.is_compiling()
-    far_apart = compiled or x.shape[1] * x.element_size() % PAGE_BYTES == 0
-    if far_apart and x.is_cpu and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
-        rows, known = (ROWS_COMPILED, _known_to_the_compiler) if compiled else (ROWS, bool)
-        while known(x.shape[0] > rows) and known(x.shape[0] % rows == 0):
-            x = x.unflatten(0, (-1, rows)).sum(1)
+    if x.is_cpu and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
+        if torch.compiler.is_compiling():
+            known, rows = _known_to_the_compiler, ROWS_COMPILED
+            while known(x.shape[0] > rows) and known(x.shape[0] % rows == 0):
+                x = x.unflatten(0, (-1, rows)).sum(1)
+        elif x.shape[1] * x.element_size() % PAGE_BYTES == 0:
+            while x.shape[0] > 2 * ROWS and x.shape[0] % ROWS == 0:
+                x = x.view(ROWS, -1, x.shape[1]).sum(0)
     return x.sum(0)
 
 

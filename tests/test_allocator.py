@@ -1,0 +1,69 @@
+"""Freed memory is asked of the system once, not at every step."""
+
+import subprocess
+import sys
+
+import pytest
+
+from normlab import allocator
+from normlab.allocator import freed_memory_kept
+
+MIB, SIZE = 2**20, 64
+# In a process of its own, whose memory nobody else has cut into pieces.
+SCRIPT = f"""
+from pathlib import Path
+from resource import RUSAGE_SELF, getpagesize, getrusage
+from normlab.allocator import freed_memory_kept
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
+
+def handed_out():
+    return getrusage(RUSAGE_SELF).ru_minflt * getpagesize()
+
+before = resident()
+try:
+    with freed_memory_kept():
+        b"x" * ({SIZE} * {MIB})
+        kept, asked = resident() - before, handed_out()
+        b"x" * ({SIZE} * {MIB})
+        asked = handed_out() - asked
+        raise KeyError
+except KeyError:
+    print(kept // {MIB}, asked // {MIB}, (resident() - before) // {MIB})
+"""
+only_gnu = pytest.mark.skipif(allocator._gnu_c_library() is None, reason="the C library here is not GNU's")
+
+
+def measured(**environment: str) -> tuple[int, ...]:
+    """MiB that stay after 64 are freed, are asked for by the next 64, and stay after an error left the context."""
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
+    )
+    return tuple(map(int, process.stdout.split()))
+
+
+@only_gnu
+def test_the_next_block_gets_the_pages_of_the_freed_one_and_in_the_end_the_system_has_them_back():
+    kept, asked, left = measured()
+    assert SIZE - 2 <= kept <= SIZE + 2
+    assert asked <= 2
+    assert left <= 4
+
+
+@only_gnu
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MALLOC_TRIM_THRESHOLD_", "1000000"), ("MALLOC_MMAP_MAX_", "9"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_max=9")],
+)
+def test_what_the_user_set_is_left_alone(name, value):
+    kept, asked, left = measured(**{name: value})
+    assert kept <= 4
+    assert SIZE - 2 <= asked <= SIZE + 4
+    assert left <= 4
+
+
+def test_another_c_library_changes_nothing(monkeypatch):
+    monkeypatch.setattr(allocator, "_gnu_c_library", lambda: None)
+    with freed_memory_kept():
+        assert sum([1, 2]) == 3
