@@ -35,6 +35,7 @@ WITH_DATA = {
 NO_ROWS = {"gpu": "there is no CUDA device here", "features": "the folder holds no photographs"}
 WITHOUT_DATA = {
     "norms": "The custom batch norm, one thread",
+    "allocator": "Freed memory kept for the next step, one thread",
     "sweep": "Sweeps",
     "load_runs": "Many runs into one table",
 }
