@@ -48,8 +48,9 @@ def variants(shape: tuple[int, ...], compiled: bool) -> dict[str, nn.Module]:
     theirs, ours = (nn.BatchNorm1d, BatchNorm1d) if len(shape) == 2 else (nn.BatchNorm2d, BatchNorm2d)
     layers = {"torch": theirs(shape[1]), "normlab": ours(shape[1]), "notebook": NotebookBatchNorm(shape[1])}
     if compiled:
-        layers["normlab compiled"] = torch.compile(ours(shape[1]), fullgraph=True)
-        layers["torch compiled"] = torch.compile(theirs(shape[1]), fullgraph=True)
+        layers |= {"normlab compiled": ours(shape[1]), "torch compiled": theirs(shape[1])}
+        for name in ("normlab compiled", "torch compiled"):
+            layers[name].compile(fullgraph=True)
     return layers
 
 

@@ -162,8 +162,9 @@ def input_gradient(
     Compiled loops over images make a, b and c anew for every value, hence no division.
     """
     a = inverse if weight is None else inverse * weight
-    b = (a * inverse).mul_(sum_dy_xhat).mul_(-1 / count)
-    c = (a * sum_dy).mul_(-1 / count).addcmul_(b, mean, value=-1)
+    share = a * (-1 / count)
+    b = (share * inverse).mul_(sum_dy_xhat)
+    c = share.mul_(sum_dy).addcmul_(b, mean, value=-1)
     a, b, c = in_memory(x, a, b, c)
     return linear(x, b, c, out=memory).addcmul_(dy, per_channel(a, x.ndim))
 
