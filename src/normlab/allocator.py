@@ -17,9 +17,10 @@ def freed_memory_kept() -> Iterator[None]:
     """While open, freed memory stays with the process; it goes back to the system when this closes.
 
     By default the GNU C library returns large blocks at once, and the system fills every page of the next one with
-    zeros, at every step anew: 3 to 10 % of the time of a convolutional network. A training loop asks for the same
-    sizes again and again, so that its peak stays what it is. Nothing is done with other C libraries, or where the
-    environment says when memory goes back (`MALLOC_TRIM_THRESHOLD_`, another of `USERS_OWN` or `GLIBC_TUNABLES`).
+    zeros, at every step anew: 4 to 9 % of a step of AlexNet and LeNet-5 (`benchmarks/allocator.py`). A training loop
+    asks for the same sizes again and again, so that its peak hardly grows. Nothing is done with other C libraries, or
+    where the environment says when memory goes back (`MALLOC_TRIM_THRESHOLD_`, another of `USERS_OWN`, or
+    `GLIBC_TUNABLES`).
     """
     library = None if _configured_by_user() else _gnu_c_library()
     if library is None:
