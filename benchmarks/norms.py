@@ -2,9 +2,9 @@
 
     python benchmarks/norms.py [--compile] [--seconds 10]
 
-The variants take turns of several steps, so that whatever else the machine does hits all alike and none finds the
-memory as another left it; as in a run, freed memory is kept, for all of them. The median of all turns is shown and,
-for machines that are not idle, the fastest turn. One thread.
+The variants take turns of several steps, so that whatever else the machine does hits all alike. The first steps of a
+turn are not counted, so that none finds caches and memory as another left them; as in a run, freed memory is kept, for
+all of them. The median of all turns is shown and, for machines that are not idle, the fastest turn. One thread.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from normlab.allocator import freed_memory_kept
 from normlab.norms import BatchNorm1d, BatchNorm2d
 
-WARM_UP, FEWEST_TURNS, TURN_MILLISECONDS = 3, 11, 20
+WARM_UP, FEWEST_TURNS, TURN_MILLISECONDS = 5, 11, 20
 REACH = {"normlab": 1.5, "normlab compiled": 1.0}
 SHAPES = ((64, 64, 56, 56), (64, 192, 27, 27), (128, 16, 32, 32), (512, 1024))
 
@@ -63,7 +63,9 @@ def step(layer: nn.Module, x: Tensor, dy: Tensor) -> Callable[[], None]:
 
 
 def turn(run: Callable[[], None], steps: int) -> float:
-    """Milliseconds of a step, the mean of several in a row."""
+    """Milliseconds of a step, the mean of several in a row, after some that bring the caches back to this variant."""
+    for _ in range(WARM_UP):
+        run()
     started = time.perf_counter()
     for _ in range(steps):
         run()
@@ -85,7 +87,7 @@ def measure(shape: tuple[int, ...], compiled: bool, seconds: float) -> dict[str,
     layers = variants(shape, compiled)
     runs = {name: step(layer, x, dy) for name, layer in layers.items()}
     for run in runs.values():
-        turn(run, WARM_UP)
+        turn(run, 1)
     steps = max(1, round(TURN_MILLISECONDS / turn(runs["torch"], WARM_UP)))
     found = {name: [] for name in runs}
     end = time.perf_counter() + seconds

@@ -56,24 +56,24 @@ class _BatchNormalization(torch.autograd.Function):
     def forward(
         ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        wide = x.to(statistics_dtype(x.dtype))
+        wide = in_dtype(x, statistics_dtype(x.dtype))
         memory, mean, var = batch_moments(wide)
         inverse = (var + eps).rsqrt_()
         ctx.mark_non_differentiable(mean, var)
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.eps, ctx.bias_dtype = eps, None if bias is None else bias.dtype
-        return normalized(memory, wide, mean, inverse, weight, bias).to(x.dtype), mean, var
+        return in_dtype(normalized(memory, wide, mean, inverse, weight, bias), x.dtype), mean, var
 
     @staticmethod
     def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
-        wide, dy = x.to(mean.dtype), dy.to(mean.dtype)
+        wide, dy = in_dtype(x, mean.dtype), in_dtype(dy, mean.dtype)
         dx, dbias, dweight = channel_sums(dy, wide, mean, inverse)
         count = max(1, x.numel() // max(1, x.shape[1]))
         dx = input_gradient(dx, dy, wide, weight, mean, inverse, dbias, dweight, count)
-        return dx.to(x.dtype), *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
+        return in_dtype(dx, x.dtype), *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
 
 
 def _differentiable_backward(
@@ -93,8 +93,13 @@ def _parameter_gradients(
     dweight: Tensor, weight: Tensor | None, dbias: Tensor, bias_dtype: torch.dtype | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """In the parameters' own precision; of the shift only that is kept from the forward pass."""
-    of_weight = None if weight is None else dweight.to(weight.dtype)
-    return of_weight, None if bias_dtype is None else dbias.to(bias_dtype)
+    of_weight = None if weight is None else in_dtype(dweight, weight.dtype)
+    return of_weight, None if bias_dtype is None else in_dtype(dbias, bias_dtype)
+
+
+def in_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x.to(dtype)`, which takes a microsecond even where there is nothing to do."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,23 +190,23 @@ def synchronized_moments(
 class _SynchronizedBatchNormalization(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
-        wide = x.to(statistics_dtype(x.dtype))
+        wide = in_dtype(x, statistics_dtype(x.dtype))
         memory, mean, var, count = _global_moments(wide)
         inverse = torch.rsqrt(var + eps)
         ctx.save_for_backward(x, weight, mean, inverse, count)
         ctx.bias_dtype = None if bias is None else bias.dtype
         ctx.mark_non_differentiable(mean, var, count)
-        return normalized(memory, wide, mean, inverse, weight, bias).to(x.dtype), mean, var, count
+        return in_dtype(normalized(memory, wide, mean, inverse, weight, bias), x.dtype), mean, var, count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, count = ctx.saved_tensors
-        wide, dy = x.to(mean.dtype), dy.to(mean.dtype)
+        wide, dy = in_dtype(x, mean.dtype), in_dtype(dy, mean.dtype)
         dx, dbias, dweight = channel_sums(dy, wide, mean, inverse)
         totals = torch.stack([dbias, dweight])
         distributed.all_reduce(totals)
-        dx = input_gradient(dx, dy, wide, weight, mean, inverse, *totals, count).to(x.dtype)
+        dx = in_dtype(input_gradient(dx, dy, wide, weight, mean, inverse, *totals, count), x.dtype)
         # Scale and shift get this process' share: the distributed reducer adds the shares up, as for every weight.
         return dx, *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
 
