@@ -88,7 +88,7 @@ def measure(shape: tuple[int, ...], compiled: bool, seconds: float) -> dict[str,
     runs = {name: step(layer, x, dy) for name, layer in layers.items()}
     for run in runs.values():
         turn(run, 1)
-    steps = max(1, round(TURN_MILLISECONDS / turn(runs["torch"], WARM_UP)))
+    steps = max(WARM_UP, round(TURN_MILLISECONDS / turn(runs["torch"], WARM_UP)))
     found = {name: [] for name in runs}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(found["torch"]) < FEWEST_TURNS:

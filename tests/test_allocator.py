@@ -4,16 +4,23 @@ import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
 from normlab import allocator
-from normlab.allocator import freed_memory_kept
+from normlab.allocator import KEPT, NOT_KEPT, freed_memory_kept
+from normlab.config import run_folder
+from normlab.evaluation import evaluate_run
+from normlab.experiment import run
 
 MIB, SIZE = 2**20, 64
 # In a process of its own, whose memory nobody else has cut into pieces.
 SCRIPT = f"""
+import ctypes
 from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
 from normlab.allocator import freed_memory_kept
+
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages, which are handed out as one
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
@@ -61,6 +68,33 @@ def test_what_the_user_set_is_left_alone(name, value):
     assert kept <= 4
     assert SIZE - 2 <= asked <= SIZE + 4
     assert left <= 4
+
+
+class Recorder:
+    """A C library that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def mallopt(self, option: int, value: int) -> None:
+        self.asked.append((option, value))
+
+    def malloc_trim(self, pad: int) -> None:
+        self.asked.append(pad)
+
+
+@pytest.mark.filterwarnings("ignore:.*treespec.*")
+def test_training_scoring_and_evaluation_keep_memory_while_they_last(compose, monkeypatch, tmp_path):
+    composed = compose("trainer.max_epochs=1", "progress=false", f"paths.outputs={tmp_path}")
+    config = OmegaConf.to_container(composed, resolve=True)
+    library = Recorder()
+    monkeypatch.setattr(allocator, "_gnu_c_library", lambda: library)
+    monkeypatch.setattr(allocator, "_set_by_user", lambda: False)
+    run(config)
+    once = [*KEPT.items(), *NOT_KEPT.items(), 0]
+    assert library.asked == 2 * once
+    evaluate_run(run_folder(config))
+    assert library.asked == 3 * once
 
 
 def test_another_c_library_changes_nothing(monkeypatch):

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-# Options of mallopt(3), and the values between which the C library moves if nobody sets them.
-TRIM_THRESHOLD, MMAP_MAX = -1, -4
-NEVER, BYTES_WHEN_NOT_KEPT, MAPPINGS_WHEN_NOT_KEPT = -1, 64 * 2**20, 65536
-USERS_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
+# Options of mallopt(3). Once one is set, the C library leaves off moving its thresholds with what a program frees; when
+# no memory is kept they stay at the upper ends of the ranges in which it moves them.
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
+KEPT = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}
+NOT_KEPT = {TRIM_THRESHOLD: 64 * 2**20, MMAP_THRESHOLD: 32 * 2**20, MMAP_MAX: 65536}
+USERS_OWN = ("trim_threshold", "top_pad", "mmap_threshold", "mmap_max")
 
 
 @contextmanager
@@ -18,26 +20,26 @@ def freed_memory_kept() -> Iterator[None]:
 
     By default the GNU C library returns large blocks at once, and the system fills every page of the next one with
     zeros, at every step anew: 4 to 9 % of a step of AlexNet and LeNet-5 (`benchmarks/allocator.py`). A training loop
-    asks for the same sizes again and again, so that its peak hardly grows. Nothing is done with other C libraries, or
-    where the environment says when memory goes back (`MALLOC_TRIM_THRESHOLD_`, another of `USERS_OWN`, or
-    `GLIBC_TUNABLES`).
+    asks for the same sizes again and again. Nothing is done with other C libraries, or where the environment says when
+    memory goes back (`MALLOC_TRIM_THRESHOLD_` or another of glibc's variables and tunables for that).
     """
-    library = None if _configured_by_user() else _gnu_c_library()
+    library = None if _set_by_user() else _gnu_c_library()
     if library is None:
         yield
         return
-    library.mallopt(TRIM_THRESHOLD, NEVER)
-    library.mallopt(MMAP_MAX, 0)
+    for option, value in KEPT.items():
+        library.mallopt(option, value)
     try:
         yield
     finally:
-        library.mallopt(TRIM_THRESHOLD, BYTES_WHEN_NOT_KEPT)
-        library.mallopt(MMAP_MAX, MAPPINGS_WHEN_NOT_KEPT)
+        for option, value in NOT_KEPT.items():
+            library.mallopt(option, value)
         library.malloc_trim(0)
 
 
-def _configured_by_user() -> bool:
-    return any(name in os.environ for name in USERS_OWN) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+def _set_by_user() -> bool:
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    return any(f"MALLOC_{name.upper()}_" in os.environ or f"malloc.{name}" in tunables for name in USERS_OWN)
 
 
 @cache

@@ -29,17 +29,17 @@ def test_no_values_have_moments_of_zero():
         assert mean.flatten().tolist() == var.flatten().tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("shape", [(64, 1024), (40, 1024), (512, 2048), (7, 1024), (0, 1024), (32, 0), (64, 3)])
+@pytest.mark.parametrize("shape", [(64, 1024), (40, 1024), (512, 2048), (7, 1024), (0, 1024), (64, 0), (64, 3)])
 def test_column_sums_are_exact_for_whole_numbers_whatever_the_width(shape: tuple[int, int]):
     x = torch.arange(shape[0] * shape[1], dtype=torch.float32).reshape(shape) % 7
     assert torch.equal(column_sums(x), x.double().sum(0).float())
 
 
 @pytest.mark.parametrize(
-    "of_memory", [lambda x: x[::2], lambda x: x.t(), lambda x: x[:, 1:], lambda x: x[:1].expand(512, -1)]
+    "of_memory", [lambda x: x[::2, 1:], lambda x: x[:, 1:], lambda x: x[:, 1:].t(), lambda x: x[:1, 1:].expand(512, -1)]
 )
 def test_column_sums_go_through_any_memory_order(of_memory):
-    x = of_memory(torch.arange(1024.0 * 1024).view(1024, 1024).remainder(7))
+    x = of_memory(torch.arange(1024.0 * 1025).view(1024, 1025).remainder(7))
     assert torch.equal(column_sums(x), x.double().sum(0).float())
 
 

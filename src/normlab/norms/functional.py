@@ -46,17 +46,16 @@ def column_sums(x: Tensor) -> Tensor:
     """
     if x.is_cpu and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
         if torch.compiler.is_compiling():
-            known, rows = _known_to_the_compiler, ROWS_COMPILED
-            while known(x.shape[0] > rows) and known(x.shape[0] % rows == 0):
-                x = x.unflatten(0, (-1, rows)).sum(1)
+            while _known(x.shape[0] > ROWS_COMPILED) and _known(x.shape[0] % ROWS_COMPILED == 0):
+                x = x.unflatten(0, (-1, ROWS_COMPILED)).sum(1)
         elif x.shape[1] * x.element_size() % PAGE_BYTES == 0:
             while x.shape[0] > 2 * ROWS and x.shape[0] % ROWS == 0:
-                x = x.view(ROWS, -1, x.shape[1]).sum(0)
+                x = x.view(ROWS, x.shape[0] // ROWS, x.shape[1]).sum(0)
     return x.sum(0)
 
 
-def _known_to_the_compiler(condition: bool) -> bool:
-    """False for what depends on a size that varies: a graph would be compiled for either answer."""
+def _known(condition: bool) -> bool:
+    """True where the compiler knows it; what depends on a size that varies would cost a graph for either answer."""
     from torch.fx.experimental.symbolic_shapes import statically_known_true
 
     return statically_known_true(condition)
