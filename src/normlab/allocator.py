@@ -19,7 +19,7 @@ def freed_memory_kept() -> Iterator[None]:
     """While open, freed memory stays with the process; it goes back to the system when this closes.
 
     By default the GNU C library returns large blocks at once, and the system fills every page of the next one with
-    zeros, at every step anew: 4 to 9 % of a step of AlexNet and LeNet-5 (`benchmarks/allocator.py`). A training loop
+    zeros, at every step anew: 3 to 4 % of a step of LeNet-5 and AlexNet (`benchmarks/allocator.py`). A training loop
     asks for the same sizes again and again. Nothing is done with other C libraries, or where the environment says when
     memory goes back (`MALLOC_TRIM_THRESHOLD_` or another of glibc's variables and tunables for that).
     """
