@@ -109,7 +109,7 @@ def input_row(part: Part, root: Path, size: int, reach: float, rounds: int) -> R
     loader = workers(torch.utils.data.Subset(folder, range(len(part))))
     ours = freed_memory_kept()(epoch(blocks(part), None))
     arms = {"normlab": timed(ours), "workers": timed(epoch(lambda: loader, None))}
-    median = take_turns(arms, rounds)
+    median = take_turns(arms, 3 * rounds)  # they are short
     name = f"input of an epoch, {len(part):,} Tiny-ImageNet images, windows and flips, {size} pixels"
     against = f"ImageFolder and DataLoader, {WORKERS} workers"
     return Row(name, against, median["normlab"], median["workers"], reach, faster=True)
