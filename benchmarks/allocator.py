@@ -9,12 +9,10 @@ library does not go back to its own way once it was told another. One thread.
 import resource
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from multiprocessing import get_context
 
 import torch
-from measure import Row, show
+from measure import Row, in_new_process, show
 from torch import nn
 
 from normlab.allocator import freed_memory_kept
@@ -46,18 +44,13 @@ def training(name: str, kept: bool) -> tuple[float, float]:
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def in_new_process(name: str, kept: bool) -> tuple[float, float]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(training, name, kept).result()
-
-
 def rows(rounds: int = 5) -> list[Row]:
     found = []
     for name, (_, _, steps) in NETWORKS.items():
         turns = {kept: [] for kept in (True, False)}
         for _ in range(rounds):
             for kept, own in turns.items():
-                own.append(in_new_process(name, kept))
+                own.append(in_new_process(training, name, kept))
         seconds, peaks = zip(*(map(statistics.median, zip(*own, strict=True)) for own in turns.values()), strict=True)
         note = f"peaks of the processes {peaks[0]:,.0f} and {peaks[1]:,.0f} MiB"
         what = f"{steps} training steps of {name}, freed memory kept"

@@ -64,6 +64,11 @@ def epoch(batches: Callable[[], Iterable], net: nn.Module | None) -> Callable[[]
     return run
 
 
+def ours(batches: Callable[[], Iterable], net: nn.Module | None = None) -> Callable[[], None]:
+    """An epoch as a run has it, freed memory kept."""
+    return freed_memory_kept()(epoch(batches, net))
+
+
 def blocks(part: Part) -> Callable[[], Iterable]:
     def batches() -> Iterable:
         for block in TrainBlocks(part, BATCH, 0, Progress()):
@@ -79,11 +84,10 @@ def cifar_rows(rounds: int, count: int = 10_000) -> list[Row]:
     steps = [transforms.RandomCrop(32, 4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
     loader = workers(Images(images, targets, transforms.Compose([*steps, transforms.Normalize(MEAN, STD)])))
     ready = list(blocks(part)())
-    batches = {"normlab": blocks(part), "workers": lambda: loader, "network": lambda: ready}
-    nets = {name: LeNet5((3, 32, 32), 10, torch_batch_norm) for name in batches}
-    epochs = {name: epoch(batches[name], nets[name]) for name in batches}
-    kept = {name: run if name == "workers" else freed_memory_kept()(run) for name, run in epochs.items()}
-    median = take_turns({name: timed(run) for name, run in kept.items()}, rounds)
+    nets = [LeNet5((3, 32, 32), 10, torch_batch_norm) for _ in range(3)]
+    epochs = {"normlab": ours(blocks(part), nets[0]), "workers": epoch(lambda: loader, nets[1])}
+    epochs["network"] = ours(lambda: ready, nets[2])
+    median = take_turns({name: timed(run) for name, run in epochs.items()}, rounds)
     name = f"epoch of LeNet-5, {count:,} images of CIFAR-10's size, flip and crop"
     note = f"the network alone, on ready batches, takes {median['network']:.3g} s"
     against = f"torchvision and DataLoader, {WORKERS} workers"
@@ -107,8 +111,7 @@ def input_row(part: Part, root: Path, size: int, reach: float, rounds: int) -> R
     steps = [window, transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     folder = torchvision.datasets.ImageFolder(str(root / "train"), transforms.Compose(steps))
     loader = workers(torch.utils.data.Subset(folder, range(len(part))))
-    ours = freed_memory_kept()(epoch(blocks(part), None))
-    arms = {"normlab": timed(ours), "workers": timed(epoch(lambda: loader, None))}
+    arms = {"normlab": timed(ours(blocks(part))), "workers": timed(epoch(lambda: loader, None))}
     median = take_turns(arms, 3 * rounds)  # they are short
     name = f"input of an epoch, {len(part):,} Tiny-ImageNet images, windows and flips, {size} pixels"
     against = f"ImageFolder and DataLoader, {WORKERS} workers"
@@ -119,8 +122,7 @@ def share_row(part: Part) -> Row:
     """What the input takes of the time that it and AlexNet take, at 224 pixels."""
     net = AlexNet((3, 224, 224), 200, torch_batch_norm)
     some = Part(part.inputs, part.targets, part.rows[:256], part.transform)
-    arms = {"input": epoch(blocks(some), None), "all": epoch(blocks(some), net)}
-    median = take_turns({name: timed(freed_memory_kept()(run)) for name, run in arms.items()}, 2)
+    median = take_turns({"input": timed(ours(blocks(some))), "all": timed(ours(blocks(some), net))}, 2)
     note = "its share of the time; it and the network have the same threads"
     what, against = "input of AlexNet at 224 pixels", "input and training steps"
     return Row(what, against, median["input"], median["all"], 0.5, note=note)

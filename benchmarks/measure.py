@@ -8,9 +8,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -93,6 +95,12 @@ def take_turns(
             if number >= warm_up:
                 found[name] += seconds if isinstance(seconds, list) else [seconds]
     return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def in_new_process(function: Callable, *arguments: object) -> object:
+    """What a function of a module returns in an interpreter that has done nothing else."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def timed(function: Callable[[], object]) -> Callable[[], float]:

@@ -13,14 +13,12 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from datetime import date
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 
-from measure import Row, markdown
+from measure import Row, in_new_process, markdown
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
 PACKAGES = ("torch", "torchvision", "pytorch_lightning", "hydra-core")
@@ -42,23 +40,17 @@ WITHOUT_DATA = {
 TITLES = WITH_DATA | WITHOUT_DATA
 
 
-def in_new_process(name: str, *arguments: str) -> list[Row]:
-    """The rows of a script, from an interpreter that has done nothing else."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_rows, name, *arguments).result()
-
-
 def _rows(name: str, *arguments: str) -> list[Row]:
     return importlib.import_module(name).rows(*arguments)
 
 
-def section(name: str, data: str, measure: Callable[..., list[Row]]) -> tuple[str, bool]:
+def section(name: str, data: str) -> tuple[str, bool]:
     """The part of the document about one script, and whether it failed."""
     arguments = [data] if name in WITH_DATA else []
     shown = " ".join(["python", f"benchmarks/{name}.py", *(["DATA"] if arguments else [])])
     started, failed = time.monotonic(), False
     try:
-        found = measure(name, *arguments)
+        found = in_new_process(_rows, name, *arguments)
         body = markdown(found) if found else f"Not measured: {NO_ROWS[name]}."
     except Exception as error:  # whatever it is, the other scripts go on
         body, failed = f"**Failed**: {type(error).__name__}: {error}", True
@@ -109,7 +101,7 @@ def main() -> None:
         print(f"error: {options.data} must hold MNIST/raw/; it does not", file=sys.stderr)
         sys.exit(2)
     wanted = options.only or list(TITLES)
-    done = {name: section(name, str(options.data.resolve()), in_new_process) for name in wanted}
+    done = {name: section(name, str(options.data.resolve())) for name in wanted}
     texts = kept(options.out, wanted) | {name: text for name, (text, _) in done.items()}
     options.out.write_text(document([texts[name] for name in TITLES if name in texts]))
     print(f"written: {options.out}", file=sys.stderr)

@@ -17,6 +17,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from normlab import signals
+from normlab.allocator import freed_memory_kept
 from normlab.checkpoints import load, load_latest, save
 from normlab.data.parts import Parts
 from normlab.fit_check import check_fit
@@ -113,7 +114,9 @@ def _one_process(rank: int, config: dict, folder: Path, port: int, threads: int)
     if rank == 0:  # the one that writes
         lock.acquire()
     try:
-        outcome = fit(config, prepare(config), folder)
+        prepared = prepare(config)
+        with freed_memory_kept():
+            outcome = fit(config, prepared, folder)
         if rank == 0:
             save(folder / OUTCOME, outcome)
     except Interrupted as interrupted:

@@ -109,6 +109,7 @@ def check_monitor(monitor: str | None, task: Task) -> None:
         raise ValueError(f"trainer.monitor must be null or one of {', '.join(known)}, got {monitor!r}")
 
 
+@freed_memory_kept()
 def train(config: dict, prepared: Prepared, folder: Path) -> dict:
     """Fit from the start or the last checkpoint and score the best state: what training adds to a result."""
     set_threads(config["device"]["threads"], prepared.flops)
@@ -143,7 +144,6 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict:
     return result
 
 
-@freed_memory_kept()
 def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
     """Train in this process (one of several, if the environment says so) and report how it ended.
 
@@ -178,7 +178,6 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict:
     }
 
 
-@freed_memory_kept()
 def score_best(config: dict, prepared: Prepared, network: dict) -> dict[str, float]:
     """Metrics of every part with the best state, put back whole: weights and buffers."""
     device = scoring_device(config["device"]["accelerator"])

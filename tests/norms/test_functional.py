@@ -29,7 +29,9 @@ def test_no_values_have_moments_of_zero():
         assert mean.flatten().tolist() == var.flatten().tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("shape", [(64, 1024), (40, 1024), (512, 2048), (7, 1024), (0, 1024), (64, 0), (64, 3)])
+@pytest.mark.parametrize(
+    "shape", [(64, 1024), (40, 1024), (512, 2048), (7, 1024), (0, 1024), (32, 0), (64, 0), (64, 3)]
+)
 def test_column_sums_are_exact_for_whole_numbers_whatever_the_width(shape: tuple[int, int]):
     x = torch.arange(shape[0] * shape[1], dtype=torch.float32).reshape(shape) % 7
     assert torch.equal(column_sums(x), x.double().sum(0).float())
