@@ -32,7 +32,7 @@ lint: setup
 	@$(BIN)/ruff format --check .
 
 reproduce: setup
-	@$(BIN)/python scripts/reproduce.py $(or $(DATA),data) $(ARGS)
+	@$(BIN)/python scripts/reproduction $(or $(DATA),data) $(ARGS)
 
 bench: setup
 	@$(BIN)/python benchmarks/run_all.py $(or $(DATA),data) $(ARGS)

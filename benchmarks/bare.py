@@ -16,7 +16,11 @@ from torch import Tensor, nn
 
 
 def bare_epoch(
-    net: nn.Module, parts: tuple[Tensor, ...], batch_size: int, context: Callable = nullcontext, **options
+    net: nn.Module,
+    parts: tuple[Tensor, ...],
+    batch_size: int,
+    context: Callable = nullcontext,
+    **options,
 ) -> Callable[[], None]:
     """One epoch and the validation loss: inputs and targets of the training part, then of validation.
 
@@ -36,7 +40,11 @@ def bare_epoch(
             optimizer.step()
         net.eval()
         with torch.no_grad(), context():
-            for some, labels in zip(validation_inputs.split(1000), validation_targets.split(1000), strict=True):
+            for some, labels in zip(
+                validation_inputs.split(1000),
+                validation_targets.split(1000),
+                strict=True,
+            ):
                 loss_function(net(some), labels).item()
 
     return epoch
@@ -46,7 +54,12 @@ def mnist(root: str) -> tuple[Tensor, ...]:
     """Images ``(N, 1, 28, 28)`` and targets of training and validation, normalized once."""
     data = torchvision.datasets.MNIST(root, train=True)
     images = data.data[:, None].float().div_(255).sub_(0.5).div_(0.5)
-    return images[:NUM_TRAIN], data.targets[:NUM_TRAIN], images[NUM_TRAIN:], data.targets[NUM_TRAIN:]
+    return (
+        images[:NUM_TRAIN],
+        data.targets[:NUM_TRAIN],
+        images[NUM_TRAIN:],
+        data.targets[NUM_TRAIN:],
+    )
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from measure import Row, configured, epoch_seconds, show, take_turns, timed
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from normlab.config import run_folder
-from normlab.devices import evaluation_context
-from normlab.experiment import run
+from normlab.config.identity import run_folder
+from normlab.device.devices import evaluation_context
 from normlab.norms import BatchNorm2d
-from normlab.profiling import TRACE
-from normlab.training import prepare
+from normlab.training.experiment import run
+from normlab.training.preparation import prepare
+from normlab.training.profiling import TRACE
 
 BATCH = 512
 MODELS = {"LeNet-5": ["model=lenet5"], "ResNet-20": ["model=resnet", "model.depth=20"]}
@@ -41,24 +41,43 @@ PASSES = 8  # over the input, in both directions, of a batch norm that keeps not
 BUSY, BANDWIDTH = 0.9, 0.8  # shares to reach; rows show their inverse
 
 
-def bare(config: dict, parts: tuple[Tensor, ...], device: torch.device) -> Callable[[], None]:
+def bare(
+    config: dict, parts: tuple[Tensor, ...], device: torch.device
+) -> Callable[[], None]:
     """The bare loop's epoch over tensors on the device, under the switches of a configuration."""
     options, net = config["device"], prepare(config).task.network.to(device)
     if options["compile"]:
         net.compile()
     context = evaluation_context(options["precision"], device)
-    return bare_epoch(net, tuple(part.to(device) for part in parts), BATCH, context, fused=True)
+    return bare_epoch(
+        net, tuple(part.to(device) for part in parts), BATCH, context, fused=True
+    )
 
 
 def epoch_rows(root: str, device: torch.device, rounds: int) -> list[Row]:
     """Whole runs against the bare loop, for every network and set of switches."""
     found, parts = [], mnist(root)
-    common = ["dataset=mnist", f"dataset.root={root}", f"dataset.batch_size={BATCH}", f"device={device.type}"]
+    common = [
+        "dataset=mnist",
+        f"dataset.root={root}",
+        f"dataset.batch_size={BATCH}",
+        f"device={device.type}",
+    ]
     for name, model in MODELS.items():
         for switches, words in SWITCHES.items():
-            words = [*common, *model, *words, "norm=torch", "optimizer=adam", "trainer.max_epochs=4"]
+            words = [
+                *common,
+                *model,
+                *words,
+                "norm=torch",
+                "optimizer=adam",
+                "trainer.max_epochs=4",
+            ]
             loop = bare(configured(*words), parts, device)
-            arms = {"normlab": lambda words=words: epoch_seconds(*words), "bare": timed(loop)}
+            arms = {
+                "normlab": lambda words=words: epoch_seconds(*words),
+                "bare": timed(loop),
+            }
             median = take_turns(arms, rounds)
             what = f"epoch of {name} on MNIST, batch {BATCH}, {switches}"
             found.append(Row(what, "bare loop", median["normlab"], median["bare"], 1.2))
@@ -67,15 +86,30 @@ def epoch_rows(root: str, device: torch.device, rounds: int) -> list[Row]:
 
 def busy_row(root: str) -> Row:
     """The share of a block of steps during which kernels run, from the trace of `profile=true`."""
-    words = ["dataset=mnist", f"dataset.root={root}", f"dataset.batch_size={BATCH}", "device=cuda", "profile=true"]
-    words += [*MODELS["ResNet-20"], "norm=torch", "optimizer.lr=0.01", "trainer.max_epochs=2", "progress=false"]
+    words = [
+        "dataset=mnist",
+        f"dataset.root={root}",
+        f"dataset.batch_size={BATCH}",
+        "device=cuda",
+        "profile=true",
+    ]
+    words += [
+        *MODELS["ResNet-20"],
+        "norm=torch",
+        "optimizer.lr=0.01",
+        "trainer.max_epochs=2",
+        "progress=false",
+    ]
     with tempfile.TemporaryDirectory() as outputs:
         config = configured(*words, f"paths.outputs={outputs}")
         run(config)
         events = json.loads((run_folder(config) / TRACE).read_text())["traceEvents"]
     kernels = [event for event in events if event.get("cat") == "kernel"]
     seconds = 1e-6 * sum(event["dur"] for event in kernels)
-    span = 1e-6 * (max(event["ts"] + event["dur"] for event in kernels) - min(event["ts"] for event in kernels))
+    span = 1e-6 * (
+        max(event["ts"] + event["dur"] for event in kernels)
+        - min(event["ts"] for event in kernels)
+    )
     name = f"from the first to the last kernel, steps of ResNet-20 on MNIST, batch {BATCH}, float32"
     return Row(name, "time in kernels alone", span, seconds, round(1 / BUSY, 2))
 
@@ -91,13 +125,29 @@ def triton_rows(device: torch.device) -> list[Row]:
                 "triton": BatchNorm2d(shape[1], kernel="triton", device=device),
                 "torch": nn.BatchNorm2d(shape[1], device=device),
             }
-            timers = {name: _timer("layer(x).backward(dy)", layer=layer, x=x, dy=dy) for name, layer in layers.items()}
+            timers = {
+                name: _timer("layer(x).backward(dy)", layer=layer, x=x, dy=dy)
+                for name, layer in layers.items()
+            }
             timers["copy"] = _timer("dy.copy_(x)", x=x.detach(), dy=dy)
             median = take_turns(timers, 3)
             name = f"Triton batch norm {' x '.join(map(str, shape))}, {str(dtype).removeprefix('torch.')}"
-            found.append(Row(name, "PyTorch's", median["triton"], median["torch"], 1.0, unit="ms"))
+            found.append(
+                Row(
+                    name, "PyTorch's", median["triton"], median["torch"], 1.0, unit="ms"
+                )
+            )
             copies = PASSES / 2 * median["copy"]
-            found.append(Row(name, "copies of the same bytes", median["triton"], copies, 1 / BANDWIDTH, unit="ms"))
+            found.append(
+                Row(
+                    name,
+                    "copies of the same bytes",
+                    median["triton"],
+                    copies,
+                    1 / BANDWIDTH,
+                    unit="ms",
+                )
+            )
     return found
 
 

@@ -18,17 +18,25 @@ import yaml
 from measure import Row, configured, show
 
 from normlab.compare import load_runs
-from normlab.config import digest, run_folder
+from normlab.config.identity import digest, run_folder
 from normlab.results import SCHEMA
 
-NORMS, RATES = ("none", "torch", "custom", "layer", "group"), (0.01, 0.03, 0.1, 0.3, 1.0)
+NORMS, RATES = (
+    ("none", "torch", "custom", "layer", "group"),
+    (0.01, 0.03, 0.1, 0.3, 1.0),
+)
 FILES = ("config.yaml", "result.json", "environment.json")
 SECONDS, GIBIBYTES = 20, 2  # to stay under with ten thousand
 
 
 def make(outputs: Path, number: int) -> None:
     """Folders of runs below `outputs`."""
-    configs = {norm: configured("experiment=mlp_mnist", f"norm={norm}", f"paths.outputs={outputs}") for norm in NORMS}
+    configs = {
+        norm: configured(
+            "experiment=mlp_mnist", f"norm={norm}", f"paths.outputs={outputs}"
+        )
+        for norm in NORMS
+    }
     origin = {
         "git": {"commit": "0" * 40, "dirty": False},
         "python": sys.version.split()[0],
@@ -38,20 +46,44 @@ def make(outputs: Path, number: int) -> None:
         "command": ["train.py", "-m", "experiment=mlp_mnist"],
     }
     seeds = range(number)  # more than are taken
-    for place, (seed, lr, norm) in enumerate(islice(product(seeds, RATES, NORMS), number)):
-        config = configs[norm] | {"seed": seed, "optimizer": configs[norm]["optimizer"] | {"lr": lr}}
+    for place, (seed, lr, norm) in enumerate(
+        islice(product(seeds, RATES, NORMS), number)
+    ):
+        config = configs[norm] | {
+            "seed": seed,
+            "optimizer": configs[norm]["optimizer"] | {"lr": lr},
+        }
         folder = run_folder(config)
         folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text(yaml.dump(config, Dumper=yaml.CSafeDumper, sort_keys=False))
+        (folder / "config.yaml").write_text(
+            yaml.dump(config, Dumper=yaml.CSafeDumper, sort_keys=False)
+        )
         (folder / "environment.json").write_text(json.dumps(origin, indent=2))
         text = json.dumps(_result(config, seed), indent=2)
-        (folder / "result.json").write_text(text[: len(text) // 2] if place % 1000 == 999 else text)
+        (folder / "result.json").write_text(
+            text[: len(text) // 2] if place % 1000 == 999 else text
+        )
 
 
 def _result(config: dict, seed: int) -> dict:
-    scores = {f"{part}/{name}": 0.5 + seed * 1e-6 for part in ("train", "val", "test") for name in ("accuracy", "loss")}
-    counts = {"epochs": 10, "best_epoch": 9, "steps": 7500, "num_parameters": 109_770, "num_norm_parameters": 384}
-    speed = {"seconds": 10.0, "samples_per_second": 5e4, "step_milliseconds": 1.0, "outside_share": 0.2}
+    scores = {
+        f"{part}/{name}": 0.5 + seed * 1e-6
+        for part in ("train", "val", "test")
+        for name in ("accuracy", "loss")
+    }
+    counts = {
+        "epochs": 10,
+        "best_epoch": 9,
+        "steps": 7500,
+        "num_parameters": 109_770,
+        "num_norm_parameters": 384,
+    }
+    speed = {
+        "seconds": 10.0,
+        "samples_per_second": 5e4,
+        "step_milliseconds": 1.0,
+        "outside_share": 0.2,
+    }
     return {
         "schema": SCHEMA,
         "config_digest": digest(config),
@@ -71,7 +103,11 @@ def rows(number: int = 10_000) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), number)
         started = time.perf_counter()
-        size = sum(len((path.parent / name).read_bytes()) for path in Path(folder).rglob(FILES[0]) for name in FILES)
+        size = sum(
+            len((path.parent / name).read_bytes())
+            for path in Path(folder).rglob(FILES[0])
+            for name in FILES
+        )
         read = time.perf_counter() - started
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.perf_counter()

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from normlab.config import configuration_directory, run_folder
+from normlab.config.identity import configuration_directory, run_folder
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        return self.reference / self.value if self.faster else self.value / self.reference
+        return (
+            self.reference / self.value if self.faster else self.value / self.reference
+        )
 
     @property
     def reached(self) -> bool:
@@ -57,13 +59,35 @@ class Row:
     def cells(self) -> list[str]:
         """As text: what, against, both values, ratio, reach, reached."""
         ratio = f"{self.ratio:.2f} x" + (" faster" if self.faster else "")
-        reach = f"at {'least' if self.faster else 'most'} {self.reach:g} x" + (" faster" if self.faster else "")
-        values = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (self.value, self.reference)]
+        reach = f"at {'least' if self.faster else 'most'} {self.reach:g} x" + (
+            " faster" if self.faster else ""
+        )
+        values = [
+            f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+            for value in (self.value, self.reference)
+        ]
         values = [f"{value} {self.unit}" for value in values]
-        return [self.what, self.against, *values, ratio, reach, "yes" if self.reached else "no", self.note]
+        return [
+            self.what,
+            self.against,
+            *values,
+            ratio,
+            reach,
+            "yes" if self.reached else "no",
+            self.note,
+        ]
 
 
-COLUMNS = ["what", "against", "normlab", "the other", "ratio", "to reach", "reached", "note"]
+COLUMNS = [
+    "what",
+    "against",
+    "normlab",
+    "the other",
+    "ratio",
+    "to reach",
+    "reached",
+    "note",
+]
 
 
 def show(rows: list[Row]) -> None:
@@ -79,7 +103,9 @@ def markdown(rows: list[Row]) -> str:
 
 
 def take_turns(
-    arms: dict[str, Callable[[], float | list[float]]], rounds: int, warm_up: bool = True
+    arms: dict[str, Callable[[], float | list[float]]],
+    rounds: int,
+    warm_up: bool = True,
 ) -> dict[str, float]:
     """Median of every arm; the arms take turns, so that whatever else the machine does hits all alike.
 
@@ -116,7 +142,11 @@ def timed(function: Callable[[], object]) -> Callable[[], float]:
 
 def configured(*overrides: str) -> dict:
     """The resolved configuration that `python train.py *overrides` would run, on the CPU unless they say otherwise."""
-    words = ["device=cpu", *overrides] if not any(word.startswith("device=") for word in overrides) else overrides
+    words = (
+        ["device=cpu", *overrides]
+        if not any(word.startswith("device=") for word in overrides)
+        else overrides
+    )
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
         composed = compose("config", overrides=list(words), return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
@@ -147,13 +177,15 @@ def _read_all(descriptor: int) -> None:
 
 def epoch_seconds(*overrides: str) -> list[float]:
     """Seconds of every epoch but the first of a whole run with its progress bar, as the run itself recorded them."""
-    from normlab.experiment import run
+    from normlab.training.experiment import run
 
     with tempfile.TemporaryDirectory() as outputs, terminal():
         config = configured(*overrides, f"paths.outputs={outputs}")
         result = run(config)
         if result["status"] != "finished":
-            raise RuntimeError(f"the run of {' '.join(overrides)} {result['status']}: {result['reason']}")
+            raise RuntimeError(
+                f"the run of {' '.join(overrides)} {result['status']}: {result['reason']}"
+            )
         return recorded_epochs(run_folder(config))
 
 

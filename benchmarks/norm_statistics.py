@@ -27,10 +27,20 @@ def rows(root: str, rounds: int = 7) -> list[Row]:
         words = [*COMMON, *words, f"dataset.root={root}"]
         arms = {
             "with": lambda words=words: sum(epoch_seconds(*words)),
-            "without": lambda words=words: sum(epoch_seconds(*words, "statistics.every_n_epochs=0")),
+            "without": lambda words=words: sum(
+                epoch_seconds(*words, "statistics.every_n_epochs=0")
+            ),
         }
         median = take_turns(arms, rounds)
-        found.append(Row(f"epochs of {name}", "without statistics", median["with"], median["without"], 1.05))
+        found.append(
+            Row(
+                f"epochs of {name}",
+                "without statistics",
+                median["with"],
+                median["without"],
+                1.05,
+            )
+        )
     return [*found, process_row(rounds)]
 
 
@@ -38,14 +48,22 @@ def process_row(rounds: int) -> Row:
     """The shortest run there is, where a record weighs most."""
     with tempfile.TemporaryDirectory() as outputs:
         words = ["train.py", *COMMON, "rerun=true", f"paths.outputs={outputs}"]
-        arms = {"with": command(*words), "without": command(*words, "statistics.every_n_epochs=0")}
+        arms = {
+            "with": command(*words),
+            "without": command(*words, "statistics.every_n_epochs=0"),
+        }
         median = take_turns(arms, rounds)
     return Row(
-        "python train.py, 10 epochs of digits, whole process", "without statistics", *median.values(), reach=1.05
+        "python train.py, 10 epochs of digits, whole process",
+        "without statistics",
+        *median.values(),
+        reach=1.05,
     )
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python benchmarks/norm_statistics.py DATA, the folder that holds MNIST/")
+        sys.exit(
+            "usage: python benchmarks/norm_statistics.py DATA, the folder that holds MNIST/"
+        )
     show(rows(sys.argv[1]))

@@ -16,7 +16,6 @@ import torch
 from measure import Row, show
 from torch import Tensor, nn
 
-from normlab.allocator import freed_memory_kept
 from normlab.norms import BatchNorm1d, BatchNorm2d
 
 WARM_UP, FEWEST_TURNS, TURN_MILLISECONDS = 5, 11, 20
@@ -29,7 +28,10 @@ class NotebookBatchNorm(nn.Module):
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.gamma, self.beta = nn.Parameter(torch.ones(num_features)), nn.Parameter(torch.zeros(num_features))
+        self.gamma, self.beta = (
+            nn.Parameter(torch.ones(num_features)),
+            nn.Parameter(torch.zeros(num_features)),
+        )
         self.register_buffer("mean", torch.zeros(num_features))
         self.register_buffer("var", torch.ones(num_features))
 
@@ -45,10 +47,21 @@ class NotebookBatchNorm(nn.Module):
 
 
 def variants(shape: tuple[int, ...], compiled: bool) -> dict[str, nn.Module]:
-    theirs, ours = (nn.BatchNorm1d, BatchNorm1d) if len(shape) == 2 else (nn.BatchNorm2d, BatchNorm2d)
-    layers = {"torch": theirs(shape[1]), "normlab": ours(shape[1]), "notebook": NotebookBatchNorm(shape[1])}
+    theirs, ours = (
+        (nn.BatchNorm1d, BatchNorm1d)
+        if len(shape) == 2
+        else (nn.BatchNorm2d, BatchNorm2d)
+    )
+    layers = {
+        "torch": theirs(shape[1]),
+        "normlab": ours(shape[1]),
+        "notebook": NotebookBatchNorm(shape[1]),
+    }
     if compiled:
-        layers |= {"normlab compiled": ours(shape[1]), "torch compiled": theirs(shape[1])}
+        layers |= {
+            "normlab compiled": ours(shape[1]),
+            "torch compiled": theirs(shape[1]),
+        }
         for name in ("normlab compiled", "torch compiled"):
             layers[name].compile(fullgraph=True)
     return layers
@@ -75,12 +88,16 @@ def turn(run: Callable[[], None], steps: int) -> float:
 def saved_bytes(layer: nn.Module, x: Tensor) -> int:
     """What the forward pass keeps for the backward pass."""
     sizes = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.nbytes) or tensor, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: sizes.append(tensor.nbytes) or tensor, lambda t: t
+    ):
         layer(x)
     return sum(sizes)
 
 
-def measure(shape: tuple[int, ...], compiled: bool, seconds: float) -> dict[str, tuple[float, float, int | None]]:
+def measure(
+    shape: tuple[int, ...], compiled: bool, seconds: float
+) -> dict[str, tuple[float, float, int | None]]:
     """Median and shortest milliseconds of a step and bytes kept, by variant, from turns that last `seconds`."""
     torch.compiler.reset()  # as a run does, or this shape and the one before would share a graph for any shape
     x, dy = torch.randn(shape, requires_grad=True), torch.randn(shape)
@@ -94,11 +111,16 @@ def measure(shape: tuple[int, ...], compiled: bool, seconds: float) -> dict[str,
     while time.perf_counter() < end or len(found["torch"]) < FEWEST_TURNS:
         for name, run in runs.items():
             found[name].append(turn(run, steps))
-    kept = {name: None if "compiled" in name else saved_bytes(layer, x) for name, layer in layers.items()}
-    return {name: (statistics.median(times), min(times), kept[name]) for name, times in found.items()}
+    kept = {
+        name: None if "compiled" in name else saved_bytes(layer, x)
+        for name, layer in layers.items()
+    }
+    return {
+        name: (statistics.median(times), min(times), kept[name])
+        for name, times in found.items()
+    }
 
 
-@freed_memory_kept()
 def rows(seconds: float = 10, compiled: bool = True) -> list[Row]:
     """Two rows a shape, eager and compiled, both against torch's layer as it is."""
     torch.set_num_threads(1)
@@ -111,8 +133,12 @@ def rows(seconds: float = 10, compiled: bool = True) -> list[Row]:
                 continue
             name = f"batch norm {' x '.join(map(str, shape))}, forward and backward{variant.removeprefix('normlab')}"
             middle, least, _ = measured[variant]
-            note = f"fastest turns {least / fastest:.2f} x; {_others(variant, measured)}"
-            found.append(Row(name, "PyTorch's", middle, median, reach, unit="ms", note=note))
+            note = (
+                f"fastest turns {least / fastest:.2f} x; {_others(variant, measured)}"
+            )
+            found.append(
+                Row(name, "PyTorch's", middle, median, reach, unit="ms", note=note)
+            )
     return found
 
 
@@ -120,16 +146,22 @@ def _others(variant: str, measured: dict[str, tuple[float, float, int | None]]) 
     """What else took turns, against torch's layer: the notebooks', or torch's when it is compiled."""
     median, _, kept = measured["torch"]
     if variant == "normlab":
-        return (
-            f"bytes kept {measured[variant][2] / kept:.2f} x; the notebooks' {measured['notebook'][0] / median:.1f} x"
-        )
+        return f"bytes kept {measured[variant][2] / kept:.2f} x; the notebooks' {measured['notebook'][0] / median:.1f} x"
     return f"PyTorch's compiled {measured['torch compiled'][0] / median:.2f} x"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10, help="of measurement for every shape")
-    parser.add_argument("--compile", action="store_true", help="also under torch.compile (needs a C++ compiler)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="of measurement for every shape"
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="also under torch.compile (needs a C++ compiler)",
+    )
     arguments = parser.parse_args()
     print(f"1 thread, torch {torch.__version__}, float32")
     show(rows(arguments.seconds, arguments.compile))

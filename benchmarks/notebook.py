@@ -27,11 +27,18 @@ def network() -> nn.Module:
 
 def loaders(root: str) -> tuple:
     """Training and validation part."""
-    steps = [torchvision.transforms.ToTensor(), torchvision.transforms.Normalize((0.5,), (0.5,))]
-    data = torchvision.datasets.MNIST(root, train=True, transform=torchvision.transforms.Compose(steps))
+    steps = [
+        torchvision.transforms.ToTensor(),
+        torchvision.transforms.Normalize((0.5,), (0.5,)),
+    ]
+    data = torchvision.datasets.MNIST(
+        root, train=True, transform=torchvision.transforms.Compose(steps)
+    )
     train = torch.utils.data.Subset(data, range(NUM_TRAIN))
     validation = torch.utils.data.Subset(data, range(NUM_TRAIN, len(data)))
-    return torch.utils.data.DataLoader(train, BATCH, shuffle=True), torch.utils.data.DataLoader(validation, BATCH)
+    return torch.utils.data.DataLoader(
+        train, BATCH, shuffle=True
+    ), torch.utils.data.DataLoader(validation, BATCH)
 
 
 def epoch_of(train, validation, net: nn.Module) -> Callable[[], None]:
@@ -58,7 +65,10 @@ def epoch_of(train, validation, net: nn.Module) -> Callable[[], None]:
 def accuracy(net: nn.Module, loader) -> float:
     """Mean of the batches' accuracies, as the notebooks take it."""
     with torch.no_grad():
-        found = [(net(images).argmax(1) == labels).float().mean().item() for images, labels in loader]
+        found = [
+            (net(images).argmax(1) == labels).float().mean().item()
+            for images, labels in loader
+        ]
     return sum(found) / len(found)
 
 
@@ -69,7 +79,9 @@ def main() -> None:
     epoch = epoch_of(train, validation, net)
     for _ in range(epochs):
         epoch()
-    test = torchvision.datasets.MNIST(root, train=False, transform=train.dataset.dataset.transform)
+    test = torchvision.datasets.MNIST(
+        root, train=False, transform=train.dataset.dataset.transform
+    )
     test = torch.utils.data.DataLoader(test, BATCH)
     print([round(accuracy(net, loader), 4) for loader in (train, validation, test)])
 

@@ -23,7 +23,9 @@ def command(*words: str) -> Callable[[], float]:
 
     def measure() -> float:
         started = time.perf_counter()
-        subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, *words], cwd=ROOT, check=True, capture_output=True
+        )
         return time.perf_counter() - started
 
     return measure
@@ -36,14 +38,22 @@ def first_step(*words: str) -> Callable[[], float]:
         with tempfile.TemporaryDirectory() as outputs:
             started = time.perf_counter()
             process = subprocess.Popen(
-                [sys.executable, "train.py", *words, "checkpoint.every_n_steps=1", f"paths.outputs={outputs}"],
+                [
+                    sys.executable,
+                    "train.py",
+                    *words,
+                    "checkpoint.every_n_steps=1",
+                    f"paths.outputs={outputs}",
+                ],
                 cwd=ROOT,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
             while not any(Path(outputs).rglob("last.ckpt")):
                 if process.poll() is not None:
-                    raise RuntimeError(f"train.py {' '.join(words)} ended with status {process.returncode}")
+                    raise RuntimeError(
+                        f"train.py {' '.join(words)} ended with status {process.returncode}"
+                    )
                 time.sleep(0.005)
             seconds = time.perf_counter() - started
             process.kill()
@@ -58,7 +68,10 @@ def peak_memory(*words: str) -> Callable[[], float]:
 
     def measure() -> float:
         process = subprocess.Popen(
-            [sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, *words],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
@@ -78,40 +91,95 @@ def start_rows(root: str, outputs: str, rounds: int) -> list[Row]:
         "help": command("train.py", "--help"),
         "stored": command(*stored),
         "first": first_step("norm=torch"),
-        "first of MNIST": first_step("experiment=mlp_mnist", "norm=torch", f"dataset.root={root}"),
+        "first of MNIST": first_step(
+            "experiment=mlp_mnist", "norm=torch", f"dataset.root={root}"
+        ),
         "bare": command("-c", step),
         "lightning": command("-c", f"import pytorch_lightning; {step}"),
     }
     median = take_turns(arms, rounds)
     against, torch = "python -c 'import torch'", median["torch"]
-    floor = (
-        f"a bare step takes {median['bare'] / torch:.2f} x, with Lightning imported {median['lightning'] / torch:.2f} x"
-    )
+    floor = f"a bare step takes {median['bare'] / torch:.2f} x, with Lightning imported {median['lightning'] / torch:.2f} x"
     return [
         Row("python train.py --help", against, median["help"], torch, 0.5),
-        Row("python train.py, the result is stored", against, median["stored"], torch, 0.5),
-        Row("python train.py, until the first step's checkpoint", against, median["first"], torch, 2.5, note=floor),
-        Row("the same, experiment=mlp_mnist", against, median["first of MNIST"], torch, 2.5, note=floor),
+        Row(
+            "python train.py, the result is stored",
+            against,
+            median["stored"],
+            torch,
+            0.5,
+        ),
+        Row(
+            "python train.py, until the first step's checkpoint",
+            against,
+            median["first"],
+            torch,
+            2.5,
+            note=floor,
+        ),
+        Row(
+            "the same, experiment=mlp_mnist",
+            against,
+            median["first of MNIST"],
+            torch,
+            2.5,
+            note=floor,
+        ),
     ]
 
 
 def run_rows(root: str, outputs: str, rounds: int) -> list[Row]:
-    ours = ["train.py", "experiment=mlp_mnist", "norm=torch", f"dataset.root={root}", f"paths.outputs={outputs}/cold"]
-    arms = {"normlab": command(*ours, "rerun=true"), "notebook": command("benchmarks/notebook.py", root)}
+    ours = [
+        "train.py",
+        "experiment=mlp_mnist",
+        "norm=torch",
+        f"dataset.root={root}",
+        f"paths.outputs={outputs}/cold",
+    ]
+    arms = {
+        "normlab": command(*ours, "rerun=true"),
+        "notebook": command("benchmarks/notebook.py", root),
+    }
     median = take_turns(arms, rounds, warm_up=False)
     name = "python train.py experiment=mlp_mnist, 10 epochs, whole process"
-    return [Row(name, "the notebook as a script", median["normlab"], median["notebook"], 4, faster=True)]
+    return [
+        Row(
+            name,
+            "the notebook as a script",
+            median["normlab"],
+            median["notebook"],
+            4,
+            faster=True,
+        )
+    ]
 
 
 def memory_rows(root: str, outputs: str, rounds: int) -> list[Row]:
-    ours = ["train.py", "experiment=mlp_mnist", "norm=torch", f"dataset.root={root}", "trainer.max_epochs=2"]
+    ours = [
+        "train.py",
+        "experiment=mlp_mnist",
+        "norm=torch",
+        f"dataset.root={root}",
+        "trainer.max_epochs=2",
+    ]
     ours += [f"paths.outputs={outputs}/memory", "rerun=true"]
-    arms = {"normlab": peak_memory(*ours), "bare": peak_memory("benchmarks/bare.py", root, "2")}
+    arms = {
+        "normlab": peak_memory(*ours),
+        "bare": peak_memory("benchmarks/bare.py", root, "2"),
+    }
     arms["libraries"] = peak_memory("-c", "import pytorch_lightning")
     median = take_turns(arms, rounds, warm_up=False)
     note = f"importing Lightning alone takes {median['libraries']:.0f} MiB"
     return [
-        Row("peak memory of an MNIST run", "bare loop", median["normlab"], median["bare"], 1.3, unit="MiB", note=note)
+        Row(
+            "peak memory of an MNIST run",
+            "bare loop",
+            median["normlab"],
+            median["bare"],
+            1.3,
+            unit="MiB",
+            note=note,
+        )
     ]
 
 

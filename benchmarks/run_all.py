@@ -30,10 +30,12 @@ WITH_DATA = {
     "norm_statistics": "What the statistics of the norms add, one thread",
     "gpu": "On a CUDA device",
 }
-NO_ROWS = {"gpu": "there is no CUDA device here", "features": "the folder holds no photographs"}
+NO_ROWS = {
+    "gpu": "there is no CUDA device here",
+    "features": "the folder holds no photographs",
+}
 WITHOUT_DATA = {
     "norms": "The custom batch norm, one thread",
-    "allocator": "Freed memory kept for the next step, one thread",
     "sweep": "Sweeps",
     "load_runs": "Many runs into one table",
 }
@@ -47,7 +49,9 @@ def _rows(name: str, *arguments: str) -> list[Row]:
 def section(name: str, data: str) -> tuple[str, bool]:
     """The part of the document about one script, and whether it failed."""
     arguments = [data] if name in WITH_DATA else []
-    shown = " ".join(["python", f"benchmarks/{name}.py", *(["DATA"] if arguments else [])])
+    shown = " ".join(
+        ["python", f"benchmarks/{name}.py", *(["DATA"] if arguments else [])]
+    )
     started, failed = time.monotonic(), False
     try:
         found = in_new_process(_rows, name, *arguments)
@@ -55,18 +59,38 @@ def section(name: str, data: str) -> tuple[str, bool]:
     except Exception as error:  # whatever it is, the other scripts go on
         body, failed = f"**Failed**: {type(error).__name__}: {error}", True
     minutes = (time.monotonic() - started) / 60
-    print(f"{name}: {'failed' if failed else 'measured'} in {minutes:.1f} min", file=sys.stderr, flush=True)
-    return f"## {TITLES[name]}\n\n`{shown}`, {date.today()}, {minutes:.1f} min\n\n{body}\n", failed
+    print(
+        f"{name}: {'failed' if failed else 'measured'} in {minutes:.1f} min",
+        file=sys.stderr,
+        flush=True,
+    )
+    return (
+        f"## {TITLES[name]}\n\n`{shown}`, {date.today()}, {minutes:.1f} min\n\n{body}\n",
+        failed,
+    )
 
 
 def machine() -> str:
     """Processor, cores, memory, system and versions, in one line."""
-    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = [int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
-    parts = [names[0] if names else platform.processor() or platform.machine(), f"{os.cpu_count()} cores"]
+    names = [
+        line.split(":")[1].strip()
+        for line in _lines("/proc/cpuinfo")
+        if line.startswith("model name")
+    ]
+    memory = [
+        int(line.split()[1]) / 2**20
+        for line in _lines("/proc/meminfo")
+        if line.startswith("MemTotal")
+    ]
+    parts = [
+        names[0] if names else platform.processor() or platform.machine(),
+        f"{os.cpu_count()} cores",
+    ]
     parts += [f"{memory[0]:.0f} GiB"] if memory else []
     versions = [f"{package} {version(package)}" for package in PACKAGES]
-    return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}", *versions])
+    return ", ".join(
+        [*parts, platform.system(), f"Python {platform.python_version()}", *versions]
+    )
 
 
 def _lines(path: str) -> list[str]:
@@ -87,18 +111,35 @@ def kept(path: Path, measured: Iterable[str]) -> dict[str, str]:
     """Sections of an earlier document about other scripts, by name."""
     texts = path.read_text().split("\n## ")[1:] if path.is_file() else []
     titles = {title: name for name, title in TITLES.items() if name not in measured}
-    found = {titles.get(text.partition("\n")[0]): f"## {text.rstrip()}\n" for text in texts}
+    found = {
+        titles.get(text.partition("\n")[0]): f"## {text.rstrip()}\n" for text in texts
+    }
     return {name: text for name, text in found.items() if name}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="folder with MNIST/ and photographs")
-    parser.add_argument("--only", nargs="+", choices=TITLES, metavar="SCRIPT", help=f"of {', '.join(TITLES)}")
-    parser.add_argument("--out", type=Path, default=DOCUMENT, help="where to write (default docs/BENCHMARKS.md)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=TITLES,
+        metavar="SCRIPT",
+        help=f"of {', '.join(TITLES)}",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=DOCUMENT,
+        help="where to write (default docs/BENCHMARKS.md)",
+    )
     options = parser.parse_args()
     if not (options.data / "MNIST" / "raw").is_dir():
-        print(f"error: {options.data} must hold MNIST/raw/; it does not", file=sys.stderr)
+        print(
+            f"error: {options.data} must hold MNIST/raw/; it does not", file=sys.stderr
+        )
         sys.exit(2)
     wanted = options.only or list(TITLES)
     done = {name: section(name, str(options.data.resolve())) for name in wanted}

@@ -10,14 +10,21 @@ from itertools import product
 from measure import Row, show
 from process import command
 
-AXES = {"norm": ["none", "torch", "custom"], "optimizer.lr": ["0.1", "0.01"], "seed": ["0", "1", "2", "3"]}
+AXES = {
+    "norm": ["none", "torch", "custom"],
+    "optimizer.lr": ["0.1", "0.01"],
+    "seed": ["0", "1", "2", "3"],
+}
 SWEEP = [f"{key}={','.join(values)}" for key, values in AXES.items()]
 JOBS = 24
 
 
 def single_commands(*words: str) -> float:
     """Seconds of one command for every combination, one after the other."""
-    jobs = [[f"{key}={value}" for key, value in zip(AXES, values, strict=True)] for values in product(*AXES.values())]
+    jobs = [
+        [f"{key}={value}" for key, value in zip(AXES, values, strict=True)]
+        for values in product(*AXES.values())
+    ]
     return sum(command("train.py", *job, *words)() for job in jobs)
 
 
@@ -25,13 +32,34 @@ def rows(epochs: int = 10) -> list[Row]:
     few = [f"trainer.max_epochs={epochs}", "progress=false"]
     with tempfile.TemporaryDirectory() as outputs:
         single = single_commands(f"paths.outputs={outputs}/one", *few)
-        sequential = command("train.py", "-m", *SWEEP, f"paths.outputs={outputs}/sweep", *few)()
-        queue = command("train.py", "-m", "hydra/launcher=queue", *SWEEP, f"paths.outputs={outputs}/queue", *few)()
+        sequential = command(
+            "train.py", "-m", *SWEEP, f"paths.outputs={outputs}/sweep", *few
+        )()
+        queue = command(
+            "train.py",
+            "-m",
+            "hydra/launcher=queue",
+            *SWEEP,
+            f"paths.outputs={outputs}/queue",
+            *few,
+        )()
     name = f"{JOBS} runs of digits, {epochs} epochs each: a sweep"
     return [
         Row(name, f"{JOBS} single commands", sequential, single, 0.25),
-        Row(f"{name}, hydra/launcher=queue", f"{JOBS} single commands", queue, single, 0.25),
-        Row(f"{name}, hydra/launcher=queue", "the sweep in one process", queue, sequential, 0.6),
+        Row(
+            f"{name}, hydra/launcher=queue",
+            f"{JOBS} single commands",
+            queue,
+            single,
+            0.25,
+        ),
+        Row(
+            f"{name}, hydra/launcher=queue",
+            "the sweep in one process",
+            queue,
+            sequential,
+            0.6,
+        ),
     ]
 
 

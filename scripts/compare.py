@@ -1,6 +1,6 @@
 """Compare runs: `python scripts/compare.py outputs/GROUP --by norm --baseline none [--out DIR]`, or `--study NAME`."""
 
-from normlab.compare.cli import main
+from normlab.report.cli import main
 
 if __name__ == "__main__":
     main()

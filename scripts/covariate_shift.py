@@ -26,14 +26,21 @@ def outputs(seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     train = torch.randn(1000, FEATURES, generator=generator)
     shifted = SHIFT + SPREAD * torch.randn(1000, FEATURES, generator=generator)
-    trained = batch_norm(torch.randn(BATCHES, BATCH_SIZE, FEATURES, generator=generator))
-    recalibrated = batch_norm(SHIFT + SPREAD * torch.randn(BATCHES, BATCH_SIZE, FEATURES, generator=generator))
+    trained = batch_norm(
+        torch.randn(BATCHES, BATCH_SIZE, FEATURES, generator=generator)
+    )
+    recalibrated = batch_norm(
+        SHIFT + SPREAD * torch.randn(BATCHES, BATCH_SIZE, FEATURES, generator=generator)
+    )
     layer = LayerNorm(FEATURES, 1)
     with torch.no_grad():
         return {
             "inputs": (train, shifted),
             "batch norm, training statistics": (trained(train), trained(shifted)),
-            "batch norm, statistics taken anew": (trained(train), recalibrated(shifted)),
+            "batch norm, statistics taken anew": (
+                trained(train),
+                recalibrated(shifted),
+            ),
             "layer norm": (layer(train), layer(shifted)),
         }
 
@@ -50,10 +57,22 @@ def draw(found: dict[str, tuple[Tensor, Tensor]]) -> Figure:
     """A panel of two histograms for everything that is done."""
     figure = Figure(figsize=(3.2 * len(found), 2.6), layout="constrained")
     for axis, (name, parts) in zip(
-        figure.subplots(1, len(found), sharex=True, sharey=True), found.items(), strict=True
+        figure.subplots(1, len(found), sharex=True, sharey=True),
+        found.items(),
+        strict=True,
     ):
-        for values, label, colour in zip(parts, ("trained on", "shifted"), ("#0072B2", "#E69F00"), strict=True):
-            axis.hist(values.flatten().numpy(), 60, range=(-5, 8), density=True, alpha=0.6, color=colour, label=label)
+        for values, label, colour in zip(
+            parts, ("trained on", "shifted"), ("#0072B2", "#E69F00"), strict=True
+        ):
+            axis.hist(
+                values.flatten().numpy(),
+                60,
+                range=(-5, 8),
+                density=True,
+                alpha=0.6,
+                color=colour,
+                label=label,
+            )
         axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
@@ -62,19 +81,31 @@ def draw(found: dict[str, tuple[Tensor, Tensor]]) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("covariate_shift.png"), help="figure to write")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("covariate_shift.png"), help="figure to write"
+    )
     path = parser.parse_args().out
     found = outputs()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draw(found).savefig(path, dpi=130, facecolor="white")
     except (ValueError, OSError) as error:
-        print(f"error: --out must name a figure that can be written, got {path}: {error}", file=sys.stderr)
+        print(
+            f"error: --out must name a figure that can be written, got {path}: {error}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     print(f"{'':36}{'trained on':>20}{'shifted':>20}")
     for name, parts in found.items():
-        print(f"{name:36}" + "".join(f"{f'{part.mean():.2f} (SD {part.std():.2f})':>20}" for part in parts))
+        print(
+            f"{name:36}"
+            + "".join(
+                f"{f'{part.mean():.2f} (SD {part.std():.2f})':>20}" for part in parts
+            )
+        )
     print(f"figure: {path}")
 
 

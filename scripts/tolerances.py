@@ -17,8 +17,18 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "TOLERANCES.md"
 STEPS = 100
 CHANNELS = 4
 # |ours - torch's| <= tolerance * (1 + |torch's|), by the type of the input; half types with layers in float32.
-TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
-SHAPES = {2: (12, CHANNELS), 3: (6, CHANNELS, 8), 4: (4, CHANNELS, 5, 5), 5: (3, CHANNELS, 2, 4, 4)}
+TOLERANCES = {
+    torch.float64: 1e-10,
+    torch.float32: 1e-5,
+    torch.float16: 2e-3,
+    torch.bfloat16: 2e-2,
+}
+SHAPES = {
+    2: (12, CHANNELS),
+    3: (6, CHANNELS, 8),
+    4: (4, CHANNELS, 5, 5),
+    5: (3, CHANNELS, 2, 4, 4),
+}
 TORCHS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 LAYOUTS = ("contiguous", "channels last", "strided")
@@ -36,7 +46,9 @@ def cases() -> Iterator[Case]:
                     yield dtype, layout, rank
 
 
-def measure(dtype: torch.dtype, layout: str, rank: int, steps: int = STEPS) -> tuple[list[float], list[float]]:
+def measure(
+    dtype: torch.dtype, layout: str, rank: int, steps: int = STEPS
+) -> tuple[list[float], list[float]]:
     """Deviation of every quantity in the first step, and the largest of all steps."""
     generator = torch.Generator().manual_seed(0)
     layer_dtype = torch.float64 if dtype == torch.float64 else torch.float32
@@ -44,17 +56,30 @@ def measure(dtype: torch.dtype, layout: str, rank: int, steps: int = STEPS) -> t
     theirs = TORCHS[rank](CHANNELS).to(layer_dtype)
     rows = []
     for _ in range(steps):
-        x, dy = draw(generator, dtype, layout, rank), draw(generator, dtype, "contiguous", rank)
-        pairs = zip(one_step(ours, 3 * x + 2, dy), one_step(theirs, 3 * x + 2, dy), strict=True)
+        x, dy = (
+            draw(generator, dtype, layout, rank),
+            draw(generator, dtype, "contiguous", rank),
+        )
+        pairs = zip(
+            one_step(ours, 3 * x + 2, dy), one_step(theirs, 3 * x + 2, dy), strict=True
+        )
         rows.append([deviation(a, b) for a, b in pairs])
     return rows[0], [max(column) for column in zip(*rows, strict=True)]
 
 
-def draw(generator: torch.Generator, dtype: torch.dtype, layout: str, rank: int) -> Tensor:
+def draw(
+    generator: torch.Generator, dtype: torch.dtype, layout: str, rank: int
+) -> Tensor:
     """Standard normal values in a tensor with this memory layout."""
     shape = SHAPES[rank]
     if layout == "strided":
-        wide = torch.randn(2 * shape[0], *shape[1:-1], 2 * shape[-1], generator=generator, dtype=torch.float64)
+        wide = torch.randn(
+            2 * shape[0],
+            *shape[1:-1],
+            2 * shape[-1],
+            generator=generator,
+            dtype=torch.float64,
+        )
         return wide.to(dtype)[::2, ..., ::2]
     x = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
     return x.to(memory_format=CHANNELS_LAST[rank]) if layout == "channels last" else x
@@ -70,7 +95,12 @@ def one_step(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
         for parameter in layer.parameters():
             parameter -= 0.01 * parameter.grad
             parameter.grad = None
-    return [y.detach(), x.grad, gradients, torch.cat([layer.running_mean, layer.running_var])]
+    return [
+        y.detach(),
+        x.grad,
+        gradients,
+        torch.cat([layer.running_mean, layer.running_var]),
+    ]
 
 
 def deviation(a: Tensor, b: Tensor) -> float:
@@ -80,7 +110,9 @@ def deviation(a: Tensor, b: Tensor) -> float:
         ValueError: types or shapes differ, or a value is no number.
     """
     if (a.dtype, a.shape) != (b.dtype, b.shape):
-        raise ValueError(f"{a.dtype} {tuple(a.shape)} must be as PyTorch's {b.dtype} {tuple(b.shape)}")
+        raise ValueError(
+            f"{a.dtype} {tuple(a.shape)} must be as PyTorch's {b.dtype} {tuple(b.shape)}"
+        )
     a, b = a.double(), b.double()
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError("values must be finite")
@@ -89,7 +121,10 @@ def deviation(a: Tensor, b: Tensor) -> float:
 
 def tolerance_table() -> str:
     """The stated tolerances, as the document shows them."""
-    rows = [f"| {name(dtype)} | {tolerance:.0e} |" for dtype, tolerance in TOLERANCES.items()]
+    rows = [
+        f"| {name(dtype)} | {tolerance:.0e} |"
+        for dtype, tolerance in TOLERANCES.items()
+    ]
     return "\n".join(["| type of the input | tolerance |", "|---|---|", *rows])
 
 
@@ -145,8 +180,14 @@ seeds can be compared.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help=f"write {DOCUMENT.parent.name}/{DOCUMENT.name}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help=f"write {DOCUMENT.parent.name}/{DOCUMENT.name}",
+    )
     if parser.parse_args().write:
         DOCUMENT.write_text(document())
     else:

@@ -11,14 +11,30 @@ import pytest
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
 DRIVER = shutil.which("chromedriver")
 needs_chromium = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"
+    not (CHROMIUM and DRIVER),
+    reason="no Chromium here: apt-get install chromium chromium-driver",
 )
 OPTIONS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--window-size=1280,900"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-sync",
+    ),
+    *(
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--window-size=1280,900",
+    ),
 )
 
 
@@ -31,7 +47,9 @@ def chromium(profile: Path) -> Iterator["Chrome"]:
     options.binary_location = CHROMIUM
     for option in (*OPTIONS, f"--user-data-dir={profile}"):
         options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
+    )
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     try:
         yield driver

@@ -19,7 +19,9 @@ def shared_data() -> Path:
     """Folder with the real data sets (NORMLAB_DATA, else ../shared/data); skips where it is absent."""
     folder = Path(os.environ.get("NORMLAB_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "MNIST").is_dir():
-        pytest.skip(f"real data not found: set NORMLAB_DATA to a folder that holds MNIST/ (looked in {folder})")
+        pytest.skip(
+            f"real data not found: set NORMLAB_DATA to a folder that holds MNIST/ (looked in {folder})"
+        )
     return folder
 
 
@@ -29,7 +31,9 @@ def compose():
 
     def compose_config(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+            config = hydra_compose(
+                "config", overrides=list(overrides), return_hydra_config=True
+            )
         HydraConfig.instance().set_config(config)
         config = config.copy()
         OmegaConf.set_struct(config, False)

@@ -21,18 +21,39 @@ def sbatch(script: str) -> None:
     (FOLDER / "script.sh").write_text(text)
     array = re.search(r"#SBATCH --array=0-(\d+)", text)
     number = 100 + len(list(FOLDER.glob("*.json")))
-    for name in [f"{number}_{task}" for task in range(int(array.group(1)) + 1)] if array else [str(number)]:
+    for name in (
+        [f"{number}_{task}" for task in range(int(array.group(1)) + 1)]
+        if array
+        else [str(number)]
+    ):
         start(name, script, requeued=0)
     print(f"Submitted batch job {number}")
 
 
 def start(name: str, script: str, requeued: int) -> None:
     job, _, task = name.partition("_")
-    variables = {"SLURM_JOB_ID": job, "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "normlab"}
-    variables |= {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": task} if task else {}
-    command = ["bash", "-c", f"trap '' USR2; . {script}"]  # signals are for the job, as `sbatch --signal` has them
+    variables = {
+        "SLURM_JOB_ID": job,
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+        "SLURM_JOB_NAME": "normlab",
+    }
+    variables |= (
+        {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": task} if task else {}
+    )
+    command = [
+        "bash",
+        "-c",
+        f"trap '' USR2; . {script}",
+    ]  # signals are for the job, as `sbatch --signal` has them
     with open(FOLDER / f"{name}.log", "a") as log:
-        process = subprocess.Popen(command, env=os.environ | variables, start_new_session=True, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command,
+            env=os.environ | variables,
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+        )
     entry = {"script": script, "pid": process.pid, "requeued": requeued}
     (FOLDER / f"{name}.json").write_text(json.dumps(entry))
 
@@ -53,7 +74,10 @@ def scontrol(action: str, name: str) -> None:
     assert action == "requeue"
     entry = json.loads((FOLDER / f"{name}.json").read_text())
     (FOLDER / f"{name}.json").write_text(json.dumps(entry | {"pending": True}))
-    subprocess.Popen([sys.executable, Path(__file__).resolve(), "restart", name], start_new_session=True)
+    subprocess.Popen(
+        [sys.executable, Path(__file__).resolve(), "restart", name],
+        start_new_session=True,
+    )
 
 
 def restart(name: str) -> None:
@@ -67,18 +91,27 @@ def sacct(*words: str) -> None:
     print("JobID|State|NodeList")
     for path in sorted(FOLDER.glob("*.json")):
         entry = json.loads(path.read_text())
-        state = "PENDING" if entry.get("pending") else "RUNNING" if alive(entry["pid"]) else "FAILED"
+        state = (
+            "PENDING"
+            if entry.get("pending")
+            else "RUNNING"
+            if alive(entry["pid"])
+            else "FAILED"
+        )
         print(f"{path.stem}|{state}|here")
 
 
 def scancel(*words: str) -> None:
     for name in words:
         if (FOLDER / f"{name}.json").is_file():
-            os.killpg(json.loads((FOLDER / f"{name}.json").read_text())["pid"], signal.SIGKILL)
+            os.killpg(
+                json.loads((FOLDER / f"{name}.json").read_text())["pid"], signal.SIGKILL
+            )
 
 
 if __name__ == "__main__":
     called, *words = sys.argv if not sys.argv[0].endswith(".py") else sys.argv[1:]
-    {function.__name__: function for function in (sbatch, srun, scontrol, restart, sacct, scancel)}[Path(called).name](
-        *words
-    )
+    {
+        function.__name__: function
+        for function in (sbatch, srun, scontrol, restart, sacct, scancel)
+    }[Path(called).name](*words)

@@ -27,7 +27,9 @@ def _idx(folder: Path, random: np.random.Generator) -> None:
         images = random.integers(256, size=(len(labels), 28, 28), dtype=np.uint8)
         for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
             magic = 0x800 + array.ndim  # bytes, and how many axes
-            head = b"".join(number.to_bytes(4, "big") for number in (magic, *array.shape))
+            head = b"".join(
+                number.to_bytes(4, "big") for number in (magic, *array.shape)
+            )
             (folder / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
 
 
@@ -37,22 +39,33 @@ def _cifar(folder: Path, random: np.random.Generator) -> None:
         labels = list(range(10)) * (1 if name == "test_batch" else PER_CLASS // 5)
         pixels = random.integers(256, size=(len(labels), 3072), dtype=np.uint8)
         (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": labels}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    (folder / "batches.meta").write_bytes(
+        pickle.dumps({"label_names": list("abcdefghij")})
+    )
 
 
 def _tiny_imagenet(folder: Path, random: np.random.Generator) -> None:
     ids = [f"n{number}" for number in range(4)]
-    files = [folder / "train" / name / "images" / f"{name}_{n}.png" for name in ids for n in range(PER_CLASS // 4)]
+    files = [
+        folder / "train" / name / "images" / f"{name}_{n}.png"
+        for name in ids
+        for n in range(PER_CLASS // 4)
+    ]
     for file in [*files, *(folder / "val" / "images" / f"{name}.png" for name in ids)]:
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(256, size=(64, 64, 3), dtype=np.uint8)).save(file)
+        Image.fromarray(random.integers(256, size=(64, 64, 3), dtype=np.uint8)).save(
+            file
+        )
     (folder / "wnids.txt").write_text("\n".join(ids))
     lines = [f"{name}.png\t{name}\t0\t0\t63\t63" for name in ids]
     (folder / "val" / "val_annotations.txt").write_text("\n".join(lines))
 
 
 def _table(random: np.random.Generator) -> str:
-    rows = [f"{x:.3f},{'red' if x > 0 else 'blue'},{'' if n % 9 == 0 else n},{3 * x:.3f}" for n, x in _drawn(random)]
+    rows = [
+        f"{x:.3f},{'red' if x > 0 else 'blue'},{'' if n % 9 == 0 else n},{3 * x:.3f}"
+        for n, x in _drawn(random)
+    ]
     return "\n".join(["size,colour,age,price", *rows])
 
 

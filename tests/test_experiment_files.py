@@ -8,11 +8,11 @@ import torchvision
 from omegaconf import OmegaConf
 from small_data import write_small_data
 
-from normlab.config import configuration_directory, run_folder
+from normlab.config.identity import configuration_directory, run_folder
 from normlab.data import parts
 from normlab.data.blocks import num_batches
-from normlab.experiment import run
-from normlab.fit_check import resolve_image_size
+from normlab.training.experiment import run
+from normlab.training.fit_check import resolve_image_size
 
 FILES = sorted((configuration_directory() / "experiment").glob("*.yaml"))
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
@@ -24,7 +24,8 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_small_data(folder)
     convolutions = {
-        f"features.{key}": value for key, value in torchvision.models.AlexNet().features.state_dict().items()
+        f"features.{key}": value
+        for key, value in torchvision.models.AlexNet().features.state_dict().items()
     }
     torch.save(convolutions, folder / "weights.pth")
     return folder
@@ -35,23 +36,49 @@ def data(tmp_path_factory):
     ("name", "words"),
     [
         *((file.stem, ()) for file in FILES),
-        ("alexnet_tiny_imagenet", ("model.freeze=null", "dataset.augment.resized_crop=[0.08,1]", "model.hidden=[16]")),
-        ("tabular_kfold", ("dataset=csv", "dataset.target=price", "dataset.normalize=none")),
+        (
+            "alexnet_tiny_imagenet",
+            (
+                "model.freeze=null",
+                "dataset.augment.resized_crop=[0.08,1]",
+                "model.hidden=[16]",
+            ),
+        ),
+        (
+            "tabular_kfold",
+            ("dataset=csv", "dataset.target=price", "dataset.normalize=none"),
+        ),
         ("tabular_kfold", ("dataset=jh_simple", "dataset.fold=4")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
 def test_the_experiment_trains(name, words, norm, data, compose, tmp_path, monkeypatch):
-    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)  # of the real files
-    config = compose(f"experiment={name}", *words, f"norm={norm}", "trainer.max_epochs=1", "progress=false")
-    roots = {"tiny_imagenet": data / "tiny-imagenet-200", "csv": data / "table.csv", "diabetes": None}
+    monkeypatch.setattr(
+        torchvision.datasets.cifar, "check_integrity", lambda *_: True
+    )  # of the real files
+    config = compose(
+        f"experiment={name}",
+        *words,
+        f"norm={norm}",
+        "trainer.max_epochs=1",
+        "progress=false",
+    )
+    roots = {
+        "tiny_imagenet": data / "tiny-imagenet-200",
+        "csv": data / "table.csv",
+        "diabetes": None,
+    }
     root = roots.get(config.dataset.name, data)
     config.dataset.root, config.paths.outputs = root and str(root), str(tmp_path)
     if "alexnet" in name:
         config.model.pretrained = str(data / "weights.pth")
     config = OmegaConf.to_container(config, resolve=True)
     result = run(config)
-    assert (result["status"], result["epochs"], result["num_norm_layers"] > 0) == ("finished", 1, norm == "custom")
+    assert (result["status"], result["epochs"], result["num_norm_layers"] > 0) == (
+        "finished",
+        1,
+        norm == "custom",
+    )
     rows = parts.load_parts(config, resolve_image_size(config)).train.rows
     assert result["steps"] == num_batches(len(rows), config["dataset"]["batch_size"])
 
@@ -59,16 +86,33 @@ def test_the_experiment_trains(name, words, norm, data, compose, tmp_path, monke
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_header_says_what_it_needs(file):
     header = file.read_text().split("defaults:")[0]
-    for word in ("# command    python train.py", "# duration ", "# expected ", "# protocol ", "# source "):
+    for word in (
+        "# command    python train.py",
+        "# duration ",
+        "# expected ",
+        "# protocol ",
+        "# source ",
+    ):
         assert word in header
     assert f"experiment={file.stem}" in header
 
 
 @pytest.mark.parametrize("patience", [1, 100])
-def test_the_best_whole_state_comes_back_however_training_ends(patience, compose, tmp_path):
+def test_the_best_whole_state_comes_back_however_training_ends(
+    patience, compose, tmp_path
+):
     """Raw columns make the scores of batch norm's running statistics jump, so weights alone would not give them."""
-    words = ["experiment=tabular_kfold", "norm=custom", "dataset.normalize=none", "trainer.max_epochs=6"]
-    words += [f"trainer.patience={patience}", "progress=false", f"paths.outputs={tmp_path}"]
+    words = [
+        "experiment=tabular_kfold",
+        "norm=custom",
+        "dataset.normalize=none",
+        "trainer.max_epochs=6",
+    ]
+    words += [
+        f"trainer.patience={patience}",
+        "progress=false",
+        f"paths.outputs={tmp_path}",
+    ]
     config = OmegaConf.to_container(compose(*words), resolve=True)
     result = run(config)
     with open(run_folder(config) / "metrics.csv") as file:

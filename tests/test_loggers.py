@@ -8,10 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from normlab import loggers
-from normlab.checkpoints import Checkpoints
-from normlab.config import configuration_directory, digest, run_folder
-from normlab.experiment import run
-from normlab.signals import Interrupted
+from normlab.config.identity import configuration_directory, digest, run_folder
+from normlab.endings import Interrupted
+from normlab.training.checkpoints import Checkpoints
+from normlab.training.experiment import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -19,7 +19,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 @pytest.fixture
 def config(compose, tmp_path):
     def make(*overrides):
-        words = ["trainer.max_epochs=2", "progress=false", f"paths.outputs={tmp_path}", *overrides]
+        words = [
+            "trainer.max_epochs=2",
+            "progress=false",
+            f"paths.outputs={tmp_path}",
+            *overrides,
+        ]
         return OmegaConf.to_container(compose(*words), resolve=True)
 
     return make
@@ -33,7 +38,12 @@ def test_lightnings_csv_logger_gets_the_same_numbers(config):
     lightning = (folder / "csv" / "metrics.csv").read_text().splitlines()
     assert len(own) == len(lightning) == 3
     value = dict(zip(own[0].split(","), own[2].split(","), strict=True))["val/loss"]
-    assert dict(zip(lightning[0].split(","), lightning[2].split(","), strict=True))["val/loss"] == value
+    assert (
+        dict(zip(lightning[0].split(","), lightning[2].split(","), strict=True))[
+            "val/loss"
+        ]
+        == value
+    )
     assert not list(folder.glob("events.out.*"))
 
 
@@ -62,10 +72,15 @@ def interrupted(monkeypatch):
 LONGER = ("trainer.max_epochs=4", "checkpoint.every_n_steps=5")
 
 
-def test_lightnings_csv_logger_has_every_row_once_after_a_kill(config, interrupted, capsys):
+def test_lightnings_csv_logger_has_every_row_once_after_a_kill(
+    config, interrupted, capsys
+):
     settings = config("logger=[csv]", *LONGER)
     interrupted(settings)
-    assert len((run_folder(settings) / "csv" / "metrics.csv").read_text().splitlines()) == 4
+    assert (
+        len((run_folder(settings) / "csv" / "metrics.csv").read_text().splitlines())
+        == 4
+    )
     assert run(settings)["status"] == "finished"
     with open(run_folder(settings) / "csv" / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
@@ -83,13 +98,20 @@ def test_an_optimizer_without_a_rate(config):
     assert "lr" not in loggers.hyperparameters(settings)
 
 
-def test_a_logger_that_fails_at_the_end_is_named_and_the_result_kept(config, monkeypatch, capsys):
+def test_a_logger_that_fails_at_the_end_is_named_and_the_result_kept(
+    config, monkeypatch, capsys
+):
     def refuse(*arguments):
         raise ConnectionError("the server is gone\nand more")
 
-    monkeypatch.setattr("pytorch_lightning.loggers.TensorBoardLogger.log_hyperparams", refuse)
+    monkeypatch.setattr(
+        "pytorch_lightning.loggers.TensorBoardLogger.log_hyperparams", refuse
+    )
     result = run(config())
-    assert (result["status"], result["metrics"]["test/accuracy"] > 0.9) == ("finished", True)
+    assert (result["status"], result["metrics"]["test/accuracy"] > 0.9) == (
+        "finished",
+        True,
+    )
     assert capsys.readouterr().err == (
         "warning: logger=tensorboard has not got the final metrics, result.json has: "
         "ConnectionError: the server is gone\n"
@@ -106,12 +128,19 @@ def test_mlflow_goes_on_in_the_same_record(config, interrupted):
     interrupted(settings)
     result = run(settings)
     client = MlflowClient(f"sqlite:///{run_folder(settings).parents[1] / 'mlflow.db'}")
-    (experiment,) = [each for each in client.search_experiments() if each.name != "Default"]
+    (experiment,) = [
+        each for each in client.search_experiments() if each.name != "Default"
+    ]
     (record,) = client.search_runs([experiment.experiment_id])
     assert (experiment.name, record.info.status) == ("digits-mlp", "FINISHED")
     assert record.data.params["norm"] == "custom"
-    assert record.data.metrics["final/test/accuracy"] == pytest.approx(result["metrics"]["test/accuracy"])
-    steps = [entry.step for entry in client.get_metric_history(record.info.run_id, "val/loss")]
+    assert record.data.metrics["final/test/accuracy"] == pytest.approx(
+        result["metrics"]["test/accuracy"]
+    )
+    steps = [
+        entry.step
+        for entry in client.get_metric_history(record.info.run_id, "val/loss")
+    ]
     assert sorted(set(steps)) == [1, 2, 3, 4]
 
 
@@ -123,7 +152,9 @@ def test_wandb_offline_has_a_record_for_every_run(config):
         assert wandb.run is None  # ended with the run
         (path,) = run_folder(settings).glob("wandb/offline-run-*/*.wandb")
         assert path.name == f"run-{run_folder(settings).name}.wandb"
-        assert json.dumps(result["metrics"]["test/accuracy"]).encode() in path.read_bytes()
+        assert (
+            json.dumps(result["metrics"]["test/accuracy"]).encode() in path.read_bytes()
+        )
 
 
 def test_a_run_without_loggers_keeps_its_own_records(config):
@@ -133,20 +164,35 @@ def test_a_run_without_loggers_keeps_its_own_records(config):
 
 
 def test_loggers_are_no_part_of_the_result(config):
-    assert digest(config("logger=[]")) == digest(config("logger=[csv,tensorboard]")) == digest(config())
+    assert (
+        digest(config("logger=[]"))
+        == digest(config("logger=[csv,tensorboard]"))
+        == digest(config())
+    )
 
 
 @pytest.mark.parametrize("name", loggers.PACKAGES)
-def test_a_missing_package_is_named_before_anything_is_written(name, config, monkeypatch, tmp_path):
+def test_a_missing_package_is_named_before_anything_is_written(
+    name, config, monkeypatch, tmp_path
+):
     monkeypatch.setattr(loggers, "find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=f"logger={name} needs the package {name}, .* pip install {name}"):
+    with pytest.raises(
+        ValueError,
+        match=f"logger={name} needs the package {name}, .* pip install {name}",
+    ):
         run(config(f"logger={name}"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_file_names_a_function_of_the_module():
     files = sorted((configuration_directory() / "logger").glob("*.yaml"))
-    assert [file.stem for file in files] == ["aim", "csv", "mlflow", "tensorboard", "wandb"]
+    assert [file.stem for file in files] == [
+        "aim",
+        "csv",
+        "mlflow",
+        "tensorboard",
+        "wandb",
+    ]
     for file in files:
         options = OmegaConf.load(file)[file.stem]
         assert options._target_ == f"normlab.loggers.{file.stem}"

@@ -13,7 +13,8 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 
-from normlab.main import main, reason
+from normlab.main import main
+from normlab.mistakes import reason
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,7 +69,13 @@ def test_answers_that_need_no_network_import_no_torch():
         "sys.argv = ['train.py', '-m', 'seed=0,1', 'hydra/launcher=queue', 'dry_run=true']\n"
         "runpy.run_path('train.py', run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.splitlines()[-1] == "without torch"
 
 
@@ -81,20 +88,38 @@ def test_answers_that_need_no_network_import_no_torch():
         (["modle=alexnet"], "no key 'modle', did you mean 'model'?"),
         (["optimizer.lr=-1"], "optimizer.lr must be a number above 0, got -1"),
         (["optimizer.lr=fast"], "optimizer.lr must be a number above 0, got 'fast'"),
-        (["dataset.batch_size=-4"], "dataset.batch_size must be a whole number of at least 1, got -4"),
+        (
+            ["dataset.batch_size=-4"],
+            "dataset.batch_size must be a whole number of at least 1, got -4",
+        ),
         (["model={"], "error: "),
         (["-m", "norm=none,torhc"], "norm=torhc does not exist, did you mean 'torch'?"),
-        (["-m", "optimizer.lrr=1,2"], "no key 'optimizer.lrr', did you mean 'optimizer.lr'?"),
+        (
+            ["-m", "optimizer.lrr=1,2"],
+            "no key 'optimizer.lrr', did you mean 'optimizer.lr'?",
+        ),
         (["-m", "optimizer.lr=1,-2"], "optimizer.lr must be a number above 0, got -2"),
         (["-m", "optimizer.lr=interval(0,1)"], "search with hydra/sweeper=optuna"),
-        (["-m", "hydra/launcher=quue"], "hydra/launcher=quue does not exist, did you mean 'queue'?"),
+        (
+            ["-m", "hydra/launcher=quue"],
+            "hydra/launcher=quue does not exist, did you mean 'queue'?",
+        ),
         (
             ["-m", "hydra/launcher=queue", "hydra.launcher.worker=1"],
             "no key 'hydra.launcher.worker', did you mean 'hydra.launcher.workers'?; `--cfg hydra` prints all keys",
         ),
-        (["-m", "hydra/launcher=queue", "hydra.launcher.workers=0"], "hydra.launcher.workers must be auto or a whole"),
-        (["-m", "norm=none,torch", "seed=1,2,3", "hydra.sweeper.zip=[[norm,seed]]"], "norm has 2 values, seed has 3"),
-        (["-m", "norm=none,torch", "hydra.sweeper.exclude=[{nrom: none}]"], "did you mean 'norm'?"),
+        (
+            ["-m", "hydra/launcher=queue", "hydra.launcher.workers=0"],
+            "hydra.launcher.workers must be auto or a whole",
+        ),
+        (
+            ["-m", "norm=none,torch", "seed=1,2,3", "hydra.sweeper.zip=[[norm,seed]]"],
+            "norm has 2 values, seed has 3",
+        ),
+        (
+            ["-m", "norm=none,torch", "hydra.sweeper.exclude=[{nrom: none}]"],
+            "did you mean 'norm'?",
+        ),
     ],
 )
 def test_a_mistake_gets_a_line_and_exit_code_2(tmp_path, here, words, message):
@@ -125,7 +150,10 @@ def test_a_dry_run_of_one_run_writes_nothing(here, tmp_path):
 @pytest.mark.parametrize("launcher", ["basic", "queue"])
 def test_a_dry_run_of_a_sweep_with_zip_and_exclude(here, launcher):
     axes = ["norm=none,torch", "optimizer.lr=0.1,1", "seed=0,1"]
-    options = ["hydra.sweeper.zip=[[norm,optimizer.lr]]", "hydra.sweeper.exclude=[{norm: none, seed: 1}]"]
+    options = [
+        "hydra.sweeper.zip=[[norm,optimizer.lr]]",
+        "hydra.sweeper.exclude=[{norm: none, seed: 1}]",
+    ]
     done = here("-m", f"hydra/launcher={launcher}", *axes, *options, "dry_run=true")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
@@ -193,11 +221,23 @@ def table(done):
     return [row.split()[:-1] for row in takewhile(str.strip, islice(rows, 1, None))]
 
 
-def test_a_sweep_with_a_diverging_a_crashing_and_a_killed_job_ends_as_an_undisturbed_one(tmp_path, norms):
-    words = ["--config-dir", str(norms), "-m", "trusted_packages=[odd_norms]", "trainer.max_epochs=5"]
+def test_a_sweep_with_a_diverging_a_crashing_and_a_killed_job_ends_as_an_undisturbed_one(
+    tmp_path, norms
+):
+    words = [
+        "--config-dir",
+        str(norms),
+        "-m",
+        "trusted_packages=[odd_norms]",
+        "trainer.max_epochs=5",
+    ]
     words += ["norm=torch,none,crashes,dies", "optimizer.lr=0.1,1e9,0.1,0.1"]
     words += ["hydra.sweeper.zip=[[norm,optimizer.lr]]", "checkpoint.every_seconds=0"]
-    disturbed = [*words, "hydra/launcher=queue", f"paths.outputs={tmp_path / 'disturbed'}"]
+    disturbed = [
+        *words,
+        "hydra/launcher=queue",
+        f"paths.outputs={tmp_path / 'disturbed'}",
+    ]
     first = command(*disturbed, PYTHONPATH=str(norms))
     assert first.returncode == 1
     assert [row[:3] for row in table(first)] == [
@@ -206,17 +246,31 @@ def test_a_sweep_with_a_diverging_a_crashing_and_a_killed_job_ends_as_an_undistu
         ["crashes", "0.1", "failed"],
         ["dies", "0.1", "failed"],
     ]
-    assert "norm=dies lr=0.1  failed  its worker process was ended by SIGKILL" in first.stderr  # when it happens
+    assert (
+        "norm=dies lr=0.1  failed  its worker process was ended by SIGKILL"
+        in first.stderr
+    )  # when it happens
     crashed, died = first.stdout.splitlines()[-2:]
-    assert crashed.startswith("failed  norm=crashes optimizer.lr=0.1: RuntimeError: out of order; see ")
+    assert crashed.startswith(
+        "failed  norm=crashes optimizer.lr=0.1: RuntimeError: out of order; see "
+    )
     assert "out of order" in Path(crashed.rpartition("see ")[2]).read_text()
-    assert died.startswith("failed  norm=dies optimizer.lr=0.1: its worker process was ended by SIGKILL")
+    assert died.startswith(
+        "failed  norm=dies optimizer.lr=0.1: its worker process was ended by SIGKILL"
+    )
     (norms / "repaired").touch()
     second = command(*disturbed, "retry=failed", PYTHONPATH=str(norms))
     assert second.returncode == 0, second.stderr
-    undisturbed = command(*words, f"paths.outputs={tmp_path / 'undisturbed'}", PYTHONPATH=str(norms))
+    undisturbed = command(
+        *words, f"paths.outputs={tmp_path / 'undisturbed'}", PYTHONPATH=str(norms)
+    )
     assert table(second) == table(undisturbed)
-    assert [row[2] for row in table(second)] == ["finished", "diverged", "finished", "finished"]
+    assert [row[2] for row in table(second)] == [
+        "finished",
+        "diverged",
+        "finished",
+        "finished",
+    ]
     for path in (tmp_path / "undisturbed").glob("*/*/checkpoints/best.ckpt"):
         same = tmp_path / "disturbed" / path.relative_to(tmp_path / "undisturbed")
         assert same.read_bytes() == path.read_bytes()
@@ -242,11 +296,19 @@ def test_a_stopped_sweep_leaves_checkpoints_and_the_same_command_goes_on(tmp_pat
     assert outputs[0] == outputs[1]
     assert outputs[0].count("finished") == 3  # in the title and in both rows
     for path in tmp_path.glob("*/*/metrics.csv"):
-        assert [row.split(",")[0] for row in path.read_text().splitlines()[1:]] == [str(n) for n in range(1, 101)]
+        assert [row.split(",")[0] for row in path.read_text().splitlines()[1:]] == [
+            str(n) for n in range(1, 101)
+        ]
 
 
 def test_a_sweep_goes_on_after_a_failed_job_and_names_it(tmp_path):
-    words = ["-m", "dataset.batch_size=64,1", "seed=0,1", "trainer.max_epochs=1", f"paths.outputs={tmp_path}"]
+    words = [
+        "-m",
+        "dataset.batch_size=64,1",
+        "seed=0,1",
+        "trainer.max_epochs=1",
+        f"paths.outputs={tmp_path}",
+    ]
     done = command(*words)
     assert done.returncode == 1
     assert done.stdout.startswith("\n4 runs: 2 finished, 2 failed")
@@ -258,32 +320,59 @@ def test_a_sweep_goes_on_after_a_failed_job_and_names_it(tmp_path):
 
 
 @pytest.mark.parametrize("launcher", ["basic", "queue"])
-def test_a_mistake_in_every_job_of_a_sweep_is_said_as_in_a_single_run(here, tmp_path, launcher):
+def test_a_mistake_in_every_job_of_a_sweep_is_said_as_in_a_single_run(
+    here, tmp_path, launcher
+):
     (tmp_path / "text.csv").write_text("a,b,y\n" + "1,2,3\n" * 40 + "1,x,3\n")
-    words = ["dataset=csv", "model=tabular", "dataset.root=text.csv", "dataset.target=y"]
+    words = [
+        "dataset=csv",
+        "model=tabular",
+        "dataset.root=text.csv",
+        "dataset.target=y",
+    ]
     single = here(*words)
     said = single.stderr.removeprefix("error: ").strip()
-    assert said.startswith("normlab.data.tabular.csv: text.csv: column b must hold numbers")
+    assert said.startswith(
+        "normlab.data.tabular.csv: text.csv: column b must hold numbers"
+    )
     done = here("-m", f"hydra/launcher={launcher}", *words, "dataset.fold=range(2)")
     assert (single.returncode, done.returncode) == (2, 1)
-    ended = sorted(line.split("  ", 1)[1] for line in done.stderr.splitlines())  # side by side, in any order
+    ended = sorted(
+        line.split("  ", 1)[1] for line in done.stderr.splitlines()
+    )  # side by side, in any order
     assert ended == [f"fold={fold}  failed  {said}" for fold in (0, 1)]
-    assert done.stdout.splitlines()[-2:] == [f"failed  dataset.fold={fold}: {said}" for fold in (0, 1)]
+    assert done.stdout.splitlines()[-2:] == [
+        f"failed  dataset.fold={fold}: {said}" for fold in (0, 1)
+    ]
     assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.parametrize(
-    ("cause", "text"), [(ValueError("y must be 1"), "y must be 1"), (KeyError("y"), "KeyError: 'y'"), (None, "whole")]
+    ("cause", "text"),
+    [
+        (ValueError("y must be 1"), "y must be 1"),
+        (KeyError("y"), "KeyError: 'y'"),
+        (None, "whole"),
+    ],
 )
 def test_what_hydra_wraps_is_told_by_its_cause(cause, text):
-    error = InstantiationException("Error in call to target 'normlab.data.x':\nwhole\nfull_key: dataset")
+    error = InstantiationException(
+        "Error in call to target 'normlab.data.x':\nwhole\nfull_key: dataset"
+    )
     error.__cause__ = cause
-    assert reason(error) == (f"normlab.data.x: {text}" if cause else "Error in call to target 'normlab.data.x':\nwhole")
+    assert reason(error) == (
+        f"normlab.data.x: {text}"
+        if cause
+        else "Error in call to target 'normlab.data.x':\nwhole"
+    )
 
 
 def test_two_processes_train_as_one(tmp_path):
     results = []
-    for name, device in (("one", ["device=cpu"]), ("two", ["device=ddp", "norm.sync=true"])):
+    for name, device in (
+        ("one", ["device=cpu"]),
+        ("two", ["device=ddp", "norm.sync=true"]),
+    ):
         words = [*device, "trainer.max_epochs=2", f"paths.outputs={tmp_path / name}"]
         done = command(*words)
         assert done.returncode == 0, done.stderr

@@ -7,7 +7,10 @@ from normlab.results import environment, read_result, write_atomically, write_js
 
 
 def test_json_has_null_where_a_number_is_not_finite(tmp_path):
-    write_json(tmp_path / "result.json", {"status": "diverged", "metrics": {"loss": math.nan, "list": [math.inf, 1.5]}})
+    write_json(
+        tmp_path / "result.json",
+        {"status": "diverged", "metrics": {"loss": math.nan, "list": [math.inf, 1.5]}},
+    )
     assert json.loads((tmp_path / "result.json").read_text()) == {
         "status": "diverged",
         "metrics": {"loss": None, "list": [None, 1.5]},

@@ -9,12 +9,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from normlab import main, signals
-from normlab.callbacks import Pruned, Recorder
-from normlab.checkpoints import Checkpoints, load
-from normlab.config import run_folder
-from normlab.experiment import run
-from normlab.signals import STOP_SIGNALS, Interrupted, hand_over
-from normlab.tasks import Diverged
+from normlab.config.identity import run_folder
+from normlab.endings import Diverged, Interrupted, Pruned
+from normlab.signals import STOP_SIGNALS, hand_over
+from normlab.training.callbacks import Recorder
+from normlab.training.checkpoints import Checkpoints, load
+from normlab.training.experiment import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -22,7 +22,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 @pytest.fixture
 def config(compose, tmp_path):
     """Three epochs of 18 steps, in blocks of 10 and 8."""
-    words = ["trainer.max_epochs=3", "progress=false", "checkpoint.every_n_steps=10", f"paths.outputs={tmp_path}"]
+    words = [
+        "trainer.max_epochs=3",
+        "progress=false",
+        "checkpoint.every_n_steps=10",
+        f"paths.outputs={tmp_path}",
+    ]
     return OmegaConf.to_container(compose(*words, "device=cpu"), resolve=True)
 
 
@@ -60,11 +65,21 @@ def steps(config):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        (signal.SIGINT, 130),
+        (signal.SIGUSR1, 138),
+        (signal.SIGUSR2, 140),
+    ],
 )
-def test_the_running_block_is_the_last_and_its_state_is_on_disk(config, send, number, code):
+def test_the_running_block_is_the_last_and_its_state_is_on_disk(
+    config, send, number, code
+):
     send(number, "on_train_batch_end", call=3)
-    with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(number).name}") as interrupted:
+    with pytest.raises(
+        Interrupted, match=f"stopped by {signal.Signals(number).name}"
+    ) as interrupted:
         run(config)
     assert interrupted.value.exit_code == code
     assert steps(config) == 28
@@ -96,13 +111,22 @@ def test_a_signal_in_an_epochs_last_block_loses_no_record(config, send, tmp_path
     send(signal.SIGTERM, "on_train_batch_end", call=call)
     with pytest.raises(Interrupted):
         run(config)
-    assert load(run_folder(config) / "checkpoints" / "last.ckpt")["progress"]["epoch"] == call
+    assert (
+        load(run_folder(config) / "checkpoints" / "last.ckpt")["progress"]["epoch"]
+        == call
+    )
     run(config)
-    assert (run_folder(config) / "statistics.csv").read_bytes() == (run_folder(whole) / "statistics.csv").read_bytes()
+    assert (run_folder(config) / "statistics.csv").read_bytes() == (
+        run_folder(whole) / "statistics.csv"
+    ).read_bytes()
 
 
-@pytest.mark.parametrize("end", [Pruned(1, 0.0), Diverged(1, math.nan)], ids=["pruned", "diverged"])
-def test_a_signal_is_not_forgotten_where_the_epoch_ends_the_run(config, send, monkeypatch, end):
+@pytest.mark.parametrize(
+    "end", [Pruned(1, 0.0), Diverged(1, math.nan)], ids=["pruned", "diverged"]
+)
+def test_a_signal_is_not_forgotten_where_the_epoch_ends_the_run(
+    config, send, monkeypatch, end
+):
     config["checkpoint"]["every_n_steps"] = None
     send(signal.SIGTERM, "on_train_batch_end")
 
@@ -150,7 +174,10 @@ def test_a_run_goes_on_where_a_signal_is_only_noted(config, send):
 
 
 def test_a_run_that_diverges_leaves_no_handler(config, handlers):
-    assert run(config | {"optimizer": config["optimizer"] | {"lr": 1e30}})["status"] == "diverged"
+    assert (
+        run(config | {"optimizer": config["optimizer"] | {"lr": 1e30}})["status"]
+        == "diverged"
+    )
     assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == handlers
 
 
@@ -163,15 +190,29 @@ def test_ctrl_c_without_a_handler_of_its_own_interrupts():
     ("variables", "job"),
     [
         ({"SLURM_JOB_ID": "7"}, "7"),
-        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}, "7_2"),
+        (
+            {
+                "SLURM_JOB_ID": "9",
+                "SLURM_ARRAY_JOB_ID": "7",
+                "SLURM_ARRAY_TASK_ID": "2",
+            },
+            "7_2",
+        ),
     ],
 )
-def test_a_preempted_slurm_job_is_queued_again(tmp_path, monkeypatch, capsys, send, variables, job):
+def test_a_preempted_slurm_job_is_queued_again(
+    tmp_path, monkeypatch, capsys, send, variables, job
+):
     """The whole command line, with a `scontrol` that notes how it was called."""
     _fake_scontrol(tmp_path, monkeypatch, "exit 0")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    words = ["device=cpu", "trainer.max_epochs=2", "progress=false", f"paths.outputs={tmp_path / 'outputs'}"]
+    words = [
+        "device=cpu",
+        "trainer.max_epochs=2",
+        "progress=false",
+        f"paths.outputs={tmp_path / 'outputs'}",
+    ]
     monkeypatch.setattr("sys.argv", ["train.py", *words])
     send(signal.SIGUSR1, "on_train_epoch_end")
     with pytest.raises(SystemExit) as end:
@@ -182,7 +223,9 @@ def test_a_preempted_slurm_job_is_queued_again(tmp_path, monkeypatch, capsys, se
     assert load(checkpoint)["progress"]["epoch"] == 1
     assert f"SLURM job {job} is queued again" in capsys.readouterr().err
     main.main()  # as SLURM does
-    assert json.loads((checkpoint.parents[1] / "result.json").read_text())["epochs"] == 2
+    assert (
+        json.loads((checkpoint.parents[1] / "result.json").read_text())["epochs"] == 2
+    )
 
 
 def test_a_job_that_cannot_be_queued_again_says_so(tmp_path, monkeypatch, capsys):

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from normlab.compare import compare, load_runs
-from normlab.evaluation import evaluate_run
-from normlab.experiment import run
-from normlab.inspection import inspect_run
+from normlab.evaluation.evaluate import evaluate_run
+from normlab.evaluation.inspection import inspect_run
+from normlab.training.experiment import run
 
 STORED = Path(__file__).parent / "stored_runs"
 FINISHED = [
@@ -52,9 +52,16 @@ def test_an_interrupted_run_is_resumed(outputs):
     result = run(configuration(outputs, INTERRUPTED))
     assert (result["run"], result["status"]) == (f"stored/{INTERRUPTED}", "finished")
     assert (result["epochs"], result["steps"]) == (2, 36)
-    expected = {"val/loss": 0.364317, "val/accuracy": 0.874564, "test/loss": 0.372298, "test/accuracy": 0.886111}
+    expected = {
+        "val/loss": 0.364317,
+        "val/accuracy": 0.874564,
+        "test/loss": 0.372298,
+        "test/accuracy": 0.886111,
+    }
     found = {name: result["metrics"][name] for name in expected}
-    assert found == pytest.approx(expected, abs=2e-3)  # another processor rounds otherwise
+    assert found == pytest.approx(
+        expected, abs=2e-3
+    )  # another processor rounds otherwise
     rows = (outputs / "stored" / INTERRUPTED / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
 
@@ -63,7 +70,10 @@ def test_stored_runs_are_compared():
     found = compare(load_runs(STORED), by="norm", baseline="none")
     means = found.summaries.set_index("arm")["mean"]
     accuracies = {
-        name: json.loads((STORED / name / "result.json").read_text())["metrics"]["test/accuracy"] for name in FINISHED
+        name: json.loads((STORED / name / "result.json").read_text())["metrics"][
+            "test/accuracy"
+        ]
+        for name in FINISHED
     }
     for arm in ("custom", "none"):
         values = [value for name, value in accuracies.items() if name.startswith(arm)]

@@ -17,12 +17,26 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from normlab.config import run_folder
-from normlab.experiment import run
+from normlab.config.identity import run_folder
+from normlab.training.experiment import run
 
 STATISTICS = {
-    *("weight_mean", "weight_std", "bias_mean", "bias_std", "running_mean_mean", "running_var_mean"),
-    *("batch_mean_mean", "batch_var_mean", "mean_drift", "var_drift", "dead_fraction", "gradient_norm"),
+    *(
+        "weight_mean",
+        "weight_std",
+        "bias_mean",
+        "bias_std",
+        "running_mean_mean",
+        "running_var_mean",
+    ),
+    *(
+        "batch_mean_mean",
+        "batch_var_mean",
+        "mean_drift",
+        "var_drift",
+        "dead_fraction",
+        "gradient_norm",
+    ),
     *("activation_q15", "activation_q50", "activation_q85"),
 }
 HISTOGRAMS = ("weight", "bias", "running_mean", "running_var", "activation", "gradient")
@@ -49,7 +63,10 @@ def sweep(tmp_path_factory, compose) -> dict:
 @pytest.fixture(scope="module")
 def events(sweep) -> EventAccumulator:
     """Of the run with batch norm that trains."""
-    return EventAccumulator(str(sweep["custom", 0.1]["folder"]), size_guidance={"scalars": 0, "histograms": 0}).Reload()
+    return EventAccumulator(
+        str(sweep["custom", 0.1]["folder"]),
+        size_guidance={"scalars": 0, "histograms": 0},
+    ).Reload()
 
 
 def scalars(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
@@ -57,16 +74,25 @@ def scalars(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
 
 
 def test_every_run_is_in_the_hyperparameter_table_with_its_own_metrics(sweep):
-    assert {key: result["status"] for key, result in sweep.items()}["none", 1e9] == "diverged"
+    assert {key: result["status"] for key, result in sweep.items()}[
+        "none", 1e9
+    ] == "diverged"
     for (norm, lr), result in sweep.items():
         events = EventAccumulator(str(result["folder"])).Reload()
         start = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
-        settings = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info.hparams
-        assert (settings["norm"].string_value, settings["lr"].number_value) == (norm, lr)
+        settings = plugin_data_pb2.HParamsPluginData.FromString(
+            start
+        ).session_start_info.hparams
+        assert (settings["norm"].string_value, settings["lr"].number_value) == (
+            norm,
+            lr,
+        )
         assert settings["status"].string_value == result["status"]
         for name in ("test/accuracy", "test/loss", "val/accuracy", "train/accuracy"):
             ((_, value),) = scalars(events, f"final/{name}")
-            expected = result["metrics"][name] if result["status"] == "finished" else math.nan
+            expected = (
+                result["metrics"][name] if result["status"] == "finished" else math.nan
+            )
             assert value == pytest.approx(expected, nan_ok=True)
 
 
@@ -74,8 +100,14 @@ def test_every_run_names_the_same_columns(sweep):
     """TensorBoard takes them from the first run that it meets."""
     columns = []
     for result in sweep.values():
-        content = EventAccumulator(str(result["folder"])).Reload().PluginTagToContent("hparams")
-        experiment = plugin_data_pb2.HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment
+        content = (
+            EventAccumulator(str(result["folder"]))
+            .Reload()
+            .PluginTagToContent("hparams")
+        )
+        experiment = plugin_data_pb2.HParamsPluginData.FromString(
+            content["_hparams_/experiment"]
+        ).experiment
         columns.append([info.name.tag for info in experiment.metric_infos])
     assert columns[0][0] == "final/test/accuracy"
     assert all(names == columns[0] for names in columns)
@@ -88,7 +120,9 @@ def test_statistics_of_every_norm_layer_are_those_of_the_file(sweep, events):
     for row in rows:
         by_layer.setdefault(row["layer"], set()).add(row["statistic"])
         tag = f"within {row['statistic']}/{row['layer']}"
-        assert dict(scalars(events, tag))[int(row["epoch"])] == pytest.approx(float(row["value"]))
+        assert dict(scalars(events, tag))[int(row["epoch"])] == pytest.approx(
+            float(row["value"])
+        )
     norms = [layer for layer, found in by_layer.items() if found == STATISTICS]
     assert norms == ["hidden.0.norm", "hidden.1.norm"]
     rest = {layer: found for layer, found in by_layer.items() if layer not in norms}
@@ -96,7 +130,9 @@ def test_statistics_of_every_norm_layer_are_those_of_the_file(sweep, events):
     assert len(rest) == 3
     for layer in norms:
         for name in HISTOGRAMS:
-            steps = [event.step for event in events.Histograms(f"within {layer}/{name}")]
+            steps = [
+                event.step for event in events.Histograms(f"within {layer}/{name}")
+            ]
             assert steps == [1, 2]
 
 
@@ -106,12 +142,25 @@ def serving(folder: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    words = ["-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port), "--load_fast=false"]
-    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(folder),
+        "--port",
+        str(port),
+        "--load_fast=false",
+    ]
+    server = subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(600):
             assert server.poll() is None, "TensorBoard ended"
-            with suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
+            with (
+                suppress(OSError),
+                socket.create_connection(("localhost", port), timeout=1),
+            ):
                 break
             time.sleep(0.1)
         yield f"http://localhost:{port}"
@@ -144,7 +193,10 @@ def wait_for(browser, text: str) -> str:
 
 @needs_chromium
 def test_curves_and_the_hyperparameter_table_in_a_browser(sweep, tmp_path):
-    with serving(sweep["custom", 0.1]["folder"].parent) as address, chromium(tmp_path) as browser:
+    with (
+        serving(sweep["custom", 0.1]["folder"].parent) as address,
+        chromium(tmp_path) as browser,
+    ):
         browser.get(f"{address}/#timeseries")
         shown = wait_for(browser, "val/accuracy")
         assert all(result["folder"].name in shown for result in sweep.values())
@@ -152,6 +204,12 @@ def test_curves_and_the_hyperparameter_table_in_a_browser(sweep, tmp_path):
         shown = wait_for(browser, "final/test/accuracy")
         for (norm, _), result in sweep.items():
             assert norm in shown
-            score = result["metrics"]["test/accuracy"] if result["status"] == "finished" else math.nan
+            score = (
+                result["metrics"]["test/accuracy"]
+                if result["status"] == "finished"
+                else math.nan
+            )
             assert (f"{score:.5g}" if score == score else "NaN") in shown
-        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+        assert [
+            entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"
+        ] == []

@@ -19,13 +19,15 @@ class OptunaSweeper(GridSweeper):
 
     Raises:
         SystemExit: 1 if a trial failed.
-        normlab.workers.Stopped: a signal or a full disk stopped the search.
+        normlab.endings.Stopped: a signal or a full disk stopped the search.
     """
 
     def __init__(self, params: Any = None, **options: Any) -> None:
         super().__init__(params=params)
         self.options = {
-            key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            key: OmegaConf.to_container(value, resolve=True)
+            if OmegaConf.is_config(value)
+            else value
             for key, value in options.items()
         }
 
@@ -40,7 +42,9 @@ class OptunaSweeper(GridSweeper):
 
         loader = self.hydra_context.config_loader
         axes = [f"{key}={value}" for key, value in (self.params or {}).items()]
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides([*axes, *arguments])
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(
+            [*axes, *arguments]
+        )
         plan = driver.plan_search(Options(**self.options), overrides, self._composed)
         count = getattr(self.launcher, "count_workers", lambda configs: 1)
         workers = count([plan.config] * plan.options.n_trials)
@@ -50,22 +54,28 @@ class OptunaSweeper(GridSweeper):
             sys.exit(1)
 
     def _run(self, plan: Any, workers: int) -> bool:
-        from normlab.experiment import disk_is_full
+        from normlab.endings import Stopped, disk_is_full
         from normlab.search.driver import run_search
-        from normlab.workers import Stopped
 
         if hasattr(self.launcher, "warm_up"):
             self.launcher.warm_up()
         sources = self.config.hydra.runtime.config_sources
-        config_dir = [word for one in sources if one.provider == "command-line" for word in ("--config-dir", one.path)]
+        config_dir = [
+            word
+            for one in sources
+            if one.provider == "command-line"
+            for word in ("--config-dir", one.path)
+        ]
         try:
             return run_search(plan, self._composed, self._outcomes, workers, config_dir)
         except OSError as error:
             if disk_is_full(error):
-                raise Stopped(f"no space is left on the disk of {plan.folder}: make room", 1) from error
+                raise Stopped(
+                    f"no space is left on the disk of {plan.folder}: make room", 1
+                ) from error
             raise
 
     def _composed(self, overrides: list[str]) -> dict:
-        from normlab.jobs import composed
+        from normlab.sweeps.composer import composed
 
         return composed(self.hydra_context.config_loader, self.config, overrides)

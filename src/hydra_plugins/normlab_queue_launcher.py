@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from normlab.launchers import OutcomesLauncher
+from normlab.sweeps.launchers import OutcomesLauncher
 
 
 class QueueLauncher(OutcomesLauncher):
@@ -16,8 +16,17 @@ class QueueLauncher(OutcomesLauncher):
         jobs_per_worker: a worker is replaced after so many jobs; None keeps it.
     """
 
-    def __init__(self, workers: int | str = "auto", jobs_per_gpu: int = 1, jobs_per_worker: int | None = None) -> None:
-        self.options = {"workers": workers, "jobs_per_gpu": jobs_per_gpu, "jobs_per_worker": jobs_per_worker}
+    def __init__(
+        self,
+        workers: int | str = "auto",
+        jobs_per_gpu: int = 1,
+        jobs_per_worker: int | None = None,
+    ) -> None:
+        self.options = {
+            "workers": workers,
+            "jobs_per_gpu": jobs_per_gpu,
+            "jobs_per_worker": jobs_per_worker,
+        }
 
     def setup(self, **hydra: Any) -> None:
         """Hydra's hook.
@@ -25,15 +34,15 @@ class QueueLauncher(OutcomesLauncher):
         Raises:
             ValueError: an option that makes no sense.
         """
-        from normlab.queue import check_options
+        from normlab.sweeps.queue import check_options
 
         check_options(**self.options)
         super().setup(**hydra)
 
     def warm_up(self) -> None:
         """Begin to import in the process whose forks are the workers; calls after the first do nothing."""
-        from normlab.queue import PRELOAD
-        from normlab.workers import start_server
+        from normlab.sweeps.queue import PRELOAD
+        from normlab.sweeps.workers import start_server
 
         start_server(PRELOAD)
 
@@ -41,15 +50,17 @@ class QueueLauncher(OutcomesLauncher):
         """Index and result of every configuration, in the order in which they end.
 
         Raises:
-            normlab.workers.Stopped: by a signal, or since going on makes no sense.
+            normlab.endings.Stopped: by a signal, or since going on makes no sense.
         """
-        from normlab.queue import run_queued
+        from normlab.sweeps.queue import run_queued
 
         return run_queued(configs, **self.options)
 
     def count_workers(self, configs: list[dict]) -> int:
         """How many workers these configurations would get."""
-        from normlab.queue import slots
+        from normlab.sweeps.queue import slots
 
-        options: dict[str, Any] = {key: self.options[key] for key in ("workers", "jobs_per_gpu")}
+        options: dict[str, Any] = {
+            key: self.options[key] for key in ("workers", "jobs_per_gpu")
+        }
         return len(slots(configs, os.environ, **options))

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from normlab.launchers import ClusterLauncher
+from normlab.sweeps.launchers import ClusterLauncher
 
 
 class RayLauncher(ClusterLauncher):
@@ -28,7 +28,7 @@ class RayLauncher(ClusterLauncher):
         Raises:
             ValueError: Ray is not installed.
         """
-        from normlab.clusters import need
+        from normlab.sweeps.clusters import need
 
         need("ray", "ray", "ray")
         super().setup(**hydra)
@@ -39,8 +39,12 @@ class RayLauncher(ClusterLauncher):
         Raises:
             ValueError: jobs that ask for GPUs and tasks that have none.
         """
-        from normlab.clusters import run_with_ray
+        from normlab.sweeps.clusters import run_with_ray
 
-        if not self.remote.get("num_gpus") and any(config["device"]["accelerator"] == "cuda" for config in configs):
-            raise ValueError("hydra.launcher.remote.num_gpus must be at least 1 for device=cuda, got 0")
+        if not self.remote.get("num_gpus") and any(
+            config["device"]["accelerator"] == "cuda" for config in configs
+        ):
+            raise ValueError(
+                "hydra.launcher.remote.num_gpus must be at least 1 for device=cuda, got 0"
+            )
         return run_with_ray(configs, self.init, self.remote)

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from normlab.launchers import ClusterLauncher
+from normlab.sweeps.launchers import ClusterLauncher
 
 
 class SubmititLauncher(ClusterLauncher):
@@ -18,10 +18,22 @@ class SubmititLauncher(ClusterLauncher):
         parameters: of a job.
     """
 
-    def __init__(self, cluster: str, submitit_folder: str, max_num_timeout: int, **parameters: Any) -> None:
-        self.cluster, self.folder, self.max_num_timeout = cluster, submitit_folder, max_num_timeout
+    def __init__(
+        self,
+        cluster: str,
+        submitit_folder: str,
+        max_num_timeout: int,
+        **parameters: Any,
+    ) -> None:
+        self.cluster, self.folder, self.max_num_timeout = (
+            cluster,
+            submitit_folder,
+            max_num_timeout,
+        )
         self.parameters = {
-            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            name: OmegaConf.to_container(value, resolve=True)
+            if OmegaConf.is_config(value)
+            else value
             for name, value in parameters.items()
         }
 
@@ -31,13 +43,15 @@ class SubmititLauncher(ClusterLauncher):
         Raises:
             ValueError: submitit is not installed.
         """
-        from normlab.clusters import need
+        from normlab.sweeps.clusters import need
 
         need("submitit", f"submitit_{self.cluster}", "slurm")
         super().setup(**hydra)
 
     def train(self, configs: list[dict]) -> Iterator[tuple[int, dict]]:
         """Index and result of every configuration, in the order in which they end."""
-        from normlab.clusters import run_with_submitit
+        from normlab.sweeps.clusters import run_with_submitit
 
-        return run_with_submitit(configs, self.cluster, self.folder, self.max_num_timeout, self.parameters)
+        return run_with_submitit(
+            configs, self.cluster, self.folder, self.max_num_timeout, self.parameters
+        )

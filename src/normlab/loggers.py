@@ -11,9 +11,9 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-from normlab.build import build
-from normlab.config import run_name
-from normlab.experiment import disk_is_full
+from normlab.config.identity import run_name
+from normlab.config.targets import build
+from normlab.endings import disk_is_full
 
 PACKAGES = ("wandb", "mlflow", "aim")  # loggers that need a package of their name
 
@@ -26,7 +26,9 @@ def check_loggers(config: dict) -> None:
     """
     for name in config.get("logger") or {}:
         if name in PACKAGES and find_spec(name) is None:
-            raise ValueError(f"logger={name} needs the package {name}, which is not installed: pip install {name}")
+            raise ValueError(
+                f"logger={name} needs the package {name}, which is not installed: pip install {name}"
+            )
 
 
 def build_loggers(config: dict, folder: Path) -> list[Logger]:
@@ -44,7 +46,9 @@ def build_loggers(config: dict, folder: Path) -> list[Logger]:
 def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
     """Events in the run folder itself, so that TensorBoard shows the run by its name."""
     # By default, more than ten numbers at once wait for the thread that writes them.
-    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False, max_queue=1000)
+    return TensorBoardLogger(
+        folder, name="", version="", default_hp_metric=False, max_queue=1000
+    )
 
 
 class _RowsThatGoOn(ExperimentWriter):
@@ -76,7 +80,13 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
-    options = {"name": name, "id": folder.name[-80:], "project": project, "save_dir": folder, "offline": offline}
+    options = {
+        "name": name,
+        "id": folder.name[-80:],
+        "project": project,
+        "save_dir": folder,
+        "offline": offline,
+    }
     return WandbLogger(**options, resume="allow", experiment=wandb.run)
 
 
@@ -88,7 +98,9 @@ def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
     uri = tracking_uri or f"sqlite:///{(folder.parents[1] / 'mlflow.db').absolute()}"
     record = folder / "mlflow_run_id"
     run_id = record.read_text() if record.is_file() else None
-    logger = MLFlowLogger(experiment_name=group, run_name=run, tracking_uri=uri, run_id=run_id)
+    logger = MLFlowLogger(
+        experiment_name=group, run_name=run, tracking_uri=uri, run_id=run_id
+    )
     if run_id is None:
         record.write_text(logger.run_id)
     return logger
@@ -101,7 +113,11 @@ def aim(folder: Path, name: str, repo: str | None) -> Logger:
     group, _, run = name.partition("/")
     record = folder / "aim_run_hash"
     run_hash = record.read_text() if record.is_file() else None
-    options = {"repo": repo or str(folder.parents[1]), "experiment": group, "system_tracking_interval": None}
+    options = {
+        "repo": repo or str(folder.parents[1]),
+        "experiment": group,
+        "system_tracking_interval": None,
+    }
     logger = AimLogger(**options, run_name=run, run_hash=run_hash)
     if run_hash is None:
         record.write_text(logger.experiment.hash)
@@ -110,10 +126,16 @@ def aim(folder: Path, name: str, repo: str | None) -> Logger:
 
 def unknown_metrics(names: Iterable[str]) -> dict[str, float]:
     """All final metrics of a run that has none: TensorBoard takes the table's columns from any one run."""
-    return {f"{part}/{name}": math.nan for part in ("train", "val", "test") for name in reversed(tuple(names))}
+    return {
+        f"{part}/{name}": math.nan
+        for part in ("train", "val", "test")
+        for name in reversed(tuple(names))
+    }
 
 
-def log_final(config: dict, folder: Path, status: str, metrics: dict[str, float]) -> None:
+def log_final(
+    config: dict, folder: Path, status: str, metrics: dict[str, float]
+) -> None:
     """The settings that make a run what it is, with its status and final metrics, in every logger that the run has.
 
     A logger that fails is named on standard error: the run is trained, and its result does not depend on it.
@@ -122,7 +144,12 @@ def log_final(config: dict, folder: Path, status: str, metrics: dict[str, float]
     final = {f"final/{name}": metrics[name] for name in reversed(metrics)}
     for name, options in (config.get("logger") or {}).items():
         try:
-            _log_final(build(options)(folder=folder, name=run_name(config)), folder, settings, final)
+            _log_final(
+                build(options)(folder=folder, name=run_name(config)),
+                folder,
+                settings,
+                final,
+            )
         except Exception as error:  # of any package, server or network
             if disk_is_full(error):
                 raise
@@ -134,10 +161,14 @@ def log_final(config: dict, folder: Path, status: str, metrics: dict[str, float]
             )
 
 
-def _log_final(logger: Logger, folder: Path, settings: dict, final: dict[str, float]) -> None:
+def _log_final(
+    logger: Logger, folder: Path, settings: dict, final: dict[str, float]
+) -> None:
     if isinstance(logger, TensorBoardLogger):
         logger.log_hyperparams(settings, final)
-        (folder / logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)  # config.yaml says it all
+        (folder / logger.NAME_HPARAMS_FILE).unlink(
+            missing_ok=True
+        )  # config.yaml says it all
     elif not isinstance(logger, CSVLogger):  # whose columns are those of an epoch
         logger.log_hyperparams(settings)
         logger.log_metrics(final)
@@ -162,6 +193,14 @@ def hyperparameters(config: dict) -> dict[str, int | float | str]:
     for group in ("optimizer", "scheduler", "device"):
         table[f"settings/{group}"] = choices[group]
     for group in ("dataset", "model", "optimizer", "trainer"):
-        plain = {key: value for key, value in config[group].items() if isinstance(value, int | float | str)}
-        table |= {f"settings/{group}.{key}": value for key, value in plain.items() if not key.startswith("_")}
+        plain = {
+            key: value
+            for key, value in config[group].items()
+            if isinstance(value, int | float | str)
+        }
+        table |= {
+            f"settings/{group}.{key}": value
+            for key, value in plain.items()
+            if not key.startswith("_")
+        }
     return table

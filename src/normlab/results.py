@@ -67,7 +67,9 @@ def read_result(folder: Path) -> dict | None:
     try:
         result = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable ({error}); delete it to run again") from error
+        raise ValueError(
+            f"{path} is not readable ({error}); delete it to run again"
+        ) from error
     if not isinstance(result, dict) or "status" not in result:
         raise ValueError(f"{path} holds no result; delete it to run again")
     return result
@@ -102,7 +104,9 @@ def git_state() -> dict | None:
 
 def _git(folder: Path, *words: str) -> str:
     command = ["git", "-C", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _version(package: str) -> str | None:

@@ -5,16 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from normlab.endings import Interrupted
+
 # Ctrl-C, the end that systems announce, and the warnings of schedulers: SLURM's by hand, and submitit's.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-
-
-class Interrupted(Exception):
-    """The run was asked to stop by a signal; its state is on disk."""
-
-    def __init__(self, signal_number: int, why: str = "") -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}{why and f' ({why})'}")
-        self.signal_number, self.exit_code = signal_number, 128 + signal_number
 
 
 def install(handler: Callable[[int, Any], None]) -> dict[int, Any]:
@@ -24,7 +18,9 @@ def install(handler: Callable[[int, Any], None]) -> dict[int, Any]:
     """
     previous = {}
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) is None:  # not installed by Python, which could not put it back
+        if (
+            signal.getsignal(number) is None
+        ):  # not installed by Python, which could not put it back
             continue
         try:
             previous[number] = signal.signal(number, handler)

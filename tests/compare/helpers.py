@@ -23,7 +23,12 @@ CONFIG = {
     },
     "task": {"loss": None, "softmax_before_loss": False},
     "reparametrize": None,
-    "trainer": {"max_epochs": 5, "monitor": None, "patience": None, "gradient_clip": None},
+    "trainer": {
+        "max_epochs": 5,
+        "monitor": None,
+        "patience": None,
+        "gradient_clip": None,
+    },
     "statistics": {"every_n_epochs": 1, "histograms": True},
     "checkpoint": {"every_seconds": 10, "every_n_steps": None},
     "group": "demo",
@@ -32,18 +37,48 @@ CONFIG = {
     "retry": None,
     "progress": False,
     "trusted_packages": [],
-    "dataset": {"name": "digits", "root": None, "task": "classification", "shape": [1, 8, 8], "batch_size": 64},
-    "model": {"_target_": "normlab.models.MLP", "hidden": [128, 64], "activation": "relu", "bias": True},
+    "dataset": {
+        "name": "digits",
+        "root": None,
+        "task": "classification",
+        "shape": [1, 8, 8],
+        "batch_size": 64,
+    },
+    "model": {
+        "_target_": "normlab.models.MLP",
+        "hidden": [128, 64],
+        "activation": "relu",
+        "bias": True,
+    },
     "norm": {"_target_": "torch.nn.Identity", "_partial_": True},
-    "optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "momentum": 0.9},
+    "optimizer": {
+        "_target_": "torch.optim.SGD",
+        "_partial_": True,
+        "lr": 0.1,
+        "momentum": 0.9,
+    },
     "scheduler": {"_target_": None},
     "device": {"accelerator": "auto", "threads": "auto", "precision": "32-true"},
 }
 NORMS = {
     "none": {"_target_": "torch.nn.Identity", "_partial_": True},
-    "custom": {"_target_": "normlab.norms.BatchNorm", "_partial_": True, "eps": 1e-5, "momentum": 0.1},
-    "torch": {"_target_": "normlab.norms.torch_batch_norm", "_partial_": True, "eps": 1e-5, "momentum": 0.1},
-    "ghost": {"_target_": "normlab.norms.GhostBatchNorm", "_partial_": True, "size": 16},
+    "custom": {
+        "_target_": "normlab.norms.BatchNorm",
+        "_partial_": True,
+        "eps": 1e-5,
+        "momentum": 0.1,
+    },
+    "torch": {
+        "_target_": "normlab.norms.torch_batch_norm",
+        "_partial_": True,
+        "eps": 1e-5,
+        "momentum": 0.1,
+    },
+    "ghost": {
+        "_target_": "normlab.norms.GhostBatchNorm",
+        "_partial_": True,
+        "size": 16,
+    },
 }
 ENVIRONMENT = {
     "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
@@ -84,7 +119,11 @@ def write_run(
         result: what result.json holds besides, or instead.
     """
     config = copy.deepcopy(CONFIG)
-    config["seed"], config["choices"]["norm"], config["norm"] = seed, norm, dict(NORMS.get(norm, NORMS["custom"]))
+    config["seed"], config["choices"]["norm"], config["norm"] = (
+        seed,
+        norm,
+        dict(NORMS.get(norm, NORMS["custom"])),
+    )
     for key, setting in (settings or {}).items():
         *path, name = key.split(".")
         place = config
@@ -92,11 +131,19 @@ def write_run(
             place = place.setdefault(part, {})
         place[name] = setting
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-    folder = outputs / config["group"] / f"{norm}-sgd-lr{config['optimizer']['lr']:g}-seed{seed}-{digest[:10]}"
+    folder = (
+        outputs
+        / config["group"]
+        / f"{norm}-sgd-lr{config['optimizer']['lr']:g}-seed{seed}-{digest[:10]}"
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.dump(config, Dumper=yaml.CSafeDumper, sort_keys=False))
+    (folder / "config.yaml").write_text(
+        yaml.dump(config, Dumper=yaml.CSafeDumper, sort_keys=False)
+    )
     (folder / "environment.json").write_text(json.dumps(environment or ENVIRONMENT))
-    scores = {} if value is None else {"val/accuracy": value - 0.01, "test/accuracy": value}
+    scores = (
+        {} if value is None else {"val/accuracy": value - 0.01, "test/accuracy": value}
+    )
     epochs = len(curve) if curve else 5
     if curve:
         _write_curve(folder, curve)
@@ -109,7 +156,10 @@ def write_run(
         "choices": config["choices"],
         "seed": seed,
         "status": status,
-        "reason": {"diverged": "train/loss is not finite", "failed": "RuntimeError: no"}.get(status),
+        "reason": {
+            "diverged": "train/loss is not finite",
+            "failed": "RuntimeError: no",
+        }.get(status),
         "metrics": scores | (metrics or {}),
         "seconds": 1.0 + 0.01 * seed,
         "epochs": epochs,
@@ -126,9 +176,31 @@ def write_run(
 def _write_curve(folder: Path, curve: list[float]) -> None:
     with open(folder / "metrics.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["epoch", "step", "seconds", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"])
+        writer.writerow(
+            [
+                "epoch",
+                "step",
+                "seconds",
+                "train/loss",
+                "train/accuracy",
+                "val/loss",
+                "val/accuracy",
+                "lr",
+            ]
+        )
         for epoch, value in enumerate(curve, 1):
-            writer.writerow([epoch, 18 * epoch, 0.5 * epoch, 1 - value, value, 1.1 - value, value, 0.1])
+            writer.writerow(
+                [
+                    epoch,
+                    18 * epoch,
+                    0.5 * epoch,
+                    1 - value,
+                    value,
+                    1.1 - value,
+                    value,
+                    0.1,
+                ]
+            )
 
 
 def _write_layers(folder: Path, norm: str, seed: int, epochs: int) -> None:
@@ -140,7 +212,15 @@ def _write_layers(folder: Path, norm: str, seed: int, epochs: int) -> None:
             for depth in range(3):
                 for name, value in _layer_values(norm, depth, epoch).items():
                     noise = 0.02 * random.normal()
-                    writer.writerow([epoch, 18 * epoch, f"hidden.{depth}.norm", name, value * (1 + noise)])
+                    writer.writerow(
+                        [
+                            epoch,
+                            18 * epoch,
+                            f"hidden.{depth}.norm",
+                            name,
+                            value * (1 + noise),
+                        ]
+                    )
 
 
 def _layer_values(norm: str, depth: int, epoch: int) -> dict[str, float]:

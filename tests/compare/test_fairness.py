@@ -17,7 +17,11 @@ def arm(folder, norm, sync=None, **result):
 
 def checks(folder, name, **options):
     found = compare(load_runs(folder), **options)
-    return [(check.result, check.told, check.warns) for check in found.checks if check.name == name], found.warnings
+    return [
+        (check.result, check.told, check.warns)
+        for check in found.checks
+        if check.name == name
+    ], found.warnings
 
 
 def test_a_norm_that_knows_no_sync_looks_at_a_share_of_the_batch(tmp_path):
@@ -46,19 +50,33 @@ def test_results_that_do_not_record_it_go_by_the_setting(tmp_path):
     assert checks(tmp_path, "synchronization")[0] == [(DIFFERENT, told, True)]
 
 
-@pytest.mark.parametrize(("value", "what"), [(True, "the whole batch"), (False, "the share of each")])
+@pytest.mark.parametrize(
+    ("value", "what"), [(True, "the whole batch"), (False, "the share of each")]
+)
 def test_arms_that_synchronize_alike_are_the_same(tmp_path, value, what):
     arm(tmp_path, "none", synchronized=None)
     for norm in ("custom", "torch"):
         arm(tmp_path, norm, sync=value, synchronized=value)
-    told = f"Of several processes, every norm that looks at the batch normalizes {what}."
+    told = (
+        f"Of several processes, every norm that looks at the batch normalizes {what}."
+    )
     assert checks(tmp_path, "synchronization")[0] == [(SAME, told, False)]
 
 
 def test_cautions_of_runs_are_repeated_with_the_arms_that_have_them(tmp_path):
-    write_seeds(tmp_path, {"none": VALUES}, result={"cautions": ["1 sample is left over"]})
-    write_seeds(tmp_path, {"custom": VALUES}, result={"cautions": ["1 sample is left over", ALONE]})
-    write_seeds(tmp_path, {"torch": VALUES}, result={"cautions": [ALONE, "1 sample is left over"]})
+    write_seeds(
+        tmp_path, {"none": VALUES}, result={"cautions": ["1 sample is left over"]}
+    )
+    write_seeds(
+        tmp_path,
+        {"custom": VALUES},
+        result={"cautions": ["1 sample is left over", ALONE]},
+    )
+    write_seeds(
+        tmp_path,
+        {"torch": VALUES},
+        result={"cautions": [ALONE, "1 sample is left over"]},
+    )
     found, warnings = checks(tmp_path, "cautions")
     assert found == [
         (SAME, "All arms: 1 sample is left over.", False),
@@ -71,23 +89,50 @@ def test_cautions_of_runs_are_repeated_with_the_arms_that_have_them(tmp_path):
 def test_cautions_of_some_groups_name_them(tmp_path):
     for rate, cautions in ((0.1, []), (0.2, [ALONE]), (0.3, [ALONE])):
         write_seeds(tmp_path, {"none": VALUES}, settings={"optimizer.lr": rate})
-        write_seeds(tmp_path, {"custom": VALUES}, settings={"optimizer.lr": rate}, result={"cautions": cautions})
+        write_seeds(
+            tmp_path,
+            {"custom": VALUES},
+            settings={"optimizer.lr": rate},
+            result={"cautions": cautions},
+        )
     told = f"At optimizer.lr=0.2; optimizer.lr=0.3, custom: {ALONE}."
     assert checks(tmp_path, "cautions")[0] == [(DIFFERENT, told, True)]
 
 
 def start(weights, parameters=110, norms=10):
-    return {"initial_weights": weights, "num_parameters": parameters, "num_norm_parameters": norms}
+    return {
+        "initial_weights": weights,
+        "num_parameters": parameters,
+        "num_norm_parameters": norms,
+    }
 
 
 def test_arms_that_start_alike_need_no_word():
-    settings = [{"norm": norm, "seed": seed} for norm in ("none", "custom") for seed in "01"]
-    assert start_warnings(settings, [start("a", 100, 0), start("b", 100, 0), start("a"), start("b")]) == []
+    settings = [
+        {"norm": norm, "seed": seed} for norm in ("none", "custom") for seed in "01"
+    ]
+    assert (
+        start_warnings(
+            settings, [start("a", 100, 0), start("b", 100, 0), start("a"), start("b")]
+        )
+        == []
+    )
 
 
 def test_arms_that_start_apart_are_named_by_the_same_checks():
-    settings = [{"norm": norm, "seed": seed} for norm in ("none", "custom", "torch") for seed in "01"]
-    results = [start("a", 100, 0), start("b", 100, 0), start("a"), start("c"), start("a", 113), {"status": "failed"}]
+    settings = [
+        {"norm": norm, "seed": seed}
+        for norm in ("none", "custom", "torch")
+        for seed in "01"
+    ]
+    results = [
+        start("a", 100, 0),
+        start("b", 100, 0),
+        start("a"),
+        start("c"),
+        start("a", 113),
+        {"status": "failed"},
+    ]
     assert start_warnings(settings, results) == [
         "custom and none start from other weights in 1 of 2 pairs of runs.",
         "torch has 113 parameters, 10 of them the norm's; none 100, 0 of them the norm's: 3 more outside of the norm.",
@@ -95,9 +140,17 @@ def test_arms_that_start_apart_are_named_by_the_same_checks():
 
 
 def test_arms_are_compared_within_equal_values_of_the_other_settings():
-    settings = [{"norm": norm, "model": model} for model in ("mlp", "vgg") for norm in ("none", "custom")]
-    assert start_warnings(settings, [start("a"), start("a"), start("b"), start("b")]) == []
-    assert start_warnings(settings, [start("a"), start("a"), start("b"), start("c")]) == [
+    settings = [
+        {"norm": norm, "model": model}
+        for model in ("mlp", "vgg")
+        for norm in ("none", "custom")
+    ]
+    assert (
+        start_warnings(settings, [start("a"), start("a"), start("b"), start("b")]) == []
+    )
+    assert start_warnings(
+        settings, [start("a"), start("a"), start("b"), start("c")]
+    ) == [
         "At model=vgg, custom and none start from other weights in 1 of 1 pairs of runs."
     ]
 

@@ -15,7 +15,10 @@ BASELINE = np.array([0.94, 0.95, 0.97, 0.93, 0.91, 0.95, 0.92])
 
 def test_sign_flip_p_equals_enumeration():
     differences = ARM - BASELINE
-    means = [abs((np.array(signs) * differences).mean()) for signs in product((1, -1), repeat=7)]
+    means = [
+        abs((np.array(signs) * differences).mean())
+        for signs in product((1, -1), repeat=7)
+    ]
     expected = np.mean(np.array(means) >= abs(differences.mean()) - 1e-12)
     assert inference.sign_flip_p(differences) == pytest.approx(expected)
 
@@ -28,11 +31,16 @@ def test_sign_flip_p_is_exact_beyond_what_can_be_listed():
 
 
 def test_sign_flip_p_of_many_pairs_is_sampled():
-    assert inference.sign_flip_p(np.ones(41)) == inference.attainable_p(41) == 2 / 10_000
+    assert (
+        inference.sign_flip_p(np.ones(41)) == inference.attainable_p(41) == 2 / 10_000
+    )
     assert inference.sign_flip_p([1.0, -1.0] * 25) == 1.0
 
 
-@pytest.mark.parametrize(("n", "smallest"), [(3, 0.25), (5, 0.0625), (6, 0.03125), (8, 0.0078125), (10, 0.001953125)])
+@pytest.mark.parametrize(
+    ("n", "smallest"),
+    [(3, 0.25), (5, 0.0625), (6, 0.03125), (8, 0.0078125), (10, 0.001953125)],
+)
 def test_smallest_p_of_the_exact_paired_test(n, smallest):
     assert inference.attainable_p(n) == smallest
     assert inference.sign_flip_p(np.arange(1.0, n + 1)) == pytest.approx(smallest)
@@ -95,12 +103,16 @@ def test_fold_difference_by_the_formula():
     differences = ARM - BASELINE
     t = differences.mean() / (differences.std(ddof=1) * math.sqrt(1 / 7 + 1 / 6))
     assert found.p == pytest.approx(2 * stats.t.sf(t, 6))
-    assert found.p > stats.ttest_rel(ARM, BASELINE).pvalue  # a plain t test takes the folds for independent
+    assert (
+        found.p > stats.ttest_rel(ARM, BASELINE).pvalue
+    )  # a plain t test takes the folds for independent
 
 
 def test_holm_by_hand():
     # .01 * 4, max(.02 * 3, .04), max(.03 * 2, .06), max(.04, .06); a missing p counts and stays missing
-    assert inference.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert inference.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx(
+        [0.06, 0.04, 0.06, 0.06]
+    )
     found = inference.holm([0.01, math.nan])
     assert found[0] == pytest.approx(0.02)
     assert math.isnan(found[1])
@@ -114,8 +126,12 @@ def test_hedges_g_by_hand():
 @pytest.mark.parametrize("higher", [True, False])
 def test_probability_of_improvement_counts_pairs(higher):
     arm, baseline = np.round(ARM, 2), np.round(BASELINE, 2)
-    wins = [(a > b if higher else a < b) + 0.5 * (a == b) for a in arm for b in baseline]
-    value, (low, high) = inference.probability_of_improvement(arm, baseline, higher, paired=True)
+    wins = [
+        (a > b if higher else a < b) + 0.5 * (a == b) for a in arm for b in baseline
+    ]
+    value, (low, high) = inference.probability_of_improvement(
+        arm, baseline, higher, paired=True
+    )
     assert value == pytest.approx(np.mean(wins))
     assert low <= value <= high
 
@@ -124,38 +140,56 @@ def test_probability_of_improvement_counts_pairs(higher):
 def test_probability_of_improvement_against_an_independent_implementation(paired):
     """Pairs counted one by one, and resampled one by one, for values with many ties."""
     random = np.random.default_rng(3)
-    arm, baseline = random.integers(3, 9, 12) / 10, random.integers(2, 8, 12 if paired else 9) / 10
+    arm, baseline = (
+        random.integers(3, 9, 12) / 10,
+        random.integers(2, 8, 12 if paired else 9) / 10,
+    )
 
     def counted(some, others):
-        return sum((a > b) + 0.5 * (a == b) for a in some for b in others) / (len(some) * len(others))
+        return sum((a > b) + 0.5 * (a == b) for a in some for b in others) / (
+            len(some) * len(others)
+        )
 
     draws = []
     for _ in range(1999):
         rows = random.integers(len(arm), size=len(arm))
         columns = rows if paired else random.integers(len(baseline), size=len(baseline))
         draws.append(counted(arm[rows], baseline[columns]))
-    value, interval = inference.probability_of_improvement(arm, baseline, higher=True, paired=paired)
+    value, interval = inference.probability_of_improvement(
+        arm, baseline, higher=True, paired=paired
+    )
     assert value == pytest.approx(counted(arm, baseline))
-    assert value == pytest.approx(stats.mannwhitneyu(arm, baseline).statistic / (len(arm) * len(baseline)))
+    assert value == pytest.approx(
+        stats.mannwhitneyu(arm, baseline).statistic / (len(arm) * len(baseline))
+    )
     assert interval == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
 
 
 def test_probability_of_improvement_has_the_interval_that_was_asked_for():
-    narrow, wide = (inference.probability_of_improvement(ARM, BASELINE, True, True, share)[1] for share in (0.5, 0.99))
+    narrow, wide = (
+        inference.probability_of_improvement(ARM, BASELINE, True, True, share)[1]
+        for share in (0.5, 0.99)
+    )
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
 def test_probability_of_improvement_of_separated_arms_is_certain():
-    assert inference.probability_of_improvement([2, 3], [0, 1], higher=True, paired=False) == (1.0, (1.0, 1.0))
+    assert inference.probability_of_improvement(
+        [2, 3], [0, 1], higher=True, paired=False
+    ) == (1.0, (1.0, 1.0))
 
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_equivalence_is_two_one_sided_tests(paired):
-    test, options = (stats.ttest_rel, {}) if paired else (stats.ttest_ind, {"equal_var": False})
+    test, options = (
+        (stats.ttest_rel, {}) if paired else (stats.ttest_ind, {"equal_var": False})
+    )
     margin = 0.05
     above = test(ARM + margin, BASELINE, alternative="greater", **options).pvalue
     below = test(ARM - margin, BASELINE, alternative="less", **options).pvalue
-    assert inference.equivalence_p(ARM, BASELINE, margin, paired) == pytest.approx(max(above, below))
+    assert inference.equivalence_p(ARM, BASELINE, margin, paired) == pytest.approx(
+        max(above, below)
+    )
 
 
 def test_fold_equivalence_uses_the_corrected_error():

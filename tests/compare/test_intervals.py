@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from normlab.compare.intervals import bca_interval, fold_interval, t_interval, wilson_interval
+from normlab.compare.intervals import (
+    bca_interval,
+    fold_interval,
+    t_interval,
+    wilson_interval,
+)
 
 
 def test_t_interval_is_the_textbook_one():
@@ -20,7 +25,9 @@ def test_t_interval_of_one_run_is_unknown():
 def test_fold_interval_is_wider_by_the_overlap_of_training_sets():
     # Nadeau and Bengio for 5 folds: sqrt(1/5 + 1/4) instead of sqrt(1/5), so wider by 1.5
     low, high = t_interval([1, 2, 3, 4, 5])
-    assert fold_interval([1, 2, 3, 4, 5], folds=5) == pytest.approx((3 - 1.5 * (3 - low), 3 + 1.5 * (high - 3)))
+    assert fold_interval([1, 2, 3, 4, 5], folds=5) == pytest.approx(
+        (3 - 1.5 * (3 - low), 3 + 1.5 * (high - 3))
+    )
 
 
 def test_wilson_interval_is_the_textbook_one():
@@ -37,4 +44,6 @@ def test_bootstrap_needs_ten_values_and_spread():
 def test_bootstrap_of_symmetric_values_is_nearly_the_percentile_interval():
     values = np.arange(20.0)
     means = np.random.default_rng(1).choice(values, (20_000, 20)).mean(1)
-    assert bca_interval(values) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.15)
+    assert bca_interval(values) == pytest.approx(
+        tuple(np.quantile(means, [0.025, 0.975])), abs=0.15
+    )

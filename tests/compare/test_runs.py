@@ -24,8 +24,17 @@ from normlab.compare.runs import (
 def test_a_row_a_run_with_settings_metrics_and_origin(tmp_path):
     write_run(tmp_path, "custom", seed=3, value=0.97, settings={"optimizer.lr": 0.01})
     row = load_runs(tmp_path).iloc[0]
-    assert (row["norm"], row["dataset"], row["seed"], row["status"]) == ("custom", "digits", 3, "finished")
-    assert (row["optimizer.lr"], row["norm.eps"], row["model.hidden"]) == (0.01, 1e-5, "[128, 64]")
+    assert (row["norm"], row["dataset"], row["seed"], row["status"]) == (
+        "custom",
+        "digits",
+        3,
+        "finished",
+    )
+    assert (row["optimizer.lr"], row["norm.eps"], row["model.hidden"]) == (
+        0.01,
+        1e-5,
+        "[128, 64]",
+    )
     assert (row["test/accuracy"], row["steps"]) == (0.97, 90)
     assert row["environment.git.commit"].startswith("0123456789")
     assert row["environment.command"] == "train.py -m norm=none,custom 'seed=range(10)'"
@@ -34,25 +43,45 @@ def test_a_row_a_run_with_settings_metrics_and_origin(tmp_path):
 def test_settings_read_by_blocks_equal_those_read_whole(tmp_path):
     path = write_run(tmp_path, "custom") / "config.yaml"
     by_block = read_settings(path)
-    path.write_text(path.read_text() + "shared: &shared [1, 2]\nagain: *shared\n")  # an alias across blocks
+    path.write_text(
+        path.read_text() + "shared: &shared [1, 2]\nagain: *shared\n"
+    )  # an alias across blocks
     assert read_settings(path) == by_block | {"shared": "[1, 2]", "again": "[1, 2]"}
 
 
 def test_broken_folders_are_listed_and_not_fatal(tmp_path):
     group = write_seeds(tmp_path, {"none": [0.9, 0.91]})
     cases = {
-        "running": ("config.yaml", "seed: 0\n", "no result.json: the run has not ended"),
+        "running": (
+            "config.yaml",
+            "seed: 0\n",
+            "no result.json: the run has not ended",
+        ),
         "cut": ("result.json", '{"schema": 1, "sta', "result.json is not readable"),
         "list": ("result.json", "[1]", "not a table"),
-        "future": ("result.json", json.dumps({"schema": 9}), "result.json has schema 9, this normlab reads 1"),
-        "empty": ("result.json", json.dumps({"schema": 1, "status": "finished", "metrics": {}}), "config.yaml"),
-        "odd": ("result.json", json.dumps({"schema": 1, "status": "lost", "metrics": {}}), "'lost'"),
+        "future": (
+            "result.json",
+            json.dumps({"schema": 9}),
+            "result.json has schema 9, this normlab reads 1",
+        ),
+        "empty": (
+            "result.json",
+            json.dumps({"schema": 1, "status": "finished", "metrics": {}}),
+            "config.yaml",
+        ),
+        "odd": (
+            "result.json",
+            json.dumps({"schema": 1, "status": "lost", "metrics": {}}),
+            "'lost'",
+        ),
     }
     for name, (file, content, _) in cases.items():
         (group / name).mkdir()
         (group / name / file).write_text(content)
     runs = load_runs(tmp_path)
-    reasons = {path.rpartition("/")[2]: reason for path, reason in runs.attrs["unreadable"]}
+    reasons = {
+        path.rpartition("/")[2]: reason for path, reason in runs.attrs["unreadable"]
+    }
     assert len(runs) == 2
     assert reasons.keys() == cases.keys()
     for name, (_, _, expected) in cases.items():
@@ -85,12 +114,17 @@ def test_a_run_is_counted_once(tmp_path):
 
 
 def test_nothing_found_says_what_a_run_is(tmp_path):
-    with pytest.raises(ValueError, match="no runs found in .*config.yaml and result.json"):
+    with pytest.raises(
+        ValueError, match="no runs found in .*config.yaml and result.json"
+    ):
         load_runs(tmp_path)
     with pytest.raises(ValueError, match="nowhere must be a folder of runs"):
         load_runs(tmp_path / "nowhere")
     write_run(tmp_path, "none", schema=2)
-    with pytest.raises(ValueError, match="no readable run.*schema 2, this normlab reads 1; read it with the version"):
+    with pytest.raises(
+        ValueError,
+        match="no readable run.*schema 2, this normlab reads 1; read it with the version",
+    ):
         load_runs(tmp_path)
 
 
@@ -110,7 +144,9 @@ def test_folders_may_be_a_list(tmp_path):
 
 
 def test_null_metrics_are_missing(tmp_path):
-    write_run(tmp_path, "none", value=None, metrics={"test/loss": None, "val/loss": 0.5})
+    write_run(
+        tmp_path, "none", value=None, metrics={"test/loss": None, "val/loss": 0.5}
+    )
     row = load_runs(tmp_path).iloc[0]
     assert np.isnan(row["test/loss"])
     assert row["val/loss"] == 0.5
@@ -118,11 +154,15 @@ def test_null_metrics_are_missing(tmp_path):
 
 def test_unknown_key_names_the_near_one():
     known = ["optimizer.lr", "optimizer.momentum", "norm"]
-    with pytest.raises(ValueError, match=r"no setting 'lr'; did you mean optimizer.lr\?"):
+    with pytest.raises(
+        ValueError, match=r"no setting 'lr'; did you mean optimizer.lr\?"
+    ):
         check_key("lr", known, "setting")
     with pytest.raises(ValueError, match="did you mean optimizer.momentum"):
         check_key("optimizer.momemtum", known, "setting")
-    with pytest.raises(ValueError, match="known are optimizer.lr, optimizer.momentum, norm"):
+    with pytest.raises(
+        ValueError, match="known are optimizer.lr, optimizer.momentum, norm"
+    ):
         check_key("zzz", known, "setting")
     with pytest.raises(ValueError, match="known are 10, 11, .*, 28, 29 and 2 more$"):
         check_key("zzz", map(str, range(10, 32)), "setting")
@@ -130,7 +170,9 @@ def test_unknown_key_names_the_near_one():
 
 def test_names_with_commas_stand_in_quotes():
     known = ["none, optimizer.lr=1", "custom"]
-    with pytest.raises(ValueError, match=r"no arm 'none'; did you mean 'none, optimizer.lr=1'\?"):
+    with pytest.raises(
+        ValueError, match=r"no arm 'none'; did you mean 'none, optimizer.lr=1'\?"
+    ):
         check_key("none", known, "arm")
     with pytest.raises(ValueError, match="known are 'none, optimizer.lr=1', custom$"):
         check_key("zzz", known, "arm")
@@ -150,7 +192,11 @@ def test_layers_of_all_runs_in_order_of_depth(tmp_path):
     write_run(tmp_path, "custom", curve=[0.5, 0.6], layers=True)
     write_run(tmp_path, "custom", seed=1)
     layers = read_layers(load_runs(tmp_path))
-    assert list(dict.fromkeys(layers["layer"])) == ["hidden.0.norm", "hidden.1.norm", "hidden.2.norm"]
+    assert list(dict.fromkeys(layers["layer"])) == [
+        "hidden.0.norm",
+        "hidden.1.norm",
+        "hidden.2.norm",
+    ]
     assert set(layers["epoch"]) == {1, 2}
 
 
@@ -168,8 +214,16 @@ def test_neither_loading_nor_comparing_imports_torch(tmp_path):
     [
         ("config.yaml", "seed: 0\nchoices: [1]\n", "choices must be a table"),
         ("config.yaml", "seed: 0\nchoices: abc\n", "choices must be a table"),
-        ("config.yaml", "seed: 0\nchoices: {norm: none}\na: " + "[" * 5000, "config.yaml is not readable"),
-        ("config.yaml", "seed: 0\nchoices: {norm: none}\na: 2020-13-45", "config.yaml is not readable (month must"),
+        (
+            "config.yaml",
+            "seed: 0\nchoices: {norm: none}\na: " + "[" * 5000,
+            "config.yaml is not readable",
+        ),
+        (
+            "config.yaml",
+            "seed: 0\nchoices: {norm: none}\na: 2020-13-45",
+            "config.yaml is not readable (month must",
+        ),
         ("result.json", "[" * 100_000, "result.json is not readable"),
         ("config_digest", [1], "config_digest must be a text, got [1]"),
         ("reason", {"a": 1}, "reason must be a text, got {'a': 1}"),
@@ -221,7 +275,9 @@ def test_folders_that_may_not_be_read_are_listed(tmp_path, monkeypatch):
 
 def test_a_file_is_no_folder(tmp_path):
     path = write_run(tmp_path, "none") / "result.json"
-    with pytest.raises(ValueError, match=r"result.json must be a folder of runs, .*; it is a file"):
+    with pytest.raises(
+        ValueError, match=r"result.json must be a folder of runs, .*; it is a file"
+    ):
         load_runs(path)
 
 
@@ -233,7 +289,12 @@ def test_runs_from_before_a_setting_had_it_off(tmp_path):
 
 
 def test_a_number_too_large_for_any_figure_is_missing(tmp_path):
-    write_run(tmp_path, "none", value=None, metrics={"test/accuracy": 10**400, "val/accuracy": 0.5})
+    write_run(
+        tmp_path,
+        "none",
+        value=None,
+        metrics={"test/accuracy": 10**400, "val/accuracy": 0.5},
+    )
     row = load_runs(tmp_path).iloc[0]
     assert np.isnan(row["test/accuracy"])
     assert row["val/accuracy"] == 0.5
@@ -241,7 +302,13 @@ def test_a_number_too_large_for_any_figure_is_missing(tmp_path):
 
 def test_texts_of_runs_can_be_written(tmp_path):
     environment = {"command": ["train.py", "data=\udcff"], "git": {"commit": "\ud800"}}
-    write_run(tmp_path, "none", status="failed", result={"reason": "no file \udcff"}, environment=environment)
+    write_run(
+        tmp_path,
+        "none",
+        status="failed",
+        result={"reason": "no file \udcff"},
+        environment=environment,
+    )
     row = load_runs(tmp_path).iloc[0]
     assert row["reason"] == "no file ?"
     assert row["environment.git.commit"] == "?"
@@ -249,8 +316,15 @@ def test_texts_of_runs_can_be_written(tmp_path):
 
 
 def test_the_command_is_one_that_a_shell_takes(tmp_path):
-    write_run(tmp_path, "none", environment={"command": ["train.py", "seed=range(4)", "data=a b"]})
-    assert load_runs(tmp_path)["environment.command"][0] == "train.py 'seed=range(4)' 'data=a b'"
+    write_run(
+        tmp_path,
+        "none",
+        environment={"command": ["train.py", "seed=range(4)", "data=a b"]},
+    )
+    assert (
+        load_runs(tmp_path)["environment.command"][0]
+        == "train.py 'seed=range(4)' 'data=a b'"
+    )
 
 
 def cut(folder, lines):
@@ -260,15 +334,21 @@ def cut(folder, lines):
 
 
 def test_runs_without_a_whole_curve_are_named(tmp_path):
-    folders = [write_run(tmp_path, "none", seed, curve=[0.5, 0.6, 0.7]) for seed in range(4)]
+    folders = [
+        write_run(tmp_path, "none", seed, curve=[0.5, 0.6, 0.7]) for seed in range(4)
+    ]
     assert curve_warnings(load_runs(tmp_path), ["val/accuracy"]) == []
     (folders[1] / "metrics.csv").unlink()
     cut(folders[2], 3)
     write_run(tmp_path, "none", 4, status="failed")  # has no result either
-    write_run(tmp_path, "none", 5, status="diverged", result={"epochs": 0})  # in the first epoch
+    write_run(
+        tmp_path, "none", 5, status="diverged", result={"epochs": 0}
+    )  # in the first epoch
     runs = load_runs(tmp_path)
     finished = runs[runs["status"] != "failed"]
-    lacking = without_curves(finished, read_curves(finished, ["val/accuracy"]), "val/accuracy")
+    lacking = without_curves(
+        finished, read_curves(finished, ["val/accuracy"]), "val/accuracy"
+    )
     assert lacking["seed"].tolist() == [1, 2]
     told = "metrics.csv is missing, damaged or cut in {} of 5 runs, which learning curves and time to target of {} "
     told += "leave out; the first is {}. rerun=true trains a run anew."
@@ -286,13 +366,22 @@ def test_where_no_run_has_a_curve_none_is_left_out(tmp_path):
 def test_rows_without_a_place_are_no_part_of_a_curve(tmp_path):
     folder = write_run(tmp_path, "none", curve=[0.5, 0.6, 0.7])
     path = folder / "metrics.csv"
-    path.write_text(path.read_text().replace("2,36,1.0", "2,36,-").replace("3,54", "x,54"))
+    path.write_text(
+        path.read_text().replace("2,36,1.0", "2,36,-").replace("3,54", "x,54")
+    )
     assert read_curves(load_runs(tmp_path), ["val/accuracy"])["epoch"].tolist() == [1]
 
 
-@pytest.mark.parametrize("damage", ["2,36,a,b,-", "x,36,a,b,1", "2,36,a,b,inf", "2,36,,b,1", "2,36,a,,1", "2"])
+@pytest.mark.parametrize(
+    "damage",
+    ["2,36,a,b,-", "x,36,a,b,1", "2,36,a,b,inf", "2,36,,b,1", "2,36,a,,1", "2"],
+)
 def test_damaged_rows_of_statistics_are_left_out(tmp_path, damage):
     path = write_run(tmp_path, "none", curve=[0.5]) / "statistics.csv"
-    path.write_text(f"epoch,step,layer,statistic,value\n1,18,3,activation_q15,-0.5\n{damage}\n")
+    path.write_text(
+        f"epoch,step,layer,statistic,value\n1,18,3,activation_q15,-0.5\n{damage}\n"
+    )
     layers = read_layers(load_runs(tmp_path))
-    assert layers[["epoch", "layer", "statistic", "value"]].to_numpy().tolist() == [[1, "3", "activation_q15", -0.5]]
+    assert layers[["epoch", "layer", "statistic", "value"]].to_numpy().tolist() == [
+        [1, "3", "activation_q15", -0.5]
+    ]

@@ -7,10 +7,10 @@ import pytest
 
 from compare.helpers import write_run
 from normlab.compare import compare, load_runs
-from normlab.compare.run_figures import sensitivity
 from normlab.compare.runs import STABLE
 from normlab.compare.selection import best_values, largest_stable, stable_edge_warnings
 from normlab.compare.settings import labels
+from normlab.report.run_figures import sensitivity
 
 
 @pytest.fixture
@@ -25,7 +25,14 @@ def grid(tmp_path):
             for seed in range(3):
                 lost = norm == "none" and lr == 1.0 and seed > 0
                 status = "diverged" if lost else "finished"
-                write_run(tmp_path, norm, seed, value + 0.001 * seed, status, {"optimizer.lr": lr})
+                write_run(
+                    tmp_path,
+                    norm,
+                    seed,
+                    value + 0.001 * seed,
+                    status,
+                    {"optimizer.lr": lr},
+                )
     runs = load_runs(tmp_path)
     return runs.assign(arm=labels(runs, ["norm"]))
 
@@ -40,7 +47,10 @@ def test_selecting_compares_arms_at_their_best(grid):
     row = found.contrasts.iloc[0]
     assert row["difference"] == pytest.approx(0.05)
     assert found.within == []
-    assert "none: optimizer.lr=0.01 has the best mean val/accuracy of its grid and is used." in found.warnings
+    assert (
+        "none: optimizer.lr=0.01 has the best mean val/accuracy of its grid and is used."
+        in found.warnings
+    )
     assert not any("also differ" in text for text in found.warnings)
     assert len(found.tried.runs) == 24
 
@@ -56,7 +66,11 @@ def test_a_best_rate_on_the_edge_is_named(grid):
 def test_a_best_rate_on_the_edge_is_named_where_rates_are_compared(grid):
     cut = grid[grid["optimizer.lr"] <= 0.1]
     edge = "the best optimizer.lr, 0.1, is the largest that was tried; extend the grid"
-    both = [text for text in compare(cut, by=["norm", "optimizer.lr"]).warnings if "extend the grid" in text]
+    both = [
+        text
+        for text in compare(cut, by=["norm", "optimizer.lr"]).warnings
+        if "extend the grid" in text
+    ]
     assert [text.partition(": ")[0] for text in both] == ["custom"]
     assert edge in both[0]
     alone = compare(cut[cut["norm"] == "custom"], by="optimizer.lr").warnings
@@ -67,7 +81,9 @@ def test_a_best_rate_on_the_edge_is_named_where_rates_are_compared(grid):
 
 def test_a_choice_by_the_compared_scores_is_named(grid):
     told = "The best optimizer.lr was chosen by test/accuracy, the scores that are compared, for want of a validation"
-    assert not any(text.startswith(told) for text in compare(grid, select="optimizer.lr").warnings)
+    assert not any(
+        text.startswith(told) for text in compare(grid, select="optimizer.lr").warnings
+    )
     blind = compare(grid.drop(columns="val/accuracy"), select="optimizer.lr")
     assert any(text.startswith(told) for text in blind.warnings)
 
@@ -85,7 +101,9 @@ def test_largest_rate_that_trains_by_seed(grid):
 
 
 def test_an_arm_that_never_trains_has_no_largest_rate(grid):
-    dead = grid.assign(status=np.where(grid["arm"] == "none", "diverged", grid["status"]))
+    dead = grid.assign(
+        status=np.where(grid["arm"] == "none", "diverged", grid["status"])
+    )
     table = largest_stable(dead, "optimizer.lr", [], "test/accuracy", tolerance=0.01)
     assert (table[table["arm"] == "none"]["status"] == "diverged").all()
     assert all(math.isnan(value) for value in table[table["arm"] == "none"][STABLE])
@@ -95,20 +113,39 @@ def test_an_arm_without_the_selected_setting_stays(tmp_path):
     for seed in range(3):
         write_run(tmp_path, "none", seed, 0.90 + 0.001 * seed, curve=[0.5, 0.9])
         for momentum, value in ((0.01, 0.92), (0.1, 0.93), (0.5, 0.91)):
-            write_run(tmp_path, "custom", seed, value + 0.001 * seed, settings={"norm.momentum": momentum})
+            write_run(
+                tmp_path,
+                "custom",
+                seed,
+                value + 0.001 * seed,
+                settings={"norm.momentum": momentum},
+            )
     found = compare(load_runs(tmp_path), select="norm.momentum")
-    assert found.summaries[["arm", "n"]].to_numpy().tolist() == [["none", 3], ["custom", 3]]
+    assert found.summaries[["arm", "n"]].to_numpy().tolist() == [
+        ["none", 3],
+        ["custom", 3],
+    ]
     assert found.contrasts["difference"].tolist() == pytest.approx([0.03])
     assert "none has no norm.momentum and is compared as it is." in found.warnings
     drawing = sensitivity(found)
-    assert [line.get_label() for line in drawing.figure.axes[0].lines if line.get_label()[0] != "_"] == ["custom"]
+    assert [
+        line.get_label()
+        for line in drawing.figure.axes[0].lines
+        if line.get_label()[0] != "_"
+    ] == ["custom"]
     assert "none has no norm.momentum." in drawing.caption
 
 
 def test_no_value_can_be_the_best_one(tmp_path):
     for seed in range(2):
         write_run(tmp_path, "none", seed, 0.9)
-        write_run(tmp_path, "custom", seed, 0.8, settings={"norm.momentum": 0.1, "choices.norm": "none"})
+        write_run(
+            tmp_path,
+            "custom",
+            seed,
+            0.8,
+            settings={"norm.momentum": 0.1, "choices.norm": "none"},
+        )
     runs = load_runs(tmp_path)
     best = best_values(runs.assign(arm="all"), "norm.momentum", [], "val/accuracy")
     assert math.isnan(best["all"])

@@ -32,8 +32,20 @@ def test_numbers(value, shown):
 @pytest.mark.parametrize(
     ("share", "shown"),
     [
-        *((0.95, "95%"), (0.9, "90%"), (2 / 3, "67%"), (1 - 0.005, "99.5%"), (1 - 0.015, "98.5%"), (0.5, "50%")),
-        *((1 - 0.001, "99.9%"), (1 - 0.9999, "0.01%"), (1 - 0.99999, "0.001%"), (1 - 1e-6, "99.9999%")),
+        *(
+            (0.95, "95%"),
+            (0.9, "90%"),
+            (2 / 3, "67%"),
+            (1 - 0.005, "99.5%"),
+            (1 - 0.015, "98.5%"),
+            (0.5, "50%"),
+        ),
+        *(
+            (1 - 0.001, "99.9%"),
+            (1 - 0.9999, "0.01%"),
+            (1 - 0.99999, "0.001%"),
+            (1 - 1e-6, "99.9999%"),
+        ),
         *((0.0, "0%"), (1.0, "100%"), (0.1, "10%"), (1 / 12, "8.3%"), (math.nan, "–")),
     ],
 )
@@ -42,23 +54,38 @@ def test_shares(share, shown):
 
 
 def test_signs_and_p_values():
-    assert (signed(0.0123), signed(-0.0123), signed(math.nan)) == ("+0.0123", "−0.0123", "–")
-    assert (p_value(0.0312), p_value(0.0004), p_value(math.nan)) == ("p = 0.031", "p < 0.001", "no p-value")
+    assert (signed(0.0123), signed(-0.0123), signed(math.nan)) == (
+        "+0.0123",
+        "−0.0123",
+        "–",
+    )
+    assert (p_value(0.0312), p_value(0.0004), p_value(math.nan)) == (
+        "p = 0.031",
+        "p < 0.001",
+        "no p-value",
+    )
 
 
 def test_arms_that_never_differ(tmp_path):
     values = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
     write_seeds(tmp_path, {"torch": values, "custom": values})
     told = compare(load_runs(tmp_path), baseline="torch").contrasts["sentence"][0]
-    assert told == "custom and torch have the same test/accuracy in each of 6 pairs with the same seed."
+    assert (
+        told
+        == "custom and torch have the same test/accuracy in each of 6 pairs with the same seed."
+    )
 
 
 def test_an_improvement_in_three_of_four_runs_is_meaningful(tmp_path):
     none = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     arms = {"none": 0, "custom": 3, "torch": -20, "ghost": 0.25}
-    write_seeds(tmp_path, {arm: [value + gain for value in none] for arm, gain in arms.items()})
+    write_seeds(
+        tmp_path, {arm: [value + gain for value in none] for arm, gain in arms.items()}
+    )
     rows = compare(load_runs(tmp_path), level=0.2).contrasts.set_index("arm")
-    assert rows.loc["custom", "improvement"] == pytest.approx(31.5 / 36)  # 3.5 + 4.5 + 5.5 + 3 * 6
+    assert rows.loc["custom", "improvement"] == pytest.approx(
+        31.5 / 36
+    )  # 3.5 + 4.5 + 5.5 + 3 * 6
     assert rows.loc["ghost", "improvement"] == pytest.approx(21 / 36)
     assert rows.loc["custom", "sentence"].endswith(
         " It is meaningful: a run of custom beats one of none with probability 0.88."

@@ -4,12 +4,27 @@ import pytest
 
 from compare.helpers import write_run
 from normlab.compare import load_runs
-from normlab.compare.settings import belongs_to, check_keys, higher_is_better, label, order, pairing_keys, varying
+from normlab.compare.settings import (
+    belongs_to,
+    check_keys,
+    label,
+    order,
+    pairing_keys,
+    varying,
+)
+from normlab.metrics import higher_is_better
 
 
 def test_labels_are_short():
     values = (None, float("nan"), True, 64.0, 1e-5, "custom")
-    assert [label(value) for value in values] == ["–", "–", "true", "64", "1e-05", "custom"]
+    assert [label(value) for value in values] == [
+        "–",
+        "–",
+        "true",
+        "64",
+        "1e-05",
+        "custom",
+    ]
 
 
 def test_numbers_are_ordered_by_size():
@@ -20,8 +35,22 @@ def test_numbers_are_ordered_by_size():
 
 
 def test_direction():
-    metrics = ("test/accuracy", "test/r2", "samples_per_second", "val/loss", "test/rmse", "seconds")
-    assert [higher_is_better(metric) for metric in metrics] == [True, True, True, False, False, False]
+    metrics = (
+        "test/accuracy",
+        "test/r2",
+        "samples_per_second",
+        "val/loss",
+        "test/rmse",
+        "seconds",
+    )
+    assert [higher_is_better(metric) for metric in metrics] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_what_belongs_to_the_compared_norm():
@@ -34,14 +63,29 @@ def test_what_belongs_to_the_compared_norm():
 def test_the_fewest_settings_that_tell_groups_apart(tmp_path):
     for dataset, batch_size in (("digits", 64), ("mnist", 128)):
         for lr in (0.1, 0.01):
-            settings = {"choices.dataset": dataset, "dataset.name": dataset, "dataset.batch_size": batch_size}
-            write_run(tmp_path, "none", 0, settings=settings | {"optimizer.lr": lr, "dataset.root": f"{dataset}/{lr}"})
+            settings = {
+                "choices.dataset": dataset,
+                "dataset.name": dataset,
+                "dataset.batch_size": batch_size,
+            }
+            write_run(
+                tmp_path,
+                "none",
+                0,
+                settings=settings
+                | {"optimizer.lr": lr, "dataset.root": f"{dataset}/{lr}"},
+            )
     assert varying(load_runs(tmp_path), ["norm"]) == ["dataset", "optimizer.lr"]
 
 
 def test_folds_and_further_seeds_repeat_a_run(tmp_path):
     for fold in (0, 1):
-        write_run(tmp_path, "none", 0, settings={"dataset.fold": fold, "dataset.split_seed": 7})
+        write_run(
+            tmp_path,
+            "none",
+            0,
+            settings={"dataset.fold": fold, "dataset.split_seed": 7},
+        )
     runs = load_runs(tmp_path)
     assert pairing_keys(runs) == ["seed", "dataset.fold"]
     assert varying(runs, ["norm"]) == []
@@ -51,6 +95,7 @@ def test_an_unknown_setting_is_answered_with_those_that_vary(tmp_path):
     for lr in (0.1, 0.01):
         write_run(tmp_path, "none", 0, settings={"optimizer.lr": lr})
     with pytest.raises(
-        ValueError, match="no setting 'foo'; known are optimizer.lr, dataset, model, .* and [0-9]+ more"
+        ValueError,
+        match="no setting 'foo'; known are optimizer.lr, dataset, model, .* and [0-9]+ more",
     ):
         check_keys(load_runs(tmp_path), ["foo"])

@@ -10,7 +10,9 @@ from normlab.data.array_cache import cached_array
 
 
 def cached(path, shape=(1000, 4), dtype=np.float32, value=7):
-    return cached_array(path, shape, dtype, lambda array: array.fill(value), "or do without")
+    return cached_array(
+        path, shape, dtype, lambda array: array.fill(value), "or do without"
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,9 @@ def test_a_damaged_file_is_told_and_made_anew(tmp_path, capsys, damage):
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert cached(path).unique().tolist() == [7.0]
-    assert capsys.readouterr().err.startswith(f"note: the cache {path} cannot be read (")
+    assert capsys.readouterr().err.startswith(
+        f"note: the cache {path} cannot be read ("
+    )
     assert path.read_bytes() == whole
     assert cached(path, value=8).unique().tolist() == [7.0]
     assert capsys.readouterr().err == ""

@@ -3,7 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from normlab.data.blocks import EvaluationBlocks, Part, Progress, TrainBlocks, num_batches
+from normlab.data.blocks import (
+    EvaluationBlocks,
+    Part,
+    Progress,
+    TrainBlocks,
+    num_batches,
+)
 from normlab.data.transforms import ImageTransform
 
 
@@ -22,7 +28,9 @@ class Unchanged:
 
 def part(num_samples, first=0):
     inputs = torch.arange(100.0)[:, None]
-    return Part(inputs, torch.arange(100), torch.arange(first, first + num_samples), Unchanged())
+    return Part(
+        inputs, torch.arange(100), torch.arange(first, first + num_samples), Unchanged()
+    )
 
 
 def epoch(blocks):
@@ -34,7 +42,8 @@ def targets(blocks):
 
 
 @pytest.mark.parametrize(
-    ("samples", "batch", "batches"), [(10, 4, 3), (9, 4, 2), (8, 4, 2), (3, 4, 1), (1, 4, 0), (3, 1, 3)]
+    ("samples", "batch", "batches"),
+    [(10, 4, 3), (9, 4, 2), (8, 4, 2), (3, 4, 1), (1, 4, 0), (3, 1, 3)],
 )
 def test_a_last_batch_of_one_is_left_out(samples, batch, batches):
     assert num_batches(samples, batch) == batches
@@ -66,47 +75,84 @@ def test_blocks_hold_whole_batches():
 
 
 @pytest.mark.parametrize(
-    ("epoch", "max_steps", "sizes"), [(0, 2, [0, 0, 16, 2]), (0, 3, [0, 16, 2]), (0, 50, [18]), (3, 2, [0, 0, 16, 2])]
+    ("epoch", "max_steps", "sizes"),
+    [(0, 2, [0, 0, 16, 2]), (0, 3, [0, 16, 2]), (0, 50, [18]), (3, 2, [0, 0, 16, 2])],
 )
-def test_a_resumed_epoch_skips_what_it_has_seen_and_augments_the_rest_alike(epoch, max_steps, sizes):
+def test_a_resumed_epoch_skips_what_it_has_seen_and_augments_the_rest_alike(
+    epoch, max_steps, sizes
+):
     """Four of its seven batches; blocks may be larger than they were, as on another device."""
-    whole = list(TrainBlocks(part(50), 8, seed=0, progress=Progress(epoch), max_steps=2))
+    whole = list(
+        TrainBlocks(part(50), 8, seed=0, progress=Progress(epoch), max_steps=2)
+    )
     seen = Progress(epoch, blocks=2, steps=7 * epoch + 4)
     rest = list(TrainBlocks(part(50), 8, seed=0, progress=seen, max_steps=max_steps))
     assert [len(block.targets) for block in rest] == sizes
-    assert torch.equal(torch.cat([block.inputs for block in whole[2:]]), torch.cat([block.inputs for block in rest]))
+    assert torch.equal(
+        torch.cat([block.inputs for block in whole[2:]]),
+        torch.cat([block.inputs for block in rest]),
+    )
 
 
 def test_blocks_are_larger_where_memory_is_not_a_processors_cache():
-    images = Part(torch.zeros(4000, 3, 32, 32), torch.zeros(4000), torch.arange(4000), ImageTransform((0,), (1,), 32))
-    assert TrainBlocks(images, 512, 0, Progress()).batches_a_block == 1  # a batch is 6 MiB
-    assert TrainBlocks(images.to(torch.device("meta")), 512, 0, Progress()).batches_a_block == 42
+    images = Part(
+        torch.zeros(4000, 3, 32, 32),
+        torch.zeros(4000),
+        torch.arange(4000),
+        ImageTransform((0,), (1,), 32),
+    )
+    assert (
+        TrainBlocks(images, 512, 0, Progress()).batches_a_block == 1
+    )  # a batch is 6 MiB
+    assert (
+        TrainBlocks(images.to(torch.device("meta")), 512, 0, Progress()).batches_a_block
+        == 42
+    )
 
 
 def test_images_come_in_the_order_of_memory_that_convolutions_read():
     """The same values; two channels, since one makes both orders the same."""
     images = torch.arange(5 * 2 * 3 * 3, dtype=torch.uint8).view(5, 2, 3, 3)
-    plain = Part(images, torch.arange(5), torch.arange(5), ImageTransform((0.0, 0.0), (1.0, 1.0), 3))
+    plain = Part(
+        images,
+        torch.arange(5),
+        torch.arange(5),
+        ImageTransform((0.0, 0.0), (1.0, 1.0), 3),
+    )
     last = replace(plain, channels_last=True)
     for blocks in (lambda part: TrainBlocks(part, 2, 0, Progress()), EvaluationBlocks):
         (ordered,), (given,) = blocks(last), blocks(plain)
-        assert all(each.is_contiguous(memory_format=torch.channels_last) for each in ordered.inputs.split(2))
+        assert all(
+            each.is_contiguous(memory_format=torch.channels_last)
+            for each in ordered.inputs.split(2)
+        )
         assert not given.inputs.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(ordered.inputs, given.inputs)
-    assert next(iter(EvaluationBlocks(replace(part(3), channels_last=True)))).inputs.tolist() == [[0], [1], [2]]
+    assert next(
+        iter(EvaluationBlocks(replace(part(3), channels_last=True)))
+    ).inputs.tolist() == [[0], [1], [2]]
 
 
 def test_processes_share_every_batch():
-    ranks = [TrainBlocks(part(21), 8, 0, Progress(), rank=rank, world_size=2) for rank in (0, 1)]
+    ranks = [
+        TrainBlocks(part(21), 8, 0, Progress(), rank=rank, world_size=2)
+        for rank in (0, 1)
+    ]
     assert sorted(targets(ranks[0]) + targets(ranks[1])) == list(range(21))
     last = [list(blocks)[-1] for blocks in ranks]
     assert [len(block.targets) for block in last] == [3, 2]
-    assert [block.loss_scale for block in last] == [pytest.approx(6 / 5), pytest.approx(4 / 5)]
+    assert [block.loss_scale for block in last] == [
+        pytest.approx(6 / 5),
+        pytest.approx(4 / 5),
+    ]
 
 
 @pytest.mark.parametrize(("samples", "batches"), [(16, 2), (17, 2), (19, 2), (20, 3)])
 def test_no_process_gets_a_batch_of_one(samples, batches):
-    ranks = [list(TrainBlocks(part(samples), 8, 0, Progress(), rank=rank, world_size=2)) for rank in (0, 1)]
+    ranks = [
+        list(TrainBlocks(part(samples), 8, 0, Progress(), rank=rank, world_size=2))
+        for rank in (0, 1)
+    ]
     assert [len(blocks) for blocks in ranks] == [batches, batches]
     assert min(len(block.targets) for blocks in ranks for block in blocks) >= 2
 
@@ -120,7 +166,10 @@ def test_evaluation_sees_every_sample_once_over_all_processes():
 def test_processes_evaluate_as_many_blocks(monkeypatch):
     """A share of nine samples and one of eight, at most eight a block: two blocks each, or one would wait."""
     monkeypatch.setattr("normlab.data.blocks.EVALUATION_BLOCK_BYTES", 8 * 4)
-    sizes = [[len(block.targets) for block in EvaluationBlocks(part(17), rank, 2)] for rank in (0, 1)]
+    sizes = [
+        [len(block.targets) for block in EvaluationBlocks(part(17), rank, 2)]
+        for rank in (0, 1)
+    ]
     assert sizes == [[5, 4], [5, 3]]
     assert [len(EvaluationBlocks(part(17), rank, 2)) for rank in (0, 1)] == [2, 2]
     assert [len(block.targets) for block in EvaluationBlocks(part(17))] == [8, 8, 1]

@@ -2,7 +2,14 @@ import re
 
 import pytest
 
-from normlab.data.columns import check_names, class_targets, columns_of, note_categories, number_targets, read_text
+from normlab.data.columns import (
+    check_names,
+    class_targets,
+    columns_of,
+    note_categories,
+    number_targets,
+    read_text,
+)
 
 
 @pytest.fixture
@@ -10,7 +17,9 @@ def path(tmp_path):
     return tmp_path / "table.csv"
 
 
-def columns(path, text, target="y", categorical=None, drop=(), missing=("", "NA"), separator=","):
+def columns(
+    path, text, target="y", categorical=None, drop=(), missing=("", "NA"), separator=","
+):
     path.write_text(text)
     table = read_text(str(path), separator, missing)
     check_names(table, str(path), target, categorical, drop)
@@ -42,7 +51,10 @@ def test_byte_order_marks_and_quotes_are_no_part_of_names(path):
             "column a must hold numbers, row 2 has 'five'; correct it, add it to dataset.missing",
         ),
         ("a,y\n1,2\ninf,3\n2,4\n", "column a must hold numbers, row 2 has 'inf'"),
-        ("a,b,y\n1,5,2\n2,5,3\n3,,4\n", "column b is 5.0 in every row; leave it out with dataset.drop=[b]"),
+        (
+            "a,b,y\n1,5,2\n2,5,3\n3,,4\n",
+            "column b is 5.0 in every row; leave it out with dataset.drop=[b]",
+        ),
         ("a,b,y\n1,x,2\n2,x,3\n", "column b is x in every row"),
         ("a,b,y\n1,,2\n2,,3\n", "column b holds no value at all"),
         (
@@ -54,11 +66,16 @@ def test_byte_order_marks_and_quotes_are_no_part_of_names(path):
             "column w: row 2 has '3kg', no number, and 3 of its 3 .*dataset.categorical or dataset.drop",
         ),
         ("y\n1\n2\n", "has no column besides the target y"),
-        ("a;y\n1;2\n", "dataset.target must name a column of .*, got 'y'; they are a;y; is dataset.separator right?"),
+        (
+            "a;y\n1;2\n",
+            "dataset.target must name a column of .*, got 'y'; they are a;y; is dataset.separator right?",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_by_column_and_row(path, text, message):
-    with pytest.raises(ValueError, match=message.replace("[b]", re.escape("[b]"))) as error:
+    with pytest.raises(
+        ValueError, match=message.replace("[b]", re.escape("[b]"))
+    ) as error:
         columns(path, text)
     assert str(path) in str(error.value)
 
@@ -66,15 +83,36 @@ def test_a_bad_file_is_refused_by_column_and_row(path, text, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": "Price"}, "dataset.target must name a column of .*, got 'Price', did you mean prices?"),
+        (
+            {"target": "Price"},
+            "dataset.target must name a column of .*, got 'Price', did you mean prices?",
+        ),
         ({"target": None}, "got None; they are a, b, prices"),
         ({"target": "prices", "drop": ["c"]}, "dataset.drop must name a column"),
-        ({"target": "prices", "drop": "a"}, r"dataset.drop must be a list, as in dataset.drop=\[a\]"),
-        ({"target": "prices", "categorical": ["aa"]}, "dataset.categorical must name .*, did you mean a?"),
-        ({"target": "prices", "drop": ["a", "prices"]}, "dataset.drop must not name the target, got prices"),
-        ({"target": "prices", "categorical": ["prices"]}, "dataset.categorical must not name the target, got prices"),
-        ({"target": "prices", "categorical": ["a"]}, "column b must hold numbers, row 1 has 'x'"),
-        ({"target": "prices", "separator": ", "}, "dataset.separator must be one character, got ', '"),
+        (
+            {"target": "prices", "drop": "a"},
+            r"dataset.drop must be a list, as in dataset.drop=\[a\]",
+        ),
+        (
+            {"target": "prices", "categorical": ["aa"]},
+            "dataset.categorical must name .*, did you mean a?",
+        ),
+        (
+            {"target": "prices", "drop": ["a", "prices"]},
+            "dataset.drop must not name the target, got prices",
+        ),
+        (
+            {"target": "prices", "categorical": ["prices"]},
+            "dataset.categorical must not name the target, got prices",
+        ),
+        (
+            {"target": "prices", "categorical": ["a"]},
+            "column b must hold numbers, row 1 has 'x'",
+        ),
+        (
+            {"target": "prices", "separator": ", "},
+            "dataset.separator must be one character, got ', '",
+        ),
         ({"target": "prices", "missing": "NA"}, "dataset.missing must be a list"),
     ],
 )
@@ -84,9 +122,15 @@ def test_bad_options_are_refused(path, options, message):
 
 
 def test_no_file(path):
-    with pytest.raises(ValueError, match=r"dataset\.root must be a file with a table; there is no file .*table\.csv"):
+    with pytest.raises(
+        ValueError,
+        match=r"dataset\.root must be a file with a table; there is no file .*table\.csv",
+    ):
         read_text(str(path), ",", [])
-    with pytest.raises(ValueError, match=r"dataset\.root must be the path of a file with a table, got None"):
+    with pytest.raises(
+        ValueError,
+        match=r"dataset\.root must be the path of a file with a table, got None",
+    ):
         read_text(None, ",", [])
     path.write_bytes(b"\xff\xfea\x00")
     with pytest.raises(ValueError, match="is no table .*can't decode"):
@@ -97,7 +141,9 @@ def test_no_file(path):
 def test_a_file_whose_name_promises_another_format_is_refused_by_name(path, ending):
     named = path.with_suffix(f".{ending}")
     named.write_text("a,y\n1,2\n")
-    with pytest.raises(ValueError, match=f"{named.name} is no table with columns separated by ',': ") as told:
+    with pytest.raises(
+        ValueError, match=f"{named.name} is no table with columns separated by ',': "
+    ) as told:
         read_text(str(named), ",", [])
     assert "\n" not in str(told.value)
 
@@ -116,13 +162,25 @@ def test_targets(path):
     assert number_targets(table["n"], "f").tolist() == [1.5, 2.0, 3.0]
     indices, names = class_targets(table["c"], "f")
     assert (indices.tolist(), names) == ([1, 0, 1], ("a", "b"))
-    assert class_targets(table["k"], "f")[1] == ("9", "10")  # numbers in their own order
-    with pytest.raises(ValueError, match="column c must hold numbers, row 1 has 'b'; .*dataset.task=classification"):
+    assert class_targets(table["k"], "f")[1] == (
+        "9",
+        "10",
+    )  # numbers in their own order
+    with pytest.raises(
+        ValueError,
+        match="column c must hold numbers, row 1 has 'b'; .*dataset.task=classification",
+    ):
         number_targets(table["c"], "f")
-    with pytest.raises(ValueError, match="every row must have a target, column e is empty in row 2 and 1 more"):
+    with pytest.raises(
+        ValueError,
+        match="every row must have a target, column e is empty in row 2 and 1 more",
+    ):
         number_targets(table["e"], "f")
     path.write_text("t\n1\nnan\n3\n")
-    for missing, told in (([], "column t must hold numbers, row 2 has 'nan'"), (["nan"], "t is empty in row 2;")):
+    for missing, told in (
+        ([], "column t must hold numbers, row 2 has 'nan'"),
+        (["nan"], "t is empty in row 2;"),
+    ):
         with pytest.raises(ValueError, match=told):
             number_targets(read_text(str(path), ",", missing)["t"], "f")
     with pytest.raises(ValueError, match="row 1 has 'b'; ask the author$"):

@@ -7,7 +7,8 @@ import yaml
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from normlab.config import check, configuration_directory
+from normlab.config.identity import configuration_directory
+from normlab.config.rules import check
 
 FILES = sorted((configuration_directory() / "dataset").glob("*.yaml"))
 KEYS = {
@@ -18,7 +19,9 @@ KEYS = {
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_file_fits_its_function(file, compose):
-    config = OmegaConf.to_container(compose(f"dataset={file.stem}", "dataset.root=data"), resolve=True)
+    config = OmegaConf.to_container(
+        compose(f"dataset={file.stem}", "dataset.root=data"), resolve=True
+    )
     check(config)
     dataset = config["dataset"]
     assert set(dataset) >= KEYS

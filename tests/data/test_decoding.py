@@ -18,7 +18,10 @@ def photograph(path, colour=(100, 0, 0), size=(8, 6)):
 
 @pytest.fixture
 def files(tmp_path):
-    return [photograph(tmp_path / "images" / f"{number}.png", (10 * number, 0, 0)) for number in range(3)]
+    return [
+        photograph(tmp_path / "images" / f"{number}.png", (10 * number, 0, 0))
+        for number in range(3)
+    ]
 
 
 def test_images_in_the_order_of_the_files(files):
@@ -71,27 +74,41 @@ def test_the_cache_is_read_and_follows_the_files(files, tmp_path):
 
 def test_the_cache_is_used_and_not_made_again(files, tmp_path, monkeypatch):
     decode(files, 4, str(tmp_path / "cache"))
-    monkeypatch.setattr("normlab.data.decoding._decode_into", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(
+        "normlab.data.decoding._decode_into", lambda *_: pytest.fail("decoded again")
+    )
     assert decode(files, 4, str(tmp_path / "cache"))[2, 0, 0, 0] == 20
 
 
 def test_files_alike_in_name_size_and_time_have_caches_of_their_own(tmp_path):
     """Archives store times in seconds and uncompressed images agree in size: train and test must not be mixed up."""
-    files = [photograph(tmp_path / part / "cat" / "0.bmp", (red, 0, 0)) for part, red in (("train", 1), ("test", 2))]
+    files = [
+        photograph(tmp_path / part / "cat" / "0.bmp", (red, 0, 0))
+        for part, red in (("train", 1), ("test", 2))
+    ]
     for file in files:
         os.utime(file, (1e9, 1e9))
-    values = [decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0].item() for file in files]
+    values = [
+        decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0].item() for file in files
+    ]
     assert values == [1, 2]
 
 
-def test_pixels_that_change_without_size_and_time_of_modification_are_decoded_again(tmp_path):
+def test_pixels_that_change_without_size_and_time_of_modification_are_decoded_again(
+    tmp_path,
+):
     file = photograph(tmp_path / "0.bmp", (1, 0, 0))
     before = file.stat()
     assert decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0] == 1
-    while file.stat().st_ctime_ns == before.st_ctime_ns:  # clocks of file systems tick every few milliseconds
+    while (
+        file.stat().st_ctime_ns == before.st_ctime_ns
+    ):  # clocks of file systems tick every few milliseconds
         photograph(file, (2, 0, 0))
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (
+        before.st_size,
+        before.st_mtime_ns,
+    )
     assert decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0] == 2
 
 
@@ -116,10 +133,17 @@ def test_several_at_once_decode_once(files, tmp_path, monkeypatch):
     from normlab.data import decoding
 
     calls, original = [], decoding._decode_into
-    monkeypatch.setattr(decoding, "_decode_into", lambda *arguments: calls.append(1) or original(*arguments))
+    monkeypatch.setattr(
+        decoding,
+        "_decode_into",
+        lambda *arguments: calls.append(1) or original(*arguments),
+    )
     results = []
     threads = [
-        threading.Thread(target=lambda: results.append(decode(files, 4, str(tmp_path / "cache")))) for _ in range(4)
+        threading.Thread(
+            target=lambda: results.append(decode(files, 4, str(tmp_path / "cache")))
+        )
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -131,5 +155,8 @@ def test_several_at_once_decode_once(files, tmp_path, monkeypatch):
 
 def test_a_cache_that_cannot_be_written_is_refused(files, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"the cache .* cannot be written: .*outputs.*dataset\.load\.cache=null"):
+    with pytest.raises(
+        ValueError,
+        match=r"the cache .* cannot be written: .*outputs.*dataset\.load\.cache=null",
+    ):
         decode(files, 4, str(tmp_path / "file" / "cache"))

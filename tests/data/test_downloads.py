@@ -32,19 +32,25 @@ def test_what_was_there_or_is_not_empty_stays(tmp_path):
 def test_a_file_is_downloaded_under_its_checksum(tmp_path):
     (tmp_path / "published").write_text("abc")
     url = f"file://{tmp_path / 'published'}"
-    download_file(url, hashlib.sha256(b"abc").hexdigest(), tmp_path / "data" / "file.csv")
+    download_file(
+        url, hashlib.sha256(b"abc").hexdigest(), tmp_path / "data" / "file.csv"
+    )
     assert (tmp_path / "data" / "file.csv").read_text() == "abc"
     with pytest.raises(ValueError, match="downloading it failed .*invalid hash value"):
         download_file(url, "0" * 64, tmp_path / "other" / "file.csv")
     assert not (tmp_path / "other").exists()
     with pytest.raises(ValueError, match="name a copy of it"):
-        download_file(f"file://{tmp_path}/nothing", None, tmp_path / "other" / "file.csv")
+        download_file(
+            f"file://{tmp_path}/nothing", None, tmp_path / "other" / "file.csv"
+        )
 
 
 def test_a_root_that_is_no_path_is_refused_by_its_key():
     assert data_path("a/b", "a file").parts == ("a", "b")
     for root in (None, 2024, True):
-        with pytest.raises(ValueError, match=f"^dataset.root must be the path of a file, got {root}$"):
+        with pytest.raises(
+            ValueError, match=f"^dataset.root must be the path of a file, got {root}$"
+        ):
             data_path(root, "a file")
 
 

@@ -10,7 +10,7 @@ from normlab.data.blocks import Part
 from normlab.data.features import FeatureTransform, can_be_computed_once, with_features
 from normlab.data.parts import Parts
 from normlab.data.transforms import ImageTransform, Unchanged
-from normlab.training import prepare
+from normlab.training.preparation import prepare
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,11 @@ class Halves(nn.Module):
 
 def parts(images=None, **augment):
     if images is None:
-        images = torch.tensor([[0, 255], [255, 255], [51, 102]], dtype=torch.uint8).view(3, 1, 1, 2).expand(3, 1, 2, 2)
+        images = (
+            torch.tensor([[0, 255], [255, 255], [51, 102]], dtype=torch.uint8)
+            .view(3, 1, 1, 2)
+            .expand(3, 1, 2, 2)
+        )
     targets, rows = torch.tensor([0, 1, 1]), torch.tensor([0, 2])
     plain = ImageTransform((0.0,), (1.0,), 2)
     return Parts(
@@ -45,7 +49,9 @@ def parts(images=None, **augment):
 
 def test_features_take_the_place_of_images(tmp_path):
     made = with_features(parts(), Halves(), tmp_path, CPU)
-    torch.testing.assert_close(made.train.inputs[:, 0], torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.2, 0.4]]))
+    torch.testing.assert_close(
+        made.train.inputs[:, 0], torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.2, 0.4]])
+    )
     assert made.test.inputs[:, 0].tolist() == made.train.inputs[:, 0].flip(0).tolist()
     assert made.train.rows.tolist() == [0, 2]
     assert made.validation.rows.tolist() == [1]
@@ -65,7 +71,9 @@ def test_mirrored_images_are_a_second_view(tmp_path):
 def test_they_are_computed_once(tmp_path, monkeypatch):
     first = with_features(parts(), Halves(), tmp_path, CPU).train.inputs
     monkeypatch.setattr(features, "_fill", lambda *_: pytest.fail("computed again"))
-    assert torch.equal(with_features(parts(), Halves(), tmp_path, CPU).train.inputs, first)
+    assert torch.equal(
+        with_features(parts(), Halves(), tmp_path, CPU).train.inputs, first
+    )
 
 
 @pytest.mark.parametrize("change", ["weights", "images", "transform"])
@@ -74,7 +82,10 @@ def test_anything_else_gives_other_features(change, tmp_path):
     before = len(list(tmp_path.glob("features-*.npy")))
     images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8) if change == "images" else None
     other = with_features(
-        parts(images, flip=change == "transform"), Halves(3 if change == "weights" else 1), tmp_path, CPU
+        parts(images, flip=change == "transform"),
+        Halves(3 if change == "weights" else 1),
+        tmp_path,
+        CPU,
     )
     if change == "weights":
         assert other.train.inputs[1, 0].tolist() == [3.0, 3.0]
@@ -90,21 +101,40 @@ def test_only_frozen_layers_of_unchanging_images():
     assert not can_be_computed_once(network, parts(resized_crop=(0.5, 1.0)))
     assert not can_be_computed_once(nn.Linear(2, 2), parts())
     table = parts()
-    table = Parts(Part(table.train.inputs, table.train.targets, table.train.rows, Unchanged()), None, None, (2,), 2)
+    table = Parts(
+        Part(table.train.inputs, table.train.targets, table.train.rows, Unchanged()),
+        None,
+        None,
+        (2,),
+        2,
+    )
     assert not can_be_computed_once(network, table)
 
 
 def test_a_frozen_alexnet_gives_what_it_would_have_given(compose, tmp_path):
-    words = ["model=alexnet", "model.freeze=features", "model.norm_at=[head]", "model.hidden=[8]", "norm=custom"]
+    words = [
+        "model=alexnet",
+        "model.freeze=features",
+        "model.norm_at=[head]",
+        "model.hidden=[8]",
+        "norm=custom",
+    ]
 
     def prepared(cached):
-        config = compose(*words, f"cache_features={cached}", f"paths.outputs={tmp_path}", "dataset.batch_size=8")
+        config = compose(
+            *words,
+            f"cache_features={cached}",
+            f"paths.outputs={tmp_path}",
+            "dataset.batch_size=8",
+        )
         return prepare(OmegaConf.to_container(config, resolve=True))
 
     with_cache, without = prepared("true"), prepared("false")
     assert with_cache.parts.train.inputs.shape[2:] == (9216,)
     assert with_cache.flops < without.flops / 100
-    assert [told.partition(" with ")[0] for told in without.cautions] == ["model.freeze=features"]  # random ones
+    assert [told.partition(" with ")[0] for told in without.cautions] == [
+        "model.freeze=features"
+    ]  # random ones
     network = without.task.network.eval()
     images, stored = without.parts.test, with_cache.parts.test
     expected = network(images.transform.evaluate(images.inputs[:4]))

@@ -5,7 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from normlab.data.images import cifar10, digits, fashion_mnist, image_folder, mnist, tiny_imagenet
+from normlab.data.images import (
+    cifar10,
+    digits,
+    fashion_mnist,
+    image_folder,
+    mnist,
+    tiny_imagenet,
+)
 
 
 def photograph(path, colour=(200, 100, 50), size=(8, 6), mode="RGB"):
@@ -22,15 +29,21 @@ def folder(tmp_path):
     for part in ("train", "test"):
         for index, name in enumerate(("cat", "dog")):
             for number in range(3):
-                photograph(tmp_path / part / name / f"{number}.png", (100 * index, 0, 0))
+                photograph(
+                    tmp_path / part / name / f"{number}.png", (100 * index, 0, 0)
+                )
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    "load", [mnist, fashion_mnist, cifar10, tiny_imagenet, partial(image_folder, image_size=4)], ids=range(5)
+    "load",
+    [mnist, fashion_mnist, cifar10, tiny_imagenet, partial(image_folder, image_size=4)],
+    ids=range(5),
 )
 def test_no_root_is_refused_by_its_key(load):
-    with pytest.raises(ValueError, match="dataset.root must be the path of the .*folder.*, got None"):
+    with pytest.raises(
+        ValueError, match="dataset.root must be the path of the .*folder.*, got None"
+    ):
         load(None)
 
 
@@ -39,7 +52,18 @@ def test_digits_are_complete_and_scaled():
     assert data.train_inputs.shape == (1437, 1, 8, 8)
     assert data.test_inputs.shape == (360, 1, 8, 8)
     assert data.train_inputs.max() == 255
-    assert torch.bincount(data.test_targets).tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
+    assert torch.bincount(data.test_targets).tolist() == [
+        36,
+        36,
+        35,
+        37,
+        36,
+        37,
+        36,
+        36,
+        35,
+        36,
+    ]
     assert torch.equal(digits().test_targets, data.test_targets)
 
 
@@ -68,7 +92,9 @@ def test_cifar10_from_local_files(tmp_path, monkeypatch):
     pixels = np.arange(3072, dtype=np.uint32).astype(np.uint8)[None]
     for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
         (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [3]}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    (folder / "batches.meta").write_bytes(
+        pickle.dumps({"label_names": list("abcdefghij")})
+    )
     monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
     data = cifar10(str(tmp_path))
     assert data.train_inputs.shape == (5, 3, 32, 32)
@@ -80,7 +106,9 @@ def test_cifar10_from_local_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize("load", [mnist, fashion_mnist, cifar10])
 def test_no_files_and_no_network_names_the_root(tmp_path, monkeypatch, load):
     monkeypatch.setattr("socket.getaddrinfo", no_network)
-    with pytest.raises(ValueError, match=r"dataset\.root=.* must hold .* downloading it failed"):
+    with pytest.raises(
+        ValueError, match=r"dataset\.root=.* must hold .* downloading it failed"
+    ):
         load(str(tmp_path / "nothing" / "here"))
     assert not (tmp_path / "nothing").exists()
 
@@ -107,7 +135,11 @@ def idx(folder, labels, num_images):
 @pytest.mark.parametrize(
     ("labels", "num_images", "message"),
     [
-        ([3, 77, 1], 3, r"MNIST in dataset\.root=.*training part: labels must lie in 0\.\.9 .*sample 1 has 77"),
+        (
+            [3, 77, 1],
+            3,
+            r"MNIST in dataset\.root=.*training part: labels must lie in 0\.\.9 .*sample 1 has 77",
+        ),
         ([3, 7], 3, "every image must have a label, there are 3 and 2"),
     ],
 )
@@ -121,7 +153,9 @@ def test_a_truncated_idx_file_is_no_missing_one(tmp_path):
     idx(tmp_path / "MNIST" / "raw", [3, 7, 1], 3)
     file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"MNIST in dataset\.root=.* is damaged .*; replace MNIST/raw/"):
+    with pytest.raises(
+        ValueError, match=r"MNIST in dataset\.root=.* is damaged .*; replace MNIST/raw/"
+    ):
         mnist(str(tmp_path))
 
 
@@ -132,9 +166,16 @@ def test_tiny_imagenet(shared_data, tmp_path):
     assert torch.bincount(data.train_targets).tolist() == [100] * 20
     assert torch.bincount(data.test_targets).tolist() == [50] * 20
     assert data.class_names[0] == "Egyptian cat"
-    file = (shared_data / "tiny-imagenet-20/val/val_annotations.txt").read_text().split("\t")[0]
+    file = (
+        (shared_data / "tiny-imagenet-20/val/val_annotations.txt")
+        .read_text()
+        .split("\t")[0]
+    )
     with Image.open(shared_data / "tiny-imagenet-20/val/images" / file) as image:
-        assert torch.equal(data.test_inputs[0], torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
+        assert torch.equal(
+            data.test_inputs[0],
+            torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1),
+        )
 
 
 @pytest.fixture
@@ -145,7 +186,9 @@ def tiny(tmp_path):
     (tmp_path / "wnids.txt").write_text("n2\nn1\n")
     (tmp_path / "words.txt").write_text("n1\tcat, feline\nn2\tdog\n")
     for name, colour in (("n1", (10, 0, 0)), ("n2", (20, 0, 0))):
-        photograph(tmp_path / "train" / name / "images" / f"{name}_0.png", colour, (64, 64))
+        photograph(
+            tmp_path / "train" / name / "images" / f"{name}_0.png", colour, (64, 64)
+        )
     photograph(tmp_path / "val" / "images" / "val_0.png", (10, 10, 10), (64, 64), "L")
     (tmp_path / "val" / "val_annotations.txt").write_text("val_0.png\tn1\t0\t0\t1\t1\n")
     (tmp_path / "test" / "images").mkdir(parents=True)
@@ -170,10 +213,18 @@ def test_tiny_imagenet_layout_made_small(tiny):
         ),
         ("val/val_annotations.txt", "val_0.png\tn3\t0\n", "wnids.txt, got 'n3'"),
         ("val/val_annotations.txt", "", "must list the labelled images, it is empty"),
-        ("val/val_annotations.txt", None, "with wnids.txt, train/ and val/; there is no .*val_annotations.txt"),
+        (
+            "val/val_annotations.txt",
+            None,
+            "with wnids.txt, train/ and val/; there is no .*val_annotations.txt",
+        ),
         ("val/val_annotations.txt", "gone.png\tn1\n", r"gone\.png cannot be read"),
         ("wnids.txt", "n1\n", "must name at least two classes"),
-        ("wnids.txt", "n1\nn2\nn1\n", r"wnids\.txt must name every class once, n1 comes twice"),
+        (
+            "wnids.txt",
+            "n1\nn2\nn1\n",
+            r"wnids\.txt must name every class once, n1 comes twice",
+        ),
         ("wnids.txt", "n1\nn4\n", r"train.n4.images must hold images"),
         ("wnids.txt", None, "must be the unpacked Tiny-ImageNet folder"),
     ],
@@ -188,7 +239,9 @@ def test_tiny_imagenet_is_downloaded_where_it_is_not(tiny, tmp_path, monkeypatch
     import hashlib
     import shutil
 
-    archive = shutil.make_archive(str(tmp_path / "published"), "zip", tmp_path, "tiny-imagenet-200")
+    archive = shutil.make_archive(
+        str(tmp_path / "published"), "zip", tmp_path, "tiny-imagenet-200"
+    )
     md5 = hashlib.md5((tmp_path / "published.zip").read_bytes()).hexdigest()
     monkeypatch.setattr("normlab.data.images.TINY_IMAGENET", f"file://{archive}")
     monkeypatch.setattr("normlab.data.images.TINY_IMAGENET_MD5", md5)
@@ -196,12 +249,19 @@ def test_tiny_imagenet_is_downloaded_where_it_is_not(tiny, tmp_path, monkeypatch
     assert data.class_names == ("dog", "cat")
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["mine"]
     monkeypatch.setattr("normlab.data.images.TINY_IMAGENET_MD5", "0" * 32)
-    with pytest.raises(ValueError, match="published.zip must have the md5 checksum 00000"):
+    with pytest.raises(
+        ValueError, match="published.zip must have the md5 checksum 00000"
+    ):
         tiny_imagenet(str(tmp_path / "else" / "other"))
     assert not (tmp_path / "else").exists()
-    monkeypatch.setattr("normlab.data.images.TINY_IMAGENET", "http://nowhere.invalid/tiny.zip")
+    monkeypatch.setattr(
+        "normlab.data.images.TINY_IMAGENET", "http://nowhere.invalid/tiny.zip"
+    )
     monkeypatch.setattr("socket.getaddrinfo", no_network)
-    with pytest.raises(ValueError, match=r"root=.*other must be the unpacked .* http://nowhere.* failed \(.*no net"):
+    with pytest.raises(
+        ValueError,
+        match=r"root=.*other must be the unpacked .* http://nowhere.* failed \(.*no net",
+    ):
         tiny_imagenet(str(tmp_path / "else" / "other"))
     assert not (tmp_path / "else").exists()
 
@@ -217,10 +277,19 @@ def test_image_folder(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda root: (root / "test" / "dog").rename(root / "test" / "wolf"), r"differ in \['dog', 'wolf'\]"),
-        (lambda root: (root / "train" / "cat" / "1.png").write_bytes(b"\x89PNG"), r"image .*1\.png cannot be read"),
+        (
+            lambda root: (root / "test" / "dog").rename(root / "test" / "wolf"),
+            r"differ in \['dog', 'wolf'\]",
+        ),
+        (
+            lambda root: (root / "train" / "cat" / "1.png").write_bytes(b"\x89PNG"),
+            r"image .*1\.png cannot be read",
+        ),
         (lambda root: (root / "train").rename(root / "training"), "no .*train"),
-        (lambda root: [path.unlink() for path in (root / "train" / "cat").iterdir()], "cat must hold images"),
+        (
+            lambda root: [path.unlink() for path in (root / "train" / "cat").iterdir()],
+            "cat must hold images",
+        ),
     ],
 )
 def test_a_damaged_folder_is_refused_by_name(folder, damage, message):
@@ -230,7 +299,9 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage, message):
 
 
 def test_the_size_of_stored_images_must_be_known(folder):
-    with pytest.raises(ValueError, match="stored_size must be a whole number of at least 1, got None"):
+    with pytest.raises(
+        ValueError, match="stored_size must be a whole number of at least 1, got None"
+    ):
         image_folder(str(folder), None)
 
 

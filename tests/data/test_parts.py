@@ -19,7 +19,13 @@ def table(tmp_path, compose):
     def config(rows=ROWS, *overrides):
         path = tmp_path / "table.csv"
         path.write_text("\n".join(["size,kind,price", *rows]) + "\n")
-        words = ["dataset=csv", f"dataset.root={path}", "dataset.target=price", "dataset.num_folds=2", *overrides]
+        words = [
+            "dataset=csv",
+            f"dataset.root={path}",
+            "dataset.target=price",
+            "dataset.num_folds=2",
+            *overrides,
+        ]
         return OmegaConf.to_container(compose(*words), resolve=True)
 
     return config
@@ -27,20 +33,32 @@ def table(tmp_path, compose):
 
 def test_a_table_is_standardized_by_its_training_part_alone(table):
     parts = load_parts(table(), None)
-    sizes = [number for number in range(1, 11) if 10 * number in parts.train.targets[parts.train.rows].tolist()]
+    sizes = [
+        number
+        for number in range(1, 11)
+        if 10 * number in parts.train.targets[parts.train.rows].tolist()
+    ]
     mean = sum(sizes) / len(sizes)
     std = (sum((size - mean) ** 2 for size in sizes) / len(sizes)) ** 0.5
     for part in (parts.train, parts.validation, parts.test):
-        for inputs, target in zip(part.inputs[part.rows], part.targets[part.rows], strict=True):
-            assert inputs[0].item() == pytest.approx((target.item() / 10 - mean) / std, abs=1e-6)
-            assert inputs[1:].tolist() == ([1.0, 0.0] if target.item() / 10 % 2 == 0 else [0.0, 1.0])
+        for inputs, target in zip(
+            part.inputs[part.rows], part.targets[part.rows], strict=True
+        ):
+            assert inputs[0].item() == pytest.approx(
+                (target.item() / 10 - mean) / std, abs=1e-6
+            )
+            assert inputs[1:].tolist() == (
+                [1.0, 0.0] if target.item() / 10 % 2 == 0 else [0.0, 1.0]
+            )
     assert (parts.input_shape, parts.num_outputs) == ((3,), 1)
 
 
 def test_every_row_is_in_one_part(table):
     parts = load_parts(table(), None)
     rows = [parts.train, parts.validation, parts.test]
-    assert sorted(value for part in rows for value in part.targets[part.rows].tolist()) == list(range(10, 101, 10))
+    assert sorted(
+        value for part in rows for value in part.targets[part.rows].tolist()
+    ) == list(range(10, 101, 10))
     assert [len(part) for part in rows] == [4, 1, 5]
 
 
@@ -59,25 +77,41 @@ def test_another_table_is_encoded_as_the_first_was(table):
     other = load_parts(table(rows), None, parts.encoder)
     first = other.test.inputs[0, 0].item()
     scaler = parts.encoder.columns.named_transformers_["numeric"][-1]
-    assert first == pytest.approx((100 * other.test.targets[0].item() - scaler.mean_[0]) / scaler.scale_[0])
+    assert first == pytest.approx(
+        (100 * other.test.targets[0].item() - scaler.mean_[0]) / scaler.scale_[0]
+    )
 
 
-def test_a_column_that_is_constant_in_the_training_rows_cannot_reach_the_network(table, capsys):
+def test_a_column_that_is_constant_in_the_training_rows_cannot_reach_the_network(
+    table, capsys
+):
     """Row 7 is the only one with another size, and in no training part of the fold that tests it."""
-    rows = [f"{100_000 if number == 7 else 3},{'ab'[number % 2]},{10 * number}" for number in range(1, 11)]
+    rows = [
+        f"{100_000 if number == 7 else 3},{'ab'[number % 2]},{10 * number}"
+        for number in range(1, 11)
+    ]
     (parts,) = [
         parts
         for fold in (0, 1)
-        if 70.0 in (parts := load_parts(table(rows, f"dataset.fold={fold}"), None)).test.targets.tolist()
+        if 70.0
+        in (
+            parts := load_parts(table(rows, f"dataset.fold={fold}"), None)
+        ).test.targets.tolist()
     ]
-    assert all(part.inputs.abs().max() == 1 for part in (parts.train, parts.validation, parts.test))
+    assert all(
+        part.inputs.abs().max() == 1
+        for part in (parts.train, parts.validation, parts.test)
+    )
     note = "note: no training row tells values of these columns apart, taken as constant: size\n"
     assert capsys.readouterr().err.count(note) == 1
 
 
 @pytest.mark.parametrize("value", ["5.0", "7.7"])
 def test_a_target_that_is_constant_in_the_training_part_is_refused(table, value):
-    rows = [f"{number},{'ab'[number % 2]},{50 if number == 7 else value}" for number in range(1, 11)]
+    rows = [
+        f"{number},{'ab'[number % 2]},{50 if number == 7 else value}"
+        for number in range(1, 11)
+    ]
     refused = rf"table.csv: target price is {value.removesuffix('.0')} in all 4 samples of the training part; there is"
     caught = []
     for fold in (0, 1):
@@ -91,10 +125,22 @@ def test_a_target_that_is_constant_in_the_training_part_is_refused(table, value)
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("dataset.normalize=imagenet", "dataset.normalize must be train or none for a table, got 'imagenet'"),
-        ("dataset.normalize=[0.5,0.5]", r"dataset.normalize must be train or none for a table, got \[0.5, 0.5\]"),
-        ("dataset.image_size=64", "dataset.image_size must be null for a table, got 64"),
-        ("+dataset.augment.flip=true", "dataset.augment must be empty for a table, got {'flip': True}"),
+        (
+            "dataset.normalize=imagenet",
+            "dataset.normalize must be train or none for a table, got 'imagenet'",
+        ),
+        (
+            "dataset.normalize=[0.5,0.5]",
+            r"dataset.normalize must be train or none for a table, got \[0.5, 0.5\]",
+        ),
+        (
+            "dataset.image_size=64",
+            "dataset.image_size must be null for a table, got 64",
+        ),
+        (
+            "+dataset.augment.flip=true",
+            "dataset.augment must be empty for a table, got {'flip': True}",
+        ),
     ],
 )
 def test_a_table_refuses_what_only_images_have(table, override, message):
@@ -103,24 +149,42 @@ def test_a_table_refuses_what_only_images_have(table, override, message):
 
 
 def test_too_few_rows_name_the_file(table):
-    with pytest.raises(ValueError, match=r"table.csv \(2 rows\): dataset.validation=0.2 of 1 sample leaves an empty"):
+    with pytest.raises(
+        ValueError,
+        match=r"table.csv \(2 rows\): dataset.validation=0.2 of 1 sample leaves an empty",
+    ):
         load_parts(table(["1,a,2", "2,a,3"], "dataset.drop=[kind]"), None)
 
 
 def test_a_training_part_of_one_class_is_refused(compose, monkeypatch):
     images, labels = torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.full((20,), 3)
-    monkeypatch.setattr("normlab.data.images.digits", lambda: Arrays(images, labels, images, labels, tuple("0123")))
+    monkeypatch.setattr(
+        "normlab.data.images.digits",
+        lambda: Arrays(images, labels, images, labels, tuple("0123")),
+    )
     config = OmegaConf.to_container(compose("dataset.num_classes=4"), resolve=True)
-    with pytest.raises(ValueError, match="training part must hold two classes at least, all 16 samples are of class 3"):
+    with pytest.raises(
+        ValueError,
+        match="training part must hold two classes at least, all 16 samples are of class 3",
+    ):
         load_parts(config, 8)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["dataset.num_classes=5"], r"labels must lie in 0\.\.4 \(dataset.num_classes=5\), the training part has 9"),
-        (["dataset.num_classes=1"], "dataset.num_classes must be null or a whole number of at least 2, got 1"),
-        (["dataset=diabetes", "dataset.num_classes=3"], "dataset.num_classes must be null for a regression, got 3"),
+        (
+            ["dataset.num_classes=5"],
+            r"labels must lie in 0\.\.4 \(dataset.num_classes=5\), the training part has 9",
+        ),
+        (
+            ["dataset.num_classes=1"],
+            "dataset.num_classes must be null or a whole number of at least 2, got 1",
+        ),
+        (
+            ["dataset=diabetes", "dataset.num_classes=3"],
+            "dataset.num_classes must be null for a regression, got 3",
+        ),
         (
             ["dataset=diabetes", "dataset.split=stratified"],
             r"diabetes \(442 rows\): dataset.split=stratified needs two samples of every number of the target",
@@ -135,23 +199,34 @@ def test_classes_that_the_data_do_not_have_are_refused_by_key(compose, words, me
 
 def test_other_parts_of_one_class_are_told():
     targets, plain = torch.tensor([0, 1, 1, 0]), Unchanged()
-    both, one = (Part(torch.zeros(4, 1), targets, torch.tensor(rows), plain) for rows in ([0, 1], [1, 2]))
+    both, one = (
+        Part(torch.zeros(4, 1), targets, torch.tensor(rows), plain)
+        for rows in ([0, 1], [1, 2])
+    )
     told = "the test part holds one class only: its accuracy does not show that classes are told apart"
-    assert one_class_cautions(Parts(both, both, one, (1,), 2), "classification") == [told]
-    assert one_class_cautions(Parts(both, one, both, (1,), 2), "classification") == [told.replace("test", "validation")]
+    assert one_class_cautions(Parts(both, both, one, (1,), 2), "classification") == [
+        told
+    ]
+    assert one_class_cautions(Parts(both, one, both, (1,), 2), "classification") == [
+        told.replace("test", "validation")
+    ]
     assert one_class_cautions(Parts(both, one, one, (1,), 1), "regression") == []
 
 
 def test_tensors_that_parts_share_are_moved_once():
     stored, targets, plain = torch.zeros(4, 1), torch.zeros(4), Unchanged()
-    train, validation = (Part(stored, targets, torch.tensor(rows), plain) for rows in ([0, 1], [2, 3]))
+    train, validation = (
+        Part(stored, targets, torch.tensor(rows), plain) for rows in ([0, 1], [2, 3])
+    )
     test = Part(torch.ones(2, 1), torch.zeros(2), torch.arange(2), plain)
     moved = Parts(train, validation, test, (1,), 1).to(torch.device("meta"))
     assert moved.train.inputs is moved.validation.inputs
     assert moved.train.targets is moved.validation.targets
     assert moved.test.inputs is not moved.train.inputs
     assert {
-        tensor.device.type for part in moved.by_name.values() for tensor in (part.inputs, part.targets, part.rows)
+        tensor.device.type
+        for part in moved.by_name.values()
+        for tensor in (part.inputs, part.targets, part.rows)
     } == {"meta"}
     assert moved.to(torch.device("meta")).train.inputs is moved.train.inputs
 
@@ -160,25 +235,38 @@ def test_data_that_do_not_fit_a_devices_memory_say_what_to_do(monkeypatch):
     part = Part(torch.zeros(2**18, 2), torch.zeros(2), torch.arange(2), Unchanged())
 
     def full(*arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...\nmore lines")
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate ...\nmore lines"
+        )
 
     monkeypatch.setattr(torch.Tensor, "to", full)
-    with pytest.raises(ValueError, match=r"the data \(2 MiB\) must fit into the memory of meta, .*device=cpu") as told:
+    with pytest.raises(
+        ValueError,
+        match=r"the data \(2 MiB\) must fit into the memory of meta, .*device=cpu",
+    ) as told:
         Parts(part, part, part, (2,), 1).to(torch.device("meta"))
     assert "\n" not in str(told.value)
 
 
 def test_imagenet_statistics_need_three_channels():
-    grey = Arrays(*[torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)] * 2)
-    with pytest.raises(ValueError, match="dataset.normalize=imagenet needs images with 3 channels, these have 1"):
+    grey = Arrays(
+        *[torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)]
+        * 2
+    )
+    with pytest.raises(
+        ValueError,
+        match="dataset.normalize=imagenet needs images with 3 channels, these have 1",
+    ):
         normalization(grey, torch.arange(1), "imagenet")
     assert normalization(grey, torch.arange(1), [0.5, 0.25]) == ((0.5,), (0.25,))
 
 
 @pytest.mark.parametrize("rule", ["mean", "[0.5]", "[0.5, 0]", "3"])
 def test_other_normalizations_are_refused(rule, compose):
-    from normlab.config import check
+    from normlab.config.rules import check
 
     config = OmegaConf.to_container(compose(f"dataset.normalize={rule}"), resolve=True)
-    with pytest.raises(ValueError, match="dataset.normalize must be train, none, imagenet, or \\[mean"):
+    with pytest.raises(
+        ValueError, match="dataset.normalize must be train, none, imagenet, or \\[mean"
+    ):
         check(config)

@@ -7,7 +7,9 @@ TARGETS = np.array([0] * 8 + [1] * 4)
 
 
 def split(method, fraction=0.25, seed=0, targets=TARGETS):
-    return train_validation_indices(targets, fraction, method, np.random.default_rng(seed))
+    return train_validation_indices(
+        targets, fraction, method, np.random.default_rng(seed)
+    )
 
 
 @pytest.mark.parametrize("method", ["stratified", "random", "tail"])
@@ -42,10 +44,22 @@ def test_the_generator_decides(method):
     [
         ({"method": "first"}, "must be stratified, random or tail, got 'first'"),
         ({"method": "random", "fraction": 0.01}, "leaves an empty part"),
-        ({"method": "stratified", "targets": np.array([0] * 9 + [1])}, "class 1 has 1; use dataset.split=random"),
-        ({"method": "stratified", "targets": np.arange(12) // 2}, "cannot hold all 6 classes"),
-        ({"method": "stratified", "targets": np.arange(12) / 8}, r"two samples of every number .*, number 0\.0 has 1;"),
-        ({"method": "stratified", "targets": np.arange(12) // 2 / 2}, "cannot hold all 6 numbers"),
+        (
+            {"method": "stratified", "targets": np.array([0] * 9 + [1])},
+            "class 1 has 1; use dataset.split=random",
+        ),
+        (
+            {"method": "stratified", "targets": np.arange(12) // 2},
+            "cannot hold all 6 classes",
+        ),
+        (
+            {"method": "stratified", "targets": np.arange(12) / 8},
+            r"two samples of every number .*, number 0\.0 has 1;",
+        ),
+        (
+            {"method": "stratified", "targets": np.arange(12) // 2 / 2},
+            "cannot hold all 6 numbers",
+        ),
     ],
 )
 def test_impossible_splits_are_refused(arguments, message):
@@ -55,7 +69,9 @@ def test_impossible_splits_are_refused(arguments, message):
 
 def test_folds_cover_everything_once():
     folds = [fold_indices(10, 5, fold, np.random.default_rng(0)) for fold in range(5)]
-    assert sorted(np.concatenate([test for _, test in folds]).tolist()) == list(range(10))
+    assert sorted(np.concatenate([test for _, test in folds]).tolist()) == list(
+        range(10)
+    )
     assert all(not set(train) & set(test) for train, test in folds)
 
 
@@ -64,5 +80,7 @@ def test_a_fold_out_of_range_is_refused():
         fold_indices(10, 5, 5, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"dataset.num_folds must lie in 2\.\.3"):
         fold_indices(3, 4, 0, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"dataset.fold must lie in 0\.\.4, got 'last'"):
+    with pytest.raises(
+        ValueError, match=r"dataset.fold must lie in 0\.\.4, got 'last'"
+    ):
         fold_indices(10, 5, "last", np.random.default_rng(0))

@@ -50,11 +50,21 @@ def test_crop_and_flip_together_equal_torchvisions():
     from torchvision.transforms import functional as images_functional
 
     images = torch.randint(256, (6, 3, 5, 5), dtype=torch.uint8, generator=generator())
-    transform = ImageTransform((0.0,) * 3, (1 / 255,) * 3, size=5, flip=True, crop_padding=2)
+    transform = ImageTransform(
+        (0.0,) * 3, (1 / 255,) * 3, size=5, flip=True, crop_padding=2
+    )
     draws = transform.draw(6, generator(1))
-    rows = zip(images, draws["shift"], draws["flip"], transform.train(images, draws), strict=True)
+    rows = zip(
+        images,
+        draws["shift"],
+        draws["flip"],
+        transform.train(images, draws),
+        strict=True,
+    )
     for original, (y, x), flip, out in rows:
-        expected = images_functional.crop(images_functional.pad(original, 2), y, x, 5, 5)
+        expected = images_functional.crop(
+            images_functional.pad(original, 2), y, x, 5, 5
+        )
         expected = images_functional.hflip(expected) if flip else expected
         torch.testing.assert_close(out, expected.float())
 
@@ -70,7 +80,9 @@ def test_draws_are_rows_of_an_epoch():
 
 
 def test_windows_stay_inside_and_keep_their_share_of_the_area():
-    centre_y, centre_x, height, width = random_windows(2000, (0.25, 0.5), generator()).unbind(1)
+    centre_y, centre_x, height, width = random_windows(
+        2000, (0.25, 0.5), generator()
+    ).unbind(1)
     assert (centre_y.abs() + height).max() <= 1 + 1e-6
     assert (centre_x.abs() + width).max() <= 1 + 1e-6
     area = height * width
@@ -84,7 +96,10 @@ def test_windows_that_do_not_fit_are_drawn_again():
     windows = random_windows(2000, (0.8, 1.0), generator())
     area = windows[:, 2] * windows[:, 3]
     assert area.min() >= 0.8 - 1e-6
-    assert random_windows(100, (1.0, 1.0), generator()).tolist() == [[0.0, 0.0, 1.0, 1.0]] * 100  # nothing else fits
+    assert (
+        random_windows(100, (1.0, 1.0), generator()).tolist()
+        == [[0.0, 0.0, 1.0, 1.0]] * 100
+    )  # nothing else fits
 
 
 def test_windows_are_distributed_as_torchvisions():
@@ -93,19 +108,36 @@ def test_windows_are_distributed_as_torchvisions():
     ours = random_windows(4000, (0.08, 1.0), generator())
     torch.manual_seed(0)
     crop = torchvision.transforms.RandomResizedCrop.get_params
-    theirs = torch.tensor([crop(torch.empty(3, 1000, 1000), (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(4000)]) / 1000
+    theirs = (
+        torch.tensor(
+            [
+                crop(torch.empty(3, 1000, 1000), (0.08, 1.0), (3 / 4, 4 / 3))
+                for _ in range(4000)
+            ]
+        )
+        / 1000
+    )
     levels = torch.tensor([0.1, 0.5, 0.9])
-    torch.testing.assert_close(ours[:, 2].quantile(levels), theirs[:, 2].quantile(levels), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        ours[:, 2].quantile(levels), theirs[:, 2].quantile(levels), atol=0.02, rtol=0
+    )
     top = (ours[:, 0] - ours[:, 2] + 1) / 2
-    torch.testing.assert_close(top.quantile(levels), theirs[:, 0].quantile(levels), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        top.quantile(levels), theirs[:, 0].quantile(levels), atol=0.02, rtol=0
+    )
 
 
 def test_the_whole_window_is_the_whole_image():
     transform = plain(size=2, resized_crop=(1.0, 1.0))
-    out = transform.train(image([1, 2], [3, 4]), {"window": torch.tensor([[0.0, 0.0, 1.0, 1.0]])})
+    out = transform.train(
+        image([1, 2], [3, 4]), {"window": torch.tensor([[0.0, 0.0, 1.0, 1.0]])}
+    )
     torch.testing.assert_close(out[0, 0], torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     flipped = plain(size=2, resized_crop=(1.0, 1.0), flip=True)
-    draws = {"window": torch.tensor([[0.0, 0.0, 1.0, 1.0]]), "flip": torch.tensor([True])}
+    draws = {
+        "window": torch.tensor([[0.0, 0.0, 1.0, 1.0]]),
+        "flip": torch.tensor([True]),
+    }
     out = flipped.train(image([1, 2], [3, 4]), draws)
     torch.testing.assert_close(out[0, 0], torch.tensor([[2.0, 1.0], [4.0, 3.0]]))
 
@@ -118,8 +150,12 @@ def test_other_sizes_are_resized():
 
 
 def test_statistics_count_the_chosen_rows_only(monkeypatch):
-    monkeypatch.setattr("normlab.data.transforms.STATISTICS_BYTES", 8)  # two images a chunk
-    images = torch.tensor([0, 51, 102, 255, 255], dtype=torch.uint8)[:, None, None, None].expand(5, 1, 2, 2)
+    monkeypatch.setattr(
+        "normlab.data.transforms.STATISTICS_BYTES", 8
+    )  # two images a chunk
+    images = torch.tensor([0, 51, 102, 255, 255], dtype=torch.uint8)[
+        :, None, None, None
+    ].expand(5, 1, 2, 2)
     mean, std = channel_statistics(images, torch.tensor([0, 2, 1]))
     assert mean == pytest.approx((0.2,))
     assert std == pytest.approx(((0.08 / 3) ** 0.5,))
@@ -130,9 +166,15 @@ def test_statistics_count_the_chosen_rows_only(monkeypatch):
     [
         ({"std": (0.0,)}, "every channel must vary"),
         ({"std": (1.0,), "resized_crop": (0.5, 2)}, "resized_crop must be"),
-        ({"std": (1.0,), "resized_crop": [0.5]}, r"must be null or \[smallest, largest\], got \[0.5\]"),
+        (
+            {"std": (1.0,), "resized_crop": [0.5]},
+            r"must be null or \[smallest, largest\], got \[0.5\]",
+        ),
         ({"std": (1.0,), "resized_crop": 0.5}, "must be null or"),
-        ({"std": (1.0,), "resized_crop": [0.5, 1], "crop_padding": 4}, "exclude each other"),
+        (
+            {"std": (1.0,), "resized_crop": [0.5, 1], "crop_padding": 4},
+            "exclude each other",
+        ),
     ],
 )
 def test_impossible_options_are_refused(options, message):

@@ -22,9 +22,16 @@ def stored(tmp_path_factory):
 
 def test_parameter_counts():
     with torch.device("meta"):
-        assert num_parameters(AlexNet((3, 224, 224), 1000, no_norm, hidden=[4096, 4096])) == 61_100_840
+        assert (
+            num_parameters(AlexNet((3, 224, 224), 1000, no_norm, hidden=[4096, 4096]))
+            == 61_100_840
+        )
         notebook = AlexNet((3, 224, 224), 200, batch_norm, norm_at=["head"])
-    assert [module.in_features for module in notebook.head.modules() if isinstance(module, nn.Linear)] == [
+    assert [
+        module.in_features
+        for module in notebook.head.modules()
+        if isinstance(module, nn.Linear)
+    ] == [
         9216,
         1024,
         1024,
@@ -36,7 +43,16 @@ def test_where_norms_go():
     norm = Recorder()
     with torch.device("meta"):
         AlexNet((1, 64, 64), 10, norm)
-        assert norm.calls == [(64, 2), (192, 2), (384, 2), (256, 2), (256, 2), (1024, 1), (1024, 1), (512, 1)]
+        assert norm.calls == [
+            (64, 2),
+            (192, 2),
+            (384, 2),
+            (256, 2),
+            (256, 2),
+            (1024, 1),
+            (1024, 1),
+            (512, 1),
+        ]
         for places, count in (([], 0), (["head"], 3), (["features"], 5)):
             norm.calls.clear()
             AlexNet((1, 64, 64), 10, norm, norm_at=places)
@@ -45,7 +61,9 @@ def test_where_norms_go():
 
 def test_equals_torchvisions_given_its_weights(stored):
     reference, path = stored
-    network = AlexNet((3, 67, 80), 7, no_norm, hidden=[4096, 4096], dropout=0.5, pretrained=path).eval()
+    network = AlexNet(
+        (3, 67, 80), 7, no_norm, hidden=[4096, 4096], dropout=0.5, pretrained=path
+    ).eval()
     x = torch.randn(2, 3, 67, 80)
     assert network(x).equal(reference(x))
 
@@ -61,11 +79,21 @@ def test_gray_images_see_the_weights_of_three_equal_channels(stored):
     reference, path = stored
     network = AlexNet((1, 64, 64), 7, no_norm, **SMALL, pretrained=path)
     gray = torch.randn(2, 1, 64, 64)
-    torch.testing.assert_close(network.features(gray), reference.features(gray.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(
+        network.features(gray), reference.features(gray.expand(-1, 3, -1, -1))
+    )
 
 
 def test_frozen_features_stay(stored):
-    network = AlexNet((3, 64, 64), 7, batch_norm, **SMALL, norm_at=["head"], freeze="features", pretrained=stored[1])
+    network = AlexNet(
+        (3, 64, 64),
+        7,
+        batch_norm,
+        **SMALL,
+        norm_at=["head"],
+        freeze="features",
+        pretrained=stored[1],
+    )
     network.train()
     assert network.head.training
     assert not any(module.training for module in network.features.modules())
@@ -94,10 +122,19 @@ def test_63_pixels_would_be_enough_and_62_not():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"norm_at": ["heads"]}, r"model\.norm_at must be one of features, head, got 'heads'; did you mean head\?"),
+        (
+            {"norm_at": ["heads"]},
+            r"model\.norm_at must be one of features, head, got 'heads'; did you mean head\?",
+        ),
         ({"freeze": "all"}, r"model\.freeze must be one of features, got 'all'"),
-        ({"freeze": "features"}, r"model\.freeze=features keeps the convolutions as they are: set model\.norm_at"),
-        ({"pretrained": True, "bias": False}, r"model\.pretrained brings biases: set model\.bias=true"),
+        (
+            {"freeze": "features"},
+            r"model\.freeze=features keeps the convolutions as they are: set model\.norm_at",
+        ),
+        (
+            {"pretrained": True, "bias": False},
+            r"model\.pretrained brings biases: set model\.bias=true",
+        ),
         ({"pretrained": "no/such.pth"}, r"no/such\.pth is no file"),
     ],
 )
@@ -114,29 +151,49 @@ def test_weights_of_another_architecture_are_named(tmp_path):
         r"features\.3\.weight \(192, 64, 5, 5\) is missing; .* the file has features\.3\.squeeze\.weight"
     )
     with pytest.raises(ValueError, match=expected):
-        AlexNet((3, 64, 64), 10, no_norm, **SMALL, pretrained=str(tmp_path / "squeezenet.pth"))
+        AlexNet(
+            (3, 64, 64),
+            10,
+            no_norm,
+            **SMALL,
+            pretrained=str(tmp_path / "squeezenet.pth"),
+        )
 
 
 @pytest.mark.parametrize(
     ("bias", "message"),
     [
         ({}, r"pretrained=f\.pth: .*: classifier\.1\.bias \(16,\) is missing$"),
-        ({"classifier.1.bias": torch.zeros(5)}, r"classifier\.1\.bias is \(5,\) instead of \(16,\)"),
+        (
+            {"classifier.1.bias": torch.zeros(5)},
+            r"classifier\.1\.bias is \(5,\) instead of \(16,\)",
+        ),
     ],
 )
 def test_a_head_without_its_bias_is_named(stored, bias, message):
-    convolutions = {key: value for key, value in stored[0].state_dict().items() if key.startswith("features")}
+    convolutions = {
+        key: value
+        for key, value in stored[0].state_dict().items()
+        if key.startswith("features")
+    }
     network = AlexNet((3, 64, 64), 7, no_norm, **SMALL)
     with pytest.raises(ValueError, match=message):
-        load_torchvision(network, convolutions | {"classifier.1.weight": torch.zeros(16, 9216)} | bias, "f.pth")
+        load_torchvision(
+            network,
+            convolutions | {"classifier.1.weight": torch.zeros(16, 9216)} | bias,
+            "f.pth",
+        )
 
 
 def test_without_a_network_the_error_names_the_way_out(monkeypatch):
     def no_network(*args, **kwargs):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr(models.AlexNet_Weights.IMAGENET1K_V1.__class__, "get_state_dict", no_network)
+    monkeypatch.setattr(
+        models.AlexNet_Weights.IMAGENET1K_V1.__class__, "get_state_dict", no_network
+    )
     with pytest.raises(
-        ValueError, match=r"could not be downloaded \(Name or service not known\).*model\.pretrained=PATH"
+        ValueError,
+        match=r"could not be downloaded \(Name or service not known\).*model\.pretrained=PATH",
     ):
         AlexNet((3, 64, 64), 10, no_norm, **SMALL, pretrained=True)

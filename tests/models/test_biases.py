@@ -8,7 +8,12 @@ from torch import nn
 from torchvision import models
 
 from models.helpers import batch_norm, no_norm, torch_norm
-from normlab.models import RecurrentNetwork, TimmModel, TorchvisionModel, VisionTransformer
+from normlab.models import (
+    RecurrentNetwork,
+    TimmModel,
+    TorchvisionModel,
+    VisionTransformer,
+)
 from normlab.models.biases import set_bias, weights_before_norms
 
 SHAPE = (3, 32, 32)
@@ -19,8 +24,12 @@ class Branches(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.before, self.summed, self.turned, self.activated = (nn.Conv2d(3, 3, 1) for _ in range(4))
-        self.norms = nn.ModuleList([nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.LayerNorm(3), nn.BatchNorm2d(3)])
+        self.before, self.summed, self.turned, self.activated = (
+            nn.Conv2d(3, 3, 1) for _ in range(4)
+        )
+        self.norms = nn.ModuleList(
+            [nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.LayerNorm(3), nn.BatchNorm2d(3)]
+        )
 
     def forward(self, x):
         x = self.norms[0](self.before(x))
@@ -32,20 +41,31 @@ class Branches(nn.Module):
 def test_layers_whose_output_a_norm_gets_are_found_by_following_it():
     network = Branches()
     before = copy.deepcopy(network.state_dict())
-    assert weights_before_norms(network, (3, 4, 4), "it") == [network.before, network.turned]
+    assert weights_before_norms(network, (3, 4, 4), "it") == [
+        network.before,
+        network.turned,
+    ]
     assert network.training
-    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in network.modules())
+    assert all(
+        torch.equal(before[key], value) for key, value in network.state_dict().items()
+    )
+    assert not any(
+        layer._forward_hooks or layer._forward_pre_hooks for layer in network.modules()
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "biases"), [("resnet18", 20, 0), ("vgg11_bn", 8, 8), ("convnext_tiny", 19, 19)]
+    ("name", "count", "biases"),
+    [("resnet18", 20, 0), ("vgg11_bn", 8, 8), ("convnext_tiny", 19, 19)],
 )
 def test_torchvisions_networks(name, count, biases):
     with torch.device("meta"):
         network = models.get_model(name)
     found = weights_before_norms(network, (3, 64, 64), name)
-    assert (len(found), sum(layer.bias is not None for layer in found)) == (count, biases)
+    assert (len(found), sum(layer.bias is not None for layer in found)) == (
+        count,
+        biases,
+    )
 
 
 def test_a_network_that_looks_at_values_is_refused():
@@ -53,12 +73,19 @@ def test_a_network_that_looks_at_values_is_refused():
         def forward(self, x):
             return x if x.sum().item() > 0 else -x
 
-    with pytest.raises(ValueError, match="model.bias must be null for it, whose layers cannot be followed"):
+    with pytest.raises(
+        ValueError,
+        match="model.bias must be null for it, whose layers cannot be followed",
+    ):
         weights_before_norms(Looking(), (3,), "it")
 
 
 def test_biases_begin_at_zero():
-    layers = [nn.Linear(2, 3, bias=False), nn.Conv2d(2, 5, 1, bias=False), nn.Linear(2, 3)]
+    layers = [
+        nn.Linear(2, 3, bias=False),
+        nn.Conv2d(2, 5, 1, bias=False),
+        nn.Linear(2, 3),
+    ]
     kept = layers[2].bias
     set_bias(layers, True, pretrained=False, name="it")
     assert [layer.bias.tolist() for layer in layers[:2]] == [[0] * 3, [0] * 5]
@@ -69,7 +96,11 @@ def test_biases_begin_at_zero():
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [(TorchvisionModel, "shufflenet_v2_x0_5"), (TorchvisionModel, "squeezenet1_1"), (TimmModel, "resnet10t")],
+    [
+        (TorchvisionModel, "shufflenet_v2_x0_5"),
+        (TorchvisionModel, "squeezenet1_1"),
+        (TimmModel, "resnet10t"),
+    ],
 )
 @pytest.mark.parametrize("bias", [True, False])
 def test_every_norm_gets_the_same_biases(model, name, bias):
@@ -79,7 +110,9 @@ def test_every_norm_gets_the_same_biases(model, name, bias):
             network = model(SHAPE, 4, norm, name=name, bias=bias)
         weights = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         arms.append([layer.bias is not None for layer in weights])
-        assert sum(arms[-1]) == (len(weights) if bias else 1)  # the output layer keeps its own
+        assert sum(arms[-1]) == (
+            len(weights) if bias else 1
+        )  # the output layer keeps its own
     assert arms[0] == arms[1] == arms[2]
 
 
@@ -97,26 +130,49 @@ def test_without_the_biases_batch_norm_computes_the_same():
     for layer in weights_before_norms(network, SHAPE, "it"):
         nn.init.normal_(layer.bias)
     without = copy.deepcopy(network)
-    set_bias(weights_before_norms(without, SHAPE, "it"), False, pretrained=False, name="it")
+    set_bias(
+        weights_before_norms(without, SHAPE, "it"), False, pretrained=False, name="it"
+    )
     x = torch.randn(4, *SHAPE, dtype=torch.float64)
-    torch.testing.assert_close(without.double()(x), network.double()(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        without.double()(x), network.double()(x), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_trained_biases_stay(tmp_path):
     path = str(tmp_path / "weights.pth")
     torch.save(models.squeezenet1_1(num_classes=4).state_dict(), path)
-    with pytest.raises(ValueError, match=r"brings biases to torchvision's squeezenet1_1: set model.bias=true or null"):
-        TorchvisionModel(SHAPE, 4, no_norm, name="squeezenet1_1", pretrained=path, bias=False)
-    network = TorchvisionModel(SHAPE, 4, no_norm, name="squeezenet1_1", pretrained=path, bias=True)
+    with pytest.raises(
+        ValueError,
+        match=r"brings biases to torchvision's squeezenet1_1: set model.bias=true or null",
+    ):
+        TorchvisionModel(
+            SHAPE, 4, no_norm, name="squeezenet1_1", pretrained=path, bias=False
+        )
+    network = TorchvisionModel(
+        SHAPE, 4, no_norm, name="squeezenet1_1", pretrained=path, bias=True
+    )
     assert network(torch.randn(2, *SHAPE)).shape == (2, 4)
 
 
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (VisionTransformer, {"bias": False}, "model.bias must be true for VisionTransformer: its norms get sums"),
-        (RecurrentNetwork, {"bias": True}, "model.bias must be false for RecurrentNetwork: the bias of its gates"),
-        (TorchvisionModel, {"name": "vit_b_16", "bias": False}, "null for torchvision's vit_b_16: none of its norms"),
+        (
+            VisionTransformer,
+            {"bias": False},
+            "model.bias must be true for VisionTransformer: its norms get sums",
+        ),
+        (
+            RecurrentNetwork,
+            {"bias": True},
+            "model.bias must be false for RecurrentNetwork: the bias of its gates",
+        ),
+        (
+            TorchvisionModel,
+            {"name": "vit_b_16", "bias": False},
+            "null for torchvision's vit_b_16: none of its norms",
+        ),
     ],
 )
 def test_models_that_leave_no_choice_say_why(model, options, message):

@@ -32,13 +32,17 @@ from normlab.models.blocks import (
 )
 def test_activation_values(name, expected):
     torch.testing.assert_close(
-        activation(name)(torch.tensor([-1.0, 0.0, 2.0])), torch.tensor(expected), atol=1e-5, rtol=0
+        activation(name)(torch.tensor([-1.0, 0.0, 2.0])),
+        torch.tensor(expected),
+        atol=1e-5,
+        rtol=0,
     )
 
 
 def test_unknown_activation_suggests_the_nearest():
     with pytest.raises(
-        ValueError, match=r"model\.activation must be one of relu, .* got 'sigmoyd'; did you mean sigmoid\?"
+        ValueError,
+        match=r"model\.activation must be one of relu, .* got 'sigmoyd'; did you mean sigmoid\?",
     ):
         activation("sigmoyd")
 
@@ -51,7 +55,12 @@ def test_activations_leave_the_norms_output_as_it_is():
 
 def test_order_is_weights_norm_activation_dropout():
     parts = block(nn.Linear(2, 3), nn.BatchNorm1d(3), "tanh", dropout=0.1)
-    assert [name for name, _ in parts.named_children()] == ["linear", "norm", "activation", "dropout"]
+    assert [name for name, _ in parts.named_children()] == [
+        "linear",
+        "norm",
+        "activation",
+        "dropout",
+    ]
     assert isinstance(block(nn.Conv2d(1, 2, 3), nn.Identity(), "relu").conv, nn.Conv2d)
 
 
@@ -64,7 +73,9 @@ def test_block_normalizes_before_it_activates():
 
 def test_a_norm_with_activation_is_followed_by_none():
     assert isinstance(activation_after(Activating(3, 1), "relu"), nn.Identity)
-    assert isinstance(block(nn.Linear(2, 3), Activating(3, 1), "sigmoid").activation, nn.Identity)
+    assert isinstance(
+        block(nn.Linear(2, 3), Activating(3, 1), "sigmoid").activation, nn.Identity
+    )
     assert isinstance(activation_after(nn.Identity(), "relu"), nn.ReLU)
 
 
@@ -76,7 +87,9 @@ def test_misspelt_activation_is_refused_under_a_norm_with_activation_too():
 def test_refuse_activation():
     norm = nn.BatchNorm1d(3)
     assert refuse_activation(norm, "gates") is norm
-    with pytest.raises(ValueError, match="Activating contains its activation, which does not fit gates"):
+    with pytest.raises(
+        ValueError, match="Activating contains its activation, which does not fit gates"
+    ):
         refuse_activation(Activating(3, 1), "gates")
 
 
@@ -84,24 +97,33 @@ def test_pooling_values():
     x = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])
     assert pooling("max", 2)(x).item() == 6
     assert pooling("avg", 2)(x).item() == 3
-    with pytest.raises(ValueError, match=r"model\.pooling must be one of max, avg, got 'mean'"):
+    with pytest.raises(
+        ValueError, match=r"model\.pooling must be one of max, avg, got 'mean'"
+    ):
         pooling("mean", 2)
 
 
 @pytest.mark.parametrize("values", [[0], [8, -1], [1.5], 8, "8", [True], None])
 def test_widths_must_be_whole_numbers_above_zero(values):
-    with pytest.raises(ValueError, match=r"model\.hidden must be a list of whole numbers of at least 1, got"):
+    with pytest.raises(
+        ValueError,
+        match=r"model\.hidden must be a list of whole numbers of at least 1, got",
+    ):
         widths("model.hidden", values)
 
 
 def test_widths_count():
     assert widths("model.channels", (6, 16), count=2) == [6, 16]
-    with pytest.raises(ValueError, match=r"model\.channels must be a list of 2 whole numbers"):
+    with pytest.raises(
+        ValueError, match=r"model\.channels must be a list of 2 whole numbers"
+    ):
         widths("model.channels", [6], count=2)
 
 
 def test_long_lists_of_names_are_not_printed():
-    with pytest.raises(ValueError, match=r"must be one of 30 names, got 'x31'; did you mean x3\?"):
+    with pytest.raises(
+        ValueError, match=r"must be one of 30 names, got 'x31'; did you mean x3\?"
+    ):
         choose("model.name", "x31", [f"x{number}" for number in range(30)])
 
 
@@ -114,10 +136,14 @@ def test_hidden_layers():
 def test_image_shape_refuses_tables_and_small_images():
     assert image_shape(LeNet5, [1, 28, 40]) == (1, 28, 40)
     with pytest.raises(
-        ValueError, match=r"LeNet5 takes images \(C, H, W\), got inputs of shape \(14,\); use model=mlp"
+        ValueError,
+        match=r"LeNet5 takes images \(C, H, W\), got inputs of shape \(14,\); use model=mlp",
     ):
         image_shape(LeNet5, (14,))
-    with pytest.raises(ValueError, match=r"LeNet5 needs images of at least 28 x 28 pixels, got 40 x 8; set dataset"):
+    with pytest.raises(
+        ValueError,
+        match=r"LeNet5 needs images of at least 28 x 28 pixels, got 40 x 8; set dataset",
+    ):
         image_shape(LeNet5, (1, 40, 8))
 
 
@@ -126,7 +152,9 @@ def test_token_norm_acts_on_the_last_axis():
     x = torch.randn(4, 2, 5, 3)
     expected = (x - x.mean((0, 1, 2))) / x.std((0, 1, 2), correction=0)
     torch.testing.assert_close(layer(x), expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(layer(x.flatten(0, 2)), expected.flatten(0, 2), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        layer(x.flatten(0, 2)), expected.flatten(0, 2), atol=1e-4, rtol=1e-4
+    )
     assert TokenNorm(nn.Identity())(x).equal(x)
 
 

@@ -24,17 +24,30 @@ LIGHT = {
 
 
 def build(name, norm, num_outputs=10, channels=1, seed=0):
-    config = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml")) | LIGHT.get(name, {})
+    config = OmegaConf.to_container(
+        OmegaConf.load(FOLDER / f"{name}.yaml")
+    ) | LIGHT.get(name, {})
     size = get_object(config["_target_"]).min_image_size
     shape = (14,) if name == "tabular" else (channels, size or 8, size or 8)
     torch.manual_seed(seed)
-    return instantiate(config, input_shape=shape, num_outputs=num_outputs, norm=norm, _convert_="all"), shape
+    return instantiate(
+        config, input_shape=shape, num_outputs=num_outputs, norm=norm, _convert_="all"
+    ), shape
 
 
 def weights(network):
     """Tensors by name that belong to no norm."""
-    norms = {id(t) for m in network.modules() if hasattr(m, "running_mean") for t in m.parameters(recurse=False)}
-    return {name: tensor for name, tensor in network.named_parameters() if id(tensor) not in norms}
+    norms = {
+        id(t)
+        for m in network.modules()
+        if hasattr(m, "running_mean")
+        for t in m.parameters(recurse=False)
+    }
+    return {
+        name: tensor
+        for name, tensor in network.named_parameters()
+        if id(tensor) not in norms
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,14 +56,22 @@ def test_trains_one_batch(name):
     output = network(torch.randn(4, *shape))
     assert output.shape == (4, 3)
     output.square().sum().backward()
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
+    trained = [
+        parameter for parameter in network.parameters() if parameter.requires_grad
+    ]
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all()
+        for parameter in trained
+    )
     assert network.eval()(torch.randn(1, *shape)).shape == (1, 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_arms_start_from_bit_identical_weights(name):
-    arms = [list(weights(build(name, norm)[0]).values()) for norm in (no_norm, torch_norm, batch_norm)]
+    arms = [
+        list(weights(build(name, norm)[0]).values())
+        for norm in (no_norm, torch_norm, batch_norm)
+    ]
     assert len(arms[0]) > 0
     for plain, torchs, ours in zip(*arms, strict=True):
         assert plain.equal(torchs)
@@ -72,10 +93,14 @@ def test_every_option_is_in_the_file(name):
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"mlp", "tabular"}))
 def test_image_models_refuse_tables_and_small_images(name):
     target = get_object(OmegaConf.load(FOLDER / f"{name}.yaml")["_target_"])
-    with pytest.raises(ValueError, match=r"takes images \(C, H, W\), got inputs of shape \(14,\)"):
+    with pytest.raises(
+        ValueError, match=r"takes images \(C, H, W\), got inputs of shape \(14,\)"
+    ):
         target(input_shape=(14,), num_outputs=10, norm=no_norm)
     small = target.min_image_size - 1
-    with pytest.raises(ValueError, match=f"needs images of at least {target.min_image_size} x"):
+    with pytest.raises(
+        ValueError, match=f"needs images of at least {target.min_image_size} x"
+    ):
         target(input_shape=(1, small, small), num_outputs=10, norm=no_norm)
 
 

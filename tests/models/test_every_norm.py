@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from normlab.build import build_network
-from normlab.fairness_check import refuse_hidden_norms
 from normlab.norms import FilterResponseNorm
+from normlab.training.build import build_network
+from normlab.training.cautions import refuse_hidden_norms
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NORMS = sorted(path.stem for path in (CONF / "norm").glob("*.yaml"))
@@ -35,14 +35,18 @@ def settings(choice):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=[choice], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
-    part = OmegaConf.masked_copy(config, ["model", "norm", "reparametrize", "seed", "device"])
+    part = OmegaConf.masked_copy(
+        config, ["model", "norm", "reparametrize", "seed", "device"]
+    )
     return OmegaConf.to_container(part, resolve=True)
 
 
 def build(model, norm):
     light, side = MODELS[model]
     shape = (14,) if side is None else (1, side, side)
-    config = settings(f"norm={norm}") | {"model": settings(f"model={model}")["model"] | light}
+    config = settings(f"norm={norm}") | {
+        "model": settings(f"model={model}")["model"] | light
+    }
     return build_network(config, shape, 3)[0], shape
 
 
@@ -52,7 +56,10 @@ def test_a_batch_trains_or_the_pair_is_refused(model, norm):
     if (model, norm) in REFUSED:
         with pytest.raises(InstantiationException) as error:
             build(model, norm)
-        assert "contains its activation, which does not fit the gates of an LSTM" in str(error.value.__cause__)
+        assert (
+            "contains its activation, which does not fit the gates of an LSTM"
+            in str(error.value.__cause__)
+        )
         return
     network, shape = build(model, norm)
     torch.manual_seed(0)
@@ -66,10 +73,17 @@ def test_a_batch_trains_or_the_pair_is_refused(model, norm):
 
 
 def test_filter_response_norm_passes_values_on_where_a_resnet_ends_in_one_pixel():
-    config = settings("norm=filter_response") | {"model": settings("model=resnet")["model"] | {"depth": 18}}
+    config = settings("norm=filter_response") | {
+        "model": settings("model=resnet")["model"] | {"depth": 18}
+    }
     network, _ = build_network(config, (3, 32, 32), 3)
     torch.manual_seed(0)
-    last, seen = [layer for layer in network.modules() if isinstance(layer, FilterResponseNorm)][-1], []
+    last, seen = (
+        [layer for layer in network.modules() if isinstance(layer, FilterResponseNorm)][
+            -1
+        ],
+        [],
+    )
     last.register_forward_hook(lambda layer, inputs, output: seen.append(output))
     assert network(torch.randn(4, 3, 32, 32)).isfinite().all()
     assert seen[0].shape[2:] == (1, 1)

@@ -31,7 +31,9 @@ def test_forward_by_its_parts():
     parameters = list(network.parameters())
     y = x
     for weight, bias in zip(parameters[0:4:2], parameters[1:4:2], strict=True):
-        y = nn.functional.avg_pool2d(torch.sigmoid(nn.functional.conv2d(y, weight, bias)), 2)
+        y = nn.functional.avg_pool2d(
+            torch.sigmoid(nn.functional.conv2d(y, weight, bias)), 2
+        )
     y = y.flatten(1)
     for weight, bias in zip(parameters[4:8:2], parameters[5:8:2], strict=True):
         y = torch.sigmoid(y @ weight.T + bias)
@@ -39,15 +41,23 @@ def test_forward_by_its_parts():
 
 
 def test_other_sizes_and_channels():
-    network = LeNet5((2, 40, 28), 3, batch_norm, channels=[4, 8], hidden=[5], kernel_size=3)
-    assert network.hidden[0].linear.in_features == 8 * pooled_size(40, 3) * pooled_size(28, 3) == 8 * 8 * 5
+    network = LeNet5(
+        (2, 40, 28), 3, batch_norm, channels=[4, 8], hidden=[5], kernel_size=3
+    )
+    assert (
+        network.hidden[0].linear.in_features
+        == 8 * pooled_size(40, 3) * pooled_size(28, 3)
+        == 8 * 8 * 5
+    )
     assert network(torch.zeros(2, 2, 40, 28)).shape == (2, 3)
 
 
 def test_errors():
     with pytest.raises(ValueError, match="at least 28 x 28 pixels, got 8 x 8"):
         LeNet5((1, 8, 8), 10, no_norm)
-    with pytest.raises(ValueError, match=r"model\.kernel_size=11 leaves nothing of 28 pixels"):
+    with pytest.raises(
+        ValueError, match=r"model\.kernel_size=11 leaves nothing of 28 pixels"
+    ):
         LeNet5((1, 28, 28), 10, no_norm, kernel_size=11)
     with pytest.raises(ValueError, match=r"model\.channels must be a list of 2"):
         LeNet5((1, 28, 28), 10, no_norm, channels=[6])
@@ -73,5 +83,11 @@ class NotebookTrained(NotebookLeNet):
 def test_the_notebooks_call_put_batch_norm_into_both_of_its_arms(use_batch_norm):
     """Its network on CIFAR-10 "without" batch norm was the one with: ten labels are a true flag."""
     made = NotebookTrained(32, 10, use_batch_norm)
-    assert sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in made.modules()) == 4
+    assert (
+        sum(
+            isinstance(module, nn.modules.batchnorm._BatchNorm)
+            for module in made.modules()
+        )
+        == 4
+    )
     assert num_parameters(made) == 62_458

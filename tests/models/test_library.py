@@ -19,7 +19,11 @@ def test_torchvisions_network_with_our_norms():
         network = TorchvisionModel((1, 64, 64), 7, batch_norm, name="resnet50")
     assert network.network.conv1.weight.shape == (64, 1, 7, 7)
     assert network.network.fc.out_features == 7
-    assert sum(isinstance(module, BatchNorm) for module in network.modules()) == 53 == len(network.norm_report)
+    assert (
+        sum(isinstance(module, BatchNorm) for module in network.modules())
+        == 53
+        == len(network.norm_report)
+    )
 
 
 def test_norms_are_inserted_where_there_are_none():
@@ -30,7 +34,12 @@ def test_norms_are_inserted_where_there_are_none():
 
 def test_transformers_learn_the_image_size():
     with torch.device("meta"):
-        assert TorchvisionModel((3, 64, 64), 7, batch_norm, name="vit_b_16").network.image_size == 64
+        assert (
+            TorchvisionModel(
+                (3, 64, 64), 7, batch_norm, name="vit_b_16"
+            ).network.image_size
+            == 64
+        )
         timms = TimmModel((1, 64, 32), 7, batch_norm, name="vit_tiny_patch16_224")
         assert timms(torch.empty(2, 1, 64, 32)).shape == (2, 7)
 
@@ -38,7 +47,9 @@ def test_transformers_learn_the_image_size():
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_no_auxiliary_heads(name):
     with torch.device("meta"):
-        output = TorchvisionModel((3, 96, 96), 7, batch_norm, name=name)(torch.empty(2, 3, 96, 96))
+        output = TorchvisionModel((3, 96, 96), 7, batch_norm, name=name)(
+            torch.empty(2, 3, 96, 96)
+        )
     assert output.shape == (2, 7)
 
 
@@ -60,7 +71,10 @@ def test_weights_from_a_file(tmp_path):
 def test_weights_of_another_architecture(tmp_path):
     path = str(tmp_path / "weights.pth")
     torch.save(models.get_model("shufflenet_v2_x1_0").state_dict(), path)
-    with pytest.raises(ValueError, match=r"not the weights of torchvision's shufflenet_v2_x0_5: stage2\.0\.branch1\.2"):
+    with pytest.raises(
+        ValueError,
+        match=r"not the weights of torchvision's shufflenet_v2_x0_5: stage2\.0\.branch1\.2",
+    ):
         TorchvisionModel(SHAPE, 5, torch_norm, name=SMALL, pretrained=path)
 
 
@@ -73,24 +87,50 @@ def test_timm_adapts_channels_and_outputs():
 
 def test_without_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ValueError, match=r"model=timm needs timm: pip install 'normlab\[timm\]'"):
+    with pytest.raises(
+        ValueError, match=r"model=timm needs timm: pip install 'normlab\[timm\]'"
+    ):
         TimmModel(SHAPE, 7, no_norm)
 
 
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (TorchvisionModel, {"name": "resnet19"}, r"model\.name must be one of \d+ names, got 'resnet19'; did you mean"),
-        (TimmModel, {"name": "convnext_ato"}, r"model\.name must be .* did you mean convnext_"),
-        (TorchvisionModel, {"norms": "swap"}, r"model\.norms must be one of auto, replace, insert, got 'swap'"),
+        (
+            TorchvisionModel,
+            {"name": "resnet19"},
+            r"model\.name must be one of \d+ names, got 'resnet19'; did you mean",
+        ),
+        (
+            TimmModel,
+            {"name": "convnext_ato"},
+            r"model\.name must be .* did you mean convnext_",
+        ),
+        (
+            TorchvisionModel,
+            {"norms": "swap"},
+            r"model\.norms must be one of auto, replace, insert, got 'swap'",
+        ),
         (
             TorchvisionModel,
             {"name": "alexnet", "norms": "replace"},
             r"no place for a norm .*replace; set model\.norms=auto",
         ),
-        (TorchvisionModel, {"options": {"depth": 3}}, r"model\.options do not fit torchvision's resnet18: .*'depth'"),
-        (TimmModel, {"options": {"depht": 3}}, r"model\.options do not fit timm's resnet18: .*'depht'"),
-        (TimmModel, {"name": "resnetv2_50d_frn"}, r"timm's resnetv2_50d_frn offers no place .* take another model"),
+        (
+            TorchvisionModel,
+            {"options": {"depth": 3}},
+            r"model\.options do not fit torchvision's resnet18: .*'depth'",
+        ),
+        (
+            TimmModel,
+            {"options": {"depht": 3}},
+            r"model\.options do not fit timm's resnet18: .*'depht'",
+        ),
+        (
+            TimmModel,
+            {"name": "resnetv2_50d_frn"},
+            r"timm's resnetv2_50d_frn offers no place .* take another model",
+        ),
     ],
 )
 def test_errors(model, options, message):
@@ -100,7 +140,13 @@ def test_errors(model, options, message):
 
 def test_like_keeps_the_settings():
     conv = like(nn.Conv2d(3, 8, (3, 5), stride=2, padding=1, bias=False), channels=1)
-    assert (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.bias) == (
+    assert (
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.bias,
+    ) == (
         1,
         8,
         (3, 5),
@@ -118,20 +164,39 @@ def test_last_weights_is_the_output_layer():
 
 def test_timms_residual_blocks_start_at_scale_one_as_without_norms():
     network = TimmModel(SHAPE, 7, batch_norm, name="resnet10t")
-    assert all((layer.weight == 1).all() for layer in network.modules() if isinstance(layer, BatchNorm))
-    wanted = TimmModel(SHAPE, 7, batch_norm, name="resnet10t", options={"zero_init_last": True})
-    assert any((layer.weight == 0).all() for layer in wanted.modules() if isinstance(layer, BatchNorm))
+    assert all(
+        (layer.weight == 1).all()
+        for layer in network.modules()
+        if isinstance(layer, BatchNorm)
+    )
+    wanted = TimmModel(
+        SHAPE, 7, batch_norm, name="resnet10t", options={"zero_init_last": True}
+    )
+    assert any(
+        (layer.weight == 0).all()
+        for layer in wanted.modules()
+        if isinstance(layer, BatchNorm)
+    )
 
 
 def test_norms_behind_every_convolution_of_vgg():
     with torch.device("meta"):
         network = TorchvisionModel(SHAPE, 7, batch_norm, name="vgg11")
     features, classifier = network.network.features, network.network.classifier
-    assert [type(layer).__name__ for layer in features[:3]] == ["Sequential", "ReLU", "MaxPool2d"]
-    assert [layer[1].num_features for layer in features if isinstance(layer, nn.Sequential)] == [
-        *(64, 128, 256, 256, 512, 512, 512, 512)
+    assert [type(layer).__name__ for layer in features[:3]] == [
+        "Sequential",
+        "ReLU",
+        "MaxPool2d",
     ]
-    assert [type(layer[1]).__name__ for layer in (classifier[0], classifier[3])] == ["TokenNorm", "TokenNorm"]
+    assert [
+        layer[1].num_features for layer in features if isinstance(layer, nn.Sequential)
+    ] == [*(64, 128, 256, 256, 512, 512, 512, 512)]
+    assert [type(layer[1]).__name__ for layer in (classifier[0], classifier[3])] == [
+        "TokenNorm",
+        "TokenNorm",
+    ]
     assert isinstance(classifier[6], nn.Linear)
-    assert [swap.kind for swap in network.norm_report] == ["inserted"] * 10 + ["left alone"]
+    assert [swap.kind for swap in network.norm_report] == ["inserted"] * 10 + [
+        "left alone"
+    ]
     assert network(torch.empty(2, *SHAPE, device="meta")).shape == (2, 7)

@@ -53,7 +53,13 @@ def test_reasons(layer, reason):
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Linear(2, 2), nn.ReLU(), torchvision.ops.Conv2dNormActivation(1, 2), timm.layers.ConvNormAct(1, 2)]
+    "layer",
+    [
+        nn.Linear(2, 2),
+        nn.ReLU(),
+        torchvision.ops.Conv2dNormActivation(1, 2),
+        timm.layers.ConvNormAct(1, 2),
+    ],
 )
 def test_no_norms(layer):
     assert not looks_like_norm(layer)

@@ -11,7 +11,10 @@ from normlab.models.recurrent import NormLSTM, StepNorm
 
 def test_without_a_norm_it_is_pytorchs_lstm():
     torch.manual_seed(0)
-    own, reference = NormLSTM(3, 4, no_norm, 5, None, noise=0.0, forget_bias=1.0), nn.LSTM(3, 4, batch_first=True)
+    own, reference = (
+        NormLSTM(3, 4, no_norm, 5, None, noise=0.0, forget_bias=1.0),
+        nn.LSTM(3, 4, batch_first=True),
+    )
     reference.weight_ih_l0.data.copy_(own.weight_x)
     reference.weight_hh_l0.data.copy_(own.weight_h)
     reference.bias_ih_l0.data.copy_(own.bias)
@@ -27,7 +30,9 @@ def test_statistics_of_every_step(norm):
     assert layer.norm.running_mean.shape == (3, 2)
     for step, value in enumerate((1.0, 2.0, 4.0)):
         layer(torch.tensor([[value, 0.0], [value, 2.0]]), step)
-    torch.testing.assert_close(layer.norm.running_mean, torch.tensor([[0.1, 0.1], [0.2, 0.1], [0.4, 0.1]]))
+    torch.testing.assert_close(
+        layer.norm.running_mean, torch.tensor([[0.1, 0.1], [0.2, 0.1], [0.4, 0.1]])
+    )
     torch.testing.assert_close(layer.norm.running_var, torch.tensor([[0.9, 1.1]] * 3))
     assert layer.norm.num_batches_tracked.tolist() == [1, 1, 1]
 
@@ -50,7 +55,12 @@ def test_initial_scale_and_absent_shift():
     assert lstm.norm_c.norm.bias.requires_grad
     layer = NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, None, 0.1, 0.0)
     assert layer.norm_c.norm.weight.unique().item() == 1
-    assert NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, 0.5, 0.1, 0.0).norm_c.norm.weight.unique().item() == 0.5
+    assert (
+        NormLSTM(3, 4, lambda c, d: nn.LayerNorm(c), 5, 0.5, 0.1, 0.0)
+        .norm_c.norm.weight.unique()
+        .item()
+        == 0.5
+    )
 
 
 def test_equals_the_paper_written_out():
@@ -74,11 +84,16 @@ def test_rows_and_pixels():
     seen = []
     for options in ({}, {"read": "pixels"}, {"read": "pixels", "pool": 2}):
         network = RecurrentNetwork((2, 8, 8), 10, no_norm, hidden=3, **options)
-        network.lstm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+        network.lstm.register_forward_hook(
+            lambda module, inputs, output: seen.append(inputs[0])
+        )
         assert network(x).shape == (2, 10)
     rows, pixels, pooled = seen
     assert rows.shape == (2, 8, 16)
-    assert rows[0, 1].tolist() == [*range(8, 16), *range(72, 80)]  # the second row in both channels
+    assert rows[0, 1].tolist() == [
+        *range(8, 16),
+        *range(72, 80),
+    ]  # the second row in both channels
     assert pixels.shape == (2, 64, 2)
     assert pixels[0, 9].tolist() == [9.0, 73.0]
     assert pooled.shape == (2, 16, 2)
@@ -113,9 +128,17 @@ def test_noise_only_in_training():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="Activating contains its activation, which does not fit the gates of an LSTM"):
+    with pytest.raises(
+        ValueError,
+        match="Activating contains its activation, which does not fit the gates of an LSTM",
+    ):
         RecurrentNetwork((1, 8, 8), 10, Activating)
-    with pytest.raises(ValueError, match=r"model\.read must be one of rows, pixels, got 'row'; did you mean rows\?"):
+    with pytest.raises(
+        ValueError,
+        match=r"model\.read must be one of rows, pixels, got 'row'; did you mean rows\?",
+    ):
         RecurrentNetwork((1, 8, 8), 10, no_norm, read="row")
-    with pytest.raises(ValueError, match=r"model\.pool=9 leaves nothing of 8 x 8 pixels"):
+    with pytest.raises(
+        ValueError, match=r"model\.pool=9 leaves nothing of 8 x 8 pixels"
+    ):
         RecurrentNetwork((1, 8, 8), 10, no_norm, pool=9)

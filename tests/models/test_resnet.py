@@ -8,10 +8,14 @@ from normlab.models import ResNet
 from normlab.models.resnet import PaddedShortcut
 
 
-@pytest.mark.parametrize(("depth", "expected"), [(20, 269_722), (56, 853_018), (110, 1_727_962)])
+@pytest.mark.parametrize(
+    ("depth", "expected"), [(20, 269_722), (56, 853_018), (110, 1_727_962)]
+)
 def test_parameter_counts_of_the_cifar_networks(depth, expected):
     with torch.device("meta"):
-        assert num_parameters(ResNet((3, 32, 32), 10, batch_norm, depth=depth)) == expected
+        assert (
+            num_parameters(ResNet((3, 32, 32), 10, batch_norm, depth=depth)) == expected
+        )
 
 
 @pytest.mark.parametrize("depth", [34, 50])
@@ -36,13 +40,17 @@ def test_equals_torchvisions_resnet18():
 def test_padded_shortcut():
     x = torch.arange(16.0).view(1, 1, 4, 4)
     y = PaddedShortcut(2, added_channels=2)(x)
-    assert y.tolist() == [[[[0.0, 2.0], [8.0, 10.0]], [[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]]
+    assert y.tolist() == [
+        [[[0.0, 2.0], [8.0, 10.0]], [[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]
+    ]
 
 
 def test_the_small_stem_keeps_the_resolution():
     network = ResNet((3, 32, 32), 10, no_norm, depth=18, stem="cifar")
     assert network.stem(torch.zeros(1, 3, 32, 32)).shape == (1, 64, 32, 32)
-    assert ResNet((3, 32, 32), 10, no_norm, depth=18).stem(torch.zeros(1, 3, 32, 32)).shape == (1, 64, 8, 8)
+    assert ResNet((3, 32, 32), 10, no_norm, depth=18).stem(
+        torch.zeros(1, 3, 32, 32)
+    ).shape == (1, 64, 8, 8)
 
 
 def test_nothing_follows_a_norm_with_activation():
@@ -53,11 +61,17 @@ def test_nothing_follows_a_norm_with_activation():
 
 def test_bias_switch():
     with torch.device("meta"):
-        convolutions = [m for m in ResNet((3, 8, 8), 10, no_norm, bias=True).modules() if isinstance(m, nn.Conv2d)]
+        convolutions = [
+            m
+            for m in ResNet((3, 8, 8), 10, no_norm, bias=True).modules()
+            if isinstance(m, nn.Conv2d)
+        ]
     assert all(conv.bias is not None for conv in convolutions)
 
 
 @pytest.mark.parametrize("depth", [19, 2, 21, "20", True])
 def test_depths_that_do_not_exist(depth):
-    with pytest.raises(ValueError, match=r"model\.depth must be 18, 34, 50, 101 or 6 n \+ 2"):
+    with pytest.raises(
+        ValueError, match=r"model\.depth must be 18, 34, 50, 101 or 6 n \+ 2"
+    ):
         ResNet((3, 32, 32), 10, no_norm, depth=depth)

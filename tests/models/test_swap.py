@@ -9,16 +9,23 @@ from torch import nn
 from torchvision import models
 
 from models.helpers import Activating, Recorder, batch_norm, no_norm, torch_norm
-from normlab.models import Swap, insert_norms, norm_report_table, replace_norms, swap_table
+from normlab.models import (
+    Swap,
+    insert_norms,
+    replace_norms,
+)
 from normlab.models.blocks import TokenNorm
 from normlab.norms import BatchNorm, DynamicTanh, EvoNormB0, FilterResponseNorm
+from normlab.training.display import norm_report_table, swap_table
 
 
 def train_a_little(network):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     for _ in range(2):
         optimizer.zero_grad()
-        network(torch.randn(4, 3, 32, 32, dtype=torch.float64)).square().mean().backward()
+        network(
+            torch.randn(4, 3, 32, 32, dtype=torch.float64)
+        ).square().mean().backward()
         optimizer.step()
     return network
 
@@ -54,12 +61,18 @@ def test_timms_activation_stays_and_other_settings_are_told():
     torch.testing.assert_close(swapped(x), reference(x), atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("norm", [DynamicTanh, FilterResponseNorm, EvoNormB0, BatchNorm])
-@pytest.mark.parametrize("old", [{}, {"affine": False, "track_running_stats": False}], ids=str)
+@pytest.mark.parametrize(
+    "norm", [DynamicTanh, FilterResponseNorm, EvoNormB0, BatchNorm]
+)
+@pytest.mark.parametrize(
+    "old", [{}, {"affine": False, "track_running_stats": False}], ids=str
+)
 def test_all_of_a_new_norm_has_the_type_of_the_network(norm, old):
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, **old)).double()
     replace_norms(network, norm)
-    state = [value for value in network.state_dict().values() if value.is_floating_point()]
+    state = [
+        value for value in network.state_dict().values() if value.is_floating_point()
+    ]
     assert {value.dtype for value in state} == {torch.float64}
     assert network(torch.randn(2, 1, 5, 5).double()).dtype == torch.float64
 
@@ -67,7 +80,9 @@ def test_all_of_a_new_norm_has_the_type_of_the_network(norm, old):
 def test_norms_kept_in_float32_are_replaced_in_float32():
     network = nn.Sequential(nn.Conv2d(1, 4, 3).bfloat16(), nn.BatchNorm2d(4))
     replace_norms(network, FilterResponseNorm)
-    assert {value.dtype for value in network[1].state_dict().values()} == {torch.float32}
+    assert {value.dtype for value in network[1].state_dict().values()} == {
+        torch.float32
+    }
 
 
 def test_settings_that_differ_are_told():
@@ -79,20 +94,29 @@ def test_settings_that_differ_are_told():
 def test_what_cannot_be_taken_over_is_told():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
     why = replace_norms(network, lambda c, d: nn.GroupNorm(2, c))[0].why
-    assert why == "copied weight, bias; not taken over: running_mean, running_var, num_batches_tracked"
+    assert (
+        why
+        == "copied weight, bias; not taken over: running_mean, running_var, num_batches_tracked"
+    )
     assert isinstance(network[1], nn.GroupNorm)
 
 
 def test_what_only_the_old_norm_has_is_told():
     network = nn.Sequential(DynamicTanh(4, 1))
-    assert replace_norms(network, batch_norm)[0].why == "copied weight, bias; not taken over: alpha"
+    assert (
+        replace_norms(network, batch_norm)[0].why
+        == "copied weight, bias; not taken over: alpha"
+    )
 
 
 def test_norm_none_removes_and_says_what_was_lost():
     network = nn.Sequential(nn.BatchNorm1d(4))
     why = replace_norms(network, no_norm)[0].why
     assert isinstance(network[0], nn.Identity)
-    assert why == "not taken over: weight, bias, running_mean, running_var, num_batches_tracked"
+    assert (
+        why
+        == "not taken over: weight, bias, running_mean, running_var, num_batches_tracked"
+    )
 
 
 def test_layer_norm_of_a_transformer_is_last_axis():
@@ -120,10 +144,14 @@ def test_group_norm_takes_its_rank_from_the_layers_before():
 
 
 def test_a_norm_with_activation_takes_the_place_of_the_activation_inside():
-    network = nn.Sequential(timm.layers.BatchNormAct2d(3), timm.layers.BatchNormAct2d(3, apply_act=False))
+    network = nn.Sequential(
+        timm.layers.BatchNormAct2d(3), timm.layers.BatchNormAct2d(3, apply_act=False)
+    )
     swaps = replace_norms(network, Activating)
     assert isinstance(network[0], Activating)
-    assert swaps[0].why.endswith("contains its activation; those that the network applies stay; in place of its ReLU")
+    assert swaps[0].why.endswith(
+        "contains its activation; those that the network applies stay; in place of its ReLU"
+    )
 
 
 def test_shared_layers_stay_shared():
@@ -136,7 +164,11 @@ def test_shared_layers_stay_shared():
 
 
 def test_left_alone_with_a_reason():
-    network = nn.Sequential(nn.LayerNorm((4, 4)), nn.TransformerEncoderLayer(4, 1, 8), nn.LocalResponseNorm(2))
+    network = nn.Sequential(
+        nn.LayerNorm((4, 4)),
+        nn.TransformerEncoderLayer(4, 1, 8),
+        nn.LocalResponseNorm(2),
+    )
     before = copy.deepcopy(network)
     swaps = replace_norms(network, batch_norm)
     assert [swap.kind for swap in swaps] == ["left alone"] * 4
@@ -158,9 +190,22 @@ def test_insert_into_torchvisions_alexnet():
         network = models.alexnet()
         norm = Recorder()
         swaps = insert_norms(network, norm)
-    assert norm.calls == [(64, 2), (192, 2), (384, 2), (256, 2), (256, 2), (4096, 1), (4096, 1)]
-    assert swaps[-1] == Swap("classifier.6", "left alone", "Linear", "Linear", "output layer")
-    assert [name for name, _ in network.features[0].named_children()] == ["conv", "norm"]
+    assert norm.calls == [
+        (64, 2),
+        (192, 2),
+        (384, 2),
+        (256, 2),
+        (256, 2),
+        (4096, 1),
+        (4096, 1),
+    ]
+    assert swaps[-1] == Swap(
+        "classifier.6", "left alone", "Linear", "Linear", "output layer"
+    )
+    assert [name for name, _ in network.features[0].named_children()] == [
+        "conv",
+        "norm",
+    ]
 
 
 def test_insert_leaves_outputs_the_same_where_the_norm_does_nothing():
@@ -174,7 +219,9 @@ def test_insert_leaves_outputs_the_same_where_the_norm_does_nothing():
 
 
 def test_insert_where_a_norm_follows_already():
-    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    network = nn.Sequential(
+        nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)
+    )
     swaps = insert_norms(network, torch_norm)
     assert [(swap.name, swap.kind, swap.why) for swap in swaps] == [
         ("0", "left alone", "1 follows"),
@@ -194,7 +241,9 @@ def test_insert_behind_linear_layers_on_sequences():
 
 
 def test_insert_spares_attention():
-    network = nn.Sequential(nn.MultiheadAttention(4, 1), nn.Linear(4, 4), nn.Linear(4, 2))
+    network = nn.Sequential(
+        nn.MultiheadAttention(4, 1), nn.Linear(4, 4), nn.Linear(4, 2)
+    )
     swaps = insert_norms(network, batch_norm)
     assert swaps[0].why == "MultiheadAttention reads its weights directly"
     assert [swap.kind for swap in swaps] == ["left alone", "inserted", "left alone"]
@@ -202,17 +251,30 @@ def test_insert_spares_attention():
 
 def test_table():
     console = Console(width=120, record=True, quiet=True)
-    console.print(swap_table([Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]))
+    console.print(
+        swap_table(
+            [Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]
+        )
+    )
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(swap_table([Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]))
-    assert all(word in capture.get() for word in ("layer", "bn1", "replaced", "BatchNorm2d", "copied weight"))
+        console.print(
+            swap_table(
+                [Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]
+            )
+        )
+    assert all(
+        word in capture.get()
+        for word in ("layer", "bn1", "replaced", "BatchNorm2d", "copied weight")
+    )
 
 
 def test_the_report_puts_layers_with_one_fate_into_one_row():
     torch.manual_seed(0)
     report = replace_norms(models.resnet18(num_classes=4), batch_norm)
-    report.append(Swap("head", "left alone", "Other", "Other", "its class is not known here"))
+    report.append(
+        Swap("head", "left alone", "Other", "Other", "its class is not known here")
+    )
     table = norm_report_table(report)
     assert list(table.columns[0].cells) == ["bn1 to layer4.1.bn2 (20)", "head"]
     assert list(table.columns[1].cells) == ["replaced", "left alone"]

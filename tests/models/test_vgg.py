@@ -20,7 +20,9 @@ def test_features_equal_torchvisions():
         reference = models.vgg11().features
     reference.to_empty(device="cpu")
     network = VGG((3, 32, 32), 10, no_norm, width=64)
-    for own, theirs in zip(network.features.parameters(), reference.parameters(), strict=True):
+    for own, theirs in zip(
+        network.features.parameters(), reference.parameters(), strict=True
+    ):
         theirs.data.copy_(own.data)
     x = torch.randn(1, 3, 32, 32)
     assert network.features(x).equal(reference(x))
@@ -34,7 +36,9 @@ def test_activations_keep_their_scale_without_a_norm():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"model\.depth must be one of 11, 13, 16, 19 for VGG, got 12"):
+    with pytest.raises(
+        ValueError, match=r"model\.depth must be one of 11, 13, 16, 19 for VGG, got 12"
+    ):
         VGG((3, 32, 32), 10, no_norm, depth=12)
     with pytest.raises(ValueError, match="at least 32 x 32 pixels, got 28 x 28"):
         VGG((3, 28, 28), 10, no_norm)

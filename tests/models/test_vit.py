@@ -9,7 +9,9 @@ from normlab.models.vit import Attention
 
 def test_norms_before_each_part_and_at_the_end():
     norm = Recorder()
-    network = VisionTransformer((1, 28, 28), 10, norm, dim=8, depth=2, heads=2, patch_size=7)
+    network = VisionTransformer(
+        (1, 28, 28), 10, norm, dim=8, depth=2, heads=2, patch_size=7
+    )
     assert norm.calls == [(8, 1)] * 5
     assert network.positions.shape == (1, 16, 8)
     assert network(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
@@ -23,7 +25,9 @@ def test_norms_see_channels_on_axis_one():
             seen.append(tuple(x.shape))
             return x
 
-    network = VisionTransformer((1, 16, 16), 10, lambda c, d: Look(), dim=8, depth=1, heads=1, patch_size=8)
+    network = VisionTransformer(
+        (1, 16, 16), 10, lambda c, d: Look(), dim=8, depth=1, heads=1, patch_size=8
+    )
     network(torch.zeros(3, 1, 16, 16))
     assert seen == [(3, 8, 4)] * 3
 
@@ -45,9 +49,14 @@ def test_batch_norm_trains():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"model\.patch_size=5 must divide the image, got 28 x 28.*image_size=30"):
+    with pytest.raises(
+        ValueError,
+        match=r"model\.patch_size=5 must divide the image, got 28 x 28.*image_size=30",
+    ):
         VisionTransformer((1, 28, 28), 10, no_norm, patch_size=5)
-    with pytest.raises(ValueError, match=r"model\.heads must divide model\.dim, got 3 heads for 64"):
+    with pytest.raises(
+        ValueError, match=r"model\.heads must divide model\.dim, got 3 heads for 64"
+    ):
         VisionTransformer((1, 28, 28), 10, no_norm, heads=3)
     with pytest.raises(ValueError, match=r"model\.depth must be"):
         VisionTransformer((1, 28, 28), 10, no_norm, depth=0)

@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from normlab.models.weights import check_architecture, shared_input, untrained_cautions, weights_from_file
+from normlab.models.weights import (
+    check_architecture,
+    shared_input,
+    untrained_cautions,
+    weights_from_file,
+)
 
 
 def test_state_dicts_come_back_bare_or_from_a_checkpoint(tmp_path):
@@ -13,13 +18,25 @@ def test_state_dicts_come_back_bare_or_from_a_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"not weights", b"hello", b"", b"a,b\n1,2\n", b"}.", b"K\x01.", b"\x89PNG\r\n", bytes(100)], ids=repr
+    "content",
+    [
+        b"not weights",
+        b"hello",
+        b"",
+        b"a,b\n1,2\n",
+        b"}.",
+        b"K\x01.",
+        b"\x89PNG\r\n",
+        bytes(100),
+    ],
+    ids=repr,
 )
 def test_files_that_are_no_weights(tmp_path, content):
     """Each of them makes torch.load raise another type."""
     (tmp_path / "file.pth").write_bytes(content)
     with pytest.raises(
-        ValueError, match=r"pretrained=.*file\.pth is not a weights file that torch\.save wrote"
+        ValueError,
+        match=r"pretrained=.*file\.pth is not a weights file that torch\.save wrote",
     ) as told:
         weights_from_file(tmp_path / "file.pth")
     assert "\n" not in str(told.value)
@@ -31,8 +48,14 @@ def test_files_that_are_no_weights(tmp_path, content):
         ([1, 2], "holds list, not a state dict of tensors"),
         ({"a": 1}, "holds dict, not a state dict of tensors"),
         ({0: torch.zeros(2)}, "holds dict, not a state dict of tensors"),
-        ({"a": torch.zeros(2), "b": torch.tensor([1.0, torch.nan])}, r"file\.pth: b holds values that are not finite"),
-        ({"a": torch.tensor([1]), "b": torch.tensor(torch.inf)}, r"file\.pth: b holds values that are not finite"),
+        (
+            {"a": torch.zeros(2), "b": torch.tensor([1.0, torch.nan])},
+            r"file\.pth: b holds values that are not finite",
+        ),
+        (
+            {"a": torch.tensor([1]), "b": torch.tensor(torch.inf)},
+            r"file\.pth: b holds values that are not finite",
+        ),
     ],
 )
 def test_files_of_something_else(tmp_path, content, message):
@@ -42,16 +65,28 @@ def test_files_of_something_else(tmp_path, content, message):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(ValueError, match=r"must be false, true or the path of a weights file; .* is no file"):
+    with pytest.raises(
+        ValueError,
+        match=r"must be false, true or the path of a weights file; .* is no file",
+    ):
         weights_from_file(tmp_path)
-    with pytest.raises(ValueError, match=r"must be false, true or the path of a weights file; 1 is no file"):
+    with pytest.raises(
+        ValueError,
+        match=r"must be false, true or the path of a weights file; 1 is no file",
+    ):
         weights_from_file(1)
 
 
 def test_frozen_random_weights_are_told():
     (told,) = untrained_cautions({"freeze": "features", "pretrained": False})
-    assert told.startswith("model.freeze=features with model.pretrained=false keeps random weights as they are")
-    for model in ({"freeze": "features", "pretrained": "file.pth"}, {"freeze": None, "pretrained": False}, {}):
+    assert told.startswith(
+        "model.freeze=features with model.pretrained=false keeps random weights as they are"
+    )
+    for model in (
+        {"freeze": "features", "pretrained": "file.pth"},
+        {"freeze": None, "pretrained": False},
+        {},
+    ):
         assert untrained_cautions(model) == []
 
 
@@ -69,10 +104,24 @@ def test_a_file_with_code_is_refused_unread(tmp_path, capsys):
 
 def test_exact_refuses_what_is_not_expected():
     expected = {"a": torch.zeros(2)}
-    check_architecture({"a": torch.ones(2), "b": torch.ones(3)}, expected, "net", "f.pth")
-    with pytest.raises(ValueError, match=r"pretrained=f\.pth: not the weights of net, which has no b \(3,\)"):
-        check_architecture({"a": torch.ones(2), "b": torch.ones(3)}, expected, "net", "f.pth", exact=True)
-    with pytest.raises(ValueError, match=r"pretrained=true: not the weights of net: a \(2,\) is missing"):
+    check_architecture(
+        {"a": torch.ones(2), "b": torch.ones(3)}, expected, "net", "f.pth"
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"pretrained=f\.pth: not the weights of net, which has no b \(3,\)",
+    ):
+        check_architecture(
+            {"a": torch.ones(2), "b": torch.ones(3)},
+            expected,
+            "net",
+            "f.pth",
+            exact=True,
+        )
+    with pytest.raises(
+        ValueError,
+        match=r"pretrained=true: not the weights of net: a \(2,\) is missing",
+    ):
         check_architecture({}, expected, "net", True)
 
 

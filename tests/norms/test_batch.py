@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from normlab.norms import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, functional, torch_batch_norm
+from normlab.norms import (
+    BatchNorm,
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    functional,
+    torch_batch_norm,
+)
 
 OURS = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 THEIRS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -30,7 +37,11 @@ def step(layer, x, dy):
     x = x.clone().requires_grad_()
     y = layer(x)
     y.backward(dy)
-    found = [y.detach(), x.grad, *(parameter.grad.clone() for parameter in layer.parameters())]
+    found = [
+        y.detach(),
+        x.grad,
+        *(parameter.grad.clone() for parameter in layer.parameters()),
+    ]
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter -= 0.01 * parameter.grad
@@ -57,7 +68,10 @@ def test_100_steps_equal_torchs(dim, shape, options):
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)],
+)
 def test_lower_precision_equals_torchs_to_its_rounding(dtype, tolerance):
     torch.manual_seed(0)
     ours, theirs = pair(2, torch.float32)
@@ -67,7 +81,9 @@ def test_lower_precision_equals_torchs_to_its_rounding(dtype, tolerance):
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "tolerance"), [((32, 1024), torch.float32, 1e-5), ((48, 2048), torch.float64, 1e-10)], ids=str
+    ("shape", "dtype", "tolerance"),
+    [((32, 1024), torch.float32, 1e-5), ((48, 2048), torch.float64, 1e-10)],
+    ids=str,
 )
 def test_columns_a_memory_page_apart_equal_torchs(shape, dtype, tolerance):
     torch.manual_seed(0)
@@ -99,7 +115,9 @@ def test_values_worked_by_head():
     layer = BatchNorm1d(1, eps=0.0)
     assert layer(torch.tensor([[1.0], [3.0]])).tolist() == [[-1.0], [1.0]]
     assert layer.running_mean.tolist() == pytest.approx([0.2])  # 0.9 * 0 + 0.1 * 2
-    assert layer.running_var.tolist() == pytest.approx([1.1])  # 0.9 * 1 + 0.1 * 2, the unbiased variance
+    assert layer.running_var.tolist() == pytest.approx(
+        [1.1]
+    )  # 0.9 * 1 + 0.1 * 2, the unbiased variance
 
 
 @pytest.mark.parametrize("updates", [1, 10, 100])
@@ -121,10 +139,15 @@ def test_the_mode_comes_from_training_alone():
     assert layer.num_batches_tracked.item() == 1
     before = copy.deepcopy(layer.state_dict())
     layer.eval()(x.requires_grad_()).sum().backward()
-    assert all(torch.equal(before[key], value) for key, value in layer.state_dict().items())
+    assert all(
+        torch.equal(before[key], value) for key, value in layer.state_dict().items()
+    )
 
 
-@pytest.mark.parametrize(("dim", "shape"), [(1, (1, 4)), (1, (1, 4, 1)), (2, (1, 4, 1, 1)), (3, (1, 4, 1, 1, 1))])
+@pytest.mark.parametrize(
+    ("dim", "shape"),
+    [(1, (1, 4)), (1, (1, 4, 1)), (2, (1, 4, 1, 1)), (3, (1, 4, 1, 1, 1))],
+)
 def test_one_value_per_channel_is_refused_in_training(dim, shape):
     layer = OURS[dim](4)
     with pytest.raises(ValueError, match="more than one value per channel"):
@@ -134,14 +157,19 @@ def test_one_value_per_channel_is_refused_in_training(dim, shape):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(("dim", "shape"), [(1, (1, 4)), (2, (1, 4, 1, 1))])
-def test_one_value_per_channel_is_refused_wherever_the_batch_normalizes(dim, shape, training):
+def test_one_value_per_channel_is_refused_wherever_the_batch_normalizes(
+    dim, shape, training
+):
     for layer in pair(dim, torch.float32, track_running_stats=False):
         with pytest.raises(ValueError, match="(?i)more than (one|1) value per channel"):
             layer.train(training)(torch.randn(shape))
         assert layer(torch.randn(0, *shape[1:])).shape == (0, *shape[1:])
 
 
-@pytest.mark.parametrize(("dim", "shape"), [(1, (2, 4, 3, 3)), (2, (2, 4)), (2, (2, 5, 3, 3)), (3, (2, 4, 3, 3))])
+@pytest.mark.parametrize(
+    ("dim", "shape"),
+    [(1, (2, 4, 3, 3)), (2, (2, 4)), (2, (2, 5, 3, 3)), (3, (2, 4, 3, 3))],
+)
 def test_other_shapes_are_refused_with_both_shapes(dim, shape):
     with pytest.raises(ValueError) as error:
         OURS[dim](4)(torch.randn(shape))
@@ -168,7 +196,10 @@ def test_old_state_dicts_have_no_counter():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(("dim", "shape"), [(1, (5, 3)), (1, (4, 3, 2)), (2, (3, 3, 2, 2)), (3, (3, 3, 1, 2, 2))])
+@pytest.mark.parametrize(
+    ("dim", "shape"),
+    [(1, (5, 3)), (1, (4, 3, 2)), (2, (3, 3, 2, 2)), (3, (3, 3, 1, 2, 2))],
+)
 def test_gradients_and_second_derivatives(dim, shape, training):
     torch.manual_seed(0)
     layer = OURS[dim](3).double().train(training)
@@ -177,7 +208,11 @@ def test_gradients_and_second_derivatives(dim, shape, training):
     def call(x, weight, bias):
         return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
 
-    inputs = (x, torch.rand(3).double().requires_grad_(), torch.rand(3).double().requires_grad_())
+    inputs = (
+        x,
+        torch.rand(3).double().requires_grad_(),
+        torch.rand(3).double().requires_grad_(),
+    )
     assert torch.autograd.gradcheck(call, inputs)
     assert torch.autograd.gradgradcheck(call, inputs)
 
@@ -186,7 +221,9 @@ def test_gradients_and_second_derivatives(dim, shape, training):
 def test_second_derivatives_without_scale_and_shift(shape):
     torch.manual_seed(0)
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(BatchNorm(3, len(shape) // 2, affine=False).double(), (x,))
+    assert torch.autograd.gradgradcheck(
+        BatchNorm(3, len(shape) // 2, affine=False).double(), (x,)
+    )
 
 
 def test_copies_and_pickles_after_a_step():
@@ -201,11 +238,15 @@ def test_it_saves_no_more_for_backward_than_torchs(options):
     def saved_bytes(layer):
         sizes = []
         x = torch.randn(8, 4, 16, 16, requires_grad=True)
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.nbytes) or t, lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: sizes.append(t.nbytes) or t, lambda t: t
+        ):
             layer(x)
         return sum(sizes)
 
-    assert saved_bytes(BatchNorm2d(4, **options)) <= saved_bytes(nn.BatchNorm2d(4, **options))
+    assert saved_bytes(BatchNorm2d(4, **options)) <= saved_bytes(
+        nn.BatchNorm2d(4, **options)
+    )
 
 
 def test_buffers_do_not_grow_a_graph():
@@ -221,7 +262,9 @@ def test_vmap_over_stacked_layers_equals_separate_layers():
     torch.manual_seed(0)
     layers = [BatchNorm1d(3) for _ in range(2)]
     x = torch.randn(2, 6, 3)
-    parameters, buffers = torch.func.stack_module_state([copy.deepcopy(layer) for layer in layers])
+    parameters, buffers = torch.func.stack_module_state(
+        [copy.deepcopy(layer) for layer in layers]
+    )
     skeleton = BatchNorm1d(3).to("meta")
 
     def call(parameters, buffers, x):
@@ -230,7 +273,9 @@ def test_vmap_over_stacked_layers_equals_separate_layers():
     together = torch.func.vmap(call)(parameters, buffers, x)
     apart = torch.stack([layer(part) for layer, part in zip(layers, x, strict=True)])
     torch.testing.assert_close(together, apart)
-    torch.testing.assert_close(buffers["running_var"], torch.stack([layer.running_var for layer in layers]))
+    torch.testing.assert_close(
+        buffers["running_var"], torch.stack([layer.running_var for layer in layers])
+    )
 
 
 def test_torchs_own_norm_by_the_factory():
@@ -238,7 +283,9 @@ def test_torchs_own_norm_by_the_factory():
     assert torch_batch_norm(4, 1, momentum=None).momentum is None
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, PyTorch can synchronize")
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="with a GPU, PyTorch can synchronize"
+)
 def test_torchs_synchronized_norm_needs_gpus():
     with pytest.raises(ValueError, match="use norm=custom"):
         torch_batch_norm(4, 2, sync=True)
@@ -256,7 +303,10 @@ def test_options_are_shown():
     ("options", "message"),
     [
         ({"kernel": "cuda"}, "must be one of auto, eager, triton, got 'cuda'"),
-        ({"kernel": "triton", "sync": True}, "use norm.kernel=auto with norm.sync=true"),
+        (
+            {"kernel": "triton", "sync": True},
+            "use norm.kernel=auto with norm.sync=true",
+        ),
     ],
 )
 def test_kernels_that_do_not_exist_or_fit_are_refused(options, message):
@@ -268,7 +318,10 @@ def test_kernels_that_do_not_exist_or_fit_are_refused(options, message):
 def test_compiled_columns_equal_eager_ones(shape):
     torch.manual_seed(0)
     x, dy = (3 * torch.randn(shape) + 100).double(), torch.randn(shape).double()
-    eager, formula = BatchNorm1d(3).double(), torch.compile(BatchNorm1d(3).double(), fullgraph=True, backend="eager")
+    eager, formula = (
+        BatchNorm1d(3).double(),
+        torch.compile(BatchNorm1d(3).double(), fullgraph=True, backend="eager"),
+    )
     found, expected = step(formula, x, dy), step(eager, x, dy)
     assert_same(found, expected, 1e-10)
 
@@ -281,8 +334,20 @@ def test_construction_draws_no_random_numbers():
 
 
 def test_the_constructors_are_torchs():
-    for ours, theirs in ((BatchNorm1d, nn.BatchNorm1d), (BatchNorm2d, nn.BatchNorm2d), (BatchNorm3d, nn.BatchNorm3d)):
-        layers = [cls(4, 1e-3, 0.2, True, True, "cpu", torch.float64, bias=False) for cls in (ours, theirs)]
+    for ours, theirs in (
+        (BatchNorm1d, nn.BatchNorm1d),
+        (BatchNorm2d, nn.BatchNorm2d),
+        (BatchNorm3d, nn.BatchNorm3d),
+    ):
+        layers = [
+            cls(4, 1e-3, 0.2, True, True, "cpu", torch.float64, bias=False)
+            for cls in (ours, theirs)
+        ]
         for layer in layers:
-            assert (layer.eps, layer.momentum, layer.weight.dtype, layer.bias) == (1e-3, 0.2, torch.float64, None)
+            assert (layer.eps, layer.momentum, layer.weight.dtype, layer.bias) == (
+                1e-3,
+                0.2,
+                torch.float64,
+                None,
+            )
         assert layers[0].dim == {BatchNorm1d: 1, BatchNorm2d: 2, BatchNorm3d: 3}[ours]

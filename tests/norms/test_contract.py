@@ -10,18 +10,37 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from torch import nn
 
-from normlab.build import build
+from normlab.config.targets import build
 from normlab.models import LeNet5
 from normlab.norms import BatchNorm, standardize_weights, torch_batch_norm
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "norm"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 SHAPES = [(1, (6, 16)), (1, (6, 16, 5)), (2, (6, 16, 4, 3)), (3, (6, 16, 2, 3, 2))]
-UNCHECKED = ("none", "weight_norm", "torch")  # nn.Identity takes everything, PyTorch's layer has messages of its own
+UNCHECKED = (
+    "none",
+    "weight_norm",
+    "torch",
+)  # nn.Identity takes everything, PyTorch's layer has messages of its own
 # What a paper claims of the training output of one sample: does it change with the others in the batch?
-BATCH_DEPENDENT = {"custom", "torch", "ghost", "batch_renorm", "noisy_batch", "evonorm_b0"}
-RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]  # by running mean and variance
-SILENT = {"noisy_batch": {"mean_range": 0.0, "scale_range": 1.0, "spread": 0.0}}  # options without random draws
+BATCH_DEPENDENT = {
+    "custom",
+    "torch",
+    "ghost",
+    "batch_renorm",
+    "noisy_batch",
+    "evonorm_b0",
+}
+RUNNING = [
+    "custom",
+    "torch",
+    "ghost",
+    "batch_renorm",
+    "noisy_batch",
+]  # by running mean and variance
+SILENT = {
+    "noisy_batch": {"mean_range": 0.0, "scale_range": 1.0, "spread": 0.0}
+}  # options without random draws
 COMPOSED = {}  # configurations by norm: hundreds of tests ask for the same nineteen
 
 
@@ -34,7 +53,9 @@ def name(request):
 def settings(compose):
     def settings_of(name):
         if name not in COMPOSED:
-            COMPOSED[name] = OmegaConf.to_container(compose(f"norm={name}"), resolve=True)
+            COMPOSED[name] = OmegaConf.to_container(
+                compose(f"norm={name}"), resolve=True
+            )
         return copy.deepcopy(COMPOSED[name])
 
     return settings_of
@@ -49,7 +70,12 @@ def make(settings):
 
 
 def draw(shape, dtype=torch.float32, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul(2).add(1).to(dtype)
+    return (
+        torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        .mul(2)
+        .add(1)
+        .to(dtype)
+    )
 
 
 @pytest.mark.parametrize(("dim", "shape"), SHAPES)
@@ -64,7 +90,10 @@ def test_shape_type_and_gradients(make, name, dim, shape):
         assert parameter.grad.isfinite().all(), key
 
 
-@pytest.mark.parametrize(("dim", "shape"), [(1, (6, 16, 4, 3)), (2, (6, 16)), (2, (6, 7, 4, 3)), (3, (6, 16, 4, 3))])
+@pytest.mark.parametrize(
+    ("dim", "shape"),
+    [(1, (6, 16, 4, 3)), (2, (6, 16)), (2, (6, 7, 4, 3)), (3, (6, 16, 4, 3))],
+)
 def test_other_shapes_are_refused_with_both_shapes(make, name, dim, shape):
     if name in UNCHECKED:
         pytest.skip(f"{name} is PyTorch's own layer")
@@ -88,13 +117,17 @@ def test_a_batch_of_nothing_goes_through_and_is_no_statistic(make, name, dim, sh
 
 
 @pytest.mark.parametrize(("dim", "shape"), SHAPES)
-def test_evaluation_changes_nothing_and_is_independent_of_the_batch(make, name, dim, shape):
+def test_evaluation_changes_nothing_and_is_independent_of_the_batch(
+    make, name, dim, shape
+):
     layer, x = make(name, 16, dim), draw(shape)
     layer(x)
     layer.eval()
     before = {key: value.clone() for key, value in layer.state_dict().items()}
     together = layer(x)
-    assert all(torch.equal(before[key], value) for key, value in layer.state_dict().items())
+    assert all(
+        torch.equal(before[key], value) for key, value in layer.state_dict().items()
+    )
     torch.testing.assert_close(together[:1], layer(x[:1]))
 
 
@@ -107,7 +140,9 @@ def test_dependence_on_the_batch_is_what_the_paper_claims(make, name, dim, shape
     torch.manual_seed(0)
     again = copy.deepcopy(layer)(other)[:1]
     assert torch.allclose(first, again, atol=1e-6) == (name not in BATCH_DEPENDENT)
-    assert getattr(layer, "batch_dependent", name == "torch") == (name in BATCH_DEPENDENT)
+    assert getattr(layer, "batch_dependent", name == "torch") == (
+        name in BATCH_DEPENDENT
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -135,9 +170,16 @@ def test_a_state_dict_comes_back(make, name):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(("dim", "shape"), [(1, (6, 16)), (2, (6, 16, 4, 3))], ids=["vectors", "images"])
-def test_stacked_layers_under_vmap_equal_separate_ones(make, name, dim, shape, training):
-    layers, x = [make(name, 16, dim, **SILENT.get(name, {})) for _ in range(2)], draw((2, *shape))
+@pytest.mark.parametrize(
+    ("dim", "shape"), [(1, (6, 16)), (2, (6, 16, 4, 3))], ids=["vectors", "images"]
+)
+def test_stacked_layers_under_vmap_equal_separate_ones(
+    make, name, dim, shape, training
+):
+    layers, x = (
+        [make(name, 16, dim, **SILENT.get(name, {})) for _ in range(2)],
+        draw((2, *shape)),
+    )
     for layer, part in zip(layers, x, strict=True):
         layer(part)
         layer.train(training)
@@ -148,9 +190,14 @@ def test_stacked_layers_under_vmap_equal_separate_ones(make, name, dim, shape, t
         return torch.func.functional_call(skeleton, (parameters, buffers), (x,))
 
     together = torch.func.vmap(call, randomness="different")(parameters, buffers, x)
-    torch.testing.assert_close(together, torch.stack([layer(part) for layer, part in zip(layers, x, strict=True)]))
+    torch.testing.assert_close(
+        together,
+        torch.stack([layer(part) for layer, part in zip(layers, x, strict=True)]),
+    )
     for key, value in buffers.items():
-        torch.testing.assert_close(value, torch.stack([layer.get_buffer(key) for layer in layers]))
+        torch.testing.assert_close(
+            value, torch.stack([layer.get_buffer(key) for layer in layers])
+        )
 
 
 def test_every_option_is_shown(make, settings, name):
@@ -166,7 +213,11 @@ def options_of(function):
     parameters = inspect.signature(function).parameters.values()
     handed_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     onto = nn.BatchNorm2d if function is torch_batch_norm else BatchNorm
-    own = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+    own = {
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is not parameter.VAR_KEYWORD
+    }
     return own | (options_of(onto) if handed_on else set())
 
 
@@ -203,7 +254,9 @@ def test_inference_after_some_updates_follows_the_closed_form(make, name, update
 
 @pytest.mark.parametrize("updates", [1, 10, 100])
 def test_evonorms_variance_after_some_updates_follows_the_closed_form(make, updates):
-    x = torch.tensor([[-3.0], [-7.0]], dtype=torch.float64)  # unbiased variance 8; v * x is below any deviation
+    x = torch.tensor(
+        [[-3.0], [-7.0]], dtype=torch.float64
+    )  # unbiased variance 8; v * x is below any deviation
     layer = make("evonorm_b0", 1, 1).double()
     for _ in range(updates):
         layer(x)
@@ -216,7 +269,9 @@ def test_no_norm_with_running_statistics_is_left_out_above(make):
     moving = {
         name
         for name in NAMES
-        if isinstance(getattr(layer := make(name, 16, 2), "running_var", None), torch.Tensor)
+        if isinstance(
+            getattr(layer := make(name, 16, 2), "running_var", None), torch.Tensor
+        )
         and hasattr(layer, "momentum")
     }
     assert moving == {*RUNNING, "evonorm_b0"}
@@ -235,10 +290,14 @@ def test_groups_must_divide_the_channels_or_say_so(make, name):
 def test_it_compiles_into_one_graph(make, name):
     layer, x = make(name, 16, 2), draw((6, 16, 4, 3))
     expected = copy.deepcopy(layer)(x)
-    torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="eager")(x), expected)
+    torch.testing.assert_close(
+        torch.compile(layer, fullgraph=True, backend="eager")(x), expected
+    )
 
 
-def test_it_trains_in_a_network_that_follows_it_with_the_right_activation(settings, name):
+def test_it_trains_in_a_network_that_follows_it_with_the_right_activation(
+    settings, name
+):
     config = settings(name)
     torch.manual_seed(0)
     network = LeNet5(input_shape=(1, 28, 28), num_outputs=3, norm=build(config["norm"]))
@@ -256,15 +315,23 @@ def test_it_trains_in_a_network_that_follows_it_with_the_right_activation(settin
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 2
     relus = sum(isinstance(layer, nn.ReLU) for layer in network.modules())
-    assert relus == (0 if name in ("filter_response", "evonorm_b0", "evonorm_s0") else 4)
+    assert relus == (
+        0 if name in ("filter_response", "evonorm_b0", "evonorm_s0") else 4
+    )
 
 
-@pytest.fixture(params=[name for name in NAMES if "reparametrize" in (CONF / f"{name}.yaml").read_text()])
+@pytest.fixture(
+    params=[
+        name for name in NAMES if "reparametrize" in (CONF / f"{name}.yaml").read_text()
+    ]
+)
 def network_on_weights(request, settings):
     def make_network(seed=0):
         config = settings(request.param)
         torch.manual_seed(seed)
-        network = nn.Sequential(nn.Linear(6, 16), build(config["norm"])(16, 1), nn.Linear(16, 3))
+        network = nn.Sequential(
+            nn.Linear(6, 16), build(config["norm"])(16, 1), nn.Linear(16, 3)
+        )
         return build(config["reparametrize"])(network)
 
     return make_network
@@ -292,7 +359,9 @@ def test_the_state_of_norms_on_weights_comes_back(network_on_weights):
     assert torch.equal(twin(x), network(x))
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's weight norm has no batching rule
+@pytest.mark.filterwarnings(
+    "ignore:There is a performance drop"
+)  # PyTorch's weight norm has no batching rule
 def test_stacked_norms_on_weights_under_vmap_equal_separate_ones(network_on_weights):
     networks, x = [network_on_weights(seed) for seed in range(2)], draw((2, 8, 6))
     parameters, buffers = torch.func.stack_module_state(networks)
@@ -302,10 +371,17 @@ def test_stacked_norms_on_weights_under_vmap_equal_separate_ones(network_on_weig
         return torch.func.functional_call(skeleton, (parameters, buffers), (x,))
 
     together = torch.func.vmap(call)(parameters, buffers, x)
-    separate = torch.stack([network(part) for network, part in zip(networks, x, strict=True)])
+    separate = torch.stack(
+        [network(part) for network, part in zip(networks, x, strict=True)]
+    )
     torch.testing.assert_close(together, separate)
 
 
 def test_options_of_standardized_weights_are_shown():
-    (layer,) = standardize_weights(nn.Sequential(nn.Linear(4, 2)), scaled=True, skip_output=False)
-    assert repr(layer.parametrizations.weight[0]) == "StandardizedWeight(eps=1e-05, gain=0.85695)"
+    (layer,) = standardize_weights(
+        nn.Sequential(nn.Linear(4, 2)), scaled=True, skip_output=False
+    )
+    assert (
+        repr(layer.parametrizations.weight[0])
+        == "StandardizedWeight(eps=1e-05, gain=0.85695)"
+    )

@@ -15,9 +15,19 @@ FILES = {path.stem: path for path in sorted((ROOT / "conf" / "norm").glob("*.yam
 def tables():
     """Rows of every table of the document, without its head, as lists of cells."""
     found = []
-    for block in re.findall(r"(?:^\|.*\n)+", (ROOT / "docs" / "NORMS.md").read_text(), re.MULTILINE):
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
-        found.append({row[0].strip("`"): dict(zip(rows[0], row, strict=True)) for row in rows[2:]})
+    for block in re.findall(
+        r"(?:^\|.*\n)+", (ROOT / "docs" / "NORMS.md").read_text(), re.MULTILINE
+    ):
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in block.splitlines()
+        ]
+        found.append(
+            {
+                row[0].strip("`"): dict(zip(rows[0], row, strict=True))
+                for row in rows[2:]
+            }
+        )
     return found
 
 

@@ -17,7 +17,12 @@ SHAPE = (6, 4, 5, 3)
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul(2).add(3).to(dtype)
+    return (
+        torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        .mul(2)
+        .add(3)
+        .to(dtype)
+    )
 
 
 def step(call, layer, x, dy):
@@ -26,7 +31,12 @@ def step(call, layer, x, dy):
     layer.zero_grad()
     y = call(x)
     y.backward(dy)
-    return [y.detach(), x.grad, *(p.grad for p in layer.parameters()), *(b.clone() for b in layer.buffers())]
+    return [
+        y.detach(),
+        x.grad,
+        *(p.grad for p in layer.parameters()),
+        *(b.clone() for b in layer.buffers()),
+    ]
 
 
 def assert_steps_alike(call, layer, twin, steps=3, tolerance=1e-12):
@@ -34,7 +44,12 @@ def assert_steps_alike(call, layer, twin, steps=3, tolerance=1e-12):
     dy = draw(*SHAPE, seed=9)
     for seed in range(steps):
         x = draw(*SHAPE, seed=seed)
-        torch.testing.assert_close(step(call, layer, x, dy), step(twin, twin, x, dy), rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(
+            step(call, layer, x, dy),
+            step(twin, twin, x, dy),
+            rtol=tolerance,
+            atol=tolerance,
+        )
 
 
 def seasoned(cls=BatchNorm2d, **options):
@@ -78,7 +93,9 @@ def test_generated_kernels_train_as_eager():
 
 def test_the_exported_evaluation_graph_gives_the_same_for_any_batch():
     layer, batch = seasoned().eval(), torch.export.Dim("batch", min=2)
-    graph = torch.export.export(layer, (draw(*SHAPE),), dynamic_shapes=({0: batch},)).module()
+    graph = torch.export.export(
+        layer, (draw(*SHAPE),), dynamic_shapes=({0: batch},)
+    ).module()
     for size in (2, 6, 9):
         x = draw(size, *SHAPE[1:], seed=size)
         torch.testing.assert_close(graph(x), layer(x))
@@ -86,7 +103,9 @@ def test_the_exported_evaluation_graph_gives_the_same_for_any_batch():
 
 def test_the_exported_training_graph_learns_and_remembers_as_the_layer():
     layer = seasoned()
-    graph = torch.export.export(copy.deepcopy(layer), (draw(*SHAPE),)).module()  # it shares the buffers of the copy
+    graph = torch.export.export(
+        copy.deepcopy(layer), (draw(*SHAPE),)
+    ).module()  # it shares the buffers of the copy
     assert graph.get_buffer("num_batches_tracked").item() == 1, "tracing is no batch"
     assert dict(graph.named_buffers()).keys() == dict(layer.named_buffers()).keys()
     assert_steps_alike(graph, graph, layer)
@@ -137,7 +156,9 @@ def test_a_momentum_of_half_a_step_makes_up_for_checkpointing(cls):
 
 
 @pytest.mark.parametrize(("early_stop", "batches"), [(True, 1), (False, 2)])
-def test_the_last_layer_of_a_checkpoint_is_remembered_once_if_recomputation_stops_early(early_stop, batches):
+def test_the_last_layer_of_a_checkpoint_is_remembered_once_if_recomputation_stops_early(
+    early_stop, batches
+):
     """Recomputation stops at the last tensor that was saved, which here is the norm's own; torch's norm moves twice."""
     layer = BatchNorm2d(4).double()
     with set_checkpoint_early_stop(early_stop):
@@ -158,7 +179,10 @@ def test_no_values_pass_through_in_evaluation(shape):
 @pytest.mark.parametrize("momentum", [0.1, None])
 @pytest.mark.parametrize("shape", [(0, 4), (0, 4, 3), (2, 4, 0)])
 def test_a_batch_of_nothing_is_counted_and_changes_no_statistics(shape, momentum):
-    for layer in (nn.BatchNorm1d(4, momentum=momentum), BatchNorm1d(4, momentum=momentum)):
+    for layer in (
+        nn.BatchNorm1d(4, momentum=momentum),
+        BatchNorm1d(4, momentum=momentum),
+    ):
         x = torch.empty(shape, requires_grad=True)
         y = layer(x)
         y.sum().backward()
@@ -174,8 +198,14 @@ def test_casting_the_module_casts_its_buffers_as_torchs(dtype):
     ours, theirs = BatchNorm2d(4).to(dtype), nn.BatchNorm2d(4).to(dtype)
     x = draw(*SHAPE, dtype=dtype)
     torch.testing.assert_close(ours(x), theirs(x), rtol=0.01, atol=0.01)
-    for (name, buffer), other in zip(ours.named_buffers(), theirs.buffers(), strict=True):
-        assert buffer.dtype == other.dtype == (torch.long if name == "num_batches_tracked" else dtype)
+    for (name, buffer), other in zip(
+        ours.named_buffers(), theirs.buffers(), strict=True
+    ):
+        assert (
+            buffer.dtype
+            == other.dtype
+            == (torch.long if name == "num_batches_tracked" else dtype)
+        )
         torch.testing.assert_close(buffer, other, rtol=0.01, atol=0.01)
 
 
@@ -188,19 +218,29 @@ def test_automatic_mixed_precision_keeps_buffers_and_gradients_in_float32(dtype)
             found.append(step(layer, layer, x, dy))
     ours, theirs = found
     assert [value.dtype for value in ours] == [value.dtype for value in theirs]
-    assert [value.dtype for value in ours] == [dtype, dtype, *[torch.float32] * 4, torch.long]
+    assert [value.dtype for value in ours] == [
+        dtype,
+        dtype,
+        *[torch.float32] * 4,
+        torch.long,
+    ]
     torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2)
 
 
 def test_state_dicts_through_a_file_load_in_both_directions():
     ours, theirs = seasoned(), seasoned(nn.BatchNorm2d)
     theirs(draw(*SHAPE, seed=8))
-    for source, target in ((ours, nn.BatchNorm2d(4).double()), (theirs, BatchNorm2d(4).double())):
+    for source, target in (
+        (ours, nn.BatchNorm2d(4).double()),
+        (theirs, BatchNorm2d(4).double()),
+    ):
         file = io.BytesIO()
         torch.save(source.state_dict(), file)
         file.seek(0)
         target.load_state_dict(torch.load(file, weights_only=True))
-        torch.testing.assert_close(target.state_dict(), source.state_dict(), rtol=0, atol=0)
+        torch.testing.assert_close(
+            target.state_dict(), source.state_dict(), rtol=0, atol=0
+        )
         x = draw(*SHAPE, seed=3)
         torch.testing.assert_close(target.eval()(x), source.eval()(x))
 
@@ -222,13 +262,17 @@ def test_old_states_without_a_counter_load_into_a_network_strictly(cls, version)
     network = nn.Sequential(nn.Conv2d(1, 4, 1), cls(4))
     network[1].num_batches_tracked.fill_(7)
     network.load_state_dict(state_without_counter(version))
-    assert network[1].num_batches_tracked.item() == 7, "as torch: the layer's own counter stays"
+    assert network[1].num_batches_tracked.item() == 7, (
+        "as torch: the layer's own counter stays"
+    )
 
 
 @pytest.mark.parametrize("cls", [BatchNorm2d, nn.BatchNorm2d])
 def test_new_states_without_a_counter_are_refused(cls):
     network = nn.Sequential(nn.Conv2d(1, 4, 1), cls(4))
-    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "1.num_batches_tracked"'):
+    with pytest.raises(
+        RuntimeError, match=r'Missing key\(s\) in state_dict: "1.num_batches_tracked"'
+    ):
         network.load_state_dict(state_without_counter(2))
 
 
@@ -242,7 +286,9 @@ def test_copies_share_nothing_and_go_on_alike():
         assert_steps_alike(twin, twin, copy.deepcopy(fresh), tolerance=0)
 
 
-@pytest.mark.parametrize("make", [BatchNorm2d, nn.BatchNorm2d, lambda c: GhostBatchNorm(c, 2, size=2)])
+@pytest.mark.parametrize(
+    "make", [BatchNorm2d, nn.BatchNorm2d, lambda c: GhostBatchNorm(c, 2, size=2)]
+)
 def test_evaluation_with_gradients_differentiates_by_constants(make):
     """In evaluation dy/dx is weight / sqrt(running_var + eps), whatever else is in the batch."""
     layer = seasoned(make).eval()
@@ -261,7 +307,9 @@ def test_training_mode_without_gradients_remembers_the_batch(cls, mode):
         y = layer(x)
     assert not y.requires_grad
     torch.testing.assert_close(layer.running_mean, 0.1 * x.mean((0, 2, 3)))
-    torch.testing.assert_close(layer.running_var, 0.9 + 0.1 * x.transpose(0, 1).flatten(1).var(1))
+    torch.testing.assert_close(
+        layer.running_var, 0.9 + 0.1 * x.transpose(0, 1).flatten(1).var(1)
+    )
 
 
 @pytest.mark.parametrize("cls", [BatchNorm2d, nn.BatchNorm2d])

@@ -27,16 +27,26 @@ def test_scale_and_shift_of_vectors_have_a_gradient_of_zero():
 
 def test_distributed_training_on_vectors_misses_no_gradient(tmp_path):
     """The reducer refuses the second batch if a parameter had no part in the first."""
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
     try:
-        network = DistributedDataParallel(nn.Sequential(nn.Linear(2, 3), InstanceNorm(3, 1), nn.Linear(3, 1)))
+        network = DistributedDataParallel(
+            nn.Sequential(nn.Linear(2, 3), InstanceNorm(3, 1), nn.Linear(3, 1))
+        )
         for _ in range(2):
             network(torch.randn(4, 2)).sum().backward()
     finally:
         distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize(("dim", "shape"), [(1, (5, 3, 1)), (2, (5, 3, 1, 1)), (2, (0, 3, 1, 1)), (3, (5, 3, 1, 1, 1))])
+@pytest.mark.parametrize(
+    ("dim", "shape"),
+    [(1, (5, 3, 1)), (2, (5, 3, 1, 1)), (2, (0, 3, 1, 1)), (3, (5, 3, 1, 1, 1))],
+)
 def test_one_position_is_refused(dim, shape):
-    with pytest.raises(ValueError, match=r"more than one position per channel, got shape .*; use larger images"):
+    with pytest.raises(
+        ValueError,
+        match=r"more than one position per channel, got shape .*; use larger images",
+    ):
         InstanceNorm(3, dim)(torch.randn(shape))

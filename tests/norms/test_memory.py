@@ -30,7 +30,9 @@ def live_tensors():
     return sum(issubclass(type(value), torch.Tensor) for value in gc.get_objects())
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"track_running_stats": False}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": None}, {"track_running_stats": False}], ids=str
+)
 def test_1000_steps_leave_as_many_tensors_and_bytes_as_200(options):
     layer = BatchNorm1d(3, **options)
     assert train(layer, 200) == 0
@@ -43,7 +45,9 @@ def test_1000_steps_leave_as_many_tensors_and_bytes_as_200(options):
     finally:
         tracemalloc.stop()
     assert live_tensors() == tensors
-    assert memory[-1] - memory[0] < 16 * (STEPS - 200)  # less a step than the smallest object takes
+    assert memory[-1] - memory[0] < 16 * (
+        STEPS - 200
+    )  # less a step than the smallest object takes
 
 
 def test_a_graph_that_grows_in_a_buffer_is_found():
@@ -57,7 +61,10 @@ def test_a_graph_that_grows_in_a_buffer_is_found():
     assert train(Growing(3), 10) == 10
 
 
-@pytest.mark.parametrize("make", [lambda: GhostBatchNorm(3, 1, size=2), lambda: BatchRenorm(3, 1, warmup_steps=5)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: GhostBatchNorm(3, 1, size=2), lambda: BatchRenorm(3, 1, warmup_steps=5)],
+)
 def test_variants_keep_no_tensors(make):
     layer = make()
     train(layer, 10)

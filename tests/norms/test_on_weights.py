@@ -43,7 +43,11 @@ class Attentive(nn.Module):
 NETWORKS = {
     "recurrent": (recurrent, (5, 1, 8, 8), ["lstm.weight_x", "lstm.weight_h"]),
     "transposed": (Upwards, (5, 4, 3, 3), ["up.weight"]),
-    "attention": (Attentive, (5, 6, 4), ["attention.in_proj_weight", "attention.out_proj.weight"]),
+    "attention": (
+        Attentive,
+        (5, 6, 4),
+        ["attention.in_proj_weight", "attention.out_proj.weight"],
+    ),
 }
 
 
@@ -60,15 +64,23 @@ def test_weight_norm_reaches_every_weight_and_changes_nothing_at_first(case):
     normalize_weights(network)
     assert weights_left_alone(network) == []
     for mode in (True, False):
-        torch.testing.assert_close(network.train(mode)(x), plain.train(mode)(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            network.train(mode)(x), plain.train(mode)(x), rtol=1e-4, atol=1e-5
+        )
     with torch.no_grad():
         torch.testing.assert_close(network(x), plain(x), rtol=1e-4, atol=1e-5)
     for name in names:
         owner, _, tensor = name.rpartition(".")
-        direction = network.get_parameter(f"{owner}.parametrizations.{tensor}.original1")
+        direction = network.get_parameter(
+            f"{owner}.parametrizations.{tensor}.original1"
+        )
         torch.testing.assert_close(direction, plain.get_parameter(name))
     network(x).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters() if parameter.requires_grad)
+    assert all(
+        parameter.grad is not None
+        for parameter in network.parameters()
+        if parameter.requires_grad
+    )
 
 
 def test_standardized_weights_have_mean_0_and_variance_1_for_every_output(case):
@@ -77,8 +89,14 @@ def test_standardized_weights_have_mean_0_and_variance_1_for_every_output(case):
     assert weights_left_alone(network) == []
     for name in names:
         owner, _, tensor = name.rpartition(".")
-        weight = getattr(network.get_submodule(owner), tensor).transpose(0, int(owner == "up")).flatten(1)
-        torch.testing.assert_close(weight.mean(1), torch.zeros(len(weight)), atol=1e-6, rtol=0)
+        weight = (
+            getattr(network.get_submodule(owner), tensor)
+            .transpose(0, int(owner == "up"))
+            .flatten(1)
+        )
+        torch.testing.assert_close(
+            weight.mean(1), torch.zeros(len(weight)), atol=1e-6, rtol=0
+        )
         torch.testing.assert_close(weight.square().mean(1), torch.ones(len(weight)))
     assert network(x).isfinite().all()
 
@@ -96,14 +114,22 @@ def test_an_lstm_computes_its_weights_once_a_batch():
     network = standardize_weights(recurrent())
     calls = []
     for name in ("weight_x", "weight_h"):
-        network.lstm.parametrizations[name][0].register_forward_hook(lambda *_, name=name: calls.append(name))
+        network.lstm.parametrizations[name][0].register_forward_hook(
+            lambda *_, name=name: calls.append(name)
+        )
     network(torch.randn(5, 1, 8, 8))
     assert sorted(calls) == ["weight_h", "weight_x"]
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_what_it_cannot_reach_is_named(norm):
-    network = nn.Sequential(nn.Embedding(5, 4), nn.LSTM(4, 4), Upwards(groups=2), nn.Linear(3, 4), nn.Linear(4, 3))
+    network = nn.Sequential(
+        nn.Embedding(5, 4),
+        nn.LSTM(4, 4),
+        Upwards(groups=2),
+        nn.Linear(3, 4),
+        nn.Linear(4, 3),
+    )
     names = ["0.weight", "1.weight_ih_l0", "1.weight_hh_l0", "2.up.weight"]
     assert weights_left_alone(norm(network)) == names
 
@@ -112,32 +138,44 @@ def test_what_it_cannot_reach_is_named(norm):
 def test_a_network_without_weights_for_it_is_refused(norm):
     with pytest.raises(ValueError, match="the network has none; use another norm"):
         norm(nn.Sequential(nn.LSTM(4, 4)), skip_output=False)
-    with pytest.raises(ValueError, match=r"the network has none; set reparametrize\.skip_output=false"):
+    with pytest.raises(
+        ValueError, match=r"the network has none; set reparametrize\.skip_output=false"
+    ):
         norm(nn.Sequential(nn.Linear(4, 3)), skip_output=True)
 
 
 def test_weights_of_zeros_have_no_direction():
     network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
     nn.init.zeros_(network[1].weight[1])
-    with pytest.raises(ValueError, match=r"1\.weight starts with an output of zeros; set reparametrize\.skip_output"):
+    with pytest.raises(
+        ValueError,
+        match=r"1\.weight starts with an output of zeros; set reparametrize\.skip_output",
+    ):
         normalize_weights(network)
-    assert normalize_weights(network, skip_output=True)(torch.randn(2, 4)).isfinite().all()
+    assert (
+        normalize_weights(network, skip_output=True)(torch.randn(2, 4)).isfinite().all()
+    )
 
 
 def test_a_pixel_is_one_input_too_few_to_standardize():
     network = RecurrentNetwork((1, 8, 8), 3, GroupNorm, hidden=8, read="pixels")
-    with pytest.raises(ValueError, match=r"at least 2 inputs, lstm\.weight_x has 1 an output; use another norm"):
+    with pytest.raises(
+        ValueError,
+        match=r"at least 2 inputs, lstm\.weight_x has 1 an output; use another norm",
+    ):
         standardize_weights(network)
 
 
 @pytest.mark.parametrize("normalize", NORMS)
 def test_frozen_weights_stay_as_they_are(normalize):
-    network = AlexNet((3, 64, 64), 3, no_norm, hidden=[5], norm_at=["head"], freeze="features")
+    network = AlexNet(
+        (3, 64, 64), 3, no_norm, hidden=[5], norm_at=["head"], freeze="features"
+    )
     before = copy.deepcopy(network.features.state_dict())
     normalize(network, skip_output=True)
-    assert {name: value.tolist() for name, value in network.features.state_dict().items()} == {
-        name: value.tolist() for name, value in before.items()
-    }
+    assert {
+        name: value.tolist() for name, value in network.features.state_dict().items()
+    } == {name: value.tolist() for name, value in before.items()}
     assert parametrize.is_parametrized(network.head.hidden1.linear, "weight")
     assert weights_left_alone(network) == []
 

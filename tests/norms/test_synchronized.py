@@ -9,9 +9,16 @@ from torch import distributed
 from normlab.norms import BatchNorm
 
 SHAPES = {"vectors": (1, (4,)), "images": (2, (4, 3, 2))}
-SHARES = {"4 and 4": 4, "3 and 5": 3, "1 and 7": 1, "0 and 8": 0}  # samples of the first process
+SHARES = {
+    "4 and 4": 4,
+    "3 and 5": 3,
+    "1 and 7": 1,
+    "0 and 8": 0,
+}  # samples of the first process
 DTYPES = {"float64": (torch.float64, 1e-10), "float32": (torch.float32, 1e-6)}
-CASES = [(kind, share, dtype) for kind in SHAPES for share in SHARES for dtype in DTYPES]
+CASES = [
+    (kind, share, dtype) for kind in SHAPES for share in SHARES for dtype in DTYPES
+]
 OPTIONS = {
     "affine=False": {"affine": False},
     "bias=False": {"bias": False},
@@ -19,7 +26,14 @@ OPTIONS = {
     "untracked": {"track_running_stats": False},
 }
 HALVES = {"bfloat16": (torch.bfloat16, 2e-2), "float16": (torch.float16, 2e-3)}
-COLLECTIVES = ("all_reduce", "all_gather", "all_gather_into_tensor", "all_gather_object", "broadcast", "reduce")
+COLLECTIVES = (
+    "all_reduce",
+    "all_gather",
+    "all_gather_into_tensor",
+    "all_gather_object",
+    "broadcast",
+    "reduce",
+)
 
 
 def draw(shape, dtype, seed):
@@ -67,7 +81,9 @@ def counted_collectives():
     calls, originals = [], {name: getattr(distributed, name) for name in COLLECTIVES}
 
     def counted(name):
-        return lambda *arguments, **options: calls.append(name) or originals[name](*arguments, **options)
+        return lambda *arguments, **options: (
+            calls.append(name) or originals[name](*arguments, **options)
+        )
 
     for name in COLLECTIVES:
         setattr(distributed, name, counted(name))
@@ -99,11 +115,15 @@ def error_of_one_value(rank):
 
 def one_process(rank, folder):
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
     found = {}
     for kind, share, dtype in CASES:
         rows = slice(0, SHARES[share]) if rank == 0 else slice(SHARES[share], 8)
-        found[f"{kind} {share} {dtype}"] = train(kind, DTYPES[dtype][0], rows, sync=True)
+        found[f"{kind} {share} {dtype}"] = train(
+            kind, DTYPES[dtype][0], rows, sync=True
+        )
     rows = slice(0, 3) if rank == 0 else slice(3, 8)
     for name, options in OPTIONS.items():
         found[name] = steps_with(options, torch.float64, rows, sync=True)
@@ -119,42 +139,63 @@ def one_process(rank, folder):
 def processes(tmp_path_factory):
     """What each of two processes found."""
     folder = str(tmp_path_factory.mktemp("processes"))
-    torch.multiprocessing.start_processes(one_process, (folder,), 2, start_method="spawn")
+    torch.multiprocessing.start_processes(
+        one_process, (folder,), 2, start_method="spawn"
+    )
     return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 @pytest.mark.parametrize(("kind", "share", "dtype"), CASES)
-def test_two_processes_with_uneven_batches_are_one_with_the_whole(processes, kind, share, dtype):
+def test_two_processes_with_uneven_batches_are_one_with_the_whole(
+    processes, kind, share, dtype
+):
     whole = train(kind, DTYPES[dtype][0], slice(0, 8), sync=False)
     parts = [found[f"{kind} {share} {dtype}"] for found in processes]
     tolerance = DTYPES[dtype][1]
-    for expected, *steps in zip(whole["steps"], *(part["steps"] for part in parts), strict=True):
-        together = {key: torch.cat([step[key] for step in steps]) for key in ("y", "dx")}
+    for expected, *steps in zip(
+        whole["steps"], *(part["steps"] for part in parts), strict=True
+    ):
+        together = {
+            key: torch.cat([step[key] for step in steps]) for key in ("y", "dx")
+        }
         for key, value in together.items():
-            torch.testing.assert_close(value, expected[key], rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(
+                value, expected[key], rtol=tolerance, atol=tolerance
+            )
         for step in steps:
             torch.testing.assert_close(
-                step["gradients"], expected["gradients"], rtol=tolerance, atol=5 * tolerance
+                step["gradients"],
+                expected["gradients"],
+                rtol=tolerance,
+                atol=5 * tolerance,
             )  # long sums
     for part in parts:
-        torch.testing.assert_close(part["buffers"], whole["buffers"], rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(
+            part["buffers"], whole["buffers"], rtol=tolerance, atol=tolerance
+        )
 
 
 @pytest.mark.parametrize("name", [*OPTIONS, *HALVES])
 def test_options_and_half_precision_are_one_process_with_the_whole(processes, name):
     dtype, tolerance = HALVES.get(name, (torch.float64, 1e-10))
-    expected, expected_state = steps_with(OPTIONS.get(name, {}), dtype, slice(0, 8), sync=False)
+    expected, expected_state = steps_with(
+        OPTIONS.get(name, {}), dtype, slice(0, 8), sync=False
+    )
     parts = [found[name] for found in processes]
     for key, value in expected.items():
         together = torch.cat([samples[key] for samples, _ in parts])
         assert together.dtype == dtype
         torch.testing.assert_close(together, value, rtol=tolerance, atol=tolerance)
     for _, state in parts:
-        torch.testing.assert_close(state, expected_state, rtol=tolerance, atol=10 * tolerance)  # long sums
+        torch.testing.assert_close(
+            state, expected_state, rtol=tolerance, atol=10 * tolerance
+        )  # long sums
 
 
 def test_it_compiles_into_one_graph_since_nothing_waits_for_values(tmp_path):
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
     try:
         layer, x = BatchNorm(4, 2, sync=True), draw((4, 3, 2), torch.float32, 0)
         compiled = torch.compile(layer, fullgraph=True, backend="eager")
@@ -165,7 +206,9 @@ def test_it_compiles_into_one_graph_since_nothing_waits_for_values(tmp_path):
 
 def test_the_statistics_of_both_processes_are_the_same_bits(processes):
     for kind, share, dtype in CASES:
-        first, second = (found[f"{kind} {share} {dtype}"]["buffers"] for found in processes)
+        first, second = (
+            found[f"{kind} {share} {dtype}"]["buffers"] for found in processes
+        )
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -180,7 +223,9 @@ def test_one_collective_forward_one_backward_none_in_evaluation(processes):
 
 def test_one_value_over_all_processes_is_refused_by_all_of_them(processes):
     for found in processes:
-        assert found["error"].startswith("expected more than one value per channel over all processes")
+        assert found["error"].startswith(
+            "expected more than one value per channel over all processes"
+        )
 
 
 @pytest.mark.parametrize(("dim", "shape"), SHAPES.values())

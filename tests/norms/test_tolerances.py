@@ -8,12 +8,16 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-specification = importlib.util.spec_from_file_location("tolerances", ROOT / "scripts" / "tolerances.py")
+specification = importlib.util.spec_from_file_location(
+    "tolerances", ROOT / "scripts" / "tolerances.py"
+)
 tolerances = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(tolerances)
 
 
-@pytest.mark.parametrize("case", list(tolerances.cases()), ids=lambda case: " ".join(map(str, case)))
+@pytest.mark.parametrize(
+    "case", list(tolerances.cases()), ids=lambda case: " ".join(map(str, case))
+)
 def test_batch_norm_is_within_the_stated_tolerance_of_torchs(case):
     first, largest = tolerances.measure(*case)
     assert all(a <= b for a, b in zip(first, largest, strict=True))
@@ -25,11 +29,16 @@ def test_the_document_states_the_tolerances_of_the_code():
     text = tolerances.DOCUMENT.read_text()
     before, after = text.split("## Measured")
     assert before == tolerances.document_head()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in after.splitlines() if "|" in line]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in after.splitlines()
+        if "|" in line
+    ]
     assert ["input", "layout", "axes", *tolerances.QUANTITIES] in rows
     measured = [row for row in rows if row[0].startswith(("float", "bfloat"))]
     assert [tuple(row[:3]) for row in measured] == [
-        (tolerances.name(dtype), layout, str(rank)) for dtype, layout, rank in tolerances.cases()
+        (tolerances.name(dtype), layout, str(rank))
+        for dtype, layout, rank in tolerances.cases()
     ]
     for row in measured:
         values = [float(value) for cell in row[3:] for value in cell.split(",")]
@@ -38,8 +47,13 @@ def test_the_document_states_the_tolerances_of_the_code():
 
 
 def test_deviations_worked_by_head():
-    assert tolerances.deviation(torch.tensor([1.0, 12.0]), torch.tensor([1.5, 9.0])) == pytest.approx(0.3)
-    with pytest.raises(ValueError, match=r"torch.float32 \(2,\) must be as PyTorch's torch.float64 \(2,\)"):
+    assert tolerances.deviation(
+        torch.tensor([1.0, 12.0]), torch.tensor([1.5, 9.0])
+    ) == pytest.approx(0.3)
+    with pytest.raises(
+        ValueError,
+        match=r"torch.float32 \(2,\) must be as PyTorch's torch.float64 \(2,\)",
+    ):
         tolerances.deviation(torch.ones(2), torch.ones(2).double())
     with pytest.raises(ValueError, match="must be finite"):
         tolerances.deviation(torch.tensor([torch.nan]), torch.ones(1))

@@ -13,7 +13,9 @@ import torch
 
 from normlab.norms import BatchNorm
 
-pytestmark = pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="triton is not installed here")
+pytestmark = pytest.mark.skipif(
+    not importlib.util.find_spec("triton"), reason="triton is not installed here"
+)
 
 LAYERS = {
     "planes": ((4, 3, 7, 5), {}),
@@ -70,7 +72,9 @@ def case(name):
 def reference(name):
     """The same step in float64 by PyTorch's operations, from the same rounded input."""
     options, x, dy = case(name)
-    layer = BatchNorm(x.shape[1], max(1, x.ndim - 2), kernel="eager", dtype=torch.float64, **options)
+    layer = BatchNorm(
+        x.shape[1], max(1, x.ndim - 2), kernel="eager", dtype=torch.float64, **options
+    )
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.copy_(torch.arange(1.0, len(parameter) + 1))
@@ -83,7 +87,13 @@ def reference(name):
 
 def python(program, *arguments, **environment):
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=250)
+    ran = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=250,
+    )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout
 
@@ -101,29 +111,54 @@ def test_a_step_equals_eager_float64(interpreted, name):
     _, x, _ = case(name)
     expected = reference(name)
     # Of a mean of 1000, float32 keeps 6e-5; dweight sums that over the values of a channel.
-    tolerance = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}[x.dtype]
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}[
+        x.dtype
+    ]
     tolerance = 2e-3 if "large mean" in name else tolerance
     assert interpreted[name].keys() == expected.keys()
     for key, value in interpreted[name].items():
-        scale = 1 if key in ("num_batches_tracked", "running_mean") else max(1, expected[key].abs().max().item())
-        torch.testing.assert_close(value.double(), expected[key].double(), rtol=tolerance, atol=tolerance * scale)
+        scale = (
+            1
+            if key in ("num_batches_tracked", "running_mean")
+            else max(1, expected[key].abs().max().item())
+        )
+        torch.testing.assert_close(
+            value.double(),
+            expected[key].double(),
+            rtol=tolerance,
+            atol=tolerance * scale,
+        )
     assert interpreted[name]["y"].dtype == x.dtype
 
 
 def test_the_variance_of_a_large_mean_does_not_cancel(interpreted):
     for name in ("large mean", "large mean, several parts"):
         expected = reference(name)["running_var"]
-        torch.testing.assert_close(interpreted[name]["running_var"].double(), expected, rtol=2e-7, atol=0)
+        torch.testing.assert_close(
+            interpreted[name]["running_var"].double(), expected, rtol=2e-7, atol=0
+        )
 
 
 def test_memory_layout_is_kept(interpreted):
-    assert interpreted["channels last"]["y"].is_contiguous(memory_format=torch.channels_last)
-    assert interpreted["channels last"]["dx"].is_contiguous(memory_format=torch.channels_last)
+    assert interpreted["channels last"]["y"].is_contiguous(
+        memory_format=torch.channels_last
+    )
+    assert interpreted["channels last"]["dx"].is_contiguous(
+        memory_format=torch.channels_last
+    )
     assert interpreted["sliced"]["y"].is_contiguous()
 
 
 @pytest.mark.parametrize(
-    "sizes", [(64, 64, 3136), (512, 1024, 1), (1, 3, 35), (128, 16, 1024), (100352, 3, 1), (7, 2, 100000)]
+    "sizes",
+    [
+        (64, 64, 3136),
+        (512, 1024, 1),
+        (1, 3, 35),
+        (128, 16, 1024),
+        (100352, 3, 1),
+        (7, 2, 100000),
+    ],
 )
 def test_every_part_has_work_and_none_is_left_over(sizes):
     from normlab.norms.triton_kernels import MOST_PARTS, TILE, plan
@@ -138,9 +173,17 @@ def test_every_part_has_work_and_none_is_left_over(sizes):
 def test_few_channels_are_shared_by_many_programs():
     from normlab.norms.triton_kernels import plan
 
-    assert plan(64, 64, 3136) == ((64, 64, 3136), (8, 1, 256), 15, 7)  # 8 x 13 tiles of a channel; 960 programs
+    assert plan(64, 64, 3136) == (
+        (64, 64, 3136),
+        (8, 1, 256),
+        15,
+        7,
+    )  # 8 x 13 tiles of a channel; 960 programs
     assert plan(64, 64, 3136).grid == (64, 15)
-    assert plan(512, 1024, 1).grid == (32, 8)  # 32 neighbouring channels a program, 64 of their values
+    assert plan(512, 1024, 1).grid == (
+        32,
+        8,
+    )  # 32 neighbouring channels a program, 64 of their values
 
 
 TRANSLATION = """
@@ -169,7 +212,12 @@ for name in ("_partial_moments", "_write_output", "_partial_gradient_sums", "_wr
 
 def test_kernels_translate_for_cuda_with_wide_loads(tmp_path):
     out = python(TRANSLATION, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
-    assert out.split() == ["_partial_moments", "_write_output", "_partial_gradient_sums", "_write_gradients"]
+    assert out.split() == [
+        "_partial_moments",
+        "_write_output",
+        "_partial_gradient_sums",
+        "_write_gradients",
+    ]
 
 
 def test_the_kernels_are_imported_only_to_normalize_a_batch(monkeypatch):
@@ -182,15 +230,21 @@ def test_the_kernels_are_imported_only_to_normalize_a_batch(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "message"), [(torch.float32, "CUDA device, got cpu"), (torch.float64, "float16 input")]
+    ("dtype", "message"),
+    [(torch.float32, "CUDA device, got cpu"), (torch.float64, "float16 input")],
 )
 def test_input_that_no_kernel_takes_is_refused(dtype, message):
-    with pytest.raises(ValueError, match=f"norm.kernel=triton needs .*{message}.*; use norm.kernel=auto"):
+    with pytest.raises(
+        ValueError,
+        match=f"norm.kernel=triton needs .*{message}.*; use norm.kernel=auto",
+    ):
         BatchNorm(3, 1, kernel="triton")(torch.ones(5, 3, dtype=dtype))
 
 
 def test_without_the_package_the_error_names_the_way_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "normlab.norms.triton_kernels", raising=False)
-    with pytest.raises(ValueError, match="needs the package triton.*use norm.kernel=auto"):
+    with pytest.raises(
+        ValueError, match="needs the package triton.*use norm.kernel=auto"
+    ):
         BatchNorm(3, 1, kernel="triton")(torch.randn(5, 3))

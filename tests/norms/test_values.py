@@ -66,14 +66,20 @@ def test_local_response_norm_is_torchs():
 
 def test_ghost_norm_is_batch_norm_of_each_part():
     ghost, parts = GhostBatchNorm(8, 2, size=2), [BatchNorm(8, 2) for _ in range(2)]
-    expected = torch.cat([parts[0](X[:2]), parts[1](X[2:])])  # the fifth sample joins the second part
+    expected = torch.cat(
+        [parts[0](X[:2]), parts[1](X[2:])]
+    )  # the fifth sample joins the second part
     torch.testing.assert_close(ghost(X), expected)
-    torch.testing.assert_close(ghost.running_mean, (2 * parts[0].running_mean + 3 * parts[1].running_mean) / 5)
+    torch.testing.assert_close(
+        ghost.running_mean, (2 * parts[0].running_mean + 3 * parts[1].running_mean) / 5
+    )
 
 
 def test_ghost_norms_running_statistics_weigh_a_shorter_part_by_its_values():
     layer = GhostBatchNorm(1, 1, size=3, momentum=1.0)
-    layer(torch.tensor([[1.0], [2.0], [6.0], [10.0], [12.0]]))  # parts of mean 3 and 11, squares 14 and 2 around them
+    layer(
+        torch.tensor([[1.0], [2.0], [6.0], [10.0], [12.0]])
+    )  # parts of mean 3 and 11, squares 14 and 2 around them
     assert layer.running_mean.item() == pytest.approx((3 * 3 + 2 * 11) / 5)
     assert layer.running_var.item() == pytest.approx((14 + 2) / (5 - 2))
 
@@ -100,12 +106,16 @@ def test_batch_renorm_starts_as_batch_norm():
 
 
 def test_batch_renorm_worked_by_head():
-    layer = BatchRenorm(1, 1, r_max=3.0, d_max=5.0, warmup_steps=0, ramp_steps=0, eps=0.0)
+    layer = BatchRenorm(
+        1, 1, r_max=3.0, d_max=5.0, warmup_steps=0, ramp_steps=0, eps=0.0
+    )
     layer.num_batches_tracked.fill_(10)
     layer.running_mean.fill_(1.0)
     layer.running_var.fill_(4.0)  # sigma 2
     x = torch.tensor([[2.0], [6.0]])  # mean 4, sigma 2: r = 1, d = 1.5
-    torch.testing.assert_close(layer(x), torch.tensor([[0.5], [2.5]]))  # as evaluation by the running statistics
+    torch.testing.assert_close(
+        layer(x), torch.tensor([[0.5], [2.5]])
+    )  # as evaluation by the running statistics
 
 
 def test_batch_renorm_clips_and_stops_the_gradient():
@@ -121,10 +131,18 @@ def test_batch_renorm_clips_and_stops_the_gradient():
 
 
 @pytest.mark.parametrize(
-    ("cls", "option"), [(GhostBatchNorm, "sync"), (BatchRenorm, "kernel"), (BatchRenorm, "track_running_stats")]
+    ("cls", "option"),
+    [
+        (GhostBatchNorm, "sync"),
+        (BatchRenorm, "kernel"),
+        (BatchRenorm, "track_running_stats"),
+    ],
 )
 def test_options_that_would_do_nothing_are_refused(cls, option):
-    with pytest.raises(ValueError, match=f"{option} is no option of .*; leave norm.{option} out or use norm=custom"):
+    with pytest.raises(
+        ValueError,
+        match=f"{option} is no option of .*; leave norm.{option} out or use norm=custom",
+    ):
         cls(8, 2, **{option: False})
 
 
@@ -161,7 +179,10 @@ def test_frozen_norm_loads_what_batch_norms_stored():
 
 
 def test_filter_response_norm_is_timms():
-    ours, theirs = FilterResponseNorm(8, 2, eps=1e-5), timm.layers.FilterResponseNormTlu2d(8, eps=1e-5)
+    ours, theirs = (
+        FilterResponseNorm(8, 2, eps=1e-5),
+        timm.layers.FilterResponseNormTlu2d(8, eps=1e-5),
+    )
     with torch.no_grad():
         ours.threshold.fill_(-0.25)
         theirs.tau.fill_(-0.25)
@@ -170,21 +191,30 @@ def test_filter_response_norm_is_timms():
 
 def test_filter_response_norm_of_a_vector_by_head():
     layer = FilterResponseNorm(2, 1, eps=0.0)
-    torch.testing.assert_close(layer(torch.tensor([[1.0, 7.0]])), torch.tensor([[0.2, 1.4]]))  # / sqrt(25)
+    torch.testing.assert_close(
+        layer(torch.tensor([[1.0, 7.0]])), torch.tensor([[0.2, 1.4]])
+    )  # / sqrt(25)
     assert layer(torch.tensor([[1.0, -7.0]]))[0, 1].item() == 0.0
 
 
 @pytest.mark.parametrize("axes", [(), (1,), (1, 1), (1, 1, 1)])
 def test_filter_response_norm_of_one_position_is_that_of_a_vector(axes):
     layer = FilterResponseNorm(2, max(1, len(axes)), eps=0.0)
-    torch.testing.assert_close(layer(torch.tensor([[1.0, 7.0]]).view(1, 2, *axes)).flatten(), torch.tensor([0.2, 1.4]))
+    torch.testing.assert_close(
+        layer(torch.tensor([[1.0, 7.0]]).view(1, 2, *axes)).flatten(),
+        torch.tensor([0.2, 1.4]),
+    )
     one = FilterResponseNorm(1, max(1, len(axes)))
-    with pytest.raises(ValueError, match=r"expected more than one value to normalize over, got shape"):
+    with pytest.raises(
+        ValueError, match=r"expected more than one value to normalize over, got shape"
+    ):
         one(torch.ones(4, 1, *axes))
 
 
 def test_root_mean_square_of_one_channel_is_refused():
-    with pytest.raises(ValueError, match="root mean square norm needs at least 2 channels, got 1"):
+    with pytest.raises(
+        ValueError, match="root mean square norm needs at least 2 channels, got 1"
+    ):
         RMSNorm(1, 2)
 
 
@@ -192,7 +222,9 @@ def test_evonorms_are_timms():
     same(EvoNormS0(8, 2, num_groups=4), timm.layers.EvoNorm2dS0(8, groups=4))
     ours, theirs = EvoNormB0(8, 2, eps=1e-3), timm.layers.EvoNorm2dB0(8, eps=1e-3)
     same(ours, theirs, tolerance=1e-3)  # timm adds eps outside of the instance's root
-    torch.testing.assert_close(ours.running_var, theirs.running_var, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        ours.running_var, theirs.running_var, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_dynamic_tanh_by_head():
@@ -222,8 +254,12 @@ def test_standardized_weights_by_head():
     torch.testing.assert_close(network[0].weight, torch.tensor([[-1.0, 1.0]]))
     assert torch.equal(network[1].weight, output)
     other = nn.Sequential(nn.Linear(4, 1))
-    standardize_weights(other, scaled=True, activation_gain=3.0, eps=0.0, skip_output=False)
-    assert other[0].weight.square().sum().item() == pytest.approx(9.0)  # 4 inputs, each of variance 9 / 4
+    standardize_weights(
+        other, scaled=True, activation_gain=3.0, eps=0.0, skip_output=False
+    )
+    assert other[0].weight.square().sum().item() == pytest.approx(
+        9.0
+    )  # 4 inputs, each of variance 9 / 4
 
 
 def test_one_input_cannot_be_standardized():

@@ -11,10 +11,17 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "covariate_shift.py"
 
 def test_the_shift_passes_through_training_statistics_only():
     found = runpy.run_path(str(SCRIPT))["outputs"]()
-    moments = {name: (parts[1].mean().item(), parts[1].std().item()) for name, parts in found.items()}
+    moments = {
+        name: (parts[1].mean().item(), parts[1].std().item())
+        for name, parts in found.items()
+    }
     assert moments["inputs"] == pytest.approx((2.0, 1.5), abs=0.02)
-    assert moments["batch norm, training statistics"] == pytest.approx((2.0, 1.5), abs=0.02)
-    assert moments["batch norm, statistics taken anew"] == pytest.approx((0.0, 1.0), abs=0.02)
+    assert moments["batch norm, training statistics"] == pytest.approx(
+        (2.0, 1.5), abs=0.02
+    )
+    assert moments["batch norm, statistics taken anew"] == pytest.approx(
+        (0.0, 1.0), abs=0.02
+    )
     assert moments["layer norm"] == pytest.approx((0.0, 1.0), abs=0.01)
 
 
@@ -36,12 +43,17 @@ def test_the_figure_goes_into_a_new_folder(shift, tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f"figure: {path}\n")
 
 
-@pytest.mark.parametrize(("name", "why"), [("file/shift.png", "File exists"), ("shift.odd", "Format 'odd' is not")])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("file/shift.png", "File exists"), ("shift.odd", "Format 'odd' is not")],
+)
 def test_a_path_that_cannot_be_written_is_named(shift, tmp_path, capsys, name, why):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as end:
         shift(tmp_path / name)
     told = capsys.readouterr()
     assert (end.value.code, told.out) == (2, "")
-    assert told.err.startswith(f"error: --out must name a figure that can be written, got {tmp_path / name}: ")
+    assert told.err.startswith(
+        f"error: --out must name a figure that can be written, got {tmp_path / name}: "
+    )
     assert why in told.err

@@ -7,20 +7,29 @@ import yaml
 from omegaconf import OmegaConf
 from optuna.distributions import FloatDistribution
 
-from normlab.config import digest, run_folder
-from normlab.experiment import run
+from normlab.config.identity import digest, run_folder
 from normlab.search.options import Options
-from normlab.search.study import Search, define
+from normlab.search.storage import Search, define
+from normlab.training.experiment import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 # No accuracy reaches 2: everything is pruned after its second epoch.
-AT_TWO = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 2.0, "n_warmup_steps": 2}
+AT_TWO = {
+    "_target_": "optuna.pruners.ThresholdPruner",
+    "lower": 2.0,
+    "n_warmup_steps": 2,
+}
 
 
 @pytest.fixture
 def config(compose, tmp_path):
     def make(outputs, *overrides):
-        words = ["trainer.max_epochs=4", "model.dropout=0.2", "progress=false", f"paths.outputs={tmp_path / outputs}"]
+        words = [
+            "trainer.max_epochs=4",
+            "model.dropout=0.2",
+            "progress=false",
+            f"paths.outputs={tmp_path / outputs}",
+        ]
         return OmegaConf.to_container(compose(*words, *overrides), resolve=True)
 
     return make
@@ -49,11 +58,16 @@ def search(tmp_path):
 
 def rows(folder):
     with open(folder / "metrics.csv") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def same_files(one, two):
-    best = [(folder / "checkpoints" / "best.ckpt").read_bytes() for folder in (one, two)]
+    best = [
+        (folder / "checkpoints" / "best.ckpt").read_bytes() for folder in (one, two)
+    ]
     return rows(one) == rows(two) and best[0] == best[1]
 
 
@@ -66,7 +80,10 @@ def test_a_run_that_is_not_pruned_is_what_it_would_be_alone(config, search):
         assert run(watched | {"trial": searching.handle(trial)})["status"] == "finished"
         reported = searching.trials[0].intermediate_values
     assert same_files(run_folder(alone), run_folder(watched))
-    assert reported == {int(row["epoch"]): float(row["val/accuracy"]) for row in rows(run_folder(watched))}
+    assert reported == {
+        int(row["epoch"]): float(row["val/accuracy"])
+        for row in rows(run_folder(watched))
+    }
 
 
 def test_a_pruned_run_can_be_gone_on_with_to_the_same_bits(config, search):
@@ -76,11 +93,17 @@ def test_a_pruned_run_can_be_gone_on_with_to_the_same_bits(config, search):
     with search(AT_TWO) as searching:
         trial = searching.take()
         result = run(watched | {"trial": searching.handle(trial)})
-        assert (result["status"], result["reason"], result["metrics"]) == ("pruned", "pruned after epoch 2", {})
+        assert (result["status"], result["reason"], result["metrics"]) == (
+            "pruned",
+            "pruned after epoch 2",
+            {},
+        )
         assert len(rows(folder)) == 2
         assert not (folder / "result.json").exists()
         assert yaml.safe_load((folder / "config.yaml").read_text()) == watched
-        again = run(watched | {"trial": searching.handle(trial)})  # as after a kill, before the study was told
+        again = run(
+            watched | {"trial": searching.handle(trial)}
+        )  # as after a kill, before the study was told
         assert again["reason"] == "pruned after epoch 3"
         assert list(searching.trials[0].intermediate_values) == [1, 2, 3]
     assert run(watched)["status"] == "finished"
@@ -89,14 +112,18 @@ def test_a_pruned_run_can_be_gone_on_with_to_the_same_bits(config, search):
 
 def test_a_run_that_has_come_to_its_end_is_not_pruned(config, search):
     with search(AT_TWO) as searching:
-        settings = config("watched", "trainer.max_epochs=2") | {"trial": searching.handle(searching.take())}
+        settings = config("watched", "trainer.max_epochs=2") | {
+            "trial": searching.handle(searching.take())
+        }
         assert run(settings)["status"] == "finished"
 
 
 def test_early_stopping_is_an_end(config, search):
     with search(AT_TWO) as searching:
         overrides = ("trainer.patience=1", "optimizer.lr=1e-9", "model.dropout=0")
-        settings = config("watched", *overrides) | {"trial": searching.handle(searching.take())}
+        settings = config("watched", *overrides) | {
+            "trial": searching.handle(searching.take())
+        }
         assert run(settings)["epochs"] == 2
 
 
@@ -105,5 +132,8 @@ def test_all_processes_of_a_run_stop(config, search):
     with search(AT_TWO) as searching:
         settings = config("watched", "device=ddp", "device.devices=2", "norm.sync=true")
         result = run(settings | {"trial": searching.handle(searching.take())})
-        assert (result["status"], result["reason"]) == ("pruned", "pruned after epoch 2")
+        assert (result["status"], result["reason"]) == (
+            "pruned",
+            "pruned after epoch 2",
+        )
         assert list(searching.trials[0].intermediate_values) == [1, 2]

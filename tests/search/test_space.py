@@ -1,6 +1,10 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from normlab.search.space import describe, probes, split, words
 
@@ -46,13 +50,19 @@ def test_hydras_syntax_becomes_optunas(text, distribution):
     assert only(describe(distribution)) == distribution
 
 
-@pytest.mark.parametrize("text", ["range(1, 4)", "range(1, 8, 3)", "range(8, 1, -3)", "range(0.1, 0.5, 0.1)"])
+@pytest.mark.parametrize(
+    "text", ["range(1, 4)", "range(1, 8, 3)", "range(8, 1, -3)", "range(0.1, 0.5, 0.1)"]
+)
 def test_a_range_holds_what_it_holds_in_a_grid(text):
     distribution = only(text)
     (override,) = parsed(f"key={text}")
     values = sorted(override.sweep_iterator())
-    assert [distribution.low, distribution.high] == pytest.approx([values[0], values[-1]])
-    assert round((distribution.high - distribution.low) / distribution.step) + 1 == len(values)
+    assert [distribution.low, distribution.high] == pytest.approx(
+        [values[0], values[-1]]
+    )
+    assert round((distribution.high - distribution.low) / distribution.step) + 1 == len(
+        values
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,18 +70,36 @@ def test_a_range_holds_what_it_holds_in_a_grid(text):
     [
         ([], "a search needs a setting to vary"),
         (["optimizer.lr=0.1"], "a search needs a setting to vary"),
-        (["seed=0,1", "optimizer.lr=1,2"], "seed is not set in a search: hydra.sweeper.seeds="),
-        (["seed=3", "optimizer.lr=1,2"], "seed is not set in a search: hydra.sweeper.seeds="),
+        (
+            ["seed=0,1", "optimizer.lr=1,2"],
+            "seed is not set in a search: hydra.sweeper.seeds=",
+        ),
+        (
+            ["seed=3", "optimizer.lr=1,2"],
+            "seed is not set in a search: hydra.sweeper.seeds=",
+        ),
         (["+seed=3", "optimizer.lr=1,2"], "seed is not set in a search"),
         (["group=a,b"], "group does not change a result"),
-        (["a=interval(2, 1)"], "a: interval(low, high) must rise, got interval(2.0, 1.0)"),
+        (
+            ["a=interval(2, 1)"],
+            "a: interval(low, high) must rise, got interval(2.0, 1.0)",
+        ),
         (["a=interval(1, 1)"], "must rise"),
-        (["a=tag(log, interval(0, 1))"], "a: tag(log, ...) needs numbers above 0, got 0.0"),
+        (
+            ["a=tag(log, interval(0, 1))"],
+            "a: tag(log, ...) needs numbers above 0, got 0.0",
+        ),
         (["a=tag(lgo, interval(1, 2))"], "a: tag(...) must be tag(log, ...), got lgo"),
-        (["a=tag(log, choice(1, 2))"], "needs numbers in an interval(...) or a range(...), got a choice"),
+        (
+            ["a=tag(log, choice(1, 2))"],
+            "needs numbers in an interval(...) or a range(...), got a choice",
+        ),
         (["a=tag(log, range(2, 9, 2))"], "or a range(...) of step 1, got step 2"),
         (["a=tag(log, range(0.5, 9, 1))"], "or a range(...) of whole numbers"),
-        (["a=range(3, 1)"], "a: range(start, stop, step) must hold a value, got range(3, 1, 1)"),
+        (
+            ["a=range(3, 1)"],
+            "a: range(start, stop, step) must hold a value, got range(3, 1, 1)",
+        ),
         (["a=range(1, 3, 0)"], "must hold a value"),
     ],
 )
@@ -82,17 +110,31 @@ def test_a_space_that_cannot_be_is_refused(overrides, message):
 
 
 def test_the_later_override_holds_and_a_fixed_one_takes_an_axis_away():
-    space, fixed = split(parsed("a=1,2", "b=interval(0, 1)", "c=5", "a=3,4", "b=0.5", "~d", "+e='x y'"))
+    space, fixed = split(
+        parsed("a=1,2", "b=interval(0, 1)", "c=5", "a=3,4", "b=0.5", "~d", "+e='x y'")
+    )
     assert space == {"a": CategoricalDistribution([3, 4])}
     assert fixed == ["b=0.5", "c=5", "~d", "+e='x y'"]
 
 
 def test_values_come_back_as_they_were():
-    params = {"a": True, "b": 0.1, "c": 3, "d": "null", "e": r"a\,\ b", "f": "[128,64]", "g": 1e-07}
+    params = {
+        "a": True,
+        "b": 0.1,
+        "c": 3,
+        "d": "null",
+        "e": r"a\,\ b",
+        "f": "[128,64]",
+        "g": 1e-07,
+    }
     values = [override.value() for override in parsed(*words(params))]
     assert values == [True, 0.1, 3, None, "a, b", [128, 64], 1e-07]
 
 
 def test_probes_hold_every_choice_and_both_ends():
     space, _ = split(parsed("a=x,y,z", "b=interval(0, 1)", "c=range(1, 4)"))
-    assert probes(space) == [["a=x", "b=0.0", "c=1"], ["a=y", "b=1.0", "c=3"], ["a=z", "b=0.0", "c=1"]]
+    assert probes(space) == [
+        ["a=x", "b=0.0", "c=1"],
+        ["a=y", "b=1.0", "c=3"],
+        ["a=z", "b=0.0", "c=1"],
+    ]

@@ -12,7 +12,7 @@ import torch
 from kill_points import KillPoints
 from runs import Run, at, differences, finish
 
-from normlab.config import run_folder
+from normlab.config.identity import run_folder
 
 
 class Hostile:
@@ -40,7 +40,11 @@ def flip_a_bit(path: Path) -> None:
 
 
 def append_half_a_row(folder: Path) -> None:
-    for path in (folder / "metrics.csv", folder / "statistics.csv", *folder.glob("events.out.*")):
+    for path in (
+        folder / "metrics.csv",
+        folder / "statistics.csv",
+        *folder.glob("events.out.*"),
+    ):
         with open(path, "ab") as file:
             file.write(b"9,99,0.12")
 
@@ -56,14 +60,26 @@ DAMAGES: dict[str, Callable[[Path, Path], object]] = {
     "empty": lambda folder, marker: newest(folder).write_bytes(b""),
     "deleted": lambda folder, marker: newest(folder).unlink(),
     "both deleted": lambda folder, marker: shutil.rmtree(folder / "checkpoints"),
-    "both truncated": lambda folder, marker: [truncate(path) for path in (folder / "checkpoints").iterdir()],
-    "weights of nothing": lambda folder, marker: torch.save({"network": {}}, newest(folder)),
-    "a hostile pickle": lambda folder, marker: newest(folder).write_bytes(pickle.dumps(Hostile(marker))),
+    "both truncated": lambda folder, marker: [
+        truncate(path) for path in (folder / "checkpoints").iterdir()
+    ],
+    "weights of nothing": lambda folder, marker: torch.save(
+        {"network": {}}, newest(folder)
+    ),
+    "a hostile pickle": lambda folder, marker: newest(folder).write_bytes(
+        pickle.dumps(Hostile(marker))
+    ),
     "a hostile checkpoint": lambda folder, marker: save_hostile(newest(folder), marker),
-    "both hostile": lambda folder, marker: [save_hostile(path, marker) for path in (folder / "checkpoints").iterdir()],
+    "both hostile": lambda folder, marker: [
+        save_hostile(path, marker) for path in (folder / "checkpoints").iterdir()
+    ],
     "half a row in every log": lambda folder, marker: append_half_a_row(folder),
-    "result truncated": lambda folder, marker: (folder / "result.json").write_text('{"status": "fini'),
-    "half a temporary file": lambda folder, marker: (folder / "checkpoints" / ".last.ckpt.1.tmp").write_bytes(b"PK"),
+    "result truncated": lambda folder, marker: (folder / "result.json").write_text(
+        '{"status": "fini'
+    ),
+    "half a temporary file": lambda folder, marker: (
+        folder / "checkpoints" / ".last.ckpt.1.tmp"
+    ).write_bytes(b"PK"),
 }
 
 
@@ -76,14 +92,22 @@ def killed_in_the_middle(config: dict, scratch: Path, changes: Sequence[str]) ->
         changes: of `kills.changes_of`.
     """
     folder = run_folder(config)
-    written = [number for number, name in enumerate(changes, 1) if name == "delete temporary file of last.ckpt"]
+    written = [
+        number
+        for number, name in enumerate(changes, 1)
+        if name == "delete temporary file of last.ckpt"
+    ]
     ended = Run(config, scratch / "status", KillPoints(folder, written[1])).ended()
     assert ended == f"exit code {-signal.SIGKILL}", ended
     return folder
 
 
 def damaged(
-    config: dict, scratch: Path, expected: dict, changes: Sequence[str], names: Sequence[str] = tuple(DAMAGES)
+    config: dict,
+    scratch: Path,
+    expected: dict,
+    changes: Sequence[str],
+    names: Sequence[str] = tuple(DAMAGES),
 ) -> dict:
     """Damage a killed run in every way, and let it go on."""
     wrong, marker = [], scratch / "hostile code was run"
@@ -91,25 +115,41 @@ def damaged(
         disturbed = at(config, scratch / "damaged")
         DAMAGES[name](killed_in_the_middle(disturbed, scratch, changes), marker)
         wrong += finish(disturbed, scratch, expected, name)
-    return {"damages": len(names), "wrong": wrong + ([marker.name] if marker.exists() else [])}
+    return {
+        "damages": len(names),
+        "wrong": wrong + ([marker.name] if marker.exists() else []),
+    }
 
 
-def full_disk(config: dict, scratch: Path, expected: dict, sizes: Sequence[int]) -> dict | None:
+def full_disk(
+    config: dict, scratch: Path, expected: dict, sizes: Sequence[int]
+) -> dict | None:
     """Let disks of these kilobytes run full, make room, and let the run go on; None where no disk may be mounted."""
     mount, wrong, full = scratch / "disk", [], 0
     mount.mkdir()
     for size in sizes:
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(mount)]
-        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        if (
+            shutil.which("mount") is None
+            or subprocess.run(command, capture_output=True, check=False).returncode
+        ):
             return None
         try:
             disturbed = at(config, mount / "outputs")
             first = Run(disturbed, scratch / "status").ended()
             full += first.startswith("DiskFull: no space is left on the disk of")
-            wrong += [] if first == "finished" or first.startswith("DiskFull: ") else [f"{size} kB: {first}"]
+            wrong += (
+                []
+                if first == "finished" or first.startswith("DiskFull: ")
+                else [f"{size} kB: {first}"]
+            )
             subprocess.run(["mount", "-o", "remount,size=64m", str(mount)], check=True)
             second = Run(disturbed, scratch / "status").ended()
-            found = differences(run_folder(disturbed), expected) if second == "finished" else [second]
+            found = (
+                differences(run_folder(disturbed), expected)
+                if second == "finished"
+                else [second]
+            )
             wrong += [f"{size} kB, with room again: {name}" for name in found]
         finally:
             subprocess.run(["umount", str(mount)], check=True)

@@ -23,7 +23,9 @@ class Calm(MLP):
     def __init__(self, *arguments, marker: str | None = None, **options) -> None:
         super().__init__(*arguments, **options)
         self.marker = Path(marker or os.environ.get("NORMLAB_STRUCK", "struck"))
-        self.register_buffer("steps", torch.tensor(0))  # stored, so that a run that goes on is struck where it would be
+        self.register_buffer(
+            "steps", torch.tensor(0)
+        )  # stored, so that a run that goes on is struck where it would be
 
     def forward(self, x: Tensor) -> Tensor:
         output = super().forward(x)

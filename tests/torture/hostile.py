@@ -41,18 +41,30 @@ WORDS = [
 def hostile_configurations(scratch: Path) -> dict:
     """Give each to the command line, alone and in a sweep: refused with exit code 2, and nothing has run."""
     marker = scratch / "marker"
-    places = {"MARKER": marker, "PICKLE": scratch / "x.pkl", "CKPT": scratch / "x.ckpt", "FOLDER": scratch}
+    places = {
+        "MARKER": marker,
+        "PICKLE": scratch / "x.pkl",
+        "CKPT": scratch / "x.ckpt",
+        "FOLDER": scratch,
+    }
     places["PICKLE"].write_bytes(pickle.dumps(Hostile(marker)))
     save_hostile(places["CKPT"], marker)
     (scratch / "experiment").mkdir()
     for name, text in FILES.items():
-        (scratch / "experiment" / f"{name}.yaml").write_text("# @package _global_\n" + _filled(text, places))
+        (scratch / "experiment" / f"{name}.yaml").write_text(
+            "# @package _global_\n" + _filled(text, places)
+        )
     commands = [["--config-dir", str(scratch), f"experiment={name}"] for name in FILES]
-    commands += [["--config-dir", str(scratch), "-m", f"experiment={name},null"] for name in FILES]
+    commands += [
+        ["--config-dir", str(scratch), "-m", f"experiment={name},null"]
+        for name in FILES
+    ]
     commands += [[_filled(word, places) for word in words] for words in WORDS]
     wrong = []
     for words in commands:
-        code, errors = command_line([*words, f"paths.outputs={scratch / 'outputs'}", "trainer.max_epochs=1"])
+        code, errors = command_line(
+            [*words, f"paths.outputs={scratch / 'outputs'}", "trainer.max_epochs=1"]
+        )
         wrong += [] if code == 2 else [f"{words}: exit code {code}: {errors}"]
         wrong += [f"{words}: its code was run"] if marker.exists() else []
         marker.unlink(missing_ok=True)

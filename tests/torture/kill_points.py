@@ -21,7 +21,9 @@ class KillPoints:
         names: a file that gets a line for every change.
     """
 
-    def __init__(self, folder: Path, die_at: int = 0, names: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, die_at: int = 0, names: Path | None = None
+    ) -> None:
         self.folder, self.die_at, self.names, self.count = str(folder), die_at, names, 0
 
     def install(self) -> None:
@@ -38,7 +40,10 @@ class KillPoints:
             if not self._is_below(file) or not set(mode) & set("wa+"):
                 return original(file, mode, *arguments, **options)
             self.passed("open", file)
-            return _Torn(original(file, mode, *arguments, **options), lambda: self.passed("half of", file))
+            return _Torn(
+                original(file, mode, *arguments, **options),
+                lambda: self.passed("half of", file),
+            )
 
         builtins.open = opened
 
@@ -56,7 +61,9 @@ class KillPoints:
     def _before(self, function: Callable, what: str, argument: int = 0) -> Callable:
         def hooked(*arguments: Any, **options: Any) -> Any:
             file = arguments[argument]
-            file = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else file
+            file = (
+                os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else file
+            )
             if self._is_below(file):
                 self.passed(what, file)
             return function(*arguments, **options)
@@ -64,14 +71,20 @@ class KillPoints:
         return hooked
 
     def _is_below(self, file: Any) -> bool:
-        return isinstance(file, str | os.PathLike) and os.path.abspath(file).startswith(self.folder)
+        return isinstance(file, str | os.PathLike) and os.path.abspath(file).startswith(
+            self.folder
+        )
 
 
 def _readable(file: Any) -> str:
     name = Path(file).name
     if name.startswith("events.out"):
         return "events.out"
-    return "temporary file of " + name[1:].rsplit(".", 2)[0] if name.endswith(".tmp") else name
+    return (
+        "temporary file of " + name[1:].rsplit(".", 2)[0]
+        if name.endswith(".tmp")
+        else name
+    )
 
 
 class _Torn:

@@ -11,7 +11,7 @@ from pathlib import Path
 from kill_points import KillPoints
 from runs import Run, at, finish, outcome, undisturbed
 
-from normlab.config import run_folder
+from normlab.config.identity import run_folder
 
 
 def at_random_moments(config: dict, scratch: Path, moments: int, seed: int = 0) -> dict:
@@ -35,7 +35,11 @@ def at_random_moments(config: dict, scratch: Path, moments: int, seed: int = 0) 
 def changes_of(config: dict, scratch: Path) -> list[str]:
     """Names of the changes that an undisturbed run makes to its files, in their order."""
     config = at(config, scratch / "counted")
-    ended = Run(config, scratch / "status", KillPoints(run_folder(config), names=scratch / "changes")).ended()
+    ended = Run(
+        config,
+        scratch / "status",
+        KillPoints(run_folder(config), names=scratch / "changes"),
+    ).ended()
     assert ended == "finished", ended
     shutil.rmtree(scratch / "counted")
     return (scratch / "changes").read_text().splitlines()
@@ -49,25 +53,38 @@ def one_of_each(changes: Sequence[str]) -> list[int]:
     return sorted(of_a_kind[-2:][0] for of_a_kind in numbers.values())
 
 
-def at_changes(config: dict, scratch: Path, numbers: Sequence[int], expected: dict) -> dict:
+def at_changes(
+    config: dict, scratch: Path, numbers: Sequence[int], expected: dict
+) -> dict:
     """Kill a run at each of these changes, and let it go on."""
     kills, wrong = 0, []
     for number in numbers:
         disturbed = at(config, scratch / f"change-{number}")
-        run = Run(disturbed, scratch / "status", KillPoints(run_folder(disturbed), number))
+        run = Run(
+            disturbed, scratch / "status", KillPoints(run_folder(disturbed), number)
+        )
         kills += run.ended() == f"exit code {-signal.SIGKILL}"
         wrong += finish(disturbed, scratch, expected, f"change {number}")
     return {"kills": kills, "wrong": wrong}
 
 
-def while_stopping_early(config: dict, scratch: Path, kinds: Sequence[str] = ()) -> dict:
+def while_stopping_early(
+    config: dict, scratch: Path, kinds: Sequence[str] = ()
+) -> dict:
     """Kill a run whose patience runs out at every change (of these kinds) from its last row on, and let it go on."""
     expected = undisturbed(config, scratch)
-    assert expected["result.json"]["epochs"] < config["trainer"]["max_epochs"], "its patience does not run out"
+    assert expected["result.json"]["epochs"] < config["trainer"]["max_epochs"], (
+        "its patience does not run out"
+    )
     changes = changes_of(config, scratch)
     first = len(changes) - changes[::-1].index("half of metrics.csv")
     ending = range(first, len(changes) + 1)
-    return at_changes(config, scratch, [i for i in ending if not kinds or changes[i - 1] in kinds], expected)
+    return at_changes(
+        config,
+        scratch,
+        [i for i in ending if not kinds or changes[i - 1] in kinds],
+        expected,
+    )
 
 
 def while_beginning_anew(config: dict, scratch: Path, expected: dict) -> dict:
@@ -77,9 +94,16 @@ def while_beginning_anew(config: dict, scratch: Path, expected: dict) -> dict:
         number += 1
         disturbed = at(config, scratch / f"anew-{number}")
         assert Run(disturbed, scratch / "status").ended() == "finished"
-        points = KillPoints(run_folder(disturbed), number, names=scratch / f"deletions-{number}")
+        points = KillPoints(
+            run_folder(disturbed), number, names=scratch / f"deletions-{number}"
+        )
         Run(disturbed | {"rerun": True}, scratch / "status", points).ended()
-        died = (scratch / f"deletions-{number}").read_text().splitlines()[-1].startswith("delete")
+        died = (
+            (scratch / f"deletions-{number}")
+            .read_text()
+            .splitlines()[-1]
+            .startswith("delete")
+        )
         kills += died
         wrong += finish(disturbed, scratch, expected, f"deletion {number}")
     return {"kills": kills, "wrong": wrong}
@@ -107,11 +131,18 @@ def stopped(config: dict, scratch: Path, expected: dict) -> dict:
     for number in numbers:
         disturbed = at(config, scratch / f"stopped-{number}")
         run = Run(disturbed, scratch / "status")
-        while not (run_folder(disturbed) / "checkpoints" / "previous.ckpt").is_file() and run.process.exitcode is None:
+        while (
+            not (run_folder(disturbed) / "checkpoints" / "previous.ckpt").is_file()
+            and run.process.exitcode is None
+        ):
             time.sleep(0.01)
         os.kill(run.process.pid, number)
         ended = run.ended()
-        wrong += [] if ended.startswith(f"Interrupted: stopped by {number.name}") else [f"{number.name}: {ended}"]
+        wrong += (
+            []
+            if ended.startswith(f"Interrupted: stopped by {number.name}")
+            else [f"{number.name}: {ended}"]
+        )
         wrong += finish(disturbed, scratch, expected, number.name)
     return {"signals": len(numbers), "wrong": wrong}
 
@@ -122,4 +153,7 @@ def together(config: dict, scratch: Path, expected: dict) -> dict:
     runs = [Run(config, scratch / f"status-{number}") for number in range(2)]
     wrong = [text for text in [run.ended() for run in runs] if text != "finished"]
     found = outcome(run_folder(config))
-    return {"processes": 2, "wrong": wrong + [name for name in expected if found[name] != expected[name]]}
+    return {
+        "processes": 2,
+        "wrong": wrong + [name for name in expected if found[name] != expected[name]],
+    }

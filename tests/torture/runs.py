@@ -10,17 +10,21 @@ from typing import Any
 
 from kill_points import KillPoints
 
-from normlab.config import run_folder
-from normlab.workers import STOP_SIGNALS, start_server
+from normlab.config.identity import run_folder
+from normlab.sweeps.workers import STOP_SIGNALS, start_server
 
-PRELOAD = ("normlab.main", "normlab.training", "tensorboard.backend.event_processing.event_accumulator")
+PRELOAD = (
+    "normlab.main",
+    "normlab.training.fit",
+    "tensorboard.backend.event_processing.event_accumulator",
+)
 
 
 def work(config: dict, status: Path, kill_points: KillPoints | None) -> None:
     """What a run's process does; `status` gets how it ended."""
     import torch
 
-    from normlab.experiment import run
+    from normlab.training.experiment import run
 
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -39,7 +43,9 @@ def work(config: dict, status: Path, kill_points: KillPoints | None) -> None:
 class Run:
     """One process that trains a configuration; forked from a server that has imported everything."""
 
-    def __init__(self, config: dict, status: Path, kill_points: KillPoints | None = None) -> None:
+    def __init__(
+        self, config: dict, status: Path, kill_points: KillPoints | None = None
+    ) -> None:
         self.status = status
         status.unlink(missing_ok=True)
         context = start_server(PRELOAD)
@@ -49,7 +55,11 @@ class Run:
     def ended(self, timeout: float = 300) -> str:
         """How the run ended."""
         self.process.join(timeout)
-        return self.status.read_text() if self.status.is_file() else f"exit code {self.process.exitcode}"
+        return (
+            self.status.read_text()
+            if self.status.is_file()
+            else f"exit code {self.process.exitcode}"
+        )
 
     def kill(self, number: int = signal.SIGKILL) -> bool:
         """False where the run had ended before."""
@@ -65,13 +75,20 @@ def configuration(*overrides: str) -> dict:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from normlab.config import configuration_directory
+    from normlab.config.identity import configuration_directory
 
     words = ["device=cpu", "optimizer.lr=0.02", "scheduler=cosine", "model.dropout=0.2"]
     words += [] if "optimizer=adam" in overrides else ["optimizer.momentum=0.9"]
-    words += ["checkpoint.every_n_steps=7", "checkpoint.every_seconds=0", "trainer.patience=50", "progress=false"]
+    words += [
+        "checkpoint.every_n_steps=7",
+        "checkpoint.every_seconds=0",
+        "trainer.patience=50",
+        "progress=false",
+    ]
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-        composed = compose("config", overrides=[*words, *overrides], return_hydra_config=True)
+        composed = compose(
+            "config", overrides=[*words, *overrides], return_hydra_config=True
+        )
     HydraConfig.instance().set_config(composed)
     config = OmegaConf.to_container(composed, resolve=False)
     del config["hydra"]
@@ -87,22 +104,32 @@ def outcome(folder: Path) -> dict[str, Any]:
     """Everything of a run that must come out the same: bytes of weights, logs without clocks, events, results."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from normlab.checkpoints import load
     from normlab.results import read_result
+    from normlab.training.checkpoints import load
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     with open(folder / "metrics.csv") as file:
-        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        rows = [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
     state, result = load(folder / "checkpoints" / "last.ckpt"), read_result(folder)
     clocks = ("seconds", "samples_per_second", "step_milliseconds", "outside_share")
     return {
         "best.ckpt": (folder / "checkpoints" / "best.ckpt").read_bytes(),
-        "last weights": b"".join(value.numpy().tobytes() for value in state["network"].values()),
+        "last weights": b"".join(
+            value.numpy().tobytes() for value in state["network"].values()
+        ),
         "metrics.csv": rows,
-        "statistics.csv": (folder / "statistics.csv").read_text() if (folder / "statistics.csv").is_file() else "",
-        "result.json": {key: value for key, value in result.items() if key not in clocks},
+        "statistics.csv": (folder / "statistics.csv").read_text()
+        if (folder / "statistics.csv").is_file()
+        else "",
+        "result.json": {
+            key: value for key, value in result.items() if key not in clocks
+        },
         "TensorBoard": {
-            tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+            tag: [(event.step, event.value) for event in events.Scalars(tag)]
+            for tag in events.Tags()["scalars"]
         },
         "files": sorted(path.name for path in folder.rglob("*") if is_of_the_run(path)),
     }
@@ -110,7 +137,11 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def is_of_the_run(path: Path) -> bool:
     """Whether every run has this file: not the previous checkpoint, and events under any name."""
-    return path.is_file() and path.name != "previous.ckpt" and not path.name.startswith("events.out")
+    return (
+        path.is_file()
+        and path.name != "previous.ckpt"
+        and not path.name.startswith("events.out")
+    )
 
 
 def differences(folder: Path, expected: dict) -> list[str]:
@@ -130,7 +161,9 @@ def undisturbed(config: dict, scratch: Path) -> dict:
 def finish(config: dict, scratch: Path, expected: dict, what: str) -> list[str]:
     """Let a disturbed run go on to its end, and name what came out otherwise; its folder is deleted."""
     ended = Run(config, scratch / "status").ended()
-    found = differences(run_folder(config), expected) if ended == "finished" else [ended]
+    found = (
+        differences(run_folder(config), expected) if ended == "finished" else [ended]
+    )
     shutil.rmtree(config["paths"]["outputs"])
     return [f"{what}: {name}" for name in found]
 
@@ -141,6 +174,11 @@ def report(name: str, scenario: Callable[[], dict | None]) -> dict | None:
     if figures is None:
         print(f"{name}: not done here", flush=True)
         return None
-    counts = ", ".join(f"{value} {key}" for key, value in figures.items() if key != "wrong")
-    print(f"{name}: {counts}; {'all as undisturbed' if not figures['wrong'] else figures['wrong']}", flush=True)
+    counts = ", ".join(
+        f"{value} {key}" for key, value in figures.items() if key != "wrong"
+    )
+    print(
+        f"{name}: {counts}; {'all as undisturbed' if not figures['wrong'] else figures['wrong']}",
+        flush=True,
+    )
     return figures

@@ -17,12 +17,13 @@ from hostile import hostile_configurations  # noqa: E402
 from kill_points import KillPoints  # noqa: E402
 from runs import configuration, undisturbed  # noqa: E402
 
-from normlab.checkpoints import load  # noqa: E402
-from normlab.evaluation import read_config  # noqa: E402
+from normlab.evaluation.evaluate import read_config  # noqa: E402
 from normlab.models.weights import weights_from_file  # noqa: E402
+from normlab.training.checkpoints import load  # noqa: E402
 
 needs_minutes = pytest.mark.skipif(
-    "NORMLAB_TORTURE" not in os.environ, reason="takes minutes with the others of its kind: set NORMLAB_TORTURE=1"
+    "NORMLAB_TORTURE" not in os.environ,
+    reason="takes minutes with the others of its kind: set NORMLAB_TORTURE=1",
 )
 
 
@@ -68,15 +69,26 @@ MORE_CHANGES = [
     ],
 )
 def test_killed_at_a_change_to_files(config, scratch, expected, changes, change):
-    (number,) = [number for number in kills.one_of_each(changes) if changes[number - 1] == change]
-    assert kills.at_changes(config, scratch, [number], expected) == {"kills": 1, "wrong": []}
+    (number,) = [
+        number for number in kills.one_of_each(changes) if changes[number - 1] == change
+    ]
+    assert kills.at_changes(config, scratch, [number], expected) == {
+        "kills": 1,
+        "wrong": [],
+    }
 
 
 @needs_minutes
 def test_killed_while_stopping_early(tmp_path):
     """Before there is a state that says that the run has ended, and after."""
-    kinds = ["half of temporary file of last.ckpt", "half of temporary file of best.ckpt"]
-    assert kills.while_stopping_early(configuration(*STOPPING), tmp_path, kinds) == {"kills": 2, "wrong": []}
+    kinds = [
+        "half of temporary file of last.ckpt",
+        "half of temporary file of best.ckpt",
+    ]
+    assert kills.while_stopping_early(configuration(*STOPPING), tmp_path, kinds) == {
+        "kills": 2,
+        "wrong": [],
+    }
 
 
 @needs_minutes
@@ -94,7 +106,10 @@ def test_two_processes_at_once(config, scratch, expected):
     ],
 )
 def test_damaged_files(config, scratch, expected, changes, name):
-    assert damages.damaged(config, scratch, expected, changes, [name]) == {"damages": 1, "wrong": []}
+    assert damages.damaged(config, scratch, expected, changes, [name]) == {
+        "damages": 1,
+        "wrong": [],
+    }
 
 
 def test_a_full_disk(config, scratch, expected):
@@ -117,7 +132,10 @@ def test_hostile_files_run_nothing(tmp_path):
     with pytest.raises(ValueError, match="is not a weights file"):
         weights_from_file(path)
     (tmp_path / "config.yaml").write_text("trusted_packages: [joblib]\n")
-    with pytest.raises(ValueError, match="calls the package joblib; if it is your own code, add --trust joblib"):
+    with pytest.raises(
+        ValueError,
+        match="calls the package joblib; if it is your own code, add --trust joblib",
+    ):
         read_config(tmp_path)
     assert not marker.exists()
     assert Hostile(marker).__reduce__()[1] == (f"touch '{marker}'",)

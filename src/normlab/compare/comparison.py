@@ -14,7 +14,6 @@ from normlab.compare.settings import (
     assumed_direction,
     check_keys,
     check_one_run_each,
-    higher_is_better,
     label,
     labels,
     only_repeats,
@@ -23,6 +22,7 @@ from normlab.compare.settings import (
     places,
     varying,
 )
+from normlab.metrics import higher_is_better
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,9 @@ def compare(
     if not 0 < level < 1:
         raise ValueError(f"--level must be between 0 and 1, got {level}")
     by, within = _keys(runs, by, within, select)
-    runs = runs.assign(arm=labels(runs, by)).reset_index(drop=True)  # joined frames count from 0 several times
+    runs = runs.assign(arm=labels(runs, by)).reset_index(
+        drop=True
+    )  # joined frames count from 0 several times
     baseline = _baseline(runs, baseline)
     contrasted = _planned(runs, arms, baseline)
     warnings: list[str] = []
@@ -136,14 +138,26 @@ def compare(
     groups = list(_groups(runs))
     for where, group in groups:
         check_one_run_each(group, ["arm"], by, f"{where}: " if where else "")
-    summaries = pd.DataFrame([row for _, group in groups for row in summaries_of(group, metric, 1 - level, baseline)])
+    summaries = pd.DataFrame(
+        [
+            row
+            for _, group in groups
+            for row in summaries_of(group, metric, 1 - level, baseline)
+        ]
+    )
     if summaries["n"].max() < 2:
         _refuse_single_runs(runs, metric, within, summaries)
     margin_value = _margin(margin, summaries, baseline)
     if margin is not None and margin_value is None:
-        warnings.append(f"The margin of {margin} is left out: it is a share of {baseline}, which has no {metric}.")
+        warnings.append(
+            f"The margin of {margin} is left out: it is a share of {baseline}, which has no {metric}."
+        )
     found = [
-        row for where, group in groups for row in contrasts_of(group, metric, baseline, contrasted, level, margin_value)
+        row
+        for where, group in groups
+        for row in contrasts_of(
+            group, metric, baseline, contrasted, level, margin_value
+        )
     ]
     contrasts = judged(pd.DataFrame(found), metric, level, margin_value)
     checks = fairness(groups, [*by, *([select] if select else [])], baseline)
@@ -151,12 +165,29 @@ def compare(
     warnings += _all_warnings(runs, groups, by, within, metric, baseline, contrasts)
     warnings = list(dict.fromkeys(warnings))
     return Comparison(
-        runs, by, within, metric, baseline, margin_value, level, summaries, contrasts, warnings, tried, checks
+        runs,
+        by,
+        within,
+        metric,
+        baseline,
+        margin_value,
+        level,
+        summaries,
+        contrasts,
+        warnings,
+        tried,
+        checks,
     )
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str] | None:
-    return [names] if isinstance(names, str) else None if names is None else list(dict.fromkeys(names))
+    return (
+        [names]
+        if isinstance(names, str)
+        else None
+        if names is None
+        else list(dict.fromkeys(names))
+    )
 
 
 def _check_compared(runs: pd.DataFrame, by: list[str], select: str | None) -> None:
@@ -166,9 +197,13 @@ def _check_compared(runs: pd.DataFrame, by: list[str], select: str | None) -> No
     check_keys(runs, [key for _, key in named])
     for option, key in named:
         if only_repeats(key):
-            raise ValueError(f"{option} must name a setting that changes what is trained; {key} only repeats it")
+            raise ValueError(
+                f"{option} must name a setting that changes what is trained; {key} only repeats it"
+            )
     if select in by:
-        raise ValueError(f"--select must name a setting besides those that make the arms, and {select} is in --by")
+        raise ValueError(
+            f"--select must name a setting besides those that make the arms, and {select} is in --by"
+        )
 
 
 def _check_metric(runs: pd.DataFrame, metric: str) -> None:
@@ -178,7 +213,9 @@ def _check_metric(runs: pd.DataFrame, metric: str) -> None:
 
 
 def _nothing_finished(runs: pd.DataFrame, metric: str) -> str:
-    counts = [f"{count} {status}" for status, count in runs["status"].value_counts().items()]
+    counts = [
+        f"{count} {status}" for status, count in runs["status"].value_counts().items()
+    ]
     counts += [] if (runs["status"] == "finished").any() else ["none finished"]
     return f"no finished run has {metric}: {', '.join(counts)}; look at the reasons in result.json"
 
@@ -189,7 +226,9 @@ def _keys(
     if within is None:
         found = [key for key in varying(runs, by) if key != select]
         own = [key for key in found if any(key.startswith(f"{name}.") for name in by)]
-        return by + own, [key for key in found if key not in own]  # norm.momentum=0.1 and 0.01 are two arms of norm
+        return by + own, [
+            key for key in found if key not in own
+        ]  # norm.momentum=0.1 and 0.01 are two arms of norm
     kept = [key for key in check_keys(runs, within) if key not in by and key != select]
     return by, [key for key in kept if runs[key].nunique(dropna=False) > 1]
 
@@ -201,7 +240,9 @@ def _baseline(runs: pd.DataFrame, wanted: str | None) -> str:
     return check_key(label(wanted), arms, "arm")
 
 
-def _planned(runs: pd.DataFrame, wanted: Sequence[str] | None, baseline: str) -> list[str]:
+def _planned(
+    runs: pd.DataFrame, wanted: Sequence[str] | None, baseline: str
+) -> list[str]:
     arms = order(list(runs["arm"]))
     others = [arm for arm in arms if arm != baseline]
     if wanted is None:
@@ -210,7 +251,9 @@ def _planned(runs: pd.DataFrame, wanted: Sequence[str] | None, baseline: str) ->
     planned.pop(baseline, None)
     if others and not planned:
         got = ", ".join(map(label, wanted))
-        raise ValueError(f"--arms must name arms beside the baseline {baseline}, such as {others[0]}; got {got}")
+        raise ValueError(
+            f"--arms must name arms beside the baseline {baseline}, such as {others[0]}; got {got}"
+        )
     return list(planned)
 
 
@@ -220,11 +263,15 @@ def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield where, parts[where]
 
 
-def _refuse_single_runs(runs: pd.DataFrame, metric: str, within: list[str], summaries: pd.DataFrame) -> None:
+def _refuse_single_runs(
+    runs: pd.DataFrame, metric: str, within: list[str], summaries: pd.DataFrame
+) -> None:
     if summaries["n"].max() == 0:
         raise ValueError(_nothing_finished(runs, metric))
     if repeated := [key for key in within if only_repeats(key)]:
-        raise ValueError(f"every arm must have at least two runs to compare: leave {repeated[0]} out of --within")
+        raise ValueError(
+            f"every arm must have at least two runs to compare: leave {repeated[0]} out of --within"
+        )
     seeds = ", ".join(order(list(runs["seed"].map(label)))[:5])
     raise ValueError(
         f"every arm must have at least two runs, each has one (seed {seeds}): one run says nothing about the spread; "
@@ -232,7 +279,9 @@ def _refuse_single_runs(runs: pd.DataFrame, metric: str, within: list[str], summ
     )
 
 
-def _margin(margin: float | str | None, summaries: pd.DataFrame, baseline: str) -> float | None:
+def _margin(
+    margin: float | str | None, summaries: pd.DataFrame, baseline: str
+) -> float | None:
     if margin is None:
         return None
     text = str(margin)
@@ -241,9 +290,15 @@ def _margin(margin: float | str | None, summaries: pd.DataFrame, baseline: str) 
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise ValueError(f"--margin must be a number above 0 such as 0.003, or a share such as 5%, got {margin}")
+        raise ValueError(
+            f"--margin must be a number above 0 such as 0.003, or a share such as 5%, got {margin}"
+        )
     if text.endswith("%"):
-        value = value / 100 * abs(summaries.loc[summaries["arm"] == baseline, "mean"].mean())
+        value = (
+            value
+            / 100
+            * abs(summaries.loc[summaries["arm"] == baseline, "mean"].mean())
+        )
     return None if math.isnan(value) else value
 
 
@@ -258,7 +313,9 @@ def _all_warnings(
 ) -> list[str]:
     told = assumed_direction(metric)
     if runs["arm"].nunique() == 1:
-        told.append(f"All runs are of one arm, {runs['arm'].iloc[0]}: there is nothing to compare it to.")
+        told.append(
+            f"All runs are of one arm, {runs['arm'].iloc[0]}: there is nothing to compare it to."
+        )
     finished = runs[runs["status"] == "finished"]
     lacking = finished[~finished.index.isin(usable(runs, metric).index)]
     if len(lacking):
@@ -268,7 +325,9 @@ def _all_warnings(
         )
     for where, group in groups:
         if not (group["arm"] == baseline).any():
-            told.append(f"{f'At {where}: t' if where else 'T'}here is no run of the baseline {baseline}.")
+            told.append(
+                f"{f'At {where}: t' if where else 'T'}here is no run of the baseline {baseline}."
+            )
     for row in contrasts.to_dict("records"):
         if row["design"] == "independent" and min(row["n"], row["n_baseline"]) > 0:
             at = f" at {row['where']}" if row["where"] else ""
@@ -292,4 +351,8 @@ def _seeds(groups: list[tuple[str, pd.DataFrame]], row: dict, of: str) -> str:
 
 def shared_settings(runs: pd.DataFrame) -> dict[str, str]:
     """Settings that all runs have in common."""
-    return {key: label(runs[key].iloc[0]) for key in setting_columns(runs) if runs[key].nunique(dropna=False) == 1}
+    return {
+        key: label(runs[key].iloc[0])
+        for key in setting_columns(runs)
+        if runs[key].nunique(dropna=False) == 1
+    }

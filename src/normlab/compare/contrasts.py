@@ -8,12 +8,15 @@ import pandas as pd
 
 from normlab.compare import inference, intervals
 from normlab.compare.sentences import sentence
-from normlab.compare.settings import higher_is_better, order, pairing_keys
+from normlab.compare.settings import order, pairing_keys
+from normlab.metrics import higher_is_better
 
 
 def usable(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Finished runs with a finite metric; diverged runs hold the last finite value, which is no result."""
-    return runs[(runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))]
+    return runs[
+        (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
+    ]
 
 
 def _folds(runs: pd.DataFrame) -> int | None:
@@ -31,19 +34,27 @@ def _by_fold(runs: pd.DataFrame, metric: str) -> pd.Series:
     return runs.groupby("dataset.fold")[metric].mean().astype(float)
 
 
-def summaries_of(group: pd.DataFrame, metric: str, confidence: float, baseline: str) -> Iterator[dict]:
+def summaries_of(
+    group: pd.DataFrame, metric: str, confidence: float, baseline: str
+) -> Iterator[dict]:
     """A row for every arm of one group of like runs, the baseline first."""
     folds = _folds(group)
     for arm in sorted(order(list(group["arm"])), key=lambda arm: arm != baseline):
         runs = group[group["arm"] == arm]
         good = usable(runs, metric)
         values = (_by_fold(good, metric) if folds else good[metric]).to_numpy(float)
-        finished, diverged = ((runs["status"] == status).sum() for status in ("finished", "diverged"))
+        finished, diverged = (
+            (runs["status"] == status).sum() for status in ("finished", "diverged")
+        )
         interval = (
-            intervals.fold_interval(values, folds, confidence) if folds else intervals.t_interval(values, confidence)
+            intervals.fold_interval(values, folds, confidence)
+            if folds
+            else intervals.t_interval(values, confidence)
         )
         bca = intervals.UNKNOWN if folds else intervals.bca_interval(values, confidence)
-        trained = intervals.wilson_interval(int(finished), int(finished + diverged), confidence)
+        trained = intervals.wilson_interval(
+            int(finished), int(finished + diverged), confidence
+        )
         yield {
             "where": runs["where"].iloc[0],
             "arm": arm,
@@ -61,7 +72,9 @@ def summaries_of(group: pd.DataFrame, metric: str, confidence: float, baseline: 
             "diverged": int(diverged),
             "failed": int((runs["status"] == "failed").sum()),
             "without_metric": int(finished) - len(good),
-            "trained": finished / (finished + diverged) if finished + diverged else math.nan,
+            "trained": finished / (finished + diverged)
+            if finished + diverged
+            else math.nan,
             "trained_low": trained[0],
             "trained_high": trained[1],
             "parameters": runs["num_parameters"].max(),
@@ -69,21 +82,35 @@ def summaries_of(group: pd.DataFrame, metric: str, confidence: float, baseline: 
 
 
 def contrasts_of(
-    group: pd.DataFrame, metric: str, baseline: str, arms: list[str], level: float, margin: float | None
+    group: pd.DataFrame,
+    metric: str,
+    baseline: str,
+    arms: list[str],
+    level: float,
+    margin: float | None,
 ) -> Iterator[dict]:
     """A row for every planned contrast of one group of like runs."""
     for arm in arms:
         both = [group[group["arm"] == name] for name in (arm, baseline)]
         if all(map(len, both)):
-            yield {"where": group["where"].iloc[0], "arm": arm, "baseline": baseline} | _contrast(
-                both[0], both[1], metric, level, margin, _folds(group)
-            )
+            yield {
+                "where": group["where"].iloc[0],
+                "arm": arm,
+                "baseline": baseline,
+            } | _contrast(both[0], both[1], metric, level, margin, _folds(group))
 
 
 def _contrast(
-    arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, level: float, margin: float | None, folds: int | None
+    arm: pd.DataFrame,
+    baseline: pd.DataFrame,
+    metric: str,
+    level: float,
+    margin: float | None,
+    folds: int | None,
 ) -> dict:
-    values, paired, left_out = _pairs(usable(arm, metric), usable(baseline, metric), metric, bool(folds))
+    values, paired, left_out = _pairs(
+        usable(arm, metric), usable(baseline, metric), metric, bool(folds)
+    )
     confidence = 1 - level
     if folds:
         found = inference.fold_difference(*values, folds, confidence)
@@ -94,10 +121,17 @@ def _contrast(
     beside = paired and not folds and len(values[0]) > 1
     welch = inference.welch(*values, confidence)[0] if beside else intervals.UNKNOWN
     higher = higher_is_better(metric)
-    improvement, (low, high) = inference.probability_of_improvement(*values, higher, paired, confidence)
+    improvement, (low, high) = inference.probability_of_improvement(
+        *values, higher, paired, confidence
+    )
     if folds:
-        low, high = intervals.UNKNOWN  # a bootstrap would take the folds for independent
-    trained = [((part["status"] == "finished").sum(), (part["status"] != "failed").sum()) for part in (arm, baseline)]
+        low, high = (
+            intervals.UNKNOWN
+        )  # a bootstrap would take the folds for independent
+    trained = [
+        ((part["status"] == "finished").sum(), (part["status"] != "failed").sum())
+        for part in (arm, baseline)
+    ]
     return {
         "design": found.design,
         "n": found.n[0],
@@ -122,12 +156,17 @@ def _contrast(
         "spread": _spread(values, paired),
         **_without_result(arm, metric, ""),
         **_without_result(baseline, metric, "_baseline"),
-        "trained_p": inference.fisher_p(*zip(*[(int(a), int(b)) for a, b in trained], strict=True)),
+        "trained_p": inference.fisher_p(
+            *zip(*[(int(a), int(b)) for a, b in trained], strict=True)
+        ),
     }
 
 
 def _without_result(runs: pd.DataFrame, metric: str, suffix: str) -> dict[str, int]:
-    counts = {status: int((runs["status"] == status).sum()) for status in ("diverged", "failed", "finished")}
+    counts = {
+        status: int((runs["status"] == status).sum())
+        for status in ("diverged", "failed", "finished")
+    }
     counts["without_metric"] = counts.pop("finished") - len(usable(runs, metric))
     return {f"{name}{suffix}": count for name, count in counts.items()}
 
@@ -144,14 +183,20 @@ def _pairs(
     """
     keys = pairing_keys(pd.concat([arm, baseline]))
     keys += ["dataset.fold"] if folds and "dataset.fold" not in keys else []
-    both = arm[[*keys, metric]].merge(baseline[[*keys, metric]], on=keys, suffixes=("", " of the baseline"))
+    both = arm[[*keys, metric]].merge(
+        baseline[[*keys, metric]], on=keys, suffixes=("", " of the baseline")
+    )
     smaller = min(len(arm), len(baseline))
     untestable = not folds and len(both) < inference.SMALLEST_N <= smaller
     if len(both) >= max(2, smaller / 2) and not untestable:
         names = metric, f"{metric} of the baseline"
         left_out = len(arm) + len(baseline) - 2 * len(both)
         if folds:
-            return tuple(_by_fold(both, name).to_numpy() for name in names), True, left_out
+            return (
+                tuple(_by_fold(both, name).to_numpy() for name in names),
+                True,
+                left_out,
+            )
         return tuple(both[name].to_numpy(float) for name in names), True, left_out
     if folds:
         return (np.array([]), np.array([])), True, len(arm) + len(baseline)
@@ -159,7 +204,10 @@ def _pairs(
 
 
 def _equivalence(
-    found: inference.Difference, values: tuple[np.ndarray, np.ndarray], margin: float | None, confidence: float
+    found: inference.Difference,
+    values: tuple[np.ndarray, np.ndarray],
+    margin: float | None,
+    confidence: float,
 ) -> float:
     if margin is None:
         return math.nan
@@ -182,27 +230,39 @@ def _sample_size(row: dict, margin: float | None, level: float) -> float:
     if margin is None or math.isnan(row["spread"]):
         return math.nan
     paired = row["design"] != "independent"
-    return inference.sample_size(margin, row["spread"], paired, level / row["contrasts"]) or math.nan
+    return (
+        inference.sample_size(margin, row["spread"], paired, level / row["contrasts"])
+        or math.nan
+    )
 
 
-def judged(contrasts: pd.DataFrame, metric: str, level: float, margin: float | None) -> pd.DataFrame:
+def judged(
+    contrasts: pd.DataFrame, metric: str, level: float, margin: float | None
+) -> pd.DataFrame:
     """Holm's correction over all contrasts, one word and one sentence each."""
     if contrasts.empty:
         return contrasts
-    corrected = {f"{name}_holm": inference.holm(contrasts[name]) for name in ("p", "equivalence_p")}
+    corrected = {
+        f"{name}_holm": inference.holm(contrasts[name])
+        for name in ("p", "equivalence_p")
+    }
     contrasts = contrasts.assign(**corrected, contrasts=len(contrasts))
     sizes = [_sample_size(row, margin, level) for row in contrasts.to_dict("records")]
     contrasts = contrasts.assign(sample_size=sizes).drop(columns="spread")
     verdicts = [_verdict(row, metric, level) for row in contrasts.to_dict("records")]
     contrasts = contrasts.assign(verdict=verdicts)
-    told = [sentence(row, metric, level, margin) for row in contrasts.to_dict("records")]
+    told = [
+        sentence(row, metric, level, margin) for row in contrasts.to_dict("records")
+    ]
     return contrasts.assign(sentence=told)
 
 
 def _verdict(row: dict, metric: str, level: float) -> str:
     """better, worse, equivalent, not told apart, or cannot tell (where the test could not have shown a difference)."""
     if row["p_holm"] < level and row["difference"] != 0:
-        return "better" if (row["difference"] > 0) == higher_is_better(metric) else "worse"
+        return (
+            "better" if (row["difference"] > 0) == higher_is_better(metric) else "worse"
+        )
     if row["equivalence_p_holm"] < level:
         return "equivalent"
     reachable = row["attainable_p"] * row["contrasts"] <= level

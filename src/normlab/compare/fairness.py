@@ -5,10 +5,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from normlab.compare.settings import belongs_to, differences, label, labels, order, pairing_keys, places
+from normlab.compare.settings import (
+    belongs_to,
+    differences,
+    label,
+    labels,
+    order,
+    pairing_keys,
+    places,
+)
 
 SAME, DIFFERENT, UNKNOWN = "the same", "different", "not recorded"
-CHANGES_WEIGHTS = ("model", "dataset", "reparametrize")  # arms of these are different networks, and are meant to be
+CHANGES_WEIGHTS = (
+    "model",
+    "dataset",
+    "reparametrize",
+)  # arms of these are different networks, and are meant to be
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,9 @@ class Check:
     warns: bool = False
 
 
-def fairness(groups: Sequence[tuple[str, pd.DataFrame]], by: Sequence[str], baseline: str) -> list[Check]:
+def fairness(
+    groups: Sequence[tuple[str, pd.DataFrame]], by: Sequence[str], baseline: str
+) -> list[Check]:
     """All checks of every arm against the baseline, group by group, those that pass told once.
 
     Args:
@@ -36,12 +50,21 @@ def fairness(groups: Sequence[tuple[str, pd.DataFrame]], by: Sequence[str], base
         by: the settings that are compared.
         baseline: the arm that the others are compared to.
     """
-    checks = [check for pair in _pairs(groups, by, baseline) for examine in CHECKS for check in examine(pair)]
-    checks += [check for where, group in groups for check in synchronization(where, group)]
+    checks = [
+        check
+        for pair in _pairs(groups, by, baseline)
+        for examine in CHECKS
+        for check in examine(pair)
+    ]
+    checks += [
+        check for where, group in groups for check in synchronization(where, group)
+    ]
     return _once(checks) + list(cautions(groups))
 
 
-def start_warnings(settings: Sequence[dict[str, str]], results: Sequence[dict]) -> list[str]:
+def start_warnings(
+    settings: Sequence[dict[str, str]], results: Sequence[dict]
+) -> list[str]:
     """Where the arms of a sweep over norms do not start from the same network outside of the norm.
 
     Args:
@@ -59,11 +82,20 @@ def start_warnings(settings: Sequence[dict[str, str]], results: Sequence[dict]) 
     if not by:
         return []
     runs = runs.assign(arm=labels(runs, by))
-    within = [key for key in runs.columns if key not in (*by, *columns, "arm", *pairing_keys(runs))]
+    within = [
+        key
+        for key in runs.columns
+        if key not in (*by, *columns, "arm", *pairing_keys(runs))
+    ]
     groups = list(runs.groupby(places(runs, within), sort=False))
     arms = order(list(runs["arm"]))
     pairs = _pairs(groups, by, "none" if "none" in arms else arms[0])
-    checks = [check for pair in pairs for examine in (initial_weights, parameters) for check in examine(pair)]
+    checks = [
+        check
+        for pair in pairs
+        for examine in (initial_weights, parameters)
+        for check in examine(pair)
+    ]
     return list(dict.fromkeys(check.told for check in checks if check.warns))
 
 
@@ -88,17 +120,25 @@ class Pair:
         if column not in both:
             return pd.DataFrame(columns=["arm", "baseline"])
         keys = pairing_keys(both)
-        pairs = self.runs[[*keys, column]].merge(self.reference[[*keys, column]], on=keys, suffixes=("", " "))
-        return pairs.set_axis([*keys, "arm", "baseline"], axis=1)[["arm", "baseline"]].dropna()
+        pairs = self.runs[[*keys, column]].merge(
+            self.reference[[*keys, column]], on=keys, suffixes=("", " ")
+        )
+        return pairs.set_axis([*keys, "arm", "baseline"], axis=1)[
+            ["arm", "baseline"]
+        ].dropna()
 
 
-def _pairs(groups: Sequence[tuple[str, pd.DataFrame]], by: Sequence[str], baseline: str) -> Iterator[Pair]:
+def _pairs(
+    groups: Sequence[tuple[str, pd.DataFrame]], by: Sequence[str], baseline: str
+) -> Iterator[Pair]:
     """Every arm of every group beside the baseline, where there is one."""
     for where, group in groups:
         reference = group[group["arm"] == baseline]
         for arm in order(list(group["arm"])):
             if arm != baseline and len(reference):
-                yield Pair(_at(where), arm, baseline, group[group["arm"] == arm], reference, by)
+                yield Pair(
+                    _at(where), arm, baseline, group[group["arm"] == arm], reference, by
+                )
 
 
 def _at(where: str) -> str:
@@ -109,9 +149,15 @@ def settings(pair: Pair) -> Iterator[Check]:
     """Everything else in the configuration: data, model, optimizer, batch size, precision, epochs."""
     found = differences(pair.runs, pair.reference, pair.by)
     if not found:
-        yield Check("settings", SAME, f"All settings but {', '.join(pair.by)} (and what belongs to it) are alike.")
+        yield Check(
+            "settings",
+            SAME,
+            f"All settings but {', '.join(pair.by)} (and what belongs to it) are alike.",
+        )
     for key, (here, there) in found.items():
-        told = pair.told(f"{pair.arm} and {pair.baseline} also differ in {key} ({here} against {there}).")
+        told = pair.told(
+            f"{pair.arm} and {pair.baseline} also differ in {key} ({here} against {there})."
+        )
         yield Check("settings", DIFFERENT, told, warns=True)
 
 
@@ -129,7 +175,11 @@ def initial_weights(pair: Pair) -> Iterator[Check]:
         told = f"{pair.arm} and {pair.baseline} start from other weights in {other} of {len(digests)} pairs of runs."
         yield Check("initial weights", DIFFERENT, pair.told(told), warns=True)
     else:
-        yield Check("initial weights", SAME, "Runs that share a seed start from the same weights outside of the norm.")
+        yield Check(
+            "initial weights",
+            SAME,
+            "Runs that share a seed start from the same weights outside of the norm.",
+        )
 
 
 def parameters(pair: Pair) -> Iterator[Check]:
@@ -138,15 +188,27 @@ def parameters(pair: Pair) -> Iterator[Check]:
         return
     columns = ("num_parameters", "num_norm_parameters")
     if not all(name in pair.runs and pair.runs[name].notna().any() for name in columns):
-        yield Check("parameters", UNKNOWN, "The runs did not record how many parameters are the norm's own.")
+        yield Check(
+            "parameters",
+            UNKNOWN,
+            "The runs did not record how many parameters are the norm's own.",
+        )
         return
-    here, there = ([int(part[name].dropna().iloc[0]) for name in columns] for part in (pair.runs, pair.reference))
+    here, there = (
+        [int(part[name].dropna().iloc[0]) for name in columns]
+        for part in (pair.runs, pair.reference)
+    )
     told = f"{pair.arm} has {here[0]:,} parameters, {here[1]:,} of them the norm's; {pair.baseline} {there[0]:,}"
     told += f", {there[1]:,} of them the norm's."
     rest = (here[0] - here[1]) - (there[0] - there[1])
     if rest:
         told = f"{told[:-1]}: {abs(rest):,} {'more' if rest > 0 else 'fewer'} outside of the norm."
-    yield Check("parameters", DIFFERENT if here != there else SAME, pair.told(told) if rest else told, warns=bool(rest))
+    yield Check(
+        "parameters",
+        DIFFERENT if here != there else SAME,
+        pair.told(told) if rest else told,
+        warns=bool(rest),
+    )
 
 
 def steps(pair: Pair) -> Iterator[Check]:
@@ -154,9 +216,14 @@ def steps(pair: Pair) -> Iterator[Check]:
     if any(key.partition(".")[0] == "dataset" for key in pair.by):
         return
     ratios = [pair.matched(name) for name in ("steps", "epochs")]
-    if any(table.empty for table in ratios) or not all((table > 0).all().all() for table in ratios):
+    if any(table.empty for table in ratios) or not all(
+        (table > 0).all().all() for table in ratios
+    ):
         return
-    if pair.runs["status"].ne("finished").any() or pair.reference["status"].ne("finished").any():
+    if (
+        pair.runs["status"].ne("finished").any()
+        or pair.reference["status"].ne("finished").any()
+    ):
         return  # a diverged run ends within an epoch
     each = ratios[0] / ratios[1]
     other = int((each["arm"] != each["baseline"]).sum())
@@ -164,7 +231,11 @@ def steps(pair: Pair) -> Iterator[Check]:
         told = f"{pair.arm} and {pair.baseline} take another number of steps an epoch in {other} of {len(each)} pairs."
         yield Check("steps an epoch", DIFFERENT, pair.told(told), warns=True)
     else:
-        yield Check("steps an epoch", SAME, "Every epoch has as many optimizer steps in all arms.")
+        yield Check(
+            "steps an epoch",
+            SAME,
+            "Every epoch has as many optimizer steps in all arms.",
+        )
 
 
 def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
@@ -178,7 +249,11 @@ def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
         return
     unknown = pd.Series(None, index=group.index, dtype=object)
     synced = group.get("synchronized", unknown).astype(object)
-    synced = synced.where(synced.notna(), group.get("norm.sync", unknown)).dropna().astype(bool)
+    synced = (
+        synced.where(synced.notna(), group.get("norm.sync", unknown))
+        .dropna()
+        .astype(bool)
+    )
     arms = {
         what: ", ".join(order(list(group.loc[synced.index[synced == value], "arm"])))
         for value, what in ((False, "the share of each"), (True, "the whole batch"))
@@ -190,7 +265,9 @@ def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
     elif found:
         shares, whole = arms.values()
         told = f"{_at(where)}of several processes, {shares} normalizes the share of each, {whole} the whole batch."
-        yield Check("synchronization", DIFFERENT, told[0].upper() + told[1:], warns=True)
+        yield Check(
+            "synchronization", DIFFERENT, told[0].upper() + told[1:], warns=True
+        )
 
 
 def cautions(groups: Sequence[tuple[str, pd.DataFrame]]) -> Iterator[Check]:
@@ -199,9 +276,15 @@ def cautions(groups: Sequence[tuple[str, pd.DataFrame]]) -> Iterator[Check]:
     for where, group in groups:
         told = group.get("cautions", pd.Series([()] * len(group), index=group.index))
         for text in dict.fromkeys(text for of_run in told for text in of_run):
-            arms = order(list(group.loc[told.map(lambda of_run, text=text: text in of_run), "arm"]))
+            arms = order(
+                list(
+                    group.loc[told.map(lambda of_run, text=text: text in of_run), "arm"]
+                )
+            )
             shared = len(arms) == group["arm"].nunique()
-            found.setdefault((text, "all arms" if shared else ", ".join(arms), shared), []).append(where)
+            found.setdefault(
+                (text, "all arms" if shared else ", ".join(arms), shared), []
+            ).append(where)
     for (text, arms, shared), wheres in found.items():
         at = _at("; ".join(wheres)) if len(wheres) < len(groups) else ""
         told = f"{at}{arms}: {text}."
@@ -212,16 +295,25 @@ def cautions(groups: Sequence[tuple[str, pd.DataFrame]]) -> Iterator[Check]:
 def weight_decay(pair: Pair) -> Iterator[Check]:
     """Whether decay also shrinks the norm's scale and shift, which an arm without norm does not have."""
     both = pd.concat([pair.runs, pair.reference])
-    decay, every = both.get("optimizer.weight_decay"), both.get("optimizer.decay_rank_one")
-    if decay is None or every is None or not (pd.to_numeric(decay, errors="coerce") > 0).any():
+    decay, every = (
+        both.get("optimizer.weight_decay"),
+        both.get("optimizer.decay_rank_one"),
+    )
+    if (
+        decay is None
+        or every is None
+        or not (pd.to_numeric(decay, errors="coerce") > 0).any()
+    ):
         return
     if (every.map(label) == "true").any() and belongs_to("norm.eps", pair.by):
-        told = (
-            "Weight decay also shrinks scale and shift of the norm (optimizer.decay_rank_one=true), in arms with one."
-        )
+        told = "Weight decay also shrinks scale and shift of the norm (optimizer.decay_rank_one=true), in arms with one."
         yield Check("weight decay", DIFFERENT, told, warns=True)
     else:
-        yield Check("weight decay", SAME, "Weight decay leaves scale and shift of the norms alone.")
+        yield Check(
+            "weight decay",
+            SAME,
+            "Weight decay leaves scale and shift of the norms alone.",
+        )
 
 
 CHECKS: tuple[Callable[[Pair], Iterator[Check]], ...] = (

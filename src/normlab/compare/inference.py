@@ -11,11 +11,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from normlab.compare.intervals import RESAMPLES, UNKNOWN, Interval, fold_error, fold_interval, t_interval
+from normlab.compare.intervals import (
+    RESAMPLES,
+    UNKNOWN,
+    Interval,
+    fold_error,
+    fold_interval,
+    t_interval,
+)
 
 SMALLEST_N = 6  # no p-value below
-EXACT_UP_TO = 100_000  # exchanges that a permutation test goes through; more are sampled
-EXACT_PAIRS = 40  # whose signs are all counted, half against half; of more they are sampled
+EXACT_UP_TO = (
+    100_000  # exchanges that a permutation test goes through; more are sampled
+)
+EXACT_PAIRS = (
+    40  # whose signs are all counted, half against half; of more they are sampled
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,9 @@ def seeds_needed(level: float, contrasts: int = 1) -> int:
     return max(SMALLEST_N, 1 + math.ceil(math.log2(contrasts / level)))
 
 
-def paired_difference(arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95) -> Difference:
+def paired_difference(
+    arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
+) -> Difference:
     """Difference over pairs that share a seed, with the exact sign-flip permutation test."""
     arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
     differences, n = arm - baseline, len(arm)
@@ -75,11 +88,17 @@ def sign_flip_p(differences: ArrayLike) -> float:
     if len(differences) > EXACT_PAIRS:
         return _sampled_sign_flip_p(differences)
     scale = np.abs(differences).sum()
-    observed = abs(differences.sum()) - 1e-12 * scale  # equal sums may be rounded differently
+    observed = (
+        abs(differences.sum()) - 1e-12 * scale
+    )  # equal sums may be rounded differently
     if observed <= 0:
         return 1.0
-    first, second = (np.sort(_signed_sums(half)) for half in np.array_split(differences, 2))
-    as_large = len(second) * len(first) - np.searchsorted(second, observed - first).sum()
+    first, second = (
+        np.sort(_signed_sums(half)) for half in np.array_split(differences, 2)
+    )
+    as_large = (
+        len(second) * len(first) - np.searchsorted(second, observed - first).sum()
+    )
     return float(2 * as_large / 2.0 ** len(differences))
 
 
@@ -110,7 +129,9 @@ def correlation(arm: NDArray, baseline: NDArray) -> float:
     return float(np.corrcoef(arm, baseline)[0, 1])
 
 
-def independent_difference(arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95) -> Difference:
+def independent_difference(
+    arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
+) -> Difference:
     """Difference between runs without common seeds: Welch's t test, with a permutation test beside it."""
     arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
     n = (len(arm), len(baseline))
@@ -120,16 +141,27 @@ def independent_difference(arm: ArrayLike, baseline: ArrayLike, confidence: floa
     interval, p = welch(arm, baseline, confidence)
     if min(n) < SMALLEST_N:
         return Difference("independent", n, estimate, interval, math.nan)
-    return Difference("independent", n, estimate, interval, p, permutation_p=permutation_p(arm, baseline))
+    return Difference(
+        "independent",
+        n,
+        estimate,
+        interval,
+        p,
+        permutation_p=permutation_p(arm, baseline),
+    )
 
 
-def welch(arm: NDArray, baseline: NDArray, confidence: float = 0.95) -> tuple[Interval, float]:
+def welch(
+    arm: NDArray, baseline: NDArray, confidence: float = 0.95
+) -> tuple[Interval, float]:
     """Interval and p of Welch's t test; without any spread, the difference itself and 0 or 1."""
     if np.ptp(arm) == 0 and np.ptp(baseline) == 0:
         estimate = float(arm[0] - baseline[0])
         return (estimate, estimate), float(estimate == 0)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # one arm without spread is no error
+        warnings.filterwarnings(
+            "ignore", "Precision loss", RuntimeWarning
+        )  # one arm without spread is no error
         found = stats.ttest_ind(arm, baseline, equal_var=False)
     low, high = found.confidence_interval(confidence)
     return (float(low), float(high)), float(found.pvalue)
@@ -151,7 +183,9 @@ def permutation_p(arm: NDArray, baseline: NDArray) -> float:
     return float(found.pvalue)
 
 
-def fold_difference(arm: ArrayLike, baseline: ArrayLike, folds: int, confidence: float = 0.95) -> Difference:
+def fold_difference(
+    arm: ArrayLike, baseline: ArrayLike, folds: int, confidence: float = 0.95
+) -> Difference:
     """Difference over cross-validation folds, one value a fold: Nadeau and Bengio's corrected t test (`fold_error`)."""
     arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
     differences, n = arm - baseline, len(arm)
@@ -159,9 +193,15 @@ def fold_difference(arm: ArrayLike, baseline: ArrayLike, folds: int, confidence:
     p = math.nan
     if n >= SMALLEST_N:
         error = fold_error(differences, folds)
-        p = 2 * float(stats.t.sf(abs(estimate) / error, n - 1)) if error else float(estimate == 0)
+        p = (
+            2 * float(stats.t.sf(abs(estimate) / error, n - 1))
+            if error
+            else float(estimate == 0)
+        )
     interval = fold_interval(differences, folds, confidence)
-    return Difference("folds", (n, n), estimate, interval, p, correlation=correlation(arm, baseline))
+    return Difference(
+        "folds", (n, n), estimate, interval, p, correlation=correlation(arm, baseline)
+    )
 
 
 def holm(p_values: ArrayLike) -> NDArray:
@@ -171,7 +211,9 @@ def holm(p_values: ArrayLike) -> NDArray:
     p_values = np.asarray(p_values, float)
     if not len(p_values):
         return p_values
-    corrected = multipletests(np.where(np.isnan(p_values), 1.0, p_values), method="holm")[1]
+    corrected = multipletests(
+        np.where(np.isnan(p_values), 1.0, p_values), method="holm"
+    )[1]
     return np.where(np.isnan(p_values), np.nan, corrected)
 
 
@@ -181,7 +223,9 @@ def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
     n, m = len(arm), len(baseline)
     if min(n, m) < 2:
         return math.nan
-    pooled = math.sqrt(((n - 1) * arm.var(ddof=1) + (m - 1) * baseline.var(ddof=1)) / (n + m - 2))
+    pooled = math.sqrt(
+        ((n - 1) * arm.var(ddof=1) + (m - 1) * baseline.var(ddof=1)) / (n + m - 2)
+    )
     difference = arm.mean() - baseline.mean()
     if pooled == 0:
         return 0.0 if difference == 0 else math.nan
@@ -189,14 +233,20 @@ def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
 
 
 def probability_of_improvement(
-    arm: ArrayLike, baseline: ArrayLike, higher: bool, paired: bool, confidence: float = 0.95
+    arm: ArrayLike,
+    baseline: ArrayLike,
+    higher: bool,
+    paired: bool,
+    confidence: float = 0.95,
 ) -> tuple[float, Interval]:
     """How often a run of the arm beats a run of the baseline, ties half: Mann and Whitney's ``U / (n m)``.
 
     The interval is a percentile bootstrap, over pairs where the runs are paired. Meaningful (Bouthillier et al., 2021)
     if it lies above .5 and the value is at least .75.
     """
-    arm, baseline = (np.asarray(values, float) * (1 if higher else -1) for values in (arm, baseline))
+    arm, baseline = (
+        np.asarray(values, float) * (1 if higher else -1) for values in (arm, baseline)
+    )
     if min(len(arm), len(baseline)) < 2:
         return math.nan, UNKNOWN
     value = stats.mannwhitneyu(arm, baseline).statistic / (len(arm) * len(baseline))
@@ -207,7 +257,9 @@ def probability_of_improvement(
 
     batch = max(1, int(2e7 // (len(arm) * len(baseline))))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # every run of one arm above the other
+        warnings.simplefilter(
+            "ignore", stats.DegenerateDataWarning
+        )  # every run of one arm above the other
         found = stats.bootstrap(
             (arm, baseline),
             wins,
@@ -219,10 +271,15 @@ def probability_of_improvement(
             method="percentile",
             rng=0,
         )
-    return float(value), (float(found.confidence_interval.low), float(found.confidence_interval.high))
+    return float(value), (
+        float(found.confidence_interval.low),
+        float(found.confidence_interval.high),
+    )
 
 
-def equivalence_p(arm: ArrayLike, baseline: ArrayLike, margin: float, paired: bool) -> float:
+def equivalence_p(
+    arm: ArrayLike, baseline: ArrayLike, margin: float, paired: bool
+) -> float:
     """p of two one-sided t tests that the means differ by less than the margin; NaN below n = 6.
 
     Small p: equivalent. Schuirmann (1987).
@@ -240,7 +297,9 @@ def equivalence_p(arm: ArrayLike, baseline: ArrayLike, margin: float, paired: bo
     return float(ttost_ind(arm, baseline, -margin, margin, usevar="unequal")[0])
 
 
-def fold_equivalence_p(difference: Difference, confidence: float, margin: float) -> float:
+def fold_equivalence_p(
+    difference: Difference, confidence: float, margin: float
+) -> float:
     """Two one-sided tests with the corrected standard error of a difference over folds; NaN below n = 6."""
     n = difference.n[0]
     if n < SMALLEST_N:
@@ -252,14 +311,19 @@ def fold_equivalence_p(difference: Difference, confidence: float, margin: float)
     return float(stats.t.sf((margin - abs(difference.estimate)) / error, n - 1))
 
 
-def sample_size(effect: float, sd: float, paired: bool, level: float = 0.05, power: float = 0.8) -> int | None:
+def sample_size(
+    effect: float, sd: float, paired: bool, level: float = 0.05, power: float = 0.8
+) -> int | None:
     """Seeds per arm at which a difference of `effect` is shown with the given power; None above 10,000."""
     from statsmodels.stats.power import TTestIndPower, TTestPower
 
     if not (effect > 0 and sd > 0):
         return None
     solver = TTestPower() if paired else TTestIndPower()
-    for n in (*range(SMALLEST_N, 100), *np.unique(np.geomspace(100, 10_000, 200).astype(int))):
+    for n in (
+        *range(SMALLEST_N, 100),
+        *np.unique(np.geomspace(100, 10_000, 200).astype(int)),
+    ):
         if solver.power(effect / sd, int(n), level) >= power:
             return int(n)
     return None

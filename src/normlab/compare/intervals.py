@@ -21,7 +21,11 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    half = (
+        stats.t.ppf(0.5 + confidence / 2, len(values) - 1)
+        * values.std(ddof=1)
+        / math.sqrt(len(values))
+    )
     return values.mean() - half, values.mean() + half
 
 
@@ -45,7 +49,9 @@ def fold_interval(values: ArrayLike, folds: int, confidence: float = 0.95) -> In
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * fold_error(values, folds)
+    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * fold_error(
+        values, folds
+    )
     return values.mean() - half, values.mean() + half
 
 
@@ -54,7 +60,9 @@ def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     values = np.asarray(values, float)
     if len(values) < SMALLEST_N_BOOTSTRAP or np.ptp(values) == 0:
         return UNKNOWN
-    found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, rng=0)
+    found = stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, rng=0
+    )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 

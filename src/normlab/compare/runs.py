@@ -15,14 +15,32 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from normlab.config import NOT_PART_OF_THE_RESULT, came_later
+from normlab.config.identity import NOT_PART_OF_THE_RESULT, came_later
 from normlab.results import SCHEMA
 
-TEXTS = ("reason", "config_digest", "initial_weights")  # of result.json; null where unknown
+TEXTS = (
+    "reason",
+    "config_digest",
+    "initial_weights",
+)  # of result.json; null where unknown
 STATUSES = ("finished", "diverged", "failed")
 NUMBERS = (
-    *("seconds", "epochs", "best_epoch", "steps", "samples_per_second", "step_milliseconds", "outside_share"),
-    *("num_parameters", "num_norm_parameters", "num_norm_layers", "step_flops", "diverged_at_step"),
+    *(
+        "seconds",
+        "epochs",
+        "best_epoch",
+        "steps",
+        "samples_per_second",
+        "step_milliseconds",
+        "outside_share",
+    ),
+    *(
+        "num_parameters",
+        "num_norm_parameters",
+        "num_norm_layers",
+        "step_flops",
+        "diverged_at_step",
+    ),
 )
 STABLE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
 RESULT_COLUMNS = (
@@ -41,7 +59,13 @@ RESULT_COLUMNS = (
 )
 CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
 # Settings that name or record a run and do not change what it computes.
-UNCOMPARED = (*NOT_PART_OF_THE_RESULT, "study", "experiment", "checkpoint", "statistics")
+UNCOMPARED = (
+    *NOT_PART_OF_THE_RESULT,
+    "study",
+    "experiment",
+    "checkpoint",
+    "statistics",
+)
 SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")  # escaped, or as bytes
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -58,7 +82,11 @@ def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     Raises:
         ValueError: a folder that does not exist, or no readable run in any.
     """
-    folders = [path for given in folders for path in ([given] if isinstance(given, str | Path) else given)]
+    folders = [
+        path
+        for given in folders
+        for path in ([given] if isinstance(given, str | Path) else given)
+    ]
     rows, unreadable, digests = [], [], {}
     for path in find_runs(folders, unreadable):
         try:
@@ -68,7 +96,9 @@ def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
             continue
         first = digests.setdefault(row["config_digest"] or path, path)
         if first != path:
-            unreadable.append((str(path), f"the same configuration as {first}, which is kept"))
+            unreadable.append(
+                (str(path), f"the same configuration as {first}, which is kept")
+            )
         else:
             rows.append(row)
     if not rows:
@@ -78,7 +108,9 @@ def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     return frame
 
 
-def find_runs(folders: Iterable[str | Path], closed: list[tuple[str, str]]) -> Iterator[Path]:
+def find_runs(
+    folders: Iterable[str | Path], closed: list[tuple[str, str]]
+) -> Iterator[Path]:
     """Every folder that holds `config.yaml` or `result.json`, at any depth, each once, in order of its name.
 
     Folders that may not be read go to `closed`, with the reason.
@@ -87,9 +119,14 @@ def find_runs(folders: Iterable[str | Path], closed: list[tuple[str, str]]) -> I
     for folder in map(Path, folders):
         if not folder.is_dir():
             what = "is a file" if folder.exists() else "does not exist"
-            raise ValueError(f"{folder} must be a folder of runs, such as outputs/digits-mlp; it {what}")
+            raise ValueError(
+                f"{folder} must be a folder of runs, such as outputs/digits-mlp; it {what}"
+            )
         for path, subfolders, files in os.walk(
-            folder, onerror=lambda error: closed.append((str(error.filename), str(error.strerror)))
+            folder,
+            onerror=lambda error: closed.append(
+                (str(error.filename), str(error.strerror))
+            ),
         ):
             subfolders.sort()
             if "config.yaml" in files or "result.json" in files:
@@ -99,7 +136,9 @@ def find_runs(folders: Iterable[str | Path], closed: list[tuple[str, str]]) -> I
                     yield Path(path)
 
 
-def _nothing_found(folders: Iterable[str | Path], unreadable: list[tuple[str, str]]) -> str:
+def _nothing_found(
+    folders: Iterable[str | Path], unreadable: list[tuple[str, str]]
+) -> str:
     where = ", ".join(map(str, folders))
     if not unreadable:
         return f"no runs found in {where}: a run folder holds config.yaml and result.json (python train.py makes one)"
@@ -116,17 +155,32 @@ def _read(folder: Path) -> dict[str, Any]:
         )
     metrics, status = result.get("metrics"), result.get("status")
     if status not in STATUSES or not isinstance(metrics, dict):
-        raise ValueError(f"result.json must hold metrics and a status of {', '.join(STATUSES)}, got {status!r}")
+        raise ValueError(
+            f"result.json must hold metrics and a status of {', '.join(STATUSES)}, got {status!r}"
+        )
     for name in TEXTS:
         if not isinstance(result.get(name), str | None):
             raise ValueError(f"result.json: {name} must be a text, got {result[name]}")
     cautions, synchronized = result.get("cautions") or [], result.get("synchronized")
-    if not isinstance(cautions, list) or not all(isinstance(text, str) for text in cautions):
-        raise ValueError(f"result.json: cautions must be a list of texts, got {cautions}")
+    if not isinstance(cautions, list) or not all(
+        isinstance(text, str) for text in cautions
+    ):
+        raise ValueError(
+            f"result.json: cautions must be a list of texts, got {cautions}"
+        )
     if not isinstance(synchronized, bool | None):
-        raise ValueError(f"result.json: synchronized must be true, false or null, got {synchronized}")
-    row = {"run": f"{folder.resolve().parent.name}/{folder.name}", "folder": str(folder), "status": status}
-    row |= {name: result.get(name) for name in TEXTS} | {"cautions": tuple(cautions), "synchronized": synchronized}
+        raise ValueError(
+            f"result.json: synchronized must be true, false or null, got {synchronized}"
+        )
+    row = {
+        "run": f"{folder.resolve().parent.name}/{folder.name}",
+        "folder": str(folder),
+        "status": status,
+    }
+    row |= {name: result.get(name) for name in TEXTS} | {
+        "cautions": tuple(cautions),
+        "synchronized": synchronized,
+    }
     row |= read_settings(folder / "config.yaml")
     row |= {name: _number(result.get(name)) for name in NUMBERS}
     row |= {name: _number(value) for name, value in metrics.items()}
@@ -178,9 +232,15 @@ def read_settings(path: Path) -> dict[str, Any]:
     except ValueError:
         settings = _settings_of(text)
     if "norm" not in settings or "seed" not in settings:
-        raise ValueError(f"{path.name} is not the configuration of a run (no choices.norm or no seed)")
+        raise ValueError(
+            f"{path.name} is not the configuration of a run (no choices.norm or no seed)"
+        )
     later = came_later(str(settings["norm"])).items()
-    return {f"{group}.{key}": value for group, added in later for key, value in added.items()} | settings
+    return {
+        f"{group}.{key}": value
+        for group, added in later
+        for key, value in added.items()
+    } | settings
 
 
 @lru_cache(maxsize=8192)
@@ -188,15 +248,21 @@ def _settings_of(text: str) -> dict[str, Any]:
     try:
         tree = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"config.yaml is not readable ({' '.join(str(error).split())})") from error
+        raise ValueError(
+            f"config.yaml is not readable ({' '.join(str(error).split())})"
+        ) from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ValueError("config.yaml is not a table of keys and values")
     choices = tree.pop("choices", None) or {}
     if not isinstance(choices, dict):
-        raise ValueError(f"config.yaml: choices must be a table of names, got {choices}")
-    return flat_settings(tree) | {str(name): _scalar(value) for name, value in choices.items()}
+        raise ValueError(
+            f"config.yaml: choices must be a table of names, got {choices}"
+        )
+    return flat_settings(tree) | {
+        str(name): _scalar(value) for name, value in choices.items()
+    }
 
 
 def _scalar(value: Any) -> Any:
@@ -209,7 +275,9 @@ def flat_settings(tree: dict, prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         if isinstance(value, dict) and value:
             flat |= flat_settings(value, f"{prefix}{name}.")
-        elif value is not None or prefix:  # an empty group (`experiment: null`) is not a setting
+        elif (
+            value is not None or prefix
+        ):  # an empty group (`experiment: null`) is not a setting
             flat[f"{prefix}{name}"] = _scalar(value)
     return flat
 
@@ -228,7 +296,11 @@ def _settings_of_environment(text: str) -> dict[str, Any]:
         return {}
     command = content.pop("command", None)
     flat = flat_settings(content, "environment.")
-    return flat | ({"environment.command": shlex.join(map(str, command))} if isinstance(command, list) else {})
+    return flat | (
+        {"environment.command": shlex.join(map(str, command))}
+        if isinstance(command, list)
+        else {}
+    )
 
 
 def setting_columns(runs: pd.DataFrame) -> list[str]:
@@ -236,9 +308,17 @@ def setting_columns(runs: pd.DataFrame) -> list[str]:
     columns = [
         name
         for name in runs.columns
-        if "/" not in name and name not in RESULT_COLUMNS and name.partition(".")[0] not in ("environment", *UNCOMPARED)
+        if "/" not in name
+        and name not in RESULT_COLUMNS
+        and name.partition(".")[0] not in ("environment", *UNCOMPARED)
     ]
-    return sorted(columns, key=lambda name: (name not in CHOICES, CHOICES.index(name) if name in CHOICES else 0))
+    return sorted(
+        columns,
+        key=lambda name: (
+            name not in CHOICES,
+            CHOICES.index(name) if name in CHOICES else 0,
+        ),
+    )
 
 
 def metric_columns(runs: pd.DataFrame) -> list[str]:
@@ -255,12 +335,22 @@ def check_key(name: str, known: Iterable[str], what: str) -> str:
     known = list(known)
     if name in known:
         return name
-    parts = [other for other in known if name in (other.rpartition(".")[2], other.rpartition("/")[2])]
-    parts += [other for other in known if other.startswith(f"{name}, ")]  # an arm of several settings
+    parts = [
+        other
+        for other in known
+        if name in (other.rpartition(".")[2], other.rpartition("/")[2])
+    ]
+    parts += [
+        other for other in known if other.startswith(f"{name}, ")
+    ]  # an arm of several settings
     near = parts[:3] or get_close_matches(name, known, n=3, cutoff=0.5)
     shown = [f"'{other}'" if "," in other else other for other in near or known[:20]]
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
-    hint = f"did you mean {' or '.join(shown)}?" if near else f"known are {', '.join(shown)}{more}"
+    hint = (
+        f"did you mean {' or '.join(shown)}?"
+        if near
+        else f"known are {', '.join(shown)}{more}"
+    )
     raise ValueError(f"the runs have no {what} {name!r}; {hint}")
 
 
@@ -274,20 +364,33 @@ def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     for index, folder in runs["folder"].items():
         table = _read_csv(Path(folder) / "metrics.csv")
         length = max(map(len, table.values()), default=0)
-        parts.append({"index": [index] * length} | {name: table.get(name, [np.nan] * length) for name in wanted})
+        parts.append(
+            {"index": [index] * length}
+            | {name: table.get(name, [np.nan] * length) for name in wanted}
+        )
     names = ("index", *wanted)
-    curves = pd.DataFrame({name: [value for part in parts for value in part[name]] for name in names})
-    return curves[np.isfinite(curves[["epoch", "step", "seconds"]].astype(float)).all(axis=1)]
+    curves = pd.DataFrame(
+        {name: [value for part in parts for value in part[name]] for name in names}
+    )
+    return curves[
+        np.isfinite(curves[["epoch", "step", "seconds"]].astype(float)).all(axis=1)
+    ]
 
 
-def without_curves(runs: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.DataFrame:
+def without_curves(
+    runs: pd.DataFrame, curves: pd.DataFrame, metric: str
+) -> pd.DataFrame:
     """The runs of which `read_curves` has not every epoch, or no value of the metric.
 
     A run that diverged needs no value, and within the first epoch no row.
     """
-    epochs = curves.groupby("index")["epoch"].nunique().reindex(runs.index, fill_value=0)
+    epochs = (
+        curves.groupby("index")["epoch"].nunique().reindex(runs.index, fill_value=0)
+    )
     held = curves.loc[np.isfinite(curves[metric].astype(float)), "index"]
-    whole = (epochs >= runs["epochs"].fillna(1)) & (runs.index.isin(held) | (runs["status"] == "diverged"))
+    whole = (epochs >= runs["epochs"].fillna(1)) & (
+        runs.index.isin(held) | (runs["status"] == "diverged")
+    )
     return runs[~whole]
 
 
@@ -308,8 +411,13 @@ def _read_csv(path: Path) -> dict[str, list[float]]:
     try:
         with open(path, newline="") as file:
             header, *rows = list(csv.reader(file))
-        rows = [row for row in rows if len(row) == len(header)]  # a last line that was cut
-        return {name: [_parsed(row[place]) for row in rows] for place, name in enumerate(header)}
+        rows = [
+            row for row in rows if len(row) == len(header)
+        ]  # a last line that was cut
+        return {
+            name: [_parsed(row[place]) for row in rows]
+            for place, name in enumerate(header)
+        }
     except (OSError, ValueError, csv.Error):
         return {}
 
@@ -330,7 +438,12 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
     for index, folder in runs["folder"].items():
         try:
             path = Path(folder) / "statistics.csv"
-            part = pd.read_csv(path, on_bad_lines="skip", low_memory=False, dtype={"layer": str, "statistic": str})
+            part = pd.read_csv(
+                path,
+                on_bad_lines="skip",
+                low_memory=False,
+                dtype={"layer": str, "statistic": str},
+            )
         except (OSError, ValueError, pd.errors.EmptyDataError, pd.errors.ParserError):
             continue
         if {"epoch", "layer", "statistic", "value"} <= set(part.columns):
@@ -341,6 +454,12 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _sound(table: pd.DataFrame) -> pd.DataFrame:
     """Rows with numbers where numbers belong, and all names."""
-    numbers = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in ("epoch", "value")}
+    numbers = {
+        name: pd.to_numeric(table[name], errors="coerce").astype(float)
+        for name in ("epoch", "value")
+    }
     table = table.assign(**numbers)
-    return table[np.isfinite(table[["epoch", "value"]]).all(axis=1) & table[["layer", "statistic"]].notna().all(axis=1)]
+    return table[
+        np.isfinite(table[["epoch", "value"]]).all(axis=1)
+        & table[["layer", "statistic"]].notna().all(axis=1)
+    ]

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from normlab.compare.runs import STABLE
-from normlab.compare.settings import higher_is_better, label, labels, order
+from normlab.compare.settings import label, labels, order
+from normlab.metrics import higher_is_better
 
 LEARNING_RATES = ("lr", "max_lr")
 
@@ -17,19 +18,29 @@ def validation_metric(runs: pd.DataFrame, metric: str) -> str:
     return other if metric.startswith("test/") and other in runs else metric
 
 
-def best_values(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) -> pd.Series:
+def best_values(
+    runs: pd.DataFrame, key: str, within: Sequence[str], metric: str
+) -> pd.Series:
     """The best value of `key` for every group and arm, by the mean over seeds.
 
     Values at which the most runs finished come first; among them the best mean counts.
     """
     good = (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
     table = runs.assign(good=good, score=runs[metric].astype(float).where(good))
-    found = table.groupby([*within, "arm", key], dropna=False).agg(good=("good", "sum"), score=("score", "mean"))
-    found = found.reset_index().sort_values(["good", "score"], ascending=[False, not higher_is_better(metric)])
-    return found.drop_duplicates([*within, "arm"]).set_index([*within, "arm"])[key]  # first() would skip no value
+    found = table.groupby([*within, "arm", key], dropna=False).agg(
+        good=("good", "sum"), score=("score", "mean")
+    )
+    found = found.reset_index().sort_values(
+        ["good", "score"], ascending=[False, not higher_is_better(metric)]
+    )
+    return found.drop_duplicates([*within, "arm"]).set_index([*within, "arm"])[
+        key
+    ]  # first() would skip no value
 
 
-def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) -> tuple[pd.DataFrame, list[str]]:
+def keep_best(
+    runs: pd.DataFrame, key: str, within: Sequence[str], metric: str
+) -> tuple[pd.DataFrame, list[str]]:
     """The runs at every arm's best value of `key`, chosen on validation, and a line for each choice.
 
     An arm that does not have the setting is at its best without it. Without a validation metric the choice is made on
@@ -38,9 +49,13 @@ def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) 
     chosen_by = validation_metric(runs, metric)
     best = best_values(runs, key, within, chosen_by)
     columns = [*within, "arm"]
-    wanted = [best[tuple(row) if within else row[0]] for row in runs[columns].itertuples(index=False, name=None)]
+    wanted = [
+        best[tuple(row) if within else row[0]]
+        for row in runs[columns].itertuples(index=False, name=None)
+    ]
     matches = [
-        value == want or (pd.isna(value) and pd.isna(want)) for value, want in zip(runs[key], wanted, strict=True)
+        value == want or (pd.isna(value) and pd.isna(want))
+        for value, want in zip(runs[key], wanted, strict=True)
     ]
     told = []
     if chosen_by == metric:
@@ -50,15 +65,21 @@ def keep_best(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str) 
         )
     for place, value in best.items():
         *group, arm = place if isinstance(place, tuple) else (place,)
-        at = "".join(f", {name}={label(part)}" for name, part in zip(within, group, strict=True))
+        at = "".join(
+            f", {name}={label(part)}" for name, part in zip(within, group, strict=True)
+        )
         if pd.isna(value) and runs.loc[runs["arm"] == arm, key].isna().all():
             told.append(f"{arm}{at} has no {key} and is compared as it is.")
         else:
-            told.append(f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} of its grid and is used.")
+            told.append(
+                f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} of its grid and is used."
+            )
     return runs[matches], told + edge_warnings(runs, [], [*within, key], metric)
 
 
-def edge_warnings(runs: pd.DataFrame, by: Sequence[str], within: Sequence[str], metric: str) -> list[str]:
+def edge_warnings(
+    runs: pd.DataFrame, by: Sequence[str], within: Sequence[str], metric: str
+) -> list[str]:
     """A line for every arm whose best learning rate is the smallest or largest that was tried.
 
     Where the rate is itself part of the arms, what is left of their names counts as the arm.
@@ -67,15 +88,26 @@ def edge_warnings(runs: pd.DataFrame, by: Sequence[str], within: Sequence[str], 
     for key in [*by, *within]:
         if key.rpartition(".")[2] not in LEARNING_RATES:
             continue
-        rest, others = ([name for name in names if name != key] for names in (by, within))
-        table = runs.assign(arm=labels(runs, rest) if rest else "all runs") if key in by else runs
+        rest, others = (
+            [name for name in names if name != key] for names in (by, within)
+        )
+        table = (
+            runs.assign(arm=labels(runs, rest) if rest else "all runs")
+            if key in by
+            else runs
+        )
         best = best_values(table, key, others, validation_metric(table, metric))
-        tried = table.groupby([*others, "arm"], dropna=False)[key].agg(["min", "max", "nunique"])
+        tried = table.groupby([*others, "arm"], dropna=False)[key].agg(
+            ["min", "max", "nunique"]
+        )
         for place, value in best.items():
             low, high, count = tried.loc[place]
             if count > 1 and value in (low, high):
                 *group, arm = place if isinstance(place, tuple) else (place,)
-                at = "".join(f", {name}={label(part)}" for name, part in zip(others, group, strict=True))
+                at = "".join(
+                    f", {name}={label(part)}"
+                    for name, part in zip(others, group, strict=True)
+                )
                 end = "smallest" if value == low else "largest"
                 told.append(
                     f"{arm}{at}: the best {key}, {label(value)}, is the {end} that was tried; extend the grid before "
@@ -84,7 +116,9 @@ def edge_warnings(runs: pd.DataFrame, by: Sequence[str], within: Sequence[str], 
     return told
 
 
-def largest_stable(runs: pd.DataFrame, key: str, within: Sequence[str], metric: str, tolerance: float) -> pd.DataFrame:
+def largest_stable(
+    runs: pd.DataFrame, key: str, within: Sequence[str], metric: str, tolerance: float
+) -> pd.DataFrame:
     """One row for every arm, group and seed: the largest `key` that still trains.
 
     A value trains if its run finished within `tolerance` of the best run of the same arm, group and seed. The new
@@ -94,15 +128,25 @@ def largest_stable(runs: pd.DataFrame, key: str, within: Sequence[str], metric: 
     sign = 1 if higher_is_better(metric) else -1
     good = (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
     score = (sign * runs[metric].astype(float)).where(good)
-    best = score.groupby([runs[name] for name in identity], dropna=False).transform("max")
+    best = score.groupby([runs[name] for name in identity], dropna=False).transform(
+        "max"
+    )
     stable = runs[key].astype(float).where(score >= best - tolerance)
-    table = runs.assign(**{STABLE: np.log10(stable)}).sort_values(STABLE, na_position="first")
+    table = runs.assign(**{STABLE: np.log10(stable)}).sort_values(
+        STABLE, na_position="first"
+    )
     last = table.groupby(identity, dropna=False).tail(1)
     finished = last[STABLE].notna()
-    return last.assign(status=np.where(finished, "finished", "diverged")).drop(columns=key).sort_index()
+    return (
+        last.assign(status=np.where(finished, "finished", "diverged"))
+        .drop(columns=key)
+        .sort_index()
+    )
 
 
-def stable_edge_warnings(runs: pd.DataFrame, table: pd.DataFrame, key: str) -> list[str]:
+def stable_edge_warnings(
+    runs: pd.DataFrame, table: pd.DataFrame, key: str
+) -> list[str]:
     """A line for every arm that still trains at the largest value tried: the truth may be larger."""
     told = []
     top = runs[key].astype(float).max()
@@ -110,5 +154,7 @@ def stable_edge_warnings(runs: pd.DataFrame, table: pd.DataFrame, key: str) -> l
         part = table[table["arm"] == arm]
         count = int(np.isclose(part[STABLE].astype(float), np.log10(top)).sum())
         if count:
-            told.append(f"{arm}: {count} of {len(part)} seeds still train at the largest {key} tried, {label(top)}.")
+            told.append(
+                f"{arm}: {count} of {len(part)} seeds still train at the largest {key} tried, {label(top)}."
+            )
     return told

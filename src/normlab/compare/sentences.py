@@ -3,9 +3,12 @@
 import math
 
 from normlab.compare.inference import SMALLEST_N, seeds_needed
-from normlab.compare.settings import higher_is_better
+from normlab.metrics import higher_is_better
 
-SIDES = (("arm", ""), ("baseline", "_baseline"))  # name, and end of the columns about it
+SIDES = (
+    ("arm", ""),
+    ("baseline", "_baseline"),
+)  # name, and end of the columns about it
 MEANINGFUL = 0.75  # probability that a run of one arm beats one of the other; Bouthillier et al. (2021)
 
 
@@ -22,7 +25,9 @@ def number(value: float) -> str:
 
 def signed(value: float) -> str:
     """`+0.0123`, with a true minus sign."""
-    return "–" if math.isnan(value) else f"{'−' if value < 0 else '+'}{number(abs(value))}"
+    return (
+        "–" if math.isnan(value) else f"{'−' if value < 0 else '+'}{number(abs(value))}"
+    )
 
 
 def percent(share: float) -> str:
@@ -30,7 +35,9 @@ def percent(share: float) -> str:
     if math.isnan(share):
         return "–"
     rarer = min(share, 1 - share)
-    decimals = max(0, -1 - math.floor(math.log10(rarer))) if rarer > 0 else 0  # two digits of the rarer side
+    decimals = (
+        max(0, -1 - math.floor(math.log10(rarer))) if rarer > 0 else 0
+    )  # two digits of the rarer side
     shown = f"{share:.{decimals}%}".removesuffix("%")
     return f"{shown.rstrip('0').rstrip('.') if '.' in shown else shown}%"
 
@@ -60,10 +67,10 @@ def sentence(row: dict, metric: str, level: float, margin: float | None) -> str:
         "cannot tell": _cannot_tell,
     }[row["verdict"]](row, metric, level, margin)
     if row["design"] == "paired" and row["n"] > 1 and row["low"] == row["high"] == 0:
-        text = (
-            f"{row['arm']} and {row['baseline']} have the same {metric} in each of {row['n']} pairs with the same seed."
-        )
-    if not at and text.startswith(("no ", "cannot ")):  # other sentences begin with the name of an arm
+        text = f"{row['arm']} and {row['baseline']} have the same {metric} in each of {row['n']} pairs with the same seed."
+    if not at and text.startswith(
+        ("no ", "cannot ")
+    ):  # other sentences begin with the name of an arm
         text = text[0].upper() + text[1:]
     return at + text + _outcomes(row)
 
@@ -99,7 +106,11 @@ def _different(row: dict, metric: str, level: float, margin: float | None) -> st
 
 def _meaningful(row: dict) -> str:
     """Whether a difference that is there also shows in single runs (`inference.probability_of_improvement`)."""
-    names, value, low = (row["arm"], row["baseline"]), row["improvement"], row["improvement_low"]
+    names, value, low = (
+        (row["arm"], row["baseline"]),
+        row["improvement"],
+        row["improvement_low"],
+    )
     if row["verdict"] == "worse":
         names, value, low = names[::-1], 1 - value, 1 - row["improvement_high"]
     if not (value >= MEANINGFUL and low > 0.5):
@@ -108,7 +119,11 @@ def _meaningful(row: dict) -> str:
 
 
 def _factor(row: dict, metric: str) -> str:
-    return f", a factor of {10 ** abs(row['difference']):.3g}" if metric.startswith("log10 ") else ""
+    return (
+        f", a factor of {10 ** abs(row['difference']):.3g}"
+        if metric.startswith("log10 ")
+        else ""
+    )
 
 
 def _equivalent(row: dict, metric: str, level: float, margin: float | None) -> str:
@@ -137,7 +152,11 @@ def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> 
             "compared as independent runs; run both arms on the same folds and seeds."
         )
     if n == 0:
-        none = " and ".join(_no_result(row, name, end, metric) for name, end in SIDES if not row[f"n{end}"])
+        none = " and ".join(
+            _no_result(row, name, end, metric)
+            for name, end in SIDES
+            if not row[f"n{end}"]
+        )
         return f"cannot tell {whether}: {none}."
     start = f"cannot tell with {n} {'run' if n == 1 else 'folds' if row['design'] == 'folds' else 'seeds'} {whether}"
     if n == 1:
@@ -148,10 +167,18 @@ def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> 
     if row["design"] == "paired":
         times = f", times {count} contrasts" if count > 1 else ""
         needed = seeds_needed(level, count)
-        run = f"at least {needed} pairs are needed" if row["left_out"] else f"run at least {needed} seeds"
+        run = (
+            f"at least {needed} pairs are needed"
+            if row["left_out"]
+            else f"run at least {needed} seeds"
+        )
         advice = f"the exact test of {n} pairs cannot give a p below {row['attainable_p']:.3g}{times}; {run}"
     untested = margin is not None and math.isnan(row["equivalence_p"])
-    equal = f" Equivalence within ±{number(margin)} is not tested below {SMALLEST_N} either." if untested else ""
+    equal = (
+        f" Equivalence within ±{number(margin)} is not tested below {SMALLEST_N} either."
+        if untested
+        else ""
+    )
     return f"{start}: the difference is {signed(row['difference'])} ({_evidence(row, level)}), but {advice}.{equal}"
 
 
@@ -163,18 +190,33 @@ def _no_result(row: dict, name: str, suffix: str, metric: str) -> str:
 
 
 def _more_seeds(row: dict, margin: float | None) -> str:
-    if margin is None or math.isnan(row["sample_size"]) or row["sample_size"] <= row["n"]:
+    if (
+        margin is None
+        or math.isnan(row["sample_size"])
+        or row["sample_size"] <= row["n"]
+    ):
         return ""
     return f" About {row['sample_size']:.0f} seeds would show a difference of {number(margin)} with 80 % power."
 
 
 def _outcomes(row: dict) -> str:
     """Diverged runs are no part of the means, and an outcome of their own."""
-    counts = [(row["arm"], row["diverged"]), (row["baseline"], row["diverged_baseline"])]
-    told = " and ".join(f"{count} {'run' if count == 1 else 'runs'} of {arm}" for arm, count in counts if count)
+    counts = [
+        (row["arm"], row["diverged"]),
+        (row["baseline"], row["diverged_baseline"]),
+    ]
+    told = " and ".join(
+        f"{count} {'run' if count == 1 else 'runs'} of {arm}"
+        for arm, count in counts
+        if count
+    )
     if not told:
         return ""
-    test = "" if math.isnan(row["trained_p"]) else f" (trained as often: Fisher's {p_value(row['trained_p'])})"
+    test = (
+        ""
+        if math.isnan(row["trained_p"])
+        else f" (trained as often: Fisher's {p_value(row['trained_p'])})"
+    )
     return f" {told[0].upper()}{told[1:]} diverged and cannot be in these means{test}."
 
 

@@ -7,22 +7,12 @@ from typing import Any
 import pandas as pd
 
 from normlab.compare.runs import CHOICES, check_key, setting_columns
-
-HIGHER_IS_BETTER = (
-    *("accuracy", "r2", "samples_per_second", "learning rate"),
-    *("f1", "precision", "recall", "auroc", "auc", "iou", "dice"),
-)
-LOWER_IS_BETTER = ("loss", "error", "error_rate", "mse", "mae", "perplexity", "seconds", "milliseconds")
-
-
-def higher_is_better(metric: str) -> bool:
-    """True for accuracies, R², speed and the like; losses, errors, times and all else are better when low."""
-    return metric.endswith(HIGHER_IS_BETTER)
+from normlab.metrics import HIGHER_IS_BETTER, direction_is_known
 
 
 def assumed_direction(metric: str) -> list[str]:
     """A line where the name of a metric does not tell which direction is better."""
-    if metric.endswith((*HIGHER_IS_BETTER, *LOWER_IS_BETTER)):
+    if direction_is_known(metric):
         return []
     return [
         f"Lower {metric} is taken to be better: its name does not say. Better when high are names that end in "
@@ -36,13 +26,20 @@ def label(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, int | float) and abs(value) < 1e15 else str(value)
+    return (
+        f"{value:g}"
+        if isinstance(value, int | float) and abs(value) < 1e15
+        else str(value)
+    )
 
 
 def places(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """One text per run: `key=value, key=value`; empty without keys."""
     rows = runs[list(keys)].itertuples(index=False)
-    texts = [", ".join(f"{key}={label(value)}" for key, value in zip(keys, row, strict=True)) for row in rows]
+    texts = [
+        ", ".join(f"{key}={label(value)}" for key, value in zip(keys, row, strict=True))
+        for row in rows
+    ]
     return pd.Series(texts, index=runs.index, dtype=object)
 
 
@@ -51,7 +48,11 @@ def labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     shown = [[label(value) for value in runs[key]] for key in keys]
     texts = []
     for first, *rest in zip(*shown, strict=True):
-        told = [f"{key}={value}" for key, value in zip(keys[1:], rest, strict=True) if value != "–"]
+        told = [
+            f"{key}={value}"
+            for key, value in zip(keys[1:], rest, strict=True)
+            if value != "–"
+        ]
         texts.append(", ".join([first, *told]))
     return pd.Series(texts, index=runs.index, dtype=object)
 
@@ -75,7 +76,14 @@ def order(texts: Sequence[str]) -> list[str]:
 def pairing_keys(runs: pd.DataFrame) -> list[str]:
     """`seed`, and whatever else repeats a run: folds and further seeds, where they vary."""
     repeated = [name for name in setting_columns(runs) if only_repeats(name)]
-    return ["seed", *(name for name in repeated if name != "seed" and runs[name].nunique(dropna=False) > 1)]
+    return [
+        "seed",
+        *(
+            name
+            for name in repeated
+            if name != "seed" and runs[name].nunique(dropna=False) > 1
+        ),
+    ]
 
 
 def only_repeats(key: str) -> bool:
@@ -87,7 +95,11 @@ def _compared(runs: pd.DataFrame) -> list[str]:
     """Settings that may matter: not where data lie, and not what only repeats a run."""
     paired = pairing_keys(runs)
     elsewhere = ("root", "cache")
-    return [name for name in setting_columns(runs) if name not in paired and name.rpartition(".")[2] not in elsewhere]
+    return [
+        name
+        for name in setting_columns(runs)
+        if name not in paired and name.rpartition(".")[2] not in elsewhere
+    ]
 
 
 def belongs_to(key: str, by: Sequence[str]) -> bool:
@@ -102,7 +114,11 @@ def varying(runs: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """The fewest settings that, with `by`, tell apart all runs that differ in more than seed or fold."""
     found: list[str] = []
     for key in _compared(runs):
-        if key not in by and runs[key].nunique(dropna=False) > 1 and not _determined(runs, [*by, *found], key):
+        if (
+            key not in by
+            and runs[key].nunique(dropna=False) > 1
+            and not _determined(runs, [*by, *found], key)
+        ):
             found.append(key)
     return found
 
@@ -123,7 +139,9 @@ def check_keys(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     return [check_key(key, known, "setting") for key in keys]
 
 
-def differences(arm: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str]) -> dict[str, tuple[str, str]]:
+def differences(
+    arm: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str]
+) -> dict[str, tuple[str, str]]:
     """Settings with other values in one arm than in the other, apart from the compared one."""
     both = pd.concat([arm, baseline])
     found = {}
@@ -142,7 +160,9 @@ def _explained(runs: pd.DataFrame, key: str, found: dict) -> bool:
     return bool(owners) and _determined(runs, owners, key)
 
 
-def check_one_run_each(runs: pd.DataFrame, keys: Sequence[str], by: Sequence[str], where: str) -> None:
+def check_one_run_each(
+    runs: pd.DataFrame, keys: Sequence[str], by: Sequence[str], where: str
+) -> None:
     """Refuse to take runs of different settings for a distribution over seeds.
 
     Raises:
@@ -152,10 +172,20 @@ def check_one_run_each(runs: pd.DataFrame, keys: Sequence[str], by: Sequence[str
     twice = runs[runs.duplicated(identity, keep=False)]
     if twice.empty:
         return
-    first = twice[(twice[identity].map(label) == twice[identity].map(label).iloc[0]).all(axis=1)]
-    other = [key for key in _compared(first) if first[key].nunique(dropna=False) > 1][:4]
-    fix = f"they differ in {', '.join(other)}: {_where_to_add(other, by)}" if other else "compare one folder at a time"
-    raise ValueError(f"{where}several runs share seed {label(first['seed'].iloc[0])} ({len(twice)} runs); {fix}")
+    first = twice[
+        (twice[identity].map(label) == twice[identity].map(label).iloc[0]).all(axis=1)
+    ]
+    other = [key for key in _compared(first) if first[key].nunique(dropna=False) > 1][
+        :4
+    ]
+    fix = (
+        f"they differ in {', '.join(other)}: {_where_to_add(other, by)}"
+        if other
+        else "compare one folder at a time"
+    )
+    raise ValueError(
+        f"{where}several runs share seed {label(first['seed'].iloc[0])} ({len(twice)} runs); {fix}"
+    )
 
 
 def _where_to_add(keys: Sequence[str], by: Sequence[str]) -> str:
@@ -176,10 +206,14 @@ def origin_differences(runs: pd.DataFrame) -> list[str]:
     ):
         values = order(list(runs[key].map(label))) if key in runs else []
         if len(values) > 1:
-            told.append(f"The runs come from {len(values)} {name}: {', '.join(value[:20] for value in values[:4])}.")
+            told.append(
+                f"The runs come from {len(values)} {name}: {', '.join(value[:20] for value in values[:4])}."
+            )
     dirty = runs.get("environment.git.dirty")
     if dirty is not None and (count := int((dirty == True).sum())):  # noqa: E712, a column of objects
-        told.append(f"{count} of {len(runs)} runs were made with uncommitted changes in the code.")
+        told.append(
+            f"{count} of {len(runs)} runs were made with uncommitted changes in the code."
+        )
     return told
 
 

@@ -11,7 +11,8 @@ from scipy import stats
 from normlab.compare.comparison import Comparison
 from normlab.compare.inference import SMALLEST_N, holm
 from normlab.compare.runs import check_key, read_curves, without_curves
-from normlab.compare.settings import higher_is_better, order
+from normlab.compare.settings import order
+from normlab.metrics import higher_is_better
 
 CLOCKS = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
 
@@ -26,7 +27,9 @@ def parse_target(text: str) -> tuple[str, float]:
     try:
         return metric, float(value)
     except ValueError:
-        raise ValueError(f"--target must be METRIC=VALUE, such as val/accuracy=0.97, got {text!r}") from None
+        raise ValueError(
+            f"--target must be METRIC=VALUE, such as val/accuracy=0.97, got {text!r}"
+        ) from None
 
 
 def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.DataFrame:
@@ -41,7 +44,9 @@ def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.Dat
         ValueError: a target that is not finite, or no run has the metric in its `metrics.csv`.
     """
     if not math.isfinite(target):
-        raise ValueError(f"--target must have a finite value, such as {metric}=0.97, got {target}")
+        raise ValueError(
+            f"--target must have a finite value, such as {metric}=0.97, got {target}"
+        )
     times = _times(comparison.runs, metric, target)
     rows = []
     for where in order(list(times["where"])):
@@ -59,13 +64,29 @@ def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
     runs = runs[runs["status"] != "failed"]
     curves = read_curves(runs, [metric])
     lacking = without_curves(runs, curves, metric)
-    if "/" not in metric or not np.isfinite(curves[metric].astype(float)).any() or len(lacking) == len(runs):
-        check_key(metric, [name for name in runs.columns if name.startswith(("val/", "train/"))], "curve of the metric")
-        raise ValueError(f"--target needs {metric} in every epoch, and no metrics.csv of {len(runs)} runs holds it")
-    hit = curves[metric] >= target if higher_is_better(metric) else curves[metric] <= target
+    if (
+        "/" not in metric
+        or not np.isfinite(curves[metric].astype(float)).any()
+        or len(lacking) == len(runs)
+    ):
+        check_key(
+            metric,
+            [name for name in runs.columns if name.startswith(("val/", "train/"))],
+            "curve of the metric",
+        )
+        raise ValueError(
+            f"--target needs {metric} in every epoch, and no metrics.csv of {len(runs)} runs holds it"
+        )
+    hit = (
+        curves[metric] >= target
+        if higher_is_better(metric)
+        else curves[metric] <= target
+    )
     first = curves[hit].groupby("index")[list(CLOCKS)].first()
     last = curves.groupby("index")[list(CLOCKS)].last()
-    last = last.reindex(runs.index, fill_value=0)  # a run may diverge within the first epoch
+    last = last.reindex(
+        runs.index, fill_value=0
+    )  # a run may diverge within the first epoch
     table = first.reindex(runs.index).fillna(last)
     told = runs[["where", "arm", "status"]]
     ends = last.add_suffix(" at the end")
@@ -73,13 +94,19 @@ def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
     return table.join(ends).join(told).assign(reached=reached, known=known)
 
 
-def _clock_rows(group: pd.DataFrame, where: str, clock: str, unit: str, comparison: Comparison) -> list[dict]:
+def _clock_rows(
+    group: pd.DataFrame, where: str, clock: str, unit: str, comparison: Comparison
+) -> list[dict]:
     every, group = group["arm"], group[group["known"]]
     ended = group[group["status"] == "finished"]
-    lengths = (ended if len(ended) else group).groupby("arm")[f"{clock} at the end"].max()
+    lengths = (
+        (ended if len(ended) else group).groupby("arm")[f"{clock} at the end"].max()
+    )
     never = (group["status"] == "diverged") & ~group["reached"]
     times = group[clock].where(~never, lengths.max())
-    in_arm = {arm: group["arm"] == arm for arm in comparison.arms if (every == arm).any()}
+    in_arm = {
+        arm: group["arm"] == arm for arm in comparison.arms if (every == arm).any()
+    }
     arms = {arm: (times[mask], group["reached"][mask]) for arm, mask in in_arm.items()}
     rows = []
     for arm, (durations, reached) in arms.items():
@@ -101,7 +128,9 @@ def _clock_rows(group: pd.DataFrame, where: str, clock: str, unit: str, comparis
     return rows
 
 
-def survival(durations: ArrayLike, reached: ArrayLike, horizon: float) -> tuple[float, float]:
+def survival(
+    durations: ArrayLike, reached: ArrayLike, horizon: float
+) -> tuple[float, float]:
     """Median and restricted mean (up to the horizon) of Kaplan and Meier's estimate."""
     durations, reached = np.asarray(durations, float), np.asarray(reached, bool)
     if not len(durations):
@@ -111,10 +140,14 @@ def survival(durations: ArrayLike, reached: ArrayLike, horizon: float) -> tuple[
     inside = waiting.quantiles < horizon
     ends = np.concatenate([[0.0], waiting.quantiles[inside], [horizon]])
     shares = np.concatenate([[1.0], waiting.probabilities[inside]])
-    return float(below[0]) if len(below) else math.inf, float((np.diff(ends) * shares).sum())
+    return float(below[0]) if len(below) else math.inf, float(
+        (np.diff(ends) * shares).sum()
+    )
 
 
-def _censored(durations: Sequence[float], reached: Sequence[bool]) -> stats.CensoredData:
+def _censored(
+    durations: Sequence[float], reached: Sequence[bool]
+) -> stats.CensoredData:
     return stats.CensoredData(uncensored=durations[reached], right=durations[~reached])
 
 
@@ -122,8 +155,12 @@ def _log_rank(arms: dict, arm: str, baseline: str) -> float:
     if arm == baseline or baseline not in arms:
         return math.nan
     both = [tuple(map(np.asarray, arms[name])) for name in (arm, baseline)]
-    if min(len(durations) for durations, _ in both) < SMALLEST_N or not any(reached.any() for _, reached in both):
+    if min(len(durations) for durations, _ in both) < SMALLEST_N or not any(
+        reached.any() for _, reached in both
+    ):
         return math.nan
     with np.errstate(invalid="ignore"):
-        p = stats.logrank(*(_censored(durations, reached) for durations, reached in both)).pvalue
+        p = stats.logrank(
+            *(_censored(durations, reached) for durations, reached in both)
+        ).pvalue
     return 1.0 if math.isnan(p) else float(p)  # NaN: all runs arrive at the same moment

@@ -14,7 +14,11 @@ from normlab.data.downloads import first_line, new_folder
 
 
 def cached_array(
-    path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[[np.ndarray], object], remedy: str
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: type,
+    fill: Callable[[np.ndarray], object],
+    remedy: str,
 ) -> torch.Tensor:
     """The array in `path`; where there is none or a damaged one, `fill` computes it, in one process while others wait.
 
@@ -48,14 +52,21 @@ def _fault(path: Path, shape: tuple[int, ...], dtype: type) -> str | None:
         return "is missing"
     try:
         found = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # damaged headers make numpy raise whatever their text is parsed to
+    except (
+        Exception
+    ) as error:  # damaged headers make numpy raise whatever their text is parsed to
         return f"cannot be read ({first_line(error)})"
     if (found.shape, found.dtype) != (shape, np.dtype(dtype)):
         return f"holds {found.dtype} {found.shape} instead of {np.dtype(dtype)} {shape}"
     return None
 
 
-def _write_once(path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[[np.ndarray], object]) -> None:
+def _write_once(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: type,
+    fill: Callable[[np.ndarray], object],
+) -> None:
     lock = path.with_name(f".{path.stem}.lock")
     try:
         with FileLock(lock):
@@ -63,8 +74,12 @@ def _write_once(path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[
             if fault is None:
                 return
             if path.is_file():
-                print(f"note: the cache {path} {fault}; it is made anew", file=sys.stderr)
-            for abandoned in path.parent.glob(f".{path.stem}-*.npy"):  # by a process that was killed
+                print(
+                    f"note: the cache {path} {fault}; it is made anew", file=sys.stderr
+                )
+            for abandoned in path.parent.glob(
+                f".{path.stem}-*.npy"
+            ):  # by a process that was killed
                 abandoned.unlink()
             _write(path, shape, dtype, fill)
     except BaseException:
@@ -72,13 +87,22 @@ def _write_once(path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[
         raise
 
 
-def _write(path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[[np.ndarray], object]) -> None:
+def _write(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: type,
+    fill: Callable[[np.ndarray], object],
+) -> None:
     """Into a file of another name, renamed when it is complete, so that no half of one is ever read."""
     # Not tempfile's: its files are for their owner alone, this one is for all who may read the folder.
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(8)}.npy")
     try:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error here and would be a crash below
+        array = np.lib.format.open_memmap(
+            temporary, mode="w+", dtype=dtype, shape=shape
+        )
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # a full disk is an error here and would be a crash below
             with temporary.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         fill(array)

@@ -17,14 +17,18 @@ from normlab.streams import torch_generator
 
 MAX_BATCHES_A_BLOCK = 50
 BLOCK_BYTES = 8 * 2**20  # what a processor's cache holds
-DEVICE_BLOCK_BYTES = 256 * 2**20  # other devices have no such cache, and every block ends with waiting for them
+DEVICE_BLOCK_BYTES = (
+    256 * 2**20
+)  # other devices have no such cache, and every block ends with waiting for them
 EVALUATION_BLOCK_BYTES = 32 * 2**20
 
 
 class Transform(Protocol):
     """Turns stored samples into what the network reads; random draws are made for a whole epoch at once."""
 
-    def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]: ...
+    def draw(
+        self, num_samples: int, generator: torch.Generator
+    ) -> dict[str, Tensor]: ...
     def train(self, inputs: Tensor, draws: dict[str, Tensor]) -> Tensor: ...
     def evaluate(self, inputs: Tensor) -> Tensor: ...
 
@@ -56,7 +60,12 @@ class Part:
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> "Part":
         """The same part with what `move` makes of its tensors."""
-        return replace(self, inputs=move(self.inputs), targets=move(self.targets), rows=move(self.rows))
+        return replace(
+            self,
+            inputs=move(self.inputs),
+            targets=move(self.targets),
+            rows=move(self.rows),
+        )
 
     def training_inputs(self, rows: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """What the network gets in training of the stored samples `rows`; `draws` has a row for each."""
@@ -72,7 +81,11 @@ class Part:
 
     def _ordered(self, inputs: Tensor) -> Tensor:
         # Convolutions whose weights alone are channels last would reorder every batch themselves.
-        return inputs.to(memory_format=torch.channels_last) if self.channels_last and inputs.ndim == 4 else inputs
+        return (
+            inputs.to(memory_format=torch.channels_last)
+            if self.channels_last and inputs.ndim == 4
+            else inputs
+        )
 
 
 class Block(NamedTuple):
@@ -145,14 +158,23 @@ class TrainBlocks:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.part, self.batch_size, self.seed, self.progress = part, batch_size, seed, progress
+        self.part, self.batch_size, self.seed, self.progress = (
+            part,
+            batch_size,
+            seed,
+            progress,
+        )
         self.rank, self.world_size = rank, world_size
-        self.num_batches = num_batches(len(part), batch_size, smallest_batch(world_size))
+        self.num_batches = num_batches(
+            len(part), batch_size, smallest_batch(world_size)
+        )
         sample = part.evaluation_inputs(part.rows[:1])
         block_bytes = BLOCK_BYTES if sample.device.type == "cpu" else DEVICE_BLOCK_BYTES
         affordable = max(1, block_bytes // (sample.nbytes * batch_size))
         # A block is one step of the distributed reducer, so several processes take one batch at a time.
-        self.batches_a_block = 1 if world_size > 1 else min(affordable, max_steps, MAX_BATCHES_A_BLOCK)
+        self.batches_a_block = (
+            1 if world_size > 1 else min(affordable, max_steps, MAX_BATCHES_A_BLOCK)
+        )
 
     def __len__(self) -> int:
         return -(-self.num_batches // self.batches_a_block)
@@ -160,19 +182,27 @@ class TrainBlocks:
     def __iter__(self) -> Iterator[Block]:
         epoch = self.progress.epoch
         seen = (self.progress.steps - epoch * self.num_batches) * self.batch_size
-        order = torch.randperm(len(self.part), generator=torch_generator(self.seed, "order", epoch))
-        draws = self.part.transform.draw(len(self.part), torch_generator(self.seed, "augmentation", epoch))
+        order = torch.randperm(
+            len(self.part), generator=torch_generator(self.seed, "order", epoch)
+        )
+        draws = self.part.transform.draw(
+            len(self.part), torch_generator(self.seed, "augmentation", epoch)
+        )
         samples = min(len(self.part), self.num_batches * self.batch_size)
         step = self.batches_a_block * self.batch_size
         for start in range(0, samples, step):
-            yield self._gather(order[max(start, seen) : min(start + step, samples)], draws)
+            yield self._gather(
+                order[max(start, seen) : min(start + step, samples)], draws
+            )
 
     def _gather(self, chosen: Tensor, draws: dict[str, Tensor]) -> Block:
         part, total = self.part, len(chosen)
         chosen = chosen[self.rank :: self.world_size]
         rows = part.rows[chosen.to(part.rows.device)]
         device = part.targets.device
-        inputs = part.training_inputs(rows, {key: draw[chosen].to(device) for key, draw in draws.items()})
+        inputs = part.training_inputs(
+            rows, {key: draw[chosen].to(device) for key, draw in draws.items()}
+        )
         batch_size = len(chosen) if self.world_size > 1 else self.batch_size
         scale = len(chosen) * self.world_size / total if total else 1.0
         return Block(inputs, part.targets[rows], batch_size, scale)
@@ -185,7 +215,9 @@ class EvaluationBlocks:
         self.part, self.rows = part, part.rows[rank::world_size]
         sample = part.evaluation_inputs(part.rows[:1])
         self.batch_size = max(1, min(2048, EVALUATION_BLOCK_BYTES // sample.nbytes))
-        if world_size > 1:  # the shares differ by a sample: blocks of even size, or it could make a block of its own
+        if (
+            world_size > 1
+        ):  # the shares differ by a sample: blocks of even size, or it could make a block of its own
             share = -(-len(part) // world_size)
             self.batch_size = -(-share // -(-share // self.batch_size))
 
@@ -194,4 +226,8 @@ class EvaluationBlocks:
 
     def __iter__(self) -> Iterator[Block]:
         for rows in self.rows.split(self.batch_size):
-            yield Block(self.part.evaluation_inputs(rows), self.part.targets[rows], self.batch_size)
+            yield Block(
+                self.part.evaluation_inputs(rows),
+                self.part.targets[rows],
+                self.batch_size,
+            )

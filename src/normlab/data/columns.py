@@ -5,17 +5,19 @@ Rows are counted from 1, the first below the line of names.
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from normlab.data.downloads import data_path, first_line
+from normlab.spelling import nearest
 
 MISSING_CATEGORY = "missing"
 LARGEST = float(np.finfo(np.float32).max)
-DIFFERENT = 0.9  # of a column's values: text that differs in so many rows is no category
+DIFFERENT = (
+    0.9  # of a column's values: text that differs in so many rows is no category
+)
 
 
 def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame:
@@ -27,35 +29,60 @@ def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame
     if not isinstance(separator, str) or len(separator) != 1:
         raise ValueError(f"dataset.separator must be one character, got {separator!r}")
     if not data_path(path, "a file with a table").is_file():
-        raise ValueError(f"dataset.root must be a file with a table; there is no file {path}")
+        raise ValueError(
+            f"dataset.root must be a file with a table; there is no file {path}"
+        )
     try:
-        lines = pd.read_csv(path, sep=separator, header=None, dtype=object, na_filter=False, encoding="utf-8-sig")
+        lines = pd.read_csv(
+            path,
+            sep=separator,
+            header=None,
+            dtype=object,
+            na_filter=False,
+            encoding="utf-8-sig",
+        )
     except Exception as error:  # readers of .zip, .xz and others each raise their own
-        raise ValueError(f"{path} is no table with columns separated by {separator!r}: {first_line(error)}") from error
+        raise ValueError(
+            f"{path} is no table with columns separated by {separator!r}: {first_line(error)}"
+        ) from error
     lines = lines.astype(str).apply(lambda column: column.str.strip()).astype(object)
     names = lines.iloc[0].tolist()
     wrong = [name for name in names if not name or names.count(name) > 1]
     if wrong:
-        raise ValueError(f"{path} must name every column once in its first line; {wrong[0]!r} comes twice or is empty")
+        raise ValueError(
+            f"{path} must name every column once in its first line; {wrong[0]!r} comes twice or is empty"
+        )
     if len(lines) < 2:
         raise ValueError(f"{path} has a line of column names and no rows below it")
-    table = lines.iloc[1:].set_axis(names, axis=1).set_axis(range(1, len(lines)), axis=0)
+    table = (
+        lines.iloc[1:].set_axis(names, axis=1).set_axis(range(1, len(lines)), axis=0)
+    )
     return table.where(~table.isin(["", *map(str, _list("missing", missing))]), None)
 
 
 def check_names(
-    text: pd.DataFrame, path: str, target: str, categorical: Sequence[str] | None, drop: Sequence[str]
+    text: pd.DataFrame,
+    path: str,
+    target: str,
+    categorical: Sequence[str] | None,
+    drop: Sequence[str],
 ) -> None:
     """Every column that an option names must be there, and the target must be nothing but the target.
 
     Raises:
         ValueError: the option and the name.
     """
-    for key, named in (("target", [target]), ("categorical", categorical or ()), ("drop", drop)):
+    for key, named in (
+        ("target", [target]),
+        ("categorical", categorical or ()),
+        ("drop", drop),
+    ):
         for name in _list(key, named):
             _check_name(text, path, key, name)
         if key != "target" and target in named:
-            raise ValueError(f"dataset.{key} must not name the target, got {target}; leave it out there")
+            raise ValueError(
+                f"dataset.{key} must not name the target, got {target}; leave it out there"
+            )
 
 
 def columns_of(
@@ -81,20 +108,34 @@ def columns_of(
     """
     names = [name for name in text if name != target and name not in drop]
     if not names:
-        raise ValueError(f"{path} has no column besides the target {target} and the dropped ones; inputs are needed")
+        raise ValueError(
+            f"{path} has no column besides the target {target} and the dropped ones; inputs are needed"
+        )
     columns = {name: _column(text[name], path, categorical, remedy) for name in names}
     for name, column in columns.items():
         if column.nunique() < 2:
-            says = f"is {column.dropna().iloc[0]} in every row" if column.notna().any() else "holds no value at all"
-            raise ValueError(f"{path}: column {name} {says}; {remedy or f'leave it out with dataset.drop=[{name}]'}")
+            says = (
+                f"is {column.dropna().iloc[0]} in every row"
+                if column.notna().any()
+                else "holds no value at all"
+            )
+            raise ValueError(
+                f"{path}: column {name} {says}; {remedy or f'leave it out with dataset.drop=[{name}]'}"
+            )
     return pd.DataFrame(columns)
 
 
 def note_categories(columns: pd.DataFrame, path: str) -> None:
     """Tell which columns count as categories though nobody said so, once a process."""
-    taken = [f"{name} ({columns[name].nunique()} values)" for name in columns if columns[name].dtype == object]
+    taken = [
+        f"{name} ({columns[name].nunique()} values)"
+        for name in columns
+        if columns[name].dtype == object
+    ]
     if taken:
-        tell(f"{path}: taken as categories: {', '.join(taken)}; others are dataset.categorical=[...]")
+        tell(
+            f"{path}: taken as categories: {', '.join(taken)}; others are dataset.categorical=[...]"
+        )
 
 
 @cache
@@ -107,19 +148,27 @@ def _check_name(text: pd.DataFrame, path: str, key: str, name: str | None) -> No
     if name in text:
         return
     lowered = {column.lower(): column for column in text.columns}
-    near = get_close_matches(str(name).lower(), lowered, n=1)
-    hint = f", did you mean {lowered[near[0]]}?" if near else f"; they are {', '.join(text.columns[:20])}"
+    near = nearest(str(name).lower(), lowered)
+    hint = f"; they are {', '.join(text.columns[:20])}"
+    if near is not None:
+        hint = f", did you mean {lowered[near]}?"
     separated = "; is dataset.separator right?" if len(text.columns) == 1 else ""
-    raise ValueError(f"dataset.{key} must name a column of {path}, got {name!r}{hint}{separated}")
+    raise ValueError(
+        f"dataset.{key} must name a column of {path}, got {name!r}{hint}{separated}"
+    )
 
 
 def _list(key: str, values: Sequence[str]) -> Sequence[str]:
     if isinstance(values, str):
-        raise ValueError(f"dataset.{key} must be a list, as in dataset.{key}=[{values}], got {values!r}")
+        raise ValueError(
+            f"dataset.{key} must be a list, as in dataset.{key}=[{values}], got {values!r}"
+        )
     return values
 
 
-def _column(text: pd.Series, path: str, categorical: Sequence[str] | None, remedy: str | None) -> pd.Series:
+def _column(
+    text: pd.Series, path: str, categorical: Sequence[str] | None, remedy: str | None
+) -> pd.Series:
     if categorical is None:
         numbers = pd.to_numeric(text, errors="coerce")
         is_text = text.notna().any() and numbers.isna().all()
@@ -149,7 +198,10 @@ def _numbers(text: pd.Series, path: str, remedy: str | None) -> pd.Series:
     values = pd.to_numeric(text, errors="coerce").astype(np.float64)
     wrong = text[text.notna() & ~(values.abs() <= LARGEST)]
     if len(wrong):
-        remedy = remedy or f"correct it, add it to dataset.missing, or put {text.name} into dataset.categorical"
+        remedy = (
+            remedy
+            or f"correct it, add it to dataset.missing, or put {text.name} into dataset.categorical"
+        )
         raise ValueError(
             f"{path}: column {text.name} must hold numbers, row {wrong.index[0]} has {wrong.iloc[0]!r}; {remedy}"
         )
@@ -190,4 +242,6 @@ def _check_targets(text: pd.Series, path: str) -> None:
             f"remove what has none"
         )
     if len(text) > 1 and text.nunique() < 2:
-        raise ValueError(f"{path}: target {text.name} is {text.iloc[0]} in every row; there is nothing to predict")
+        raise ValueError(
+            f"{path}: target {text.name} is {text.iloc[0]} in every row; there is nothing to predict"
+        )

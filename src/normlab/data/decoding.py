@@ -17,7 +17,9 @@ CACHE_VERSION = 1  # another number makes every older cache unused
 LONG = 5000  # files from which on a progress bar is worth its line
 
 
-def decode(files: list[Path], image_size: int, cache: str | None = None) -> torch.Tensor:
+def decode(
+    files: list[Path], image_size: int, cache: str | None = None
+) -> torch.Tensor:
     """Colour images ``(N, 3, S, S)`` of the files in their order.
 
     Args:
@@ -29,11 +31,17 @@ def decode(files: list[Path], image_size: int, cache: str | None = None) -> torc
         ValueError: a file that is missing, truncated or no image, by name; a cache that cannot be written.
     """
     if cache is None:
-        return torch.from_numpy(_decode_into(np.empty((len(files), 3, image_size, image_size), np.uint8), files))
+        return torch.from_numpy(
+            _decode_into(
+                np.empty((len(files), 3, image_size, image_size), np.uint8), files
+            )
+        )
     path = Path(cache) / f"images-{_key(files, image_size)}.npy"
     shape = (len(files), 3, image_size, image_size)
     remedy = "or decode in every run with dataset.load.cache=null"
-    return cached_array(path, shape, np.uint8, lambda array: _decode_into(array, files), remedy)
+    return cached_array(
+        path, shape, np.uint8, lambda array: _decode_into(array, files), remedy
+    )
 
 
 def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
@@ -42,11 +50,16 @@ def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
 
     quiet = len(files) < LONG or not sys.stderr.isatty()
     # Warnings are set for all threads here: setting them in a thread changes them for the others at any moment.
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # Pillow decodes outside of the interpreter lock
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor() as pool,
+    ):  # Pillow decodes outside of the interpreter lock
         warnings.simplefilter("ignore")
         try:
             done = pool.map(one, range(len(files)))
-            for _ in track(done, "decoding images", total=len(files), transient=True, disable=quiet):
+            for _ in track(
+                done, "decoding images", total=len(files), transient=True, disable=quiet
+            ):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -61,10 +74,14 @@ def _read(path: Path, image_size: int) -> np.ndarray:
                 image = image.point(lambda value: value / 257).convert("L")
             image = image.convert("RGB")
             if image.size != (image_size, image_size):
-                image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+                image = image.resize(
+                    (image_size, image_size), Image.Resampling.BILINEAR
+                )
             return np.asarray(image).transpose(2, 0, 1)
     except Exception as error:  # damaged files make Pillow's readers raise whatever they happen to meet
-        raise ValueError(f"image {path} cannot be read: {error}; replace or remove it") from error
+        raise ValueError(
+            f"image {path} cannot be read: {error}; replace or remove it"
+        ) from error
 
 
 def _key(files: list[Path], image_size: int) -> str:
@@ -80,5 +97,7 @@ def _key(files: list[Path], image_size: int) -> str:
             status = path.stat()
         except OSError as error:
             raise ValueError(f"image {path} cannot be read: {error}") from error
-        state.update(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n".encode())
+        state.update(
+            f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n".encode()
+        )
     return state.hexdigest()[:20]

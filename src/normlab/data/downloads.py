@@ -10,7 +10,11 @@ from hashlib import file_digest
 from http.client import HTTPException
 from pathlib import Path
 
-FAILURES = (OSError, HTTPException, RuntimeError)  # of the network, of the disk, and torch's and torchvision's own
+FAILURES = (
+    OSError,
+    HTTPException,
+    RuntimeError,
+)  # of the network, of the disk, and torch's and torchvision's own
 
 
 def data_path(root: str | os.PathLike, needed: str) -> Path:
@@ -54,7 +58,10 @@ def download_archive(url: str, md5: str, inner: str, folder: Path, needed: str) 
     from torch.hub import download_url_to_file
 
     try:
-        with new_folder(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        with (
+            new_folder(folder.parent),
+            tempfile.TemporaryDirectory(dir=folder.parent) as temporary,
+        ):
             archive = Path(temporary) / Path(url).name
             download_url_to_file(url, str(archive), progress=sys.stderr.isatty())
             check_digest(archive, "md5", md5)

@@ -30,12 +30,18 @@ class FeatureTransform:
     flip: bool = False
 
     def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"flip": torch.rand(num_samples, generator=generator) < 0.5} if self.flip else {}
+        return (
+            {"flip": torch.rand(num_samples, generator=generator) < 0.5}
+            if self.flip
+            else {}
+        )
 
     def train(self, features: Tensor, draws: dict[str, Tensor]) -> Tensor:
         if not self.flip:
             return features[:, 0]
-        return features[torch.arange(len(features), device=features.device), draws["flip"].long()]
+        return features[
+            torch.arange(len(features), device=features.device), draws["flip"].long()
+        ]
 
     def evaluate(self, features: Tensor) -> Tensor:
         return features[:, 0]
@@ -49,7 +55,11 @@ def can_be_computed_once(network: nn.Module, parts: Parts) -> bool:
 
 
 def with_features(
-    parts: Parts, network: nn.Module, cache: Path, device: torch.device, context: Callable = nullcontext
+    parts: Parts,
+    network: nn.Module,
+    cache: Path,
+    device: torch.device,
+    context: Callable = nullcontext,
 ) -> Parts:
     """The same parts with features in place of images, from the cache or computed into it.
 
@@ -80,8 +90,12 @@ def with_features(
     test = features(parts.test.inputs, 1)
     return replace(
         parts,
-        train=Part(train, parts.train.targets, parts.train.rows, FeatureTransform(flip)),
-        validation=Part(train, parts.validation.targets, parts.validation.rows, FeatureTransform()),
+        train=Part(
+            train, parts.train.targets, parts.train.rows, FeatureTransform(flip)
+        ),
+        validation=Part(
+            train, parts.validation.targets, parts.validation.rows, FeatureTransform()
+        ),
         test=Part(test, parts.test.targets, parts.test.rows, FeatureTransform()),
     )
 
@@ -97,18 +111,34 @@ def _fill(
 ) -> None:
     batches = images.split(BATCH_SIZE)
     done = 0
-    for batch in track(batches, "features of the frozen layers", transient=True, disable=len(batches) < 20):
-        array[done : done + len(batch)] = _extract(network, plain, batch.to(device), views, context).cpu().numpy()
+    for batch in track(
+        batches,
+        "features of the frozen layers",
+        transient=True,
+        disable=len(batches) < 20,
+    ):
+        array[done : done + len(batch)] = (
+            _extract(network, plain, batch.to(device), views, context).cpu().numpy()
+        )
         done += len(batch)
 
 
 @torch.no_grad()
-def _extract(network: nn.Module, plain: ImageTransform, images: Tensor, views: int, context: Callable) -> Tensor:
+def _extract(
+    network: nn.Module,
+    plain: ImageTransform,
+    images: Tensor,
+    views: int,
+    context: Callable,
+) -> Tensor:
     """Images ``(B, C, H, W)`` to features ``(B, V, F)``."""
     training = network.training
     network.eval()
     with context():
-        made = [network.extract(plain.evaluate(view)) for view in (images, images.flip(-1))[:views]]
+        made = [
+            network.extract(plain.evaluate(view))
+            for view in (images, images.flip(-1))[:views]
+        ]
     network.train(training)
     return torch.stack(made, 1).float()
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from normlab.build import build
+from normlab.config.targets import build
 from normlab.data.arrays import Arrays
 from normlab.data.blocks import Part, Transform
 from normlab.data.splits import train_validation_indices
@@ -15,7 +15,10 @@ from normlab.data.tabular import Encoder, Table
 from normlab.data.transforms import ImageTransform, Unchanged, channel_statistics
 from normlab.streams import numpy_generator
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's networks were trained with these
+IMAGENET = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # torchvision's networks were trained with these
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,13 @@ class Parts:
         """
         move = cache(lambda tensor: tensor.to(device))  # tensors are hashed by identity
         try:
-            train, validation, test = (part.moved(move) for part in self.by_name.values())
+            train, validation, test = (
+                part.moved(move) for part in self.by_name.values()
+            )
         except torch.OutOfMemoryError as error:
-            stored = {id(part.inputs): part.inputs.nbytes for part in self.by_name.values()}
+            stored = {
+                id(part.inputs): part.inputs.nbytes for part in self.by_name.values()
+            }
             raise ValueError(
                 f"the data ({sum(stored.values()) / 2**20:.0f} MiB) must fit into the memory of {device}, which has no "
                 f"room for them; end what else runs there, take fewer or smaller images, or device=cpu"
@@ -61,7 +68,9 @@ class Parts:
         return replace(self, train=train, validation=validation, test=test)
 
 
-def load_parts(config: dict, image_size: int | None, encoder: Encoder | None = None) -> Parts:
+def load_parts(
+    config: dict, image_size: int | None, encoder: Encoder | None = None
+) -> Parts:
     """Load a data set and carve validation out of its training part; the test part stays as published.
 
     Args:
@@ -91,12 +100,28 @@ def load_parts(config: dict, image_size: int | None, encoder: Encoder | None = N
         arrays = loaded
     check_shape(arrays, options)
     augmented, plain = _transforms(arrays, train_rows, options, image_size)
-    input_shape = arrays.train_inputs.shape[1:2] + ((image_size, image_size) if image_size is not None else ())
-    channels_last = bool(config["device"].get("channels_last"))  # runs from before it have no such key
+    input_shape = arrays.train_inputs.shape[1:2] + (
+        (image_size, image_size) if image_size is not None else ()
+    )
+    channels_last = bool(
+        config["device"].get("channels_last")
+    )  # runs from before it have no such key
     test_rows = torch.arange(len(arrays.test_targets))
     return Parts(
-        Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented, channels_last),
-        Part(arrays.train_inputs, arrays.train_targets, validation_rows, plain, channels_last),
+        Part(
+            arrays.train_inputs,
+            arrays.train_targets,
+            train_rows,
+            augmented,
+            channels_last,
+        ),
+        Part(
+            arrays.train_inputs,
+            arrays.train_targets,
+            validation_rows,
+            plain,
+            channels_last,
+        ),
         Part(arrays.test_inputs, arrays.test_targets, test_rows, plain, channels_last),
         tuple(input_shape),
         num_classes if options["task"] == "classification" else 1,
@@ -109,10 +134,14 @@ def _split(loaded: Arrays | Table, config: dict) -> tuple[torch.Tensor, torch.Te
     options, targets = config["dataset"], loaded.train_targets.numpy()
     generator = numpy_generator(config["seed"], "split")
     try:
-        parts = train_validation_indices(targets, options["validation"], options["split"], generator)
+        parts = train_validation_indices(
+            targets, options["validation"], options["split"], generator
+        )
     except ValueError as error:
         size = f"{len(targets) + len(loaded.test_targets)} {'rows' if isinstance(loaded, Table) else 'images'}"
-        raise ValueError(f"{options.get('root') or options['name']} ({size}): {error}") from error
+        raise ValueError(
+            f"{options.get('root') or options['name']} ({size}): {error}"
+        ) from error
     return torch.from_numpy(parts[0]), torch.from_numpy(parts[1])
 
 
@@ -123,7 +152,9 @@ def _transforms(
     if image_size is None:
         return Unchanged(), Unchanged()
     mean, std = normalization(arrays, train_rows, options["normalize"])
-    return ImageTransform(mean, std, image_size, **options["augment"]), ImageTransform(mean, std, image_size)
+    return ImageTransform(mean, std, image_size, **options["augment"]), ImageTransform(
+        mean, std, image_size
+    )
 
 
 def check_shape(arrays: Arrays, options: dict) -> None:
@@ -134,8 +165,12 @@ def check_shape(arrays: Arrays, options: dict) -> None:
     """
     found = list(arrays.train_inputs.shape[1:])
     declared = options["shape"] or found
-    if len(declared) != len(found) or any(d not in (None, f) for d, f in zip(declared, found, strict=True)):
-        raise ValueError(f"dataset.shape declares {options['shape']}, the data have {found}; correct dataset.shape")
+    if len(declared) != len(found) or any(
+        d not in (None, f) for d, f in zip(declared, found, strict=True)
+    ):
+        raise ValueError(
+            f"dataset.shape declares {options['shape']}, the data have {found}; correct dataset.shape"
+        )
 
 
 def check_labels(loaded: Arrays | Table, options: dict, num_classes: int) -> None:
@@ -147,11 +182,20 @@ def check_labels(loaded: Arrays | Table, options: dict, num_classes: int) -> Non
     declared = options["num_classes"]
     if options["task"] != "classification":
         if declared is not None:
-            raise ValueError(f"dataset.num_classes must be null for a regression, got {declared!r}")
+            raise ValueError(
+                f"dataset.num_classes must be null for a regression, got {declared!r}"
+            )
         return
-    if declared is not None and (isinstance(declared, bool) or not isinstance(declared, int) or declared < 2):
-        raise ValueError(f"dataset.num_classes must be null or a whole number of at least 2, got {declared!r}")
-    for name, targets in (("training", loaded.train_targets), ("test", loaded.test_targets)):
+    if declared is not None and (
+        isinstance(declared, bool) or not isinstance(declared, int) or declared < 2
+    ):
+        raise ValueError(
+            f"dataset.num_classes must be null or a whole number of at least 2, got {declared!r}"
+        )
+    for name, targets in (
+        ("training", loaded.train_targets),
+        ("test", loaded.test_targets),
+    ):
         low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= num_classes:
             wrong = low if low < 0 else high
@@ -207,7 +251,11 @@ def check_classes(targets: torch.Tensor, class_names: Sequence[str]) -> None:
 
 def one_class_cautions(parts: Parts, task: str) -> list[str]:
     """A sentence for each scored part of a classification that holds one class only."""
-    scored = {"validation": parts.validation, "test": parts.test} if task == "classification" else {}
+    scored = (
+        {"validation": parts.validation, "test": parts.test}
+        if task == "classification"
+        else {}
+    )
     return [
         f"the {name} part holds one class only: its accuracy does not show that classes are told apart"
         for name, part in scored.items()
@@ -222,11 +270,17 @@ def check_table_options(options: dict) -> None:
         ValueError: names the key.
     """
     if options["normalize"] not in ("train", "none"):
-        raise ValueError(f"dataset.normalize must be train or none for a table, got {options['normalize']!r}")
+        raise ValueError(
+            f"dataset.normalize must be train or none for a table, got {options['normalize']!r}"
+        )
     if options["image_size"] is not None:
-        raise ValueError(f"dataset.image_size must be null for a table, got {options['image_size']!r}")
+        raise ValueError(
+            f"dataset.image_size must be null for a table, got {options['image_size']!r}"
+        )
     if options["augment"]:
-        raise ValueError(f"dataset.augment must be empty for a table, got {options['augment']!r}")
+        raise ValueError(
+            f"dataset.augment must be empty for a table, got {options['augment']!r}"
+        )
 
 
 def normalization(
@@ -245,7 +299,9 @@ def normalization(
         return channel_statistics(arrays.train_inputs, train_rows)
     if rule == "imagenet":
         if channels != 3:
-            raise ValueError(f"dataset.normalize=imagenet needs images with 3 channels, these have {channels}")
+            raise ValueError(
+                f"dataset.normalize=imagenet needs images with 3 channels, these have {channels}"
+            )
         return IMAGENET
     mean, std = (0.0, 1.0) if rule == "none" else rule
     return (mean,) * channels, (std,) * channels

@@ -34,18 +34,26 @@ def train_validation_indices(
         chosen = generator.permutation(len(targets))
         return np.sort(chosen[num_validation:]), np.sort(chosen[:num_validation])
     if method != "stratified":
-        raise ValueError(f"dataset.split must be stratified, random or tail, got {method!r}")
-    from sklearn.model_selection import train_test_split  # takes about a second to import
+        raise ValueError(
+            f"dataset.split must be stratified, random or tail, got {method!r}"
+        )
+    from sklearn.model_selection import (
+        train_test_split,  # takes about a second to import
+    )
 
     _check_classes(targets, num_validation)
     seed = int(generator.integers(2**31))
-    train, validation = train_test_split(everything, test_size=num_validation, stratify=targets, random_state=seed)
+    train, validation = train_test_split(
+        everything, test_size=num_validation, stratify=targets, random_state=seed
+    )
     return np.sort(train), np.sort(validation)
 
 
 def _check_classes(targets: np.ndarray, num_validation: int) -> None:
     classes, counts = np.unique(targets, return_counts=True)
-    kind, kinds = ("number", "numbers") if targets.dtype.kind == "f" else ("class", "classes")
+    kind, kinds = (
+        ("number", "numbers") if targets.dtype.kind == "f" else ("class", "classes")
+    )
     if counts.min() < 2:
         raise ValueError(
             f"dataset.split=stratified needs two samples of every {kind} of the target, {kind} "
@@ -72,8 +80,14 @@ def fold_indices(
     Raises:
         ValueError: a fold or a number of folds out of range.
     """
-    if isinstance(num_folds, bool) or not isinstance(num_folds, int) or not 2 <= num_folds <= num_samples:
-        raise ValueError(f"dataset.num_folds must lie in 2..{num_samples} (the number of samples), got {num_folds!r}")
+    if (
+        isinstance(num_folds, bool)
+        or not isinstance(num_folds, int)
+        or not 2 <= num_folds <= num_samples
+    ):
+        raise ValueError(
+            f"dataset.num_folds must lie in 2..{num_samples} (the number of samples), got {num_folds!r}"
+        )
     if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < num_folds:
         raise ValueError(f"dataset.fold must lie in 0..{num_folds - 1}, got {fold!r}")
     from sklearn.model_selection import KFold

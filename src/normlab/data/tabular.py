@@ -24,7 +24,17 @@ JH_SIMPLE = "https://data.heatonresearch.com/data/t81-558/jh-simple-dataset.csv"
 JH_SIMPLE_TASKS = {"age": "regression", "product": "classification"}
 JH_SIMPLE_CATEGORIES = ("job", "area", "product")
 JH_SIMPLE_COLUMNS = (
-    *("id", "job", "area", "income", "aspect", "subscriptions", "dist_healthy", "save_rate", "dist_unhealthy"),
+    *(
+        "id",
+        "job",
+        "area",
+        "income",
+        "aspect",
+        "subscriptions",
+        "dist_healthy",
+        "save_rate",
+        "dist_unhealthy",
+    ),
     *("age", "pop_dense", "retail_dense", "crime", "product"),
 )
 JH_SIMPLE_ROWS = 2000
@@ -79,7 +89,11 @@ class Table:
         from sklearn.compose import ColumnTransformer
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+        from sklearn.preprocessing import (
+            FunctionTransformer,
+            OneHotEncoder,
+            StandardScaler,
+        )
 
         columns = self.train_columns.iloc[rows.numpy()]
         numbers = columns.select_dtypes(np.float64)
@@ -87,23 +101,42 @@ class Table:
         numeric = [name for name in numbers if _varies(filled[name])]
         constant = [name for name in numbers if name not in numeric]
         categorical = [name for name in columns if name not in numbers]
-        held = np.zeros(len(constant)) if standardize else filled[constant].iloc[0].to_numpy()
+        held = (
+            np.zeros(len(constant))
+            if standardize
+            else filled[constant].iloc[0].to_numpy()
+        )
         impute = SimpleImputer(strategy="median", keep_empty_features=True)
         scale = StandardScaler() if standardize else "passthrough"
         one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
         hold = FunctionTransformer(partial(_held, values=held))
         numeric_steps = make_pipeline(impute, scale)
         transformer = ColumnTransformer(
-            [("numeric", numeric_steps, numeric), ("constant", hold, constant), ("text", one_hot, categorical)]
+            [
+                ("numeric", numeric_steps, numeric),
+                ("constant", hold, constant),
+                ("text", one_hot, categorical),
+            ]
         )
-        return Encoder(transformer.fit(columns), tuple(constant), _offset(self.train_targets[rows]))
+        return Encoder(
+            transformer.fit(columns), tuple(constant), _offset(self.train_targets[rows])
+        )
 
     def encode(self, encoder: Encoder) -> Arrays:
         """All rows as float32 ``(N, F)``, by an encoding from `fit`, of this table or one with the same columns."""
         encoded = []
-        for columns, targets in ((self.train_columns, self.train_targets), (self.test_columns, self.test_targets)):
-            encoded.append(torch.from_numpy(encoder.columns.transform(columns).astype(np.float32)))
-            encoded.append((targets - encoder.target_offset).float() if targets.is_floating_point() else targets)
+        for columns, targets in (
+            (self.train_columns, self.train_targets),
+            (self.test_columns, self.test_targets),
+        ):
+            encoded.append(
+                torch.from_numpy(encoder.columns.transform(columns).astype(np.float32))
+            )
+            encoded.append(
+                (targets - encoder.target_offset).float()
+                if targets.is_floating_point()
+                else targets
+            )
         return Arrays(*encoded, self.class_names)
 
     def unknown_categories(self, encoder: Encoder) -> dict[str, list[str]]:
@@ -112,8 +145,13 @@ class Table:
         if not len(names):
             return {}
         known = dict(zip(names, map(set, one_hot.categories_), strict=True))
-        found = {name: {*self.train_columns[name], *self.test_columns[name]} - known[name] for name in names}
-        return {name: sorted(categories) for name, categories in found.items() if categories}
+        found = {
+            name: {*self.train_columns[name], *self.test_columns[name]} - known[name]
+            for name in names
+        }
+        return {
+            name: sorted(categories) for name, categories in found.items() if categories
+        }
 
 
 def _varies(column: Any) -> bool:
@@ -131,7 +169,9 @@ def _offset(targets: Tensor) -> float:
     if not targets.is_floating_point():
         return 0.0
     rounding = (targets - targets.float()).abs().max()
-    return float(targets.mean()) if rounding > COARSE * targets.std(correction=0) else 0.0
+    return (
+        float(targets.mean()) if rounding > COARSE * targets.std(correction=0) else 0.0
+    )
 
 
 def diabetes(fold: int, num_folds: int) -> Table:
@@ -178,7 +218,16 @@ def csv(
     """
     from normlab.data.columns import read_text
 
-    return _from_text(read_text(root, separator, missing), root, target, fold, num_folds, task, categorical, drop)
+    return _from_text(
+        read_text(root, separator, missing),
+        root,
+        target,
+        fold,
+        num_folds,
+        task,
+        categorical,
+        drop,
+    )
 
 
 def _from_text(
@@ -193,12 +242,20 @@ def _from_text(
     remedy: str | None = None,
 ) -> Table:
     """The table in a file that was read; `remedy` is what an error advises in place of the options of `csv`."""
-    from normlab.data.columns import check_names, class_targets, columns_of, note_categories, number_targets
+    from normlab.data.columns import (
+        check_names,
+        class_targets,
+        columns_of,
+        note_categories,
+        number_targets,
+    )
 
     check_names(text, root, target, categorical, drop)
     if isinstance(num_folds, int) and len(text) < num_folds:
         rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
-        raise ValueError(f"{root} has {rows}, dataset.num_folds={num_folds} needs at least as many")
+        raise ValueError(
+            f"{root} has {rows}, dataset.num_folds={num_folds} needs at least as many"
+        )
     columns = columns_of(text, root, target, categorical, drop, remedy)
     if categorical is None:
         note_categories(columns, root)
@@ -209,7 +266,14 @@ def _from_text(
     return by_folds(columns, targets, class_names, fold, num_folds)
 
 
-def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha256: str | None = None) -> Table:
+def jh_simple(
+    root: str,
+    target: str,
+    fold: int,
+    num_folds: int,
+    task: str,
+    sha256: str | None = None,
+) -> Table:
     """2,000 made-up customers (Heaton, "Applications of Deep Neural Networks", course T81-558): numbers and categories.
 
     Columns: id, job, area, income, aspect, subscriptions, dist_healthy, save_rate, dist_unhealthy, age, pop_dense,
@@ -237,16 +301,22 @@ def jh_simple(root: str, target: str, fold: int, num_folds: int, task: str, sha2
         download_file(JH_SIMPLE, sha256, path)
         if sha256 is None:
             print(
-                f"note: downloaded {path}; to keep to it, dataset.sha256={digest_of(path, 'sha256')}", file=sys.stderr
+                f"note: downloaded {path}; to keep to it, dataset.sha256={digest_of(path, 'sha256')}",
+                file=sys.stderr,
             )
     if sha256 is not None:
         check_digest(path, "sha256", sha256)
     from normlab.data.columns import read_text
 
-    text, remedy = read_text(str(path), ",", MISSING), f"take the file as published: {JH_SIMPLE}"
+    text, remedy = (
+        read_text(str(path), ",", MISSING),
+        f"take the file as published: {JH_SIMPLE}",
+    )
     _check_jh_simple(text, str(path), remedy)
     categorical = [name for name in JH_SIMPLE_CATEGORIES if name != target]
-    return _from_text(text, str(path), target, fold, num_folds, task, categorical, ["id"], remedy)
+    return _from_text(
+        text, str(path), target, fold, num_folds, task, categorical, ["id"], remedy
+    )
 
 
 def _check_jh_simple(text: Any, path: str, remedy: str) -> None:
@@ -255,17 +325,35 @@ def _check_jh_simple(text: Any, path: str, remedy: str) -> None:
     lacking = [name for name in JH_SIMPLE_COLUMNS if name not in text]
     others = [name for name in text if name not in JH_SIMPLE_COLUMNS]
     if lacking or others:
-        says = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"has {', '.join(others[:5])}"] * bool(others)
+        says = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [
+            f"has {', '.join(others[:5])}"
+        ] * bool(others)
         raise ValueError(
             f"{path} must have the {len(JH_SIMPLE_COLUMNS)} columns of jh-simple-dataset.csv and no others, "
             f"it {' and '.join(says)}; {remedy}"
         )
     if len(text) != JH_SIMPLE_ROWS:
-        tell(f"{path} has {len(text)} rows, jh-simple-dataset.csv as published {JH_SIMPLE_ROWS}")
+        tell(
+            f"{path} has {len(text)} rows, jh-simple-dataset.csv as published {JH_SIMPLE_ROWS}"
+        )
 
 
-def by_folds(columns: Any, targets: np.ndarray, class_names: tuple[str, ...], fold: int, num_folds: int) -> Table:
+def by_folds(
+    columns: Any,
+    targets: np.ndarray,
+    class_names: tuple[str, ...],
+    fold: int,
+    num_folds: int,
+) -> Table:
     """The table with fold `fold` as its test part."""
-    train, test = fold_indices(len(targets), num_folds, fold, np.random.default_rng(FOLDS_SEED))
+    train, test = fold_indices(
+        len(targets), num_folds, fold, np.random.default_rng(FOLDS_SEED)
+    )
     targets = torch.tensor(targets)  # a copy: arrays from pandas may not be written to
-    return Table(columns.iloc[train], targets[train], columns.iloc[test], targets[test], class_names)
+    return Table(
+        columns.iloc[train],
+        targets[train],
+        columns.iloc[test],
+        targets[test],
+        class_names,
+    )

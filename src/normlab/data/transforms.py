@@ -49,9 +49,13 @@ class ImageTransform:
             return
         low, high = self._scale()
         if not 0 < low <= high <= 1:
-            raise ValueError(f"augment.resized_crop must be [smallest, largest] in 0..1, got {self.resized_crop}")
+            raise ValueError(
+                f"augment.resized_crop must be [smallest, largest] in 0..1, got {self.resized_crop}"
+            )
         if self.crop_padding:
-            raise ValueError("augment.crop_padding and augment.resized_crop exclude each other; set one of them")
+            raise ValueError(
+                "augment.crop_padding and augment.resized_crop exclude each other; set one of them"
+            )
 
     def _scale(self) -> tuple[float, float]:
         try:
@@ -68,7 +72,9 @@ class ImageTransform:
         if self.flip:
             draws["flip"] = torch.rand(num_samples, generator=generator) < 0.5
         if self.crop_padding:
-            draws["shift"] = torch.randint(2 * self.crop_padding + 1, (num_samples, 2), generator=generator)
+            draws["shift"] = torch.randint(
+                2 * self.crop_padding + 1, (num_samples, 2), generator=generator
+            )
         if self.resized_crop is not None:
             draws["window"] = random_windows(num_samples, self._scale(), generator)
         return draws
@@ -79,7 +85,9 @@ class ImageTransform:
         if "window" in draws:
             return self._window(self._normalize(images), draws["window"], flip)
         if "shift" in draws:  # black is black before it is normalized
-            return self._normalize(self._shift_and_flip(self._resize(images), draws["shift"], flip))
+            return self._normalize(
+                self._shift_and_flip(self._resize(images), draws["shift"], flip)
+            )
         pixels = self._resize(self._normalize(images))
         return pixels if flip is None else mirrored(pixels, flip)
 
@@ -90,7 +98,9 @@ class ImageTransform:
     def _resize(self, images: Tensor) -> Tensor:
         if images.shape[-2:] == (self.size, self.size):
             return images
-        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=images.device).expand(len(images), 4)
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=images.device).expand(
+            len(images), 4
+        )
         return self._window(images.float(), whole, None)
 
     def _normalize(self, pixels: Tensor) -> Tensor:
@@ -100,10 +110,18 @@ class ImageTransform:
         pixels = pixels.float() if pixels.dtype == torch.uint8 else pixels.clone()
         return pixels.mul_(1 / (PIXEL_RANGE * std)).sub_(mean / std)
 
-    def _shift_and_flip(self, pixels: Tensor, shift: Tensor, flip: Tensor | None) -> Tensor:
+    def _shift_and_flip(
+        self, pixels: Tensor, shift: Tensor, flip: Tensor | None
+    ) -> Tensor:
         """Every S x S window exists as a strided view, so cutting one out an image is one copy of whole rows."""
-        windows = functional.pad(pixels, (self.crop_padding,) * 4).unfold(2, self.size, 1).unfold(3, self.size, 1)
-        pixels = windows[torch.arange(len(pixels), device=pixels.device), :, shift[:, 0], shift[:, 1]]
+        windows = (
+            functional.pad(pixels, (self.crop_padding,) * 4)
+            .unfold(2, self.size, 1)
+            .unfold(3, self.size, 1)
+        )
+        pixels = windows[
+            torch.arange(len(pixels), device=pixels.device), :, shift[:, 0], shift[:, 1]
+        ]
         return pixels if flip is None else mirrored(pixels, flip)
 
     def _window(self, pixels: Tensor, window: Tensor, flip: Tensor | None) -> Tensor:
@@ -111,11 +129,20 @@ class ImageTransform:
         centre_y, centre_x, height, width = window.to(pixels).unbind(1)
         if flip is not None:
             width = torch.where(flip, -width, width)
-        inside = (2 * torch.arange(self.size, device=pixels.device) + 1) / self.size - 1  # centres of the made pixels
-        y, x = (centre[:, None] + half[:, None] * inside for centre, half in ((centre_y, height), (centre_x, width)))
-        grid = pixels.new_empty(len(pixels), 2, self.size, self.size)  # made plane by plane, read pair by pair
+        inside = (
+            2 * torch.arange(self.size, device=pixels.device) + 1
+        ) / self.size - 1  # centres of the made pixels
+        y, x = (
+            centre[:, None] + half[:, None] * inside
+            for centre, half in ((centre_y, height), (centre_x, width))
+        )
+        grid = pixels.new_empty(
+            len(pixels), 2, self.size, self.size
+        )  # made plane by plane, read pair by pair
         grid[:, 0], grid[:, 1] = x[:, None], y[:, :, None]
-        return functional.grid_sample(pixels, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+        return functional.grid_sample(
+            pixels, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
+        )
 
 
 def mirrored(pixels: Tensor, flip: Tensor) -> Tensor:
@@ -123,7 +150,9 @@ def mirrored(pixels: Tensor, flip: Tensor) -> Tensor:
     return torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
 
 
-def random_windows(num_samples: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
+def random_windows(
+    num_samples: int, scale: tuple[float, float], generator: torch.Generator
+) -> Tensor:
     """Windows of random area, shape and place inside the image, as ``(N, 4)``: centre y, x and half height, width.
 
     Coordinates run from -1 to 1. Area uniform in `scale`, log of the sides' ratio uniform in ln 3/4..ln 4/3, place
@@ -132,11 +161,15 @@ def random_windows(num_samples: int, scale: tuple[float, float], generator: torc
     """
     area, log_ratio = torch.rand(2, num_samples, WINDOW_ATTEMPTS, generator=generator)
     side = (scale[0] + (scale[1] - scale[0]) * area).sqrt()
-    stretch = torch.exp((log_ratio - 0.5) * torch.log(torch.tensor(MAX_RATIO)))  # root of the ratio
+    stretch = torch.exp(
+        (log_ratio - 0.5) * torch.log(torch.tensor(MAX_RATIO))
+    )  # root of the ratio
     sides = torch.stack([side / stretch, side * stretch], 2)  # (N, attempts, 2)
     fits = (sides <= 1).all(2)
     first = fits.int().argmax(1)[:, None, None].expand(-1, 1, 2)
-    sides = torch.where(fits.any(1, keepdim=True), sides.gather(1, first).squeeze(1), 1.0)
+    sides = torch.where(
+        fits.any(1, keepdim=True), sides.gather(1, first).squeeze(1), 1.0
+    )
     centres = (2 * torch.rand(num_samples, 2, generator=generator) - 1) * (1 - sides)
     return torch.cat([centres, sides], 1)
 
@@ -154,7 +187,9 @@ class Unchanged:
         return inputs
 
 
-def channel_statistics(images: Tensor, rows: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(
+    images: Tensor, rows: Tensor | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of every channel of uint8 ``(N, C, H, W)``, for pixels in 0..1.
 
     Exact: counts how often each of the 256 values occurs, in chunks, so that no second copy of the images is made.

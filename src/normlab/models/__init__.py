@@ -6,7 +6,7 @@ from normlab.models.library import TimmModel, TorchvisionModel
 from normlab.models.mlp import MLP
 from normlab.models.recurrent import RecurrentNetwork
 from normlab.models.resnet import ResNet
-from normlab.models.swap import Swap, insert_norms, norm_report_table, replace_norms, swap_table
+from normlab.models.swap import Swap, insert_norms, replace_norms
 from normlab.models.vgg import VGG
 from normlab.models.vit import VisionTransformer
 
@@ -22,7 +22,5 @@ __all__ = [
     "TorchvisionModel",
     "VisionTransformer",
     "insert_norms",
-    "norm_report_table",
     "replace_norms",
-    "swap_table",
 ]

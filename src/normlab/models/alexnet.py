@@ -20,7 +20,13 @@ CONVOLUTIONS = (
 )
 NAME = "torchvision's AlexNet"
 PLACES = ("features", "head")
-TORCHVISION_FEATURES = (0, 3, 6, 8, 10)  # positions of the convolutions in torchvision's `features`
+TORCHVISION_FEATURES = (
+    0,
+    3,
+    6,
+    8,
+    10,
+)  # positions of the convolutions in torchvision's `features`
 TORCHVISION_HEAD = (1, 4, 6)  # and of the linear layers in its `classifier`
 
 
@@ -49,7 +55,9 @@ class AlexNet(nn.Module):
         ValueError: no images or too small ones, unknown places or options, weights that are not AlexNet's.
     """
 
-    min_image_size = 64  # 63 would do; 64 is Tiny-ImageNet's size and a multiple of the digits' 8
+    min_image_size = (
+        64  # 63 would do; 64 is Tiny-ImageNet's size and a multiple of the digits' 8
+    )
 
     def __init__(
         self,
@@ -66,15 +74,24 @@ class AlexNet(nn.Module):
         super().__init__()
         channels, _, _ = image_shape(type(self), input_shape)
         places = [choose("model.norm_at", place, PLACES) for place in norm_at]
-        self.frozen = freeze is not None and choose("model.freeze", freeze, ["features"]) == "features"
+        self.frozen = (
+            freeze is not None
+            and choose("model.freeze", freeze, ["features"]) == "features"
+        )
         if self.frozen and "features" in places:
-            raise ValueError("model.freeze=features keeps the convolutions as they are: set model.norm_at=[head]")
+            raise ValueError(
+                "model.freeze=features keeps the convolutions as they are: set model.norm_at=[head]"
+            )
         if pretrained and not bias:
             raise ValueError("model.pretrained brings biases: set model.bias=true")
-        in_features, in_head = (norm if place in places else no_norm for place in PLACES)
+        in_features, in_head = (
+            norm if place in places else no_norm for place in PLACES
+        )
         self.features = features(channels, in_features, bias)
         self.pool = nn.AdaptiveAvgPool2d((6, 6))
-        self.head = head(CONVOLUTIONS[-1][0] * 36, num_outputs, in_head, hidden, dropout, bias)
+        self.head = head(
+            CONVOLUTIONS[-1][0] * 36, num_outputs, in_head, hidden, dropout, bias
+        )
         if pretrained:
             load_torchvision(self, stored_weights(pretrained, download), pretrained)
         self.features.requires_grad_(not self.frozen)
@@ -98,10 +115,14 @@ def no_norm(num_features: int, dim: int) -> nn.Module:
     return nn.Identity()
 
 
-def features(in_channels: int, norm: Callable[[int, int], nn.Module], bias: bool) -> nn.Sequential:
+def features(
+    in_channels: int, norm: Callable[[int, int], nn.Module], bias: bool
+) -> nn.Sequential:
     """The convolutions conv1 to conv5 and the poolings pool1, pool2, pool5."""
     parts = OrderedDict()
-    for number, (channels, kernel_size, stride, padding, pooled) in enumerate(CONVOLUTIONS, start=1):
+    for number, (channels, kernel_size, stride, padding, pooled) in enumerate(
+        CONVOLUTIONS, start=1
+    ):
         conv = nn.Conv2d(in_channels, channels, kernel_size, stride, padding, bias=bias)
         parts[f"conv{number}"] = block(conv, norm(channels, 2), "relu")
         if pooled:
@@ -124,7 +145,9 @@ def head(
     for number, (before, after) in enumerate(pairwise(sizes), start=1):
         if dropout:
             parts[f"dropout{number}"] = nn.Dropout(dropout)
-        parts[f"hidden{number}"] = block(nn.Linear(before, after, bias=bias), norm(after, 1), "relu")
+        parts[f"hidden{number}"] = block(
+            nn.Linear(before, after, bias=bias), norm(after, 1), "relu"
+        )
     parts["output"] = nn.Linear(sizes[-1], num_outputs)
     return nn.Sequential(parts)
 
@@ -137,7 +160,9 @@ def download() -> Mapping[str, Tensor]:
 
 
 @torch.no_grad()
-def load_torchvision(network: AlexNet, stored: Mapping[str, Tensor], pretrained: bool | str) -> None:
+def load_torchvision(
+    network: AlexNet, stored: Mapping[str, Tensor], pretrained: bool | str
+) -> None:
     """Copy torchvision's weights into the convolutions, and into the head as far as shapes agree.
 
     Args:
@@ -148,27 +173,42 @@ def load_torchvision(network: AlexNet, stored: Mapping[str, Tensor], pretrained:
     Raises:
         ValueError: the weights are of another architecture, or a layer of the head has no fitting bias.
     """
-    convolutions = [part.conv for part in network.features if isinstance(part, nn.Sequential)]
+    convolutions = [
+        part.conv for part in network.features if isinstance(part, nn.Sequential)
+    ]
     with torch.device("meta"):
         expected = features(3, no_norm, bias=True)
     keys = [f"features.{position}" for position in TORCHVISION_FEATURES]
     check_architecture(stored, _as_torchvision(expected, keys), NAME, pretrained)
     for key, conv in zip(keys, convolutions, strict=True):
-        _copy(conv, shared_input(stored[f"{key}.weight"], conv.in_channels), stored[f"{key}.bias"])
+        _copy(
+            conv,
+            shared_input(stored[f"{key}.weight"], conv.in_channels),
+            stored[f"{key}.bias"],
+        )
     layers = [part for part in network.head.modules() if isinstance(part, nn.Linear)]
     for position, linear in zip(TORCHVISION_HEAD, layers, strict=False):
         weight = stored.get(f"classifier.{position}.weight")
         if weight is None or weight.shape != linear.weight.shape:
             break
         key = f"classifier.{position}.bias"
-        check_architecture({key: stored[key]} if key in stored else {}, {key: linear.bias}, NAME, pretrained)
+        check_architecture(
+            {key: stored[key]} if key in stored else {},
+            {key: linear.bias},
+            NAME,
+            pretrained,
+        )
         _copy(linear, weight, stored[key])
 
 
 def _as_torchvision(parts: nn.Sequential, keys: list[str]) -> dict[str, Tensor]:
     convolutions = [part.conv for part in parts if isinstance(part, nn.Sequential)]
     named = zip(keys, convolutions, strict=True)
-    return {f"{key}.{name}": tensor for key, conv in named for name, tensor in conv.state_dict().items()}
+    return {
+        f"{key}.{name}": tensor
+        for key, conv in named
+        for name, tensor in conv.state_dict().items()
+    }
 
 
 def _copy(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor) -> None:

@@ -24,10 +24,14 @@ def fixed_bias(model: type, bias: bool, only: bool, reason: str) -> None:
         ValueError: names model and reason.
     """
     if bias is not only:
-        raise ValueError(f"model.bias must be {str(only).lower()} for {model.__name__}: {reason}")
+        raise ValueError(
+            f"model.bias must be {str(only).lower()} for {model.__name__}: {reason}"
+        )
 
 
-def weights_before_norms(network: nn.Module, input_shape: Sequence[int], name: str) -> list[nn.Module]:
+def weights_before_norms(
+    network: nn.Module, input_shape: Sequence[int], name: str
+) -> list[nn.Module]:
     """Linear layers and convolutions whose output a norm gets as it is, or with its axes in another order.
 
     Found by passing the shapes of one batch through the network, without computing anything.
@@ -63,10 +67,14 @@ def weights_before_norms(network: nn.Module, input_shape: Sequence[int], name: s
 
 def inserted_weights(network: nn.Module, swaps: Sequence[Swap]) -> list[nn.Module]:
     """The layers behind which `insert_norms` put a norm."""
-    return [network.get_submodule(swap.name)[0] for swap in swaps if swap.kind == "inserted"]
+    return [
+        network.get_submodule(swap.name)[0] for swap in swaps if swap.kind == "inserted"
+    ]
 
 
-def set_bias(layers: Sequence[nn.Module], bias: bool, pretrained: bool, name: str) -> None:
+def set_bias(
+    layers: Sequence[nn.Module], bias: bool, pretrained: bool, name: str
+) -> None:
     """Give every layer a bias of zeros unless it has one, or take it away.
 
     Args:
@@ -79,9 +87,13 @@ def set_bias(layers: Sequence[nn.Module], bias: bool, pretrained: bool, name: st
         ValueError: no layers, or biases that were trained would be taken away.
     """
     if not layers:
-        raise ValueError(f"model.bias must be null for {name}: none of its norms gets the output of weights directly")
+        raise ValueError(
+            f"model.bias must be null for {name}: none of its norms gets the output of weights directly"
+        )
     if pretrained and not bias and any(layer.bias is not None for layer in layers):
-        raise ValueError(f"model.pretrained brings biases to {name}: set model.bias=true or null")
+        raise ValueError(
+            f"model.pretrained brings biases to {name}: set model.bias=true or null"
+        )
     for layer in layers:
         if not bias:
             layer.bias = None
@@ -94,13 +106,22 @@ def _outputs(layer: nn.Module) -> int:
 
 
 @torch.no_grad()
-def _run_without_values(network: nn.Module, input_shape: Sequence[int], name: str) -> None:
-    state = {key: value.to("meta") for key, value in [*network.named_parameters(), *network.named_buffers()]}
+def _run_without_values(
+    network: nn.Module, input_shape: Sequence[int], name: str
+) -> None:
+    state = {
+        key: value.to("meta")
+        for key, value in [*network.named_parameters(), *network.named_buffers()]
+    }
     training = network.training
     try:
-        functional_call(network.eval(), state, (torch.empty(2, *input_shape, device="meta"),))
+        functional_call(
+            network.eval(), state, (torch.empty(2, *input_shape, device="meta"),)
+        )
     except (RuntimeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"model.bias must be null for {name}, whose layers cannot be followed: {reason}") from error
+        raise ValueError(
+            f"model.bias must be null for {name}, whose layers cannot be followed: {reason}"
+        ) from error
     finally:
         network.train(training)

@@ -2,11 +2,12 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from normlab.spelling import did_you_mean
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -32,8 +33,7 @@ def choose(option: str, name: object, known: Sequence[str]) -> str:
     """
     if name in known:
         return name
-    near = get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, known)
     shown = ", ".join(known) if len(known) <= 20 else f"{len(known)} names"
     raise ValueError(f"{option} must be one of {shown}, got {name!r}{hint}")
 
@@ -67,11 +67,15 @@ def refuse_activation(norm: nn.Module, place: str) -> nn.Module:
         ValueError: names the norm and the place.
     """
     if includes_activation(norm):
-        raise ValueError(f"{type(norm).__name__} contains its activation, which does not fit {place}; use another norm")
+        raise ValueError(
+            f"{type(norm).__name__} contains its activation, which does not fit {place}; use another norm"
+        )
     return norm
 
 
-def block(weights: nn.Module, norm: nn.Module, activation: str, dropout: float = 0.0) -> nn.Sequential:
+def block(
+    weights: nn.Module, norm: nn.Module, activation: str, dropout: float = 0.0
+) -> nn.Sequential:
     """Weights, norm, activation and, if above 0, dropout, as a Sequential whose parts have names.
 
     Args:
@@ -80,7 +84,9 @@ def block(weights: nn.Module, norm: nn.Module, activation: str, dropout: float =
         activation: name; left out where the norm contains its own.
         dropout: probability of zeroing a feature (linear) or a value (convolution).
     """
-    parts = OrderedDict({"linear" if isinstance(weights, nn.Linear) else "conv": weights, "norm": norm})
+    parts = OrderedDict(
+        {"linear" if isinstance(weights, nn.Linear) else "conv": weights, "norm": norm}
+    )
     parts["activation"] = activation_after(norm, activation)
     if dropout:
         parts["dropout"] = nn.Dropout(dropout)
@@ -88,12 +94,18 @@ def block(weights: nn.Module, norm: nn.Module, activation: str, dropout: float =
 
 
 def hidden_layers(
-    sizes: Sequence[int], norm: Callable[[int, int], nn.Module], activation: str, dropout: float, bias: bool
+    sizes: Sequence[int],
+    norm: Callable[[int, int], nn.Module],
+    activation: str,
+    dropout: float,
+    bias: bool,
 ) -> nn.Sequential:
     """Linear blocks from each width in `sizes` to the next."""
     return nn.Sequential(
         *(
-            block(nn.Linear(before, after, bias=bias), norm(after, 1), activation, dropout)
+            block(
+                nn.Linear(before, after, bias=bias), norm(after, 1), activation, dropout
+            )
             for before, after in pairwise(sizes)
         )
     )
@@ -118,7 +130,9 @@ def widths(option: str, values: Sequence[int], count: int | None = None) -> list
     whole = sequence and all(type(value) is int and value >= 1 for value in values)
     if not whole or (count is not None and len(values) != count):
         how_many = "a list of" if count is None else f"a list of {count}"
-        raise ValueError(f"{option} must be {how_many} whole numbers of at least 1, got {values!r}")
+        raise ValueError(
+            f"{option} must be {how_many} whole numbers of at least 1, got {values!r}"
+        )
     return list(values)
 
 

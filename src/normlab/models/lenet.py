@@ -49,7 +49,9 @@ class LeNet5(nn.Module):
     ) -> None:
         super().__init__()
         in_channels, height, width = image_shape(type(self), input_shape)
-        self.features = features(in_channels, channels, kernel_size, activation, pooling, bias, norm)
+        self.features = features(
+            in_channels, channels, kernel_size, activation, pooling, bias, norm
+        )
         area = pooled_size(height, kernel_size) * pooled_size(width, kernel_size)
         sizes = [channels[-1] * area, *widths("model.hidden", hidden)]
         self.hidden = hidden_layers(sizes, norm, activation, dropout, bias)
@@ -90,5 +92,7 @@ def pooled_size(size: int, kernel_size: int) -> int:
     """
     left = ((size - kernel_size + 1) // 2 - kernel_size + 1) // 2
     if left < 1:
-        raise ValueError(f"model.kernel_size={kernel_size} leaves nothing of {size} pixels; use a smaller kernel")
+        raise ValueError(
+            f"model.kernel_size={kernel_size} leaves nothing of {size} pixels; use a smaller kernel"
+        )
     return left

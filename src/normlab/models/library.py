@@ -10,7 +10,12 @@ from normlab.models.biases import inserted_weights, set_bias, weights_before_nor
 from normlab.models.blocks import choose, image_shape
 from normlab.models.recognize import looks_like_norm
 from normlab.models.swap import WEIGHTS, Swap, insert_norms, replace_norms
-from normlab.models.weights import check_architecture, shared_input, stored_weights, weights_from_file
+from normlab.models.weights import (
+    check_architecture,
+    shared_input,
+    stored_weights,
+    weights_from_file,
+)
 
 Norm = Callable[[int, int], nn.Module]
 
@@ -59,7 +64,11 @@ class TorchvisionModel(nn.Module):
         self.network = build_torchvision(name, num_outputs, pretrained, options)
         adapt_input(self.network, channels, pretrained is not False)
         called = f"torchvision's {name}"
-        before = [] if bias is None else weights_before_norms(self.network, input_shape, called)
+        before = (
+            []
+            if bias is None
+            else weights_before_norms(self.network, input_shape, called)
+        )
         self.norm_report = swap_norms(self.network, norm, norms, called)
         if bias is not None:
             before += inserted_weights(self.network, self.norm_report)
@@ -107,26 +116,45 @@ class TimmModel(nn.Module):
         try:
             import timm
         except ImportError as error:
-            raise ValueError("model=timm needs timm: pip install 'normlab[timm]'") from error
+            raise ValueError(
+                "model=timm needs timm: pip install 'normlab[timm]'"
+            ) from error
         super().__init__()
         channels, height, width = image_shape(type(self), input_shape)
         choose("model.name", name.split(".")[0], timm.list_models())
         config = timm.get_pretrained_cfg(name)
-        fixed = {"img_size": (height, width)} if getattr(config, "fixed_input_size", False) else {}
-        arguments = {"in_chans": channels, "num_classes": num_outputs, **fixed, **(options or {})}
+        fixed = (
+            {"img_size": (height, width)}
+            if getattr(config, "fixed_input_size", False)
+            else {}
+        )
+        arguments = {
+            "in_chans": channels,
+            "num_classes": num_outputs,
+            **fixed,
+            **(options or {}),
+        }
         try:
             if pretrained is True:
-                self.network = stored_weights(True, lambda: timm.create_model(name, pretrained=True, **arguments))
+                self.network = stored_weights(
+                    True, lambda: timm.create_model(name, pretrained=True, **arguments)
+                )
             else:
                 self.network = timm.create_model(name, **arguments)
         except TypeError as error:
-            raise ValueError(f"model.options do not fit timm's {name}: {error}") from error
+            raise ValueError(
+                f"model.options do not fit timm's {name}: {error}"
+            ) from error
         if isinstance(pretrained, str):
             load_file(self.network, pretrained, f"timm's {name}")
         elif pretrained is False and "zero_init_last" not in arguments:
             scales_to_one(self.network)
         called = f"timm's {name}"
-        before = [] if bias is None else weights_before_norms(self.network, input_shape, called)
+        before = (
+            []
+            if bias is None
+            else weights_before_norms(self.network, input_shape, called)
+        )
         self.norm_report = swap_norms(self.network, norm, norms, called)
         if bias is not None:
             before += inserted_weights(self.network, self.norm_report)
@@ -161,7 +189,9 @@ def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap
     if all(swap.kind == "left alone" for swap in swaps):
         reason = f" ({swaps[0].name}: {swaps[0].why})" if swaps else ""
         advice = "take another model" if how == "auto" else "set model.norms=auto"
-        raise ValueError(f"{name} offers no place for a norm with model.norms={how}{reason}; {advice}")
+        raise ValueError(
+            f"{name} offers no place for a norm with model.norms={how}{reason}; {advice}"
+        )
     return swaps
 
 
@@ -172,7 +202,9 @@ def torchvision_defaults(name: str, image_size: int) -> dict[str, Any]:
     return {"image_size": image_size} if name.startswith("vit_") else {}
 
 
-def build_torchvision(name: str, num_outputs: int, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
+def build_torchvision(
+    name: str, num_outputs: int, pretrained: bool | str, options: dict[str, Any]
+) -> nn.Module:
     """torchvision's network with an output layer of `num_outputs`.
 
     Raises:
@@ -182,13 +214,19 @@ def build_torchvision(name: str, num_outputs: int, pretrained: bool | str, optio
 
     try:
         if pretrained is True:
-            network = stored_weights(True, lambda: models.get_model(name, weights="DEFAULT", **options))
+            network = stored_weights(
+                True, lambda: models.get_model(name, weights="DEFAULT", **options)
+            )
             parent, child_name, output = last_weights(network)
             parent._modules[child_name] = like(output, num_outputs=num_outputs)
             return network
-        network = models.get_model(name, weights=None, num_classes=num_outputs, **options)
+        network = models.get_model(
+            name, weights=None, num_classes=num_outputs, **options
+        )
     except TypeError as error:
-        raise ValueError(f"model.options do not fit torchvision's {name}: {error}") from error
+        raise ValueError(
+            f"model.options do not fit torchvision's {name}: {error}"
+        ) from error
     if isinstance(pretrained, str):
         load_file(network, pretrained, f"torchvision's {name}")
     return network
@@ -207,7 +245,9 @@ def load_file(network: nn.Module, path: str, name: str) -> None:
         key = parameters[parameter]
         if key in stored and stored[key].shape != own[key].shape:
             stored[key] = own[key]
-    kept = {key: value for key, value in stored.items() if not key.lower().startswith("aux")}
+    kept = {
+        key: value for key, value in stored.items() if not key.lower().startswith("aux")
+    }
     check_architecture(kept, own, name, path, exact=True)
     network.load_state_dict(kept)
 
@@ -220,7 +260,10 @@ def adapt_input(network: nn.Module, channels: int, keep_weights: bool) -> None:
                 if child.in_channels != channels:
                     parent._modules[name] = new = like(child, channels=channels)
                     if keep_weights:
-                        new.load_state_dict(child.state_dict() | {"weight": shared_input(child.weight, channels)})
+                        new.load_state_dict(
+                            child.state_dict()
+                            | {"weight": shared_input(child.weight, channels)}
+                        )
                 return
 
 
@@ -236,11 +279,24 @@ def last_weights(network: nn.Module) -> tuple[nn.Module, str, nn.Module]:
     return max(found, key=lambda entry: order[entry[2]])
 
 
-def like(layer: nn.Module, channels: int | None = None, num_outputs: int | None = None) -> nn.Module:
+def like(
+    layer: nn.Module, channels: int | None = None, num_outputs: int | None = None
+) -> nn.Module:
     """A new layer with other inputs or outputs and otherwise the settings of `layer`."""
     bias = layer.bias is not None
     if isinstance(layer, nn.Linear):
-        return nn.Linear(channels or layer.in_features, num_outputs or layer.out_features, bias)
-    sizes = (channels or layer.in_channels, num_outputs or layer.out_channels, layer.kernel_size)
-    settings = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+        return nn.Linear(
+            channels or layer.in_features, num_outputs or layer.out_features, bias
+        )
+    sizes = (
+        channels or layer.in_channels,
+        num_outputs or layer.out_channels,
+        layer.kernel_size,
+    )
+    settings = {
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.groups,
+    }
     return type(layer)(*sizes, **settings, bias=bias)

@@ -31,9 +31,15 @@ def looks_like_norm(layer: nn.Module) -> bool:
         "norm" in base.__name__.lower() for base in type(layer).__mro__
     )
     children_with_weights = any(
-        isinstance(child, nn.Linear | nn.modules.conv._ConvNd) for child in layer.modules() if child is not layer
+        isinstance(child, nn.Linear | nn.modules.conv._ConvNd)
+        for child in layer.modules()
+        if child is not layer
     )
-    return named and not isinstance(layer, nn.Linear | nn.modules.conv._ConvNd) and not children_with_weights
+    return (
+        named
+        and not isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
+        and not children_with_weights
+    )
 
 
 def norm_slot(layer: nn.Module, dim_hint: int) -> NormSlot | str:
@@ -67,11 +73,17 @@ def norm_slot(layer: nn.Module, dim_hint: int) -> NormSlot | str:
 
 def _by_name(name: str, num_features: int) -> NormSlot:
     """Channels are last, as in transformers, unless the class is one for images."""
-    return NormSlot(num_features, 2) if "2d" in name else NormSlot(num_features, 1, channels_last=True)
+    return (
+        NormSlot(num_features, 2)
+        if "2d" in name
+        else NormSlot(num_features, 1, channels_last=True)
+    )
 
 
 def _dim(layer: nn.Module, dim_hint: int) -> int:
     for dim in (1, 2, 3):
-        if isinstance(layer, getattr(nn, f"BatchNorm{dim}d") | getattr(nn, f"InstanceNorm{dim}d")):
+        if isinstance(
+            layer, getattr(nn, f"BatchNorm{dim}d") | getattr(nn, f"InstanceNorm{dim}d")
+        ):
             return dim
     return dim_hint

@@ -10,7 +10,9 @@ from torch.nn import functional
 from normlab.models.biases import fixed_bias
 from normlab.models.blocks import choose, image_shape, refuse_activation, widths
 
-BATCH_GAMMA = 0.1  # at 1 the tanh saturates and gradients vanish (section 4 of the paper)
+BATCH_GAMMA = (
+    0.1  # at 1 the tanh saturates and gradients vanish (section 4 of the paper)
+)
 
 Norm = Callable[[int, int], nn.Module]
 
@@ -55,23 +57,41 @@ class RecurrentNetwork(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        fixed_bias(type(self), bias, False, "the bias of its gates comes after the norms, the same for every norm")
+        fixed_bias(
+            type(self),
+            bias,
+            False,
+            "the bias of its gates comes after the norms, the same for every norm",
+        )
         channels, height, width = image_shape(type(self), input_shape)
-        (hidden,), (pool,) = widths("model.hidden", [hidden]), widths("model.pool", [pool])
+        (hidden,), (pool,) = (
+            widths("model.hidden", [hidden]),
+            widths("model.pool", [pool]),
+        )
         if pool > min(height, width):
-            raise ValueError(f"model.pool={pool} leaves nothing of {height} x {width} pixels; use a smaller one")
+            raise ValueError(
+                f"model.pool={pool} leaves nothing of {height} x {width} pixels; use a smaller one"
+            )
         height, width = height // pool, width // pool
         by_row = choose("model.read", read, ["rows", "pixels"]) == "rows"
         self.pool, self.by_row = pool, by_row
-        num_steps, num_inputs = (height, channels * width) if by_row else (height * width, channels)
+        num_steps, num_inputs = (
+            (height, channels * width) if by_row else (height * width, channels)
+        )
         (steps,) = widths("model.max_steps", [max_steps or num_steps])
-        self.lstm = NormLSTM(num_inputs, hidden, norm, min(steps, num_steps), gamma, noise, forget_bias)
+        self.lstm = NormLSTM(
+            num_inputs, hidden, norm, min(steps, num_steps), gamma, noise, forget_bias
+        )
         self.output = nn.Linear(hidden, num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pool > 1:
             x = functional.avg_pool2d(x, self.pool)
-        sequence = x.permute(0, 2, 1, 3).flatten(2) if self.by_row else x.flatten(2).transpose(1, 2)
+        sequence = (
+            x.permute(0, 2, 1, 3).flatten(2)
+            if self.by_row
+            else x.flatten(2).transpose(1, 2)
+        )
         return self.output(self.lstm(sequence))
 
 
@@ -119,8 +139,12 @@ class NormLSTM(nn.Module):
         super().__init__()
         self.hidden, self.noise = hidden, noise
         bound = hidden**-0.5
-        self.weight_x = nn.Parameter(torch.empty(4 * hidden, num_inputs).uniform_(-bound, bound))
-        self.weight_h = nn.Parameter(torch.empty(4 * hidden, hidden).uniform_(-bound, bound))
+        self.weight_x = nn.Parameter(
+            torch.empty(4 * hidden, num_inputs).uniform_(-bound, bound)
+        )
+        self.weight_h = nn.Parameter(
+            torch.empty(4 * hidden, hidden).uniform_(-bound, bound)
+        )
         self.bias = nn.Parameter(torch.empty(4 * hidden).uniform_(-bound, bound))
         with torch.no_grad():
             self.bias[hidden : 2 * hidden] = forget_bias
@@ -130,12 +154,18 @@ class NormLSTM(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         inputs = functional.linear(sequence, self.weight_x).unbind(1)
-        weight_h = self.weight_h  # read once: a norm on weights computes it anew at every access
+        weight_h = (
+            self.weight_h
+        )  # read once: a norm on weights computes it anew at every access
         c = sequence.new_zeros(len(sequence), self.hidden)
         h = self.noise * torch.randn_like(c) if self.training and self.noise else c
         for step, from_input in enumerate(inputs):
             from_state = functional.linear(h, weight_h)
-            sums = self.norm_h(from_state, step) + self.norm_x(from_input, step) + self.bias
+            sums = (
+                self.norm_h(from_state, step)
+                + self.norm_x(from_input, step)
+                + self.bias
+            )
             i, f, g, o = sums.chunk(4, 1)
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()
             h = o.sigmoid() * self.norm_c(c, step).tanh()
@@ -158,14 +188,18 @@ class StepNorm(nn.Module):
         ValueError: the norm contains its activation, which gates do not allow.
     """
 
-    def __init__(self, norm: nn.Module, max_steps: int, gamma: float | None, shift: bool) -> None:
+    def __init__(
+        self, norm: nn.Module, max_steps: int, gamma: float | None, shift: bool
+    ) -> None:
         super().__init__()
         self.norm = refuse_activation(norm, "the gates of an LSTM (model=recurrent)")
         self.max_steps = max_steps
         self.per_step = any(True for _ in norm.buffers())
         for module in norm.modules():
             for name, buffer in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, buffer.expand(max_steps, *buffer.shape).clone())
+                module.register_buffer(
+                    name, buffer.expand(max_steps, *buffer.shape).clone()
+                )
         weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
         if gamma is None and self.per_step:
             gamma = BATCH_GAMMA

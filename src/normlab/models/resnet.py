@@ -5,10 +5,21 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from normlab.models.blocks import activation_after, block, choose, he_initialization, image_shape
+from normlab.models.blocks import (
+    activation_after,
+    block,
+    choose,
+    he_initialization,
+    image_shape,
+)
 
 # Blocks of each stage, and whether they are bottlenecks.
-IMAGENET = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True), 101: ((3, 4, 23, 3), True)}
+IMAGENET = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+}
 EXPANSION = 4  # of a bottleneck's last convolution
 
 Norm = Callable[[int, int], nn.Module]
@@ -54,15 +65,28 @@ class ResNet(nn.Module):
         super().__init__()
         channels, _, _ = image_shape(type(self), input_shape)
         counts, bottleneck, width = architecture(depth)
-        stem = choose("model.stem", stem or ("imagenet" if depth in IMAGENET else "cifar"), ["cifar", "imagenet"])
+        stem = choose(
+            "model.stem",
+            stem or ("imagenet" if depth in IMAGENET else "cifar"),
+            ["cifar", "imagenet"],
+        )
         self.stem = build_stem(channels, width, stem, norm, activation, bias)
         in_channels, stages = width, []
         for stage, count in enumerate(counts):
             blocks = []
             for number in range(count):
                 stride = 2 if stage > 0 and number == 0 else 1
-                options = {"stride": stride, "activation": activation, "bias": bias, "project": depth in IMAGENET}
-                blocks.append(ResidualBlock(in_channels, width * 2**stage, bottleneck, norm, **options))
+                options = {
+                    "stride": stride,
+                    "activation": activation,
+                    "bias": bias,
+                    "project": depth in IMAGENET,
+                }
+                blocks.append(
+                    ResidualBlock(
+                        in_channels, width * 2**stage, bottleneck, norm, **options
+                    )
+                )
                 in_channels = blocks[-1].out_channels
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
@@ -105,7 +129,9 @@ class ResidualBlock(nn.Module):
         inputs = [in_channels, *outputs[:-1]]
         layers = []
         for before, after, (kernel, step) in zip(inputs, outputs, sizes, strict=True):
-            conv = nn.Conv2d(before, after, kernel, step, padding=kernel // 2, bias=bias)
+            conv = nn.Conv2d(
+                before, after, kernel, step, padding=kernel // 2, bias=bias
+            )
             last = len(layers) == len(sizes) - 1
             layers.append(block(conv, norm(after, 2), "none" if last else activation))
         self.layers = nn.Sequential(*layers)
@@ -130,7 +156,10 @@ class PaddedShortcut(nn.Module):
         self.stride, self.added_channels = stride, added_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added_channels))
+        return functional.pad(
+            x[:, :, :: self.stride, :: self.stride],
+            (0, 0, 0, 0, 0, self.added_channels),
+        )
 
 
 def architecture(depth: int) -> tuple[tuple[int, ...], bool, int]:
@@ -142,14 +171,26 @@ def architecture(depth: int) -> tuple[tuple[int, ...], bool, int]:
     if depth in IMAGENET:
         return *IMAGENET[depth], 64
     if type(depth) is not int or depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"model.depth must be {', '.join(map(str, IMAGENET))} or 6 n + 2 (20, 56, 110), got {depth!r}")
+        raise ValueError(
+            f"model.depth must be {', '.join(map(str, IMAGENET))} or 6 n + 2 (20, 56, 110), got {depth!r}"
+        )
     return ((depth - 2) // 6,) * 3, False, 16
 
 
-def build_stem(channels: int, width: int, kind: str, norm: Norm, activation: str, bias: bool) -> nn.Sequential:
+def build_stem(
+    channels: int, width: int, kind: str, norm: Norm, activation: str, bias: bool
+) -> nn.Sequential:
     """The first convolution: 3 x 3, or 7 x 7 with stride 2 and max pooling with stride 2."""
     if kind == "cifar":
-        return block(nn.Conv2d(channels, width, 3, padding=1, bias=bias), norm(width, 2), activation)
-    stem = block(nn.Conv2d(channels, width, 7, 2, padding=3, bias=bias), norm(width, 2), activation)
+        return block(
+            nn.Conv2d(channels, width, 3, padding=1, bias=bias),
+            norm(width, 2),
+            activation,
+        )
+    stem = block(
+        nn.Conv2d(channels, width, 7, 2, padding=3, bias=bias),
+        norm(width, 2),
+        activation,
+    )
     stem.add_module("pool", nn.MaxPool2d(3, 2, padding=1))
     return stem

@@ -15,7 +15,7 @@ from normlab.models.blocks import TokenNorm, includes_activation
 from normlab.models.recognize import NormSlot, looks_like_norm, norm_slot
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    pass
 
 WEIGHTS = (nn.Linear, nn.modules.conv._ConvNd)
 STATE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -60,7 +60,15 @@ def replace_norms(module: nn.Module, norm: Norm) -> list[Swap]:
             continue
         if child in replaced:
             first, new = replaced[child]
-            swaps.append(Swap(name, "replaced", _class(child), _class(new), f"the same layer as {first}"))
+            swaps.append(
+                Swap(
+                    name,
+                    "replaced",
+                    _class(child),
+                    _class(new),
+                    f"the same layer as {first}",
+                )
+            )
         else:
             new, why = _successor(child, slot, norm, module)
             replaced[child] = (name, new)
@@ -80,10 +88,16 @@ def insert_norms(module: nn.Module, norm: Norm) -> list[Swap]:
         module: changed in place.
         norm: called as ``norm(num_features, dim)``; dim 1 on the last axis behind linear layers.
     """
-    found = [entry for entry in _children(module) if isinstance(entry[3], WEIGHTS) or looks_like_norm(entry[3])]
+    found = [
+        entry
+        for entry in _children(module)
+        if isinstance(entry[3], WEIGHTS) or looks_like_norm(entry[3])
+    ]
     weights = [child for *_, child in found if isinstance(child, WEIGHTS)]
     swaps, inserted = [], {}
-    for (name, parent, child_name, child), following in zip(found, [*found[1:], None], strict=True):
+    for (name, parent, child_name, child), following in zip(
+        found, [*found[1:], None], strict=True
+    ):
         if not isinstance(child, WEIGHTS):
             continue
         reason = _no_norm_behind(child, parent, weights[-1], following)
@@ -93,53 +107,46 @@ def insert_norms(module: nn.Module, norm: Norm) -> list[Swap]:
         if child not in inserted:
             inserted[child] = _with_norm(child, norm)
         parent._modules[child_name] = new = inserted[child]
-        swaps.append(Swap(name, "inserted", _class(child), _class(new[-1]), _own_activation(new[-1])))
+        swaps.append(
+            Swap(
+                name,
+                "inserted",
+                _class(child),
+                _class(new[-1]),
+                _own_activation(new[-1]),
+            )
+        )
     return swaps
-
-
-def swap_table(swaps: list[Swap], title: str = "Norms") -> "Table":
-    """The rows of `replace_norms` or `insert_norms` for the terminal."""
-    from rich.table import Table
-
-    table = Table(title=title)
-    for heading in ("layer", "what", "from", "to", "why"):
-        table.add_column(heading, overflow="fold")
-    for swap in swaps:
-        table.add_row(swap.name, swap.kind, swap.old, swap.new, swap.why)
-    return table
-
-
-def norm_report_table(report: list[Swap], title: str = "Norms") -> "Table":
-    """`swap_table` for a person: layers to which the same happened share a row, which names the first and the last."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for swap in report:
-        groups.setdefault((swap.kind, swap.old, swap.new, swap.why), []).append(swap.name)
-    rows = [Swap(_first_to_last(names), *happened) for happened, names in groups.items()]
-    return swap_table(rows, title)
-
-
-def _first_to_last(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)})"
 
 
 def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
     """Full name, parent, name in the parent and layer, in order; inside of norms nothing is listed."""
     seen = set()
 
-    def walk(parent: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
+    def walk(
+        parent: nn.Module, prefix: str
+    ) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
         seen.add(parent)
         for name, child in parent._modules.items():
             if child is None:
                 continue
             yield f"{prefix}{name}", parent, name, child
-            if child not in seen and not looks_like_norm(child) and not isinstance(child, WEIGHTS):
+            if (
+                child not in seen
+                and not looks_like_norm(child)
+                and not isinstance(child, WEIGHTS)
+            ):
                 yield from walk(child, f"{prefix}{name}.")
 
     yield from walk(module, "")
 
 
 def _class(layer: nn.Module) -> str:
-    return _class(layer.norm) if isinstance(layer, TokenNorm) or _is_chain(layer) else type(layer).__name__
+    return (
+        _class(layer.norm)
+        if isinstance(layer, TokenNorm) or _is_chain(layer)
+        else type(layer).__name__
+    )
 
 
 def _is_chain(layer: nn.Module) -> bool:
@@ -153,7 +160,9 @@ def _readable(parent: nn.Module) -> str:
     return ""
 
 
-def _no_norm_behind(child: nn.Module, parent: nn.Module, output: nn.Module, following: tuple | None) -> str:
+def _no_norm_behind(
+    child: nn.Module, parent: nn.Module, output: nn.Module, following: tuple | None
+) -> str:
     if child is output:
         return "output layer"
     if isinstance(parent, nn.MultiheadAttention | nn.TransformerEncoderLayer):
@@ -163,11 +172,15 @@ def _no_norm_behind(child: nn.Module, parent: nn.Module, output: nn.Module, foll
     return ""
 
 
-def _successor(old: nn.Module, slot: NormSlot, norm: Norm, network: nn.Module) -> tuple[nn.Module, str]:
+def _successor(
+    old: nn.Module, slot: NormSlot, norm: Norm, network: nn.Module
+) -> tuple[nn.Module, str]:
     """The layer that takes the place of `old` in `network`, and what was taken over into it."""
     new = norm(slot.num_features, slot.dim).train(old.training)
     state = [*old.parameters(), *old.buffers(), *network.parameters()]
-    if (like := next((tensor for tensor in state if tensor.is_floating_point()), None)) is not None:
+    if (
+        like := next((tensor for tensor in state if tensor.is_floating_point()), None)
+    ) is not None:
         new.to(like.device, like.dtype)
     notes = [_transfer(old, new), _own_activation(new)]
     if slot.channels_last and not isinstance(new, nn.Identity):
@@ -182,7 +195,9 @@ def _successor(old: nn.Module, slot: NormSlot, norm: Norm, network: nn.Module) -
             continue
         parts[name] = part
         notes.append(f"{type(part).__name__} kept")
-    return new if len(parts) == 1 else nn.Sequential(parts), "; ".join(note for note in notes if note)
+    return new if len(parts) == 1 else nn.Sequential(parts), "; ".join(
+        note for note in notes if note
+    )
 
 
 def _with_norm(weights: nn.Module, norm: Norm) -> nn.Sequential:
@@ -198,19 +213,28 @@ def _with_norm(weights: nn.Module, norm: Norm) -> nn.Sequential:
 
 def _own_activation(norm: nn.Module) -> str:
     inner = norm.norm if isinstance(norm, TokenNorm) else norm
-    return "contains its activation; those that the network applies stay" if includes_activation(inner) else ""
+    return (
+        "contains its activation; those that the network applies stay"
+        if includes_activation(inner)
+        else ""
+    )
 
 
 @torch.no_grad()
 def _transfer(old: nn.Module, new: nn.Module) -> str:
     """Copy the state that both have in the same shape; say what was copied, what was not, and which settings differ."""
     copied, dropped = [], []
-    for key, source in [*old.named_parameters(recurse=False), *old.named_buffers(recurse=False)]:
+    for key, source in [
+        *old.named_parameters(recurse=False),
+        *old.named_buffers(recurse=False),
+    ]:
         target = getattr(new, key, None)
         if key in STATE and isinstance(target, Tensor) and target.shape == source.shape:
             target.data = target.data.to(source.device, source.dtype)
             target.copy_(source)
-            target.requires_grad_(source.requires_grad) if isinstance(target, nn.Parameter) else None
+            target.requires_grad_(source.requires_grad) if isinstance(
+                target, nn.Parameter
+            ) else None
             copied.append(key)
         else:
             dropped.append(key)

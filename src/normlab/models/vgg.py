@@ -5,10 +5,21 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from normlab.models.blocks import block, he_initialization, hidden_layers, image_shape, widths
+from normlab.models.blocks import (
+    block,
+    he_initialization,
+    hidden_layers,
+    image_shape,
+    widths,
+)
 
 # Convolutions of each stage, whose channels are 1, 2, 4, 8, 8 times the width; 2 x 2 max pooling follows a stage.
-STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+STAGES = {
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}
 MULTIPLES = (1, 2, 4, 8, 8)
 
 
@@ -51,13 +62,19 @@ class VGG(nn.Module):
         super().__init__()
         in_channels, _, _ = image_shape(type(self), input_shape)
         if depth not in STAGES:
-            raise ValueError(f"model.depth must be one of {', '.join(map(str, STAGES))} for VGG, got {depth!r}")
+            raise ValueError(
+                f"model.depth must be one of {', '.join(map(str, STAGES))} for VGG, got {depth!r}"
+            )
         (width,) = widths("model.width", [width])
         parts = OrderedDict()
-        for stage, (count, multiple) in enumerate(zip(STAGES[depth], MULTIPLES, strict=True), start=1):
+        for stage, (count, multiple) in enumerate(
+            zip(STAGES[depth], MULTIPLES, strict=True), start=1
+        ):
             for number in range(1, count + 1):
                 conv = nn.Conv2d(in_channels, width * multiple, 3, padding=1, bias=bias)
-                parts[f"conv{stage}_{number}"] = block(conv, norm(width * multiple, 2), activation)
+                parts[f"conv{stage}_{number}"] = block(
+                    conv, norm(width * multiple, 2), activation
+                )
                 in_channels = width * multiple
             parts[f"pool{stage}"] = nn.MaxPool2d(2)
         self.features = nn.Sequential(parts)

@@ -54,9 +54,19 @@ class VisionTransformer(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        fixed_bias(type(self), bias, True, "its norms get sums of several parts, not the output of one layer")
+        fixed_bias(
+            type(self),
+            bias,
+            True,
+            "its norms get sums of several parts, not the output of one layer",
+        )
         channels, height, width = image_shape(type(self), input_shape)
-        for option, value in {"dim": dim, "depth": depth, "heads": heads, "patch_size": patch_size}.items():
+        for option, value in {
+            "dim": dim,
+            "depth": depth,
+            "heads": heads,
+            "patch_size": patch_size,
+        }.items():
             widths(f"model.{option}", [value])
         if height % patch_size or width % patch_size:
             raise ValueError(
@@ -68,7 +78,10 @@ class VisionTransformer(nn.Module):
         self.positions = nn.Parameter(torch.zeros(1, num_tokens, dim))
         nn.init.trunc_normal_(self.positions, std=0.02)
         self.dropout = nn.Dropout(dropout)
-        blocks = [Block(dim, heads, mlp_ratio * dim, norm, activation, dropout) for _ in range(depth)]
+        blocks = [
+            Block(dim, heads, mlp_ratio * dim, norm, activation, dropout)
+            for _ in range(depth)
+        ]
         self.blocks = nn.Sequential(*blocks)
         self.norm = TokenNorm(norm(dim, 1))
         self.output = nn.Linear(dim, num_outputs)
@@ -95,7 +108,9 @@ class Block(nn.Module):
         self.norm1 = TokenNorm(norm(dim, 1))
         self.attention = Attention(dim, heads)
         self.norm2 = TokenNorm(norm(dim, 1))
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), activation_named(activation), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, hidden), activation_named(activation), nn.Linear(hidden, dim)
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,13 +128,19 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"model.heads must divide model.dim, got {heads} heads for {dim}")
+            raise ValueError(
+                f"model.heads must divide model.dim, got {heads} heads for {dim}"
+            )
         self.heads = heads
         self.inputs = nn.Linear(dim, 3 * dim)
         self.outputs = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        split = self.inputs(x).unflatten(-1, (3, self.heads, -1))  # (N, L, 3, heads, C / heads)
+        split = self.inputs(x).unflatten(
+            -1, (3, self.heads, -1)
+        )  # (N, L, 3, heads, C / heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(query, key, value)  # (N, heads, L, C / heads)
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value
+        )  # (N, heads, L, C / heads)
         return self.outputs(mixed.transpose(1, 2).flatten(2))

@@ -11,7 +11,9 @@ T = TypeVar("T")
 SHOWN = 4  # differing keys that an error names
 
 
-def stored_weights(pretrained: bool | str, download: Callable[[], T]) -> T | Mapping[str, Tensor]:
+def stored_weights(
+    pretrained: bool | str, download: Callable[[], T]
+) -> T | Mapping[str, Tensor]:
     """The weights that `pretrained` asks for.
 
     Args:
@@ -26,7 +28,11 @@ def stored_weights(pretrained: bool | str, download: Callable[[], T]) -> T | Map
     try:
         return download()
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (
+            str(error).strip().splitlines()[0]
+            if str(error).strip()
+            else type(error).__name__
+        )
         raise ValueError(
             f"model.pretrained=true: the weights could not be downloaded ({reason}); "
             "download the file elsewhere and set model.pretrained=PATH"
@@ -40,20 +46,28 @@ def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
         ValueError: no such file, not a file of tensors, no state dict in it, or a value that is not finite.
     """
     if not (isinstance(path, str | Path) and Path(path).is_file()):
-        raise ValueError(f"model.pretrained must be false, true or the path of a weights file; {path} is no file")
+        raise ValueError(
+            f"model.pretrained must be false, true or the path of a weights file; {path} is no file"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # other files make torch's unpickler raise whatever they happen to meet
+    except (
+        Exception
+    ) as error:  # other files make torch's unpickler raise whatever they happen to meet
         raise ValueError(
             f"model.pretrained={path} is not a weights file that torch.save wrote, or is damaged"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not (isinstance(content, Mapping) and all(map(_is_weight, content.items()))):
-        raise ValueError(f"model.pretrained={path} holds {type(content).__name__}, not a state dict of tensors")
+        raise ValueError(
+            f"model.pretrained={path} holds {type(content).__name__}, not a state dict of tensors"
+        )
     for key, value in content.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"model.pretrained={path}: {key} holds values that are not finite; take other weights")
+            raise ValueError(
+                f"model.pretrained={path}: {key} holds values that are not finite; take other weights"
+            )
     return content
 
 
@@ -72,7 +86,11 @@ def _is_weight(entry: tuple[object, object]) -> bool:
 
 
 def check_architecture(
-    stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str, pretrained: bool | str, exact: bool = False
+    stored: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    name: str,
+    pretrained: bool | str,
+    exact: bool = False,
 ) -> None:
     """Refuse weights of another architecture.
 
@@ -91,14 +109,24 @@ def check_architecture(
         if key not in stored:
             wrong.append(f"{key} {tuple(tensor.shape)} is missing")
         elif stored[key].shape != tensor.shape:
-            wrong.append(f"{key} is {tuple(stored[key].shape)} instead of {tuple(tensor.shape)}")
+            wrong.append(
+                f"{key} is {tuple(stored[key].shape)} instead of {tuple(tensor.shape)}"
+            )
     source = f"model.pretrained={'true' if pretrained is True else pretrained}"
-    unexpected = [f"{key} {tuple(value.shape)}" for key, value in stored.items() if key not in expected]
+    unexpected = [
+        f"{key} {tuple(value.shape)}"
+        for key, value in stored.items()
+        if key not in expected
+    ]
     if exact and unexpected and not wrong:
-        raise ValueError(f"{source}: not the weights of {name}, which has no {', '.join(unexpected[:SHOWN])}")
+        raise ValueError(
+            f"{source}: not the weights of {name}, which has no {', '.join(unexpected[:SHOWN])}"
+        )
     if wrong:
         has = f"; the file has {', '.join(unexpected[:SHOWN])}" if unexpected else ""
-        raise ValueError(f"{source}: not the weights of {name}: {'; '.join(wrong[:SHOWN])}{has}")
+        raise ValueError(
+            f"{source}: not the weights of {name}: {'; '.join(wrong[:SHOWN])}{has}"
+        )
 
 
 def shared_input(weight: Tensor, channels: int) -> Tensor:
@@ -112,4 +140,6 @@ def shared_input(weight: Tensor, channels: int) -> Tensor:
     """
     if weight.shape[1] == channels:
         return weight
-    return weight.sum(1, keepdim=True).expand(-1, channels, *weight.shape[2:]) / channels
+    return (
+        weight.sum(1, keepdim=True).expand(-1, channels, *weight.shape[2:]) / channels
+    )

@@ -2,7 +2,12 @@
 
 from normlab.norms.batch import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from normlab.norms.batch_torch import torch_batch_norm
-from normlab.norms.batch_variants import BatchRenorm, FrozenBatchNorm, GhostBatchNorm, NoisyBatchNorm
+from normlab.norms.batch_variants import (
+    BatchRenorm,
+    FrozenBatchNorm,
+    GhostBatchNorm,
+    NoisyBatchNorm,
+)
 from normlab.norms.dynamic_tanh import DynamicTanh
 from normlab.norms.evonorm import EvoNormB0, EvoNormS0
 from normlab.norms.filter_response import FilterResponseNorm

@@ -66,14 +66,24 @@ class BatchNorm(nn.Module):
         super().__init__()
         self.num_features, self.dim = num_features, check_dim(dim)
         self.eps, self.momentum = eps, momentum
-        self.affine, self.track_running_stats, self.sync = affine, track_running_stats, sync
+        self.affine, self.track_running_stats, self.sync = (
+            affine,
+            track_running_stats,
+            sync,
+        )
         self.kernel = check_kernel(kernel, sync)
         like = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.ones(num_features, **like)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features, **like)) if affine and bias else None
+        self.bias = (
+            nn.Parameter(torch.zeros(num_features, **like)) if affine and bias else None
+        )
         tracked = track_running_stats
-        self.register_buffer("running_mean", torch.zeros(num_features, **like) if tracked else None)
-        self.register_buffer("running_var", torch.ones(num_features, **like) if tracked else None)
+        self.register_buffer(
+            "running_mean", torch.zeros(num_features, **like) if tracked else None
+        )
+        self.register_buffer(
+            "running_var", torch.ones(num_features, **like) if tracked else None
+        )
         counter = torch.tensor(0, dtype=torch.long, device=device) if tracked else None
         self.register_buffer("num_batches_tracked", counter)
 
@@ -96,21 +106,36 @@ class BatchNorm(nn.Module):
         """Normalize ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
         if not self.training and self.running_mean is not None:
-            statistics = (per_channel(value, input.ndim) for value in (self.running_mean, self.running_var))
+            statistics = (
+                per_channel(value, input.ndim)
+                for value in (self.running_mean, self.running_var)
+            )
             return normalize(input, *statistics, self.eps, *self._affine(input.ndim))
         output, mean, var, count = self._normalize_batch(input)
         if self.training and self.running_mean is not None:
             self._remember(mean, var, count)
         return output
 
-    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+    def _normalize_batch(
+        self, input: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
         """Output, mean, biased variance and number of values per channel; what variants of batch norm change."""
-        if self.training and self.sync and distributed.is_available() and distributed.is_initialized():
+        if (
+            self.training
+            and self.sync
+            and distributed.is_available()
+            and distributed.is_initialized()
+        ):
             return synchronized_moments(input, self.weight, self.bias, self.eps)
         count = input.numel() // max(1, input.shape[1])
         self._check_count(input, count)
         # Shapes without values, on the meta device or in an empty batch, need no kernel.
-        without_kernel = self.kernel != "triton" or torch.compiler.is_compiling() or input.is_meta or not input.numel()
+        without_kernel = (
+            self.kernel != "triton"
+            or torch.compiler.is_compiling()
+            or input.is_meta
+            or not input.numel()
+        )
         compute = normalize_batch if without_kernel else triton_normalization()
         return *compute(input, self.weight, self.bias, self.eps), count
 
@@ -122,7 +147,11 @@ class BatchNorm(nn.Module):
         self.num_batches_tracked.add_(1)
         if not isinstance(count, Tensor) and count == 0:
             return
-        momentum = 1.0 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
+        momentum = (
+            1.0 / self.num_batches_tracked.to(mean.dtype)
+            if self.momentum is None
+            else self.momentum
+        )
         update_average(self.running_mean, mean, momentum)
         update_average(self.running_var, var, momentum, count / (count - 1))
 
@@ -134,10 +163,16 @@ class BatchNorm(nn.Module):
                 f"use a larger batch, or a norm that does not depend on it"
             )
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, metadata: dict, *rest: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, metadata: dict, *rest: Any
+    ) -> None:
         """As PyTorch: state dicts of version 1 have no counter of batches; it then starts at 0."""
         key = f"{prefix}num_batches_tracked"
-        if (metadata.get("version") or 1) < 2 and self.track_running_stats and key not in state_dict:
+        if (
+            (metadata.get("version") or 1) < 2
+            and self.track_running_stats
+            and key not in state_dict
+        ):
             state_dict[key] = self.num_batches_tracked.detach().clone()
         super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
 
@@ -156,9 +191,13 @@ def check_kernel(kernel: str, sync: bool) -> str:
         ValueError: any other.
     """
     if kernel not in KERNELS:
-        raise ValueError(f"norm.kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+        raise ValueError(
+            f"norm.kernel must be one of {', '.join(KERNELS)}, got {kernel!r}"
+        )
     if kernel == "triton" and sync:
-        raise ValueError("norm.kernel=triton cannot synchronize processes; use norm.kernel=auto with norm.sync=true")
+        raise ValueError(
+            "norm.kernel=triton cannot synchronize processes; use norm.kernel=auto with norm.sync=true"
+        )
     return kernel
 
 
@@ -171,7 +210,9 @@ def triton_normalization() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     try:
         from normlab.norms.triton_kernels import normalize_batch
     except ModuleNotFoundError as error:
-        raise ValueError(f"norm.kernel=triton needs the package triton ({error}); use norm.kernel=auto") from error
+        raise ValueError(
+            f"norm.kernel=triton needs the package triton ({error}); use norm.kernel=auto"
+        ) from error
     return normalize_batch
 
 
@@ -192,7 +233,16 @@ class _WithTorchsConstructor(BatchNorm):
         **options: Any,
     ) -> None:
         like = {"device": device, "dtype": dtype}
-        super().__init__(num_features, self.of_dim, eps, momentum, affine, track_running_stats, **like, **options)
+        super().__init__(
+            num_features,
+            self.of_dim,
+            eps,
+            momentum,
+            affine,
+            track_running_stats,
+            **like,
+            **options,
+        )
 
 
 class BatchNorm1d(_WithTorchsConstructor):

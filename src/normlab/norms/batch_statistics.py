@@ -14,18 +14,30 @@ only the input is kept, and dx is one linear expression in dy and x. `torch.comp
 import torch
 from torch import Tensor, distributed
 
-from normlab.norms.functional import column_sums, moments, normalize, per_channel, statistics_dtype
+from normlab.norms.functional import (
+    column_sums,
+    moments,
+    normalize,
+    per_channel,
+    statistics_dtype,
+)
 
 NO_REDUCTION = 0  # of the operator behind `mse_loss`, which broadcasts; the Python function would copy shapes first
 
 
-def normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def normalize_batch(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize ``(N, C, ...)`` by its own channel statistics.
 
     Returns:
         The output, and mean and biased variance ``(C,)`` without gradient, in float32 or better.
     """
-    taken_apart = torch.compiler.is_exporting() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+    taken_apart = (
+        torch.compiler.is_exporting()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+    )
     if taken_apart:
         return normalize_readably(x, weight, bias, eps)
     return _BatchNormalization.apply(x, weight, bias, eps)
@@ -36,7 +48,9 @@ def normalize_readably(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What `normalize_batch` computes, for exporters and transformations to take apart."""
     mean, var = moments(x, channel_axes(x))
-    y = normalize(x, mean, var, eps, per_channel(weight, x.ndim), per_channel(bias, x.ndim))
+    y = normalize(
+        x, mean, var, eps, per_channel(weight, x.ndim), per_channel(bias, x.ndim)
+    )
     return y, mean.detach().flatten(), var.detach().flatten()
 
 
@@ -62,7 +76,11 @@ class _BatchNormalization(torch.autograd.Function):
         ctx.mark_non_differentiable(mean, var)
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.eps, ctx.bias_dtype = eps, None if bias is None else bias.dtype
-        return in_dtype(normalized(memory, wide, mean, inverse, weight, bias), x.dtype), mean, var
+        return (
+            in_dtype(normalized(memory, wide, mean, inverse, weight, bias), x.dtype),
+            mean,
+            var,
+        )
 
     @staticmethod
     def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
@@ -73,24 +91,43 @@ class _BatchNormalization(torch.autograd.Function):
         dx, dbias, dweight = channel_sums(dy, wide, mean, inverse)
         count = max(1, x.numel() // max(1, x.shape[1]))
         dx = input_gradient(dx, dy, wide, weight, mean, inverse, dbias, dweight, count)
-        return in_dtype(dx, x.dtype), *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
+        return (
+            in_dtype(dx, x.dtype),
+            *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype),
+            None,
+        )
 
 
 def _differentiable_backward(
-    x: Tensor, weight: Tensor | None, bias_dtype: torch.dtype | None, eps: float, dy: Tensor
+    x: Tensor,
+    weight: Tensor | None,
+    bias_dtype: torch.dtype | None,
+    eps: float,
+    dy: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """The gradient with a graph of its own, for second derivatives, which also go through the statistics."""
     mean, var = (value.flatten() for value in moments(x, channel_axes(x)))
     inverse, count = torch.rsqrt(var + eps), x.numel() // x.shape[1]
     xhat = (x - per_channel(mean, x.ndim)) * per_channel(inverse, x.ndim)
     dbias, dweight = dy.sum(channel_axes(x)), (dy * xhat).sum(channel_axes(x))
-    centre = dy - per_channel(dbias / count, x.ndim) - xhat * per_channel(dweight / count, x.ndim)
+    centre = (
+        dy
+        - per_channel(dbias / count, x.ndim)
+        - xhat * per_channel(dweight / count, x.ndim)
+    )
     a = inverse if weight is None else inverse * weight
-    return centre * per_channel(a, x.ndim), *_parameter_gradients(dweight, weight, dbias, bias_dtype), None
+    return (
+        centre * per_channel(a, x.ndim),
+        *_parameter_gradients(dweight, weight, dbias, bias_dtype),
+        None,
+    )
 
 
 def _parameter_gradients(
-    dweight: Tensor, weight: Tensor | None, dbias: Tensor, bias_dtype: torch.dtype | None
+    dweight: Tensor,
+    weight: Tensor | None,
+    dbias: Tensor,
+    bias_dtype: torch.dtype | None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """In the parameters' own precision; of the shift only that is kept from the forward pass."""
     of_weight = None if weight is None else in_dtype(dweight, weight.dtype)
@@ -110,7 +147,9 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     count = max(1, x.numel() // max(1, x.shape[1]))
     mean = channel_sum(x).div_(count)
-    squares = torch.ops.aten.mse_loss.default(x, per_channel(mean, x.ndim), NO_REDUCTION)
+    squares = torch.ops.aten.mse_loss.default(
+        x, per_channel(mean, x.ndim), NO_REDUCTION
+    )
     return squares, mean, channel_sum(squares).div_(count)
 
 
@@ -120,11 +159,20 @@ def channel_sum(x: Tensor) -> Tensor:
 
 
 def normalized(
-    memory: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor | None, bias: Tensor | None
+    memory: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
 ) -> Tensor:
     """``(x - mean) * inverse * weight + bias`` as ``x * scale + shift`` per channel, written into `memory`."""
     scale = inverse if weight is None else inverse * weight
-    shift = (mean * scale).neg_() if bias is None else torch.addcmul(bias, mean, scale, value=-1)
+    shift = (
+        (mean * scale).neg_()
+        if bias is None
+        else torch.addcmul(bias, mean, scale, value=-1)
+    )
     return linear(x, *in_memory(x, scale, shift), out=memory)
 
 
@@ -132,7 +180,9 @@ def linear(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
     """``x * scale + shift`` per channel; one pass over vectors, while along positions PyTorch is faster in two."""
     if x.ndim == 2:
         return torch.addcmul(shift, x, scale, out=out)
-    return torch.mul(x, per_channel(scale, x.ndim), out=out).add_(per_channel(shift, x.ndim))
+    return torch.mul(x, per_channel(scale, x.ndim), out=out).add_(
+        per_channel(shift, x.ndim)
+    )
 
 
 def in_memory(x: Tensor, *coefficients: Tensor) -> tuple[Tensor, ...]:
@@ -141,13 +191,17 @@ def in_memory(x: Tensor, *coefficients: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.stack(coefficients)) if made_anew else coefficients
 
 
-def channel_sums(dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def channel_sums(
+    dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """``sum dy`` and ``sum dy * xhat`` of every channel, behind memory as large as `x` that was needed on the way.
 
     The gradient of `mse_loss` is ``2 * (x - mean) * dy``, in one pass, or two where its memory is not given.
     """
     memory, centre = torch.empty_like(x), per_channel(mean, x.ndim)
-    product = torch.ops.aten.mse_loss_backward.grad_input(dy, x, centre, NO_REDUCTION, grad_input=memory)
+    product = torch.ops.aten.mse_loss_backward.grad_input(
+        dy, x, centre, NO_REDUCTION, grad_input=memory
+    )
     return product, channel_sum(dy), channel_sum(product).mul_(inverse / 2)
 
 
@@ -189,14 +243,21 @@ def synchronized_moments(
 
 class _SynchronizedBatchNormalization(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
+    def forward(
+        ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, ...]:
         wide = in_dtype(x, statistics_dtype(x.dtype))
         memory, mean, var, count = _global_moments(wide)
         inverse = torch.rsqrt(var + eps)
         ctx.save_for_backward(x, weight, mean, inverse, count)
         ctx.bias_dtype = None if bias is None else bias.dtype
         ctx.mark_non_differentiable(mean, var, count)
-        return in_dtype(normalized(memory, wide, mean, inverse, weight, bias), x.dtype), mean, var, count
+        return (
+            in_dtype(normalized(memory, wide, mean, inverse, weight, bias), x.dtype),
+            mean,
+            var,
+            count,
+        )
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -206,7 +267,9 @@ class _SynchronizedBatchNormalization(torch.autograd.Function):
         dx, dbias, dweight = channel_sums(dy, wide, mean, inverse)
         totals = torch.stack([dbias, dweight])
         distributed.all_reduce(totals)
-        dx = in_dtype(input_gradient(dx, dy, wide, weight, mean, inverse, *totals, count), x.dtype)
+        dx = in_dtype(
+            input_gradient(dx, dy, wide, weight, mean, inverse, *totals, count), x.dtype
+        )
         # Scale and shift get this process' share: the distributed reducer adds the shares up, as for every weight.
         return dx, *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
 
@@ -227,7 +290,9 @@ def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # To look at the total is to wait for the device: done only where a process has one value or none itself, which is
     # so in all of them if they have one together.
     if count <= 1 and total <= 1:
-        raise ValueError("expected more than one value per channel over all processes when training, got one")
+        raise ValueError(
+            "expected more than one value per channel over all processes when training, got one"
+        )
     mean = (counts * means).sum(0) / total
     var = (counts * (vars + (means - mean).square())).sum(0) / total
     return memory, mean, var, total

@@ -7,7 +7,12 @@ from torch import nn
 
 
 def torch_batch_norm(
-    num_features: int, dim: int, sync: bool = False, *, bias: bool = True, **options: Any
+    num_features: int,
+    dim: int,
+    sync: bool = False,
+    *,
+    bias: bool = True,
+    **options: Any,
 ) -> nn.Module:
     """`torch.nn.BatchNorm1d`, `2d` or `3d`; with `sync`, `torch.nn.SyncBatchNorm`.
 
@@ -26,7 +31,9 @@ def torch_batch_norm(
     if not bias:  # older versions of PyTorch do not know the option
         options["bias"] = False
     if not sync:
-        return {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dim](num_features, **options)
+        return {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dim](
+            num_features, **options
+        )
     if not torch.cuda.is_available():
         raise ValueError(
             "norm=torch norm.sync=true needs GPUs (torch.nn.SyncBatchNorm has no CPU version); use norm=custom"

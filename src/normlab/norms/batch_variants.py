@@ -19,7 +19,9 @@ def without(norm: str, options: dict[str, Any], *names: str) -> dict[str, Any]:
     """
     for name in names:
         if name in options:
-            raise ValueError(f"{name} is no option of {norm}; leave norm.{name} out or use norm=custom")
+            raise ValueError(
+                f"{name} is no option of {norm}; leave norm.{name} out or use norm=custom"
+            )
     return options
 
 
@@ -44,8 +46,12 @@ class GhostBatchNorm(BatchNorm):
         options: of `BatchNorm`, but neither `sync` nor `kernel`.
     """
 
-    def __init__(self, num_features: int, dim: int, size: int = 16, **options: Any) -> None:
-        super().__init__(num_features, dim, **without("ghost batch norm", options, "sync", "kernel"))
+    def __init__(
+        self, num_features: int, dim: int, size: int = 16, **options: Any
+    ) -> None:
+        super().__init__(
+            num_features, dim, **without("ghost batch norm", options, "sync", "kernel")
+        )
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         self.size = size
@@ -56,10 +62,16 @@ class GhostBatchNorm(BatchNorm):
             parts[-2:] = [torch.cat(parts[-2:])]
         self._check_count(parts[0], parts[0].numel() // max(1, input.shape[1]))
         outputs, means, vars = zip(
-            *(normalize_batch(part, self.weight, self.bias, self.eps) for part in parts), strict=True
+            *(
+                normalize_batch(part, self.weight, self.bias, self.eps)
+                for part in parts
+            ),
+            strict=True,
         )
         share = len(parts[-1]) / max(1, len(input))
-        count = input.numel() // max(1, input.shape[1]) / len(parts)  # a part's mean number: n / (n - 1) = N / (N - P)
+        count = (
+            input.numel() // max(1, input.shape[1]) / len(parts)
+        )  # a part's mean number: n / (n - 1) = N / (N - P)
         return torch.cat(outputs), _pooled(means, share), _pooled(vars, share), count
 
     def extra_repr(self) -> str:
@@ -102,11 +114,20 @@ class BatchRenorm(BatchNorm):
         ramp_steps: int = 2000,
         **options: Any,
     ) -> None:
-        taken = without("batch renormalization", options, "sync", "kernel", "track_running_stats")
+        taken = without(
+            "batch renormalization", options, "sync", "kernel", "track_running_stats"
+        )
         super().__init__(num_features, dim, **taken)
         if r_max < 1 or d_max < 0:
-            raise ValueError(f"r_max must be at least 1 and d_max at least 0, got {r_max} and {d_max}")
-        self.r_max, self.d_max, self.warmup_steps, self.ramp_steps = r_max, d_max, warmup_steps, ramp_steps
+            raise ValueError(
+                f"r_max must be at least 1 and d_max at least 0, got {r_max} and {d_max}"
+            )
+        self.r_max, self.d_max, self.warmup_steps, self.ramp_steps = (
+            r_max,
+            d_max,
+            warmup_steps,
+            ramp_steps,
+        )
 
     def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
         if self.plain or self.running_mean is None:  # nothing to correct by
@@ -114,13 +135,20 @@ class BatchRenorm(BatchNorm):
         count = input.numel() // max(1, input.shape[1])
         self._check_count(input, count)
         mean, var = moments(input, (0, *range(2, input.ndim)))
-        scale, shift = self._corrections(mean.detach().flatten(), var.detach().flatten())
+        scale, shift = self._corrections(
+            mean.detach().flatten(), var.detach().flatten()
+        )
         xhat = normalize(input.to(mean.dtype), mean, var, self.eps)
         output = xhat * per_channel(scale, input.ndim) + per_channel(shift, input.ndim)
         weight, bias = self._affine(input.ndim)
         output = output if weight is None else output * weight
         output = output if bias is None else output + bias
-        return output.to(input.dtype), mean.detach().flatten(), var.detach().flatten(), count
+        return (
+            output.to(input.dtype),
+            mean.detach().flatten(),
+            var.detach().flatten(),
+            count,
+        )
 
     def _corrections(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """r and d; how far they may go depends on the batches seen, as a tensor, so that nothing has to wait for it."""
@@ -172,7 +200,9 @@ class NoisyBatchNorm(BatchNorm):
         super().__init__(num_features, dim, **options)
         self.mean_range, self.scale_range, self.spread = mean_range, scale_range, spread
 
-    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
+    def _normalize_batch(
+        self, input: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
         output, *statistics = super()._normalize_batch(input)
         if self.plain or not self.training:
             return output, *statistics
@@ -211,7 +241,12 @@ class FrozenBatchNorm(nn.Module):
     def __init__(self, num_features: int, dim: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.num_features, self.dim, self.eps = num_features, check_dim(dim), eps
-        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+        for name, value in (
+            ("weight", 1.0),
+            ("bias", 0.0),
+            ("running_mean", 0.0),
+            ("running_var", 1.0),
+        ):
             self.register_buffer(name, torch.full((num_features,), value))
 
     def is_fresh(self) -> bool:
@@ -223,11 +258,14 @@ class FrozenBatchNorm(nn.Module):
         """Normalize ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
         mean, var, weight, bias = (
-            per_channel(value, input.ndim) for value in (self.running_mean, self.running_var, self.weight, self.bias)
+            per_channel(value, input.ndim)
+            for value in (self.running_mean, self.running_var, self.weight, self.bias)
         )
         return normalize(input, mean, var, self.eps, weight, bias)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any
+    ) -> None:
         """As torchvision: batch norm's counter of batches is dropped."""
         state_dict.pop(f"{prefix}num_batches_tracked", None)
         super()._load_from_state_dict(state_dict, prefix, *rest)

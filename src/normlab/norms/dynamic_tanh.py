@@ -25,7 +25,11 @@ class DynamicTanh(nn.Module):
 
     def __init__(self, num_features: int, dim: int, alpha: float = 0.5) -> None:
         super().__init__()
-        self.num_features, self.dim, self.initial_alpha = num_features, check_dim(dim), alpha
+        self.num_features, self.dim, self.initial_alpha = (
+            num_features,
+            check_dim(dim),
+            alpha,
+        )
         self.alpha = nn.Parameter(torch.full((1,), alpha))
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
@@ -33,7 +37,10 @@ class DynamicTanh(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Squash ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
-        weight, bias = per_channel(self.weight, input.ndim), per_channel(self.bias, input.ndim)
+        weight, bias = (
+            per_channel(self.weight, input.ndim),
+            per_channel(self.bias, input.ndim),
+        )
         return (torch.tanh(self.alpha * input) * weight + bias).to(input.dtype)
 
     def extra_repr(self) -> str:

@@ -5,7 +5,12 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from normlab.norms.functional import moments, per_channel, statistics_dtype, update_average
+from normlab.norms.functional import (
+    moments,
+    per_channel,
+    statistics_dtype,
+    update_average,
+)
 from normlab.norms.shapes import check_dim, check_input, positions, realized_groups
 
 
@@ -29,9 +34,16 @@ class EvoNormB0(nn.Module):
 
     batch_dependent, includes_activation = True, True
 
-    def __init__(self, num_features: int, dim: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(
+        self, num_features: int, dim: int, eps: float = 1e-5, momentum: float = 0.1
+    ) -> None:
         super().__init__()
-        self.num_features, self.dim, self.eps, self.momentum = num_features, check_dim(dim), eps, momentum
+        self.num_features, self.dim, self.eps, self.momentum = (
+            num_features,
+            check_dim(dim),
+            eps,
+            momentum,
+        )
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.v = nn.Parameter(torch.ones(num_features))
@@ -42,9 +54,15 @@ class EvoNormB0(nn.Module):
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
         batch_std = torch.sqrt(self._batch_variance(x) + self.eps)
-        instance_var = moments(x, positions(x))[1] if x.ndim > 2 else torch.zeros_like(x)
-        weight, bias, v = (per_channel(value, x.ndim) for value in (self.weight, self.bias, self.v))
-        denominator = torch.maximum(batch_std, v * x + torch.sqrt(instance_var + self.eps))
+        instance_var = (
+            moments(x, positions(x))[1] if x.ndim > 2 else torch.zeros_like(x)
+        )
+        weight, bias, v = (
+            per_channel(value, x.ndim) for value in (self.weight, self.bias, self.v)
+        )
+        denominator = torch.maximum(
+            batch_std, v * x + torch.sqrt(instance_var + self.eps)
+        )
         return (x / denominator * weight + bias).to(input.dtype)
 
     def _batch_variance(self, x: Tensor) -> Tensor:
@@ -57,7 +75,12 @@ class EvoNormB0(nn.Module):
             )
         var = moments(x, (0, *positions(x)))[1]
         if count:  # a batch of nothing has no variance to remember
-            update_average(self.running_var, var.detach().flatten(), self.momentum, count / (count - 1))
+            update_average(
+                self.running_var,
+                var.detach().flatten(),
+                self.momentum,
+                count / (count - 1),
+            )
         return var
 
     def extra_repr(self) -> str:
@@ -86,7 +109,12 @@ class EvoNormS0(nn.Module):
     batch_dependent, includes_activation = False, True
 
     def __init__(
-        self, num_features: int, dim: int, num_groups: int = 8, eps: float = 1e-5, largest_divisor: bool = True
+        self,
+        num_features: int,
+        dim: int,
+        num_groups: int = 8,
+        eps: float = 1e-5,
+        largest_divisor: bool = True,
     ) -> None:
         super().__init__()
         self.num_features, self.dim, self.eps = num_features, check_dim(dim), eps
@@ -108,7 +136,9 @@ class EvoNormS0(nn.Module):
                 f"use fewer groups"
             )
         std = torch.sqrt(moments(groups, tuple(range(2, groups.ndim)))[1] + self.eps)
-        weight, bias, v = (per_channel(value, x.ndim) for value in (self.weight, self.bias, self.v))
+        weight, bias, v = (
+            per_channel(value, x.ndim) for value in (self.weight, self.bias, self.v)
+        )
         gated = (x * torch.sigmoid(v * x)).unflatten(1, (self.num_groups, -1))
         return ((gated / std).flatten(1, 2) * weight + bias).to(input.dtype)
 

@@ -45,7 +45,10 @@ class FilterResponseNorm(nn.Module):
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
         square = x.square().mean(self._axes(input), keepdim=True)
-        weight, bias, threshold = (per_channel(value, input.ndim) for value in (self.weight, self.bias, self.threshold))
+        weight, bias, threshold = (
+            per_channel(value, input.ndim)
+            for value in (self.weight, self.bias, self.threshold)
+        )
         y = x * torch.rsqrt(square + abs(self.eps)) * weight + bias
         return torch.maximum(y, threshold).to(input.dtype)
 

@@ -29,7 +29,9 @@ def moments(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     if x.numel() == 0:
         nothing = x.sum(axes, keepdim=True)
         return nothing, nothing
-    if axes == (0,) and x.ndim == 2:  # PyTorch's var_mean walks down one column after the other: 10 to 100 times slower
+    if (
+        axes == (0,) and x.ndim == 2
+    ):  # PyTorch's var_mean walks down one column after the other: 10 to 100 times slower
         mean = column_sums(x) / x.shape[0]
         return mean[None], column_sums((x - mean).square())[None] / x.shape[0]
     var, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
@@ -46,7 +48,9 @@ def column_sums(x: Tensor) -> Tensor:
     """
     if x.is_cpu and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
         if torch.compiler.is_compiling():
-            while _known(x.shape[0] > ROWS_COMPILED) and _known(x.shape[0] % ROWS_COMPILED == 0):
+            while _known(x.shape[0] > ROWS_COMPILED) and _known(
+                x.shape[0] % ROWS_COMPILED == 0
+            ):
                 x = x.unflatten(0, (-1, ROWS_COMPILED)).sum(1)
         elif x.shape[1] * x.element_size() % PAGE_BYTES == 0:
             while x.shape[0] > 2 * ROWS and x.shape[0] % ROWS == 0:
@@ -62,7 +66,12 @@ def _known(condition: bool) -> bool:
 
 
 def normalize(
-    x: Tensor, mean: Tensor, var: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    eps: float,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """``(x - mean) / sqrt(var + eps) * weight + bias`` in the precision of the statistics, returned in that of `x`.
 
@@ -85,10 +94,14 @@ def normalize(
 
 def per_channel(values: Tensor | None, ndim: int) -> Tensor | None:
     """A vector ``(C,)`` shaped to act on axis 1 of a tensor with `ndim` axes; of two, that is what it does."""
-    return values if values is None or ndim == 2 else values.view(1, -1, *[1] * (ndim - 2))
+    return (
+        values if values is None or ndim == 2 else values.view(1, -1, *[1] * (ndim - 2))
+    )
 
 
-def update_average(average: Tensor, new: Tensor, momentum: float | Tensor, factor: float | Tensor = 1.0) -> None:
+def update_average(
+    average: Tensor, new: Tensor, momentum: float | Tensor, factor: float | Tensor = 1.0
+) -> None:
     """``average = (1 - momentum) * average + momentum * factor * new``, in place: nothing that shares it stays behind.
 
     `mul_` and `add_` rather than `lerp_`, for which `torch.vmap` has no rule.

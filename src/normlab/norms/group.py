@@ -43,7 +43,12 @@ class GroupNorm(nn.Module):
         largest_divisor: bool = True,
     ) -> None:
         super().__init__()
-        self.num_features, self.dim, self.eps, self.affine = num_features, check_dim(dim), eps, affine
+        self.num_features, self.dim, self.eps, self.affine = (
+            num_features,
+            check_dim(dim),
+            eps,
+            affine,
+        )
         self.num_groups = realized_groups(num_features, num_groups, largest_divisor)
         self.wanted_groups = num_groups
         self.largest_divisor = largest_divisor
@@ -55,13 +60,19 @@ class GroupNorm(nn.Module):
         check_input(input, self.num_features, self.dim)
         groups = input.unflatten(1, (self.num_groups, -1))
         if prod(groups.shape[2:]) == 1:
-            advice = "use fewer groups" if self.num_groups > 1 else "use norm=none or more features"
+            advice = (
+                "use fewer groups"
+                if self.num_groups > 1
+                else "use norm=none or more features"
+            )
             raise ValueError(
                 f"expected more than one value per group, got {self.num_groups} groups for shape {tuple(input.shape)}; "
                 f"{advice}"
             )
         mean, var = moments(groups, tuple(range(2, groups.ndim)))
-        return normalize(groups, mean, var, self.eps, *self._affine(input.ndim)).flatten(1, 2)
+        return normalize(
+            groups, mean, var, self.eps, *self._affine(input.ndim)
+        ).flatten(1, 2)
 
     def _affine(self, ndim: int) -> tuple[Tensor | None, Tensor | None]:
         """Scale and shift, shaped to act on ``(N, G, C/G, ...)``."""
@@ -92,8 +103,12 @@ class LayerNorm(GroupNorm):
         affine: learn `weight` and `bias`, ``(C,)`` each.
     """
 
-    def __init__(self, num_features: int, dim: int, eps: float = 1e-5, affine: bool = True) -> None:
+    def __init__(
+        self, num_features: int, dim: int, eps: float = 1e-5, affine: bool = True
+    ) -> None:
         super().__init__(num_features, dim, 1, eps, affine)
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, dim={self.dim}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_features}, dim={self.dim}, eps={self.eps}, affine={self.affine}"
+        )

@@ -15,7 +15,9 @@ VECTORS = ("identity", "error")
 def check_vectors(vectors: str) -> str:
     """The rule for ``(N, C)``: `identity` passes them through, `error` refuses them."""
     if vectors not in VECTORS:
-        raise ValueError(f"vectors must be one of {', '.join(VECTORS)}, got {vectors!r}")
+        raise ValueError(
+            f"vectors must be one of {', '.join(VECTORS)}, got {vectors!r}"
+        )
     return vectors
 
 
@@ -28,7 +30,9 @@ def passes_through(input: Tensor, vectors: str, name: str) -> bool:
     if input.ndim > 2:
         return False
     if vectors == "error":
-        raise ValueError(f"{name} needs positions behind the channels, got shape {tuple(input.shape)}; use norm=layer")
+        raise ValueError(
+            f"{name} needs positions behind the channels, got shape {tuple(input.shape)}; use norm=layer"
+        )
     return True
 
 
@@ -60,10 +64,20 @@ class InstanceNorm(nn.Module):
     batch_dependent, includes_activation = False, False
 
     def __init__(
-        self, num_features: int, dim: int, eps: float = 1e-5, affine: bool = True, vectors: str = "identity"
+        self,
+        num_features: int,
+        dim: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        vectors: str = "identity",
     ) -> None:
         super().__init__()
-        self.num_features, self.dim, self.eps, self.affine = num_features, check_dim(dim), eps, affine
+        self.num_features, self.dim, self.eps, self.affine = (
+            num_features,
+            check_dim(dim),
+            eps,
+            affine,
+        )
         self.vectors = check_vectors(vectors)
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
@@ -72,13 +86,20 @@ class InstanceNorm(nn.Module):
         """Normalize ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
         if passes_through(input, self.vectors, "instance norm"):
-            return input + self._nothing().to(input.dtype) if self.affine and torch.is_grad_enabled() else input
+            return (
+                input + self._nothing().to(input.dtype)
+                if self.affine and torch.is_grad_enabled()
+                else input
+            )
         if prod(input.shape[2:]) == 1:
             raise ValueError(
                 f"expected more than one position per channel, got shape {tuple(input.shape)}; "
                 f"use larger images, or norm=layer"
             )
-        affine = per_channel(self.weight, input.ndim), per_channel(self.bias, input.ndim)
+        affine = (
+            per_channel(self.weight, input.ndim),
+            per_channel(self.bias, input.ndim),
+        )
         return normalize(input, *moments(input, positions(input)), self.eps, *affine)
 
     def _nothing(self) -> Tensor:
@@ -130,7 +151,9 @@ class LocalResponseNorm(nn.Module):
         if passes_through(input, self.vectors, "local response norm"):
             return input
         x = input.to(statistics_dtype(input.dtype))
-        return functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k).to(input.dtype)
+        return functional.local_response_norm(
+            x, self.size, self.alpha, self.beta, self.k
+        ).to(input.dtype)
 
     def extra_repr(self) -> str:
         return (

@@ -31,7 +31,11 @@ class Weight(NamedTuple):
 
     def called(self, network: nn.Module) -> str:
         """Its name in a network, for messages."""
-        return next(f"{name}.{self.name}".lstrip(".") for name, layer in network.named_modules() if layer is self.layer)
+        return next(
+            f"{name}.{self.name}".lstrip(".")
+            for name, layer in network.named_modules()
+            if layer is self.layer
+        )
 
 
 def weights_of(layer: nn.Module) -> list[Weight]:
@@ -45,7 +49,11 @@ def weights_of(layer: nn.Module) -> list[Weight]:
         return [Weight(layer, "weight")]
     if isinstance(layer, TRANSPOSED):
         return [Weight(layer, "weight", axis=1)] if layer.groups == 1 else []
-    names = OF_ATTENTION if isinstance(layer, nn.MultiheadAttention) else getattr(layer, "weight_matrices", ())
+    names = (
+        OF_ATTENTION
+        if isinstance(layer, nn.MultiheadAttention)
+        else getattr(layer, "weight_matrices", ())
+    )
     return [Weight(layer, name) for name in names if getattr(layer, name) is not None]
 
 
@@ -61,22 +69,42 @@ def weights_to_change(network: nn.Module, skip_output: bool) -> list[Weight]:
     """
     linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
     skipped = linear[-1] if linear and skip_output else None
-    found = [weight for layer in network.modules() if layer is not skipped for weight in weights_of(layer)]
+    found = [
+        weight
+        for layer in network.modules()
+        if layer is not skipped
+        for weight in weights_of(layer)
+    ]
     if found := [weight for weight in found if weight.tensor.requires_grad]:
         return found
-    advice = "set reparametrize.skip_output=false" if skipped is not None else "use another norm"
-    raise ValueError(f"a norm on weights needs weights in front of the output layer, the network has none; {advice}")
+    advice = (
+        "set reparametrize.skip_output=false"
+        if skipped is not None
+        else "use another norm"
+    )
+    raise ValueError(
+        f"a norm on weights needs weights in front of the output layer, the network has none; {advice}"
+    )
 
 
 def weights_left_alone(network: nn.Module) -> list[str]:
     """Names of the trained weights in front of the output layer, of rank 2 or more, that no norm acts on."""
-    output = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1:]
-    trained = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
+    output = [
+        name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)
+    ][-1:]
+    trained = [
+        (name, value)
+        for name, value in network.named_parameters()
+        if value.requires_grad
+    ]
     parameters = [(*name.rpartition("."), value) for name, value in trained]
     return [
         f"{owner}{dot}{name}"
         for owner, dot, name, value in parameters
-        if value.ndim > 1 and "weight" in name and ".parametrizations." not in f".{owner}." and owner not in output
+        if value.ndim > 1
+        and "weight" in name
+        and ".parametrizations." not in f".{owner}."
+        and owner not in output
     ]
 
 
@@ -94,7 +122,10 @@ def normalize_weights(network: nn.Module, skip_output: bool = False) -> nn.Modul
     """
     weights = weights_to_change(network, skip_output)
     for weight in weights:
-        if not weight.tensor.is_meta and not weight.tensor.transpose(0, weight.axis).flatten(1).any(1).all():
+        if (
+            not weight.tensor.is_meta
+            and not weight.tensor.transpose(0, weight.axis).flatten(1).any(1).all()
+        ):
             raise ValueError(
                 f"weight norm needs weights that are not 0, {weight.called(network)} starts with an output of zeros; "
                 f"set reparametrize.skip_output=true if it makes the predictions, or use another norm"
@@ -155,5 +186,7 @@ def standardize_weights(
                 f"output; use another norm"
             )
         gain = activation_gain / weight.fan_in**0.5 if scaled else 1.0
-        parametrize.register_parametrization(weight.layer, weight.name, StandardizedWeight(eps, gain, weight.axis))
+        parametrize.register_parametrization(
+            weight.layer, weight.name, StandardizedWeight(eps, gain, weight.axis)
+        )
     return network

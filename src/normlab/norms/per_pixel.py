@@ -23,22 +23,36 @@ class LayerNormPerPixel(nn.Module):
 
     batch_dependent, includes_activation = False, False
 
-    def __init__(self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True) -> None:
+    def __init__(
+        self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True
+    ) -> None:
         super().__init__()
         if num_features < 2:
-            raise ValueError(f"layer norm per pixel needs at least 2 channels, got {num_features}; use another norm")
-        self.num_features, self.dim, self.eps, self.affine = num_features, check_dim(dim), eps, affine
+            raise ValueError(
+                f"layer norm per pixel needs at least 2 channels, got {num_features}; use another norm"
+            )
+        self.num_features, self.dim, self.eps, self.affine = (
+            num_features,
+            check_dim(dim),
+            eps,
+            affine,
+        )
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
-        affine = per_channel(self.weight, input.ndim), per_channel(self.bias, input.ndim)
+        affine = (
+            per_channel(self.weight, input.ndim),
+            per_channel(self.bias, input.ndim),
+        )
         return normalize(input, *moments(input, (1,)), self.eps, *affine)
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, dim={self.dim}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_features}, dim={self.dim}, eps={self.eps}, affine={self.affine}"
+        )
 
 
 class RMSNorm(nn.Module):
@@ -57,18 +71,35 @@ class RMSNorm(nn.Module):
 
     batch_dependent, includes_activation = False, False
 
-    def __init__(self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True) -> None:
+    def __init__(
+        self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True
+    ) -> None:
         super().__init__()
         if num_features < 2:
-            raise ValueError(f"root mean square norm needs at least 2 channels, got {num_features}; use another norm")
-        self.num_features, self.dim, self.eps, self.affine = num_features, check_dim(dim), eps, affine
+            raise ValueError(
+                f"root mean square norm needs at least 2 channels, got {num_features}; use another norm"
+            )
+        self.num_features, self.dim, self.eps, self.affine = (
+            num_features,
+            check_dim(dim),
+            eps,
+            affine,
+        )
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C, ...)``; the same shape comes back."""
         check_input(input, self.num_features, self.dim)
         square = input.to(statistics_dtype(input.dtype)).square().mean(1, keepdim=True)
-        return normalize(input, torch.zeros_like(square), square, self.eps, per_channel(self.weight, input.ndim))
+        return normalize(
+            input,
+            torch.zeros_like(square),
+            square,
+            self.eps,
+            per_channel(self.weight, input.ndim),
+        )
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, dim={self.dim}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_features}, dim={self.dim}, eps={self.eps}, affine={self.affine}"
+        )

@@ -61,10 +61,14 @@ def plan(samples: int, channels: int, positions: int) -> Plan:
     all_tiles = triton.cdiv(samples, n) * triton.cdiv(positions, s)
     parts = min(all_tiles, triton.cdiv(PROGRAMS, triton.cdiv(channels, c)), MOST_PARTS)
     tiles = triton.cdiv(all_tiles, parts)
-    return Plan((samples, channels, positions), (n, c, s), triton.cdiv(all_tiles, tiles), tiles)
+    return Plan(
+        (samples, channels, positions), (n, c, s), triton.cdiv(all_tiles, tiles), tiles
+    )
 
 
-def normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def normalize_batch(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize ``(N, C, ...)`` by its own channel statistics, as `batch_statistics.normalize_batch`.
 
     First derivatives only. Other memory layouts than contiguous and channels-last are copied.
@@ -86,7 +90,9 @@ def normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: 
             f"norm.kernel=triton needs float32, bfloat16 or float16 input, got {x.dtype}; use norm.kernel=auto"
         )
     if not x.is_cuda and not isinstance(_partial_moments, InterpretedFunction):
-        raise ValueError(f"norm.kernel=triton needs input on a CUDA device, got {x.device}; use norm.kernel=auto")
+        raise ValueError(
+            f"norm.kernel=triton needs input on a CUDA device, got {x.device}; use norm.kernel=auto"
+        )
     return _TritonBatchNormalization.apply(x, weight, bias, eps)
 
 
@@ -101,10 +107,23 @@ class _TritonBatchNormalization(torch.autograd.Function):
         y, partials = torch.empty_like(x), _partials(x, 3, shared)
         mean, var = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
         with torch.cuda.device_of(x):
-            _partial_moments[shared.grid](x, partials, *shared.sizes, shared.tiles, *shared.blocks)
+            _partial_moments[shared.grid](
+                x, partials, *shared.sizes, shared.tiles, *shared.blocks
+            )
             parts = triton.next_power_of_2(shared.parts)
             _write_output[shared.grid](
-                x, partials, weight, bias, y, mean, var, eps, *shared.sizes, shared.tiles, parts, *shared.blocks
+                x,
+                partials,
+                weight,
+                bias,
+                y,
+                mean,
+                var,
+                eps,
+                *shared.sizes,
+                shared.tiles,
+                parts,
+                *shared.blocks,
             )
         ctx.mark_non_differentiable(mean, var)
         ctx.save_for_backward(x, weight, bias, mean, var)
@@ -118,9 +137,13 @@ class _TritonBatchNormalization(torch.autograd.Function):
         dy = _dense(dy, ctx.channels_last)
         shared = _plan_of(x, ctx.channels_last)
         dx, partials = torch.empty_like(x), _partials(x, 2, shared)
-        dweight, dbias = (None if like is None else torch.empty_like(like) for like in (weight, bias))
+        dweight, dbias = (
+            None if like is None else torch.empty_like(like) for like in (weight, bias)
+        )
         with torch.cuda.device_of(x):
-            _partial_gradient_sums[shared.grid](x, dy, mean, partials, *shared.sizes, shared.tiles, *shared.blocks)
+            _partial_gradient_sums[shared.grid](
+                x, dy, mean, partials, *shared.sizes, shared.tiles, *shared.blocks
+            )
             parts = triton.next_power_of_2(shared.parts)
             _write_gradients[shared.grid](
                 *(x, dy, mean, var, weight, partials, dx, dweight, dbias, ctx.eps),
@@ -134,13 +157,21 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 def _dense(x: Tensor, channels_last: bool) -> Tensor:
-    return x.movedim(1, -1).contiguous().movedim(-1, 1) if channels_last else x.contiguous()
+    return (
+        x.movedim(1, -1).contiguous().movedim(-1, 1)
+        if channels_last
+        else x.contiguous()
+    )
 
 
 def _plan_of(x: Tensor, channels_last: bool) -> Plan:
     samples, channels = x.shape[:2]
     positions = x.numel() // (samples * channels)
-    return plan(samples * positions, channels, 1) if channels_last else plan(samples, channels, positions)
+    return (
+        plan(samples * positions, channels, 1)
+        if channels_last
+        else plan(samples, channels, positions)
+    )
 
 
 def _partials(x: Tensor, quantities: int, shared: Plan) -> Tensor:
@@ -148,19 +179,32 @@ def _partials(x: Tensor, quantities: int, shared: Plan) -> Tensor:
 
 
 @triton.jit
-def _tile(index, samples, channels, positions, BLOCK_N: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_S: tl.constexpr):
+def _tile(
+    index,
+    samples,
+    channels,
+    positions,
+    BLOCK_N: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_S: tl.constexpr,
+):
     """Offsets of the program's tile number `index`, and which of them lie inside of the tensor."""
     blocks = tl.cdiv(positions, BLOCK_S)
     n = (index // blocks) * BLOCK_N + tl.arange(0, BLOCK_N)[:, None, None]
     c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :, None]
     s = (index % blocks) * BLOCK_S + tl.arange(0, BLOCK_S)[None, None, :]
     inside = (n < samples) & (c < channels) & (s < positions)
-    return (n.to(tl.int64) * channels + c) * positions + s, inside  # 64 bits: tensors beyond 2^31 values
+    return (
+        n.to(tl.int64) * channels + c
+    ) * positions + s, inside  # 64 bits: tensors beyond 2^31 values
 
 
 @triton.jit
 def _tiles_end(samples, positions, tiles, BLOCK_N: tl.constexpr, BLOCK_S: tl.constexpr):
-    return tl.minimum((tl.program_id(1) + 1) * tiles, tl.cdiv(samples, BLOCK_N) * tl.cdiv(positions, BLOCK_S))
+    return tl.minimum(
+        (tl.program_id(1) + 1) * tiles,
+        tl.cdiv(samples, BLOCK_N) * tl.cdiv(positions, BLOCK_S),
+    )
 
 
 @triton.jit
@@ -176,7 +220,9 @@ def _sum(values):
 
 
 @triton.jit
-def _load_parts(partials, quantity, parts, channels, PARTS: tl.constexpr, BLOCK_C: tl.constexpr):
+def _load_parts(
+    partials, quantity, parts, channels, PARTS: tl.constexpr, BLOCK_C: tl.constexpr
+):
     c, exists = _channels(channels, BLOCK_C)
     part = tl.arange(0, PARTS)[:, None]
     offsets = (quantity * parts + part) * channels + c[None, :]
@@ -186,7 +232,11 @@ def _load_parts(partials, quantity, parts, channels, PARTS: tl.constexpr, BLOCK_
 @triton.jit
 def _store_part(partials, quantity, values, channels, BLOCK_C: tl.constexpr):
     c, exists = _channels(channels, BLOCK_C)
-    tl.store(partials + (quantity * tl.num_programs(1) + tl.program_id(1)) * channels + c, values, mask=exists)
+    tl.store(
+        partials + (quantity * tl.num_programs(1) + tl.program_id(1)) * channels + c,
+        values,
+        mask=exists,
+    )
 
 
 @triton.jit
@@ -199,7 +249,9 @@ def _load_channels(vector, channels, BLOCK_C: tl.constexpr):
 def _first_values(x, channels, positions, BLOCK_C: tl.constexpr):
     """Of every channel, from the first sample."""
     c, exists = _channels(channels, BLOCK_C)
-    return tl.load(x + c.to(tl.int64) * positions, mask=exists, other=0.0).to(tl.float32)
+    return tl.load(x + c.to(tl.int64) * positions, mask=exists, other=0.0).to(
+        tl.float32
+    )
 
 
 @triton.jit
@@ -219,8 +271,13 @@ def _partial_moments(
     count = tl.zeros((BLOCK_N, BLOCK_C, BLOCK_S), tl.float32)
     mean = tl.zeros((BLOCK_N, BLOCK_C, BLOCK_S), tl.float32)
     squares = tl.zeros((BLOCK_N, BLOCK_C, BLOCK_S), tl.float32)
-    for index in range(tl.program_id(1) * tiles, _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S)):
-        offsets, inside = _tile(index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S)
+    for index in range(
+        tl.program_id(1) * tiles,
+        _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S),
+    ):
+        offsets, inside = _tile(
+            index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S
+        )
         value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32) - first
         count += inside.to(tl.float32)
         delta = tl.where(inside, value - mean, 0.0)
@@ -272,10 +329,17 @@ def _write_output(
         scale *= _load_channels(weight, channels, BLOCK_C)
     if bias is not None:
         shift += _load_channels(bias, channels, BLOCK_C)
-    for index in range(tl.program_id(1) * tiles, _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S)):
-        offsets, inside = _tile(index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S)
+    for index in range(
+        tl.program_id(1) * tiles,
+        _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S),
+    ):
+        offsets, inside = _tile(
+            index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S
+        )
         value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
-        value = (value - first[None, :, None] - mean[None, :, None]) * scale[None, :, None] + shift[None, :, None]
+        value = (value - first[None, :, None] - mean[None, :, None]) * scale[
+            None, :, None
+        ] + shift[None, :, None]
         tl.store(y + offsets, value.to(y.dtype.element_ty), mask=inside)
 
 
@@ -296,8 +360,13 @@ def _partial_gradient_sums(
     mean = _load_channels(mean_in, channels, BLOCK_C)[None, :, None]
     sum_dy = tl.zeros((BLOCK_N, BLOCK_C, BLOCK_S), tl.float32)
     sum_dy_centred = tl.zeros((BLOCK_N, BLOCK_C, BLOCK_S), tl.float32)
-    for index in range(tl.program_id(1) * tiles, _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S)):
-        offsets, inside = _tile(index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S)
+    for index in range(
+        tl.program_id(1) * tiles,
+        _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S),
+    ):
+        offsets, inside = _tile(
+            index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S
+        )
         value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
         gradient = tl.load(dy + offsets, mask=inside, other=0.0).to(tl.float32)
         sum_dy += gradient
@@ -331,11 +400,15 @@ def _write_gradients(
     mean = _load_channels(mean_in, channels, BLOCK_C)
     inverse = tl.rsqrt(_load_channels(var_in, channels, BLOCK_C) + eps)
     dbias = tl.sum(_load_parts(partials, 0, parts, channels, PARTS, BLOCK_C), 0)
-    dweight = tl.sum(_load_parts(partials, 1, parts, channels, PARTS, BLOCK_C), 0) * inverse
+    dweight = (
+        tl.sum(_load_parts(partials, 1, parts, channels, PARTS, BLOCK_C), 0) * inverse
+    )
     c, exists = _channels(channels, BLOCK_C)
     if tl.program_id(1) == 0:
         if dweight_out is not None:
-            tl.store(dweight_out + c, dweight.to(dweight_out.dtype.element_ty), mask=exists)
+            tl.store(
+                dweight_out + c, dweight.to(dweight_out.dtype.element_ty), mask=exists
+            )
         if dbias_out is not None:
             tl.store(dbias_out + c, dbias.to(dbias_out.dtype.element_ty), mask=exists)
     scale = inverse
@@ -344,9 +417,16 @@ def _write_gradients(
     count = samples * 1.0 * positions
     mean_dy = (dbias / count)[None, :, None]
     slope = (dweight / count * inverse)[None, :, None]
-    for index in range(tl.program_id(1) * tiles, _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S)):
-        offsets, inside = _tile(index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S)
+    for index in range(
+        tl.program_id(1) * tiles,
+        _tiles_end(samples, positions, tiles, BLOCK_N, BLOCK_S),
+    ):
+        offsets, inside = _tile(
+            index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S
+        )
         value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
         gradient = tl.load(dy + offsets, mask=inside, other=0.0).to(tl.float32)
-        value = scale[None, :, None] * (gradient - mean_dy - (value - mean[None, :, None]) * slope)
+        value = scale[None, :, None] * (
+            gradient - mean_dy - (value - mean[None, :, None]) * slope
+        )
         tl.store(dx + offsets, value.to(dx.dtype.element_ty), mask=inside)

@@ -1,26 +1,27 @@
 """The search itself: takes trials, has their runs made, tells the study, and reports at the end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Quote, QuotedString
 from optuna.trial import Trial
 
-from normlab.config import run_folder
-from normlab.jobs import Plan
-from normlab.main import MISTAKES, reason
+from normlab.mistakes import MISTAKES, reason
+from normlab.search.display import SearchProgress, print_plan, print_report
 from normlab.search.objective import ENDED, Outcome, outcome
-from normlab.search.options import Options, resolve_metric, worst_value
-from normlab.search.report import SearchProgress, print_plan, print_report
-from normlab.search.space import Space, probes, split, words
-from normlab.search.study import Search, check_definition, counted, define, storage_address, stored_study
-from normlab.sweeps import failed_result
-
-Compose = Callable[[Sequence[str]], dict]
-Outcomes = Callable[[list[Plan]], Iterator[tuple[int, dict]]]
+from normlab.search.options import worst_value
+from normlab.search.plan import Compose, Outcomes, SearchPlan
+from normlab.search.space import words
+from normlab.search.storage import (
+    Search,
+    check_definition,
+    counted,
+    storage_address,
+    stored_study,
+)
+from normlab.sweeps.jobs import Plan, failed_result
 
 
 @dataclass(frozen=True)
@@ -36,62 +37,12 @@ class Job:
     reports: bool
 
 
-@dataclass(frozen=True)
-class SearchPlan:
-    """What is searched, before anything is stored.
-
-    Attributes:
-        options: of the sweeper.
-        space: what varies.
-        fixed: overrides that every run has.
-        config: resolved, at the first of `normlab.search.space.probes`.
-        metric, direction: of the objective.
-    """
-
-    options: Options
-    space: Space
-    fixed: list[str]
-    config: dict
-    metric: str
-    direction: str
-
-    @property
-    def folder(self) -> Path:
-        """Of the study, in the folder of its group."""
-        return run_folder(self.config).parent / self.name
-
-    @property
-    def name(self) -> str:
-        """`hydra.sweeper.study_name`, or `search-<norm>-<optimizer>` without what varies."""
-        picked = [self.config["choices"][group] for group in ("norm", "optimizer") if group not in self.space]
-        return self.options.study_name or "-".join(["search", *map(str, picked)])
-
-    @property
-    def definition(self) -> dict[str, Any]:
-        """See `normlab.search.study.define`."""
-        return define(self.space, self.metric, self.direction, self.options.seeds, self.config)
-
-
-def plan_search(options: Options, overrides: Sequence[Override], compose: Compose) -> SearchPlan:
-    """Check everything that can be checked before a trial begins.
-
-    Args:
-        options: of the sweeper.
-        overrides: parsed, first those of `hydra.sweeper.params`, then the command line's.
-        compose: overrides -> resolved and checked configuration.
-
-    Raises:
-        ValueError, HydraException: the user's mistake.
-    """
-    space, fixed = split(overrides)
-    configs = [compose([*fixed, *point]) for point in probes(space)]
-    if configs[0]["rerun"]:
-        raise ValueError("rerun=true would train an interrupted trial anew: name another hydra.sweeper.study_name")
-    return SearchPlan(options, space, fixed, configs[0], *resolve_metric(options, configs[0]))
-
-
 def run_search(
-    plan: SearchPlan, compose: Compose, outcomes: Outcomes, workers: int, config_dir: Sequence[str] = ()
+    plan: SearchPlan,
+    compose: Compose,
+    outcomes: Outcomes,
+    workers: int,
+    config_dir: Sequence[str] = (),
 ) -> bool:
     """Take and run trials until `n_trials` are done, here or in other processes, then report.
 
@@ -106,13 +57,17 @@ def run_search(
         whether no trial failed.
     """
     options, retry = plan.options, plan.config["retry"] == "failed"
-    with Search(plan.folder, plan.name, options, plan.space, plan.definition, retry) as search:
+    with Search(
+        plan.folder, plan.name, options, plan.space, plan.definition, retry
+    ) as search:
         with SearchProgress(search, plan.metric) as progress:
             while trials := _batch(search, options.n_jobs or workers):
                 for trial, ended in _run_batch(plan, search, trials, compose, outcomes):
                     search.tell(trial, ended)
                     progress.end(trial, ended)
-        return print_report(search, plan.metric, ["python", "train.py", "-m", *config_dir, *plan.fixed])
+        return print_report(
+            search, plan.metric, ["python", "train.py", "-m", *config_dir, *plan.fixed]
+        )
 
 
 def print_search(plan: SearchPlan, workers: int) -> None:
@@ -132,7 +87,11 @@ def _batch(search: Search, size: int) -> list[Trial]:
 
 
 def _run_batch(
-    plan: SearchPlan, search: Search, trials: list[Trial], compose: Compose, outcomes: Outcomes
+    plan: SearchPlan,
+    search: Search,
+    trials: list[Trial],
+    compose: Compose,
+    outcomes: Outcomes,
 ) -> Iterator[tuple[Trial, Outcome]]:
     """Every trial with how it ended, when its last run has.
 
@@ -142,11 +101,17 @@ def _run_batch(
     worst = worst_value(plan.metric, plan.direction)
     results: dict[int, dict[int, dict]] = {trial.number: {} for trial in trials}
     for phase in [seeds[:1], seeds[1:]] if prunes else [seeds]:
-        jobs = [Job(trial, seed, prunes and seed == seeds[0]) for trial in trials for seed in phase]
+        jobs = [
+            Job(trial, seed, prunes and seed == seeds[0])
+            for trial in trials
+            for seed in phase
+        ]
         for job, result in _results(plan, search, jobs, compose, outcomes):
             found = results[job.trial.number]
             found[job.seed] = result
-            if set(phase) <= found.keys() and (len(found) == len(seeds) or not _all_ended(found)):
+            if set(phase) <= found.keys() and (
+                len(found) == len(seeds) or not _all_ended(found)
+            ):
                 trials = [trial for trial in trials if trial is not job.trial]
                 in_order = {seed: found[seed] for seed in seeds if seed in found}
                 yield job.trial, outcome(in_order, plan.metric, worst)
@@ -157,7 +122,11 @@ def _all_ended(results: dict[int, dict]) -> bool:
 
 
 def _results(
-    plan: SearchPlan, search: Search, jobs: list[Job], compose: Compose, outcomes: Outcomes
+    plan: SearchPlan,
+    search: Search,
+    jobs: list[Job],
+    compose: Compose,
+    outcomes: Outcomes,
 ) -> Iterator[tuple[Job, dict]]:
     plans, planned = [], []
     for job in jobs:
@@ -173,11 +142,20 @@ def _results(
     with closing(outcomes(plans)) as ended:  # closed at once when a signal comes
         for index, result in ended:
             if planned[index].reports and result["status"] == "finished":
-                search.report_epochs(planned[index].trial, plans[index].folder, plan.metric)
+                search.report_epochs(
+                    planned[index].trial, plans[index].folder, plan.metric
+                )
             yield planned[index], result
 
 
 def _handle(handle: dict[str, Any]) -> str:
     """In Hydra's syntax, whatever the folder is called."""
-    texts = {key: QuotedString(value, Quote.single).with_quotes() for key, value in handle.items() if key != "number"}
-    return f"{{storage:{texts['storage']},study:{texts['study']},number:{handle['number']}}}"
+    words = []
+    for key, value in handle.items():
+        text = (
+            QuotedString(value, Quote.single).with_quotes()
+            if isinstance(value, str)
+            else value
+        )
+        words.append(f"{key}:{text}")
+    return "{" + ",".join(words) + "}"

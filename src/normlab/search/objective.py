@@ -30,21 +30,34 @@ class Outcome:
     lost: bool = False
 
 
-def outcome(results: Mapping[int, dict[str, Any]], metric: str, worst: float) -> Outcome:
+def outcome(
+    results: Mapping[int, dict[str, Any]], metric: str, worst: float
+) -> Outcome:
     """Mean of the metric over the seeds.
 
     Args:
-        results: of `normlab.experiment.run`, by seed.
+        results: of `normlab.training.experiment.run`, by seed.
         metric: a validation metric of the best epoch.
         worst: what a diverged run counts as; one failed run fails the trial.
     """
     seconds = sum(result["seconds"] for result in results.values())
-    values = [_value(result, metric, worst) for result in results.values() if result["status"] in ENDED]
+    values = [
+        _value(result, metric, worst)
+        for result in results.values()
+        if result["status"] in ENDED
+    ]
     for seed, result in results.items():
         if result["status"] not in ENDED:
             failed = result["status"] == "failed"
             reason = f"seed {seed}: {result['reason']}" if failed else result["reason"]
-            return Outcome(result["status"], None, reason, values, seconds, lost=failed and "run" not in result)
+            return Outcome(
+                result["status"],
+                None,
+                reason,
+                values,
+                seconds,
+                lost=failed and "run" not in result,
+            )
     diverged = sum(result["status"] == "diverged" for result in results.values())
     reason = f"{diverged} of {len(results)} runs diverged" if diverged else None
     return Outcome("finished", statistics.fmean(values), reason, values, seconds)
@@ -52,5 +65,7 @@ def outcome(results: Mapping[int, dict[str, Any]], metric: str, worst: float) ->
 
 def _value(result: dict[str, Any], metric: str, worst: float) -> float:
     value = result["metrics"].get(metric)
-    usable = result["status"] == "finished" and value is not None and math.isfinite(value)
+    usable = (
+        result["status"] == "finished" and value is not None and math.isfinite(value)
+    )
     return value if usable else worst

@@ -4,7 +4,6 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 
-# Of the tasks, the first is the default.
-METRICS = {"classification": ("accuracy", "loss"), "regression": ("loss", "rmse", "mae", "r2")}
-HIGHER_IS_BETTER = ("accuracy", "r2")
+from normlab.metrics import METRICS, higher_is_better
+from normlab.spelling import did_you_mean
+
 EXHAUSTIVE = ("GridSampler", "BruteForceSampler")
 
 
@@ -39,8 +38,18 @@ class Options:
     pruner: dict[str, Any] | None
 
     def __post_init__(self) -> None:
-        _check("n_trials", _whole(self.n_trials, 1), "a whole number of at least 1", self.n_trials)
-        _check("n_jobs", self.n_jobs is None or _whole(self.n_jobs, 1), "null or at least 1", self.n_jobs)
+        _check(
+            "n_trials",
+            _whole(self.n_trials, 1),
+            "a whole number of at least 1",
+            self.n_trials,
+        )
+        _check(
+            "n_jobs",
+            self.n_jobs is None or _whole(self.n_jobs, 1),
+            "null or at least 1",
+            self.n_jobs,
+        )
         seeds = self.seeds if isinstance(self.seeds, list) else []
         distinct = len(set(map(repr, seeds))) == len(seeds) > 0
         _check(
@@ -50,9 +59,21 @@ class Options:
             self.seeds,
         )
         known = (None, "maximize", "minimize")
-        _check("direction", self.direction in known, "null, maximize or minimize", self.direction)
-        named = self.study_name is None or (isinstance(self.study_name, str) and self.study_name.strip("."))
-        _check("study_name", named and "/" not in (self.study_name or ""), "null or a file name", self.study_name)
+        _check(
+            "direction",
+            self.direction in known,
+            "null, maximize or minimize",
+            self.direction,
+        )
+        named = self.study_name is None or (
+            isinstance(self.study_name, str) and self.study_name.strip(".")
+        )
+        _check(
+            "study_name",
+            named and "/" not in (self.study_name or ""),
+            "null or a file name",
+            self.study_name,
+        )
         storage = self.storage in ("journal", "sqlite") or "://" in str(self.storage)
         _check("storage", storage, "journal, sqlite or an SQLAlchemy URL", self.storage)
         build_sampler(self.sampler, 0)
@@ -77,25 +98,48 @@ def build_sampler(options: Mapping[str, Any], number: int) -> BaseSampler:
     Raises:
         ValueError, InstantiationException: no sampler, or not with these options.
     """
-    name = options.get("_target_", "").rpartition(".")[2] if isinstance(options, Mapping) else ""
+    name = (
+        options.get("_target_", "").rpartition(".")[2]
+        if isinstance(options, Mapping)
+        else ""
+    )
     if name in EXHAUSTIVE:
-        raise ValueError(f"hydra.sweeper.sampler: {name} tries every combination once, as hydra/sweeper=grid does")
+        raise ValueError(
+            f"hydra.sweeper.sampler: {name} tries every combination once, as hydra/sweeper=grid does"
+        )
     arguments: dict[str, Any] = {}
     if isinstance(options, Mapping) and options.get("seed") is not None:
-        seed = int(np.random.SeedSequence([options["seed"], number]).generate_state(1)[0])
+        seed = int(
+            np.random.SeedSequence([options["seed"], number]).generate_state(1)[0]
+        )
         # All points of a quasi-random sequence come from one seed; only its choices are drawn one by one.
-        arguments = {"independent_sampler": RandomSampler(seed=seed)} if name == "QMCSampler" else {"seed": seed}
+        arguments = (
+            {"independent_sampler": RandomSampler(seed=seed)}
+            if name == "QMCSampler"
+            else {"seed": seed}
+        )
     return _build("sampler", options, optuna.samplers, BaseSampler, arguments)
 
 
 def build_pruner(options: Mapping[str, Any] | None) -> BasePruner:
     """The pruner; one that never prunes for None."""
-    return NopPruner() if options is None else _build("pruner", options, optuna.pruners, BasePruner, {})
+    return (
+        NopPruner()
+        if options is None
+        else _build("pruner", options, optuna.pruners, BasePruner, {})
+    )
 
 
-def _build(option: str, options: Any, module: Any, base: type, arguments: dict[str, Any]) -> Any:
+def _build(
+    option: str, options: Any, module: Any, base: type, arguments: dict[str, Any]
+) -> Any:
     """An object of one of the classes that `module` offers, and of no other."""
-    _check(option, isinstance(options, Mapping), f"a mapping with _target_: {module.__name__}.NAME", options)
+    _check(
+        option,
+        isinstance(options, Mapping),
+        f"a mapping with _target_: {module.__name__}.NAME",
+        options,
+    )
     _check_targets(option, options, module, base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -104,14 +148,21 @@ def _build(option: str, options: Any, module: Any, base: type, arguments: dict[s
 
 def _check_targets(option: str, options: Any, module: Any, base: type) -> None:
     offered = [getattr(module, name) for name in module.__all__]
-    known = [f"{module.__name__}.{one.__name__}" for one in offered if isinstance(one, type) and issubclass(one, base)]
+    known = [
+        f"{module.__name__}.{one.__name__}"
+        for one in offered
+        if isinstance(one, type) and issubclass(one, base)
+    ]
     target = options.get("_target_")
     if target not in known:
-        near = get_close_matches(str(target), known, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
-        raise ValueError(f"hydra.sweeper.{option}._target_ must be a class of {module.__name__}, got {target!r}{hint}")
+        hint = did_you_mean(target, known) or f"; there are {', '.join(known)}"
+        raise ValueError(
+            f"hydra.sweeper.{option}._target_ must be a class of {module.__name__}, got {target!r}{hint}"
+        )
     for value in options.values():
-        if isinstance(value, Mapping) and "_target_" in value:  # one that wraps another, such as PatientPruner
+        if (
+            isinstance(value, Mapping) and "_target_" in value
+        ):  # one that wraps another, such as PatientPruner
             _check_targets(option, value, module, base)
 
 
@@ -134,8 +185,10 @@ def resolve_metric(options: Options, config: Mapping[str, Any]) -> tuple[str, st
         )
     if metric not in known:
         key = "hydra.sweeper.metric" if options.metric else "trainer.monitor"
-        raise ValueError(f"{key} must be null or one of {', '.join(known)}, got {metric!r}")
-    natural = "maximize" if metric.endswith(HIGHER_IS_BETTER) else "minimize"
+        raise ValueError(
+            f"{key} must be null or one of {', '.join(known)}, got {metric!r}"
+        )
+    natural = "maximize" if higher_is_better(metric) else "minimize"
     return metric, options.direction or natural
 
 

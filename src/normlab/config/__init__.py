@@ -1,0 +1,1 @@
+"""A configuration as data: its identity, its rules, and what it may call."""

@@ -1,0 +1,1 @@
+"""A stored run, looked at again."""

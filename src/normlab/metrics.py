@@ -1,0 +1,47 @@
+"""Names of metrics by task, and which direction is better."""
+
+# What a task computes for every part; the first name decides which epoch is best.
+METRICS = {
+    "classification": ("accuracy", "loss"),
+    "regression": ("loss", "rmse", "mae", "r2"),
+}
+
+# A metric is recognized by the end of its name, so that `val/accuracy` counts too.
+HIGHER_IS_BETTER = (
+    "accuracy",
+    "r2",
+    "samples_per_second",
+    "learning rate",
+    "f1",
+    "precision",
+    "recall",
+    "auroc",
+    "auc",
+    "iou",
+    "dice",
+)
+LOWER_IS_BETTER = (
+    "loss",
+    "error",
+    "error_rate",
+    "mse",
+    "rmse",
+    "mae",
+    "perplexity",
+    "seconds",
+    "milliseconds",
+)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a high value of the metric is good.
+
+    True for accuracies, R², speed and the like. Losses, errors and times are better
+    low, and so is taken to be every metric whose name does not say.
+    """
+    return metric.endswith(HIGHER_IS_BETTER)
+
+
+def direction_is_known(metric: str) -> bool:
+    """Whether the name of the metric tells which direction is better."""
+    return metric.endswith((*HIGHER_IS_BETTER, *LOWER_IS_BETTER))

@@ -1,0 +1,1 @@
+"""Comparisons as tables, figures and one self-contained page."""

@@ -1,0 +1,1 @@
+"""Studies: a question, its plan, and the verdict."""

@@ -1,0 +1,136 @@
+"""The page as text; tests/compare/test_report_browser.py opens it."""
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+from compare.helpers import ENVIRONMENT, write_run, write_seeds
+
+from normlab.report import cli
+
+NONE = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
+
+
+def page_of(folder, *arguments) -> str:
+    cli.main([str(folder), "--out", str(folder / "report"), *arguments])
+    return (folder / "report" / "report.html").read_text()
+
+
+def words(html: str) -> str:
+    """The text of the page, without its markup, style and script."""
+    body = re.sub(r"(?s)<(style|script|svg)\b.*?</\1>", " ", html)
+    return unescape(
+        re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)).replace(" :", ":")
+    )
+
+
+class Balance(HTMLParser):
+    """Every tag is closed, in order."""
+
+    EMPTY = ("meta", "br", "input", "link", "img")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+
+def test_it_is_well_formed_and_has_its_parts_in_order(tmp_path):
+    write_seeds(
+        tmp_path,
+        {"none": NONE, "custom": [value + 0.01 for value in NONE]},
+        curve=[0.5, 0.9],
+    )
+    html = page_of(tmp_path)
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+    headings = re.findall(r"<h2>(.*?)</h2>", html)
+    assert headings == [
+        "Verdict",
+        "Numbers",
+        "Fairness",
+        "Figures",
+        "Runs",
+        "How to reproduce",
+    ]
+    ids = re.findall(r' id="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert not re.search(
+        r'(?:src|href)="(?:https?:)?//', html
+    )  # nothing from elsewhere
+    assert "$" not in re.sub(
+        r"(?s)<svg\b.*?</svg>", "", html
+    )  # no hole of the template is left
+
+
+def test_what_the_arms_share_is_told(tmp_path):
+    write_seeds(tmp_path, {"none": NONE}, settings={"dataset.batch_size": 64})
+    write_seeds(tmp_path, {"custom": NONE}, settings={"dataset.batch_size": 32})
+    told = words(page_of(tmp_path))
+    assert (
+        "✗ different custom and none also differ in dataset.batch_size (32 against 64)."
+        in told
+    )
+
+
+def test_how_to_reproduce_has_commit_commands_and_this_page(tmp_path):
+    write_seeds(tmp_path, {"none": NONE, "custom": NONE})
+    told = words(page_of(tmp_path))
+    commit = ENVIRONMENT["git"]["commit"]
+    assert (
+        f"git checkout {commit} python train.py -m norm=none,custom 'seed=range(10)'"
+        in told
+    )
+    assert f"python scripts/compare.py {tmp_path} --out {tmp_path}/report" in told
+
+
+def test_many_contrasts_are_counted_and_folded(tmp_path):
+    for size in range(1, 11):
+        write_seeds(
+            tmp_path,
+            {"ghost": [value + 0.02 * (size > 5) for value in NONE]},
+            settings={"norm.size": size},
+        )
+    html = page_of(tmp_path, "--by", "norm.size", "--baseline", "1", "--level", "0.3")
+    assert "Better: 5 of 9" in words(html)
+    assert "<summary>A sentence for each of 9 contrasts</summary>" in html
+
+
+def test_folders_left_out_are_listed(tmp_path):
+    group = write_seeds(tmp_path, {"none": NONE, "custom": NONE})
+    (group / "cut").mkdir()
+    (group / "cut" / "config.yaml").write_text("seed: 0")
+    told = words(page_of(tmp_path))
+    assert "1 folder was left out: " in told
+    assert "cut: no result.json: the run has not ended" in told
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_runs_that_did_not_finish_say_why(tmp_path, status):
+    write_seeds(tmp_path, {"none": NONE, "custom": NONE})
+    write_run(tmp_path, "none", 6, 0.1, status)
+    told = words(page_of(tmp_path))
+    assert f"12 finished, 1 {status}" in told
+    assert {"diverged": "train/loss is not finite", "failed": "RuntimeError: no"}[
+        status
+    ] in told
+
+
+def test_runs_without_curves_are_told_once(tmp_path):
+    group = write_seeds(tmp_path, {"none": NONE, "custom": NONE}, curve=[0.5, 0.9])
+    first = next(path for path in sorted(group.iterdir()) if path.is_dir())
+    (first / "metrics.csv").unlink()
+    told = words(page_of(tmp_path, "--target", "val/accuracy=0.8"))
+    assert told.count("metrics.csv is missing, damaged or cut in 1 of 12 runs") == 1
+    assert f"target of val/accuracy leave out; the first is {first}." in told

@@ -1,0 +1,133 @@
+"""The runs that a study planned against those that are there."""
+
+import pytest
+from compare.helpers import write_run
+
+from normlab.compare import load_runs
+from normlab.study.plans import (
+    counted,
+    deviations,
+    fewest_seeds,
+    grid,
+    missing,
+    planned_runs,
+    planned_settings,
+    unplanned,
+)
+
+GRID = {"norm": "none,custom", "optimizer.lr": "0.1,1", "seed": "range(3)"}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """All but custom at 1 with seed 2; none at 1 diverged; one more failed."""
+    for norm in ("none", "custom"):
+        for lr in (0.1, 1.0):
+            for seed in range(3):
+                if (norm, lr, seed) != ("custom", 1.0, 2):
+                    status = "diverged" if (norm, lr) == ("none", 1.0) else "finished"
+                    write_run(tmp_path, norm, seed, 0.9, status, {"optimizer.lr": lr})
+    write_run(tmp_path, "custom", 2, 0.9, "failed", {"optimizer.lr": 1.0})
+    return load_runs(tmp_path)
+
+
+def test_every_combination_is_planned():
+    found = list(planned_runs(GRID))
+    assert len(found) == 12
+    assert found[0] == {"norm": "none", "optimizer.lr": "0.1", "seed": "0"}
+    assert found[-1] == {"norm": "custom", "optimizer.lr": "1", "seed": "2"}
+
+
+def test_planned_values_read_as_those_of_runs(tmp_path):
+    values = {
+        "optimizer.lr": (1e-5, 100.0),
+        "model.hidden": ([64], [128, 64]),
+        "model.bias": (True, False),
+    }
+    for place in range(2):
+        write_run(
+            tmp_path,
+            "none",
+            place,
+            settings={key: value[place] for key, value in values.items()},
+        )
+    params = {
+        "optimizer.lr": "1e-5,100",
+        "model.hidden": "[64],[128,64]",
+        "model.bias": "true,false",
+        "norm": "none",
+    }
+    assert len(grid(params)) == 8
+    assert unplanned(params, load_runs(tmp_path))[1] == ""
+
+
+def test_diverged_runs_count_and_failed_ones_do_not(runs):
+    table = counted(GRID, runs).set_index(["norm", "optimizer.lr"])
+    assert table["there"].to_dict() == {
+        ("none", "0.1"): 3,
+        ("none", "1"): 3,
+        ("custom", "0.1"): 3,
+        ("custom", "1"): 2,
+    }
+    assert table.loc[("custom", "1"), "missing"] == ["2"]
+    assert fewest_seeds(GRID, runs, "norm", ["custom"]) == (
+        "norm=custom optimizer.lr=1",
+        2,
+    )
+    assert fewest_seeds(GRID, runs, "norm", ["none"])[1] == 3
+
+
+def test_what_is_missing_comes_with_the_command_that_makes_it(runs):
+    (told,) = missing("demo", GRID, runs)
+    assert told.startswith(
+        "1 of 12 planned runs are missing: norm=custom optimizer.lr=1 seed=2. `python train.py -m study=demo`"
+    )
+    assert missing("demo", GRID | {"seed": "0,1"}, runs) == []
+
+
+def test_what_lies_outside_of_the_grid_is_named(runs):
+    assert unplanned(GRID, runs)[1] == ""
+    outside, told = unplanned(
+        {"norm": "none,layer", "optimizer.lr": "0.1", "seed": "range(3)"}, runs
+    )
+    assert outside.tolist() == [
+        (row["norm"], row["optimizer.lr"]) != ("none", 0.1)
+        for row in runs.to_dict("records")
+    ]
+    assert told == "norm=custom in 6; optimizer.lr=1 in 6"
+    assert (
+        unplanned({"norm.size": "2", "seed": "0,1,2"}, runs)[1] == "norm.size=– in 12"
+    )
+
+
+def test_settings_of_a_shipped_study_by_the_groups_of_its_grid():
+    params = {"dataset": "digits,mnist", "norm": "torch,custom", "seed": "range(20)"}
+    tables = planned_settings("custom_equals_torch", params)
+    assert [(table["dataset"], table["norm"]) for table in tables] == [
+        ("digits", "custom"),
+        ("digits", "torch"),
+        ("mnist", "custom"),
+        ("mnist", "torch"),
+    ]
+    assert all(table["trainer.max_epochs"] == 5 for table in tables)
+    assert not any(
+        key in tables[0]
+        for key in ("seed", "dataset.root", "study.question", "device.threads")
+    )
+
+
+def test_runs_made_otherwise_than_planned_are_named(runs):
+    planned = [
+        {"norm": name, "trainer.max_epochs": 5, "dataset.batch_size": 32}
+        for name in ("none", "custom")
+    ]
+    assert (
+        deviations(planned, GRID, runs)
+        == "dataset.batch_size is 64 instead of 32 in 12 of 12"
+    )
+    assert (
+        deviations(
+            [table | {"dataset.batch_size": 64} for table in planned], GRID, runs
+        )
+        == ""
+    )

@@ -1,0 +1,285 @@
+"""Studies: the shipped ones are complete, and their rules give the verdict they state."""
+
+import numpy as np
+import pytest
+import yaml
+from compare.helpers import write_run
+
+from normlab.compare import compare, load_runs
+from normlab.config.identity import configuration_directory
+from normlab.study import verdict as studies
+from normlab.study.plans import planned_runs
+from normlab.study.verdict import Study, answer, judge, read_study
+
+NAMES = sorted(
+    path.stem for path in (configuration_directory() / "study").glob("*.yaml")
+)
+NOISE = 0.001 * np.array([0.3, -0.8, 0.5, -0.2, 0.9, -0.5, 0.1, -0.4, 0.6, -0.5])
+
+
+def plan(**claim) -> dict:
+    return {
+        "question": "Does it?",
+        "by": "norm",
+        "metric": "test/accuracy",
+        "baseline": "torch",
+        "within": [],
+        "minimum_seeds": 10,
+        "claims": [{"says": "It does.", "arms": ["custom"]} | claim],
+    }
+
+
+def study(**claim) -> Study:
+    return Study(
+        "demo", plan(**claim), "demo", {"norm": "torch,custom", "seed": "range(10)"}
+    )
+
+
+def runs_with_gain(tmp_path, gain, seeds=10):
+    for seed in range(seeds):
+        write_run(tmp_path, "torch", seed, 0.95 + NOISE[seed])
+        write_run(tmp_path, "custom", seed, 0.95 + gain - NOISE[seed])
+    return load_runs(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_studies_are_complete(name, compose):
+    found = read_study(name)
+    keys = {key for run in planned_runs(found.params) for key in run}
+    assert "seed" in keys
+    config = compose(
+        f"study={name}",
+        *(f"{key}={value}" for key, value in next(planned_runs(found.params)).items()),
+    )
+    assert config.group == name
+    assert config.study.question == found.plan["question"]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("custom_equals_torch", 80), ("small_batches", 60)]
+)
+def test_the_grid_is_counted(name, count):
+    assert len(list(planned_runs(read_study(name).params))) == count
+
+
+@pytest.mark.parametrize(
+    ("expect", "gain", "verdict"),
+    [
+        ("equal", 0.0, "supported"),
+        ("equal", 0.02, "contradicted"),
+        ("equal", 0.0046, "cannot tell"),
+        ("higher", 0.02, "supported"),
+        ("higher", -0.02, "contradicted"),
+        ("higher", 0.0, "contradicted"),  # equivalent to none within the margin
+        ("lower", -0.02, "supported"),
+    ],
+)
+def test_verdicts_follow_the_rule(tmp_path, expect, gain, verdict):
+    whole, claims, warnings = answer(
+        study(expect=expect, margin=0.005), runs_with_gain(tmp_path, gain)
+    )
+    assert (whole, claims[0].verdict) == (verdict, verdict)
+    assert claims[0].reason
+    assert warnings == [
+        "The runs do not carry the study's plan: they were not started by it."
+    ]
+
+
+def test_equal_claims_need_no_correction_and_their_reason_says_so(tmp_path):
+    for seed in range(10):
+        gain = 0.007 + 8.5 * NOISE[seed]
+        for norm, value in (
+            ("torch", 0.9),
+            ("custom", 0.9 + gain),
+            ("ghost", 0.9 + gain),
+        ):
+            write_run(tmp_path, norm, seed, value)
+    comparison = compare(load_runs(tmp_path), baseline="torch", margin=0.01)
+    once, corrected = (
+        comparison.contrasts["equivalence_p"].iloc[0],
+        comparison.contrasts["equivalence_p_holm"].iloc[0],
+    )
+    assert once < 0.05 < corrected
+    assert judge(comparison, "equal", 10) == (
+        "supported",
+        f"every difference is inside ±0.0100 by two one-sided tests, the largest p = {once:.3f}.",
+    )
+
+
+def test_a_difference_that_may_be_noise_cannot_be_told(tmp_path):
+    whole, _, _ = answer(study(expect="higher"), runs_with_gain(tmp_path, 0.0))
+    assert whole == "cannot tell"
+
+
+def test_too_few_seeds_cannot_tell_and_missing_runs_are_named(tmp_path):
+    whole, claims, warnings = answer(
+        study(expect="higher"), runs_with_gain(tmp_path, 0.02, seeds=7)
+    )
+    assert whole == "cannot tell"
+    assert claims[0].reason == "norm=torch has 7 of 10 seeds"
+    assert warnings[0].startswith(
+        "6 of 20 planned runs are missing: norm=torch seed=7,8,9; norm=custom seed=7,8,9. "
+    )
+    assert "`python train.py -m study=demo` makes them" in warnings[0]
+
+
+def test_an_arm_without_runs_cannot_be_told(tmp_path):
+    for seed in range(10):
+        write_run(tmp_path, "torch", seed, 0.95 + NOISE[seed])
+        write_run(tmp_path, "none", seed, 0.95)
+    with pytest.raises(ValueError, match="no arm 'custom'"):
+        answer(study(expect="higher"), load_runs(tmp_path))
+
+
+def test_a_study_is_contradicted_by_one_claim(tmp_path):
+    both = study(expect="higher", margin=0.005)
+    both.plan["claims"].append({"says": "Or not.", "expect": "lower", "margin": 0.005})
+    whole, claims, _ = answer(both, runs_with_gain(tmp_path, 0.02))
+    assert [claim.verdict for claim in claims] == ["supported", "contradicted"]
+    assert whole == "contradicted"
+
+
+def test_largest_stable_rate_as_a_claim(tmp_path):
+    for norm, largest in (("torch", 0.1), ("custom", 10.0)):
+        for seed in range(10):
+            for lr in (0.01, 0.1, 1.0, 10.0):
+                fine = lr <= largest / (10 if norm == "custom" and seed == 3 else 1)
+                status = "finished" if fine else "diverged"
+                write_run(tmp_path, norm, seed, 0.95, status, {"optimizer.lr": lr})
+    claim = study(expect="higher", largest_stable="optimizer.lr", tolerance=0.01)
+    whole, claims, _ = answer(claim, load_runs(tmp_path))
+    row = claims[0].comparison.contrasts.iloc[0]
+    assert whole == "supported"
+    assert row["difference"] == pytest.approx(
+        1.9
+    )  # nine seeds by a factor of 100, one by 10
+    assert "a factor of 79.4" in row["sentence"]
+    assert (
+        "custom: 9 of 10 seeds still train at the largest optimizer.lr tried, 10."
+        in claims[0].comparison.warnings
+    )
+
+
+def test_a_plan_that_changed_after_the_runs_is_named(tmp_path):
+    started = plan(expect="equal", margin=0.005)
+    for norm in ("torch", "custom"):
+        for seed in range(10):
+            settings = {"study": started, "choices.study": "demo"}
+            write_run(tmp_path, norm, seed, 0.95 + NOISE[seed], settings=settings)
+    runs = load_runs(tmp_path)
+    same = study(expect="equal", margin=0.005)
+    assert answer(same, runs)[2] == []
+    same.plan["minimum_seeds"] = 5
+    assert answer(same, runs)[2] == [
+        "The study was changed after its runs were started (minimum_seeds): its verdict is exploratory."
+    ]
+
+
+def write_planned(tmp_path, seeds, plan, **options):
+    for norm in ("torch", "custom"):
+        for seed in seeds:
+            settings = {"study": plan, "choices.study": "demo"} | options
+            write_run(tmp_path, norm, seed, 0.95 + NOISE[seed % 10], settings=settings)
+
+
+def test_the_plans_of_all_runs_are_compared(tmp_path):
+    asked = plan(expect="equal", margin=0.005)
+    write_planned(tmp_path, range(5), asked)
+    write_planned(
+        tmp_path, range(5, 8), asked | {"metric": "val/accuracy", "level": 0.1}
+    )
+    for seed in (8, 9):
+        write_run(tmp_path, "torch", seed, 0.95)
+    assert answer(study(expect="equal", margin=0.005), load_runs(tmp_path))[2][1:] == [
+        "2 of 18 runs do not carry the study's plan: they were not started by it.",
+        "The study was changed after its runs were started (level in 6 of 16 runs, metric in 6 of 16 runs): its "
+        "verdict is exploratory.",
+    ]
+
+
+def test_runs_outside_of_the_grid_do_not_answer(tmp_path):
+    asked = plan(expect="equal", margin=0.005)
+    write_planned(tmp_path, range(16), asked)
+    for seed in range(10):
+        write_run(tmp_path, "none", seed, 0.5)
+    whole, claims, warnings = answer(
+        study(expect="equal", margin=0.005), load_runs(tmp_path)
+    )
+    comparison = claims[0].comparison
+    assert whole == "supported"
+    assert comparison.summaries[["arm", "n"]].to_numpy().tolist() == [
+        ["torch", 10],
+        ["custom", 10],
+    ]
+    assert warnings == [
+        "22 of 42 runs lie outside of the planned grid and are left out of the verdict: norm=none in 10; "
+        "seed=10,11,12,13,14,… (6 values) in 12. 12 of them were started by the study itself: if its grid was changed "
+        "afterwards, and not only overridden on the command line, its verdict is exploratory."
+    ]
+
+
+def test_a_data_set_outside_of_the_grid_does_not_answer(tmp_path):
+    asked = study(expect="equal", margin=0.005)
+    asked.params["dataset"] = "digits"
+    asked.plan["within"] = ["dataset"]
+    write_planned(tmp_path, range(10), asked.plan)
+    for seed in range(10):
+        write_run(tmp_path, "torch", seed, 0.5, settings={"choices.dataset": "mnist"})
+        write_run(tmp_path, "custom", seed, 0.9, settings={"choices.dataset": "mnist"})
+    whole, claims, warnings = answer(asked, load_runs(tmp_path))
+    assert (whole, len(claims[0].comparison.contrasts)) == ("supported", 1)
+    assert warnings == [
+        "20 of 40 runs lie outside of the planned grid and are left out of the verdict: dataset=mnist in 20."
+    ]
+
+
+def test_runs_made_otherwise_are_counted_among_the_planned_ones(tmp_path):
+    write_planned(tmp_path, range(10), plan(expect="equal", margin=0.005))
+    write_run(tmp_path, "none", 0, 0.9)
+    settings = [{"norm": norm, "trainer.max_epochs": 9} for norm in ("torch", "custom")]
+    whole, claims, _ = answer(
+        study(expect="equal", margin=0.005), load_runs(tmp_path), settings
+    )
+    assert whole == "cannot tell"
+    assert claims[0].reason.endswith("trainer.max_epochs is 5 instead of 9 in 20 of 20")
+
+
+def test_a_study_without_a_planned_run_says_what_is_missing(tmp_path):
+    write_run(tmp_path, "none", 0, 0.9)
+    with pytest.raises(
+        ValueError,
+        match=r"1 of 1 runs lie outside .*norm=none in 1\.\n20 of 20 planned runs are missing",
+    ):
+        answer(study(expect="higher"), load_runs(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline": None}, "must state baseline in its study: block"),
+        ({"metrc": "x"}, "unknown key 'metrc', did you mean metric"),
+        (
+            {"claims": [{"says": "x", "expect": "same"}]},
+            "every claim must have says and expect",
+        ),
+        (
+            {"claims": [{"says": "x", "expect": "equal"}]},
+            "a claim that expects equal must state its margin",
+        ),
+        (
+            {"claims": [{"says": "x", "expect": "higher", "marign": 1}]},
+            "unknown key 'marign', did you mean margin",
+        ),
+    ],
+)
+def test_incomplete_studies_are_refused(tmp_path, monkeypatch, change, message):
+    (tmp_path / "study").mkdir()
+    content = {"study": plan(expect="higher") | change}
+    (tmp_path / "study" / "demo.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(studies, "configuration_directory", lambda: tmp_path)
+    with pytest.raises(ValueError, match=message):
+        read_study("demo")
+    with pytest.raises(
+        ValueError, match=r"no study 'dem' in conf/study; did you mean demo\?"
+    ):
+        read_study("dem")

@@ -1,0 +1,244 @@
+"""Sweeps on clusters of one machine: submitit's processes, a SLURM of scripts, and a local Ray."""
+
+import json
+import os
+import re
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from normlab.config.identity import run_folder
+from normlab.main import main
+from normlab.sweeps import clusters
+from normlab.training.experiment import run
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+needs_submitit = pytest.mark.skipif(
+    find_spec("submitit") is None, reason="submitit is not installed"
+)
+needs_ray = pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed: 200 MB, pip install ray"
+)
+
+
+@pytest.fixture
+def hazard(compose, tmp_path, monkeypatch):
+    """hazard(number): a run that gets this signal in its second epoch; its marker says that it has had it."""
+    folder = str(ROOT / "tests" / "torture")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", folder)
+    monkeypatch.chdir(tmp_path)
+
+    def make(number):
+        words = [
+            "trainer.max_epochs=3",
+            "progress=false",
+            "device=cpu",
+            f"paths.outputs={tmp_path / 'outputs'}",
+        ]
+        words += [
+            "trusted_packages=[hazards]",
+            "model._target_=hazards.Signalled",
+            f"+model.number={int(number)}",
+        ]
+        words += [
+            f"+model.marker={tmp_path}/{number}",
+            "checkpoint.every_n_steps=6",
+            "checkpoint.every_seconds=0",
+        ]
+        return OmegaConf.to_container(compose(*words), resolve=True)
+
+    return make
+
+
+def undisturbed(config, folder):
+    """The same run in this process, where its marker says that it has been struck."""
+    Path(config["model"]["marker"]).touch()
+    return run(config | {"paths": {"outputs": str(folder)}})
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Commands of SLURM in PATH; the folder with their jobs."""
+    (tmp_path / "bin").mkdir()
+    for name in ("sbatch", "srun", "scontrol", "sacct", "scancel"):
+        (tmp_path / "bin" / name).symlink_to(ROOT / "tests" / "fake_slurm.py")
+    (tmp_path / "slurm").mkdir()
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "slurm"))
+    monkeypatch.setenv(
+        "PATH", f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    )
+    monkeypatch.setattr(clusters, "ASK_SECONDS", 1)
+    return tmp_path / "slurm"
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """command(*words): the command line in this process; its exit code, what it printed, and its errors."""
+
+    def call(*words):
+        monkeypatch.setenv(
+            "HYDRA_FULL_ERROR", "0"
+        )  # both are set by the command line: they go back at the end
+        monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *words])
+        try:
+            main()
+        except SystemExit as end:
+            return end.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    yield call
+    HydraConfig.instance().cfg = None
+
+
+def submitit_options(name, **changes):
+    options = OmegaConf.to_container(
+        OmegaConf.load(ROOT / "conf" / "hydra" / "launcher" / f"{name}.yaml")
+    )
+    for key in ("_target_", "submitit_folder"):
+        del options[key]
+    return {key: options.pop(key) for key in ("cluster", "max_num_timeout")} | {
+        "parameters": options | changes
+    }
+
+
+@needs_submitit
+def test_a_preempted_job_is_queued_again_and_a_killed_one_is_named(
+    hazard, slurm, tmp_path
+):
+    configs = [hazard(signal.SIGUSR2), hazard(signal.SIGKILL)]
+    options = submitit_options(
+        "submitit_slurm",
+        setup=["export NOTHING=1"],
+        additional_parameters={"mail-user": "me"},
+    )
+    ended = dict(
+        clusters.run_with_submitit(
+            configs, folder=str(tmp_path / "submitit" / "%j"), **options
+        )
+    )
+    assert (ended[0]["status"], ended[1]["status"]) == ("finished", "failed")
+    assert (
+        ended[0]["metrics"]
+        == undisturbed(configs[0], tmp_path / "undisturbed")["metrics"]
+    )
+    jobs = [json.loads((slurm / f"100_{task}.json").read_text()) for task in range(2)]
+    assert [job["requeued"] for job in jobs] == [1, 0]
+    assert ended[1]["reason"].startswith("job 100_1: ")
+    assert ended[1]["reason"].endswith("the same command tries it again")
+    assert not (run_folder(configs[1]) / "result.json").exists()
+    assert (
+        run(configs[1])["metrics"]
+        == undisturbed(configs[1], tmp_path / "undisturbed")["metrics"]
+    )
+    script = (slurm / "script.sh").read_text()
+    for line in (
+        "#SBATCH --signal=USR2@120",
+        "#SBATCH --mail-user=me",
+        "export NOTHING=1",
+        "--cpus-per-task=1",
+    ):
+        assert line in script
+
+
+@needs_submitit
+def test_a_local_sweep_by_submitit(hazard, command, tmp_path):
+    config = hazard(signal.SIGUSR2)
+    words = [
+        f"{key}={value}"
+        for key, value in config["model"].items()
+        if key in ("_target_", "number", "marker")
+    ]
+    words = [f"{'+' if word[0] in 'nm' else ''}model.{word}" for word in words]
+    words = [
+        "-m",
+        "hydra/launcher=submitit_local",
+        *words,
+        "trusted_packages=[hazards]",
+        "trainer.max_epochs=3",
+    ]
+    words += [
+        "dataset.batch_size=64,1",
+        "device=cpu",
+        f"paths.outputs={tmp_path / 'outputs'}",
+    ]
+    code, printed, errors = command(*words)
+    assert code == 1, errors
+    assert "2 runs: 1 finished, 1 failed" in printed
+    assert (
+        "failed  dataset.batch_size=1: model=mlp norm=custom cannot take batches of 1"
+        in printed
+    )
+    assert len(list(tmp_path.glob("outputs/*/*/result.json"))) == 1
+    assert (tmp_path / "outputs" / ".submitit").is_dir()
+    code, printed, _ = command(*words, "dataset.batch_size=64")
+    assert (code, "1 run: 1 finished" in printed) == (0, True)
+
+
+@needs_submitit
+def test_slurm_is_asked_for_where_it_is(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(
+        ValueError, match="submitit_slurm must be used where SLURM's sbatch is"
+    ):
+        next(
+            clusters.run_with_submitit(
+                [{}], folder="x", **submitit_options("submitit_slurm")
+            )
+        )
+
+
+@needs_ray
+def test_a_sweep_by_ray_names_a_killed_job_and_is_resumed(hazard, tmp_path):
+    configs = [hazard(signal.SIGKILL), hazard(signal.SIGTERM) | {"seed": 1}]
+    options = OmegaConf.to_container(
+        OmegaConf.load(ROOT / "conf" / "hydra" / "launcher" / "ray.yaml")
+    )
+    init = options["init"] | {"num_cpus": 2, "object_store_memory": 80_000_000}
+    ended = dict(clusters.run_with_ray(configs, init, options["remote"]))
+    assert [ended[index]["status"] for index in range(2)] == ["failed", "failed"]
+    assert all(
+        ended[index]["reason"].startswith("WorkerCrashedError: ") for index in range(2)
+    )
+    assert not list(tmp_path.glob("outputs/*/*/result.json"))
+    again = dict(clusters.run_with_ray(configs, init, options["remote"]))
+    for index, config in enumerate(configs):
+        assert (
+            again[index]["metrics"]
+            == undisturbed(config, tmp_path / "undisturbed")["metrics"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("package", "launcher", "message"),
+    [
+        (
+            "submitit",
+            "submitit_slurm",
+            "submitit_slurm needs the package submitit.*pip install 'normlab.slurm.'",
+        ),
+        (
+            "ray",
+            "ray",
+            "hydra/launcher=ray needs the package ray, which is not installed.*'normlab.ray.'",
+        ),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    command, monkeypatch, package, launcher, message
+):
+    monkeypatch.setattr(
+        clusters, "find_spec", lambda name: None if name == package else find_spec(name)
+    )
+    code, _, errors = command("-m", f"hydra/launcher={launcher}", "seed=0,1")
+    assert code == 2
+    assert len(errors.splitlines()) == 1
+    assert re.search(message, errors)

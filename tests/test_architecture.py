@@ -1,0 +1,118 @@
+"""Which part of the package may import which: this table is the architecture.
+
+Parts are the folders of `src/normlab` and the modules beside them. A part imports the
+parts that its line names and no others. A line may only name parts above it, so nothing
+imports upward. No modules import each other in a circle, not even inside a function or
+for type hints.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+# From the foundations to the entry points.
+ARCHITECTURE = {
+    # foundations, which know nothing of runs
+    "endings": (),
+    "metrics": (),
+    "spelling": (),
+    "streams": (),
+    "results": (),
+    "terminal": (),
+    "signals": ("endings",),
+    "config": ("spelling",),
+    "mistakes": ("config", "spelling"),
+    # what people add
+    "norms": (),
+    "models": ("spelling",),
+    "data": ("config", "spelling", "streams"),
+    "loggers": ("config", "endings"),
+    # one run
+    "device": ("norms",),
+    "training": (
+        *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
+        *("norms", "models", "data", "loggers", "device"),
+    ),
+    "evaluation": ("norms", "data", "device", "training"),
+    # many runs
+    "compare": ("metrics", "results", "config"),
+    "study": ("spelling", "config", "compare"),
+    "report": ("metrics", "terminal", "compare", "study"),
+    "sweeps": (
+        *("endings", "spelling", "results", "terminal", "signals", "config"),
+        *("mistakes", "training", "compare"),
+    ),
+    "search": (
+        *("endings", "metrics", "spelling", "results", "terminal", "config"),
+        *("mistakes", "training", "sweeps"),
+    ),
+    # entry points
+    "hydra_plugins": ("endings", "mistakes", "sweeps", "search"),
+    "main": (*("endings", "signals", "config", "mistakes", "training", "sweeps"),),
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in SOURCE.rglob("*.py")}
+
+
+def part_of(module: str) -> str:
+    """`training` for `normlab.training.fit`, `main` for `normlab.main`."""
+    first, _, rest = module.partition(".")
+    return rest.partition(".")[0] if first == "normlab" else first
+
+
+def imports(module: str) -> Iterator[str]:
+    """Our modules that a module imports: at its head, in functions, for types."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found = submodule if submodule in MODULES else node.module
+                if found in MODULES:
+                    yield found
+
+
+GRAPH = {module: set(imports(module)) - {"normlab"} for module in MODULES}
+
+
+def test_the_table_names_every_part_once_and_in_order():
+    parts = {part_of(module) for module in MODULES} - {""}
+    assert parts == set(ARCHITECTURE)
+    order = list(ARCHITECTURE)
+    for part, allowed in ARCHITECTURE.items():
+        assert all(order.index(other) < order.index(part) for other in allowed), part
+
+
+@pytest.mark.parametrize("part", ARCHITECTURE)
+def test_a_part_imports_what_the_table_allows(part):
+    found = {
+        part_of(other)
+        for module, others in GRAPH.items()
+        for other in others
+        if part_of(module) == part
+    }
+    assert found - {part} == set(ARCHITECTURE[part])
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    left = {module: set(others) for module, others in GRAPH.items()}
+    while free := [module for module, others in left.items() if not others & set(left)]:
+        for module in free:
+            del left[module]
+    assert not left, f"modules in or behind a circle: {sorted(left)}"
+
+
+def test_only_entry_points_import_the_command_line():
+    importers = {module for module, others in GRAPH.items() if "normlab.main" in others}
+    assert not importers

@@ -1,0 +1,168 @@
+import pickle
+
+import pytest
+import torch
+
+from normlab.training.checkpoints import (
+    LAST,
+    PREVIOUS,
+    STATE_KEYS,
+    cut_logs,
+    load,
+    load_latest,
+    random_state,
+    save,
+    set_random_state,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Of the checkpoints of a run called `some-run`."""
+    path = tmp_path / "some-run" / "checkpoints"
+    path.mkdir(parents=True)
+    return path
+
+
+def state(epoch, run="some-run"):
+    return dict.fromkeys(STATE_KEYS) | {"run": run, "progress": {"epoch": epoch}}
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    save(
+        tmp_path / LAST,
+        {"network": {"weight": torch.arange(3.0)}, "epoch": 2, "best": [1.5, None]},
+    )
+    state = load(tmp_path / LAST)
+    assert state["network"]["weight"].tolist() == [0.0, 1.0, 2.0]
+    assert (state["epoch"], state["best"]) == (2, [1.5, None])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: b"no checkpoint at all",
+    ],
+    ids=["truncated", "empty", "other"],
+)
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(folder, damage):
+    save(folder / PREVIOUS, state(1))
+    save(folder / LAST, state(2))
+    (folder / LAST).write_bytes(damage((folder / LAST).read_bytes()))
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be read"):
+        load(folder / LAST)
+    warnings = []
+    assert load_latest(folder, warnings.append) == state(1) | {"read_from": PREVIOUS}
+    assert len(warnings) == 1
+    assert "last.ckpt" in warnings[0]
+
+
+def test_two_damaged_checkpoints_are_named_and_the_run_starts_anew(folder):
+    for name in (LAST, PREVIOUS):
+        (folder / name).write_bytes(b"nothing")
+    warnings = []
+    assert load_latest(folder, warnings.append) is None
+    assert [
+        word in text
+        for word, text in zip((LAST, PREVIOUS, "starts anew"), warnings, strict=True)
+    ] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (state(5, run="another-run"), "last.ckpt is of the run another-run"),
+        (
+            {"network": {"weight": torch.zeros(2)}},
+            "last.ckpt is not the state of a run",
+        ),
+        ([1, 2], "last.ckpt is not the state of a run"),
+    ],
+    ids=["another run", "weights", "list"],
+)
+def test_what_is_not_the_state_of_this_run_is_not_gone_on_from(folder, other, message):
+    save(folder / PREVIOUS, state(1))
+    save(folder / LAST, other)
+    warnings = []
+    assert load_latest(folder, warnings.append)["progress"] == {"epoch": 1}
+    assert message in warnings[0]
+
+
+def test_one_flipped_bit_in_a_tensor_is_noticed(tmp_path):
+    save(tmp_path / LAST, {"weight": torch.full((1000,), 1.5)})
+    content = bytearray((tmp_path / LAST).read_bytes())
+    position = content.index(torch.full((4,), 1.5).numpy().tobytes()) + 100
+    content[position] ^= 1
+    (tmp_path / LAST).write_bytes(content)
+    with pytest.raises(ValueError, match="does not match its checksum|Bad CRC"):
+        load(tmp_path / LAST)
+
+
+def test_nothing_to_go_on_from(tmp_path):
+    assert load_latest(tmp_path) is None
+
+
+def test_a_checkpoint_with_code_is_not_run(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "written"), "w"))
+
+    torch.save({"network": Hostile()}, tmp_path / LAST)
+    with pytest.raises(ValueError, match="tensors and plain types"):
+        load(tmp_path / LAST)
+    (tmp_path / LAST).write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(ValueError, match="cannot be read"):
+        load(tmp_path / LAST)
+    assert not (tmp_path / "written").exists()
+
+
+def test_logs_go_back_to_where_the_checkpoint_was(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
+    (tmp_path / "statistics.csv").write_text("later")
+    (tmp_path / "events.out.tfevents.1").write_bytes(b"12345")
+    cut_logs(tmp_path, {"metrics.csv": 8, "events.out.tfevents.1": 5}, pytest.fail)
+    assert (tmp_path / "metrics.csv").read_text() == "epoch\n1\n"
+    assert (tmp_path / "events.out.tfevents.1").read_bytes() == b"12345"
+    assert not (tmp_path / "statistics.csv").exists()
+
+
+def test_logs_that_lost_something_are_named(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch\n")
+    warnings = []
+    cut_logs(tmp_path, {"metrics.csv": 8, "statistics.csv": 5}, warnings.append)
+    assert "metrics.csv has 6 of the 8 bytes" in warnings[0]
+    assert "statistics.csv has 0 of the 5 bytes" in warnings[1]
+
+
+def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
+    """Bits of names and numbers in the archive's own records are not under a checksum: they change nothing or fail."""
+    stored = {
+        "weight": torch.linspace(-1, 1, 64),
+        "step": 12345,
+        "names": ["first", "second"],
+    }
+    save(tmp_path / LAST, stored)
+    intact, refused = (tmp_path / LAST).read_bytes(), 0
+    for bit in torch.randperm(
+        8 * len(intact), generator=torch.Generator().manual_seed(0)
+    )[:300].tolist():
+        content = bytearray(intact)
+        content[bit // 8] ^= 1 << bit % 8
+        (tmp_path / LAST).write_bytes(content)
+        try:
+            found = load(tmp_path / LAST)
+        except ValueError:
+            refused += 1
+            continue
+        assert torch.equal(found.pop("weight"), stored["weight"])
+        assert found == {"step": 12345, "names": ["first", "second"]}
+    assert refused > 50
+
+
+def test_random_numbers_go_on_where_they_were():
+    state = random_state()
+    first = torch.rand(3)
+    set_random_state(state)
+    assert torch.equal(first, torch.rand(3))

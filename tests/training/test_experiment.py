@@ -1,0 +1,585 @@
+"""Whole runs on scikit-learn's digits, through the same function as the command line."""
+
+import csv
+import errno
+import json
+import math
+import signal
+import threading
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from normlab.config.identity import run_folder
+from normlab.endings import DiskFull, Interrupted
+from normlab.training.checkpoints import Checkpoints, load
+from normlab.training.experiment import run
+from normlab.training.preparation import prepare
+from normlab.training.tasks import Classification
+
+QUICK = ("trainer.max_epochs=2", "progress=false")
+# Lightning inspects how often it is asked to log; nothing is lost by it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+
+
+@pytest.fixture
+def config(compose, tmp_path):
+    def make(*overrides):
+        composed = compose(*QUICK, f"paths.outputs={tmp_path}", *overrides)
+        return OmegaConf.to_container(composed, resolve=True)
+
+    return make
+
+
+def rows(folder):
+    with open(folder / "metrics.csv") as file:
+        return [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
+
+
+def initial_weights(prepared):
+    names = prepared.norm_layers
+    return [
+        value
+        for key, value in prepared.task.network.named_parameters()
+        if key.rpartition(".")[0] not in names
+    ]
+
+
+def test_a_run_folder_holds_everything(config):
+    settings = config()
+    result = run(settings)
+    folder = run_folder(settings)
+    assert result["status"] == "finished"
+    assert result == json.loads((folder / "result.json").read_text())
+    assert set(result["metrics"]) == {
+        f"{part}/{name}"
+        for part in ("train", "val", "test")
+        for name in ("loss", "accuracy")
+    }
+    assert result["metrics"]["test/accuracy"] > 0.9
+    assert [row["epoch"] for row in rows(folder)] == ["1", "2"]
+    assert OmegaConf.load(folder / "config.yaml").choices.norm == "custom"
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+    }
+    assert json.loads((folder / "environment.json").read_text())["packages"]["torch"]
+
+
+def test_a_result_tells_what_arms_share_and_what_a_step_took(config):
+    results = {
+        norm: run(config(f"norm={norm}", "trainer.max_epochs=1"))
+        for norm in ("none", "custom", "weight_norm")
+    }
+    assert len({result["initial_weights"] for result in results.values()}) == 1
+    other = run(config("norm=none", "trainer.max_epochs=1", "seed=1"))
+    assert other["initial_weights"] != results["none"]["initial_weights"]
+    custom = results["custom"]
+    assert custom["num_norm_parameters"] == 2 * (128 + 64)
+    assert (
+        custom["num_parameters"] - results["none"]["num_parameters"]
+        == custom["num_norm_parameters"]
+    )
+    assert 0 <= custom["outside_share"] <= 1
+    assert custom["step_milliseconds"] * custom["steps"] / 1000 <= custom["seconds"]
+    assert custom["samples_per_second"] > 0
+
+
+def test_the_best_state_is_what_is_scored(config):
+    settings = config("trainer.max_epochs=6", "optimizer.lr=0.5")
+    result = run(settings)
+    found = [float(row["val/accuracy"]) for row in rows(run_folder(settings))]
+    assert result["metrics"]["val/accuracy"] == max(found)
+    assert result["best_epoch"] == found.index(max(found)) + 1
+
+
+def test_a_finished_run_is_returned_as_stored(config, monkeypatch):
+    first = run(config())
+    monkeypatch.setattr(
+        "normlab.training.preparation.prepare",
+        lambda config: pytest.fail("trained again"),
+    )
+    assert run(config()) == first
+
+
+def test_the_result_of_another_configuration_is_not_returned(config):
+    settings, other = (
+        config("trainer.max_epochs=1"),
+        config("trainer.max_epochs=1", "seed=1"),
+    )
+    run(settings)
+    run_folder(settings).rename(run_folder(other))
+    with pytest.raises(
+        ValueError, match="holds the result of another configuration; move it away"
+    ):
+        run(other)
+
+
+def test_rerun_gives_the_same_numbers(config):
+    first = run(config())
+    again = run(config("rerun=true"))
+    assert first["metrics"] == again["metrics"]
+
+
+def test_jobs_do_not_influence_each_other(config):
+    alone = run(config("seed=1", "model.dropout=0.3"))
+    run(config("seed=2", "device.threads=2"))
+    assert (
+        run(config("seed=1", "model.dropout=0.3", "rerun=true"))["metrics"]
+        == alone["metrics"]
+    )
+
+
+def test_seed_zero_is_a_seed(config):
+    weights = [
+        initial_weights(prepare(config(f"seed={seed}")))[0] for seed in (0, 0, 1)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet5", "alexnet"])
+def test_arms_start_from_the_same_weights_and_parts(config, model):
+    arms = [
+        prepare(config(f"model={model}", f"norm={norm}", "model.dropout=0.1"))
+        for norm in ("none", "torch", "custom")
+    ]
+    for arm in arms[1:]:
+        pairs = zip(initial_weights(arms[0]), initial_weights(arm), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert torch.equal(arms[0].parts.train.rows, arm.parts.train.rows)
+
+
+def test_custom_trains_as_torch_does(config):
+    """The first epochs agree to rounding; later ones drift apart, as any two orders of summation do."""
+    custom, torchs = (rows(run_folder(settings)) for settings in _both(config))
+    assert float(custom[0]["train/loss"]) == pytest.approx(
+        float(torchs[0]["train/loss"]), rel=1e-4
+    )
+
+
+def _both(config):
+    for norm in ("custom", "torch"):
+        settings = config(f"norm={norm}", "trainer.max_epochs=1")
+        run(settings)
+        yield settings
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "scheduler", ["none", "cosine", "step", "one_cycle", "plateau"]
+)
+def test_every_optimizer_runs_with_every_scheduler(config, optimizer, scheduler):
+    settings = config(
+        f"optimizer={optimizer}",
+        f"scheduler={scheduler}",
+        "trainer.max_epochs=3",
+        "optimizer.lr=0.01",
+    )
+    assert run(settings)["metrics"]["val/accuracy"] > 0.5
+    rates = [float(row["lr"]) for row in rows(run_folder(settings))]
+    constant = scheduler in (
+        "none",
+        "step",
+        "plateau",
+    )  # a step after four epochs, a plateau after three
+    assert (len(set(rates)) == 1) == constant
+
+
+def test_cosine_follows_its_formula(config):
+    settings = config("scheduler=cosine", "trainer.max_epochs=4", "optimizer.lr=0.2")
+    run(settings)
+    expected = [0.1 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
+    assert [float(row["lr"]) for row in rows(run_folder(settings))] == pytest.approx(
+        expected
+    )
+
+
+def test_regression_reports_its_own_units(config):
+    settings = config(
+        "dataset=diabetes",
+        "model=tabular",
+        "optimizer=adam",
+        "optimizer.lr=0.01",
+        "trainer.max_epochs=15",
+    )
+    result = run(settings)
+    assert set(result["metrics"]) == {
+        f"{part}/{name}"
+        for part in ("train", "val", "test")
+        for name in ("loss", "rmse", "mae", "r2")
+    }
+    assert (
+        40 < result["metrics"]["test/rmse"] < 80
+    )  # the standard deviation of the target is 77
+    assert result["metrics"]["test/r2"] > 0.2
+    losses = [float(row["val/loss"]) for row in rows(run_folder(settings))]
+    assert result["best_epoch"] == losses.index(min(losses)) + 1
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae"])
+def test_errors_are_best_where_they_are_smallest(config, metric):
+    settings = config(
+        "dataset=diabetes",
+        "model=tabular",
+        f"trainer.monitor=val/{metric}",
+        "trainer.max_epochs=4",
+    )
+    result = run(settings)
+    values = [float(row[f"val/{metric}"]) for row in rows(run_folder(settings))]
+    assert result["best_epoch"] == values.index(min(values)) + 1
+
+
+def test_none_has_no_norm_layer(config):
+    assert run(config("norm=none", "trainer.max_epochs=1"))["num_norm_layers"] == 0
+    assert run(config("norm=torch", "trainer.max_epochs=1"))["num_norm_layers"] == 2
+
+
+def test_divergence_is_an_outcome(config):
+    settings = config("norm=none", "optimizer.lr=1000", "trainer.max_epochs=3")
+    result = run(settings)
+    assert result["status"] == "diverged"
+    assert result["diverged_at_step"] > 0
+    assert "training loss became" in result["reason"]
+    assert run(settings) == result
+
+
+def test_a_diverged_result_has_the_step_and_the_last_finite_values(config, monkeypatch):
+    """The loss is 1, 2, 3, ... and NaN in the fourth step of the second epoch of 18."""
+    losses, original = iter([*range(1, 22), math.nan, *range(100)]), Classification.loss
+
+    def loss(self, predictions, targets):
+        value = original(self, predictions, targets)
+        return (
+            value * 0 + next(losses)
+            if self.network.training and torch.is_grad_enabled()
+            else value
+        )
+
+    monkeypatch.setattr(Classification, "loss", loss)
+    settings = config("trainer.max_epochs=3", "statistics.every_n_epochs=0")
+    result = run(settings)
+    assert (
+        result["status"],
+        result["diverged_at_step"],
+        result["last_finite_loss"],
+    ) == ("diverged", 22, 21.0)
+    (row,) = rows(run_folder(settings))
+    assert result["metrics"] == {
+        key: pytest.approx(float(row[key])) for key in result["metrics"]
+    }
+    assert {"train/loss", "val/loss", "val/accuracy"} <= set(result["metrics"])
+
+
+def test_a_loss_that_is_finite_only_in_training_is_divergence_too(config, monkeypatch):
+    """One step of an absurd size: its loss was finite, nothing after it is."""
+    settings = config(
+        "norm=none",
+        "optimizer.lr=1e38",
+        "trainer.max_epochs=1",
+        "dataset.batch_size=1437",
+    )
+    result = run(settings)
+    assert (result["status"], result["steps"], result["diverged_at_step"]) == (
+        "diverged",
+        1,
+        1,
+    )
+    assert result["reason"].startswith("train/loss of the best state is ")
+    assert (
+        json.loads((run_folder(settings) / "result.json").read_text())["metrics"][
+            "val/loss"
+        ]
+        is None
+    )
+
+
+def test_an_exception_ends_as_failed_with_its_traceback(config, monkeypatch, capsys):
+    settings = config() | {"progress": True}  # without, a sweep tells it
+
+    def explode(*arguments):
+        raise RuntimeError("out of something")
+
+    monkeypatch.setattr("normlab.training.fit.fit", explode)
+    result = run(settings)
+    assert (result["status"], result["reason"]) == (
+        "failed",
+        "RuntimeError: out of something",
+    )
+    assert "explode" in (run_folder(settings) / "traceback.txt").read_text()
+    assert "out of something" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(settings) == result
+    assert run(settings | {"retry": "failed"})["status"] == "finished"
+
+
+def test_a_failed_run_that_is_retried_keeps_no_traceback(config, monkeypatch):
+    settings = config("trainer.max_epochs=1")
+    monkeypatch.setattr("normlab.training.fit.fit", lambda *arguments: 1 / 0)
+    assert run(settings)["reason"] == "ZeroDivisionError: division by zero"
+    monkeypatch.undo()
+    assert run(settings | {"retry": "failed"})["status"] == "finished"
+    assert not (run_folder(settings) / "traceback.txt").exists()
+
+
+def test_a_damaged_result_is_named_and_made_again_without_training(
+    config, monkeypatch, capsys
+):
+    settings = config()
+    expected, path = run(settings), run_folder(settings) / "result.json"
+    path.write_bytes(path.read_bytes()[:100])
+    monkeypatch.setattr(
+        "normlab.training.fit._run_trainer",
+        lambda *arguments: pytest.fail("trained again"),
+    )
+    assert run(settings)["metrics"] == expected["metrics"]
+    assert f"warning: {path} is not readable" in capsys.readouterr().err
+    assert json.loads(path.read_text())["metrics"] == expected["metrics"]
+
+
+def test_what_a_killed_process_was_writing_is_removed(config):
+    settings = config("trainer.max_epochs=1")
+    checkpoints = run_folder(settings) / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / ".last.ckpt.12345.tmp").write_bytes(b"half of a checkp")
+    run(settings)
+    assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(
+    config, monkeypatch, capsys
+):
+    settings = config("checkpoint.every_n_steps=5", "trainer.max_epochs=3")
+    _interrupt_after(monkeypatch, 4)
+    with pytest.raises(Interrupted):
+        run(settings)
+    monkeypatch.undo()
+    checkpoints = run_folder(settings) / "checkpoints"
+    (checkpoints / "last.ckpt").write_bytes(b"")
+    good = (checkpoints / "previous.ckpt").read_bytes()
+    monkeypatch.setattr("normlab.training.checkpoints.save", _no_space)
+    with pytest.raises(DiskFull, match="the last checkpoint is intact"):
+        run(settings)
+    assert (checkpoints / "previous.ckpt").read_bytes() == good
+    assert "last.ckpt cannot be read" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(settings)["metrics"] == run(settings | {"rerun": True})["metrics"]
+
+
+def _no_space(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "normlab.training.experiment.write_json",
+        "normlab.training.fit.save",
+        "normlab.training.experiment.FileLock",
+    ],
+)
+def test_a_full_disk_gets_one_line_wherever_it_is_met(config, monkeypatch, where):
+    settings = config("trainer.max_epochs=1")
+    monkeypatch.setattr(where, _no_space)
+    with pytest.raises(DiskFull, match="no space is left on the disk of"):
+        run(settings)
+    monkeypatch.undo()
+    assert run(settings)["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("every_n_steps", "after_blocks"), [(5, 1), (5, 3), (5, 4), (5, 6), (6, 3), (6, 9)]
+)
+@pytest.mark.parametrize("scheduler", ["one_cycle", "plateau"])
+def test_interrupted_anywhere_it_ends_in_the_same_bits(
+    config, monkeypatch, tmp_path, every_n_steps, after_blocks, scheduler
+):
+    """An epoch has 18 steps: blocks of 6 end with it."""
+    options = (f"scheduler={scheduler}", "model.dropout=0.2", "trainer.max_epochs=3")
+    options += (f"checkpoint.every_n_steps={every_n_steps}",)
+    undisturbed = config(*options)
+    expected = run(undisturbed)
+    settings = config(*options, f"paths.outputs={tmp_path / 'interrupted'}")
+    _interrupt_after(monkeypatch, after_blocks)
+    with pytest.raises(Interrupted):
+        run(settings)
+    monkeypatch.undo()
+    assert not (run_folder(settings) / "result.json").exists()
+    assert run(settings)["metrics"] == expected["metrics"]
+    assert rows(run_folder(settings)) == rows(run_folder(undisturbed))
+    for name in ("best.ckpt", "statistics.csv"):
+        path = next(run_folder(undisturbed).rglob(name)).relative_to(
+            run_folder(undisturbed)
+        )
+        assert (run_folder(settings) / path).read_bytes() == (
+            run_folder(undisturbed) / path
+        ).read_bytes()
+    states = [
+        load(run_folder(which) / "checkpoints" / "last.ckpt")
+        for which in (settings, undisturbed)
+    ]
+    assert all(
+        torch.equal(value, states[1]["network"][key])
+        for key, value in states[0]["network"].items()
+    )
+    assert [state["progress"]["steps"] for state in states] == [54, 54]
+
+
+def _interrupt_after(monkeypatch, blocks):
+    """The run stops without another checkpoint, as by a kill, when it has seen so many blocks."""
+    seen, original = [], Checkpoints.on_train_batch_end
+
+    def count(self, *arguments):
+        original(self, *arguments)
+        seen.append(1)
+        if len(seen) == blocks:
+            raise Interrupted(signal.SIGKILL)
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", count)
+
+
+def test_a_kill_after_patience_ran_out_trains_no_further_epoch(
+    config, monkeypatch, tmp_path
+):
+    options = (
+        "trainer.max_epochs=30",
+        "trainer.patience=2",
+        "optimizer.lr=0.3",
+        "checkpoint.every_n_steps=5",
+    )
+    expected = run(config(*options))
+    settings = config(*options, f"paths.outputs={tmp_path / 'interrupted'}")
+    original = Checkpoints.on_train_epoch_end
+
+    def kill_at_the_end(self, trainer, task):
+        original(self, trainer, task)
+        if trainer.should_stop:
+            raise Interrupted(signal.SIGKILL)
+
+    monkeypatch.setattr(Checkpoints, "on_train_epoch_end", kill_at_the_end)
+    with pytest.raises(Interrupted):
+        run(settings)
+    monkeypatch.undo()
+    assert load(run_folder(settings) / "checkpoints" / "last.ckpt")["ended"]
+    result = run(settings)
+    assert (result["epochs"], result["metrics"]) == (
+        expected["epochs"],
+        expected["metrics"],
+    )
+    assert rows(run_folder(settings)) == rows(run_folder(config(*options)))
+
+
+def test_early_stopping_restores_the_best_state(config):
+    settings = config("trainer.max_epochs=30", "trainer.patience=2", "optimizer.lr=0.3")
+    result = run(settings)
+    assert result["epochs"] == result["best_epoch"] + 2
+    best = load(run_folder(settings) / "checkpoints" / "best.ckpt")
+    assert best["epoch"] == result["best_epoch"]
+
+
+def test_a_second_process_waits_and_returns_the_first_ones_result(config, capsys):
+    settings, results = config(), []
+    threads = [
+        threading.Thread(target=lambda: results.append(run(settings))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results[0] == results[1]
+    assert capsys.readouterr().err.count("another process works in") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("model=alexnet", "dataset.image_size=32"),
+            "model=alexnet needs images of at least 6. pixels",
+        ),
+        (("dataset.batch_size=1",), "more than one value per channel"),
+        (("device=cuda",), "device=cuda needs a cuda device"),
+        (("dataset.num_classes=5",), "labels must lie in 0..4"),
+        (("dataset.shape=[3,8,8]",), "dataset.shape declares"),
+        (("dataset=mnist", "dataset.root=nowhere"), "dataset.root=nowhere must hold"),
+        (
+            ("dataset=tiny_imagenet", "dataset.root=nowhere"),
+            "dataset.root=nowhere must be the unpacked",
+        ),
+        (
+            ("paths.outputs=/proc/nothing",),
+            "paths.outputs must be a folder that can be written",
+        ),
+        (("model.activation=relo",), "relo"),
+        (
+            ("trainer.monitor=val/acc",),
+            "trainer.monitor must be null or one of val/accuracy, val/loss",
+        ),
+        (("dataset=diabetes", "dataset.fold=5"), r"dataset.fold must lie in 0\.\.4"),
+        (("dataset=diabetes", "model=lenet5"), "takes images"),
+        (("dataset=diabetes", "dataset.split=stratified"), "use dataset.split=random"),
+        (
+            ("dataset=diabetes", "dataset.normalize=none", "task.loss=rmse"),
+            "must be one of mse, mae, huber",
+        ),
+        (("task.loss=mse",), "task.loss must be cross_entropy"),
+        (
+            ("dataset=diabetes", "task.softmax_before_loss=true"),
+            "task.softmax_before_loss must be false for regression",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_mistakes_are_refused_before_anything_is_written(
+    config, tmp_path, monkeypatch, overrides, message
+):
+    if torch.cuda.is_available() and "device=cuda" in overrides:
+        pytest.skip("there is a GPU here")
+    monkeypatch.setattr("socket.getaddrinfo", _no_network)
+    with pytest.raises(Exception, match=message) as caught:
+        run(config(*overrides))
+    assert isinstance(caught.value, ValueError) or isinstance(
+        caught.value.__cause__, ValueError
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def _no_network(*arguments, **options):
+    raise OSError("no network")
+
+
+def test_tensorboard_has_the_curves_and_the_right_final_metrics(config):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = config()
+    result = run(settings)
+    events = EventAccumulator(
+        str(run_folder(settings)), size_guidance={"scalars": 0}
+    ).Reload()
+    for name in ("train/loss", "val/accuracy", "lr"):
+        curve = events.Scalars(name)
+        assert [event.step for event in curve] == [1, 2]
+        assert [event.value for event in curve] == pytest.approx(
+            [float(row[name]) for row in rows(run_folder(settings))]
+        )
+    for name, value in result["metrics"].items():
+        (event,) = events.Scalars(f"final/{name}")
+        assert event.value == pytest.approx(value)
+    layer = next(iter(prepare(settings).norm_layers))
+    assert {
+        f"within {layer}/{key}"
+        for key in (
+            "weight",
+            "bias",
+            "running_mean",
+            "running_var",
+            "activation",
+            "gradient",
+        )
+    } <= set(events.Tags()["histograms"])
+    content = events.PluginTagToContent("hparams")
+    assert "_hparams_/session_start_info" in content

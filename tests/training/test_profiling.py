@@ -1,0 +1,99 @@
+"""A trace that can be opened, of one block of steps, without a change to the run."""
+
+import json
+import signal
+
+import pytest
+from omegaconf import OmegaConf
+
+from normlab.config.identity import run_folder
+from normlab.endings import Interrupted
+from normlab.training.checkpoints import Checkpoints
+from normlab.training.experiment import run
+from normlab.training.profiling import ROWS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_profiled_run_is_the_same_run(epochs, compose, tmp_path, capsys):
+    def config(*overrides):
+        words = [
+            f"trainer.max_epochs={epochs}",
+            "progress=false",
+            f"paths.outputs={tmp_path}",
+            *overrides,
+        ]
+        return OmegaConf.to_container(compose(*words), resolve=True)
+
+    profiled = run(config("profile=true"))
+    folder = run_folder(config())
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    assert sum(event.get("name") == "Optimizer.step#SGD.step" for event in events) == 18
+    told = capsys.readouterr().err
+    assert "18 steps, trace for ui.perfetto.dev in" in told
+    assert "Self CPU" in told
+    names = [
+        line.split()[0]
+        for line in told.splitlines()
+        if line.strip().startswith(("aten::", "Optimizer"))
+    ]
+    assert "aten::addmm" in names
+    assert len(names) <= ROWS
+    with pytest.raises(
+        ValueError,
+        match=r"profile=true needs a run that trains, .* has ended: add rerun=true",
+    ):
+        run(config("profile=true"))
+    assert run(config("rerun=true"))["metrics"] == profiled["metrics"]
+
+
+def test_a_run_that_goes_on_inside_its_only_epoch_is_traced(
+    compose, tmp_path, monkeypatch, capsys
+):
+    """Blocks of five steps: the first three are done, the last has three."""
+    words = [
+        "trainer.max_epochs=1",
+        "checkpoint.every_n_steps=5",
+        "progress=false",
+        f"paths.outputs={tmp_path}",
+    ]
+    config = OmegaConf.to_container(compose(*words), resolve=True)
+    original = Checkpoints.on_train_batch_end
+
+    def kill(self, trainer, task, *arguments):
+        original(self, trainer, task, *arguments)
+        if task.progress.steps == 15:
+            raise Interrupted(signal.SIGKILL)
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", kill)
+    with pytest.raises(Interrupted):
+        run(config)
+    monkeypatch.undo()
+    run(config | {"profile": True})
+    assert "3 steps, trace for ui.perfetto.dev in" in capsys.readouterr().err
+    assert (run_folder(config) / "trace.json").is_file()
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_run_that_diverges_too_early_says_that_there_is_no_trace(
+    epochs, compose, tmp_path, capsys
+):
+    words = [
+        f"trainer.max_epochs={epochs}",
+        "norm=none",
+        "optimizer.lr=1000",
+        "profile=true",
+        "progress=false",
+    ]
+    config = OmegaConf.to_container(
+        compose(*words, f"paths.outputs={tmp_path}"), resolve=True
+    )
+    result = run(config)
+    assert result["status"] == "diverged"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        line
+        == f"profile=true has written no trace: {result['reason']}, before the traced steps had ended"
+    )
+    assert not (run_folder(config) / "trace.json").exists()
