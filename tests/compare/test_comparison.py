@@ -449,7 +449,7 @@ def test_a_direction_that_is_assumed_is_named(tmp_path):
         "best_epoch": True,
         "samples_per_second": False,
     }
-    assert compare(runs, metric="test/f1").higher
+    assert compare(runs, metric="test/f1").higher_is_better
 
 
 def test_the_same_twice_counts_once(tmp_path):

@@ -18,7 +18,7 @@ def arm(folder, norm, sync=None, **result):
 def checks(folder, name, **options):
     found = compare(load_runs(folder), **options)
     return [
-        (check.result, check.told, check.warns)
+        (check.result, check.message, check.warns)
         for check in found.checks
         if check.name == name
     ], found.warnings

@@ -7,9 +7,9 @@ import pytest
 
 from compare.helpers import write_run
 from normlab.compare import compare, load_runs
-from normlab.compare.runs import STABLE
+from normlab.compare.runs import LARGEST_STABLE_RATE
 from normlab.compare.selection import best_values, largest_stable, stable_edge_warnings
-from normlab.compare.settings import labels
+from normlab.compare.settings import arm_labels
 from normlab.report.run_figures import sensitivity
 
 
@@ -34,7 +34,7 @@ def grid(tmp_path):
                     {"optimizer.lr": lr},
                 )
     runs = load_runs(tmp_path)
-    return runs.assign(arm=labels(runs, ["norm"]))
+    return runs.assign(arm=arm_labels(runs, ["norm"]))
 
 
 def test_the_best_value_is_one_at_which_runs_finish(grid):
@@ -52,7 +52,7 @@ def test_selecting_compares_arms_at_their_best(grid):
         in found.warnings
     )
     assert not any("also differ" in text for text in found.warnings)
-    assert len(found.tried.runs) == 24
+    assert len(found.candidates.runs) == 24
 
 
 def test_a_best_rate_on_the_edge_is_named(grid):
@@ -90,7 +90,12 @@ def test_a_choice_by_the_compared_scores_is_named(grid):
 
 def test_largest_rate_that_trains_by_seed(grid):
     table = largest_stable(grid, "optimizer.lr", [], "test/accuracy", tolerance=0.01)
-    by_arm = table.sort_values("seed").groupby("arm")[STABLE].apply(list).to_dict()
+    by_arm = (
+        table.sort_values("seed")
+        .groupby("arm")[LARGEST_STABLE_RATE]
+        .apply(list)
+        .to_dict()
+    )
     # the lucky seed of none is its own best at 1, so that 0.1 is not near it; the others end at 0.1
     assert by_arm["none"] == pytest.approx([0.0, -1.0, -1.0])
     assert by_arm["custom"] == pytest.approx([0.0, 0.0, 0.0])
@@ -106,7 +111,10 @@ def test_an_arm_that_never_trains_has_no_largest_rate(grid):
     )
     table = largest_stable(dead, "optimizer.lr", [], "test/accuracy", tolerance=0.01)
     assert (table[table["arm"] == "none"]["status"] == "diverged").all()
-    assert all(math.isnan(value) for value in table[table["arm"] == "none"][STABLE])
+    assert all(
+        math.isnan(value)
+        for value in table[table["arm"] == "none"][LARGEST_STABLE_RATE]
+    )
 
 
 def test_an_arm_without_the_selected_setting_stays(tmp_path):

@@ -5,19 +5,19 @@ import pytest
 from compare.helpers import write_run
 from normlab.compare import load_runs
 from normlab.compare.settings import (
-    belongs_to,
     check_keys,
-    label,
-    order,
+    distinguishing_settings,
+    is_compared,
     pairing_keys,
-    varying,
+    setting_text,
+    sorted_labels,
 )
 from normlab.metrics import higher_is_better
 
 
 def test_labels_are_short():
     values = (None, float("nan"), True, 64.0, 1e-5, "custom")
-    assert [label(value) for value in values] == [
+    assert [setting_text(value) for value in values] == [
         "–",
         "–",
         "true",
@@ -28,10 +28,13 @@ def test_labels_are_short():
 
 
 def test_numbers_are_ordered_by_size():
-    assert order(["64", "8", "16", "8"]) == ["8", "16", "64"]
-    assert order(["dataset=b, 10", "dataset=a, 9"]) == ["dataset=a, 9", "dataset=b, 10"]
-    assert order(["lr=10", "lr=3", "lr=0.1"]) == ["lr=0.1", "lr=3", "lr=10"]
-    assert order(["none", "2", "custom"]) == ["2", "custom", "none"]
+    assert sorted_labels(["64", "8", "16", "8"]) == ["8", "16", "64"]
+    assert sorted_labels(["dataset=b, 10", "dataset=a, 9"]) == [
+        "dataset=a, 9",
+        "dataset=b, 10",
+    ]
+    assert sorted_labels(["lr=10", "lr=3", "lr=0.1"]) == ["lr=0.1", "lr=3", "lr=10"]
+    assert sorted_labels(["none", "2", "custom"]) == ["2", "custom", "none"]
 
 
 def test_direction():
@@ -54,10 +57,10 @@ def test_direction():
 
 
 def test_what_belongs_to_the_compared_norm():
-    assert belongs_to("norm.num_groups", ["norm"])
-    assert belongs_to("reparametrize._target_", ["norm"])
-    assert not belongs_to("optimizer.lr", ["norm"])
-    assert not belongs_to("norm.eps", ["norm.size"])
+    assert is_compared("norm.num_groups", ["norm"])
+    assert is_compared("reparametrize._target_", ["norm"])
+    assert not is_compared("optimizer.lr", ["norm"])
+    assert not is_compared("norm.eps", ["norm.size"])
 
 
 def test_the_fewest_settings_that_tell_groups_apart(tmp_path):
@@ -75,7 +78,10 @@ def test_the_fewest_settings_that_tell_groups_apart(tmp_path):
                 settings=settings
                 | {"optimizer.lr": lr, "dataset.root": f"{dataset}/{lr}"},
             )
-    assert varying(load_runs(tmp_path), ["norm"]) == ["dataset", "optimizer.lr"]
+    assert distinguishing_settings(load_runs(tmp_path), ["norm"]) == [
+        "dataset",
+        "optimizer.lr",
+    ]
 
 
 def test_folds_and_further_seeds_repeat_a_run(tmp_path):
@@ -88,7 +94,7 @@ def test_folds_and_further_seeds_repeat_a_run(tmp_path):
         )
     runs = load_runs(tmp_path)
     assert pairing_keys(runs) == ["seed", "dataset.fold"]
-    assert varying(runs, ["norm"]) == []
+    assert distinguishing_settings(runs, ["norm"]) == []
 
 
 def test_an_unknown_setting_is_answered_with_those_that_vary(tmp_path):

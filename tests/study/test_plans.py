@@ -5,14 +5,14 @@ from compare.helpers import write_run
 
 from normlab.compare import load_runs
 from normlab.study.plans import (
-    counted,
     deviations,
     fewest_seeds,
     grid,
-    missing,
+    missing_runs_with_command,
     planned_runs,
     planned_settings,
-    unplanned,
+    seed_counts,
+    unplanned_runs,
 )
 
 GRID = {"norm": "none,custom", "optimizer.lr": "0.1,1", "seed": "range(3)"}
@@ -58,11 +58,11 @@ def test_planned_values_read_as_those_of_runs(tmp_path):
         "norm": "none",
     }
     assert len(grid(params)) == 8
-    assert unplanned(params, load_runs(tmp_path))[1] == ""
+    assert unplanned_runs(params, load_runs(tmp_path))[1] == ""
 
 
 def test_diverged_runs_count_and_failed_ones_do_not(runs):
-    table = counted(GRID, runs).set_index(["norm", "optimizer.lr"])
+    table = seed_counts(GRID, runs).set_index(["norm", "optimizer.lr"])
     assert table["there"].to_dict() == {
         ("none", "0.1"): 3,
         ("none", "1"): 3,
@@ -78,16 +78,16 @@ def test_diverged_runs_count_and_failed_ones_do_not(runs):
 
 
 def test_what_is_missing_comes_with_the_command_that_makes_it(runs):
-    (told,) = missing("demo", GRID, runs)
+    (told,) = missing_runs_with_command("demo", GRID, runs)
     assert told.startswith(
         "1 of 12 planned runs are missing: norm=custom optimizer.lr=1 seed=2. `python train.py -m study=demo`"
     )
-    assert missing("demo", GRID | {"seed": "0,1"}, runs) == []
+    assert missing_runs_with_command("demo", GRID | {"seed": "0,1"}, runs) == []
 
 
 def test_what_lies_outside_of_the_grid_is_named(runs):
-    assert unplanned(GRID, runs)[1] == ""
-    outside, told = unplanned(
+    assert unplanned_runs(GRID, runs)[1] == ""
+    outside, told = unplanned_runs(
         {"norm": "none,layer", "optimizer.lr": "0.1", "seed": "range(3)"}, runs
     )
     assert outside.tolist() == [
@@ -96,7 +96,8 @@ def test_what_lies_outside_of_the_grid_is_named(runs):
     ]
     assert told == "norm=custom in 6; optimizer.lr=1 in 6"
     assert (
-        unplanned({"norm.size": "2", "seed": "0,1,2"}, runs)[1] == "norm.size=– in 12"
+        unplanned_runs({"norm.size": "2", "seed": "0,1,2"}, runs)[1]
+        == "norm.size=– in 12"
     )
 
 

@@ -257,7 +257,7 @@ def test_a_study_without_a_planned_run_says_what_is_missing(tmp_path):
     ("change", "message"),
     [
         ({"baseline": None}, "must state baseline in its study: block"),
-        ({"metrc": "x"}, "unknown key 'metrc', did you mean metric"),
+        ({"metrc": "x"}, "unknown key 'metrc', did you mean 'metric'"),
         (
             {"claims": [{"says": "x", "expect": "same"}]},
             "every claim must have says and expect",
@@ -268,7 +268,7 @@ def test_a_study_without_a_planned_run_says_what_is_missing(tmp_path):
         ),
         (
             {"claims": [{"says": "x", "expect": "higher", "marign": 1}]},
-            "unknown key 'marign', did you mean margin",
+            "unknown key 'marign', did you mean 'margin'",
         ),
     ],
 )
@@ -280,6 +280,6 @@ def test_incomplete_studies_are_refused(tmp_path, monkeypatch, change, message):
     with pytest.raises(ValueError, match=message):
         read_study("demo")
     with pytest.raises(
-        ValueError, match=r"no study 'dem' in conf/study; did you mean demo\?"
+        ValueError, match=r"no study 'dem' in conf/study, did you mean 'demo'\?"
     ):
         read_study("dem")

@@ -6,27 +6,32 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from normlab.compare.contrasts import contrasts_of, judged, summaries_of, usable
-from normlab.compare.fairness import Check, fairness
+from normlab import metrics
+from normlab.compare.contrasts import (
+    contrasts_of,
+    finished_runs,
+    summaries_of,
+    with_verdicts,
+)
+from normlab.compare.fairness import Check, fairness_checks
 from normlab.compare.runs import check_key, metric_columns, setting_columns
 from normlab.compare.selection import edge_warnings, keep_best
 from normlab.compare.settings import (
-    assumed_direction,
+    arm_labels,
     check_keys,
     check_one_run_each,
-    label,
-    labels,
+    direction_warnings,
+    distinguishing_settings,
+    group_labels,
     only_repeats,
-    order,
-    origin_differences,
-    places,
-    varying,
+    origin_warnings,
+    setting_text,
+    sorted_labels,
 )
-from normlab.metrics import higher_is_better
 
 
 @dataclass(frozen=True)
-class Tried:
+class Candidates:
     """Runs at all values of a setting, of which a comparison uses only some.
 
     Attributes:
@@ -69,19 +74,19 @@ class Comparison:
     summaries: pd.DataFrame
     contrasts: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
-    tried: Tried | None = None
+    candidates: Candidates | None = None
     checks: list[Check] = field(default_factory=list)
 
     @property
     def arms(self) -> list[str]:
         """The arms, the baseline first."""
-        arms = order(list(self.runs["arm"]))
+        arms = sorted_labels(list(self.runs["arm"]))
         return sorted(arms, key=lambda arm: arm != self.baseline)
 
     @property
-    def higher(self) -> bool:
+    def higher_is_better(self) -> bool:
         """True if a higher metric is better."""
-        return higher_is_better(self.metric)
+        return metrics.higher_is_better(self.metric)
 
     @property
     def confidence(self) -> float:
@@ -124,17 +129,17 @@ def compare(
     if not 0 < level < 1:
         raise ValueError(f"--level must be between 0 and 1, got {level}")
     by, within = _keys(runs, by, within, select)
-    runs = runs.assign(arm=labels(runs, by)).reset_index(
+    runs = runs.assign(arm=arm_labels(runs, by)).reset_index(
         drop=True
     )  # joined frames count from 0 several times
     baseline = _baseline(runs, baseline)
     contrasted = _planned(runs, arms, baseline)
     warnings: list[str] = []
-    tried = Tried(runs, select, metric) if select else None
+    tried = Candidates(runs, select, metric) if select else None
     if select:
         runs, told = keep_best(runs, select, within, metric)
         warnings += told
-    runs = runs.assign(where=places(runs, within))
+    runs = runs.assign(where=group_labels(runs, within))
     groups = list(_groups(runs))
     for where, group in groups:
         check_one_run_each(group, ["arm"], by, f"{where}: " if where else "")
@@ -159,9 +164,9 @@ def compare(
             group, metric, baseline, contrasted, level, margin_value
         )
     ]
-    contrasts = judged(pd.DataFrame(found), metric, level, margin_value)
-    checks = fairness(groups, [*by, *([select] if select else [])], baseline)
-    warnings += [check.told for check in checks if check.warns]
+    contrasts = with_verdicts(pd.DataFrame(found), metric, level, margin_value)
+    checks = fairness_checks(groups, [*by, *([select] if select else [])], baseline)
+    warnings += [check.message for check in checks if check.warns]
     warnings += _all_warnings(runs, groups, by, within, metric, baseline, contrasts)
     warnings = list(dict.fromkeys(warnings))
     return Comparison(
@@ -224,7 +229,7 @@ def _keys(
     runs: pd.DataFrame, by: list[str], within: Sequence[str] | None, select: str | None
 ) -> tuple[list[str], list[str]]:
     if within is None:
-        found = [key for key in varying(runs, by) if key != select]
+        found = [key for key in distinguishing_settings(runs, by) if key != select]
         own = [key for key in found if any(key.startswith(f"{name}.") for name in by)]
         return by + own, [
             key for key in found if key not in own
@@ -234,23 +239,23 @@ def _keys(
 
 
 def _baseline(runs: pd.DataFrame, wanted: str | None) -> str:
-    arms = order(list(runs["arm"]))
+    arms = sorted_labels(list(runs["arm"]))
     if wanted is None:
         return ([arm for arm in arms if arm.split(", ")[0] == "none"] or arms)[0]
-    return check_key(label(wanted), arms, "arm")
+    return check_key(setting_text(wanted), arms, "arm")
 
 
 def _planned(
     runs: pd.DataFrame, wanted: Sequence[str] | None, baseline: str
 ) -> list[str]:
-    arms = order(list(runs["arm"]))
+    arms = sorted_labels(list(runs["arm"]))
     others = [arm for arm in arms if arm != baseline]
     if wanted is None:
         return others
-    planned = dict.fromkeys(check_key(label(arm), arms, "arm") for arm in wanted)
+    planned = dict.fromkeys(check_key(setting_text(arm), arms, "arm") for arm in wanted)
     planned.pop(baseline, None)
     if others and not planned:
-        got = ", ".join(map(label, wanted))
+        got = ", ".join(map(setting_text, wanted))
         raise ValueError(
             f"--arms must name arms beside the baseline {baseline}, such as {others[0]}; got {got}"
         )
@@ -259,7 +264,7 @@ def _planned(
 
 def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     parts = dict(list(runs.groupby("where", sort=False)))
-    for where in sorted(parts, key=lambda text: order(list(parts)).index(text)):
+    for where in sorted(parts, key=lambda text: sorted_labels(list(parts)).index(text)):
         yield where, parts[where]
 
 
@@ -272,7 +277,7 @@ def _refuse_single_runs(
         raise ValueError(
             f"every arm must have at least two runs to compare: leave {repeated[0]} out of --within"
         )
-    seeds = ", ".join(order(list(runs["seed"].map(label)))[:5])
+    seeds = ", ".join(sorted_labels(list(runs["seed"].map(setting_text)))[:5])
     raise ValueError(
         f"every arm must have at least two runs, each has one (seed {seeds}): one run says nothing about the spread; "
         "train more seeds, such as -m seed=0,1,2,3,4,5,6,7,8,9"
@@ -311,13 +316,13 @@ def _all_warnings(
     baseline: str,
     contrasts: pd.DataFrame,
 ) -> list[str]:
-    told = assumed_direction(metric)
+    told = direction_warnings(metric)
     if runs["arm"].nunique() == 1:
         told.append(
             f"All runs are of one arm, {runs['arm'].iloc[0]}: there is nothing to compare it to."
         )
     finished = runs[runs["status"] == "finished"]
-    lacking = finished[~finished.index.isin(usable(runs, metric).index)]
+    lacking = finished[~finished.index.isin(finished_runs(runs, metric).index)]
     if len(lacking):
         told.append(
             f"{metric} is missing in {len(lacking)} of {len(finished)} runs that finished, and they are left out; "
@@ -340,19 +345,21 @@ def _all_warnings(
             "Folds share training data and are not independent: intervals and p-values are corrected for it "
             "(Nadeau and Bengio, 2003)."
         )
-    return told + edge_warnings(runs, by, within, metric) + origin_differences(runs)
+    return told + edge_warnings(runs, by, within, metric) + origin_warnings(runs)
 
 
 def _seeds(groups: list[tuple[str, pd.DataFrame]], row: dict, of: str) -> str:
     group = dict(groups)[row["where"]]
-    seeds = order(list(group.loc[group["arm"] == row[of], "seed"].map(label)))
+    seeds = sorted_labels(
+        list(group.loc[group["arm"] == row[of], "seed"].map(setting_text))
+    )
     return ", ".join(seeds if len(seeds) <= 4 else [*seeds[:3], "…", seeds[-1]])
 
 
 def shared_settings(runs: pd.DataFrame) -> dict[str, str]:
     """Settings that all runs have in common."""
     return {
-        key: label(runs[key].iloc[0])
+        key: setting_text(runs[key].iloc[0])
         for key in setting_columns(runs)
         if runs[key].nunique(dropna=False) == 1
     }

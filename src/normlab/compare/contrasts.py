@@ -8,11 +8,11 @@ import pandas as pd
 
 from normlab.compare import inference, intervals
 from normlab.compare.sentences import sentence
-from normlab.compare.settings import order, pairing_keys
+from normlab.compare.settings import pairing_keys, sorted_labels
 from normlab.metrics import higher_is_better
 
 
-def usable(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+def finished_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Finished runs with a finite metric; diverged runs hold the last finite value, which is no result."""
     return runs[
         (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
@@ -39,9 +39,11 @@ def summaries_of(
 ) -> Iterator[dict]:
     """A row for every arm of one group of like runs, the baseline first."""
     folds = _folds(group)
-    for arm in sorted(order(list(group["arm"])), key=lambda arm: arm != baseline):
+    for arm in sorted(
+        sorted_labels(list(group["arm"])), key=lambda arm: arm != baseline
+    ):
         runs = group[group["arm"] == arm]
-        good = usable(runs, metric)
+        good = finished_runs(runs, metric)
         values = (_by_fold(good, metric) if folds else good[metric]).to_numpy(float)
         finished, diverged = (
             (runs["status"] == status).sum() for status in ("finished", "diverged")
@@ -109,7 +111,7 @@ def _contrast(
     folds: int | None,
 ) -> dict:
     values, paired, left_out = _pairs(
-        usable(arm, metric), usable(baseline, metric), metric, bool(folds)
+        finished_runs(arm, metric), finished_runs(baseline, metric), metric, bool(folds)
     )
     confidence = 1 - level
     if folds:
@@ -167,7 +169,7 @@ def _without_result(runs: pd.DataFrame, metric: str, suffix: str) -> dict[str, i
         status: int((runs["status"] == status).sum())
         for status in ("diverged", "failed", "finished")
     }
-    counts["without_metric"] = counts.pop("finished") - len(usable(runs, metric))
+    counts["without_metric"] = counts.pop("finished") - len(finished_runs(runs, metric))
     return {f"{name}{suffix}": count for name, count in counts.items()}
 
 
@@ -236,7 +238,7 @@ def _sample_size(row: dict, margin: float | None, level: float) -> float:
     )
 
 
-def judged(
+def with_verdicts(
     contrasts: pd.DataFrame, metric: str, level: float, margin: float | None
 ) -> pd.DataFrame:
     """Holm's correction over all contrasts, one word and one sentence each."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from normlab.compare.settings import (
-    belongs_to,
+    arm_labels,
     differences,
-    label,
-    labels,
-    order,
+    group_labels,
+    is_compared,
     pairing_keys,
-    places,
+    setting_text,
+    sorted_labels,
 )
 
 SAME, DIFFERENT, UNKNOWN = "the same", "different", "not recorded"
@@ -30,17 +30,17 @@ class Check:
     Attributes:
         name: what should be alike.
         result: the same, different, or not recorded.
-        told: one sentence, with the numbers.
+        message: one sentence, with the numbers.
         warns: whether a reader must know before believing the comparison.
     """
 
     name: str
     result: str
-    told: str
+    message: str
     warns: bool = False
 
 
-def fairness(
+def fairness_checks(
     groups: Sequence[tuple[str, pd.DataFrame]], by: Sequence[str], baseline: str
 ) -> list[Check]:
     """All checks of every arm against the baseline, group by group, those that pass told once.
@@ -81,14 +81,14 @@ def start_warnings(
     by = sorted(key for key in runs.columns if key == "norm" or key.startswith("norm."))
     if not by:
         return []
-    runs = runs.assign(arm=labels(runs, by))
+    runs = runs.assign(arm=arm_labels(runs, by))
     within = [
         key
         for key in runs.columns
         if key not in (*by, *columns, "arm", *pairing_keys(runs))
     ]
-    groups = list(runs.groupby(places(runs, within), sort=False))
-    arms = order(list(runs["arm"]))
+    groups = list(runs.groupby(group_labels(runs, within), sort=False))
+    arms = sorted_labels(list(runs["arm"]))
     pairs = _pairs(groups, by, "none" if "none" in arms else arms[0])
     checks = [
         check
@@ -96,7 +96,7 @@ def start_warnings(
         for examine in (initial_weights, parameters)
         for check in examine(pair)
     ]
-    return list(dict.fromkeys(check.told for check in checks if check.warns))
+    return list(dict.fromkeys(check.message for check in checks if check.warns))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _pairs(
     """Every arm of every group beside the baseline, where there is one."""
     for where, group in groups:
         reference = group[group["arm"] == baseline]
-        for arm in order(list(group["arm"])):
+        for arm in sorted_labels(list(group["arm"])):
             if arm != baseline and len(reference):
                 yield Pair(
                     _at(where), arm, baseline, group[group["arm"] == arm], reference, by
@@ -255,7 +255,9 @@ def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
         .astype(bool)
     )
     arms = {
-        what: ", ".join(order(list(group.loc[synced.index[synced == value], "arm"])))
+        what: ", ".join(
+            sorted_labels(list(group.loc[synced.index[synced == value], "arm"]))
+        )
         for value, what in ((False, "the share of each"), (True, "the whole batch"))
     }
     found = [what for what, names in arms.items() if names]
@@ -276,7 +278,7 @@ def cautions(groups: Sequence[tuple[str, pd.DataFrame]]) -> Iterator[Check]:
     for where, group in groups:
         told = group.get("cautions", pd.Series([()] * len(group), index=group.index))
         for text in dict.fromkeys(text for of_run in told for text in of_run):
-            arms = order(
+            arms = sorted_labels(
                 list(
                     group.loc[told.map(lambda of_run, text=text: text in of_run), "arm"]
                 )
@@ -305,7 +307,7 @@ def weight_decay(pair: Pair) -> Iterator[Check]:
         or not (pd.to_numeric(decay, errors="coerce") > 0).any()
     ):
         return
-    if (every.map(label) == "true").any() and belongs_to("norm.eps", pair.by):
+    if (every.map(setting_text) == "true").any() and is_compared("norm.eps", pair.by):
         told = "Weight decay also shrinks scale and shift of the norm (optimizer.decay_rank_one=true), in arms with one."
         yield Check("weight decay", DIFFERENT, told, warns=True)
     else:

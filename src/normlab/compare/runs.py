@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from normlab.config.identity import NOT_PART_OF_THE_RESULT, came_later
+from normlab.config.identity import NOT_PART_OF_THE_RESULT, options_added_later
 from normlab.results import SCHEMA
 
 TEXTS = (
@@ -42,7 +42,7 @@ NUMBERS = (
         "diverged_at_step",
     ),
 )
-STABLE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
+LARGEST_STABLE_RATE = "log10 largest stable learning rate"  # made of several runs by selection.largest_stable
 RESULT_COLUMNS = (
     "run",
     "folder",
@@ -54,7 +54,7 @@ RESULT_COLUMNS = (
     "initial_weights",
     "synchronized",
     "cautions",
-    STABLE,
+    LARGEST_STABLE_RATE,
     *NUMBERS,
 )
 CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
@@ -235,7 +235,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path.name} is not the configuration of a run (no choices.norm or no seed)"
         )
-    later = came_later(str(settings["norm"])).items()
+    later = options_added_later(str(settings["norm"])).items()
     return {
         f"{group}.{key}": value
         for group, added in later
@@ -323,7 +323,11 @@ def setting_columns(runs: pd.DataFrame) -> list[str]:
 
 def metric_columns(runs: pd.DataFrame) -> list[str]:
     """Columns that can be compared: the metrics, and the counts that every run has."""
-    return [name for name in runs.columns if "/" in name or name in (STABLE, *NUMBERS)]
+    return [
+        name
+        for name in runs.columns
+        if "/" in name or name in (LARGEST_STABLE_RATE, *NUMBERS)
+    ]
 
 
 def check_key(name: str, known: Iterable[str], what: str) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from normlab.compare.runs import STABLE
-from normlab.compare.settings import label, labels, order
+from normlab.compare.runs import LARGEST_STABLE_RATE
+from normlab.compare.settings import arm_labels, setting_text, sorted_labels
 from normlab.metrics import higher_is_better
 
 LEARNING_RATES = ("lr", "max_lr")
@@ -66,13 +66,14 @@ def keep_best(
     for place, value in best.items():
         *group, arm = place if isinstance(place, tuple) else (place,)
         at = "".join(
-            f", {name}={label(part)}" for name, part in zip(within, group, strict=True)
+            f", {name}={setting_text(part)}"
+            for name, part in zip(within, group, strict=True)
         )
         if pd.isna(value) and runs.loc[runs["arm"] == arm, key].isna().all():
             told.append(f"{arm}{at} has no {key} and is compared as it is.")
         else:
             told.append(
-                f"{arm}{at}: {key}={label(value)} has the best mean {chosen_by} of its grid and is used."
+                f"{arm}{at}: {key}={setting_text(value)} has the best mean {chosen_by} of its grid and is used."
             )
     return runs[matches], told + edge_warnings(runs, [], [*within, key], metric)
 
@@ -92,7 +93,7 @@ def edge_warnings(
             [name for name in names if name != key] for names in (by, within)
         )
         table = (
-            runs.assign(arm=labels(runs, rest) if rest else "all runs")
+            runs.assign(arm=arm_labels(runs, rest) if rest else "all runs")
             if key in by
             else runs
         )
@@ -105,12 +106,12 @@ def edge_warnings(
             if count > 1 and value in (low, high):
                 *group, arm = place if isinstance(place, tuple) else (place,)
                 at = "".join(
-                    f", {name}={label(part)}"
+                    f", {name}={setting_text(part)}"
                     for name, part in zip(others, group, strict=True)
                 )
                 end = "smallest" if value == low else "largest"
                 told.append(
-                    f"{arm}{at}: the best {key}, {label(value)}, is the {end} that was tried; extend the grid before "
+                    f"{arm}{at}: the best {key}, {setting_text(value)}, is the {end} that was tried; extend the grid before "
                     "comparing arms at their best."
                 )
     return told
@@ -132,11 +133,11 @@ def largest_stable(
         "max"
     )
     stable = runs[key].astype(float).where(score >= best - tolerance)
-    table = runs.assign(**{STABLE: np.log10(stable)}).sort_values(
-        STABLE, na_position="first"
+    table = runs.assign(**{LARGEST_STABLE_RATE: np.log10(stable)}).sort_values(
+        LARGEST_STABLE_RATE, na_position="first"
     )
     last = table.groupby(identity, dropna=False).tail(1)
-    finished = last[STABLE].notna()
+    finished = last[LARGEST_STABLE_RATE].notna()
     return (
         last.assign(status=np.where(finished, "finished", "diverged"))
         .drop(columns=key)
@@ -150,11 +151,13 @@ def stable_edge_warnings(
     """A line for every arm that still trains at the largest value tried: the truth may be larger."""
     told = []
     top = runs[key].astype(float).max()
-    for arm in order(list(table["arm"])):
+    for arm in sorted_labels(list(table["arm"])):
         part = table[table["arm"] == arm]
-        count = int(np.isclose(part[STABLE].astype(float), np.log10(top)).sum())
+        count = int(
+            np.isclose(part[LARGEST_STABLE_RATE].astype(float), np.log10(top)).sum()
+        )
         if count:
             told.append(
-                f"{arm}: {count} of {len(part)} seeds still train at the largest {key} tried, {label(top)}."
+                f"{arm}: {count} of {len(part)} seeds still train at the largest {key} tried, {setting_text(top)}."
             )
     return told

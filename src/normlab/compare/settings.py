@@ -10,7 +10,7 @@ from normlab.compare.runs import CHOICES, check_key, setting_columns
 from normlab.metrics import HIGHER_IS_BETTER, direction_is_known
 
 
-def assumed_direction(metric: str) -> list[str]:
+def direction_warnings(metric: str) -> list[str]:
     """A line where the name of a metric does not tell which direction is better."""
     if direction_is_known(metric):
         return []
@@ -20,12 +20,14 @@ def assumed_direction(metric: str) -> list[str]:
     ]
 
 
-def label(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """A setting as it is shown: 0.1, 64, custom, null; a dash where the run has no such setting."""
     if value is None or (isinstance(value, float) and value != value):
         return "–"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | dict):
+        return json.dumps(value)
     return (
         f"{value:g}"
         if isinstance(value, int | float) and abs(value) < 1e15
@@ -33,19 +35,21 @@ def label(value: Any) -> str:
     )
 
 
-def places(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+def group_labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """One text per run: `key=value, key=value`; empty without keys."""
     rows = runs[list(keys)].itertuples(index=False)
     texts = [
-        ", ".join(f"{key}={label(value)}" for key, value in zip(keys, row, strict=True))
+        ", ".join(
+            f"{key}={setting_text(value)}" for key, value in zip(keys, row, strict=True)
+        )
         for row in rows
     ]
     return pd.Series(texts, index=runs.index, dtype=object)
 
 
-def labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+def arm_labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """One text per run: the first key's value, then `key=value` for those that the run has."""
-    shown = [[label(value) for value in runs[key]] for key in keys]
+    shown = [[setting_text(value) for value in runs[key]] for key in keys]
     texts = []
     for first, *rest in zip(*shown, strict=True):
         told = [
@@ -57,7 +61,7 @@ def labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     return pd.Series(texts, index=runs.index, dtype=object)
 
 
-def order(texts: Sequence[str]) -> list[str]:
+def sorted_labels(texts: Sequence[str]) -> list[str]:
     """Each once, by name, numbers (also behind `key=`) by size and before words."""
 
     def place(text: str) -> list[tuple]:
@@ -102,7 +106,7 @@ def _compared(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def belongs_to(key: str, by: Sequence[str]) -> bool:
+def is_compared(key: str, by: Sequence[str]) -> bool:
     """True if `key` is part of what `by` compares: norm=group comes with norm.num_groups."""
     owners = [name for name in by if name in CHOICES]
     if "norm" in owners and key.partition(".")[0] == "reparametrize":
@@ -110,7 +114,7 @@ def belongs_to(key: str, by: Sequence[str]) -> bool:
     return key in by or any(key.startswith(f"{owner}.") for owner in owners)
 
 
-def varying(runs: pd.DataFrame, by: Sequence[str]) -> list[str]:
+def distinguishing_settings(runs: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """The fewest settings that, with `by`, tell apart all runs that differ in more than seed or fold."""
     found: list[str] = []
     for key in _compared(runs):
@@ -146,11 +150,13 @@ def differences(
     both = pd.concat([arm, baseline])
     found = {}
     for key in _compared(both):
-        if belongs_to(key, by) or both[key].nunique(dropna=False) <= 1:
+        if is_compared(key, by) or both[key].nunique(dropna=False) <= 1:
             continue
-        values = [set(part[key].map(label)) for part in (arm, baseline)]
+        values = [set(part[key].map(setting_text)) for part in (arm, baseline)]
         if values[0] != values[1] and not _explained(both, key, found):
-            found[key] = tuple(", ".join(order(list(value))) for value in values)
+            found[key] = tuple(
+                ", ".join(sorted_labels(list(value))) for value in values
+            )
     return found
 
 
@@ -173,7 +179,10 @@ def check_one_run_each(
     if twice.empty:
         return
     first = twice[
-        (twice[identity].map(label) == twice[identity].map(label).iloc[0]).all(axis=1)
+        (
+            twice[identity].map(setting_text)
+            == twice[identity].map(setting_text).iloc[0]
+        ).all(axis=1)
     ]
     other = [key for key in _compared(first) if first[key].nunique(dropna=False) > 1][
         :4
@@ -184,19 +193,19 @@ def check_one_run_each(
         else "compare one folder at a time"
     )
     raise ValueError(
-        f"{where}several runs share seed {label(first['seed'].iloc[0])} ({len(twice)} runs); {fix}"
+        f"{where}several runs share seed {setting_text(first['seed'].iloc[0])} ({len(twice)} runs); {fix}"
     )
 
 
 def _where_to_add(keys: Sequence[str], by: Sequence[str]) -> str:
     """Only some arms have what belongs to the compared setting: within equal values of it they have no partner."""
-    own = [key for key in keys if belongs_to(key, by)]
+    own = [key for key in keys if is_compared(key, by)]
     if len(own) in (0, len(keys)):
         return f"add {'it' if len(keys) == 1 else 'them'} to {'--by' if own else '--within'}"
     return f"add {', '.join(own)} to --by and {', '.join(key for key in keys if key not in own)} to --within"
 
 
-def origin_differences(runs: pd.DataFrame) -> list[str]:
+def origin_warnings(runs: pd.DataFrame) -> list[str]:
     """Where the runs were not made alike: code, PyTorch, machine."""
     told = []
     for key, name in (
@@ -204,7 +213,7 @@ def origin_differences(runs: pd.DataFrame) -> list[str]:
         ("environment.packages.torch", "versions of PyTorch"),
         ("environment.device.name", "devices"),
     ):
-        values = order(list(runs[key].map(label))) if key in runs else []
+        values = sorted_labels(list(runs[key].map(setting_text))) if key in runs else []
         if len(values) > 1:
             told.append(
                 f"The runs come from {len(values)} {name}: {', '.join(value[:20] for value in values[:4])}."
@@ -220,9 +229,8 @@ def origin_differences(runs: pd.DataFrame) -> list[str]:
 def study_of(runs: pd.DataFrame) -> pd.DataFrame:
     """The study block that every run was started with, as labels: a row a run, a dash for what it does not state."""
     columns = [name for name in runs.columns if name.startswith("study.")]
-    return runs[columns].map(label).rename(columns=lambda name: name.partition(".")[2])
-
-
-def as_text(value: Any) -> str:
-    """Lists and tables as stored in a column by `runs.load_runs`."""
-    return json.dumps(value) if isinstance(value, list | dict) else label(value)
+    return (
+        runs[columns]
+        .map(setting_text)
+        .rename(columns=lambda name: name.partition(".")[2])
+    )

@@ -11,7 +11,7 @@ from scipy import stats
 from normlab.compare.comparison import Comparison
 from normlab.compare.inference import SMALLEST_N, holm
 from normlab.compare.runs import check_key, read_curves, without_curves
-from normlab.compare.settings import order
+from normlab.compare.settings import sorted_labels
 from normlab.metrics import higher_is_better
 
 CLOCKS = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
@@ -49,7 +49,7 @@ def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.Dat
         )
     times = _times(comparison.runs, metric, target)
     rows = []
-    for where in order(list(times["where"])):
+    for where in sorted_labels(list(times["where"])):
         group = times[times["where"] == where]
         for clock, unit in CLOCKS.items():
             rows += _clock_rows(group, where, clock, unit, comparison)

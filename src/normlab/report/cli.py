@@ -184,8 +184,8 @@ def study_report(options: argparse.Namespace) -> "Report":
     """A study's answer."""
     from normlab.compare.runs import load_runs
     from normlab.report.page import Report
-    from normlab.study.plans import command, planned_settings
-    from normlab.study.verdict import answer, outputs_of, read_study
+    from normlab.study.plans import planned_settings, study_command
+    from normlab.study.verdict import answer, read_study
 
     study = read_study(options.study)
     if given := _given(options):
@@ -193,10 +193,10 @@ def study_report(options: argparse.Namespace) -> "Report":
         raise ValueError(
             f"--study answers by the rule of conf/study/{study.name}.yaml: leave out {words}, or --study"
         )
-    folders = options.folders or [outputs_of(study)]
+    folders = options.folders or [study.outputs]
     if lacking := [folder for folder in folders if not folder.exists()]:
         raise ValueError(
-            f"{lacking[0]} does not exist: run the study first, {command(study.name)}"
+            f"{lacking[0]} does not exist: run the study first, {study_command(study.name)}"
         )
     options.out = options.out or folders[0] / "report"
     _check_out(options.out)
@@ -258,13 +258,13 @@ def make_section(
         [validation_metric(comparison.runs, comparison.metric)] if options.out else []
     )
     if options.target:
-        from normlab.compare.settings import assumed_direction
+        from normlab.compare.settings import direction_warnings
         from normlab.compare.targets import parse_target, time_to_target
 
         metric, value = parse_target(options.target)
         frames["time_to_target"] = time_to_target(comparison, metric, value)
         tables.append(target_table(frames["time_to_target"], metric, value))
-        comparison.warnings.extend(assumed_direction(metric))
+        comparison.warnings.extend(direction_warnings(metric))
         curves.append(metric)
     comparison.warnings.extend(curve_warnings(comparison.runs, curves))
     drawings = _draw(comparison, options) if options.out else []

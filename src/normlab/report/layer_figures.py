@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from normlab.compare.comparison import Comparison
-from normlab.compare.runs import STABLE, read_layers
+from normlab.compare.runs import LARGEST_STABLE_RATE, read_layers
 from normlab.compare.sentences import number
 from normlab.report.figures import (
     MOST_PANELS,
@@ -51,7 +51,7 @@ GRADIENTS = {
 def layer_figures(comparison: Comparison) -> list[Drawing]:
     """Gradient norm by depth, activation quantiles over time, drift of scale, shift and running statistics."""
     if (
-        comparison.metric == STABLE
+        comparison.metric == LARGEST_STABLE_RATE
     ):  # those runs sit at the edge of training, at another rate for every seed
         return []
     runs, note = focus(comparison)

@@ -16,7 +16,7 @@ from normlab.compare.comparison import Comparison, shared_settings
 from normlab.compare.fairness import DIFFERENT, SAME, UNKNOWN, Check
 from normlab.compare.runs import metric_columns, setting_columns
 from normlab.compare.sentences import number
-from normlab.compare.settings import label
+from normlab.compare.settings import setting_text
 from normlab.report.figures import Drawing, inline_svg
 from normlab.report.tables import Cell, Table
 
@@ -203,7 +203,7 @@ def _check(check: Check) -> str:
     return (
         f'<tr><th scope="row">{escape(check.name)}</th><td class="{tone}"><span class="word">'
         f'<span aria-hidden="true">{MARKS[tone]}</span> {check.result}</span></td>'
-        f'<td class="text">{escape(check.told)}</td></tr>'
+        f'<td class="text">{escape(check.message)}</td></tr>'
     )
 
 
@@ -327,10 +327,14 @@ def _run_row(
     place: int, row: dict, settings: list[str], numbers: list[str], details: str
 ) -> str:
     """A run that opens; `data-text` is what the filter looks into."""
-    cells = [_cell((label(row[key]), _sortable(row[key])), False) for key in settings]
+    cells = [
+        _cell((setting_text(row[key]), _sortable(row[key])), False) for key in settings
+    ]
     cells += [_cell((number(row[key]), row[key]), True) for key in numbers]
     name = escape(row["run"])
-    text = " ".join([row["run"], *(f"{key}={label(row[key])}" for key in settings)])
+    text = " ".join(
+        [row["run"], *(f"{key}={setting_text(row[key])}" for key in settings)]
+    )
     return (
         f'<tr data-status="{row["status"]}" data-text="{escape(text)}"><th scope="row" data-value="{name}">'
         f'<details id="run-{place}"><summary>{name}</summary>{details}</details></th>{"".join(cells)}</tr>'
@@ -341,7 +345,7 @@ def _sortable(value: object) -> float | str:
     return (
         float(value)
         if isinstance(value, int | float) and not isinstance(value, bool)
-        else label(value)
+        else setting_text(value)
     )
 
 
@@ -363,9 +367,9 @@ def _origins(runs: pd.DataFrame) -> dict[tuple, str]:
 
 def _origin(row: dict, columns: Iterable[str]) -> tuple:
     return tuple(
-        (name.removeprefix("environment."), label(row[name]))
+        (name.removeprefix("environment."), setting_text(row[name]))
         for name in columns
-        if label(row[name]) != "–"
+        if setting_text(row[name]) != "–"
     )
 
 
@@ -379,7 +383,9 @@ def _details(
     ]
     origin = origins[_origin(row, columns)]
     facts = {"reason": row["reason"]} if isinstance(row["reason"], str) else {}
-    facts |= {key: label(row[key]) for key in varied if label(row[key]) != "–"}
+    facts |= {
+        key: setting_text(row[key]) for key in varied if setting_text(row[key]) != "–"
+    }
     facts |= {name: number(row[name]) for name in metrics if row[name] == row[name]}
     link = quote(os.path.relpath(row["folder"], folder))
     links = " · ".join(

@@ -8,18 +8,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from normlab.compare.comparison import Comparison, Tried
-from normlab.compare.contrasts import usable
+from normlab.compare.comparison import Candidates, Comparison
+from normlab.compare.contrasts import finished_runs
 from normlab.compare.intervals import t_interval
 from normlab.compare.runs import read_curves, without_curves
 from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
 from normlab.compare.sentences import number, percent
 from normlab.compare.settings import (
-    label,
-    labels,
-    order,
+    arm_labels,
+    group_labels,
     pairing_keys,
-    places,
+    setting_text,
+    sorted_labels,
 )
 from normlab.metrics import higher_is_better
 from normlab.report.figures import (
@@ -59,7 +59,7 @@ def focus(comparison: Comparison) -> tuple[pd.DataFrame, str]:
     others = [key for key in comparison.within if key != keys[0]]
     runs, _ = keep_best(runs, keys[0], others, comparison.metric)
     note = f" Every arm at its best {keys[0]}, by {validation_metric(runs, comparison.metric)}."
-    return runs.assign(where=places(runs, others)), note
+    return runs.assign(where=group_labels(runs, others)), note
 
 
 def groups(
@@ -68,7 +68,7 @@ def groups(
     """The first groups of like runs, as many as there are panels."""
     return [
         (where, runs[runs["where"] == where])
-        for where in order(list(runs["where"]))[:most]
+        for where in sorted_labels(list(runs["where"]))[:most]
     ]
 
 
@@ -175,7 +175,7 @@ def arms(comparison: Comparison) -> Drawing | None:
     for axis, (where, group) in zip(axes, shown, strict=True):
         names = [arm for arm in comparison.arms if (group["arm"] == arm).any()]
         for place, arm in enumerate(names):
-            values = usable(group[group["arm"] == arm], comparison.metric)[
+            values = finished_runs(group[group["arm"] == arm], comparison.metric)[
                 comparison.metric
             ].to_numpy(float)
             _strip(axis, comparison, arm, place, values, summaries[where, arm])
@@ -262,7 +262,7 @@ def response(comparison: Comparison) -> Drawing | None:
     for axis, (where, group) in zip(axes, shown, strict=True):
         rows = comparison.summaries[comparison.summaries["where"] == where]
         rows = rows.assign(value=rows["arm"].astype(float)).sort_values("value")
-        runs = usable(group, comparison.metric)
+        runs = finished_runs(group, comparison.metric)
         axis.scatter(
             runs[key],
             runs[comparison.metric],
@@ -324,7 +324,7 @@ def pairs(comparison: Comparison) -> Drawing | None:
     figure, axes = panels(len(rows), width=2.4)
     told = []
     for axis, row in zip(axes, rows, strict=True):
-        group = usable(
+        group = finished_runs(
             comparison.runs[comparison.runs["where"] == row["where"]], comparison.metric
         )
         table = group.pivot_table(
@@ -407,7 +407,7 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
         tried.runs[(tried.runs["status"] != "failed") & tried.runs[tried.key].notna()],
     )
     others = [other for other in comparison.within if other != key]
-    runs = runs.assign(where=places(runs, others))
+    runs = runs.assign(where=group_labels(runs, others))
     shown = groups(runs, MOST_COLUMNS)
     lost = (runs["status"] == "diverged").any()
     rows = 2 if lost else 1
@@ -416,7 +416,7 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
     for place, (title, group) in enumerate(shown):
         column = axes[place :: len(shown)]
         for arm in [arm for arm in comparison.arms if (group["arm"] == arm).any()]:
-            part = Tried(group[group["arm"] == arm], key, tried.metric)
+            part = Candidates(group[group["arm"] == arm], key, tried.metric)
             told.append(_sensitivity_line(column[0], comparison, arm, part))
             if lost:
                 _divergence_line(column[1], comparison, arm, part)
@@ -443,10 +443,10 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
     return Drawing("sensitivity", title, caption, "; ".join(filter(None, told)), figure)
 
 
-def _swept(comparison: Comparison) -> tuple[Comparison, Tried | None]:
+def _swept(comparison: Comparison) -> tuple[Comparison, Candidates | None]:
     """The runs along a setting; along a learning rate that is part of the arms, the arms are those of what is left."""
-    if comparison.tried:
-        return comparison, comparison.tried
+    if comparison.candidates:
+        return comparison, comparison.candidates
     rates = [
         key
         for key in comparison.by
@@ -461,12 +461,12 @@ def _swept(comparison: Comparison) -> tuple[Comparison, Tried | None]:
         return comparison, None
     if keys[0] in rates:
         others, runs = [key for key in comparison.by if key != keys[0]], comparison.runs
-        arms = labels(runs, others)
+        arms = arm_labels(runs, others)
         baseline = arms[runs["arm"] == comparison.baseline].iloc[0]
         comparison = replace(
             comparison, runs=runs.assign(arm=arms), by=others, baseline=baseline
         )
-    return comparison, Tried(comparison.runs, keys[0], comparison.metric)
+    return comparison, Candidates(comparison.runs, keys[0], comparison.metric)
 
 
 def _line(comparison: Comparison, arm: str) -> dict:
@@ -479,12 +479,14 @@ def _line(comparison: Comparison, arm: str) -> dict:
 
 
 def _sensitivity_line(
-    axis: Axes, comparison: Comparison, arm: str, tried: Tried
+    axis: Axes, comparison: Comparison, arm: str, tried: Candidates
 ) -> str:
     key, metric = tried.key, tried.metric
     values = np.sort(tried.runs[key].unique())
     scores = [
-        usable(tried.runs[tried.runs[key] == value], metric)[metric].to_numpy(float)
+        finished_runs(tried.runs[tried.runs[key] == value], metric)[metric].to_numpy(
+            float
+        )
         for value in values
     ]
     means = np.array([score.mean() if len(score) else np.nan for score in scores])
@@ -496,11 +498,11 @@ def _sensitivity_line(
     if not np.isfinite(means).any():
         return ""
     best = int(np.nanargmax(means) if higher_is_better(metric) else np.nanargmin(means))
-    return f"{arm} is best at {key} {label(float(values[best]))} with {number(means[best])}"
+    return f"{arm} is best at {key} {setting_text(float(values[best]))} with {number(means[best])}"
 
 
 def _divergence_line(
-    axis: Axes, comparison: Comparison, arm: str, tried: Tried
+    axis: Axes, comparison: Comparison, arm: str, tried: Candidates
 ) -> None:
     shares = (tried.runs["status"] == "diverged").groupby(tried.runs[tried.key]).mean()
     axis.plot(shares.index, shares, **_line(comparison, arm))
@@ -513,19 +515,20 @@ def heatmap(
     found = list(keys or numeric_keys(comparison, 2)[:2])
     if len(found) < 2:
         return None
-    runs = usable(comparison.runs, comparison.metric)
+    runs = finished_runs(comparison.runs, comparison.metric)
     every = _heatmap_panels(comparison, runs, found)
     shown = every[:MOST_PANELS]
     figure, axes = panels(len(shown), height=2.9)
     low, high = runs[comparison.metric].min(), runs[comparison.metric].max()
     told = []
     for axis, (arm, where, part) in zip(axes, shown, strict=True):
-        part = part.assign(**{key: part[key].map(label) for key in found})
+        part = part.assign(**{key: part[key].map(setting_text) for key in found})
         table = part.pivot_table(
             index=found[1], columns=found[0], values=comparison.metric, aggfunc="mean"
         )
         table = table.reindex(
-            index=order(list(table.index)), columns=order(list(table.columns))
+            index=sorted_labels(list(table.index)),
+            columns=sorted_labels(list(table.columns)),
         )
         _cells(axis, table, low, high)
         axis.set(
@@ -535,7 +538,7 @@ def heatmap(
         )
         best = (
             np.nanmax(table.to_numpy(float))
-            if comparison.higher
+            if comparison.higher_is_better
             else np.nanmin(table.to_numpy(float))
         )
         told.append(
@@ -557,13 +560,15 @@ def _heatmap_panels(
     """Runs that differ in nothing but the two keys and the seed, with what else makes their arm and their group."""
     by = [key for key in comparison.by if key not in keys]
     within = [key for key in comparison.within if key not in keys]
-    arms = labels(runs, by) if by else pd.Series("all arms", index=runs.index)
-    where = places(runs, within)
-    names = sorted(order(list(arms)), key=lambda arm: arm != comparison.baseline)
+    arms = arm_labels(runs, by) if by else pd.Series("all arms", index=runs.index)
+    where = group_labels(runs, within)
+    names = sorted(
+        sorted_labels(list(arms)), key=lambda arm: arm != comparison.baseline
+    )
     every = [
         (arm, place, runs[(arms == arm) & (where == place)])
         for arm in names
-        for place in order(list(where))
+        for place in sorted_labels(list(where))
     ]
     return [panel for panel in every if len(panel[2])]
 

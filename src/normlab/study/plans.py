@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from normlab.compare.runs import UNCOMPARED, flat_settings
-from normlab.compare.settings import as_text, label, order
+from normlab.compare.settings import setting_text, sorted_labels
 from normlab.config.identity import configuration_directory
 
 MOST_LINES = 4
@@ -40,15 +40,17 @@ def planned_runs(params: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 def grid(params: dict[str, Any]) -> pd.DataFrame:
     """A row for every planned run: the settings of the grid as labels."""
-    return pd.DataFrame(planned_runs(params)).map(label_of)
+    return pd.DataFrame(planned_runs(params)).map(override_text)
 
 
-def label_of(text: str) -> str:
+def override_text(text: str) -> str:
     """The label of a value as it is written on a command line."""
     value = yaml.safe_load(text)
     try:
         return (
-            label(float(value)) if isinstance(value, str) else as_text(value)
+            setting_text(float(value))
+            if isinstance(value, str)
+            else setting_text(value)
         )  # 1e-05 is a text in YAML 1.1
     except ValueError:
         return value
@@ -57,12 +59,12 @@ def label_of(text: str) -> str:
 def _on_axes(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     """The runs' values of the grid's settings, as labels."""
     return pd.DataFrame(
-        {key: runs[key].map(label) if key in runs else "–" for key in params},
+        {key: runs[key].map(setting_text) if key in runs else "–" for key in params},
         index=runs.index,
     )
 
 
-def unplanned(params: dict[str, Any], runs: pd.DataFrame) -> tuple[pd.Series, str]:
+def unplanned_runs(params: dict[str, Any], runs: pd.DataFrame) -> tuple[pd.Series, str]:
     """True for runs that lie outside of the grid, and in words what they have that was not planned."""
     planned, there = grid(params), _on_axes(params, runs)
     strange = pd.DataFrame(
@@ -70,7 +72,7 @@ def unplanned(params: dict[str, Any], runs: pd.DataFrame) -> tuple[pd.Series, st
     )
     told = []
     for key in strange.columns[strange.any()]:
-        values = order(list(there.loc[strange[key], key]))
+        values = sorted_labels(list(there.loc[strange[key], key]))
         more = [f"… ({len(values)} values)"] if len(values) > MOST_VALUES else []
         told.append(
             f"{key}={','.join([*values[:MOST_VALUES], *more])} in {int(strange[key].sum())}"
@@ -78,7 +80,7 @@ def unplanned(params: dict[str, Any], runs: pd.DataFrame) -> tuple[pd.Series, st
     return strange.any(axis=1), "; ".join(told)
 
 
-def counted(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+def seed_counts(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     """A row for every planned combination but the seed: its settings as labels, and the seeds planned and there.
 
     Failed runs are not there: they say nothing, and `retry=failed` makes them again.
@@ -94,19 +96,21 @@ def counted(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
             dict(zip(keys, values, strict=True))
             | {"planned": len(group), "there": int(has.sum())}
         )
-        rows[-1]["missing"] = order(list(group.loc[~has, "seed"]))
+        rows[-1]["missing"] = sorted_labels(list(group.loc[~has, "seed"]))
     return pd.DataFrame(rows)
 
 
-def missing(name: str, params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
+def missing_runs_with_command(
+    name: str, params: dict[str, Any], runs: pd.DataFrame
+) -> list[str]:
     """Which planned runs are not there, and the command that makes them: one line, or none."""
-    remedy = f"`{command(name)}` makes them and keeps those that are there (dataset.root=FOLDER if the data lie elsewhere)."
-    return [f"{told} {remedy}" for told in lacking_runs(params, runs)]
+    remedy = f"`{study_command(name)}` makes them and keeps those that are there (dataset.root=FOLDER if the data lie elsewhere)."
+    return [f"{told} {remedy}" for told in missing_runs(params, runs)]
 
 
-def lacking_runs(params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
+def missing_runs(params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
     """Which planned runs are not there or failed: one sentence, or none."""
-    table = counted(params, runs)
+    table = seed_counts(params, runs)
     lacking = table[table["missing"].map(len) > 0]
     count = int(lacking["missing"].map(len).sum())
     if not count:
@@ -128,7 +132,7 @@ def lacking_runs(params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def command(name: str) -> str:
+def study_command(name: str) -> str:
     """The line that runs a study."""
     return f"python train.py -m study={name}"
 
@@ -137,7 +141,7 @@ def fewest_seeds(
     params: dict[str, Any], runs: pd.DataFrame, by: str, arms: list[str]
 ) -> tuple[str, int]:
     """The planned combination of these arms that has the fewest seeds, and how many."""
-    table = counted(params, runs)
+    table = seed_counts(params, runs)
     keys = [key for key in table.columns if key not in ("planned", "there", "missing")]
     if by in keys:
         table = table[table[by].isin(arms)]
@@ -155,7 +159,7 @@ def planned_settings(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
     skipped = {*UNCOMPARED, "choices", *params}
     tables = []
     for combination in sorted(picked):
-        settings = composed(f"study={name}", dict(combination))
+        settings = composed_settings(f"study={name}", dict(combination))
         known = {
             key: value
             for key, value in settings.items()
@@ -165,7 +169,7 @@ def planned_settings(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
     return tables
 
 
-def composed(plan: str, picked: dict[str, str]) -> dict[str, Any]:
+def composed_settings(plan: str, picked: dict[str, str]) -> dict[str, Any]:
     """By dotted key what a study or an experiment sets with these options, without what is only known in a run.
 
     Args:
@@ -197,11 +201,13 @@ def deviations(
     for table in settings:
         part = runs
         for key in groups:
-            part = part[part[key].map(label) == label(table[key])]
+            part = part[part[key].map(setting_text) == setting_text(table[key])]
         for key in table.keys() & set(part.columns) - set(groups):
-            others = part.loc[part[key].map(label) != label(table[key]), key].map(label)
+            others = part.loc[
+                part[key].map(setting_text) != setting_text(table[key]), key
+            ].map(setting_text)
             for value, count in others.value_counts().items():
-                text = f"{key} is {value} instead of {label(table[key])}"
+                text = f"{key} is {value} instead of {setting_text(table[key])}"
                 found[text] = found.get(text, 0) + int(count)
     return ", ".join(
         f"{text} in {count} of {len(runs)}"

@@ -13,15 +13,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from normlab.compare.comparison import Comparison, Tried, compare
-from normlab.compare.runs import STABLE
+from normlab.compare.comparison import Candidates, Comparison, compare
+from normlab.compare.runs import LARGEST_STABLE_RATE
 from normlab.compare.selection import (
     largest_stable,
     stable_edge_warnings,
     validation_metric,
 )
 from normlab.compare.sentences import number, p_value
-from normlab.compare.settings import as_text, check_keys, label, labels, study_of
+from normlab.compare.settings import arm_labels, check_keys, setting_text, study_of
 from normlab.config.identity import configuration_directory
 from normlab.spelling import did_you_mean
 from normlab.study import plans
@@ -83,6 +83,11 @@ class Study:
     group: str
     params: dict[str, Any]
 
+    @property
+    def outputs(self) -> Path:
+        """Folder of the runs that `python train.py -m study=NAME` makes."""
+        return Path("outputs") / self.group
+
 
 def read_study(name: str) -> Study:
     """The study of that name.
@@ -138,10 +143,10 @@ def answer(
     Raises:
         ValueError: too few runs for any number; names what is missing and the command that makes it.
     """
-    outside, told = plans.unplanned(study.params, runs)
+    outside, told = plans.unplanned_runs(study.params, runs)
     warnings = _unplanned(study, runs[outside], told, len(runs))
     runs = runs[~outside]
-    missing = plans.missing(study.name, study.params, runs)
+    missing = plans.missing_runs_with_command(study.name, study.params, runs)
     if runs.empty:
         raise ValueError("\n".join([*warnings, *missing]))
     deviating = plans.deviations(settings, study.params, runs) if settings else ""
@@ -184,7 +189,7 @@ def _incomplete(study: Study, plan: dict[str, Any], runs: pd.DataFrame) -> str:
     """Why the grid of a claim's arms is not full enough to choose or compare values of it, or nothing."""
     if not plan.get("arms") or not isinstance(plan["by"], str):
         return ""
-    arms = [label(arm) for arm in [plan["baseline"], *plan["arms"]]]
+    arms = [setting_text(arm) for arm in [plan["baseline"], *plan["arms"]]]
     where, count = plans.fewest_seeds(study.params, runs, plan["by"], arms)
     if count >= plan["minimum_seeds"]:
         return ""
@@ -202,13 +207,15 @@ def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
         return compare(runs, **options, select=plan.get("select"))
     by, within = options["by"], list(options.get("within", []))
     check_keys(runs, [key, *within])
-    named = runs.assign(arm=labels(runs, [by] if isinstance(by, str) else by))
+    named = runs.assign(arm=arm_labels(runs, [by] if isinstance(by, str) else by))
     # What trains is judged on validation: a value chosen by its test score would be chosen on the answer.
     judged_by = validation_metric(named, plan["metric"])
     table = largest_stable(named, key, within, judged_by, plan.get("tolerance", 0.01))
-    comparison = compare(table, **options | {"metric": STABLE, "within": within})
+    comparison = compare(
+        table, **options | {"metric": LARGEST_STABLE_RATE, "within": within}
+    )
     comparison.warnings.extend(stable_edge_warnings(named, table, key))
-    return replace(comparison, tried=Tried(named, key, judged_by))
+    return replace(comparison, candidates=Candidates(named, key, judged_by))
 
 
 def judge(
@@ -217,9 +224,9 @@ def judge(
     """Apply the rule of `RULES` to a comparison: the verdict and what it rests on."""
     rows = comparison.contrasts.to_dict("records")
     absent = [
-        label(arm)
+        setting_text(arm)
         for arm in arms or []
-        if label(arm) not in {row["arm"] for row in rows}
+        if setting_text(arm) not in {row["arm"] for row in rows}
     ]
     if not rows or absent:
         return (
@@ -311,7 +318,7 @@ def _changed(study: Study, runs: pd.DataFrame) -> list[str]:
         ]
     changed = []
     for key in sorted({*study.plan, *stored}):
-        now = as_text(study.plan.get(key))
+        now = setting_text(study.plan.get(key))
         if count := int(
             (stored.get(key, pd.Series("–", index=stored.index)) != now).sum()
         ):
@@ -325,8 +332,3 @@ def _changed(study: Study, runs: pd.DataFrame) -> list[str]:
             f"The study was changed after its runs were started ({', '.join(changed)}): its verdict is exploratory."
         )
     return told
-
-
-def outputs_of(study: Study) -> Path:
-    """Where `python train.py -m study=NAME` puts its runs."""
-    return Path("outputs") / study.group
