@@ -1,4 +1,8 @@
-"""`python train.py model=alexnet norm=custom` is one run, `-m norm=none,torch,custom seed=0,1,2` is a sweep."""
+"""Train one run, or a sweep with `-m`.
+
+python train.py model=alexnet norm=custom
+python train.py -m norm=none,torch,custom seed=0,1,2
+"""
 
 from normlab.main import main
 

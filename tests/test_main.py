@@ -287,7 +287,7 @@ def test_a_stopped_sweep_leaves_checkpoints_and_the_same_command_goes_on(tmp_pat
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 143
-    assert errors == "stopped by SIGTERM; the same command goes on from here\n"
+    assert errors == "stopped by SIGTERM; run the same command again to resume\n"
     assert len(list(tmp_path.glob("*/*/checkpoints/last.ckpt"))) == 2
     assert list(tmp_path.glob("*/*/result.json")) == []
     together = [start(*words), start(*words)]  # two at once share the folders

@@ -1,1 +1,5 @@
-"""Train networks with a swappable normalization layer and say, with statistics, what the layer did."""
+"""Train networks with a swappable normalization layer, and compare what it did."""
+
+from importlib.metadata import version
+
+__version__ = version("normlab")

@@ -1,4 +1,8 @@
-"""Where a run's numbers go besides its own `metrics.csv`: `logger=[tensorboard,wandb]`, one function each."""
+"""Loggers that record a run besides its own `metrics.csv`, one function each.
+
+`logger=[tensorboard,wandb]` selects them. Each takes the run folder and the run's name,
+and returns a logger of Lightning.
+"""
 
 import math
 import sys
@@ -6,6 +10,7 @@ from collections.abc import Iterable
 from csv import DictReader
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
@@ -14,11 +19,12 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from normlab.config.identity import run_name
 from normlab.config.targets import build
 from normlab.endings import disk_is_full
+from normlab.metrics import PARTS
 
-PACKAGES = ("wandb", "mlflow", "aim")  # loggers that need a package of their name
+PACKAGES = ("wandb", "mlflow")  # loggers that need a package of their name
 
 
-def check_loggers(config: dict) -> None:
+def check_loggers(config: dict[str, Any]) -> None:
     """Refuse loggers whose package is not installed.
 
     Raises:
@@ -27,20 +33,21 @@ def check_loggers(config: dict) -> None:
     for name in config.get("logger") or {}:
         if name in PACKAGES and find_spec(name) is None:
             raise ValueError(
-                f"logger={name} needs the package {name}, which is not installed: pip install {name}"
+                f"logger={name} needs the package {name}, which is not installed: "
+                f"pip install {name}"
             )
 
 
-def build_loggers(config: dict, folder: Path) -> list[Logger]:
-    """The loggers of a configuration.
+def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
+    """Build the loggers of a configuration.
 
     Args:
-        config: a resolved configuration; `logger` names functions of this module, or others that take `folder` and
-            `name` and return a Lightning logger.
+        config: the resolved configuration. `logger` names functions of this module, or
+            others that take `folder` and `name` and return a logger of Lightning.
         folder: of the run.
     """
-    named = (config.get("logger") or {}).values()
-    return [build(options)(folder=folder, name=run_name(config)) for options in named]
+    options = (config.get("logger") or {}).values()
+    return [build(option)(folder=folder, name=run_name(config)) for option in options]
 
 
 def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
@@ -51,10 +58,14 @@ def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
     )
 
 
-class _RowsThatGoOn(ExperimentWriter):
-    """Lightning's begins the file anew, with a warning; a run that goes on keeps the rows of its checkpoint."""
+class _ResumedWriter(ExperimentWriter):
+    """Keep the rows that are there.
 
-    def _check_log_dir_exists(self) -> None:
+    Lightning's own writer deletes the file, with a warning. When a run is resumed, the
+    rows up to its checkpoint are kept.
+    """
+
+    def _check_log_dir_exists(self) -> None:  # private, as of Lightning 2.6.6
         path = Path(self.metrics_file_path)
         if path.is_file():
             with open(path, newline="") as file:
@@ -66,17 +77,25 @@ class _ResumedCSVLogger(CSVLogger):
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
         if self._experiment is None:
-            self._experiment = _RowsThatGoOn(self.log_dir)
+            self._experiment = _ResumedWriter(self.log_dir)
         return self._experiment
 
 
 def csv(folder: Path, name: str) -> CSVLogger:
-    """Lightning's own CSV files, in `csv/`; an interrupted run goes on in the same file."""
+    """Lightning's own CSV files, in `csv/`; a resumed run continues the same file."""
     return _ResumedCSVLogger(folder, name="", version="csv")
 
 
 def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
-    """Weights & Biases; an interrupted run goes on in the same record (offline in another part of it)."""
+    """Weights & Biases; a resumed run continues the same record.
+
+    Args:
+        folder: of the run.
+        name: of the run.
+        project: to which the record belongs.
+        offline: keep the record in the run folder, for `wandb sync`. A resumed run then
+            adds a second part to it.
+    """
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
@@ -91,7 +110,13 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
 
 
 def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
-    """MLflow, the run's group as its experiment; an interrupted run goes on in the same record."""
+    """MLflow, with the run's group as experiment; a resumed run continues its record.
+
+    Args:
+        folder: of the run.
+        name: group and name of the run.
+        tracking_uri: address of a server; None keeps an SQLite file in `paths.outputs`.
+    """
     from pytorch_lightning.loggers import MLFlowLogger
 
     group, _, run = name.partition("/")
@@ -106,101 +131,78 @@ def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
     return logger
 
 
-def aim(folder: Path, name: str, repo: str | None) -> Logger:
-    """Aim, the run's group as its experiment; an interrupted run goes on in the same record."""
-    from aim.pytorch_lightning import AimLogger
-
-    group, _, run = name.partition("/")
-    record = folder / "aim_run_hash"
-    run_hash = record.read_text() if record.is_file() else None
-    options = {
-        "repo": repo or str(folder.parents[1]),
-        "experiment": group,
-        "system_tracking_interval": None,
-    }
-    logger = AimLogger(**options, run_name=run, run_hash=run_hash)
-    if run_hash is None:
-        record.write_text(logger.experiment.hash)
-    return logger
-
-
 def unknown_metrics(names: Iterable[str]) -> dict[str, float]:
-    """All final metrics of a run that has none: TensorBoard takes the table's columns from any one run."""
-    return {
-        f"{part}/{name}": math.nan
-        for part in ("train", "val", "test")
-        for name in reversed(tuple(names))
-    }
+    """NaN for every final metric of a run that has none.
+
+    TensorBoard takes the columns of its table from any one run, so each must have all.
+    """
+    reversed_names = list(names)[::-1]
+    return {f"{part}/{name}": math.nan for part in PARTS for name in reversed_names}
 
 
 def log_final(
-    config: dict, folder: Path, status: str, metrics: dict[str, float]
+    config: dict[str, Any], folder: Path, status: str, metrics: dict[str, float]
 ) -> None:
-    """The settings that make a run what it is, with its status and final metrics, in every logger that the run has.
+    """Record settings, status and final metrics in every logger of the run.
 
-    A logger that fails is named on standard error: the run is trained, and its result does not depend on it.
+    If a logger fails, it is named on standard error: the run is trained, and its result
+    does not depend on the logger.
     """
     settings = hyperparameters(config) | {"status": status}
     final = {f"final/{name}": metrics[name] for name in reversed(metrics)}
     for name, options in (config.get("logger") or {}).items():
         try:
-            _log_final(
-                build(options)(folder=folder, name=run_name(config)),
-                folder,
-                settings,
-                final,
-            )
+            logger = build(options)(folder=folder, name=run_name(config))
+            _log_final(logger, folder, settings, final)
         except Exception as error:  # of any package, server or network
             if disk_is_full(error):
                 raise
             reason = str(error).partition("\n")[0]
             print(
-                f"warning: logger={name} has not got the final metrics, result.json has: "
-                f"{type(error).__name__}: {reason}",
+                f"warning: logger={name} did not record the final metrics, which are "
+                f"in result.json: {type(error).__name__}: {reason}",
                 file=sys.stderr,
             )
 
 
 def _log_final(
-    logger: Logger, folder: Path, settings: dict, final: dict[str, float]
+    logger: Logger, folder: Path, settings: dict[str, Any], final: dict[str, float]
 ) -> None:
     if isinstance(logger, TensorBoardLogger):
         logger.log_hyperparams(settings, final)
-        (folder / logger.NAME_HPARAMS_FILE).unlink(
-            missing_ok=True
-        )  # config.yaml says it all
-    elif not isinstance(logger, CSVLogger):  # whose columns are those of an epoch
+        # Lightning writes a second copy of the settings; config.yaml has them all.
+        (folder / logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)
+    elif not isinstance(logger, CSVLogger):  # its columns are those of an epoch
         logger.log_hyperparams(settings)
         logger.log_metrics(final)
     logger.finalize("success")
 
 
 def close_loggers() -> None:
-    """End what loggers keep for the whole process, or the next run of a sweep would write into this one's record."""
-    if (package := sys.modules.get("wandb")) is not None and package.run is not None:
-        package.finish()
+    """End the records that loggers keep open for the whole process.
+
+    Otherwise the next run of a sweep would write into the record of this one.
+    """
+    wandb_package = sys.modules.get("wandb")
+    if wandb_package is not None and wandb_package.run is not None:
+        wandb_package.finish()
 
 
-def hyperparameters(config: dict) -> dict[str, int | float | str]:
-    """One row of a hyperparameter table.
+def hyperparameters(config: dict[str, Any]) -> dict[str, int | float | str]:
+    """One row of a table of hyperparameters.
 
-    TensorBoard's shows the first columns by name: what most comparisons are about has short names.
+    TensorBoard shows the first columns in the order of their names, so the settings
+    that most comparisons are about have short names.
     """
     choices = config["choices"]
-    table = {name: choices[name] for name in ("dataset", "model", "norm")}
-    table |= {"lr": config["optimizer"]["lr"]} if "lr" in config["optimizer"] else {}
-    table["seed"] = config["seed"]
+    row = {name: choices[name] for name in ("dataset", "model", "norm")}
+    if "lr" in config["optimizer"]:
+        row["lr"] = config["optimizer"]["lr"]
+    row["seed"] = config["seed"]
     for group in ("optimizer", "scheduler", "device"):
-        table[f"settings/{group}"] = choices[group]
+        row[f"settings/{group}"] = choices[group]
     for group in ("dataset", "model", "optimizer", "trainer"):
-        plain = {
-            key: value
-            for key, value in config[group].items()
-            if isinstance(value, int | float | str)
-        }
-        table |= {
-            f"settings/{group}.{key}": value
-            for key, value in plain.items()
-            if not key.startswith("_")
-        }
-    return table
+        for key, value in config[group].items():
+            if isinstance(value, int | float | str) and not key.startswith("_"):
+                row[f"settings/{group}.{key}"] = value
+    return row

@@ -1,4 +1,4 @@
-"""The command line: composes the configuration, runs it, and turns the user's mistakes into one line each."""
+"""The command line of training: compose the configuration, run it, report mistakes."""
 
 import gc
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.hydra import Hydra
@@ -26,69 +26,83 @@ from normlab.mistakes import MISTAKES, explain
 USER_MISTAKE = 2
 PREEMPTED = 128 + signal.SIGUSR1
 
-# Importing makes a million objects that stay; to look through them every 700 takes a tenth of the time to a first step.
+# Imports create about a million long-lived objects. At Python's default threshold of
+# 700 the collector scans them so often that it costs 10 % of the time to a first step.
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 a run failed, 2 the user's mistake, 130 and 143 interrupted.
+    """Run the command line and exit.
 
-    In a SLURM job, SIGUSR1 means that its time is over: the run stops as on Ctrl-C and the job is queued again.
+    Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 130 or 143 interrupted.
+
+    In a SLURM job, SIGUSR1 announces the end of the job's time: the run stops as it
+    does on Ctrl-C, and the job is queued again.
     """
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     if "SLURM_JOB_ID" not in os.environ:
-        return _main()
+        return _run_hydra()
     with signals.restored():
-        signal.signal(
-            signal.SIGUSR1, lambda number, frame: sys.exit(PREEMPTED)
-        )  # a run in training saves itself first
+        # While a run trains it has a handler of its own, which writes a checkpoint
+        # first and then calls this one.
+        signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(PREEMPTED))
         try:
-            return _main()
+            return _run_hydra()
         except SystemExit as end:
             if end.code == PREEMPTED:
                 requeue(os.environ)
             raise
 
 
-def _main() -> None:
-    # Hydra wants the plus for groups that no defaults list names; ours names these, and both forms mean the same.
-    sys.argv[1:] = [
-        re.sub(r"^\+(?=(study|experiment)=)", "", word) for word in sys.argv[1:]
-    ]
-    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+def _run_hydra() -> None:
+    sys.argv[1:] = [_without_plus(word) for word in sys.argv[1:]]
     load_only_weights()
-    os.environ["HYDRA_FULL_ERROR"] = (
-        "1"  # Hydra then hands its errors to us instead of printing and exiting 1
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # With this, Hydra raises its errors instead of printing them and exiting with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    decorate = hydra.main(
+        version_base="1.3",
+        config_path=str(configuration_directory()),
+        config_name="config",
     )
     try:
-        decorate = hydra.main(
-            version_base="1.3",
-            config_path=str(configuration_directory()),
-            config_name="config",
-        )
         with _hydra_checked():
             decorate(_job)()
     except MISTAKES as error:
         if show_traceback:
             raise
-        _exit_with(error)
+        _exit_with_mistake(error)
     except Stopped as stopped:
-        _stop(stopped.reason, stopped.exit_code)
+        _exit_early(stopped)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _without_plus(word: str) -> str:
+    """`+study=NAME` as `study=NAME`.
+
+    Hydra wants the plus for groups that no defaults list names. Our list names these
+    two, so both forms mean the same.
+    """
+    return re.sub(r"^\+(?=(study|experiment)=)", "", word)
 
 
 @contextmanager
 def _hydra_checked() -> Iterator[None]:
-    """Hydra calls what `hydra.callbacks` and its logging name before any code of ours has seen the configuration."""
+    """Check what Hydra itself would call, before it calls it.
+
+    Hydra builds what `hydra.callbacks` and its logging name before any of our code has
+    seen the configuration. The only place before that is `Hydra.compose_config`, a
+    private interface (hydra-core 1.3.8).
+    """
     compose = Hydra.compose_config
 
-    def checked(*arguments: Any, **options: Any) -> DictConfig:
+    def compose_and_check(*arguments: Any, **options: Any) -> DictConfig:
         config = compose(*arguments, **options)
-        check_hydra(OmegaConf.to_container(config.hydra, resolve=False))
+        check_hydra(_plain(config.hydra, resolve=False))
         return config
 
-    Hydra.compose_config = checked
+    Hydra.compose_config = compose_and_check
     try:
         yield
     finally:
@@ -96,70 +110,96 @@ def _hydra_checked() -> Iterator[None]:
 
 
 def requeue(environment: Mapping[str, str]) -> None:
-    """Ask SLURM to start this job again; its command then goes on with the run. One process of a job asks."""
+    """Ask SLURM to start this job again; its command then resumes the run.
+
+    Only the first process of a job asks.
+
+    Args:
+        environment: environment variables of the process.
+    """
     if environment.get("SLURM_PROCID", "0") != "0":
         return
     job = environment["SLURM_JOB_ID"]
-    if "SLURM_ARRAY_JOB_ID" in environment:
-        job = (
-            f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
-        )
+    array = environment.get("SLURM_ARRAY_JOB_ID")
+    if array is not None:
+        job = f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
     try:
         subprocess.run(["scontrol", "requeue", job], check=True)
         print(f"SLURM job {job} is queued again", file=sys.stderr)
     except (OSError, subprocess.CalledProcessError) as error:
         print(
-            f"SLURM job {job} could not be queued again ({error}); submit it again to go on",
+            f"SLURM job {job} could not be queued again ({error}); "
+            f"submit it again to resume the run",
             file=sys.stderr,
         )
 
 
-def _exit_with(error: Exception) -> None:
+def _exit_with_mistake(error: Exception) -> NoReturn:
     print(f"error: {explain(error)}", file=sys.stderr)
     sys.exit(USER_MISTAKE)
 
 
-def _stop(why: str, exit_code: int) -> None:
-    print(f"{why}; the same command goes on from here", file=sys.stderr)
-    sys.exit(exit_code)
+def _exit_early(end: EarlyEnd) -> NoReturn:
+    print(f"{end}; run the same command again to resume", file=sys.stderr)
+    sys.exit(end.exit_code)
 
 
-def _job(config: DictConfig) -> dict:
-    """What Hydra calls: a sweep collects what a job raises, a single run ends with it."""
+def _job(config: DictConfig) -> dict[str, Any]:
+    """What Hydra calls for every job.
+
+    A sweep collects the exceptions of its jobs; a single run ends with its exception.
+    """
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return run_one(config, quiet=True)
     try:
         result = run_one(config)
     except MISTAKES as error:  # Hydra would print a line of its own before ours
-        _exit_with(error)
+        _exit_with_mistake(error)
     except EarlyEnd as end:
-        _stop(str(end), end.exit_code)
-    if config.dry_run:
-        return result
-    from normlab.training.display import print_result
-
-    print_result(result, OmegaConf.to_container(config, resolve=True))
-    if result["status"] == "failed":
-        sys.exit(1)
+        _exit_early(end)
+    if not config.dry_run:
+        _report(result, config)
     return result
 
 
-def run_one(config: DictConfig, quiet: bool = False) -> dict:
-    """One composed configuration, checked, to its result; with `dry_run` to a line about it."""
+def _report(result: dict[str, Any], config: DictConfig) -> None:
+    from normlab.training.display import print_result
+
+    print_result(result, _plain(config))
+    if result["status"] == "failed":
+        sys.exit(1)
+
+
+def run_one(config: DictConfig, quiet: bool = False) -> dict[str, Any]:
+    """Check one composed configuration and return its result.
+
+    With `dry_run=true` a line about the run is printed, and nothing is written.
+
+    Args:
+        config: as Hydra composed it.
+        quiet: show no progress.
+    """
     from normlab.training.experiment import run
 
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain = _plain(config)
     check(plain)
     check_trust(plain, HydraConfig.get().overrides.task)
     if plain["dry_run"]:
-        return _plan(plain)
+        return _dry_run(plain)
     return run(plain | {"progress": plain["progress"] and not quiet})
 
 
-def _plan(config: dict) -> dict:
+def _dry_run(config: dict[str, Any]) -> dict[str, Any]:
     from normlab.sweeps.display import print_plans
     from normlab.sweeps.jobs import Plan
 
     plan = Plan(tuple(HydraConfig.get().overrides.task), config)
     print_plans([plan])
     return {"status": plan.state}
+
+
+def _plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A configuration as plain dicts and lists."""
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

@@ -1,5 +1,7 @@
 """Names of metrics by task, and which direction is better."""
 
+PARTS = ("train", "val", "test")
+
 # What a task computes for every part; the first name decides which epoch is best.
 METRICS = {
     "classification": ("accuracy", "loss"),

@@ -1,6 +1,7 @@
-"""The run folder's plain files: written atomically, read without torch."""
+"""Plain files of a run folder, written atomically and read without torch."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -23,25 +24,31 @@ PACKAGES = (
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write so that `path` holds the old content or the new one at any moment, also after a power cut."""
+    """Write a file so that `path` holds the old or the new content at any moment.
+
+    This is true after a power cut too.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename, or it could outlive the data
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed process left of a file that it was writing; only for who holds the folder's lock."""
+    """Delete files that a killed process did not finish writing.
+
+    Only the holder of the folder's lock may call this.
+    """
     for path in folder.rglob(".*.tmp"):
         path.unlink()
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` atomically as indented JSON; NaN and infinity become null."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
@@ -52,14 +59,16 @@ def _finite(value: Any) -> Any:
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
-def read_result(folder: Path) -> dict | None:
-    """The stored result of a run folder, or None where the run has not ended.
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The stored result of a run folder, or None if the run has not ended.
 
     Raises:
-        ValueError: if `result.json` is not one that normlab wrote.
+        ValueError: `result.json` is not a file that normlab wrote.
     """
     path = folder / "result.json"
     if not path.is_file():
@@ -75,24 +84,28 @@ def read_result(folder: Path) -> dict | None:
     return result
 
 
-def environment(device: dict) -> dict:
-    """Where a result comes from: code, packages, machine.
+def environment(device: dict[str, Any]) -> dict[str, Any]:
+    """Where a result comes from: source code, packages, machine and command.
 
     Args:
-        device: accelerator, name and threads, as the run used them.
+        device: accelerator, name and threads that the run used.
     """
+    versions = {name: _version(name) for name in PACKAGES}
     return {
         "git": git_state(),
         "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name, version in versions.items() if version},
         "device": device,
         "platform": platform.platform(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 
 
-def git_state() -> dict | None:
-    """Commit of the source tree and whether it has uncommitted changes; None outside of a git checkout."""
+def git_state() -> dict[str, Any] | None:
+    """The commit of the source tree and whether it has uncommitted changes.
+
+    None if the package does not lie in a git checkout.
+    """
     here = Path(__file__).resolve().parent
     try:
         commit = _git(here, "rev-parse", "HEAD")
@@ -104,9 +117,8 @@ def git_state() -> dict | None:
 
 def _git(folder: Path, *words: str) -> str:
     command = ["git", "-C", str(folder), *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def _version(package: str) -> str | None:

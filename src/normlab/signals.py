@@ -1,4 +1,8 @@
-"""Signals that ask a run to stop: what they raise, and who hears of them after the run has written its checkpoint."""
+"""Handling of the signals that ask a run to stop.
+
+While a run trains, it has handlers of its own: it first writes a checkpoint and then
+hands the signal on to the handler that was there before.
+"""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -7,21 +11,23 @@ from typing import Any
 
 from normlab.endings import Interrupted
 
-# Ctrl-C, the end that systems announce, and the warnings of schedulers: SLURM's by hand, and submitit's.
+# Ctrl-C, the end that systems announce, and the warnings of schedulers: SLURM's by
+# convention (SIGUSR1), and submitit's (SIGUSR2).
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def install(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Let `handler` have every stop signal; returns the handlers before.
+    """Install one handler for every stop signal.
 
-    Elsewhere than in the main thread nothing can be installed and nothing is.
+    Python allows handlers in the main thread only; in another thread this does nothing.
+
+    Returns:
+        the handlers that were installed before, by the number of the signal.
     """
-    previous = {}
+    previous: dict[int, Any] = {}
     for number in STOP_SIGNALS:
-        if (
-            signal.getsignal(number) is None
-        ):  # not installed by Python, which could not put it back
-            continue
+        if signal.getsignal(number) is None:
+            continue  # installed by other code than Python, which could not restore it
         try:
             previous[number] = signal.signal(number, handler)
         except ValueError:
@@ -31,7 +37,7 @@ def install(handler: Callable[[int, Any], None]) -> dict[int, Any]:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """At the end of the `with` every stop signal has the handler that it had before, however the block ends."""
+    """Restore the handlers of all stop signals at the end of the block."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         yield
@@ -42,13 +48,18 @@ def restored() -> Iterator[None]:
 
 
 def hand_over(number: int, handler: Any) -> None:
-    """Tell who had the signal before that it came; the state is on disk now.
+    """Hand a signal on to the handler that was there before the run.
 
-    A launcher that queues its job again ends the process here. One that only notes the signal returns, and the run
-    goes on.
+    The state of the run is on disk by now. The handler of a launcher that queues its
+    job again ends the process. If a handler only notes the signal, it returns, and so
+    does this function: the run continues.
+
+    Args:
+        number: of the signal.
+        handler: what `signal.getsignal` returned before the run.
 
     Raises:
-        Interrupted: nobody in particular had the signal, or who had it could not queue the job.
+        Interrupted: there was no handler, or it could not queue the job.
     """
     if not callable(handler) or handler is signal.default_int_handler:
         raise Interrupted(number)

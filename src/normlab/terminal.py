@@ -1,7 +1,6 @@
-"""What a person reads in the terminal: the end table of a run, the summary of a sweep, the progress bar."""
+"""Pieces of what is shown in a terminal: styles, progress bars, tables of metrics."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -16,10 +15,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-if TYPE_CHECKING:
-    pass
+from normlab.metrics import PARTS
 
-PARTS = ("train", "val", "test")
 STATUS_STYLE = {
     "finished": "green",
     "diverged": "yellow",
@@ -28,27 +25,29 @@ STATUS_STYLE = {
 }
 
 
-def some(names: Sequence[str], most: int) -> str:
-    """The first names of many: `a, b and 3 more`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
+def shorten(names: Sequence[str], most: int) -> str:
+    """The first names of a list, and how many more there are: `a, b and 3 more`."""
+    shown = ", ".join(names[:most])
+    if len(names) <= most:
+        return shown
+    return f"{shown} and {len(names) - most} more"
 
 
 def progress_bar() -> Progress:
     """A bar on standard error that disappears when it is done."""
-    columns = (
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-    )
-    return Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
     )
 
 
 def print_cautions(console: Console, cautions: Sequence[str]) -> None:
-    """A line each."""
+    """Print one line per caution."""
     for caution in cautions:
         console.print(
             f"[yellow]caution[/yellow]  {escape(caution)}",
@@ -57,14 +56,23 @@ def print_cautions(console: Console, cautions: Sequence[str]) -> None:
 
 
 def print_metrics(console: Console, metrics: dict[str, float], title: str) -> None:
-    """Metrics as rows, parts as columns, under a title."""
+    """Print a table with one row per metric and one column per part.
+
+    Args:
+        console: where it is printed.
+        metrics: values by name, such as `test/accuracy`.
+        title: printed above the table, with rich's markup.
+    """
     console.print(f"[bold]{title}[/bold]", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric")
     for part in PARTS:
-        table.add_column(part, justify="right", style="bold" if part == "test" else "")
-    for name in dict.fromkeys(key.split("/")[1] for key in metrics):
-        table.add_row(name, *(_number(metrics.get(f"{part}/{name}")) for part in PARTS))
+        style = "bold" if part == "test" else ""
+        table.add_column(part, justify="right", style=style)
+    names = dict.fromkeys(key.split("/")[1] for key in metrics)
+    for name in names:
+        values = [_number(metrics.get(f"{part}/{name}")) for part in PARTS]
+        table.add_row(name, *values)
     console.print(table)
 
 

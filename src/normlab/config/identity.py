@@ -1,4 +1,4 @@
-"""A configuration as plain data: where it is stored, its digest, and the name of its run."""
+"""The identity of a configuration: its digest, and the name and folder of its run."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-# What may change without changing the result of a run, and therefore not its folder.
+# These may change without changing the result of a run, and therefore not its folder.
 NOT_PART_OF_THE_RESULT = (
     "paths",
     "group",
@@ -20,9 +20,14 @@ NOT_PART_OF_THE_RESULT = (
     "trial",
 )
 
-# Options that norms got later, by the norm's name, with what runs without them do.
-LATER_OF_NORMS = {
-    **{name: {"bias": True} for name in ("torch", "custom", "ghost", "batch_renorm")},
+# Options that norms were given after runs had been stored, by the name of the norm,
+# each with the value that describes what those runs did.
+BIAS_ADDED_LATER = {"bias": True}
+NORM_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
+    "torch": BIAS_ADDED_LATER,
+    "custom": BIAS_ADDED_LATER,
+    "ghost": BIAS_ADDED_LATER,
+    "batch_renorm": BIAS_ADDED_LATER,
     "noisy_batch": {
         "bias": True,
         "track_running_stats": True,
@@ -34,52 +39,63 @@ LATER_OF_NORMS = {
 
 def configuration_directory() -> Path:
     """`conf/` of the checkout, or the copy that the wheel carries."""
-    checkout = Path(__file__).resolve().parents[3] / "conf"
-    return (
-        checkout
-        if (checkout / "config.yaml").is_file()
-        else Path(__file__).resolve().parents[1] / "conf"
-    )
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parents[1] / "conf"
+    if (checkout / "config.yaml").is_file():
+        return checkout
+    return package / "conf"
 
 
-def came_later(norm: str) -> dict[str, dict[str, Any]]:
-    """Settings that runs of earlier versions do not have, by group, with what those runs did.
+def options_added_later(norm: str) -> dict[str, dict[str, Any]]:
+    """Settings that stored runs of earlier versions lack, by group.
 
-    At these values they change no run's name, and a comparison takes runs without them for runs with them.
+    Each has the value that describes what those runs did. At this value a setting does
+    not change the name of a run, and a comparison treats a run without it like a run
+    with it.
     """
-    return {"device": {"channels_last": False}, "norm": LATER_OF_NORMS.get(norm, {})}
-
-
-def digest(config: dict) -> str:
-    """Hexadecimal SHA-256 of everything in a resolved configuration that the result depends on."""
-    kept = {
-        key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT
+    return {
+        "device": {"channels_last": False},
+        "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
     }
-    for group, unchanged in came_later(config["choices"]["norm"]).items():
+
+
+def digest(config: dict[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of everything that the result of a run depends on.
+
+    Args:
+        config: the resolved configuration.
+    """
+    kept = dict(config)
+    for key in NOT_PART_OF_THE_RESULT:
+        kept.pop(key, None)
+    for group, unchanged in options_added_later(config["choices"]["norm"]).items():
         kept[group] = {
             key: value
             for key, value in config[group].items()
             if (key, value) not in unchanged.items()
         }
-    return hashlib.sha256(
-        json.dumps(kept, sort_keys=True, default=str).encode()
-    ).hexdigest()
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_name(config: dict) -> str:
-    """`<group>/<norm>-<optimizer>-lr<lr>-seed<seed>-<digest>`: readable, and different for different runs."""
-    choices, lr = config["choices"], config["optimizer"].get("lr")
-    rate = "" if lr is None else f"-lr{lr:g}"
-    readable = f"{choices['norm']}-{choices['optimizer']}{rate}-seed{config['seed']}"
-    return f"{_file_name(config['group'])}/{_file_name(readable)}-{digest(config)[:10]}"
+def run_name(config: dict[str, Any]) -> str:
+    """`GROUP/NORM-OPTIMIZER-lrLR-seedSEED-DIGEST`: readable, and unique to the run."""
+    choices = config["choices"]
+    parts = [choices["norm"], choices["optimizer"]]
+    lr = config["optimizer"].get("lr")
+    if lr is not None:
+        parts.append(f"lr{lr:g}")
+    parts.append(f"seed{config['seed']}")
+    readable = _file_name("-".join(parts))
+    return f"{_file_name(config['group'])}/{readable}-{digest(config)[:10]}"
 
 
-def run_folder(config: dict) -> Path:
-    """The folder of the run, a function of its configuration alone."""
+def run_folder(config: dict[str, Any]) -> Path:
+    """The folder of a run, which follows from its configuration alone."""
     return Path(config["paths"]["outputs"]) / run_name(config)
 
 
 def _file_name(text: str) -> str:
-    """At most 80 bytes that name a file on every system, and no other folder than one of its own."""
+    """At most 80 bytes that are a legal file name everywhere and never `..` or `.`."""
     name = re.sub(r"[^\w.=+-]+", "_", str(text)).lstrip(".")
     return name.encode()[:80].decode(errors="ignore") or "_"

@@ -1,13 +1,13 @@
-"""What a configuration may call: packages that are trusted, and what is refused."""
+"""What a configuration may call, and what is refused by name before it is called."""
 
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-# Of normlab only what people add to: the rest of it also starts programs and writes files.
-# The one class is what a search lets its runs report to.
+# Of normlab only what people add to is trusted, since the rest of it also starts
+# programs and writes files. The one class lets a run report to a search.
 TRUSTED_PACKAGES = (
     "normlab.data",
     "normlab.loggers",
@@ -20,7 +20,7 @@ TRUSTED_PACKAGES = (
     "timm",
     "pytorch_lightning",
 )
-# What Hydra builds before it hands over a configuration.
+# What Hydra builds itself, before it hands over a configuration.
 HYDRA_PACKAGES = (
     "hydra_plugins",
     "hydra._internal.core_plugins",
@@ -30,57 +30,60 @@ HYDRA_PACKAGES = (
 LOGGING_PACKAGES = ("logging", "colorlog")
 
 
-def targets_of(config: Any, keys: Sequence[str] = ("_target_",)) -> list[str]:
-    """Every `_target_` in a configuration, at any depth."""
+def targets_of(config: Any, keys: Sequence[str] = ("_target_",)) -> Iterator[str]:
+    """Every `_target_` in a configuration, at any depth.
+
+    Args:
+        config: any part of a configuration.
+        keys: names under which a target may stand.
+    """
     if isinstance(config, list):
-        return [target for item in config for target in targets_of(item, keys)]
-    if not isinstance(config, dict):
-        return []
-    own = [
-        str(config[key])
-        for key in keys
-        if config.get(key) is not None and not isinstance(config[key], dict)
-    ]
-    return own + [
-        target for value in config.values() for target in targets_of(value, keys)
-    ]
+        for item in config:
+            yield from targets_of(item, keys)
+    elif isinstance(config, dict):
+        for key in keys:
+            target = config.get(key)
+            if target is not None and not isinstance(target, dict):
+                yield str(target)
+        for value in config.values():
+            yield from targets_of(value, keys)
 
 
 def is_in(target: str, packages: Sequence[str]) -> bool:
-    """Whether a dotted path lies in one of the packages."""
-    return any(
-        target == package or target.startswith(f"{package}.") for package in packages
-    )
+    """Whether a dotted path names one of the packages or something inside of one."""
+    return any(f"{target}.".startswith(f"{package}.") for package in packages)
 
 
 def check_targets(config: Any, trusted: Sequence[str] = ()) -> None:
-    """Refuse targets outside of the packages that a configuration may call, and private ones within.
+    """Refuse targets outside of the trusted packages, and private ones inside of them.
 
     Args:
         config: any part of a configuration.
         trusted: packages of the user's own, from `trusted_packages`.
 
     Raises:
-        ValueError: names the target and how to trust its package.
+        ValueError: names the target and says how to trust its package.
     """
     check_own_packages(trusted)
     allowed = (*TRUSTED_PACKAGES, *trusted)
     for target in targets_of(config):
         if not is_in(target, allowed):
+            package = target.partition(".")[0]
             raise ValueError(
-                f"_target_ {target!r} is not in a trusted package ({', '.join(allowed)}); "
-                f"if it is your own code, add trusted_packages=[{target.partition('.')[0]}]"
+                f"_target_ {target!r} is not in a trusted package "
+                f"({', '.join(allowed)}); "
+                f"if it is your own code, add trusted_packages=[{package}]"
             )
-        if any(part.startswith("_") for part in target.split(".")) and not is_in(
-            target, trusted
-        ):
+        is_private = any(part.startswith("_") for part in target.split("."))
+        if is_private and not is_in(target, trusted):
             raise ValueError(
-                f"_target_ {target!r} is private to its package; name what the package offers"
+                f"_target_ {target!r} is private to its package; "
+                f"name what the package offers"
             )
 
 
 def check_own_packages(trusted: Sequence[str]) -> None:
-    """Refuse to trust what is nobody's own.
+    """Refuse to trust the standard library, or what is no name of a package.
 
     Raises:
         ValueError: names the package.
@@ -93,55 +96,65 @@ def check_own_packages(trusted: Sequence[str]) -> None:
             )
 
 
-def check_trust(config: dict, overrides: Sequence[str]) -> None:
-    """A file that could trust itself would protect nobody: who runs it names the packages.
+def check_trust(config: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse trust that the command line did not give.
+
+    A file that could trust its own code would protect nobody, so only the person who
+    types the command names trusted packages.
 
     Args:
-        config: resolved.
-        overrides: of the command line.
+        config: the resolved configuration.
+        overrides: the overrides of the command line.
 
     Raises:
-        ValueError: `trusted_packages` was set elsewhere.
+        ValueError: `trusted_packages` was set in a file.
     """
-    named = any(re.match(r"\+{0,2}trusted_packages=", word) for word in overrides)
-    if config["trusted_packages"] and not named:
+    typed = any(re.match(r"\+{0,2}trusted_packages=", word) for word in overrides)
+    if config["trusted_packages"] and not typed:
         packages = ",".join(map(str, config["trusted_packages"]))
         raise ValueError(
-            f"trusted_packages must stand on the command line, a file set it: add trusted_packages=[{packages}]"
+            f"trusted_packages must be given on the command line, a file set it: "
+            f"add trusted_packages=[{packages}]"
         )
 
 
 def load_only_weights() -> None:
-    """From here on torch reads files in this process and its children as tensors and plain types, never as code.
+    """Make torch read files as tensors and plain types only, never as code.
 
-    A library, or a configuration that calls one, may ask torch for more; it then gets an error.
+    This holds for the process and its children. If a library asks torch for more, it
+    gets an error.
     """
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
 
 
-def check_hydra(hydra: dict) -> None:
-    """Refuse what Hydra itself would call or set on behalf of a file: callbacks, factories of handlers, variables.
+def check_hydra(hydra: dict[str, Any]) -> None:
+    """Refuse what Hydra itself would call or set because a file says so.
+
+    These are callbacks, factories of logging handlers, and environment variables.
 
     Args:
         hydra: the node `hydra` as it was composed, not resolved.
 
     Raises:
-        ValueError: names it.
+        ValueError: names what was refused.
     """
     for target in targets_of(hydra):
         if not is_in(target, HYDRA_PACKAGES):
             raise ValueError(
-                f"_target_ {target!r} in hydra must be in one of {', '.join(HYDRA_PACKAGES)}"
+                f"_target_ {target!r} in hydra must be in one of "
+                f"{', '.join(HYDRA_PACKAGES)}"
             )
-    for target in targets_of(
-        [hydra.get("job_logging"), hydra.get("hydra_logging")], ("()", "class")
-    ):
-        if not is_in(target, LOGGING_PACKAGES):
+    logging_nodes = [hydra.get("job_logging"), hydra.get("hydra_logging")]
+    for factory in targets_of(logging_nodes, ("()", "class")):
+        if not is_in(factory, LOGGING_PACKAGES):
             raise ValueError(
-                f"the factory {target!r} in hydra's logging must be in one of {', '.join(LOGGING_PACKAGES)}"
+                f"the factory {factory!r} in hydra's logging must be in one of "
+                f"{', '.join(LOGGING_PACKAGES)}"
             )
-    if variables := hydra.get("job", {}).get("env_set"):
+    variables = hydra.get("job", {}).get("env_set")
+    if variables:
         raise ValueError(
-            f"hydra.job.env_set must be empty, got {', '.join(variables)}: set variables in the shell"
+            f"hydra.job.env_set must be empty, got {', '.join(variables)}: "
+            f"set variables in the shell"
         )

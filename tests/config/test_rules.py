@@ -1,0 +1,105 @@
+import pytest
+from omegaconf import OmegaConf
+
+from normlab.config.rules import RULES, check, one_of, optional, whole
+
+
+@pytest.fixture
+def plain(compose):
+    return lambda *overrides: OmegaConf.to_container(compose(*overrides), resolve=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=-1", "seed must be a whole number of at least 0, got -1"),
+        ("seed=true", "seed must be a whole number of at least 0, got True"),
+        (
+            "dataset.batch_size=0",
+            "dataset.batch_size must be a whole number of at least 1, got 0",
+        ),
+        ("optimizer.lr=-0.1", "optimizer.lr must be a number above 0, got -0.1"),
+        ("optimizer.lr=fast", "optimizer.lr must be a number above 0, got 'fast'"),
+        ("optimizer.lr=.nan", "optimizer.lr must be a number above 0"),
+        (
+            "dataset.validation=1.5",
+            "dataset.validation must be a number between 0 and 1, got 1.5",
+        ),
+        (
+            "dataset.task=clasification",
+            "dataset.task must be one of classification, regression, "
+            "got 'clasification'",
+        ),
+        (
+            "trainer.max_epochs=2.5",
+            "trainer.max_epochs must be a whole number of at least 1, got 2.5",
+        ),
+        (
+            "device.threads=none",
+            "device.threads must be auto or a whole number of at least 1, got 'none'",
+        ),
+        (
+            "norm.momentum=abc",
+            "norm.momentum must be null or a number from 0 to 1, got 'abc'",
+        ),
+        ("norm.eps=-1", "norm.eps must be null or a number of at least 0, got -1"),
+        ("retry=always", "retry must be one of null, failed, got 'always'"),
+        (
+            "model._target_=os.system",
+            "_target_ 'os.system' is not in a trusted package",
+        ),
+        (
+            "optimizer._target_=torch.hub.load",
+            "_target_ 'torch.hub.load' is not in a trusted package",
+        ),
+    ],
+)
+def test_impossible_values_are_refused_by_name(plain, override, message):
+    with pytest.raises(ValueError) as error:
+        check(plain(override))
+    assert message in str(error.value)
+
+
+def test_the_default_passes(plain):
+    check(plain())
+
+
+def test_every_rule_accepts_the_defaults(plain):
+    config = plain()
+    for key, rule in RULES.items():
+        group, _, name = key.partition(".")
+        node = config.get(group)
+        if isinstance(node, dict) and name in node:
+            assert rule.holds(node[name]), key
+
+
+@pytest.mark.parametrize("value", [0, 1.0, True, "1", None])
+def test_a_whole_number_of_at_least_one(value):
+    assert whole(1).holds(1)
+    assert not whole(1).holds(value)
+
+
+def test_optional_and_one_of_say_what_they_allow():
+    rule = optional(one_of("a", "b"))
+    assert rule.requirement == "null or one of a, b"
+    assert [rule.holds(value) for value in (None, "a", "c")] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        ("train", True),
+        ([0.5, 0.25], True),
+        ([0.5, 0], False),
+        ([0.5], False),
+        (["a", 1], False),
+        ("mean", False),
+    ],
+)
+def test_normalization_is_a_name_or_two_numbers(value, allowed):
+    assert RULES["dataset.normalize"].holds(value) is allowed
+
+
+def test_an_unknown_key_is_refused_with_the_near_one(plain):
+    with pytest.raises(ValueError, match="no key 'sead', did you mean 'seed'"):
+        check(plain() | {"sead": 1})
