@@ -1,6 +1,6 @@
-"""Run every benchmark and write docs/BENCHMARKS.md: `make bench DATA=FOLDER`.
+"""Run every benchmark and write docs/results/benchmarks.md: `make bench DATA=FOLDER`.
 
-    python benchmarks/run_all.py DATA [--only norms sweep] [--out docs/BENCHMARKS.md]
+    python benchmarks/run_all.py DATA [--only norms sweep] [--out docs/results/benchmarks.md]
 
 DATA is the folder that holds MNIST/ and tiny-imagenet-20/ or tiny-imagenet-200/. Every script runs in a process of its
 own, one after the other; close what else the machine does. A script that fails leaves its reason in the document, and
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from measure import Row, in_new_process, markdown
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks.md"
 PACKAGES = ("torch", "torchvision", "pytorch_lightning", "hydra-core")
 WITH_DATA = {
     "training": "Training and evaluation, one thread",
@@ -133,7 +133,7 @@ def main() -> None:
         "--out",
         type=Path,
         default=DOCUMENT,
-        help="where to write (default docs/BENCHMARKS.md)",
+        help="where to write (default docs/results/benchmarks.md)",
     )
     options = parser.parse_args()
     if not (options.data / "MNIST" / "raw").is_dir():

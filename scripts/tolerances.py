@@ -1,7 +1,7 @@
 """How far `norm=custom` is from PyTorch's batch norm: `python scripts/tolerances.py [--write]`.
 
 Two layers, one of each, get the same inputs and output gradients for 100 steps and walk along their own gradients.
-Every quantity is compared at every step. `--write` puts the table into docs/TOLERANCES.md.
+Every quantity is compared at every step. `--write` puts the table into docs/results/tolerances.md.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from normlab.norms import BatchNorm
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "TOLERANCES.md"
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "tolerances.md"
 STEPS = 100
 CHANNELS = 4
 # |ours - torch's| <= tolerance * (1 + |torch's|), by the type of the input; half types with layers in float32.
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument(
         "--write",
         action="store_true",
-        help=f"write {DOCUMENT.parent.name}/{DOCUMENT.name}",
+        help=f"write docs/results/{DOCUMENT.name}",
     )
     if parser.parse_args().write:
         DOCUMENT.write_text(document())

@@ -1,4 +1,4 @@
-"""docs/NORMS.md has every file of conf/norm, and says what the classes say."""
+"""docs/reference/norms/index.md has every file of conf/norm, and says what the classes say."""
 
 import inspect
 import re
@@ -9,15 +9,14 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "reference" / "norms" / "index.md"
 FILES = {path.stem: path for path in sorted((ROOT / "conf" / "norm").glob("*.yaml"))}
 
 
 def tables():
     """Rows of every table of the document, without its head, as lists of cells."""
     found = []
-    for block in re.findall(
-        r"(?:^\|.*\n)+", (ROOT / "docs" / "NORMS.md").read_text(), re.MULTILINE
-    ):
+    for block in re.findall(r"(?:^\|.*\n)+", DOCUMENT.read_text(), re.MULTILINE):
         rows = [
             [cell.strip() for cell in line.strip("|").split("|")]
             for line in block.splitlines()

@@ -1,4 +1,4 @@
-"""docs/TOLERANCES.md states what the code measures."""
+"""docs/results/tolerances.md states what the code measures."""
 
 import importlib.util
 from pathlib import Path
