@@ -40,7 +40,7 @@ OPTIONS = (
 
 @contextmanager
 def chromium(profile: Path) -> Iterator["Chrome"]:
-    """A browser with an empty profile, which keeps its console and what it asks the network for."""
+    """A browser with an empty profile that records its console and its requests."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

@@ -16,18 +16,22 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with the real data sets (NORMLAB_DATA, else ../shared/data); skips where it is absent."""
+    """Folder with the real data sets: NORMLAB_DATA, else ../shared/data.
+
+    Tests that use it are skipped if it is absent.
+    """
     folder = Path(os.environ.get("NORMLAB_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "MNIST").is_dir():
         pytest.skip(
-            f"real data not found: set NORMLAB_DATA to a folder that holds MNIST/ (looked in {folder})"
+            f"real data not found: set NORMLAB_DATA to a folder that holds MNIST/ "
+            f"(looked in {folder})"
         )
     return folder
 
 
 @pytest.fixture(scope="session")
 def compose():
-    """compose(*overrides) -> the configuration that `python train.py *overrides` would run."""
+    """compose(*overrides): the configuration that `train.py *overrides` would run."""
 
     def compose_config(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -1,4 +1,4 @@
-"""Every file of conf/experiment trains, on small data of the shape that it names, and says where it comes from."""
+"""Every file of conf/experiment trains on small data and names its origin."""
 
 import csv
 
@@ -101,7 +101,10 @@ def test_the_header_says_what_it_needs(file):
 def test_the_best_whole_state_comes_back_however_training_ends(
     patience, compose, tmp_path
 ):
-    """Raw columns make the scores of batch norm's running statistics jump, so weights alone would not give them."""
+    """The best epoch is restored with its running statistics, not its weights alone.
+
+    On raw columns the scores jump with the running statistics.
+    """
     words = [
         "experiment=tabular_kfold",
         "norm=custom",

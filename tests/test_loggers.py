@@ -49,7 +49,10 @@ def test_lightnings_csv_logger_gets_the_same_numbers(config):
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    """interrupted(config): a run that is killed when loggers have the third epoch's row and no checkpoint has it."""
+    """interrupted(config): a run killed between the loggers and the checkpoint.
+
+    Loggers have the row of the third epoch, and no checkpoint has it.
+    """
 
     def run_until_killed(config):
         original = Checkpoints.on_train_epoch_end
@@ -119,7 +122,6 @@ def test_a_logger_that_fails_at_the_end_is_named_and_the_result_kept(
     )
 
 
-# Aim is not tried: 3.29 cannot be installed beside a current setuptools.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what MLflow calls
 def test_mlflow_goes_on_in_the_same_record(config, interrupted):
     pytest.importorskip("mlflow")

@@ -1,4 +1,7 @@
-"""Runs that an earlier version wrote (`tests/stored_runs`) are still read, scored, compared and resumed."""
+"""Runs of an earlier version are still read, scored, compared and resumed.
+
+They lie in `tests/stored_runs`.
+"""
 
 import json
 import shutil
@@ -25,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
 @pytest.fixture
 def outputs(tmp_path):
-    """A copy of the stored runs below `outputs/stored`, where their configurations look for them."""
+    """A copy of the stored runs in the folder that their configurations name."""
     shutil.copytree(STORED, tmp_path / "stored")
     return tmp_path
 

@@ -51,7 +51,7 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
 
 
 def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
-    """Events in the run folder itself, so that TensorBoard shows the run by its name."""
+    """Event files in the run folder, so that TensorBoard shows the run by its name."""
     # By default, more than ten numbers at once wait for the thread that writes them.
     return TensorBoardLogger(
         folder, name="", version="", default_hp_metric=False, max_queue=1000

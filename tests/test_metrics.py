@@ -1,0 +1,36 @@
+import pytest
+
+from normlab.metrics import METRICS, direction_is_known, higher_is_better
+
+
+@pytest.mark.parametrize(
+    ("metric", "higher"),
+    [
+        ("test/accuracy", True),
+        ("val/r2", True),
+        ("samples_per_second", True),
+        ("largest stable learning rate", True),
+        ("test/loss", False),
+        ("val/rmse", False),
+        ("train/mae", False),
+        ("seconds", False),
+        ("quality", False),
+    ],
+)
+def test_direction_follows_from_the_end_of_the_name(metric, higher):
+    assert higher_is_better(metric) is higher
+
+
+def test_a_name_that_does_not_tell_its_direction():
+    assert not direction_is_known("test/quality")
+    assert direction_is_known("test/error")
+
+
+def test_the_direction_of_every_metric_of_a_task_is_known():
+    names = [name for names in METRICS.values() for name in names]
+    assert all(direction_is_known(name) for name in names)
+
+
+def test_the_first_metric_of_a_task_picks_the_best_epoch():
+    assert METRICS["classification"][0] == "accuracy"
+    assert METRICS["regression"][0] == "loss"
