@@ -1,4 +1,4 @@
-"""Files of a killed run that are damaged, deleted, replaced by other ones or by hostile ones; a disk that is full."""
+"""Damage to the files of a killed run, hostile files in their place, full disks."""
 
 import os
 import pickle
@@ -84,7 +84,9 @@ DAMAGES: dict[str, Callable[[Path, Path], object]] = {
 
 
 def killed_in_the_middle(config: dict, scratch: Path, changes: Sequence[str]) -> Path:
-    """The folder of a run that was killed when it had written two checkpoints, the second after its first epoch.
+    """The folder of a run that was killed after it had written two checkpoints.
+
+    The second one was written after its first epoch.
 
     Args:
         config: of the run.
@@ -124,7 +126,10 @@ def damaged(
 def full_disk(
     config: dict, scratch: Path, expected: dict, sizes: Sequence[int]
 ) -> dict | None:
-    """Let disks of these kilobytes run full, make room, and let the run go on; None where no disk may be mounted."""
+    """Let disks of these sizes, in kilobytes, run full; make room and resume the run.
+
+    None if no disk may be mounted here.
+    """
     mount, wrong, full = scratch / "disk", [], 0
     mount.mkdir()
     for size in sizes:

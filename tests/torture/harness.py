@@ -1,8 +1,9 @@
-"""Kills, damages and starves real runs, and compares what comes out with undisturbed ones.
+"""Kill, damage and starve real runs, and compare them with undisturbed ones.
 
     make torture        (or: python tests/torture/harness.py [RANDOM KILLS])
 
-Runs are processes, forked from a server that has imported everything; dead means SIGKILL.
+Runs are processes, forked from a server that has imported everything; they are killed
+with SIGKILL.
 """
 
 import sys

@@ -16,8 +16,8 @@ class Calm(MLP):
     """A perceptron to which nothing happens.
 
     Args:
-        marker: a file that is created when something happens to a network that is struck once, and then never again;
-            NORMLAB_STRUCK names it where nothing else does.
+        marker: file that is created when a network is struck, so that it is struck
+            only once; the variable NORMLAB_STRUCK names it if this is None.
     """
 
     def __init__(self, *arguments, marker: str | None = None, **options) -> None:

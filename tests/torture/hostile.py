@@ -12,11 +12,14 @@ from damages import Hostile, save_hostile
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "callbacks": "hydra: {callbacks: {x: {_target_: joblib.load, filename: PICKLE}}}",
-    "handlers": "hydra: {job_logging: {handlers: {x: {(): pandas.read_pickle, filepath_or_buffer: PICKLE}}}}",
+    "handlers": "hydra: {job_logging: {handlers: {x: "
+    "{(): pandas.read_pickle, filepath_or_buffer: PICKLE}}}}",
     "variables": "hydra: {job: {env_set: {LD_PRELOAD: PICKLE}}}",
     "yaml": 'seed: !!python/object/apply:os.system ["touch MARKER"]',
-    "trusts_itself": "trusted_packages: [joblib]\nmodel: {hidden: [{_target_: joblib.load, filename: PICKLE}]}",
-    "sweeper": "hydra: {sweeper: {params: [{_target_: joblib.load, filename: PICKLE}]}}",
+    "trusts_itself": "trusted_packages: [joblib]\n"
+    "model: {hidden: [{_target_: joblib.load, filename: PICKLE}]}",
+    "sweeper": "hydra: {sweeper: "
+    "{params: [{_target_: joblib.load, filename: PICKLE}]}}",
 }
 WORDS = [
     ["model._target_=os.system", "+model.command=touch MARKER"],
@@ -25,21 +28,29 @@ WORDS = [
     ["norm._target_=builtins.exec", "norm._partial_=true"],
     ["optimizer._target_=torch.load", "+optimizer.f=PICKLE"],
     ["optimizer._target_=torch.optim.optimizer.torch.load", "+optimizer.f=PICKLE"],
-    ["+model.x={_target_:torch.nn.modules.module.torch.hub.load,repo_or_dir:FOLDER,model:x}"],
-    ["+model.x={_target_:normlab.results._git,_args_:[FOLDER,-c,'alias.x=!touch MARKER',x]}"],
-    ["+model.x={_target_:pytorch_lightning.LightningModule.load_from_checkpoint,checkpoint_path:CKPT,"
+    ["+model.x={_target_:torch.nn.modules.module.torch.hub.load,repo_or_dir:FOLDER,"
+     "model:x}"],
+    ["+model.x={_target_:normlab.results._git,"
+     "_args_:[FOLDER,-c,'alias.x=!touch MARKER',x]}"],
+    ["+model.x={_target_:pytorch_lightning.LightningModule.load_from_checkpoint,"
+     "checkpoint_path:CKPT,"
      "weights_only:false}"],
-    ["+model.x={_target_:timm.models.load_state_dict,checkpoint_path:CKPT,weights_only:false}"],
+    ["+model.x={_target_:timm.models.load_state_dict,checkpoint_path:CKPT,"
+     "weights_only:false}"],
     ["+model.x={_target_:timm.create_model,model_name:resnet18,checkpoint_path:CKPT}"],
     ["model=alexnet", "model.pretrained=CKPT"],
     ["hydra/launcher=basic", "hydra.launcher._target_=os.system"],
     ["+model.x={_target_:hydra.utils.get_method,path:os.system}"],
-    ["trusted_packages=[os]", "model._target_=os.system", "+model.command=touch MARKER"],
+    ["trusted_packages=[os]", "model._target_=os.system",
+     "+model.command=touch MARKER"],
 ]  # fmt: skip
 
 
 def hostile_configurations(scratch: Path) -> dict:
-    """Give each to the command line, alone and in a sweep: refused with exit code 2, and nothing has run."""
+    """Give each to the command line, alone and in a sweep.
+
+    Each is refused with exit code 2, and none of its code has run.
+    """
     marker = scratch / "marker"
     places = {
         "MARKER": marker,

@@ -1,4 +1,4 @@
-"""Death at a chosen moment of writing: before and in the middle of every change that a run makes to its files."""
+"""Kill a run at a chosen change to its files: before it, or in the middle of it."""
 
 import builtins
 import os
@@ -10,14 +10,16 @@ from typing import Any
 
 
 class KillPoints:
-    """Counts the changes to files below a folder, in the order in which a process makes them, and dies at one.
+    """Count the changes to files below a folder, and kill the process at one of them.
 
-    Changes are opening a file for writing, half of a write, fsync, rename, deletion. With them a process passes
-    through every state in which its files can be found after SIGKILL.
+    A change is opening a file for writing, half of a write, fsync, rename or
+    deletion. With them a process passes through every state in which its files can be
+    found after SIGKILL.
 
     Args:
         folder: whose files count.
-        die_at: the number of the change at which the process dies, counted from 1; 0 dies nowhere.
+        die_at: number of the change at which the process is killed, counted from 1;
+            0 kills it nowhere.
         names: a file that gets a line for every change.
     """
 

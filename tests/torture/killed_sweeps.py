@@ -1,4 +1,7 @@
-"""A sweep with a job that crashes, one that diverges and one that is killed, in worker processes, killed as a whole."""
+"""A sweep in worker processes that is killed as a whole.
+
+Of its jobs one crashes, one diverges and one is killed.
+"""
 
 import json
 import os
@@ -14,7 +17,10 @@ NETWORKS = ("Calm", "Crashing", "Diverging", "Signalled")
 
 
 def start(outputs: Path, struck: Path) -> subprocess.Popen:
-    """The sweep's command: four networks, two seeds, two workers; the first of the killed ones is killed once."""
+    """The command of the sweep: four networks, two seeds, two workers.
+
+    Of the networks that are killed, the first is killed once only.
+    """
     words = [
         "-m",
         "hydra/launcher=queue",
@@ -55,7 +61,10 @@ def results(outputs: Path) -> dict[str, tuple]:
 
 
 def killed_sweep(scratch: Path) -> dict:
-    """Kill the sweep, repeat it with a job that dies, repeat it again: table and results of an undisturbed one."""
+    """Kill the sweep, repeat it with a job that dies, and repeat it again.
+
+    Its table and results must be those of an undisturbed sweep.
+    """
     (scratch / "struck already").touch()
     undisturbed = ended(start(scratch / "undisturbed", scratch / "struck already"))
     outputs, struck = scratch / "disturbed", scratch / "struck"

@@ -1,4 +1,4 @@
-"""Runs that are killed: at random moments, at every change to their files, while they begin anew, in processes."""
+"""Kill runs: at random moments, at every change to their files, in processes."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from normlab.config.identity import run_folder
 
 
 def at_random_moments(config: dict, scratch: Path, moments: int, seed: int = 0) -> dict:
-    """Kill runs at `moments` random moments, let each go on, and count what came out otherwise."""
+    """Kill runs at random moments, resume each, and count the differences."""
     generator, kills, runs, wrong = random.Random(seed), 0, 0, []
     expected = undisturbed(config, scratch)
     started = time.monotonic()
@@ -33,7 +33,7 @@ def at_random_moments(config: dict, scratch: Path, moments: int, seed: int = 0) 
 
 
 def changes_of(config: dict, scratch: Path) -> list[str]:
-    """Names of the changes that an undisturbed run makes to its files, in their order."""
+    """Names of the changes that an undisturbed run makes to its files, in order."""
     config = at(config, scratch / "counted")
     ended = Run(
         config,
@@ -46,7 +46,10 @@ def changes_of(config: dict, scratch: Path) -> list[str]:
 
 
 def one_of_each(changes: Sequence[str]) -> list[int]:
-    """Numbers of changes, counted from 1: of every kind the last but one, where files are there already."""
+    """Numbers of changes, counted from 1: the last but one of every kind.
+
+    At these, the files exist already.
+    """
     numbers: dict[str, list[int]] = {}
     for number, name in enumerate(changes, start=1):
         numbers.setdefault(name, []).append(number)
@@ -71,7 +74,7 @@ def at_changes(
 def while_stopping_early(
     config: dict, scratch: Path, kinds: Sequence[str] = ()
 ) -> dict:
-    """Kill a run whose patience runs out at every change (of these kinds) from its last row on, and let it go on."""
+    """Kill a run that stops early at every change from its last row on; resume it."""
     expected = undisturbed(config, scratch)
     assert expected["result.json"]["epochs"] < config["trainer"]["max_epochs"], (
         "its patience does not run out"
@@ -88,7 +91,10 @@ def while_stopping_early(
 
 
 def while_beginning_anew(config: dict, scratch: Path, expected: dict) -> dict:
-    """Kill a `rerun=true` of a finished run at every deletion; without it the run is then finished or goes on."""
+    """Kill a `rerun=true` of a finished run at every deletion.
+
+    Without `rerun=true`, the run is then finished or can be resumed.
+    """
     kills, wrong, number, died = 0, [], 0, True
     while died:
         number += 1
@@ -110,7 +116,10 @@ def while_beginning_anew(config: dict, scratch: Path, expected: dict) -> dict:
 
 
 def in_processes(config: dict, scratch: Path, moments: int, seed: int = 0) -> dict:
-    """Kill the first of a run's processes, which cannot tell the others, and start the run again at once."""
+    """Kill the first process of a run, and start the run again at once.
+
+    The other processes do not learn of it.
+    """
     generator, kills, wrong = random.Random(seed), 0, []
     expected = undisturbed(config, scratch)
     for moment in range(moments):

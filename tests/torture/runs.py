@@ -1,4 +1,4 @@
-"""Runs as processes that may be killed, and everything about a run that must come out the same."""
+"""Runs as processes that may be killed, and what must be the same in the end."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ from normlab.sweeps.workers import STOP_SIGNALS, start_server
 
 PRELOAD = (
     "normlab.main",
-    "normlab.training.fit",
+    "normlab.training.train",
     "tensorboard.backend.event_processing.event_accumulator",
 )
 
@@ -41,7 +41,10 @@ def work(config: dict, status: Path, kill_points: KillPoints | None) -> None:
 
 
 class Run:
-    """One process that trains a configuration; forked from a server that has imported everything."""
+    """One process that trains a configuration.
+
+    It is forked from a server that has imported everything.
+    """
 
     def __init__(
         self, config: dict, status: Path, kill_points: KillPoints | None = None
@@ -70,7 +73,7 @@ class Run:
 
 
 def configuration(*overrides: str) -> dict:
-    """A run with everything in it that has state: dropout, schedule, momentum, early stopping."""
+    """A run with all kinds of state: dropout, schedule, momentum, early stopping."""
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -101,7 +104,10 @@ def at(config: dict, outputs: Path) -> dict:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Everything of a run that must come out the same: bytes of weights, logs without clocks, events, results."""
+    """Everything of a run that must be the same in the end.
+
+    Bytes of the weights, logs without times, events and results.
+    """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from normlab.results import read_result
@@ -136,7 +142,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def is_of_the_run(path: Path) -> bool:
-    """Whether every run has this file: not the previous checkpoint, and events under any name."""
+    """Whether every run has this file; events have any name, `previous` is optional."""
     return (
         path.is_file()
         and path.name != "previous.ckpt"
@@ -159,7 +165,10 @@ def undisturbed(config: dict, scratch: Path) -> dict:
 
 
 def finish(config: dict, scratch: Path, expected: dict, what: str) -> list[str]:
-    """Let a disturbed run go on to its end, and name what came out otherwise; its folder is deleted."""
+    """Resume a disturbed run to its end, and name the differences.
+
+    Its folder is deleted.
+    """
     ended = Run(config, scratch / "status").ended()
     found = (
         differences(run_folder(config), expected) if ended == "finished" else [ended]
@@ -177,8 +186,9 @@ def report(name: str, scenario: Callable[[], dict | None]) -> dict | None:
     counts = ", ".join(
         f"{value} {key}" for key, value in figures.items() if key != "wrong"
     )
+    found = figures["wrong"] or "all as undisturbed"
     print(
-        f"{name}: {counts}; {'all as undisturbed' if not figures['wrong'] else figures['wrong']}",
+        f"{name}: {counts}; {found}",
         flush=True,
     )
     return figures

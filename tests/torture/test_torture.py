@@ -1,4 +1,7 @@
-"""The fast part of the torture, see harness.py: one kill at every kind of change to a file, damages, hostile files."""
+"""The fast part of the torture: one kill at every kind of change, hostile files.
+
+The whole of it is in harness.py.
+"""
 
 import os
 import sys
