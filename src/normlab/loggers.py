@@ -12,6 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.loggers.csv_logs import (
+    _ExperimentWriter as _FabricExperimentWriter,
+)
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
@@ -75,7 +78,7 @@ class _ResumedWriter(ExperimentWriter):
 class _ResumedCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
+    def experiment(self) -> _FabricExperimentWriter:
         if self._experiment is None:
             self._experiment = _ResumedWriter(self.log_dir)
         return self._experiment
@@ -99,14 +102,15 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
-    options = {
-        "name": name,
-        "id": folder.name[-80:],
-        "project": project,
-        "save_dir": folder,
-        "offline": offline,
-    }
-    return WandbLogger(**options, resume="allow", experiment=wandb.run)
+    return WandbLogger(
+        name=name,
+        id=folder.name[-80:],
+        project=project,
+        save_dir=folder,
+        offline=offline,
+        resume="allow",
+        experiment=wandb.run,
+    )
 
 
 def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
@@ -127,7 +131,7 @@ def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
         experiment_name=group, run_name=run, tracking_uri=uri, run_id=run_id
     )
     if run_id is None:
-        record.write_text(logger.run_id)
+        record.write_text(str(logger.run_id))
     return logger
 
 

@@ -102,11 +102,11 @@ def _hydra_checked() -> Iterator[None]:
         check_hydra(_plain(config.hydra, resolve=False))
         return config
 
-    Hydra.compose_config = compose_and_check
+    setattr(Hydra, "compose_config", compose_and_check)  # noqa: B010
     try:
         yield
     finally:
-        Hydra.compose_config = compose
+        setattr(Hydra, "compose_config", compose)  # noqa: B010
 
 
 def requeue(environment: Mapping[str, str]) -> None:
@@ -190,12 +190,12 @@ def run_one(config: DictConfig, quiet: bool = False) -> dict[str, Any]:
 
 
 def _dry_run(config: dict[str, Any]) -> dict[str, Any]:
-    from normlab.sweeps.display import print_plans
-    from normlab.sweeps.jobs import Plan
+    from normlab.sweeps.display import print_jobs
+    from normlab.sweeps.jobs import Job
 
-    plan = Plan(tuple(HydraConfig.get().overrides.task), config)
-    print_plans([plan])
-    return {"status": plan.state}
+    job = Job(tuple(HydraConfig.get().overrides.task), config)
+    print_jobs([job])
+    return {"status": job.state}
 
 
 def _plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
