@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -91,15 +92,20 @@ def _without_plus(word: str) -> str:
 def _hydra_checked() -> Iterator[None]:
     """Check what Hydra itself would call, before it calls it.
 
-    Hydra builds what `hydra.callbacks` and its logging name before any of our code has
-    seen the configuration. The only place before that is `Hydra.compose_config`, a
-    private interface (hydra-core 1.3.8).
+    Hydra configures logging and builds what `hydra.callbacks` names before any of our
+    code has seen the configuration. The only place before that is
+    `Hydra.compose_config`, a private interface (hydra-core 1.3.8).
     """
     compose = Hydra.compose_config
 
-    def compose_and_check(*arguments: Any, **options: Any) -> DictConfig:
-        config = compose(*arguments, **options)
-        check_hydra(_plain(config.hydra, resolve=False))
+    def compose_and_check(
+        *arguments: Any, with_log_configuration: bool = False, **options: Any
+    ) -> DictConfig:
+        config = compose(*arguments, with_log_configuration=False, **options)
+        HydraConfig.instance().set_config(config)
+        check_hydra(config)
+        if with_log_configuration:
+            configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         return config
 
     setattr(Hydra, "compose_config", compose_and_check)  # noqa: B010

@@ -1,40 +1,133 @@
 import pytest
-import torch
+from omegaconf import OmegaConf
 
+from normlab.config.identity import configuration_directory
 from normlab.config.targets import build, check_homes
 
 
-def config(*targets, trusted=()):
-    nodes = [{"_target_": target} for target in targets]
-    return {"trusted_packages": list(trusted), "model": nodes}
-
-
-def test_what_a_trusted_package_defines_is_accepted():
-    check_homes(config("torch.nn.Linear", "normlab.norms.BatchNorm"))
-
-
-def test_the_callback_of_a_search_is_the_only_trusted_part_of_it():
-    check_homes(config("normlab.search.pruning.ReportToTrial"))
-    with pytest.raises(ValueError, match="not in a trusted package"):
-        check_homes(config("normlab.search.pruning.find_trial"))
+def configuration(place, target, trusted=()):
+    """A configuration with a target at a place, such as `model.hidden[0]`."""
+    config = OmegaConf.create({"trusted_packages": list(trusted)})
+    if place.endswith("[0]"):
+        OmegaConf.update(config, place[:-3], [{"_target_": target}], force_add=True)
+    else:
+        OmegaConf.update(config, f"{place}._target_", target, force_add=True)
+    return OmegaConf.to_container(config)
 
 
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("place", "target"),
     [
-        ("normlab.data.images.Path", "is pathlib.*Path, which is not in a trusted"),
-        ("normlab.data.downloads.shutil.rmtree", "which is not in a trusted package"),
-        ("torch.nn.NoSuchLayer", "cannot be found"),
-        ("torch.nn.no_such_module.Layer", "cannot be found"),
+        ("model", "normlab.models.MLP"),
+        ("model", "torch.nn.Linear"),
+        ("model.hidden[0]", "torch.nn.ReLU"),
+        ("norm", "torch.nn.Identity"),
+        ("norm", "normlab.norms.torch_batch_norm"),
+        ("optimizer", "torch.optim.Adagrad"),
+        ("scheduler", "torch.optim.lr_scheduler.ExponentialLR"),
+        ("reparametrize", "normlab.norms.standardize_weights"),
+        ("dataset.load", "normlab.data.images.mnist"),
+        ("logger.csv", "normlab.loggers.csv"),
+        ("trial", "normlab.search.pruning.ReportToTrial"),
     ],
 )
-def test_what_only_passes_through_is_refused_by_its_home(target, message):
-    with pytest.raises(ValueError, match=message):
-        check_homes(config(target))
+def test_a_place_may_call_what_it_is_for(place, target):
+    check_homes(configuration(place, target))
+
+
+WRITERS = [
+    "torchvision.io.write_file",
+    "torchvision.datasets.utils.download_url",
+    "normlab.data.downloads.download_file",
+    "normlab.data.downloads.download_archive",
+    "normlab.data.array_cache.cached_array",
+    "pytorch_lightning.core.saving.save_hparams_to_yaml",
+    "timm.utils.update_summary",
+    "timm.utils.setup_default_logging",
+    "timm.utils.get_outdir",
+    "torch.nn.modules.module.torch.hub.load",
+    "torch.optim.optimizer.torch.load",
+    "pytorch_lightning.LightningModule.load_from_checkpoint",
+    "normlab.data.images.Path",
+]
+SITES = [
+    *("model", "model.hidden[0]", "norm", "norm.x", "optimizer", "scheduler"),
+    *("reparametrize", "dataset.load", "dataset.x", "logger.x", "trial", "task.x"),
+]
+
+
+@pytest.mark.parametrize("place", SITES)
+@pytest.mark.parametrize("target", WRITERS)
+def test_functions_that_write_or_load_are_refused_everywhere(place, target):
+    with pytest.raises(ValueError) as error:
+        check_homes(configuration(place, target))
+    message = str(error.value)
+    assert target in message
+    assert place in message
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "message"),
+    [
+        (
+            "optimizer",
+            "torch.nn.Linear",
+            "optimizer._target_ must be a class derived from "
+            "torch.optim.optimizer.Optimizer or named in conf/optimizer, "
+            "got 'torch.nn.Linear'",
+        ),
+        (
+            "dataset.load",
+            "normlab.norms.BatchNorm",
+            "dataset.load._target_ must be named in conf/dataset, "
+            "got 'normlab.norms.BatchNorm'",
+        ),
+        (
+            "trainer",
+            "torch.nn.Linear",
+            "trainer._target_ must be left out: nothing is called there, "
+            "got 'torch.nn.Linear'",
+        ),
+    ],
+)
+def test_the_message_says_what_the_place_is_for(place, target, message):
+    with pytest.raises(ValueError) as error:
+        check_homes(configuration(place, target))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "target", ["torch.nn.NoSuchLayer", "torch.nn.no_such_module.Layer"]
+)
+def test_a_target_that_does_not_exist_is_named(target):
+    with pytest.raises(ValueError, match=f"_target_ '{target}' cannot be found"):
+        check_homes(configuration("model", target))
+
+
+def test_every_shipped_file_may_call_what_it_names():
+    for group in ("model", "norm", "optimizer", "scheduler"):
+        for file in (configuration_directory() / group).glob("*.yaml"):
+            target = OmegaConf.load(file).get("_target_")
+            if target is not None:
+                check_homes(configuration(group, target))
+
+
+def test_own_code_may_stand_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "my_package.py").write_text("def load():\n    return 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    check_homes(configuration("dataset.load", "my_package.load", ["my_package"]))
+    with pytest.raises(ValueError, match="not in a trusted package"):
+        check_homes(configuration("dataset.load", "my_package.load"))
 
 
 def test_build_passes_arguments_on_and_lists_as_lists():
-    layer = build({"_target_": "torch.nn.Unflatten", "dim": 1}, unflattened_size=[2, 3])
-    assert layer(torch.zeros(4, 6)).shape == (4, 2, 3)
     made = build({"_target_": "torch.nn.Linear", "in_features": 3}, out_features=2)
     assert made.weight.shape == (2, 3)
+    layer = build({"_target_": "torch.nn.Unflatten", "dim": 1}, unflattened_size=[2, 3])
+    assert layer.unflattened_size == [2, 3]
+
+
+def test_build_resolves_nothing():
+    node = {"_target_": "torch.nn.Linear", "in_features": "${oc.env:HOME}"}
+    with pytest.raises(ValueError, match="in_features must not contain"):
+        build(node, out_features=2)

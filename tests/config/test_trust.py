@@ -1,10 +1,15 @@
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
+from normlab.config.identity import configuration_directory
 from normlab.config.trust import (
     check_hydra,
     check_targets,
     check_trust,
     is_in,
+    refuse_interpolations,
     targets_of,
 )
 
@@ -65,34 +70,90 @@ def test_a_file_does_not_trust_itself():
     check_trust({"trusted_packages": []}, ["seed=1"])
 
 
+@pytest.fixture
+def with_hydra(monkeypatch):
+    """with_hydra(node): the composed default, with a node merged into `hydra`."""
+
+    def compose_with(node):
+        with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+            words = ["hydra/launcher=ray"]
+            config = compose("config", words, return_hydra_config=True)
+        OmegaConf.set_readonly(config.hydra, False)
+        OmegaConf.set_struct(config, False)
+        config.hydra = OmegaConf.merge(config.hydra, OmegaConf.create(node))
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+        return config
+
+    return compose_with
+
+
+def test_hydra_as_it_is_shipped_is_accepted(with_hydra):
+    check_hydra(with_hydra({}))
+
+
+DECODED = '${oc.decode:"{_target_:joblib.load,filename:x}"}'
+CREATED = "${oc.create:{_target_:joblib.load,filename:x}}"
+
+
 @pytest.mark.parametrize(
     ("node", "message"),
     [
+        ({"callbacks": {"x": {"_target_": "joblib.load"}}}, "hydra.callbacks must be"),
+        ({"callbacks": {"x": DECODED}}, "hydra.callbacks must be empty"),
+        ({"callbacks": {"x": CREATED}}, "hydra.callbacks must be empty"),
         (
-            {"callbacks": {"x": {"_target_": "joblib.load"}}},
-            "'joblib.load' in hydra must be in one of",
+            {"sweeper": {"params": {"x": {"_target_": "joblib.load"}}}},
+            "'joblib.load' in hydra.sweeper must be in one of",
         ),
         (
-            {"sweeper": {"params": [{"_target_": "${oc.env:HOME}"}]}},
-            "in hydra must be in one of",
+            {"sweeper": {"params": {"x": [CREATED]}}},
+            "'joblib.load' in hydra.sweeper must be in one of",
+        ),
+        (
+            {"launcher": {"init": {"x": DECODED}}},
+            "'joblib.load' in hydra.launcher must be in one of",
+        ),
+        (
+            {"launcher": {"init": {"x": "\\" + CREATED}}},
+            r"hydra.launcher.init.x must not contain '\$\{'",
         ),
         (
             {"job_logging": {"handlers": {"x": {"()": "pandas.read_pickle"}}}},
-            "factory 'pandas.read_pickle'",
+            "hydra/job_logging must be one of none, disabled, stdout",
         ),
         (
-            {"hydra_logging": {"handlers": {"x": {"class": "evil.Handler"}}}},
-            "factory 'evil.Handler'",
+            {"job_logging": {"handlers": {"x": {"class": "logging.FileHandler"}}}},
+            "hydra/job_logging must be one of none, disabled, stdout",
         ),
         (
-            {"job": {"env_set": {"LD_PRELOAD": "x.so"}}},
-            "env_set must be empty, got LD_PRELOAD",
+            {"hydra_logging": {"handlers": {"x": {"stream": "ext://module.x"}}}},
+            "hydra/hydra_logging must be one of none, disabled, stdout",
         ),
+        (
+            {"hydra_logging": {"formatters": {"x": {"()": "logging.os.mkdir"}}}},
+            "hydra/hydra_logging must be one of none, disabled, stdout",
+        ),
+        ({"job": {"env_set": {"LD_PRELOAD": "x.so"}}}, "hydra.job.env_set must be"),
+        ({"output_subdir": "x"}, "hydra.output_subdir must be empty, got x"),
     ],
 )
-def test_hydra_calls_nothing_for_a_file(node, message):
+def test_hydra_calls_and_writes_nothing_for_a_file(with_hydra, node, message):
     with pytest.raises(ValueError, match=message):
-        check_hydra(node)
+        check_hydra(with_hydra(node))
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({"a": "${b}"}, "a"),
+        ({"a": [1, {"b": "x${oc.env:HOME}"}]}, r"a\[1\].b"),
+        ({"${a}": 1}, "a text"),
+    ],
+)
+def test_a_resolved_configuration_has_no_interpolations(config, place):
+    with pytest.raises(ValueError, match=rf"^{place} must not contain '\$\{{'"):
+        refuse_interpolations(config)
+    refuse_interpolations({"a": ["$x", {"b": None}], "c": 1.0})
 
 
 def test_own_packages_can_be_trusted():

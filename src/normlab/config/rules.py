@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from normlab.config.identity import configuration_directory
-from normlab.config.trust import check_targets
+from normlab.config.trust import check_targets, refuse_interpolations
 from normlab.spelling import did_you_mean
 
 
@@ -143,6 +143,7 @@ def check(config: dict[str, Any]) -> None:
     Raises:
         ValueError: names the key, what it must be and what it is.
     """
+    refuse_interpolations(config)
     _check_names(config)
     for key, rule in RULES.items():
         present, value = _look_up(config, key)

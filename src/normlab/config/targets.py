@@ -1,43 +1,125 @@
-"""Build the object that a `_target_` names, after it was checked."""
+"""Build the object that a `_target_` names, after it was checked.
 
+A configuration may come from somebody else. What it may call depends on the place: a
+module where a model is wanted, an optimizer where an optimizer is wanted. Names are
+checked before anything is imported (`trust.py`), objects before anything is called.
+"""
+
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+import yaml
 from hydra.utils import get_object, instantiate
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from normlab.config.trust import TRUSTED_PACKAGES, check_targets, is_in, targets_of
+from normlab.config.identity import configuration_directory
+from normlab.config.trust import (
+    SEARCH_CALLBACK,
+    check_targets,
+    is_in,
+    refuse_interpolations,
+    targets_of,
+)
+
+# Which class a target at a place must be derived from, and in which group of conf/ it
+# may be named instead. The latter is how a new data set or logger is added.
+PLACES: dict[str, tuple[type | None, str | None]] = {
+    "model": (nn.Module, "model"),
+    "norm": (nn.Module, "norm"),
+    "reparametrize": (None, "norm"),
+    "optimizer": (Optimizer, "optimizer"),
+    "scheduler": (LRScheduler, "scheduler"),
+    "dataset.load": (None, "dataset"),
+    "logger.*": (None, "logger"),
+}
 
 
 def check_homes(config: dict[str, Any]) -> None:
-    """Refuse targets whose home is not the trusted package that they are named by.
+    """Refuse targets that are not what their place is for.
 
-    A trusted package may happen to import `os`; its `os.system` is not trusted.
+    A target is looked up, but not called.
 
     Args:
         config: the resolved configuration.
 
     Raises:
-        ValueError: names the target by its true home, or one that does not exist.
+        ValueError: names the target and its place, and what the place is for.
     """
     trusted = config["trusted_packages"]
     check_targets(config, trusted)  # by name, before anything is imported
-    for path in targets_of(config):
-        try:
-            found = get_object(path)
-            home = getattr(found, "__module__", None) or ""
-            name = getattr(found, "__qualname__", "")
-        except (ImportError, ValueError) as error:
-            first_line = str(error).splitlines()[0]
-            raise ValueError(
-                f"_target_ {path!r} cannot be found: {first_line}"
-            ) from error
-        if not is_in(f"{home}.{name}", (*TRUSTED_PACKAGES, *trusted)):
-            true_home = home or type(found).__module__
-            raise ValueError(
-                f"_target_ {path!r} is {true_home}.{path.rpartition('.')[2]}, "
-                f"which is not in a trusted package"
-            )
+    for place, path in _placed_targets(config):
+        found = _find(path)
+        if not is_in(path, trusted):
+            _check_kind(place, path, found)
+
+
+def _placed_targets(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Every place that has a `_target_`, such as `model.hidden[0]`, and the target."""
+    if isinstance(node, dict):
+        if node.get("_target_") is not None:
+            yield place, str(node["_target_"])
+        for key, value in node.items():
+            yield from _placed_targets(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _placed_targets(value, f"{place}[{index}]")
+
+
+def _check_kind(place: str, path: str, found: Any) -> None:
+    base, group = _allowed(place)
+    if group is not None and path in _shipped_targets(group):
+        return
+    if base is not None and isinstance(found, type) and issubclass(found, base):
+        return
+    if (place, path) == ("trial", SEARCH_CALLBACK):
+        return
+    requirements = []
+    if base is not None:
+        requirements.append(f"a class derived from {base.__module__}.{base.__name__}")
+    if group is not None:
+        requirements.append(f"named in conf/{group}")
+    requirement = " or ".join(requirements) or "left out: nothing is called there"
+    raise ValueError(f"{place}._target_ must be {requirement}, got {path!r}")
+
+
+def _allowed(place: str) -> tuple[type | None, str | None]:
+    """The base class and the group of a place; of unknown places neither."""
+    parent, _, _ = place.rpartition(".")
+    if f"{parent}.*" in PLACES:
+        return PLACES[f"{parent}.*"]
+    if place in PLACES:
+        return PLACES[place]
+    if place.startswith(("model.", "norm.")):  # modules may be arguments, at any depth
+        return nn.Module, None
+    return None, None
+
+
+@cache
+def _shipped_targets(group: str) -> frozenset[str]:
+    """What the files of a group in our own conf/ call."""
+    files = (configuration_directory() / group).glob("*.yaml")
+    contents = [yaml.safe_load(file.read_text()) for file in files]
+    return frozenset(targets_of(contents))
+
+
+def _find(path: str) -> Any:
+    try:
+        return get_object(path)
+    except (ImportError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ValueError(f"_target_ {path!r} cannot be found: {first_line}") from error
 
 
 def build(config: dict[str, Any], **arguments: Any) -> Any:
-    """Hydra's `instantiate`, with plain lists and dicts for arguments."""
+    """Hydra's `instantiate`, with plain lists and dicts for arguments.
+
+    Args:
+        config: a resolved node with a `_target_`. Hydra would resolve interpolations
+            once more, after the check, so there must be none.
+        arguments: of the call, beside those in `config`.
+    """
+    refuse_interpolations(config)
     return instantiate(config, **arguments, _convert_="all")

@@ -4,16 +4,22 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from typing import Any
 
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+# The class by which a run reports to a search.
+SEARCH_CALLBACK = "normlab.search.pruning.ReportToTrial"
 # Of normlab only what people add to is trusted, since the rest of it also starts
-# programs and writes files. The one class lets a run report to a search.
+# programs and writes files.
 TRUSTED_PACKAGES = (
     "normlab.data",
     "normlab.loggers",
     "normlab.models",
     "normlab.norms",
-    "normlab.search.pruning.ReportToTrial",
+    SEARCH_CALLBACK,
     "torch.nn",
     "torch.optim",
     "torchvision",
@@ -27,7 +33,8 @@ HYDRA_PACKAGES = (
     "optuna.samplers",
     "optuna.pruners",
 )
-LOGGING_PACKAGES = ("logging", "colorlog")
+# Of Hydra's own options for Python's logging, those that write no files.
+HARMLESS_LOGGING = ("none", "disabled", "stdout")
 
 
 def targets_of(config: Any, keys: Sequence[str] = ("_target_",)) -> Iterator[str]:
@@ -128,33 +135,75 @@ def load_only_weights() -> None:
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
 
 
-def check_hydra(hydra: dict[str, Any]) -> None:
-    """Refuse what Hydra itself would call or set because a file says so.
+def refuse_interpolations(config: Any, place: str = "") -> None:
+    """Refuse `${` in any text of a resolved configuration.
 
-    These are callbacks, factories of logging handlers, and environment variables.
+    Whoever resolves the configuration again, as Hydra does before it calls a target,
+    would otherwise get another one than was checked.
 
     Args:
-        hydra: the node `hydra` as it was composed, not resolved.
+        config: any part of a resolved configuration.
+        place: where the part stands, for the message.
+
+    Raises:
+        ValueError: names the place.
+    """
+    if isinstance(config, dict):
+        for key, value in config.items():
+            refuse_interpolations(key, place)
+            refuse_interpolations(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(config, list):
+        for index, value in enumerate(config):
+            refuse_interpolations(value, f"{place}[{index}]")
+    elif isinstance(config, str) and "${" in config:
+        raise ValueError(
+            f"{place or 'a text'} must not contain '${{' once it is resolved, "
+            f"got {config!r}"
+        )
+
+
+def check_hydra(config: DictConfig) -> None:
+    """Refuse what Hydra itself would call, set or write because a file says so.
+
+    These are callbacks, handlers of logging, environment variables, and the targets of
+    launcher and sweeper, whose interpolations are resolved first.
+
+    Args:
+        config: the composed configuration with its node `hydra`. `HydraConfig` must
+            hold it, since interpolations refer to that.
 
     Raises:
         ValueError: names what was refused.
     """
-    for target in targets_of(hydra):
-        if not is_in(target, HYDRA_PACKAGES):
+    hydra = config.hydra
+    for group in ("job_logging", "hydra_logging"):
+        content = OmegaConf.to_container(hydra[group], resolve=False)
+        if content not in _harmless_logging(group):
             raise ValueError(
-                f"_target_ {target!r} in hydra must be in one of "
-                f"{', '.join(HYDRA_PACKAGES)}"
+                f"hydra/{group} must be one of {', '.join(HARMLESS_LOGGING)}, as Hydra "
+                f"has them: other handlers can write any file"
             )
-    logging_nodes = [hydra.get("job_logging"), hydra.get("hydra_logging")]
-    for factory in targets_of(logging_nodes, ("()", "class")):
-        if not is_in(factory, LOGGING_PACKAGES):
-            raise ValueError(
-                f"the factory {factory!r} in hydra's logging must be in one of "
-                f"{', '.join(LOGGING_PACKAGES)}"
-            )
-    variables = hydra.get("job", {}).get("env_set")
-    if variables:
-        raise ValueError(
-            f"hydra.job.env_set must be empty, got {', '.join(variables)}: "
-            f"set variables in the shell"
-        )
+    _refuse_value("hydra.callbacks", hydra.callbacks)
+    _refuse_value("hydra.job.env_set", hydra.job.env_set)
+    _refuse_value("hydra.output_subdir", hydra.output_subdir)
+    for name in ("launcher", "sweeper"):
+        node = OmegaConf.to_container(hydra[name], resolve=True)
+        refuse_interpolations(node, f"hydra.{name}")
+        for target in targets_of(node):
+            if not is_in(target, HYDRA_PACKAGES):
+                raise ValueError(
+                    f"_target_ {target!r} in hydra.{name} must be in one of "
+                    f"{', '.join(HYDRA_PACKAGES)}"
+                )
+
+
+def _refuse_value(key: str, value: Any) -> None:
+    if value:
+        raise ValueError(f"{key} must be empty, got {value!s}")
+
+
+def _harmless_logging(group: str) -> list[Any]:
+    """The contents of Hydra's own files for a group of logging."""
+    package = resources.files("hydra.conf.hydra")
+    files = [package / group / f"{name}.yaml" for name in HARMLESS_LOGGING]
+    return [yaml.safe_load(file.read_text()) for file in files if file.is_file()]
