@@ -3,7 +3,13 @@ import math
 
 import pytest
 
-from normlab.results import environment, read_result, write_atomically, write_json
+from normlab.results import (
+    environment,
+    read_result,
+    without_password,
+    write_atomically,
+    write_json,
+)
 
 
 def test_json_has_null_where_a_number_is_not_finite(tmp_path):
@@ -43,3 +49,22 @@ def test_environment_names_packages_and_device():
     assert found["packages"]["torch"].startswith("2.")
     assert found["device"]["threads"] == 1
     json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("word", "stored"),
+    [
+        ("storage=postgresql://me:s3:c@host/db", "storage=postgresql://me:***@host/db"),
+        ("uri=redis://:secret@host", "uri=redis://:***@host"),
+        ("uri=http://host:5000/a@b", "uri=http://host:5000/a@b"),
+        ("dataset.root=a:b@c", "dataset.root=a:b@c"),
+    ],
+)
+def test_a_stored_command_holds_no_password(word, stored):
+    assert without_password(word) == stored
+
+
+def test_the_environment_stores_the_command_without_passwords(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["dir/train.py", "x=db://me:secret@host"])
+    command = environment({"accelerator": "cpu"})["command"]
+    assert command == ["train.py", "x=db://me:***@host"]

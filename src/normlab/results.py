@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -97,8 +98,16 @@ def environment(device: dict[str, Any]) -> dict[str, Any]:
         "packages": {name: version for name, version in versions.items() if version},
         "device": device,
         "platform": platform.platform(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
     }
+
+
+def without_password(word: str) -> str:
+    """A word of a command line, with the password of an address replaced by stars.
+
+    `storage=postgresql://user:secret@host` becomes `storage=postgresql://user:***@host`.
+    """
+    return re.sub(r"(://[^:/@\s]*):[^/@\s]+@", r"\1:***@", word)
 
 
 def git_state() -> dict[str, Any] | None:
