@@ -1,56 +1,48 @@
-"""The two LightningModules: a network, its loss, its scores and its optimizer."""
+"""The two LightningModules: a network with its loss, its metrics and its optimizer."""
 
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from normlab.data.blocks import Block, Progress
-from normlab.device.sharding import shard, share_buffers, without_missing_kernels
+from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shard
 from normlab.endings import Diverged
 from normlab.metrics import METRICS
+from normlab.training.collectives import sum_over_processes
 
-REGRESSION_LOSSES = {
+REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": functional.mse_loss,
     "mae": functional.l1_loss,
     "huber": functional.huber_loss,
 }
 
 
-def sum_over_processes(values: Tensor) -> Tensor:
-    """`values` summed over the processes of a distributed run; unchanged in a run of one process."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(values)
-    return values
-
-
-def rows_of_processes(values: Tensor) -> Tensor:
-    """``(P, ...)``: the `values` of every process of a distributed run in the order of their ranks."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values[None]
-    rows = values.new_empty(distributed.get_world_size(), *values.shape)
-    distributed.all_gather(list(rows.unbind()), values)
-    return rows
-
-
 @torch.no_grad()
 def evaluate(
     task: "Task", blocks: Iterable[Block], context: Callable = nullcontext
 ) -> dict[str, float]:
-    """Metrics of a part in evaluation mode: the one path by which anything is scored.
+    """Score a part of the data in evaluation mode; every score comes from here.
 
     Args:
-        task: knows the network and the scores; comes back in the mode in which it came.
-        blocks: the part's samples, each once.
-        context: wraps every forward pass, as for automatic mixed precision.
+        task: the network and its metrics. The network is returned to the mode
+            (training or evaluation) that it had.
+        blocks: the samples of the part, each of them once.
+        context: a context manager around every forward pass, such as automatic mixed
+            precision.
+
+    Returns:
+        The metrics by name.
     """
     training = task.network.training
     task.network.eval()
@@ -60,23 +52,42 @@ def evaluate(
             predictions = task.network(block.inputs)
         sums.append(task.score(predictions, block.targets))
     task.network.train(training)
-    return task.metrics_from(sum_over_processes(torch.stack(sums).sum(0)).tolist())
+    total = sum_over_processes(torch.stack(sums).sum(0))
+    return task.metrics_from(total.tolist())
 
 
 class Task(pl.LightningModule):
-    """What both tasks share: blocks of optimizer steps, scores summed on the device and read once an epoch.
+    """What both tasks share: optimizer steps in blocks, and metrics from running sums.
+
+    The sums stay on the device until the epoch ends, since reading them waits for it.
 
     Args:
-        network: any module from inputs ``(N, ...)`` to predictions ``(N, num_outputs)``.
-        build_optimizer: network -> optimizer.
-        build_scheduler: optimizer -> scheduler, or None for a constant learning rate.
-        scheduler_interval: when it steps: `step`, `epoch`, or `plateau` (every epoch, with the validation loss).
-        gradient_clip: largest norm of all gradients together, or None.
+        network: any module from inputs ``(N, ...)`` to predictions
+            ``(N, num_outputs)``.
+        build_optimizer: a function from the network to its optimizer.
+        build_scheduler: a function from the optimizer to its learning rate scheduler,
+            or None for a constant learning rate.
+        scheduler_interval: when the scheduler steps: `step` (every optimizer step),
+            `epoch`, or `plateau` (every epoch, given the validation loss).
+        gradient_clip: largest norm of all gradients taken as one vector, or None for no
+            clipping.
+
+    Attributes:
+        metric_names: names of the metrics that the task computes for every part.
+        progress: how far training has come.
+        metrics: the latest epoch's metrics by name, such as `val/loss`.
+        train_sums: sums of the running epoch's scores, None before its first block.
+        last_loss: training loss of the latest optimizer step.
+        reuses_outputs: whether the network writes the predictions of every step into
+            the same memory, as a CUDA graph does.
+        step_seconds: time spent in `timed_steps` optimizer steps by this process.
+        scoring_seconds: time spent on validation by this process.
     """
 
-    automatic_optimization = (
-        False  # several optimizer steps in one call, see normlab.data.blocks
-    )
+    # One call of `training_step` makes several optimizer steps: normlab.data.blocks.
+    automatic_optimization = False
+
+    metric_names: tuple[str, ...]
 
     def __init__(
         self,
@@ -88,44 +99,60 @@ class Task(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.build_optimizer, self.build_scheduler = build_optimizer, build_scheduler
-        self.scheduler_interval, self.gradient_clip = scheduler_interval, gradient_clip
-        self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
+        self.build_optimizer = build_optimizer
+        self.build_scheduler = build_scheduler
+        self.scheduler_interval = scheduler_interval
+        self.gradient_clip = gradient_clip
+
+        self.scheduler: LRScheduler | None = None
         self.progress = Progress()
+        self.metrics: dict[str, float] = {}
         self.train_sums: Tensor | None = None
         self.last_loss: Tensor | None = None
-        self.metrics: dict[str, float] = {}
-        self.reuses_outputs = False  # a CUDA graph writes the next step's predictions where the last ones are
-        self.step_seconds, self.scoring_seconds, self.timed_steps = 0.0, 0.0, 0
+        self.reuses_outputs = False
+
+        self.step_seconds = 0.0
+        self.timed_steps = 0
+        self.scoring_seconds = 0.0
 
     def configure_model(self) -> None:
-        """Lightning's hook, before there is an optimizer."""
+        """Shard the network if the run asks for it. Lightning calls this first."""
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            assert self.device_mesh is not None  # the strategy has just set it
             shard(self.network, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer = without_missing_kernels(
-            self.network, self.build_optimizer(self.network)
-        )
+        """Build the optimizer and its scheduler; the scheduler is stepped by us."""
+        optimizer = self.build_optimizer(self.network)
+        optimizer = avoid_fused_kernels(self.network, optimizer)
         if self.build_scheduler is not None:
             self.scheduler = self.build_scheduler(optimizer)
         return optimizer
 
     def training_step(self, block: Block, index: int) -> None:
-        """One optimizer step for every batch of the block."""
+        """Make one optimizer step for every batch of the block.
+
+        Raises:
+            Diverged: a loss is not finite.
+        """
         if len(block.targets) == 0:
             return
         started = time.perf_counter()
-        # Lightning's wrappers call every callback three times a step; what watches a run here does so once a block.
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        backward = (
-            Tensor.backward if self.trainer.world_size == 1 else self.manual_backward
-        )
-        if isinstance(
-            self.network, FSDPModule
-        ):  # as DDP does, so that there is one state to store
-            share_buffers(self.network)
-        losses, predictions = [], []
+
+        # Lightning's wrappers of the optimizer and of the backward pass call every
+        # callback three times per step. Callbacks act once per block here.
+        optimizer = self.trainer.optimizers[0]
+        backward: Callable[[Tensor], None] = Tensor.backward
+        if self.trainer.world_size > 1:
+            backward = self.manual_backward
+
+        # DDP broadcasts the buffers of the first process before a forward pass. A
+        # sharded network has to do it itself, or there would not be one state to store.
+        if isinstance(self.network, FSDPModule):
+            broadcast_buffers(self.network)
+
+        losses = []
+        predictions = []
         batches = zip(
             block.inputs.split(block.batch_size),
             block.targets.split(block.batch_size),
@@ -141,150 +168,211 @@ class Task(pl.LightningModule):
             optimizer.step()
             if self.scheduler is not None and self.scheduler_interval == "step":
                 self.scheduler.step()
+
             losses.append(loss.detach())
-            predictions.append(
-                prediction.detach().clone()
-                if self.reuses_outputs
-                else prediction.detach()
-            )
-        self._account(
-            block, torch.stack(losses), torch.cat(predictions)
-        )  # reads the losses: the device is done
+            prediction = prediction.detach()
+            if self.reuses_outputs:  # the next step would overwrite them
+                prediction = prediction.clone()
+            predictions.append(prediction)
+
+        # This reads the losses, so that the device has finished when the clock is read.
+        self._account(block, torch.stack(losses), torch.cat(predictions))
         self.step_seconds += time.perf_counter() - started
         self.timed_steps += len(losses)
 
     def _account(self, block: Block, losses: Tensor, predictions: Tensor) -> None:
-        total = sum_over_processes(
-            losses.clone()
-        )  # NaN and infinity of one process come through
-        if not total.isfinite().all():
-            first = int(total.isfinite().logical_not().float().argmax())
-            before = losses[first - 1] if first else self.last_loss
-            raise Diverged(
-                self.progress.steps + first + 1,
-                float(total[first]),
-                None if before is None else float(before),
-            )
+        """Check a block's losses and add its scores to the sums of the epoch.
+
+        Args:
+            block: the block that was trained on.
+            losses: mean loss of every batch ``(K,)``.
+            predictions: predictions of all its samples, as they were in training.
+        """
+        self._check_finite(losses)
         self.last_loss = losses[-1]
         self.progress.steps += len(losses)
         self.progress.blocks += 1
+
         counts = torch.full_like(losses, block.batch_size)
         counts[-1] = len(block.targets) - block.batch_size * (len(losses) - 1)
         sums = self.score(predictions, block.targets)
-        sums[1] = (losses * counts).sum()  # the loss as it was when each step was made
-        self.train_sums = sums if self.train_sums is None else self.train_sums + sums
+        sums[1] = (losses * counts).sum()  # the loss by which each step was made
+        if self.train_sums is None:
+            self.train_sums = sums
+        else:
+            self.train_sums = self.train_sums + sums
+
+    def _check_finite(self, losses: Tensor) -> None:
+        # A sum keeps the NaN or infinity of any process, so that all of them stop.
+        total = sum_over_processes(losses.clone())
+        finite = total.isfinite()
+        if finite.all():
+            return
+        first = int(finite.logical_not().float().argmax())
+        before = losses[first - 1] if first > 0 else self.last_loss
+        raise Diverged(
+            step=self.progress.steps + first + 1,
+            loss=float(total[first]),
+            last_loss=None if before is None else float(before),
+        )
 
     def close_epoch(
         self, validation: Iterable[Block], context: Callable = nullcontext
     ) -> None:
-        """Read the epoch's scores into `metrics` and Lightning's callback metrics, then step the scheduler."""
+        """Compute the metrics of the epoch, then step the learning rate scheduler.
+
+        The metrics become `metrics` and Lightning's callback metrics.
+
+        Args:
+            validation: the samples of the validation part, each of them once.
+            context: a context manager around every forward pass, see `evaluate`.
+        """
+        assert self.train_sums is not None  # an epoch has at least one batch
         train = self.metrics_from(sum_over_processes(self.train_sums).tolist())
         self.train_sums = None
         self.metrics = {f"train/{name}": value for name, value in train.items()}
+
         started = time.perf_counter()
         if self.trainer.world_size > 1:
-            share_buffers(self.network)
+            broadcast_buffers(self.network)
         scores = evaluate(self, validation, context)
         self.scoring_seconds += time.perf_counter() - started
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
         self.log_dict(self.metrics, logger=False, sync_dist=self.trainer.world_size > 1)
-        if self.scheduler is not None and self.scheduler_interval == "plateau":
-            self.scheduler.step(self.metrics["val/loss"])
-        elif self.scheduler is not None and self.scheduler_interval == "epoch":
+
+        if self.scheduler is None:
+            return
+        if self.scheduler_interval == "plateau":
+            cast(ReduceLROnPlateau, self.scheduler).step(self.metrics["val/loss"])
+        elif self.scheduler_interval == "epoch":
             self.scheduler.step()
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Mean over the batch, what training descends."""
+        """The training loss, a mean over the batch.
+
+        Args:
+            predictions: output of the network ``(N, num_outputs)``.
+            targets: classes or numbers to predict ``(N,)``.
+        """
         raise NotImplementedError
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Sums over the samples from which `metrics_from` makes the metrics: count, loss, and the task's own."""
+        """Sums over samples, from which `metrics_from` computes the metrics.
+
+        Args:
+            predictions: output of the network ``(N, num_outputs)``.
+            targets: classes or numbers to predict ``(N,)``.
+
+        Returns:
+            A vector: the number of samples, the summed loss, and the task's own sums.
+        """
         raise NotImplementedError
 
     def metrics_from(self, sums: list[float]) -> dict[str, float]:
-        """Metrics of a part from its sums."""
+        """The metrics of a part from the sums of its `score` vectors."""
         raise NotImplementedError
 
 
 class Classification(Task):
-    """Cross-entropy from logits; loss and accuracy, every sample with the same weight.
+    """Cross-entropy of logits; the metrics are loss and accuracy.
 
     Args:
-        softmax_before_loss: feed probabilities to the cross-entropy as if they were logits. With K classes the loss
-            can then not fall below ``ln(e + K - 1) - 1`` and gradients shrink: a known mistake, here to be measured.
+        softmax_before_loss: pass probabilities to the cross-entropy as if they were
+            logits. For K classes the loss can then not fall below
+            ``ln(e + K - 1) - 1``, and gradients shrink. This is a common mistake, which
+            the option makes measurable.
     """
 
     metric_names = METRICS["classification"]
 
-    def __init__(self, *args, softmax_before_loss: bool = False, **kwargs) -> None:
+    def __init__(
+        self, *args: Any, softmax_before_loss: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.softmax_before_loss = softmax_before_loss
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of logits ``(N, K)`` and classes ``(N,)``."""
         return functional.cross_entropy(self._logits(predictions), targets)
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        loss = functional.cross_entropy(
-            self._logits(predictions).float(), targets, reduction="sum"
-        )
+        """Number of samples, summed loss, number of correct predictions ``(3,)``."""
+        logits = self._logits(predictions).float()
+        loss = functional.cross_entropy(logits, targets, reduction="sum")
         correct = predictions.argmax(1).eq(targets).sum()
         return torch.stack(
             [torch.full_like(loss, len(targets)), loss, correct.to(loss)]
         )
 
     def metrics_from(self, sums: list[float]) -> dict[str, float]:
+        """Mean loss and share of correct predictions."""
         count, loss, correct = sums
         return {"loss": loss / count, "accuracy": correct / count}
 
     def _logits(self, predictions: Tensor) -> Tensor:
-        return predictions.softmax(1) if self.softmax_before_loss else predictions
+        if self.softmax_before_loss:
+            return predictions.softmax(1)
+        return predictions
 
 
 class Regression(Task):
-    """One number a sample, learned standardized and reported in its own units.
+    """One number per sample, learned in standardized form and scored in its own units.
 
-    The loss is taken of ``(target - mean) / standard deviation`` with the training part's statistics; RMSE and MAE are
-    in the target's units and ``R2 = 1 - sum (y - prediction)^2 / sum (y - mean y)^2``, NaN where all y are equal.
+    The loss compares the prediction with ``(target - mean) / standard deviation``,
+    where both are those of the training part. RMSE and MAE are in units of the target.
+    ``R2 = 1 - sum (y - prediction)^2 / sum (y - mean y)^2``; it is NaN if all y are
+    equal.
 
     Args:
-        target_mean: of the training part.
-        target_std: of the training part; 1 for a constant target.
-        loss_name: mse, mae or huber.
+        target_mean: mean of the targets of the training part.
+        target_std: their standard deviation, or 1 if they are constant.
+        loss_name: `mse`, `mae` or `huber`.
+
+    Raises:
+        ValueError: the loss is none of these.
     """
 
     metric_names = METRICS["regression"]
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         target_mean: float = 0.0,
         target_std: float = 1.0,
         loss_name: str = "mse",
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         if loss_name not in REGRESSION_LOSSES:
+            known = ", ".join(REGRESSION_LOSSES)
             raise ValueError(
-                f"task.loss must be one of {', '.join(REGRESSION_LOSSES)} for regression, got {loss_name!r}"
+                f"task.loss must be one of {known} for regression, got {loss_name!r}"
             )
-        self.target_mean, self.target_std = target_mean, target_std
+        self.target_mean = target_mean
+        self.target_std = target_std
         self.loss_function = REGRESSION_LOSSES[loss_name]
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return self.loss_function(
-            predictions.flatten(), (targets - self.target_mean) / self.target_std
-        )
+        """Mean loss of standardized predictions ``(N, 1)`` and targets ``(N,)``."""
+        standardized = (targets - self.target_mean) / self.target_std
+        return self.loss_function(predictions.flatten(), standardized)
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Six sums over standardized samples ``(6,)``.
+
+        Number of samples, loss, squared errors, absolute errors, targets, and squared
+        targets.
+        """
         standardized = (targets - self.target_mean) / self.target_std
-        loss = self.loss_function(
-            predictions.flatten().float(), standardized, reduction="sum"
-        )
-        error = predictions.flatten() - standardized
-        # In float32 the two sums of R2 would cancel to anything where targets hardly differ; MPS has nothing wider.
-        wide = (
-            standardized if standardized.device.type == "mps" else standardized.double()
-        )
+        predictions = predictions.flatten()
+        loss = self.loss_function(predictions.float(), standardized, reduction="sum")
+        error = predictions - standardized
+
+        # R2 subtracts two large sums if the targets hardly differ, which would cancel
+        # all digits of float32. MPS has no wider type.
+        wide = standardized
+        if standardized.device.type != "mps":
+            wide = standardized.double()
         return torch.stack(
             [
                 torch.full_like(loss, len(targets)),
@@ -297,12 +385,16 @@ class Regression(Task):
         )
 
     def metrics_from(self, sums: list[float]) -> dict[str, float]:
+        """Mean loss, RMSE and MAE in units of the target, and R2."""
         count, loss, squared, absolute, total, total_squared = sums
+        r2 = math.nan
         spread = total_squared - total**2 / count
         rounding = total_squared * count * sys.float_info.epsilon
+        if count > 1 and spread > rounding:
+            r2 = 1 - squared / spread
         return {
             "loss": loss / count,
             "rmse": math.sqrt(squared / count) * self.target_std,
             "mae": absolute / count * self.target_std,
-            "r2": 1 - squared / spread if count > 1 and spread > rounding else math.nan,
+            "r2": r2,
         }
