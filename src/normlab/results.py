@@ -24,7 +24,7 @@ PACKAGES = (
 )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that `path` holds the old or the new content at any moment.
 
     This is true after a power cut too.

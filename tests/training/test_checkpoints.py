@@ -7,7 +7,7 @@ from normlab.training.checkpoints import (
     LAST,
     PREVIOUS,
     STATE_KEYS,
-    cut_logs,
+    truncate_logs,
     load,
     load_latest,
     random_state,
@@ -59,14 +59,18 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(folder, damage)
     assert "last.ckpt" in warnings[0]
 
 
-def test_two_damaged_checkpoints_are_named_and_the_run_starts_anew(folder):
+def test_two_damaged_checkpoints_are_named_and_the_run_starts_from_the_beginning(
+    folder,
+):
     for name in (LAST, PREVIOUS):
         (folder / name).write_bytes(b"nothing")
     warnings = []
     assert load_latest(folder, warnings.append) is None
     assert [
         word in text
-        for word, text in zip((LAST, PREVIOUS, "starts anew"), warnings, strict=True)
+        for word, text in zip(
+            (LAST, PREVIOUS, "starts from the beginning"), warnings, strict=True
+        )
     ] == [True] * 3
 
 
@@ -122,7 +126,7 @@ def test_logs_go_back_to_where_the_checkpoint_was(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
     (tmp_path / "statistics.csv").write_text("later")
     (tmp_path / "events.out.tfevents.1").write_bytes(b"12345")
-    cut_logs(tmp_path, {"metrics.csv": 8, "events.out.tfevents.1": 5}, pytest.fail)
+    truncate_logs(tmp_path, {"metrics.csv": 8, "events.out.tfevents.1": 5}, pytest.fail)
     assert (tmp_path / "metrics.csv").read_text() == "epoch\n1\n"
     assert (tmp_path / "events.out.tfevents.1").read_bytes() == b"12345"
     assert not (tmp_path / "statistics.csv").exists()
@@ -131,7 +135,7 @@ def test_logs_go_back_to_where_the_checkpoint_was(tmp_path):
 def test_logs_that_lost_something_are_named(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch\n")
     warnings = []
-    cut_logs(tmp_path, {"metrics.csv": 8, "statistics.csv": 5}, warnings.append)
+    truncate_logs(tmp_path, {"metrics.csv": 8, "statistics.csv": 5}, warnings.append)
     assert "metrics.csv has 6 of the 8 bytes" in warnings[0]
     assert "statistics.csv has 0 of the 5 bytes" in warnings[1]
 

@@ -1,9 +1,13 @@
-"""Checkpoints that survive a kill at any moment: plain types, complete, verified, the last two kept.
+"""Checkpoints that survive a kill at any moment: plain types, complete and verified.
 
-A checkpoint holds everything that the rest of the run depends on, so that continuing from it ends in the same bits:
-network, optimizer, scheduler, random numbers, position, unfinished scores, the best state, and how long the log
-files were (rows written after it are cut off, since they will be written again).
+A checkpoint holds all that the rest of a run depends on, so that a resumed run ends in
+the same bits as an uninterrupted one: network, optimizer, scheduler, random numbers,
+position, scores of the unfinished epoch, and the best state so far. It also holds the
+lengths of the log files: newer rows are cut off, since they will be written again.
 """
+
+# Lightning's hooks receive any LightningModule, those of this package always a Task.
+# mypy: disable-error-code="override"
 
 import io
 import math
@@ -28,19 +32,18 @@ from normlab.device.sharding import (
     optimizer_state,
 )
 from normlab.results import write_atomically
-from normlab.training.tasks import Task, rows_of_processes
+from normlab.training.collectives import gather_over_processes
+from normlab.training.tasks import Task
 
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+# Files in the folder `checkpoints` of a run.
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+BEST = "best.ckpt"
+
+# By these keys the state of a run is recognized.
 STATE_KEYS = {
-    "ended",
-    "progress",
-    "network",
-    "optimizer",
-    "scheduler",
-    "random",
-    "metrics",
-    "best",
-    "logs",
+    *("ended", "progress", "network", "optimizer", "scheduler"),
+    *("random", "metrics", "best", "logs"),
 }
 
 
@@ -48,7 +51,7 @@ def save(path: Path, state: dict) -> None:
     """Write a checkpoint atomically.
 
     Raises:
-        OSError: as of writing a file; the file that was at `path` is then still there.
+        OSError: the file could not be written; an older file at `path` is unchanged.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -56,10 +59,14 @@ def save(path: Path, state: dict) -> None:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of tensors and plain types, every byte verified by its checksums.
+    """Read a checkpoint and verify the checksum of every record in it.
+
+    Args:
+        path: the file.
+        device: where its tensors are put.
 
     Raises:
-        ValueError: the file is damaged, or holds anything that is not a tensor or a plain type.
+        ValueError: the file is damaged, or holds anything but tensors and plain types.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -67,103 +74,138 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
                 raise ValueError(f"record {damaged} does not match its checksum")
         return torch.load(path, map_location=device, weights_only=True)
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = type(error).__name__
+        if str(error):
+            reason = str(error).splitlines()[0]
         raise ValueError(
             f"checkpoint {path} cannot be read: {reason}; delete it or name another one"
         ) from error
-    except Exception as error:  # the unpickler's refusals come in several classes
+    except Exception as error:  # the unpickler refuses in several other ways
         raise ValueError(
-            f"checkpoint {path} holds more than tensors and plain types; it is not loaded, since it could run code"
+            f"checkpoint {path} holds more than tensors and plain types; "
+            f"it is not loaded, since it could run code"
         ) from error
 
 
 def _warn(text: str) -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one tells
+    # Of the processes of a run, only the first one prints.
+    if os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"warning: {text}", file=sys.stderr)
 
 
 def load_latest(
     folder: Path, warn: Callable[[str], None] = _warn
 ) -> dict[str, Any] | None:
-    """The newest readable state of an unfinished run, or None where there is nothing to go on from.
+    """Read the newest intact state of an unfinished run.
+
+    Args:
+        folder: the folder `checkpoints` of the run.
+        warn: called with a sentence about every file that cannot be used.
 
     Returns:
-        the state, with the name of its file as `read_from`.
+        The state, with the name of its file as `read_from`; None if there is none.
     """
-    paths = [path for name in (LAST, PREVIOUS) if (path := folder / name).is_file()]
-    for path in paths:
+    paths = [folder / LAST, folder / PREVIOUS]
+    existing = [path for path in paths if path.is_file()]
+    for path in existing:
         try:
             return check_state(load(path), path) | {"read_from": path.name}
         except ValueError as error:
             warn(str(error))
-    if paths:
-        warn(f"no checkpoint in {folder} can be used, the run starts anew")
+    if existing:
+        warn(
+            f"no checkpoint in {folder} can be used; the run starts from the beginning"
+        )
     return None
 
 
 def check_state(state: Any, path: Path) -> dict[str, Any]:
-    """`state` if it is that of the run in whose folder it lies.
+    """Return a state if it belongs to the run in whose folder it was found.
+
+    Args:
+        state: the content of a checkpoint.
+        path: its file.
 
     Raises:
-        ValueError: something else was put there.
+        ValueError: it is the state of another run, or of none.
     """
     run = path.parents[1].name
     if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
         raise ValueError(
-            f"checkpoint {path} is not the state of a run; delete it or name another one"
+            f"checkpoint {path} is not the state of a run; "
+            f"delete it or name another one"
         )
     if state.get("run", run) != run:
         raise ValueError(
-            f"checkpoint {path} is of the run {state['run']}; delete it or name another one"
+            f"checkpoint {path} is of the run {state['run']}; "
+            f"delete it or name another one"
         )
     return state
 
 
-def cut_logs(
+def truncate_logs(
     folder: Path, lengths: dict[str, int], warn: Callable[[str], None] = _warn
 ) -> None:
-    """Bring every log file back to the length it had when the checkpoint was written, and name what is missing."""
+    """Cut every log file back to its length at the time of the checkpoint.
+
+    Files that did not exist then are deleted.
+
+    Args:
+        folder: the run folder.
+        lengths: bytes of every log file by its path relative to `folder`.
+        warn: called with a sentence about every file that is shorter than that.
+    """
     for path in log_files(folder):
         length = lengths.get(path.relative_to(folder).as_posix())
         if length is None:
             path.unlink()
         elif path.stat().st_size > length:
-            with open(path, "r+b") as file:
-                file.truncate(length)
+            os.truncate(path, length)
+
     for name, length in lengths.items():
-        size = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else 0
         if size < length:
             warn(
-                f"{folder / name} has {size} of the {length} bytes that were written to it; "
-                f"what is missing is lost unless the run starts anew: rerun=true"
+                f"{path} has {size} of the {length} bytes that were written to it; "
+                f"the missing rows are lost, rerun=true trains the run again"
             )
 
 
 def log_files(folder: Path) -> list[Path]:
-    """Files of a run folder that grow while it trains."""
-    return sorted(
-        [*folder.glob("*.csv"), *folder.glob("csv/*.csv"), *folder.glob("events.out.*")]
-    )
+    """The files of a run folder that grow during training."""
+    patterns = ("*.csv", "csv/*.csv", "events.out.*")
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
-def stored_size(path: Path) -> int:
-    """Bytes of a file, all of them on the disk: a checkpoint that counts them must not outlive them."""
+def synced_size(path: Path) -> int:
+    """Force a file to the disk and return its size in bytes."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
         return os.fstat(file.fileno()).st_size
 
 
 class Checkpoints(Checkpoint):
-    """Keeps the best state in memory and the whole state on disk; stops early when nothing improves.
+    """Keeps the best state in memory and the whole state on disk; stops a run early.
+
+    It derives from Lightning's `Checkpoint`, since Lightning ends an epoch for such
+    callbacks last: a checkpoint then counts the rows that the others have written.
 
     Args:
         folder: the run folder.
-        monitor: the metric that decides which epoch is best.
-        mode: `max` or `min`.
-        patience: stop after so many epochs without improvement, or None.
-        every_n_steps: also within an epoch, at the next end of a block; after the last one, when the epoch has ended.
-        every_seconds: at the end of an epoch, if the last checkpoint is at least this old.
-        state: from `load_latest`, to go on from.
+        monitor: name of the metric that decides which epoch is best.
+        mode: `max` if a high value of it is good, else `min`.
+        patience: stop after this many epochs without improvement; None never stops.
+        every_n_steps: also write a checkpoint within an epoch, at the end of the first
+            block that is at least this many steps after the latest checkpoint, and at
+            the end of every epoch; None does neither.
+        every_seconds: write a checkpoint at the end of an epoch if the latest one is at
+            least this old.
+        state: the state from `load_latest` to resume from; None starts from the
+            beginning.
+
+    Attributes:
+        best: epoch, monitored value, metrics and network of the best epoch so far.
     """
 
     def __init__(
@@ -176,33 +218,40 @@ class Checkpoints(Checkpoint):
         every_seconds: float = 10.0,
         state: dict | None = None,
     ) -> None:
-        self.folder, self.monitor, self.mode, self.patience = (
-            folder,
-            monitor,
-            mode,
-            patience,
-        )
-        self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
-        self.best: dict = {"epoch": 0, "value": math.nan, "metrics": {}, "network": {}}
+        self.folder = folder
+        self.monitor = monitor
+        self.mode = mode
+        self.patience = patience
+        self.every_n_steps = every_n_steps
+        self.every_seconds = every_seconds
         self.state = state
-        self._last_is_good = state is not None and state["read_from"] == LAST
-        self._saved_steps, self._saved_at, self._ended = 0, time.monotonic(), False
+        self.best: dict = {"epoch": 0, "value": math.nan, "metrics": {}, "network": {}}
+
+        self._last_is_intact = state is not None and state["read_from"] == LAST
+        self._saved_steps = 0
+        self._saved_at = time.monotonic()
         self._started = time.monotonic()
+        self._ended = False
 
     def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
+        """Put the state back if the run is resumed."""
         if self.state is None:
             return
-        state, self.state = self.state, None
+        state = self.state
+        self.state = None
+
         load_network_state(task.network, state["network"])
         load_optimizer_state(task.network, trainer.optimizers[0], state["optimizer"])
         if task.scheduler is not None:
             task.scheduler.load_state_dict(state["scheduler"])
         if state["train_sums"] is not None:
-            task.train_sums = torch.atleast_2d(state["train_sums"])[
-                trainer.global_rank
-            ].to(task.device)
-        task.metrics, self.best = state["metrics"], state["best"]
+            rows = torch.atleast_2d(state["train_sums"])  # one per process
+            task.train_sums = rows[trainer.global_rank].to(task.device)
+        task.metrics = state["metrics"]
+        self.best = state["best"]
         self._saved_steps = task.progress.steps
+
+        # Last, so that nothing above draws from the restored generators.
         set_random_state(state["random"])
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
@@ -211,38 +260,26 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int
     ) -> None:
-        # What is recorded of an epoch needs its last block, which a run that goes on after it would not have.
-        due = (
-            self.every_n_steps
-            and task.progress.steps - self._saved_steps >= self.every_n_steps
-        )
-        if due and not trainer.is_last_batch:
+        # After the last block of an epoch the checkpoint waits for the epoch's records:
+        # they are computed from that block, which a resumed run would not have.
+        if not self.every_n_steps or trainer.is_last_batch:
+            return
+        if task.progress.steps - self._saved_steps >= self.every_n_steps:
             self.write(trainer, task)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
         progress = task.progress
-        progress.epoch, progress.blocks = progress.epoch + 1, 0
+        progress.epoch += 1
+        progress.blocks = 0
+
         if self._improves(task.metrics):
-            network = {
-                name: value.detach().cpu().clone()
-                for name, value in network_state(task.network).items()
-            }
-            value = task.metrics[self.monitor]
-            self.best = {
-                "epoch": progress.epoch,
-                "value": value,
-                "metrics": dict(task.metrics),
-                "network": network,
-            }
-        if (
-            self.patience is not None
-            and progress.epoch - self.best["epoch"] >= self.patience
-        ):
+            self.best = self._snapshot(task)
+        epochs_without_improvement = progress.epoch - self.best["epoch"]
+        if self.patience is not None and epochs_without_improvement >= self.patience:
             trainer.should_stop = True
-        if (
-            time.monotonic() - self._saved_at >= self.every_seconds
-            or self.every_n_steps
-        ):
+
+        is_old = time.monotonic() - self._saved_at >= self.every_seconds
+        if is_old or self.every_n_steps:
             self.write(trainer, task, ended=is_last_epoch(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, task: Task) -> None:
@@ -250,73 +287,115 @@ class Checkpoints(Checkpoint):
             self.write(trainer, task, ended=True)
 
     def write(self, trainer: pl.Trainer, task: Task, ended: bool = False) -> None:
-        """Replace `last.ckpt`; the one before stays as `previous.ckpt`."""
+        """Replace `last.ckpt` and keep its former content as `previous.ckpt`.
+
+        Args:
+            trainer: Lightning's trainer.
+            task: the task that it trains.
+            ended: whether training is complete and only the final scores are missing.
+        """
         task.progress.seconds = time.monotonic() - self._started
-        self._saved_steps, self._saved_at = task.progress.steps, time.monotonic()
+        self._saved_steps = task.progress.steps
+        self._saved_at = time.monotonic()
         self._ended = ended
+
+        # A kill between any two of these steps loses nothing:
+        # 1. The log files are forced to the disk, since the new state counts their
+        #    bytes. After a kill, last.ckpt holds and cuts off the rows that are newer.
+        # 2. last.ckpt becomes previous.ckpt. After a kill there is no last.ckpt, and
+        #    the run is resumed from previous.ckpt, the newest state there is.
+        # 3. The new last.ckpt is written under another name, forced to the disk and
+        #    renamed. After a kill, previous.ckpt holds; the unfinished file is deleted
+        #    when the run is resumed.
         state = self._state(trainer, task) | {"ended": ended}
         if not trainer.is_global_zero:
             return
         last = self.folder / "checkpoints" / LAST
         last.parent.mkdir(parents=True, exist_ok=True)
-        if (
-            self._last_is_good and last.is_file()
-        ):  # a damaged one must not take the place of a good one
+        # If last.ckpt is damaged, this run was resumed from previous.ckpt: keep that.
+        if self._last_is_intact and last.is_file():
             last.replace(last.with_name(PREVIOUS))
         save(last, state)
-        self._last_is_good = True
+        self._last_is_intact = True
 
     def _improves(self, metrics: dict[str, float]) -> bool:
-        value, best = metrics[self.monitor], self.best["value"]
+        value = metrics[self.monitor]
+        best = self.best["value"]
         if math.isnan(best):
             return True
-        return value > best if self.mode == "max" else value < best
+        if self.mode == "max":
+            return value > best
+        return value < best
+
+    def _snapshot(self, task: Task) -> dict[str, Any]:
+        network = network_state(task.network)
+        return {
+            "epoch": task.progress.epoch,
+            "value": task.metrics[self.monitor],
+            "metrics": dict(task.metrics),
+            "network": {
+                name: value.detach().cpu().clone() for name, value in network.items()
+            },
+        }
 
     def _state(self, trainer: pl.Trainer, task: Task) -> dict[str, Any]:
         for logger in trainer.loggers:
             logger.save()
+
+        scheduler = None
+        if task.scheduler is not None:
+            scheduler = task.scheduler.state_dict()
+
+        # The sums of every process are stored one by one. Added up now and later once
+        # more, in another order, they would be rounded differently.
+        train_sums = None
+        if task.train_sums is not None:
+            train_sums = gather_over_processes(task.train_sums)
+
         return {
             "run": self.folder.name,
             "progress": asdict(task.progress),
             "network": network_state(task.network),
             "optimizer": optimizer_state(task.network, trainer.optimizers[0]),
-            "scheduler": None
-            if task.scheduler is None
-            else task.scheduler.state_dict(),
+            "scheduler": scheduler,
             "random": random_state(),
-            # Every process has its own: added up once more, in another order, they would be rounded otherwise.
-            "train_sums": None
-            if task.train_sums is None
-            else rows_of_processes(task.train_sums),
+            "train_sums": train_sums,
             "metrics": task.metrics,
             "best": self.best,
             "logs": {
-                path.relative_to(self.folder).as_posix(): stored_size(path)
+                path.relative_to(self.folder).as_posix(): synced_size(path)
                 for path in log_files(self.folder)
             },
         }
 
 
 def is_last_epoch(trainer: pl.Trainer) -> bool:
-    """Whether no epoch follows the one that ends, once `Checkpoints` has seen its end."""
+    """Whether no epoch follows the one that is ending.
+
+    The answer includes early stopping once `Checkpoints` has seen the end of the epoch.
+    """
+    assert trainer.max_epochs is not None  # every run sets it
     return trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
 
 
 def resumed_progress(state: dict | None) -> Progress:
-    """Where to go on; the start where there is no state."""
-    return Progress(**state["progress"]) if state else Progress()
+    """The position from which a run continues: the start if there is no state."""
+    if state is None:
+        return Progress()
+    return Progress(**state["progress"])
 
 
 def random_state() -> dict[str, Any]:
-    """State of torch's default generators, on the CPU and on every visible GPU."""
-    return {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+    """The state of torch's default generators on the CPU and on every visible GPU."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Restore what `random_state` read."""
+    """Restore a state that `random_state` returned.
+
+    GPUs are left as they are if their number has changed.
+    """
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
         torch.cuda.set_rng_state_all(state["cuda"])
