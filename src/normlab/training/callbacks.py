@@ -1,4 +1,20 @@
-"""What happens around the optimizer steps: scoring, records, the terminal, and a clean stop on a signal."""
+"""What happens around the optimizer steps: scores, records, the terminal, and signals.
+
+The order of the callbacks, as `normlab.training.trainer` lists them, matters:
+
+1. `Scoring` computes the metrics of the epoch, which all others read.
+2. `NormStatistics`, `Recorder`, `Terminal` and `Profile` write what they record. Their
+   order among each other is free.
+3. `Checkpoints` counts the bytes that they have written, and moves the position to the
+   next epoch: whoever comes earlier adds one to `task.progress.epoch`.
+4. `StopOnSignal` hands a signal on after the block's own checkpoint is written, and
+   when training has ended after the last one.
+5. The callback of a search, if there is one, may stop the run. It comes last, so that a
+   pruned run leaves the checkpoint of its last epoch.
+"""
+
+# Lightning's hooks receive any LightningModule, those of this package always a Task.
+# mypy: disable-error-code="override"
 
 import csv
 import sys
@@ -11,21 +27,30 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from rich.progress import Progress, TaskID
 
 from normlab import signals
 from normlab.data.blocks import Block
-from normlab.endings import Diverged, Pruned
+from normlab.endings import Diverged, Interrupted, Pruned
+from normlab.terminal import progress_bar
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.tasks import Task
 
+LINES_PER_RUN = 20  # about as many epochs are reported in the terminal
+
 
 class Scoring(Callback):
-    """Scores the epoch on the validation part and measures how fast its training was.
+    """Computes the metrics of an epoch and measures the speed of its training.
 
-    Comes first among the callbacks: the others read `task.metrics`.
+    Args:
+        validation: the samples of the validation part, each of them once.
+        num_samples: training samples of one epoch, over all processes.
+        context: a context manager around every forward pass, such as automatic mixed
+            precision.
 
     Attributes:
-        seconds: time of whole epochs trained in this process, without scoring and records.
+        seconds: time spent by this process on the training of whole epochs, without
+            their scoring and records.
         samples: training samples seen in that time.
     """
 
@@ -35,55 +60,72 @@ class Scoring(Callback):
         num_samples: int,
         context: Callable = nullcontext,
     ) -> None:
-        self.validation, self.num_samples, self.context = (
-            validation,
-            num_samples,
-            context,
-        )
-        self.seconds, self.samples, self._epoch_started, self._started = (
-            0.0,
-            0,
-            0.0,
-            time.perf_counter(),
-        )
+        self.validation = validation
+        self.num_samples = num_samples
+        self.context = context
+        self.seconds = 0.0
+        self.samples = 0
+        self._started = time.perf_counter()
+        self._epoch_started = 0.0
+        self._resumed_within_epoch = False
 
     def speed(self, task: Task) -> dict[str, float | None]:
-        """samples_per_second, step_milliseconds, and outside_share: of all time since the start, what was spent
-        neither in optimizer steps nor in scoring, but on batches, Lightning, records and checkpoints."""
+        """How fast this process trained.
+
+        Args:
+            task: the task that was trained.
+
+        Returns:
+            samples_per_second: training samples per second over whole epochs, None if
+                there was none.
+            step_milliseconds: mean time of an optimizer step, None if there was none.
+            outside_share: share of all time since the start that was spent neither on
+                optimizer steps nor on scoring, but on batches, Lightning, records and
+                checkpoints.
+        """
         elapsed = time.perf_counter() - self._started
-        rate = self.samples / self.seconds if self.seconds else None
+        samples_per_second = None
+        if self.seconds > 0:
+            samples_per_second = self.samples / self.seconds
+        step_milliseconds = None
+        if task.timed_steps > 0:
+            step_milliseconds = 1000 * task.step_seconds / task.timed_steps
+        inside_share = (task.step_seconds + task.scoring_seconds) / elapsed
         return {
-            "samples_per_second": rate,
-            "step_milliseconds": 1000 * task.step_seconds / task.timed_steps
-            if task.timed_steps
-            else None,
-            "outside_share": max(
-                0.0, 1 - (task.step_seconds + task.scoring_seconds) / elapsed
-            ),
+            "samples_per_second": samples_per_second,
+            "step_milliseconds": step_milliseconds,
+            "outside_share": max(0.0, 1 - inside_share),
         }
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
         self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:
-        self._resumed_inside = task.progress.blocks > 0
+        self._resumed_within_epoch = task.progress.blocks > 0
         self._epoch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
-        if not self._resumed_inside:
+        if not self._resumed_within_epoch:
             self.seconds += time.perf_counter() - self._epoch_started
             self.samples += self.num_samples
+
+        # The rate of this epoch's steps: closing the epoch may step the scheduler.
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         task.close_epoch(self.validation, self.context)
         task.metrics["lr"] = lr
 
 
 class Recorder(Callback):
-    """Writes one row an epoch to `metrics.csv` and hands the same numbers to the loggers."""
+    """Writes one row per epoch to `metrics.csv` and gives the same numbers to loggers.
 
-    def __init__(self, folder: Path, started: float = 0.0) -> None:
+    Args:
+        folder: the run folder.
+        seconds_before: time that earlier attempts at the run spent on training.
+    """
+
+    def __init__(self, folder: Path, seconds_before: float = 0.0) -> None:
         self.path = folder / "metrics.csv"
-        self.started = time.monotonic() - started
+        self.started = time.monotonic() - seconds_before
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
         epoch = task.progress.epoch + 1
@@ -99,7 +141,12 @@ class Recorder(Callback):
 
 
 def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Append rows to a CSV file; the first call writes the header."""
+    """Append rows to a CSV file; a new file gets the header first.
+
+    Args:
+        path: the file.
+        rows: at least one row, all with the same keys.
+    """
     with open(path, "a", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         if file.tell() == 0:
@@ -108,24 +155,27 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 class Terminal(Callback):
-    """A progress bar on a terminal, and a line for every epoch (at most about twenty lines a run)."""
+    """Prints the metrics of about twenty epochs, below a progress bar on a terminal.
+
+    Args:
+        max_epochs: epochs of the whole run.
+    """
 
     def __init__(self, max_epochs: int) -> None:
         self.max_epochs = max_epochs
-        self.every = max(1, max_epochs // 20)
-        self.bar = None
+        self.every_n_epochs = max(1, max_epochs // LINES_PER_RUN)
+        self.bar: Progress | None = None
+        self.line = TaskID(0)
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
-        if not (trainer.is_global_zero and sys.stderr.isatty()):
+        if not trainer.is_global_zero or not sys.stderr.isatty():
             return
-        from normlab.terminal import progress_bar
-
+        blocks_per_epoch = int(trainer.num_training_batches)
         self.bar = progress_bar()
-        done = task.progress.epoch * trainer.num_training_batches
         self.line = self.bar.add_task(
             "training",
-            total=self.max_epochs * trainer.num_training_batches,
-            completed=done,
+            total=self.max_epochs * blocks_per_epoch,
+            completed=task.progress.epoch * blocks_per_epoch,
         )
         self.bar.start()
 
@@ -133,30 +183,31 @@ class Terminal(Callback):
         self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int
     ) -> None:
         if self.bar is not None:
-            self.bar.update(
-                self.line,
-                advance=1,
-                description=f"epoch {task.progress.epoch + 1}/{self.max_epochs}",
-            )
+            epoch = f"epoch {task.progress.epoch + 1}/{self.max_epochs}"
+            self.bar.update(self.line, advance=1, description=epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
+        if not trainer.is_global_zero:
+            return
         epoch = task.progress.epoch + 1
-        if trainer.is_global_zero and (
-            epoch % self.every == 0 or epoch == self.max_epochs
-        ):
+        if epoch % self.every_n_epochs == 0 or epoch == self.max_epochs:
             self._print(epoch_line(epoch, self.max_epochs, task.metrics))
-
-    def _print(self, text: str) -> None:
-        print(
-            text, file=sys.stderr, flush=True
-        ) if self.bar is None else self.bar.console.print(text, highlight=False)
 
     def on_exception(
         self, trainer: pl.Trainer, task: Task, exception: BaseException
     ) -> None:
-        self.teardown(trainer, task, "fit")
+        self._stop_bar()
 
     def teardown(self, trainer: pl.Trainer, task: Task, stage: str) -> None:
+        self._stop_bar()
+
+    def _print(self, text: str) -> None:
+        if self.bar is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self.bar.console.print(text, highlight=False)
+
+    def _stop_bar(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
@@ -170,28 +221,37 @@ def epoch_line(epoch: int, max_epochs: int, metrics: dict[str, float]) -> str:
 
 
 class StopOnSignal(Callback):
-    """On a stop signal: finish the block, write a checkpoint, and hand the signal on, see `normlab.signals`.
+    """On a stop signal, finishes the block, writes a checkpoint, and hands it on.
 
-    After the last block of an epoch the epoch is ended first: scored, recorded, and reported to a search.
-    Handlers stay as they are at the end of training: whoever calls the trainer puts the earlier ones back.
+    A signal during the last block of an epoch waits until the epoch has ended: until it
+    is scored, recorded, and reported to a search. A second signal does not wait. See
+    `normlab.signals` for who gets the signal afterwards.
+
+    The handlers stay installed when training ends; the caller of the trainer puts the
+    former ones back.
+
+    Args:
+        checkpoints: writes the checkpoint.
+
+    Attributes:
+        received: number of the signal that was received, 0 if there was none.
+        previous: the former handlers by signal number.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints, self.received, self.previous = checkpoints, 0, {}
+        self.checkpoints = checkpoints
+        self.received = 0
+        self.previous: dict[int, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
-        self.previous = signals.install(self._remember)
+        self.previous = signals.install(self._handle)
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
-        # Lightning has put a handler of its own before ours: it starts a collective wherever the signal finds the
-        # process, and ends training without our checkpoint.
-        signals.install(self._remember)
-        trainer._signal_connector.received_sigterm = False
-
-    def _remember(self, number: int, frame: Any) -> None:
-        if self.received:  # a second signal does not wait
-            raise signals.Interrupted(number)
-        self.received = number
+        # Since then Lightning has put a handler of its own before ours. It starts a
+        # collective operation wherever the signal finds the process, and ends training
+        # without our checkpoint.
+        signals.install(self._handle)
+        ignore_sigterm_received_by_lightning(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int
@@ -200,22 +260,32 @@ class StopOnSignal(Callback):
             self._stop_if_asked(trainer, task)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:
-        """Where a signal is answered that came while the epoch before ended."""
+        """Handle a signal that arrived while the previous epoch was ending."""
         self._stop_if_asked(trainer, task)
 
     def on_train_end(self, trainer: pl.Trainer, task: Task) -> None:
-        """After the last block there is only the last checkpoint, which `Checkpoints` has just written."""
+        """Handle a signal that arrived during the last block or after it.
+
+        `Checkpoints` has just written the last checkpoint.
+        """
         if self._any_received(trainer, task):
             self._hand_over()
 
     def on_exception(
         self, trainer: pl.Trainer, task: Task, exception: BaseException
     ) -> None:
-        """A run that ends by itself before the signal is answered does not swallow it: a sweep would go on."""
-        if isinstance(exception, Pruned | Diverged) and self._any_received(
-            trainer, task
-        ):
+        """Hand a signal on although the run ends for a reason of its own.
+
+        Otherwise the sweep that the run belongs to would continue.
+        """
+        ended_by_itself = isinstance(exception, Pruned | Diverged)
+        if ended_by_itself and self._any_received(trainer, task):
             self._hand_over()
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.received:
+            raise Interrupted(number)
+        self.received = number
 
     def _stop_if_asked(self, trainer: pl.Trainer, task: Task) -> None:
         if self._any_received(trainer, task):
@@ -223,13 +293,22 @@ class StopOnSignal(Callback):
             self._hand_over()
 
     def _any_received(self, trainer: pl.Trainer, task: Task) -> bool:
-        if (
-            trainer.world_size > 1
-        ):  # all processes stop after the same step, or they would wait for each other
+        # All processes have to stop after the same step, or they would wait for each
+        # other forever.
+        if trainer.world_size > 1:
             received = torch.tensor(self.received, device=task.device)
             self.received = int(trainer.strategy.reduce(received, reduce_op="max"))
         return self.received > 0
 
     def _hand_over(self) -> None:
-        number, self.received = self.received, 0
+        number = self.received
+        self.received = 0
         signals.hand_over(number, self.previous.get(number))
+
+
+def ignore_sigterm_received_by_lightning(trainer: pl.Trainer) -> None:
+    """Make Lightning forget a SIGTERM, after which it would end training by itself.
+
+    This uses a private attribute, checked against Lightning 2.6.6.
+    """
+    trainer._signal_connector.received_sigterm = False
