@@ -10,13 +10,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from normlab.norms import BatchNorm1d
 from normlab.training.norm_statistics import (
-    LEAST_STEPS,
+    MIN_STEPS_BETWEEN_RECORDS,
     SAMPLED_VALUES,
     add_histogram,
     is_due,
     probe,
     sample,
-    statistics_of,
+    statistics_rows,
     weights,
 )
 from normlab.training.tasks import Classification
@@ -41,7 +41,7 @@ INPUTS, TARGETS = torch.tensor([[1.0, 10.0], [3.0, 10.0]]), torch.tensor([0, 1])
 
 def statistics(task, layer=1):
     layers = {"norm": task.network[layer]}
-    rows = statistics_of(layers, probe(task, layers, INPUTS, TARGETS))
+    rows = statistics_rows(layers, probe(task, layers, INPUTS, TARGETS))
     return {row["statistic"]: row["value"] for row in rows if row["layer"] == "norm"}
 
 
@@ -93,7 +93,7 @@ def test_an_arm_without_norm_is_watched_at_the_same_place(task):
 def test_gradient_norms_of_the_weights_by_depth(task):
     layers = {"norm": task.network[1]}
     task.network[3].p = 0.0
-    rows = statistics_of(layers, probe(task, layers, INPUTS, TARGETS))
+    rows = statistics_rows(layers, probe(task, layers, INPUTS, TARGETS))
     nn.functional.cross_entropy(task.network(INPUTS), TARGETS).backward()
     expected = {
         name: task.network[int(name)].weight.grad.norm().item() for name in ("0", "4")
@@ -136,7 +136,7 @@ def test_weights_by_the_name_of_their_layer():
     ],
 )
 def test_records_are_far_enough_apart(steps_an_epoch, every_n_epochs, recorded):
-    assert LEAST_STEPS == 400
+    assert MIN_STEPS_BETWEEN_RECORDS == 400
     due = [
         n
         for n in range(1, 11)

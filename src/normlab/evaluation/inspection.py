@@ -17,7 +17,7 @@ from normlab.data.blocks import Block, Progress, TrainBlocks
 from normlab.device.devices import set_threads
 from normlab.evaluation.evaluate import read_config
 from normlab.training.checkpoints import BEST, load
-from normlab.training.norm_statistics import unchanged
+from normlab.training.norm_statistics import preserved_state
 from normlab.training.preparation import prepare
 
 RUNNING, BATCH = "#0072B2", "#E69F00"  # Okabe and Ito (2008)
@@ -141,7 +141,7 @@ def batch_moments(
         for name, layer in layers.items()
     ]
     try:
-        with unchanged(network):
+        with preserved_state(network):
             network.train()
             for batch in batches:
                 network(batch.inputs)

@@ -1,12 +1,16 @@
-"""What every norm layer does to its activations, sampled once in a while: `statistics.csv` and TensorBoard.
+"""What every norm layer does to its activations: `statistics.csv` and TensorBoard.
 
-The probe is one extra forward and backward pass over samples of the training part. It leaves no trace in the run:
-buffers, gradients and random numbers are put back. `benchmarks/norm_statistics.py` measures what it costs.
+Once in a while a probe sends samples of the training part forward and backward through
+the network. It leaves no trace in the run: buffers, gradients and random numbers are
+put back. `benchmarks/norm_statistics.py` measures what it costs.
 """
+
+# Lightning's hooks receive any LightningModule, those of this package always a Task.
+# mypy: disable-error-code="override"
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,23 +28,30 @@ from normlab.training.callbacks import append_rows
 from normlab.training.tasks import Task
 
 PROBE_SAMPLES = 256
-SAMPLED_VALUES = 8192  # of a tensor, for quantiles and histograms
-HISTOGRAM_BINS = 30  # as many as TensorBoard draws; its own 1549 take most of the time
-LEAST_STEPS = 400  # between two records, one of which takes as long as some twenty steps of a small network
+SAMPLED_VALUES = 8192  # of a tensor, for its quantiles and histogram
 QUANTILES = {"activation_q15": 0.15, "activation_q50": 0.5, "activation_q85": 0.85}
+
+# A record takes as long as about twenty steps of a small network.
+MIN_STEPS_BETWEEN_RECORDS = 400
+
+# As many as TensorBoard draws. Computing its default of 1549 takes most of the time.
+HISTOGRAM_BINS = 30
 
 
 class NormStatistics(Callback):
-    """Records statistics of the norm layers and of the weights' gradients.
+    """Records statistics of the norm layers and of the gradients of the weights.
 
-    In the first epoch, in the last, and every `every_n_epochs` epochs between, but not before `LEAST_STEPS` optimizer
-    steps have gone by.
+    This happens at the end of the first epoch, of the last, and of every
+    `every_n_epochs`-th epoch between them, but not more often than every
+    `MIN_STEPS_BETWEEN_RECORDS` optimizer steps. Runs of several processes record
+    nothing.
 
     Args:
         layers: the norm layers by name, in the order of depth.
         folder: the run folder.
-        every_n_epochs: 0 records nothing.
-        histograms: also histograms of scale, shift, running statistics, activations and gradients in TensorBoard.
+        every_n_epochs: epochs from one record to the next; 0 records nothing.
+        histograms: whether TensorBoard also gets histograms of scale, shift, running
+            statistics, activations and gradients.
     """
 
     def __init__(
@@ -50,8 +61,10 @@ class NormStatistics(Callback):
         every_n_epochs: int,
         histograms: bool,
     ) -> None:
-        self.layers, self.folder = layers, folder
-        self.every_n_epochs, self.histograms = every_n_epochs, histograms
+        self.layers = layers
+        self.folder = folder
+        self.every_n_epochs = every_n_epochs
+        self.histograms = histograms
         self.block: Block | None = None
 
     def on_train_batch_start(
@@ -61,83 +74,296 @@ class NormStatistics(Callback):
             self.block = block
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
-        epoch, block, self.block = task.progress.epoch + 1, self.block, None
+        block = self.block
+        self.block = None
+        epoch = task.progress.epoch + 1
+        steps = task.progress.steps
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        due = is_due(epoch, task.progress.steps, self.every_n_epochs, last)
+        due = is_due(epoch, steps, self.every_n_epochs, last)
         if not due or block is None or trainer.world_size > 1:
             return
-        seen = probe(
-            task,
-            self.layers,
-            block.inputs[:PROBE_SAMPLES],
-            block.targets[:PROBE_SAMPLES],
-        )
-        rows = statistics_of(self.layers, seen)
+
+        inputs = block.inputs[:PROBE_SAMPLES]
+        targets = block.targets[:PROBE_SAMPLES]
+        recorded = probe(task, self.layers, inputs, targets)
+        rows = statistics_rows(self.layers, recorded)
         if not rows:
             return
-        position = {"epoch": epoch, "step": task.progress.steps}
+        position = {"epoch": epoch, "step": steps}
         append_rows(self.folder / "statistics.csv", [position | row for row in rows])
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                self._to_tensorboard(logger.experiment, rows, seen, epoch)
+                self._write_scalars(logger.experiment, rows, epoch)
+                if self.histograms:
+                    self._write_histograms(logger.experiment, recorded, epoch)
 
-    def _to_tensorboard(
-        self, writer: SummaryWriter, rows: list[dict], seen: "Probe", epoch: int
+    def _write_scalars(
+        self, writer: SummaryWriter, rows: list[dict], epoch: int
     ) -> None:
-        # TensorBoard sorts by name; "within" comes after "train" and "val", where the curves are.
+        # TensorBoard sorts tags by name. "within" puts these after the curves of the
+        # metrics, which begin with "train" and "val".
         for row in rows:
-            writer.add_scalar(
-                f"within {row['statistic']}/{row['layer']}", row["value"], epoch
-            )
-        if self.histograms:
-            for name, layer in self.layers.items():
-                tensors = dict(layer.state_dict())
-                if name in seen.layers:
-                    output = seen.layers[name].output
-                    tensors |= {"activation": output.detach(), "gradient": output.grad}
-                for key, tensor in tensors.items():
-                    if (
-                        tensor is not None
-                        and tensor.is_floating_point()
-                        and tensor.numel() > 1
-                    ):
-                        add_histogram(writer, f"within {name}/{key}", tensor, epoch)
+            tag = f"within {row['statistic']}/{row['layer']}"
+            writer.add_scalar(tag, row["value"], epoch)
+
+    def _write_histograms(
+        self, writer: SummaryWriter, recorded: "Probe", epoch: int
+    ) -> None:
+        for name, layer in self.layers.items():
+            tensors: dict[str, Tensor | None] = dict(layer.state_dict())
+            if name in recorded.layers:
+                output = recorded.layers[name].output
+                tensors["activation"] = output.detach()
+                tensors["gradient"] = output.grad
+            for key, tensor in tensors.items():
+                if tensor is None or not tensor.is_floating_point():
+                    continue
+                if tensor.numel() > 1:
+                    add_histogram(writer, f"within {name}/{key}", tensor, epoch)
 
 
 def is_due(epoch: int, steps: int, every_n_epochs: int, last: bool) -> bool:
-    """Whether this epoch is recorded: a function of the position alone, so that a resumed run records the same.
+    """Whether the statistics of this epoch are recorded.
+
+    The answer depends on the position alone, so that a resumed run records the same.
 
     Args:
-        epoch: the one that ends, from 1.
-        steps: optimizer steps so far, as many in every epoch.
-        every_n_epochs: 0 records nothing.
-        last: no epoch follows.
+        epoch: number of the epoch that is ending, counted from 1.
+        steps: optimizer steps so far, of which all epochs have the same number.
+        every_n_epochs: epochs from one record to the next; 0 records nothing.
+        last: whether no epoch follows.
     """
     if every_n_epochs == 0:
         return False
-    interval = every_n_epochs * math.ceil(
-        LEAST_STEPS * epoch / max(steps, 1) / every_n_epochs
-    )
+    min_epochs = MIN_STEPS_BETWEEN_RECORDS * epoch / max(steps, 1)
+    interval = every_n_epochs * math.ceil(min_epochs / every_n_epochs)
     return last or epoch == 1 or epoch % interval == 0
 
 
-class Seen(NamedTuple):
-    """What went into a norm layer and what came out, the latter with its gradient."""
+class Activations(NamedTuple):
+    """The input of a norm layer, and its output together with the output's gradient."""
 
     inputs: Tensor
     output: Tensor
 
 
 class Probe(NamedTuple):
-    """One forward and backward pass: every norm layer by name, and the norm of every weight tensor's gradient."""
+    """What one forward and backward pass shows.
 
-    layers: dict[str, Seen]
+    Attributes:
+        layers: the activations of every norm layer that was called, by its name.
+        weight_gradients: the norm of every weight tensor's gradient, a scalar tensor,
+            by the name of the tensor's layer.
+    """
+
+    layers: dict[str, Activations]
     weight_gradients: dict[str, Tensor]
 
 
+def probe(
+    task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Tensor
+) -> Probe:
+    """Send one batch forward and backward through the network in training mode.
+
+    Args:
+        task: the network and its loss.
+        layers: norm layers by name.
+        inputs: samples ready for the network ``(N, ...)``.
+        targets: classes or numbers to predict ``(N,)``.
+    """
+    activations: dict[str, Activations] = {}
+
+    def recorder(name: str) -> Callable:
+        def record(
+            layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor
+        ) -> None:
+            if output.requires_grad:
+                output.retain_grad()
+            activations[name] = Activations(arguments[0].detach(), output)
+
+        return record
+
+    handles = []
+    for name, layer in layers.items():
+        handles.append(layer.register_forward_hook(recorder(name)))
+    try:
+        # Hooks would be compiled into the network, and retained gradients break up a
+        # compiled graph. Neither is worth it for one pass.
+        eager = torch.compiler.set_stance("force_eager")
+        with preserved_state(task.network), torch.enable_grad(), eager:
+            gradients = _backpropagate(task, inputs, targets)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Probe(activations, gradients)
+
+
+def _backpropagate(task: Task, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Compute gradients, and return their norms by the name of the weights' layer."""
+    parameters: dict[str, Tensor] = {
+        name: parameter
+        for name, parameter in task.network.named_parameters()
+        if parameter.requires_grad
+    }
+    if parameters:
+        loss = task.loss(task.network.train()(inputs), targets)
+        loss.backward(inputs=list(parameters.values()))
+    return {
+        name: weight.grad.float().norm()
+        for name, weight in weights(parameters).items()
+        if weight.grad is not None
+    }
+
+
+def weights(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weight matrices and kernels by the name of their layer.
+
+    A reparametrized weight is named by the layer that it is a weight of.
+
+    Args:
+        parameters: parameters by the names that `named_parameters` gives them.
+    """
+    found = {}
+    for name, parameter in parameters.items():
+        plain_name = re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name)
+        is_weight = plain_name.rpartition(".")[2].startswith("weight")
+        if is_weight and parameter.ndim > 1:
+            found[plain_name.removesuffix(".weight")] = parameter
+    return found
+
+
+@contextmanager
+def preserved_state(network: nn.Module) -> Iterator[None]:
+    """Restore a network when the `with` block ends.
+
+    Its buffers, gradients and mode are then as they were, and so are the states of all
+    random number generators.
+    """
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    gradients = [parameter.grad for parameter in network.parameters()]
+    training = network.training
+    for parameter in network.parameters():
+        parameter.grad = None
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            network.train(training)
+            pairs = zip(network.parameters(), gradients, strict=True)
+            for parameter, gradient in pairs:
+                parameter.grad = gradient
+            for name, buffer in network.named_buffers():
+                buffer.data.copy_(buffers[name])
+
+
+def statistics_rows(layers: dict[str, nn.Module], recorded: Probe) -> list[dict]:
+    """Statistics of every norm layer, then gradient norms of the weights by depth.
+
+    Args:
+        layers: norm layers by name.
+        recorded: what `probe` returned for them.
+
+    Returns:
+        One row per layer and statistic, with the keys `layer`, `statistic`, `value`.
+    """
+    names = []
+    tensors = []
+    for name, layer in layers.items():
+        if name in recorded.layers:
+            for statistic, value in _statistics(layer, *recorded.layers[name]).items():
+                names.append((name, statistic))
+                tensors.append(value.float())
+    for name, norm in recorded.weight_gradients.items():
+        names.append((name, "weights_gradient_norm"))
+        tensors.append(norm.float())
+    if not tensors:
+        return []
+
+    # Read all at once: every single number would wait for a GPU.
+    values = torch.stack(tensors).tolist()
+    return [
+        {"layer": name, "statistic": statistic, "value": value}
+        for (name, statistic), value in zip(names, values, strict=True)
+    ]
+
+
+def _statistics(layer: nn.Module, inputs: Tensor, output: Tensor) -> dict[str, Tensor]:
+    """The statistics of one norm layer by name, as scalar tensors."""
+    values: dict[str, Tensor] = {}
+    for key in ("weight", "bias"):
+        parameter = getattr(layer, key, None)
+        if isinstance(parameter, Tensor) and parameter.numel() > 1:
+            values[f"{key}_mean"] = parameter.detach().mean()
+            values[f"{key}_std"] = parameter.detach().std()
+    values |= _drift(layer, inputs)
+
+    flat = sample(output)
+    levels = torch.tensor(list(QUANTILES.values()), device=flat.device)
+    values |= zip(QUANTILES, torch.quantile(flat, levels), strict=True)
+
+    # A channel is dead if a ReLU would make it zero for every sample.
+    channels = output.detach().transpose(0, 1).flatten(1)
+    values["dead_fraction"] = (channels.amax(1) <= 0).float().mean()
+    if output.grad is not None:
+        values["gradient_norm"] = output.grad.float().norm()
+    return values
+
+
+def _drift(layer: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+    """Distance between the batch's statistics and the running ones of evaluation.
+
+    ``mean_drift = sqrt(mean ((batch mean - running mean)^2 / running var))`` and
+    ``var_drift = mean |ln(batch var / running var)|``, both over channels.
+    """
+    running_mean = getattr(layer, "running_mean", None)
+    running_var = getattr(layer, "running_var", None)
+    if not isinstance(running_mean, Tensor) or not isinstance(running_var, Tensor):
+        return {}
+    if running_mean.shape != inputs.shape[1:2]:
+        return {}
+
+    channels = inputs.float().transpose(0, 1).flatten(1)
+    batch_var, batch_mean = torch.var_mean(channels, dim=1)
+    smallest = torch.finfo(torch.float32).tiny
+    scale = running_var.clamp_min(smallest)
+    squared_distance = (batch_mean - running_mean).square() / scale
+    ratio = batch_var.clamp_min(smallest) / scale
+    return {
+        "batch_mean_mean": batch_mean.mean(),
+        "batch_var_mean": batch_var.mean(),
+        "running_mean_mean": running_mean.mean(),
+        "running_var_mean": running_var.mean(),
+        "mean_drift": squared_distance.mean().sqrt(),
+        "var_drift": ratio.log().abs().mean(),
+    }
+
+
+def sample(tensor: Tensor) -> Tensor:
+    """Evenly spaced values of a tensor, about `SAMPLED_VALUES` of them or all.
+
+    They are spread over samples, channels and positions alike.
+    """
+    flat = tensor.detach().float().flatten()
+    step = max(1, len(flat) // SAMPLED_VALUES)
+    # A step that has a factor in common with the size would meet the same channels
+    # again and again.
+    while math.gcd(step, len(flat)) > 1:
+        step += 1
+    return flat[::step]
+
+
 def add_histogram(writer: SummaryWriter, tag: str, tensor: Tensor, epoch: int) -> None:
-    """Hand a tensor's histogram to TensorBoard; not finite ones are left out, the scalars tell of them."""
-    values = sample(tensor).cpu().double().numpy()  # whose squares do not overflow
+    """Give TensorBoard the histogram of a tensor.
+
+    If a value is not finite there is none; the scalars of the layer show it.
+
+    Args:
+        writer: TensorBoard's writer.
+        tag: name of the histogram.
+        tensor: floating point values of any shape.
+        epoch: position of the histogram.
+    """
+    values = sample(tensor).cpu().double().numpy()  # the squares must not overflow
     if not np.isfinite(values).all():
         return
     counts, edges = np.histogram(values, HISTOGRAM_BINS)
@@ -152,176 +378,3 @@ def add_histogram(writer: SummaryWriter, tag: str, tensor: Tensor, epoch: int) -
         bucket_counts=counts.tolist(),
         global_step=epoch,
     )
-
-
-def sample(tensor: Tensor) -> Tensor:
-    """About `SAMPLED_VALUES` values or all, evenly spaced over samples, channels and positions alike."""
-    flat = tensor.detach().float().flatten()
-    step = max(1, len(flat) // SAMPLED_VALUES)
-    while (
-        math.gcd(step, len(flat)) > 1
-    ):  # a step that divides the size would meet the same channels again and again
-        step += 1
-    return flat[::step]
-
-
-def probe(
-    task: Task, layers: dict[str, nn.Module], inputs: Tensor, targets: Tensor
-) -> Probe:
-    """One batch, forward and backward in training mode.
-
-    Args:
-        task: the network and its loss.
-        layers: norm layers by name.
-        inputs: ``(N, ...)`` ready for the network.
-        targets: ``(N,)``.
-    """
-    seen: dict[str, Seen] = {}
-
-    def remember(name: str):
-        def hook(
-            layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor
-        ) -> None:
-            if output.requires_grad:
-                output.retain_grad()
-            seen[name] = Seen(arguments[0].detach(), output)
-
-        return hook
-
-    handles = [
-        layer.register_forward_hook(remember(name)) for name, layer in layers.items()
-    ]
-    try:
-        # Hooks would be compiled in, and kept gradients end a compiled graph: one pass is not worth either.
-        eagerly = torch.compiler.set_stance("force_eager")
-        with unchanged(task.network), torch.enable_grad(), eagerly:
-            parameters = {
-                name: value
-                for name, value in task.network.named_parameters()
-                if value.requires_grad
-            }
-            if parameters:
-                task.loss(task.network.train()(inputs), targets).backward(
-                    inputs=list(parameters.values())
-                )
-            gradients = {
-                name: value.grad.float().norm()
-                for name, value in weights(parameters).items()
-                if value.grad is not None
-            }
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Probe(seen, gradients)
-
-
-def weights(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weight matrices and kernels by the name of their layer, a reparametrized one by its own."""
-    found = {}
-    for name, value in parameters.items():
-        plain = re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name)
-        if value.ndim > 1 and plain.rpartition(".")[2].startswith("weight"):
-            found[plain.removesuffix(".weight")] = value
-    return found
-
-
-def statistics_of(layers: dict[str, nn.Module], seen: Probe) -> list[dict]:
-    """Statistics of every norm layer, and gradient norms by depth, as rows of layer, statistic, value."""
-    found = [
-        (name, _values(layer, *seen.layers[name]))
-        for name, layer in layers.items()
-        if name in seen.layers
-    ]
-    found += [
-        (name, {"weights_gradient_norm": norm})
-        for name, norm in seen.weight_gradients.items()
-    ]
-    # Read all at once: on a GPU every single number would wait for the device.
-    numbers = iter(
-        torch.stack(
-            [value.float() for _, values in found for value in values.values()]
-        ).tolist()
-        if found
-        else []
-    )
-    return [
-        {"layer": name, "statistic": key, "value": next(numbers)}
-        for name, values in found
-        for key in values
-    ]
-
-
-def _values(layer: nn.Module, inputs: Tensor, output: Tensor) -> dict[str, Tensor]:
-    values = {}
-    for key in ("weight", "bias"):
-        parameter = getattr(layer, key, None)
-        if isinstance(parameter, Tensor) and parameter.numel() > 1:
-            values |= {
-                f"{key}_mean": parameter.detach().mean(),
-                f"{key}_std": parameter.detach().std(),
-            }
-    values |= _drift(layer, inputs)
-    flat = sample(output)
-    quantiles = torch.quantile(
-        flat, torch.tensor(list(QUANTILES.values()), device=flat.device)
-    )
-    values |= dict(zip(QUANTILES, quantiles, strict=True))
-    channels = output.detach().transpose(0, 1).flatten(1)
-    values["dead_fraction"] = (
-        (channels.amax(1) <= 0).float().mean()
-    )  # zero after a ReLU for every sample
-    if output.grad is not None:
-        values["gradient_norm"] = output.grad.float().norm()
-    return values
-
-
-def _drift(layer: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """Distance of the batch's statistics from the running ones that evaluation uses."""
-    mean, var = (
-        getattr(layer, "running_mean", None),
-        getattr(layer, "running_var", None),
-    )
-    if (
-        not isinstance(mean, Tensor)
-        or not isinstance(var, Tensor)
-        or mean.shape != inputs.shape[1:2]
-    ):
-        return {}
-    batch_var, batch_mean = torch.var_mean(
-        inputs.float().transpose(0, 1).flatten(1), dim=1
-    )
-    small = torch.finfo(torch.float32).tiny
-    return {
-        "batch_mean_mean": batch_mean.mean(),
-        "batch_var_mean": batch_var.mean(),
-        "running_mean_mean": mean.mean(),
-        "running_var_mean": var.mean(),
-        "mean_drift": ((batch_mean - mean).square() / var.clamp_min(small))
-        .mean()
-        .sqrt(),
-        "var_drift": (batch_var.clamp_min(small) / var.clamp_min(small))
-        .log()
-        .abs()
-        .mean(),
-    }
-
-
-@contextmanager
-def unchanged(network: nn.Module) -> Iterator[None]:
-    """Run anything through a network in training mode and leave buffers, gradients and random numbers as they were."""
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    gradients = [parameter.grad for parameter in network.parameters()]
-    training = network.training
-    for parameter in network.parameters():
-        parameter.grad = None
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            network.train(training)
-            for parameter, gradient in zip(
-                network.parameters(), gradients, strict=True
-            ):
-                parameter.grad = gradient
-            for name, buffer in network.named_buffers():
-                buffer.data.copy_(buffers[name])
