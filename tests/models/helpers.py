@@ -32,7 +32,7 @@ class Activating(nn.Module):
 
 
 class Recorder:
-    """A norm factory that remembers how it was called."""
+    """A norm that records the arguments of every call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int]] = []

@@ -39,7 +39,7 @@ def test_parameter_counts():
     ]
 
 
-def test_where_norms_go():
+def test_norms_go_where_norm_at_says():
     norm = Recorder()
     with torch.device("meta"):
         AlexNet((1, 64, 64), 10, norm)
@@ -59,7 +59,7 @@ def test_where_norms_go():
             assert len(norm.calls) == count
 
 
-def test_equals_torchvisions_given_its_weights(stored):
+def test_output_equals_torchvisions_with_its_weights(stored):
     reference, path = stored
     network = AlexNet(
         (3, 67, 80), 7, no_norm, hidden=[4096, 4096], dropout=0.5, pretrained=path
@@ -68,14 +68,14 @@ def test_equals_torchvisions_given_its_weights(stored):
     assert network(x).equal(reference(x))
 
 
-def test_a_head_of_other_widths_starts_anew(stored):
+def test_a_head_of_other_widths_gets_new_weights(stored):
     reference, path = stored
     network = AlexNet((3, 64, 64), 7, batch_norm, **SMALL, pretrained=path)
     assert network.features.conv5.conv.weight.equal(reference.features[10].weight)
     assert network.head.hidden1.linear.weight.shape == (16, 9216)
 
 
-def test_gray_images_see_the_weights_of_three_equal_channels(stored):
+def test_gray_images_give_what_three_equal_channels_give(stored):
     reference, path = stored
     network = AlexNet((1, 64, 64), 7, no_norm, **SMALL, pretrained=path)
     gray = torch.randn(2, 1, 64, 64)
@@ -84,7 +84,7 @@ def test_gray_images_see_the_weights_of_three_equal_channels(stored):
     )
 
 
-def test_frozen_features_stay(stored):
+def test_frozen_features_are_not_trained(stored):
     network = AlexNet(
         (3, 64, 64),
         7,
@@ -102,7 +102,7 @@ def test_frozen_features_stay(stored):
     assert network.head.hidden1.linear.weight.grad is not None
 
 
-def test_forward_is_head_of_extract():
+def test_forward_applies_the_head_to_the_features():
     network = AlexNet((1, 64, 64), 3, no_norm, **SMALL).eval()
     x = torch.randn(2, 1, 64, 64)
     features = network.extract(x)
@@ -112,7 +112,7 @@ def test_forward_is_head_of_extract():
     assert network.head(features).equal(network(x))
 
 
-def test_63_pixels_would_be_enough_and_62_not():
+def test_the_poolings_need_63_pixels():
     network = AlexNet((1, 64, 64), 3, no_norm, **SMALL)
     assert network.features(torch.zeros(1, 1, 63, 63)).shape == (1, 256, 1, 1)
     with pytest.raises(RuntimeError, match="too small"):
@@ -124,12 +124,14 @@ def test_63_pixels_would_be_enough_and_62_not():
     [
         (
             {"norm_at": ["heads"]},
-            r"model\.norm_at must be one of features, head, got 'heads'; did you mean head\?",
+            r"model\.norm_at must be one of features, head, got 'heads', "
+            r"did you mean 'head'\?",
         ),
         ({"freeze": "all"}, r"model\.freeze must be one of features, got 'all'"),
         (
             {"freeze": "features"},
-            r"model\.freeze=features keeps the convolutions as they are: set model\.norm_at",
+            r"model\.freeze=features keeps the convolutions as they are: "
+            r"set model\.norm_at=\[head\]",
         ),
         (
             {"pretrained": True, "bias": False},
@@ -143,12 +145,13 @@ def test_errors(options, message):
         AlexNet((3, 64, 64), 10, no_norm, **SMALL, **options)
 
 
-def test_weights_of_another_architecture_are_named(tmp_path):
+def test_weights_of_another_architecture_are_refused(tmp_path):
     torch.save(models.squeezenet1_1().state_dict(), tmp_path / "squeezenet.pth")
     expected = (
-        r"pretrained=.*squeezenet\.pth: not the weights of torchvision's AlexNet: features\.0\.weight is "
-        r"\(64, 3, 3, 3\) instead of \(64, 3, 11, 11\); "
-        r"features\.3\.weight \(192, 64, 5, 5\) is missing; .* the file has features\.3\.squeeze\.weight"
+        r"pretrained=.*squeezenet\.pth: not the weights of torchvision's AlexNet: "
+        r"features\.0\.weight is \(64, 3, 3, 3\) instead of \(64, 3, 11, 11\); "
+        r"features\.3\.weight \(192, 64, 5, 5\) is missing; .* "
+        r"the file has features\.3\.squeeze\.weight"
     )
     with pytest.raises(ValueError, match=expected):
         AlexNet(
@@ -170,7 +173,7 @@ def test_weights_of_another_architecture_are_named(tmp_path):
         ),
     ],
 )
-def test_a_head_without_its_bias_is_named(stored, bias, message):
+def test_a_head_without_a_fitting_bias_is_refused(stored, bias, message):
     convolutions = {
         key: value
         for key, value in stored[0].state_dict().items()
@@ -185,7 +188,7 @@ def test_a_head_without_its_bias_is_named(stored, bias, message):
         )
 
 
-def test_without_a_network_the_error_names_the_way_out(monkeypatch):
+def test_a_failed_download_suggests_a_local_file(monkeypatch):
     def no_network(*args, **kwargs):
         raise OSError("Name or service not known")
 
@@ -194,6 +197,7 @@ def test_without_a_network_the_error_names_the_way_out(monkeypatch):
     )
     with pytest.raises(
         ValueError,
-        match=r"could not be downloaded \(Name or service not known\).*model\.pretrained=PATH",
+        match=r"could not be downloaded \(Name or service not known\).*"
+        r"model\.pretrained=PATH",
     ):
         AlexNet((3, 64, 64), 10, no_norm, **SMALL, pretrained=True)

@@ -1,4 +1,4 @@
-"""The bias before a norm is one switch, the same for every norm, in every model, or refused with the reason."""
+"""One switch sets the biases before norms in every model, or it is refused."""
 
 import copy
 
@@ -20,7 +20,7 @@ SHAPE = (3, 32, 32)
 
 
 class Branches(nn.Module):
-    """A norm behind a layer, one behind a sum, one behind a layer whose axes were turned, one behind an activation."""
+    """Norms after a layer, a sum, a layer with permuted axes and an activation."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,7 @@ class Branches(nn.Module):
         return self.norms[3](self.activated(x).relu())
 
 
-def test_layers_whose_output_a_norm_gets_are_found_by_following_it():
+def test_layers_before_norms_are_found():
     network = Branches()
     before = copy.deepcopy(network.state_dict())
     assert weights_before_norms(network, (3, 4, 4), "it") == [
@@ -58,7 +58,7 @@ def test_layers_whose_output_a_norm_gets_are_found_by_following_it():
     ("name", "count", "biases"),
     [("resnet18", 20, 0), ("vgg11_bn", 8, 8), ("convnext_tiny", 19, 19)],
 )
-def test_torchvisions_networks(name, count, biases):
+def test_layers_before_norms_in_torchvisions_networks(name, count, biases):
     with torch.device("meta"):
         network = models.get_model(name)
     found = weights_before_norms(network, (3, 64, 64), name)
@@ -68,7 +68,7 @@ def test_torchvisions_networks(name, count, biases):
     )
 
 
-def test_a_network_that_looks_at_values_is_refused():
+def test_a_network_that_branches_on_values_is_refused():
     class Looking(nn.Module):
         def forward(self, x):
             return x if x.sum().item() > 0 else -x
@@ -80,7 +80,7 @@ def test_a_network_that_looks_at_values_is_refused():
         weights_before_norms(Looking(), (3,), "it")
 
 
-def test_biases_begin_at_zero():
+def test_new_biases_start_at_zero():
     layers = [
         nn.Linear(2, 3, bias=False),
         nn.Conv2d(2, 5, 1, bias=False),
@@ -116,14 +116,14 @@ def test_every_norm_gets_the_same_biases(model, name, bias):
     assert arms[0] == arms[1] == arms[2]
 
 
-def test_null_leaves_the_library_s_own():
+def test_null_leaves_the_biases_of_the_library():
     with torch.device("meta"):
         network = TorchvisionModel(SHAPE, 4, batch_norm, name="vgg11_bn")
         assert network.network.features[0].bias is not None
         assert TorchvisionModel(SHAPE, 4, batch_norm).network.conv1.bias is None
 
 
-def test_without_the_biases_batch_norm_computes_the_same():
+def test_batch_norm_gives_the_same_without_the_biases():
     """It subtracts them again: outputs in training agree, whatever they are."""
     torch.manual_seed(0)
     network = models.get_model("vgg11_bn", num_classes=4, dropout=0.0)
@@ -139,12 +139,13 @@ def test_without_the_biases_batch_norm_computes_the_same():
     )
 
 
-def test_trained_biases_stay(tmp_path):
+def test_trained_biases_cannot_be_removed(tmp_path):
     path = str(tmp_path / "weights.pth")
     torch.save(models.squeezenet1_1(num_classes=4).state_dict(), path)
     with pytest.raises(
         ValueError,
-        match=r"brings biases to torchvision's squeezenet1_1: set model.bias=true or null",
+        match=r"brings biases to torchvision's squeezenet1_1: "
+        r"set model.bias=true or null",
     ):
         TorchvisionModel(
             SHAPE, 4, no_norm, name="squeezenet1_1", pretrained=path, bias=False
@@ -175,6 +176,6 @@ def test_trained_biases_stay(tmp_path):
         ),
     ],
 )
-def test_models_that_leave_no_choice_say_why(model, options, message):
+def test_models_without_a_choice_give_the_reason(model, options, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         model(SHAPE, 4, batch_norm, **options)

@@ -14,6 +14,7 @@ from normlab.models.blocks import (
     hidden_layers,
     image_shape,
     pooling,
+    positive_integer,
     refuse_activation,
     widths,
 )
@@ -42,12 +43,13 @@ def test_activation_values(name, expected):
 def test_unknown_activation_suggests_the_nearest():
     with pytest.raises(
         ValueError,
-        match=r"model\.activation must be one of relu, .* got 'sigmoyd'; did you mean sigmoid\?",
+        match=r"model\.activation must be one of relu, .* got 'sigmoyd', "
+        r"did you mean 'sigmoid'\?",
     ):
         activation("sigmoyd")
 
 
-def test_activations_leave_the_norms_output_as_it_is():
+def test_activations_do_not_change_their_input():
     x = torch.tensor([-1.0, 1.0])
     activation("relu")(x)
     assert x.tolist() == [-1.0, 1.0]
@@ -71,7 +73,7 @@ def test_block_normalizes_before_it_activates():
     torch.testing.assert_close(y.flatten(), torch.tensor([0.0, 1.0]), atol=1e-5, rtol=0)
 
 
-def test_a_norm_with_activation_is_followed_by_none():
+def test_no_activation_follows_a_norm_that_contains_one():
     assert isinstance(activation_after(Activating(3, 1), "relu"), nn.Identity)
     assert isinstance(
         block(nn.Linear(2, 3), Activating(3, 1), "sigmoid").activation, nn.Identity
@@ -79,12 +81,12 @@ def test_a_norm_with_activation_is_followed_by_none():
     assert isinstance(activation_after(nn.Identity(), "relu"), nn.ReLU)
 
 
-def test_misspelt_activation_is_refused_under_a_norm_with_activation_too():
-    with pytest.raises(ValueError, match="did you mean relu"):
+def test_an_activation_that_is_not_used_must_exist_too():
+    with pytest.raises(ValueError, match="did you mean 'relu'"):
         activation_after(Activating(3, 1), "relo")
 
 
-def test_refuse_activation():
+def test_a_norm_that_contains_its_activation_is_refused():
     norm = nn.BatchNorm1d(3)
     assert refuse_activation(norm, "gates") is norm
     with pytest.raises(
@@ -112,6 +114,18 @@ def test_widths_must_be_whole_numbers_above_zero(values):
         widths("model.hidden", values)
 
 
+@pytest.mark.parametrize("value", [0, -1, 1.0, "8", True, None, [8]])
+def test_a_width_must_be_a_whole_number_above_zero(value):
+    with pytest.raises(
+        ValueError, match=r"model\.width must be a whole number of at least 1, got"
+    ):
+        positive_integer("model.width", value)
+
+
+def test_a_whole_number_above_zero_is_returned():
+    assert positive_integer("model.width", 8) == 8
+
+
 def test_widths_count():
     assert widths("model.channels", (6, 16), count=2) == [6, 16]
     with pytest.raises(
@@ -122,7 +136,7 @@ def test_widths_count():
 
 def test_long_lists_of_names_are_not_printed():
     with pytest.raises(
-        ValueError, match=r"must be one of 30 names, got 'x31'; did you mean x3\?"
+        ValueError, match=r"must be one of 30 names, got 'x31', did you mean 'x3'\?"
     ):
         choose("model.name", "x31", [f"x{number}" for number in range(30)])
 
@@ -137,17 +151,19 @@ def test_image_shape_refuses_tables_and_small_images():
     assert image_shape(LeNet5, [1, 28, 40]) == (1, 28, 40)
     with pytest.raises(
         ValueError,
-        match=r"LeNet5 takes images \(C, H, W\), got inputs of shape \(14,\); use model=mlp",
+        match=r"LeNet5 takes images \(C, H, W\), got inputs of shape \(14,\); "
+        r"use model=mlp",
     ):
         image_shape(LeNet5, (14,))
     with pytest.raises(
         ValueError,
-        match=r"LeNet5 needs images of at least 28 x 28 pixels, got 40 x 8; set dataset",
+        match=r"LeNet5 needs images of at least 28 x 28 pixels, got 40 x 8; "
+        r"set dataset",
     ):
         image_shape(LeNet5, (1, 40, 8))
 
 
-def test_token_norm_acts_on_the_last_axis():
+def test_token_norm_normalizes_the_last_axis():
     layer = TokenNorm(nn.BatchNorm1d(3))
     x = torch.randn(4, 2, 5, 3)
     expected = (x - x.mean((0, 1, 2))) / x.std((0, 1, 2), correction=0)

@@ -1,4 +1,4 @@
-"""What every file in conf/model must fulfil: a new one is tested the moment it exists."""
+"""What every file in conf/model must fulfil, new ones as soon as they exist."""
 
 from pathlib import Path
 
@@ -105,14 +105,14 @@ def test_image_models_refuse_tables_and_small_images(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shapes_are_known_on_the_meta_device(name):
+def test_every_model_runs_on_the_meta_device(name):
     with torch.device("meta"):
         network, shape = build(name, batch_norm, channels=3)
         assert network(torch.empty(4, *shape)).shape == (4, 10)
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet5", "alexnet", "vgg", "resnet"])
-def test_a_norm_with_activation_leaves_no_other(name):
+def test_a_norm_with_activation_replaces_the_activation(name):
     network, shape = build(name, Activating)
     assert not any(isinstance(module, nn.ReLU) for module in network.modules())
     assert network(torch.randn(2, *shape)).shape == (2, 10)

@@ -1,4 +1,4 @@
-"""Every norm of conf/norm in the models that take one: a batch trains, or the pair is refused with the reason."""
+"""Every norm of conf/norm in every model: a batch trains, or the pair is refused."""
 
 from functools import cache
 from pathlib import Path
@@ -72,26 +72,24 @@ def test_a_batch_trains_or_the_pair_is_refused(model, norm):
     assert network.eval()(torch.randn(1, *shape)).isfinite().all()
 
 
-def test_filter_response_norm_passes_values_on_where_a_resnet_ends_in_one_pixel():
+def test_filter_response_norm_keeps_values_on_maps_of_one_pixel():
     config = settings("norm=filter_response") | {
         "model": settings("model=resnet")["model"] | {"depth": 18}
     }
     network, _ = build_network(config, (3, 32, 32), 3)
     torch.manual_seed(0)
-    last, seen = (
-        [layer for layer in network.modules() if isinstance(layer, FilterResponseNorm)][
-            -1
-        ],
-        [],
-    )
-    last.register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    norms = [
+        layer for layer in network.modules() if isinstance(layer, FilterResponseNorm)
+    ]
+    seen = []
+    norms[-1].register_forward_hook(lambda layer, inputs, output: seen.append(output))
     assert network(torch.randn(4, 3, 32, 32)).isfinite().all()
     assert seen[0].shape[2:] == (1, 1)
     assert seen[0][seen[0] > 0].std() > 0.1  # over one position all of them would be 1
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_an_arm_called_none_has_no_norm(model):
+def test_norm_none_leaves_no_norm_in_any_model(model):
     refuse_hidden_norms("none", build(model, "none")[0])
     with pytest.raises(ValueError, match="it has BatchNorm at"):
         refuse_hidden_norms("none", build(model, "custom")[0])

@@ -64,7 +64,7 @@ def test_errors():
 
 
 class NotebookLeNet(nn.Module):
-    """The course notebook's constructor: `use_batch_norm` comes before the number of labels."""
+    """The course notebook's constructor, with `use_batch_norm` before `nlabels`."""
 
     def __init__(self, dimx, use_batch_norm, nlabels, pr):
         super().__init__()
@@ -73,15 +73,15 @@ class NotebookLeNet(nn.Module):
 
 
 class NotebookTrained(NotebookLeNet):
-    """Its subclass, which passes them the other way round."""
+    """Its subclass, which passes the two arguments in the wrong order."""
 
     def __init__(self, dimx, nlabels, use_batch_norm):
         super().__init__(dimx, nlabels, use_batch_norm, pr=0.3)
 
 
 @pytest.mark.parametrize("use_batch_norm", [True, False])
-def test_the_notebooks_call_put_batch_norm_into_both_of_its_arms(use_batch_norm):
-    """Its network on CIFAR-10 "without" batch norm was the one with: ten labels are a true flag."""
+def test_both_arms_of_the_notebook_had_batch_norm(use_batch_norm):
+    """Its CIFAR-10 network "without" batch norm has it: ten labels are a true flag."""
     made = NotebookTrained(32, 10, use_batch_norm)
     assert (
         sum(

@@ -7,7 +7,6 @@ from torchvision import models
 
 from models.helpers import batch_norm, no_norm, torch_norm
 from normlab.models import TimmModel, TorchvisionModel
-from normlab.models.library import last_weights, like
 from normlab.norms import BatchNorm
 
 SHAPE = (3, 32, 32)
@@ -26,13 +25,13 @@ def test_torchvisions_network_with_our_norms():
     )
 
 
-def test_norms_are_inserted_where_there_are_none():
+def test_norms_are_inserted_if_there_are_none():
     with torch.device("meta"):
         network = TorchvisionModel((3, 64, 64), 7, batch_norm, name="alexnet")
     assert sum(swap.kind == "inserted" for swap in network.norm_report) == 7
 
 
-def test_transformers_learn_the_image_size():
+def test_transformers_are_built_for_the_image_size():
     with torch.device("meta"):
         assert (
             TorchvisionModel(
@@ -45,7 +44,7 @@ def test_transformers_learn_the_image_size():
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_no_auxiliary_heads(name):
+def test_networks_have_no_auxiliary_heads(name):
     with torch.device("meta"):
         output = TorchvisionModel((3, 96, 96), 7, batch_norm, name=name)(
             torch.empty(2, 3, 96, 96)
@@ -73,7 +72,8 @@ def test_weights_of_another_architecture(tmp_path):
     torch.save(models.get_model("shufflenet_v2_x1_0").state_dict(), path)
     with pytest.raises(
         ValueError,
-        match=r"not the weights of torchvision's shufflenet_v2_x0_5: stage2\.0\.branch1\.2",
+        match=r"not the weights of torchvision's shufflenet_v2_x0_5: "
+        r"stage2\.0\.branch1\.2",
     ):
         TorchvisionModel(SHAPE, 5, torch_norm, name=SMALL, pretrained=path)
 
@@ -85,7 +85,7 @@ def test_timm_adapts_channels_and_outputs():
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-def test_without_timm(monkeypatch):
+def test_missing_timm_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(
         ValueError, match=r"model=timm needs timm: pip install 'normlab\[timm\]'"
@@ -99,12 +99,13 @@ def test_without_timm(monkeypatch):
         (
             TorchvisionModel,
             {"name": "resnet19"},
-            r"model\.name must be one of \d+ names, got 'resnet19'; did you mean",
+            r"model\.name must be one of \d+ names, got 'resnet19', "
+            r"did you mean 'resnet",
         ),
         (
             TimmModel,
             {"name": "convnext_ato"},
-            r"model\.name must be .* did you mean convnext_",
+            r"model\.name must be .* did you mean 'convnext_",
         ),
         (
             TorchvisionModel,
@@ -138,31 +139,7 @@ def test_errors(model, options, message):
         model(SHAPE, 7, no_norm, **options)
 
 
-def test_like_keeps_the_settings():
-    conv = like(nn.Conv2d(3, 8, (3, 5), stride=2, padding=1, bias=False), channels=1)
-    assert (
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.bias,
-    ) == (
-        1,
-        8,
-        (3, 5),
-        (2, 2),
-        None,
-    )
-    assert like(nn.Linear(4, 10), num_outputs=3).weight.shape == (3, 4)
-
-
-def test_last_weights_is_the_output_layer():
-    with torch.device("meta"):
-        assert last_weights(models.vgg11())[1] == "6"
-        assert last_weights(models.squeezenet1_1())[2].out_channels == 1000
-
-
-def test_timms_residual_blocks_start_at_scale_one_as_without_norms():
+def test_norms_in_timms_residual_blocks_start_at_scale_one():
     network = TimmModel(SHAPE, 7, batch_norm, name="resnet10t")
     assert all(
         (layer.weight == 1).all()
@@ -179,7 +156,7 @@ def test_timms_residual_blocks_start_at_scale_one_as_without_norms():
     )
 
 
-def test_norms_behind_every_convolution_of_vgg():
+def test_norms_are_inserted_after_every_layer_of_vgg():
     with torch.device("meta"):
         network = TorchvisionModel(SHAPE, 7, batch_norm, name="vgg11")
     features, classifier = network.network.features, network.network.classifier

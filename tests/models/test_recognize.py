@@ -29,7 +29,7 @@ from normlab.norms import BatchNorm, DynamicTanh, EvoNormB0
         (timm.layers.GroupNormAct(4, num_groups=2), NormSlot(4, 2)),
     ],
 )
-def test_slots(layer, slot):
+def test_norms_that_can_be_replaced(layer, slot):
     assert looks_like_norm(layer)
     assert norm_slot(layer, dim_hint=2) == slot
 
@@ -47,7 +47,7 @@ def test_slots(layer, slot):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
-def test_reasons(layer, reason):
+def test_norms_that_cannot_be_replaced(layer, reason):
     assert looks_like_norm(layer)
     assert reason in norm_slot(layer, dim_hint=2)
 
@@ -61,5 +61,5 @@ def test_reasons(layer, reason):
         timm.layers.ConvNormAct(1, 2),
     ],
 )
-def test_no_norms(layer):
+def test_layers_that_are_not_norms(layer):
     assert not looks_like_norm(layer)

@@ -11,10 +11,8 @@ from normlab.models.recurrent import NormLSTM, StepNorm
 
 def test_without_a_norm_it_is_pytorchs_lstm():
     torch.manual_seed(0)
-    own, reference = (
-        NormLSTM(3, 4, no_norm, 5, None, noise=0.0, forget_bias=1.0),
-        nn.LSTM(3, 4, batch_first=True),
-    )
+    own = NormLSTM(3, 4, no_norm, 5, None, noise=0.0, forget_bias=1.0)
+    reference = nn.LSTM(3, 4, batch_first=True)
     reference.weight_ih_l0.data.copy_(own.weight_x)
     reference.weight_hh_l0.data.copy_(own.weight_h)
     reference.bias_ih_l0.data.copy_(own.bias)
@@ -25,7 +23,7 @@ def test_without_a_norm_it_is_pytorchs_lstm():
 
 
 @pytest.mark.parametrize("norm", [batch_norm, torch_norm])
-def test_statistics_of_every_step(norm):
+def test_every_step_has_its_own_statistics(norm):
     layer = StepNorm(norm(2, 1), max_steps=3, gamma=None, shift=True)
     assert layer.norm.running_mean.shape == (3, 2)
     for step, value in enumerate((1.0, 2.0, 4.0)):
@@ -37,7 +35,7 @@ def test_statistics_of_every_step(norm):
     assert layer.norm.num_batches_tracked.tolist() == [1, 1, 1]
 
 
-def test_evaluation_uses_the_steps_statistics_and_the_last_ones_beyond():
+def test_evaluation_uses_the_statistics_of_each_step():
     layer = StepNorm(batch_norm(1, 1), max_steps=2, gamma=1.0, shift=True).eval()
     layer.norm.running_mean.copy_(torch.tensor([[1.0], [5.0]]))
     layer.norm.running_var.copy_(torch.tensor([[4.0], [1.0]]))
@@ -79,7 +77,7 @@ def test_equals_the_paper_written_out():
     torch.testing.assert_close(lstm(x), h)
 
 
-def test_rows_and_pixels():
+def test_images_are_read_by_rows_or_pixels():
     x = torch.arange(2 * 2 * 8 * 8.0).view(2, 2, 8, 8)
     seen = []
     for options in ({}, {"read": "pixels"}, {"read": "pixels", "pool": 2}):
@@ -118,7 +116,7 @@ def test_without_buffers_the_batch_normalizes():
     torch.testing.assert_close(y, torch.tensor([[-1.0], [1.0]]), atol=1e-4, rtol=0)
 
 
-def test_noise_only_in_training():
+def test_noise_is_added_only_in_training():
     torch.manual_seed(0)
     lstm = NormLSTM(3, 4, no_norm, 5, None, 0.1, 1.0)
     x = torch.randn(2, 5, 3)
@@ -130,12 +128,14 @@ def test_noise_only_in_training():
 def test_errors():
     with pytest.raises(
         ValueError,
-        match="Activating contains its activation, which does not fit the gates of an LSTM",
+        match="Activating contains its activation, "
+        "which does not fit the gates of an LSTM",
     ):
         RecurrentNetwork((1, 8, 8), 10, Activating)
     with pytest.raises(
         ValueError,
-        match=r"model\.read must be one of rows, pixels, got 'row'; did you mean rows\?",
+        match=r"model\.read must be one of rows, pixels, got 'row', "
+        r"did you mean 'rows'\?",
     ):
         RecurrentNetwork((1, 8, 8), 10, no_norm, read="row")
     with pytest.raises(

@@ -53,7 +53,7 @@ def test_the_small_stem_keeps_the_resolution():
     ).shape == (1, 64, 8, 8)
 
 
-def test_nothing_follows_a_norm_with_activation():
+def test_no_activation_follows_a_norm_with_activation():
     network = ResNet((3, 8, 8), 10, Activating, depth=8)
     assert not any(isinstance(module, nn.ReLU) for module in network.modules())
     assert network(torch.randn(2, 3, 8, 8)).shape == (2, 10)
@@ -70,7 +70,7 @@ def test_bias_switch():
 
 
 @pytest.mark.parametrize("depth", [19, 2, 21, "20", True])
-def test_depths_that_do_not_exist(depth):
+def test_depths_that_do_not_exist_are_refused(depth):
     with pytest.raises(
         ValueError, match=r"model\.depth must be 18, 34, 50, 101 or 6 n \+ 2"
     ):

@@ -4,7 +4,6 @@ from functools import partial
 import pytest
 import timm
 import torch
-from rich.console import Console
 from torch import nn
 from torchvision import models
 
@@ -16,7 +15,6 @@ from normlab.models import (
 )
 from normlab.models.blocks import TokenNorm
 from normlab.norms import BatchNorm, DynamicTanh, EvoNormB0, FilterResponseNorm
-from normlab.training.display import norm_report_table, swap_table
 
 
 def train_a_little(network):
@@ -49,7 +47,7 @@ def test_resnet18_gives_the_same_with_our_batch_norm():
     torch.testing.assert_close(swapped.train()(x), reference.train()(x))
 
 
-def test_timms_activation_stays_and_other_settings_are_told():
+def test_timms_activation_stays():
     torch.manual_seed(0)
     reference = timm.create_model("mobilenetv3_small_050", num_classes=4).eval()
     swapped = copy.deepcopy(reference)
@@ -67,7 +65,7 @@ def test_timms_activation_stays_and_other_settings_are_told():
 @pytest.mark.parametrize(
     "old", [{}, {"affine": False, "track_running_stats": False}], ids=str
 )
-def test_all_of_a_new_norm_has_the_type_of_the_network(norm, old):
+def test_a_new_norm_has_the_dtype_of_the_network(norm, old):
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, **old)).double()
     replace_norms(network, norm)
     state = [
@@ -85,23 +83,23 @@ def test_norms_kept_in_float32_are_replaced_in_float32():
     }
 
 
-def test_settings_that_differ_are_told():
+def test_settings_that_differ_are_reported():
     network = nn.Sequential(nn.BatchNorm2d(2, eps=1e-3, momentum=0.01))
     why = replace_norms(network, batch_norm)[0].why
     assert why.endswith("eps 0.001 became 1e-05; momentum 0.01 became 0.1")
 
 
-def test_what_cannot_be_taken_over_is_told():
+def test_state_that_cannot_be_copied_is_reported():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
     why = replace_norms(network, lambda c, d: nn.GroupNorm(2, c))[0].why
     assert (
-        why
-        == "copied weight, bias; not taken over: running_mean, running_var, num_batches_tracked"
+        why == "copied weight, bias; not taken over: "
+        "running_mean, running_var, num_batches_tracked"
     )
     assert isinstance(network[1], nn.GroupNorm)
 
 
-def test_what_only_the_old_norm_has_is_told():
+def test_state_that_only_the_old_norm_has_is_reported():
     network = nn.Sequential(DynamicTanh(4, 1))
     assert (
         replace_norms(network, batch_norm)[0].why
@@ -109,17 +107,17 @@ def test_what_only_the_old_norm_has_is_told():
     )
 
 
-def test_norm_none_removes_and_says_what_was_lost():
+def test_norm_none_removes_norms_and_reports_what_was_lost():
     network = nn.Sequential(nn.BatchNorm1d(4))
     why = replace_norms(network, no_norm)[0].why
     assert isinstance(network[0], nn.Identity)
     assert (
-        why
-        == "not taken over: weight, bias, running_mean, running_var, num_batches_tracked"
+        why == "not taken over: "
+        "weight, bias, running_mean, running_var, num_batches_tracked"
     )
 
 
-def test_layer_norm_of_a_transformer_is_last_axis():
+def test_norms_of_a_transformer_act_on_the_last_axis():
     torch.manual_seed(0)
     reference = models.swin_t(num_classes=4).eval()
     swapped = copy.deepcopy(reference)
@@ -135,7 +133,7 @@ def test_layer_norm_of_a_transformer_is_last_axis():
     torch.testing.assert_close(swapped(x), reference(x), atol=1e-4, rtol=1e-4)
 
 
-def test_group_norm_takes_its_rank_from_the_layers_before():
+def test_group_norm_takes_its_dim_from_the_convolution_before():
     norm = Recorder()
     replace_norms(nn.Sequential(nn.Conv1d(1, 4, 3), nn.GroupNorm(2, 4)), norm)
     replace_norms(nn.Sequential(nn.Conv3d(1, 4, 3), nn.GroupNorm(2, 4)), norm)
@@ -143,14 +141,15 @@ def test_group_norm_takes_its_rank_from_the_layers_before():
     assert norm.calls == [(4, 1), (4, 3), (4, 1)]
 
 
-def test_a_norm_with_activation_takes_the_place_of_the_activation_inside():
+def test_a_norm_with_activation_replaces_the_activation_inside():
     network = nn.Sequential(
         timm.layers.BatchNormAct2d(3), timm.layers.BatchNormAct2d(3, apply_act=False)
     )
     swaps = replace_norms(network, Activating)
     assert isinstance(network[0], Activating)
     assert swaps[0].why.endswith(
-        "contains its activation; those that the network applies stay; in place of its ReLU"
+        "contains its activation; those that the network applies stay; "
+        "in place of its ReLU"
     )
 
 
@@ -163,7 +162,7 @@ def test_shared_layers_stay_shared():
     assert swaps[1].why == "the same layer as 0"
 
 
-def test_left_alone_with_a_reason():
+def test_norms_that_are_left_alone_have_a_reason():
     network = nn.Sequential(
         nn.LayerNorm((4, 4)),
         nn.TransformerEncoderLayer(4, 1, 8),
@@ -208,7 +207,7 @@ def test_insert_into_torchvisions_alexnet():
     ]
 
 
-def test_insert_leaves_outputs_the_same_where_the_norm_does_nothing():
+def test_inserting_norms_that_do_nothing_keeps_the_outputs():
     torch.manual_seed(0)
     reference = models.squeezenet1_1(num_classes=4).eval()
     swapped = copy.deepcopy(reference)
@@ -218,7 +217,7 @@ def test_insert_leaves_outputs_the_same_where_the_norm_does_nothing():
     torch.testing.assert_close(swapped.eval()(x), reference(x))
 
 
-def test_insert_where_a_norm_follows_already():
+def test_insert_skips_layers_that_a_norm_follows():
     network = nn.Sequential(
         nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)
     )
@@ -231,7 +230,7 @@ def test_insert_where_a_norm_follows_already():
     assert network(torch.randn(5, 2)).shape == (5, 2)
 
 
-def test_insert_behind_linear_layers_on_sequences():
+def test_insert_after_linear_layers_on_sequences():
     network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))
     insert_norms(network, batch_norm)
     x = torch.randn(6, 5, 2)
@@ -240,42 +239,10 @@ def test_insert_behind_linear_layers_on_sequences():
     assert network(x).shape == (6, 5, 4)
 
 
-def test_insert_spares_attention():
+def test_insert_leaves_attention_alone():
     network = nn.Sequential(
         nn.MultiheadAttention(4, 1), nn.Linear(4, 4), nn.Linear(4, 2)
     )
     swaps = insert_norms(network, batch_norm)
     assert swaps[0].why == "MultiheadAttention reads its weights directly"
     assert [swap.kind for swap in swaps] == ["left alone", "inserted", "left alone"]
-
-
-def test_table():
-    console = Console(width=120, record=True, quiet=True)
-    console.print(
-        swap_table(
-            [Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]
-        )
-    )
-    console = Console(width=120)
-    with console.capture() as capture:
-        console.print(
-            swap_table(
-                [Swap("bn1", "replaced", "BatchNorm2d", "BatchNorm", "copied weight")]
-            )
-        )
-    assert all(
-        word in capture.get()
-        for word in ("layer", "bn1", "replaced", "BatchNorm2d", "copied weight")
-    )
-
-
-def test_the_report_puts_layers_with_one_fate_into_one_row():
-    torch.manual_seed(0)
-    report = replace_norms(models.resnet18(num_classes=4), batch_norm)
-    report.append(
-        Swap("head", "left alone", "Other", "Other", "its class is not known here")
-    )
-    table = norm_report_table(report)
-    assert list(table.columns[0].cells) == ["bn1 to layer4.1.bn2 (20)", "head"]
-    assert list(table.columns[1].cells) == ["replaced", "left alone"]
-    assert list(table.columns[4].cells)[1] == "its class is not known here"

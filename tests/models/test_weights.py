@@ -31,15 +31,15 @@ def test_state_dicts_come_back_bare_or_from_a_checkpoint(tmp_path):
     ],
     ids=repr,
 )
-def test_files_that_are_no_weights(tmp_path, content):
-    """Each of them makes torch.load raise another type."""
+def test_files_that_are_not_weights_are_refused(tmp_path, content):
+    """Each file makes torch.load raise a different exception."""
     (tmp_path / "file.pth").write_bytes(content)
     with pytest.raises(
         ValueError,
         match=r"pretrained=.*file\.pth is not a weights file that torch\.save wrote",
-    ) as told:
+    ) as error:
         weights_from_file(tmp_path / "file.pth")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_files_that_are_no_weights(tmp_path, content):
         ),
     ],
 )
-def test_files_of_something_else(tmp_path, content, message):
+def test_files_of_other_objects_are_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "file.pth")
     with pytest.raises(ValueError, match=message):
         weights_from_file(tmp_path / "file.pth")
 
 
-def test_no_file(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(
         ValueError,
         match=r"must be false, true or the path of a weights file; .* is no file",
@@ -77,10 +77,11 @@ def test_no_file(tmp_path):
         weights_from_file(1)
 
 
-def test_frozen_random_weights_are_told():
-    (told,) = untrained_cautions({"freeze": "features", "pretrained": False})
-    assert told.startswith(
-        "model.freeze=features with model.pretrained=false keeps random weights as they are"
+def test_frozen_random_weights_cause_a_caution():
+    (caution,) = untrained_cautions({"freeze": "features", "pretrained": False})
+    assert caution.startswith(
+        "model.freeze=features with model.pretrained=false keeps random weights "
+        "as they are"
     )
     for model in (
         {"freeze": "features", "pretrained": "file.pth"},
@@ -95,14 +96,14 @@ class Evil:
         return print, ("code ran",)
 
 
-def test_a_file_with_code_is_refused_unread(tmp_path, capsys):
+def test_a_file_with_code_is_refused_and_not_run(tmp_path, capsys):
     torch.save({"weight": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match="is not a weights file"):
         weights_from_file(tmp_path / "evil.pth")
     assert capsys.readouterr().out == ""
 
 
-def test_exact_refuses_what_is_not_expected():
+def test_exact_refuses_unexpected_tensors():
     expected = {"a": torch.zeros(2)}
     check_architecture(
         {"a": torch.ones(2), "b": torch.ones(3)}, expected, "net", "f.pth"
@@ -125,7 +126,7 @@ def test_exact_refuses_what_is_not_expected():
         check_architecture({}, expected, "net", True)
 
 
-def test_shared_input():
+def test_input_weights_are_summed_and_divided():
     weight = torch.tensor([1.0, 2.0, 6.0]).view(1, 3, 1, 1)
     assert shared_input(weight, 1).flatten().tolist() == [9.0]
     assert shared_input(weight, 2).flatten().tolist() == [4.5, 4.5]

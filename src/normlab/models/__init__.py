@@ -1,4 +1,4 @@
-"""Networks that take their norm from outside; each is built as `Model(input_shape, num_outputs, norm, **options)`."""
+"""Networks whose norm is an argument: `Model(input_shape, num_outputs, norm, ...)`."""
 
 from normlab.models.alexnet import AlexNet
 from normlab.models.lenet import LeNet5

@@ -1,4 +1,7 @@
-"""One switch for the biases before norms, which a norm that subtracts the mean makes redundant."""
+"""One switch for the biases before norms.
+
+A norm that subtracts the mean makes them redundant.
+"""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -7,88 +10,101 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from normlab.models.recognize import looks_like_norm
-from normlab.models.swap import WEIGHTS, Swap
+from normlab.models.recognize import Weights, looks_like_norm
+from normlab.models.swap import Swap
 
 
-def fixed_bias(model: type, bias: bool, only: bool, reason: str) -> None:
-    """Refuse `bias` where a model leaves no choice.
+def require_bias(model: type, bias: bool, required: bool, reason: str) -> None:
+    """Refuse `bias` in a model that leaves no choice.
 
     Args:
         model: class of the model, for the message.
-        bias: as configured.
-        only: what the model can do.
-        reason: why.
+        bias: the value that was configured.
+        required: the only value that the model supports.
+        reason: why the model supports no other value.
 
     Raises:
-        ValueError: names model and reason.
+        ValueError: `bias` has the other value.
     """
-    if bias is not only:
+    if bias is not required:
         raise ValueError(
-            f"model.bias must be {str(only).lower()} for {model.__name__}: {reason}"
+            f"model.bias must be {str(required).lower()} for {model.__name__}: {reason}"
         )
 
 
 def weights_before_norms(
     network: nn.Module, input_shape: Sequence[int], name: str
-) -> list[nn.Module]:
-    """Linear layers and convolutions whose output a norm gets as it is, or with its axes in another order.
+) -> list[Weights]:
+    """Find the linear layers and convolutions whose output a norm gets directly.
 
-    Found by passing the shapes of one batch through the network, without computing anything.
+    The output may reach the norm with its axes in another order. The layers are found
+    by passing the shapes of one batch through the network, without computing values.
 
     Args:
-        network: with its own norms.
-        input_shape: of one sample.
+        network: a network with its own norms.
+        input_shape: shape of one sample.
         name: of the network, for messages.
 
     Raises:
         ValueError: the network does not run without values.
     """
-    made, found = {}, []
+    # From the id of an output to its layer. Keeping the output itself as well prevents
+    # Python from giving its id to a later tensor.
+    origins: dict[int, tuple[Weights, Tensor]] = {}
+    found: list[Weights] = []
 
-    def remember(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
-        made[id(output)] = (layer, output)  # keeping the output keeps its id its own
+    def remember_output(layer: Weights, inputs: tuple, output: Tensor) -> None:
+        origins[id(output)] = (layer, output)
 
-    def look_up(norm: nn.Module, inputs: tuple) -> None:
+    def look_up_input(norm: nn.Module, inputs: tuple) -> None:
         x = inputs[0]
-        base = x._base if x._base is not None and x._base.numel() == x.numel() else x
-        if id(base) in made:
-            found.append(made[id(base)][0])
+        if x._base is not None and x._base.numel() == x.numel():
+            x = x._base  # x is a view of all of it, such as a permutation
+        if id(x) in origins:
+            found.append(origins[id(x)][0])
 
     with ExitStack() as hooks:
         for layer in network.modules():
-            if isinstance(layer, WEIGHTS):
-                hooks.callback(layer.register_forward_hook(remember).remove)
+            if isinstance(layer, Weights):
+                handle = layer.register_forward_hook(remember_output)
+                hooks.callback(handle.remove)
             elif looks_like_norm(layer):
-                hooks.callback(layer.register_forward_pre_hook(look_up).remove)
+                handle = layer.register_forward_pre_hook(look_up_input)
+                hooks.callback(handle.remove)
         _run_without_values(network, input_shape, name)
     return list(dict.fromkeys(found))
 
 
-def inserted_weights(network: nn.Module, swaps: Sequence[Swap]) -> list[nn.Module]:
-    """The layers behind which `insert_norms` put a norm."""
-    return [
-        network.get_submodule(swap.name)[0] for swap in swaps if swap.kind == "inserted"
-    ]
+def inserted_weights(network: nn.Module, swaps: Sequence[Swap]) -> list[Weights]:
+    """Return the layers after which `insert_norms` put a norm."""
+    layers = []
+    for swap in swaps:
+        if swap.kind != "inserted":
+            continue
+        chain = network.get_submodule(swap.name)  # Sequential of weights and norm
+        layers += [layer for layer in chain.children() if isinstance(layer, Weights)]
+    return layers
 
 
 def set_bias(
-    layers: Sequence[nn.Module], bias: bool, pretrained: bool, name: str
+    layers: Sequence[Weights], bias: bool, pretrained: bool, name: str
 ) -> None:
-    """Give every layer a bias of zeros unless it has one, or take it away.
+    """Give every layer a bias, or take it away.
 
     Args:
-        layers: those before norms.
-        bias: whether they have one.
-        pretrained: their weights were trained, with the biases that they have.
+        layers: the layers before norms.
+        bias: whether the layers shall have biases. New ones start at zero; those that
+            exist keep their values.
+        pretrained: whether the layers were trained, with the biases that they have.
         name: of the network, for messages.
 
     Raises:
-        ValueError: no layers, or biases that were trained would be taken away.
+        ValueError: there are no layers, or trained biases would be taken away.
     """
     if not layers:
         raise ValueError(
-            f"model.bias must be null for {name}: none of its norms gets the output of weights directly"
+            f"model.bias must be null for {name}: "
+            "none of its norms gets the output of weights directly"
         )
     if pretrained and not bias and any(layer.bias is not None for layer in layers):
         raise ValueError(
@@ -96,12 +112,13 @@ def set_bias(
         )
     for layer in layers:
         if not bias:
-            layer.bias = None
+            layer.register_parameter("bias", None)
         elif layer.bias is None:
-            layer.bias = nn.Parameter(layer.weight.new_zeros(_outputs(layer)))
+            zeros = layer.weight.new_zeros(_num_outputs(layer))
+            layer.register_parameter("bias", nn.Parameter(zeros))
 
 
-def _outputs(layer: nn.Module) -> int:
+def _num_outputs(layer: Weights) -> int:
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
@@ -109,19 +126,18 @@ def _outputs(layer: nn.Module) -> int:
 def _run_without_values(
     network: nn.Module, input_shape: Sequence[int], name: str
 ) -> None:
-    state = {
-        key: value.to("meta")
-        for key, value in [*network.named_parameters(), *network.named_buffers()]
-    }
+    """Run the network once in evaluation mode, on tensors that have a shape only."""
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    state = {key: value.to("meta") for key, value in tensors}
+    batch = torch.empty(2, *input_shape, device="meta")
     training = network.training
     try:
-        functional_call(
-            network.eval(), state, (torch.empty(2, *input_shape, device="meta"),)
-        )
+        functional_call(network.eval(), state, (batch,))
     except (RuntimeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"model.bias must be null for {name}, whose layers cannot be followed: {reason}"
+            f"model.bias must be null for {name}, "
+            f"whose layers cannot be followed: {reason}"
         ) from error
     finally:
         network.train(training)

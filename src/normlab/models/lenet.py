@@ -1,35 +1,50 @@
-"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998), with the parts that later versions changed as options."""
+"""LeNet-5, with the parts that later versions changed as options."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from normlab.models.blocks import block, hidden_layers, image_shape, pooling, widths
+from normlab.models.blocks import (
+    Norm,
+    block,
+    hidden_layers,
+    image_shape,
+    pooling,
+    widths,
+)
 
 
 class LeNet5(nn.Module):
-    """Two convolutions with pooling, two hidden linear layers, one output layer; a norm after each but the last.
+    """Two convolutions with pooling, two hidden linear layers and an output layer.
 
-        conv - norm - activation - pool - conv - norm - activation - pool - (linear - norm - activation) x 2 - linear
+        (conv - norm - activation - pool) x 2
+        (linear - norm - activation - dropout) x 2 - linear
 
-    The original uses sigmoids and average pooling; ReLU and max pooling are what is common today. Inputs
-    ``(N, C, H, W)``, outputs ``(N, num_outputs)``; images of 28 pixels give 256 features after pooling, of 32 give 400.
+    LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
+    recognition" (1998). The original uses sigmoids and average pooling; ReLU and max
+    pooling are common today.
+
+    Inputs are ``(N, C, H, W)``, outputs ``(N, num_outputs)``. With the default options,
+    images of 28 x 28 pixels give 256 features after the second pooling and images of
+    32 x 32 pixels give 400.
 
     Args:
         input_shape: ``(C, H, W)``.
-        num_outputs: classes, or numbers to predict.
-        norm: called as ``norm(num_features, 2)`` after convolutions and ``norm(num_features, 1)`` after linear layers.
-        channels: of the two convolutions.
-        hidden: widths of the linear layers.
-        kernel_size: of the convolutions, which do not pad.
+        num_outputs: number of classes, or of numbers to predict.
+        norm: called as ``norm(num_features, 2)`` after convolutions and as
+            ``norm(num_features, 1)`` after hidden linear layers.
+        channels: output channels of the two convolutions.
+        hidden: widths of the hidden linear layers.
+        kernel_size: height and width of the kernels. The convolutions do not pad.
         activation: name of the activation.
         pooling: max or avg, over 2 x 2 windows.
-        dropout: after the activation of each linear layer.
-        bias: of all layers that a norm follows.
+        dropout: probability of zeroing a feature after each hidden linear layer.
+        bias: whether the layers before a norm have biases.
 
     Raises:
-        ValueError: no images or too small ones, two channel numbers not given, unknown activation or pooling.
+        ValueError: the samples are no images or too small, there are not two channel
+            numbers, or an activation or pooling is unknown.
     """
 
     min_image_size = 28
@@ -38,7 +53,7 @@ class LeNet5(nn.Module):
         self,
         input_shape: Sequence[int],
         num_outputs: int,
-        norm: Callable[[int, int], nn.Module],
+        norm: Norm,
         channels: Sequence[int] = (6, 16),
         hidden: Sequence[int] = (120, 84),
         kernel_size: int = 5,
@@ -68,9 +83,9 @@ def features(
     activation: str,
     pool: str,
     bias: bool,
-    norm: Callable[[int, int], nn.Module],
+    norm: Norm,
 ) -> nn.Sequential:
-    """The convolutional part: conv1, pool1, conv2, pool2."""
+    """Build the convolutional part: conv1, pool1, conv2, pool2."""
     first, second = widths("model.channels", channels, count=2)
     conv1 = nn.Conv2d(in_channels, first, kernel_size, bias=bias)
     conv2 = nn.Conv2d(first, second, kernel_size, bias=bias)
@@ -85,14 +100,20 @@ def features(
 
 
 def pooled_size(size: int, kernel_size: int) -> int:
-    """Pixels a side after two convolutions without padding, each followed by 2 x 2 pooling.
+    """Height or width after two unpadded convolutions, each with 2 x 2 pooling.
+
+    Args:
+        size: height or width of the image, in pixels.
+        kernel_size: height or width of the kernels.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: no pixel is left.
     """
-    left = ((size - kernel_size + 1) // 2 - kernel_size + 1) // 2
-    if left < 1:
+    after_first = (size - kernel_size + 1) // 2
+    after_second = (after_first - kernel_size + 1) // 2
+    if after_second < 1:
         raise ValueError(
-            f"model.kernel_size={kernel_size} leaves nothing of {size} pixels; use a smaller kernel"
+            f"model.kernel_size={kernel_size} leaves nothing of {size} pixels; "
+            "use a smaller kernel"
         )
-    return left
+    return after_second

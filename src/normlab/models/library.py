@@ -1,45 +1,52 @@
 """Any classifier of torchvision or timm, with its norms swapped."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from normlab.models.biases import inserted_weights, set_bias, weights_before_norms
-from normlab.models.blocks import choose, image_shape
-from normlab.models.recognize import looks_like_norm
-from normlab.models.swap import WEIGHTS, Swap, insert_norms, replace_norms
-from normlab.models.weights import (
-    check_architecture,
-    shared_input,
-    stored_weights,
-    weights_from_file,
+from normlab.models.adaptation import (
+    adapt_input,
+    copied_with,
+    last_weights,
+    load_file,
+    start_scales_at_one,
 )
-
-Norm = Callable[[int, int], nn.Module]
+from normlab.models.biases import inserted_weights, set_bias, weights_before_norms
+from normlab.models.blocks import Norm, choose, image_shape
+from normlab.models.swap import Swap, insert_norms, replace_norms
+from normlab.models.weights import download_weights
 
 
 class TorchvisionModel(nn.Module):
-    """A classifier of torchvision by its name, with `norm` in place of its norms, or behind its weights.
+    """A classifier of torchvision with its norms replaced, or with norms inserted.
 
-    The first convolution is adapted to the number of channels and the last layer to the number of outputs.
-    `norm_report` holds what happened to each norm. Inputs ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
+    The first convolution is adapted to the number of channels, and the last layer to
+    the number of outputs. Inputs are ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
 
     Args:
         input_shape: ``(C, H, W)``.
-        num_outputs: classes, or numbers to predict.
+        num_outputs: number of classes, or of numbers to predict.
         norm: called as ``norm(num_features, dim)``.
-        name: as in `torchvision.models.list_models()`, such as resnet50.
-        norms: replace those that are there, insert them behind weights, or auto: replace if there are any, else insert.
-        pretrained: true for torchvision's default weights, or the path of a file with the same keys; in both the
-            layers that change their shape start anew (output) or are averaged over their inputs (first convolution).
-        bias: of the layers of weights whose output a norm gets directly; null leaves them as torchvision has them.
+        name: one of `torchvision.models.list_models()`, such as resnet50.
+        norms: replace the norms that the network has, insert norms after its linear
+            layers and convolutions, or auto: replace if there are any, else insert.
+        pretrained: true for torchvision's default weights, or the path of a file with
+            the same keys. An output layer of another width starts from new weights. A
+            first convolution with another number of channels gets the sum of its
+            weights over the inputs, divided among the channels.
+        bias: whether the layers whose output a norm gets directly have biases; null
+            leaves them as torchvision has them.
         options: further arguments of torchvision's function.
 
+    Attributes:
+        network: torchvision's network.
+        norm_report: what happened to each norm or layer, see `Swap`.
+
     Raises:
-        ValueError: no images or too small ones, unknown name, weights that do not fit, no norms to replace, `bias`
-            for a network that has no such layers.
+        ValueError: the samples are no images or too small, the name is unknown, the
+            weights do not fit, there are no norms to replace, or `bias` was given for a
+            network without such layers.
     """
 
     min_image_size = 32
@@ -60,44 +67,52 @@ class TorchvisionModel(nn.Module):
         super().__init__()
         channels, height, _ = image_shape(type(self), input_shape)
         choose("model.name", name, models.list_models(module=models))
-        options = torchvision_defaults(name, height) | dict(options or {})
-        self.network = build_torchvision(name, num_outputs, pretrained, options)
-        adapt_input(self.network, channels, pretrained is not False)
-        called = f"torchvision's {name}"
-        before = (
-            []
-            if bias is None
-            else weights_before_norms(self.network, input_shape, called)
+        arguments = torchvision_defaults(name, height) | dict(options or {})
+        self.network = build_torchvision(name, num_outputs, pretrained, arguments)
+        trained = pretrained is not False
+        adapt_input(self.network, channels, keep_weights=trained)
+        self.norm_report = swap_norms_and_biases(
+            self.network,
+            input_shape,
+            norm,
+            norms,
+            bias,
+            trained,
+            f"torchvision's {name}",
         )
-        self.norm_report = swap_norms(self.network, norm, norms, called)
-        if bias is not None:
-            before += inserted_weights(self.network, self.norm_report)
-            set_bias(before, bias, pretrained is not False, called)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)
 
 
 class TimmModel(nn.Module):
-    """A classifier of timm by its name, with `norm` in place of its norms, or behind its weights.
+    """A classifier of timm with its norms replaced, or with norms inserted.
 
-    timm itself adapts the first convolution, the last layer and, for transformers, the image size. `norm_report`
-    holds what happened to each norm. Inputs ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
+    timm adapts the first convolution, the last layer and, for transformers, the image
+    size. Inputs are ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
 
     Args:
         input_shape: ``(C, H, W)``.
-        num_outputs: classes, or numbers to predict.
+        num_outputs: number of classes, or of numbers to predict.
         norm: called as ``norm(num_features, dim)``.
-        name: as in `timm.list_models()`, such as convnext_atto.
-        norms: replace those that are there, insert them behind weights, or auto: replace if there are any, else insert.
-        pretrained: true for timm's default weights, or the path of a file with the same keys.
-        bias: of the layers of weights whose output a norm gets directly; null leaves them as timm has them.
-        options: further arguments of `timm.create_model`. Without `zero_init_last` among them every norm of a fresh
-            network starts at scale 1.
+        name: one of `timm.list_models()`, such as convnext_atto.
+        norms: replace the norms that the network has, insert norms after its linear
+            layers and convolutions, or auto: replace if there are any, else insert.
+        pretrained: true for timm's default weights, or the path of a file with the same
+            keys.
+        bias: whether the layers whose output a norm gets directly have biases; null
+            leaves them as timm has them.
+        options: further arguments of `timm.create_model`. Unless they include
+            `zero_init_last`, every norm of an untrained network starts at scale 1.
+
+    Attributes:
+        network: timm's network.
+        norm_report: what happened to each norm or layer, see `Swap`.
 
     Raises:
-        ValueError: timm is not installed, no images or too small ones, unknown name, weights that do not fit, no
-            norms to replace, `bias` for a network that has no such layers.
+        ValueError: timm is not installed, the samples are no images or too small, the
+            name is unknown, the weights do not fit, there are no norms to replace, or
+            `bias` was given for a network without such layers.
     """
 
     min_image_size = 32
@@ -122,107 +137,68 @@ class TimmModel(nn.Module):
         super().__init__()
         channels, height, width = image_shape(type(self), input_shape)
         choose("model.name", name.split(".")[0], timm.list_models())
-        config = timm.get_pretrained_cfg(name)
-        fixed = (
-            {"img_size": (height, width)}
-            if getattr(config, "fixed_input_size", False)
-            else {}
+
+        arguments: dict[str, Any] = {"in_chans": channels, "num_classes": num_outputs}
+        if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
+            arguments["img_size"] = (height, width)
+        arguments |= options or {}
+        self.network = build_timm(name, pretrained, arguments)
+        self.norm_report = swap_norms_and_biases(
+            self.network,
+            input_shape,
+            norm,
+            norms,
+            bias,
+            pretrained is not False,
+            f"timm's {name}",
         )
-        arguments = {
-            "in_chans": channels,
-            "num_classes": num_outputs,
-            **fixed,
-            **(options or {}),
-        }
-        try:
-            if pretrained is True:
-                self.network = stored_weights(
-                    True, lambda: timm.create_model(name, pretrained=True, **arguments)
-                )
-            else:
-                self.network = timm.create_model(name, **arguments)
-        except TypeError as error:
-            raise ValueError(
-                f"model.options do not fit timm's {name}: {error}"
-            ) from error
-        if isinstance(pretrained, str):
-            load_file(self.network, pretrained, f"timm's {name}")
-        elif pretrained is False and "zero_init_last" not in arguments:
-            scales_to_one(self.network)
-        called = f"timm's {name}"
-        before = (
-            []
-            if bias is None
-            else weights_before_norms(self.network, input_shape, called)
-        )
-        self.norm_report = swap_norms(self.network, norm, norms, called)
-        if bias is not None:
-            before += inserted_weights(self.network, self.norm_report)
-            set_bias(before, bias, pretrained is not False, called)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)
 
 
-@torch.no_grad()
-def scales_to_one(network: nn.Module) -> None:
-    """Norms that start at scale 0, as timm's last ones of residual blocks do, start at 1.
-
-    A block behind scale 0 gives nothing at first; without a norm it could not, and arms would start as other functions.
-    """
-    for layer in network.modules():
-        scale = getattr(layer, "weight", None) if looks_like_norm(layer) else None
-        if isinstance(scale, nn.Parameter) and not scale.is_meta and not scale.any():
-            nn.init.ones_(scale)
-
-
-def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap]:
-    """Replace the norms of a network, or insert them.
-
-    Raises:
-        ValueError: `how` is unknown, or there was nothing to replace or to insert.
-    """
-    how = choose("model.norms", how, ["auto", "replace", "insert"])
-    swaps = replace_norms(network, norm) if how != "insert" else []
-    if how == "insert" or (how == "auto" and not swaps):
-        swaps = insert_norms(network, norm)
-    if all(swap.kind == "left alone" for swap in swaps):
-        reason = f" ({swaps[0].name}: {swaps[0].why})" if swaps else ""
-        advice = "take another model" if how == "auto" else "set model.norms=auto"
-        raise ValueError(
-            f"{name} offers no place for a norm with model.norms={how}{reason}; {advice}"
-        )
-    return swaps
-
-
 def torchvision_defaults(name: str, image_size: int) -> dict[str, Any]:
-    """Arguments without which a model would not be a plain classifier of these images."""
+    """Return the arguments that make a network a plain classifier of these images.
+
+    Args:
+        name: of the network.
+        image_size: height and width of the images, which transformers need to know.
+    """
     if name in ("googlenet", "inception_v3"):
         return {"aux_logits": False, "init_weights": False}
-    return {"image_size": image_size} if name.startswith("vit_") else {}
+    if name.startswith("vit_"):
+        return {"image_size": image_size}
+    return {}
 
 
 def build_torchvision(
     name: str, num_outputs: int, pretrained: bool | str, options: dict[str, Any]
 ) -> nn.Module:
-    """torchvision's network with an output layer of `num_outputs`.
+    """Build torchvision's network with an output layer for `num_outputs`.
+
+    Args:
+        name: of the network.
+        num_outputs: width of the output layer.
+        pretrained: true for torchvision's weights, or the path of a file with weights.
+        options: further arguments of torchvision's function.
 
     Raises:
-        ValueError: options that its function does not take, or weights that are missing or of another architecture.
+        ValueError: torchvision's function does not take the options, or the weights are
+            missing or of another architecture.
     """
-    from torchvision import models
+    from torchvision.models import get_model
 
+    network: nn.Module
     try:
         if pretrained is True:
-            network = stored_weights(
-                True, lambda: models.get_model(name, weights="DEFAULT", **options)
+            network = download_weights(
+                lambda: get_model(name, weights="DEFAULT", **options)
             )
-            parent, child_name, output = last_weights(network)
-            parent._modules[child_name] = like(output, num_outputs=num_outputs)
+            output_name, output = last_weights(network)
+            new = copied_with(output, num_outputs=num_outputs)
+            network.set_submodule(output_name, new)
             return network
-        network = models.get_model(
-            name, weights=None, num_classes=num_outputs, **options
-        )
+        network = get_model(name, weights=None, num_classes=num_outputs, **options)
     except TypeError as error:
         raise ValueError(
             f"model.options do not fit torchvision's {name}: {error}"
@@ -232,71 +208,100 @@ def build_torchvision(
     return network
 
 
-def load_file(network: nn.Module, path: str, name: str) -> None:
-    """Weights from a file, except for an output layer of another width and the heads that only training uses.
+def build_timm(
+    name: str, pretrained: bool | str, arguments: dict[str, Any]
+) -> nn.Module:
+    """Build timm's network.
+
+    Args:
+        name: of the network.
+        pretrained: true for timm's weights, or the path of a file with weights.
+        arguments: further arguments of `timm.create_model`.
 
     Raises:
-        ValueError: missing or unreadable file, or weights of another architecture.
+        ValueError: timm's function does not take the arguments, or the weights are
+            missing or of another architecture.
     """
-    stored, own = dict(weights_from_file(path)), network.state_dict()
-    _, _, output = last_weights(network)
-    parameters = {parameter: key for key, parameter in network.named_parameters()}
-    for parameter in output.parameters():
-        key = parameters[parameter]
-        if key in stored and stored[key].shape != own[key].shape:
-            stored[key] = own[key]
-    kept = {
-        key: value for key, value in stored.items() if not key.lower().startswith("aux")
-    }
-    check_architecture(kept, own, name, path, exact=True)
-    network.load_state_dict(kept)
+    import timm
+
+    network: nn.Module
+    try:
+        if pretrained is True:
+            network = download_weights(
+                lambda: timm.create_model(name, pretrained=True, **arguments)
+            )
+        else:
+            network = timm.create_model(name, **arguments)
+    except TypeError as error:
+        raise ValueError(f"model.options do not fit timm's {name}: {error}") from error
+    if isinstance(pretrained, str):
+        load_file(network, pretrained, f"timm's {name}")
+    elif pretrained is False and "zero_init_last" not in arguments:
+        start_scales_at_one(network)
+    return network
 
 
-def adapt_input(network: nn.Module, channels: int, keep_weights: bool) -> None:
-    """Give the first convolution `channels` inputs; trained weights are summed over theirs and shared out."""
-    for parent in network.modules():
-        for name, child in parent._modules.items():
-            if isinstance(child, nn.Conv2d):
-                if child.in_channels != channels:
-                    parent._modules[name] = new = like(child, channels=channels)
-                    if keep_weights:
-                        new.load_state_dict(
-                            child.state_dict()
-                            | {"weight": shared_input(child.weight, channels)}
-                        )
-                return
+def swap_norms_and_biases(
+    network: nn.Module,
+    input_shape: Sequence[int],
+    norm: Norm,
+    norms: str,
+    bias: bool | None,
+    trained: bool,
+    name: str,
+) -> list[Swap]:
+    """Swap the norms of a network and give the layers before them the same biases.
+
+    Args:
+        network: the network, which is changed in place.
+        input_shape: shape of one sample.
+        norm: called as ``norm(num_features, dim)``.
+        norms: auto, replace or insert.
+        bias: whether the layers before norms have biases; None leaves them unchanged.
+        trained: whether the network has trained weights.
+        name: of the network, for messages.
+
+    Returns:
+        One row per norm or layer.
+
+    Raises:
+        ValueError: there is no place for a norm, or the biases cannot be set.
+    """
+    if bias is None:
+        return swap_norms(network, norm, norms, name)
+
+    # Before the swap, since norm=none would leave no norm to find them by.
+    layers = weights_before_norms(network, input_shape, name)
+    report = swap_norms(network, norm, norms, name)
+    layers += inserted_weights(network, report)
+    set_bias(layers, bias, trained, name)
+    return report
 
 
-def last_weights(network: nn.Module) -> tuple[nn.Module, str, nn.Module]:
-    """Parent, name in the parent and layer of the last linear layer or convolution: the output layer."""
-    found = [
-        (parent, name, child)
-        for parent in network.modules()
-        for name, child in parent._modules.items()
-        if isinstance(child, WEIGHTS)
-    ]
-    order = {layer: position for position, layer in enumerate(network.modules())}
-    return max(found, key=lambda entry: order[entry[2]])
+def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap]:
+    """Replace the norms of a network, or insert norms.
 
+    Args:
+        network: the network, which is changed in place.
+        norm: called as ``norm(num_features, dim)``.
+        how: replace, insert, or auto: replace if there are any, else insert.
+        name: of the network, for messages.
 
-def like(
-    layer: nn.Module, channels: int | None = None, num_outputs: int | None = None
-) -> nn.Module:
-    """A new layer with other inputs or outputs and otherwise the settings of `layer`."""
-    bias = layer.bias is not None
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(
-            channels or layer.in_features, num_outputs or layer.out_features, bias
+    Returns:
+        One row per norm or layer.
+
+    Raises:
+        ValueError: `how` is unknown, or there was nothing to replace or to insert.
+    """
+    how = choose("model.norms", how, ["auto", "replace", "insert"])
+    swaps = [] if how == "insert" else replace_norms(network, norm)
+    if how == "insert" or (how == "auto" and not swaps):
+        swaps = insert_norms(network, norm)
+    if all(swap.kind == "left alone" for swap in swaps):
+        reason = f" ({swaps[0].name}: {swaps[0].why})" if swaps else ""
+        advice = "take another model" if how == "auto" else "set model.norms=auto"
+        raise ValueError(
+            f"{name} offers no place for a norm with model.norms={how}{reason}; "
+            f"{advice}"
         )
-    sizes = (
-        channels or layer.in_channels,
-        num_outputs or layer.out_channels,
-        layer.kernel_size,
-    )
-    settings = {
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-    }
-    return type(layer)(*sizes, **settings, bias=bias)
+    return swaps

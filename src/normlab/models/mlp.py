@@ -1,32 +1,37 @@
-"""Multilayer perceptron."""
+"""A multilayer perceptron."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 from torch import Tensor, nn
 
-from normlab.models.blocks import hidden_layers, widths
+from normlab.models.blocks import Norm, hidden_layers, widths
 
 
 class MLP(nn.Module):
     """Linear layers, each but the last followed by norm, activation and dropout.
 
-        h_0 = x or norm(x)        h_i = dropout(activation(norm(W_i h_(i-1) + b_i)))        y = W h_k + b
+        h_0 = x, or norm(x) with `norm_input`
+        h_i = dropout(activation(norm(W_i h_(i-1) + b_i)))        for i = 1, ..., k
+        y = W h_k + b
 
-    Inputs ``(N, *input_shape)`` are flattened to ``(N, F)``; outputs are ``(N, num_outputs)``.
+    Inputs ``(N, *input_shape)`` are flattened to ``(N, F)``. Outputs are
+    ``(N, num_outputs)``.
 
     Args:
         input_shape: ``(F,)``, or ``(C, H, W)`` for images.
-        num_outputs: classes, or numbers to predict.
+        num_outputs: number of classes, or of numbers to predict.
         norm: called as ``norm(num_features, 1)``.
-        hidden: widths of the hidden layers; none makes a linear model.
+        hidden: widths of the hidden layers. An empty list makes a linear model.
         activation: name of the activation.
-        dropout: after each activation.
-        bias: of the hidden layers, which a norm follows; a norm that subtracts the mean makes it redundant.
-        norm_input: a norm on the inputs as well, which for batch norm takes the place of standardized features.
+        dropout: probability of zeroing a feature after each activation.
+        bias: whether the hidden layers have biases, which a norm that subtracts the
+            mean makes redundant. The output layer always has one.
+        norm_input: whether to normalize the inputs as well. With batch norm this
+            takes the place of standardized features.
 
     Raises:
-        ValueError: widths below 1, unknown activation.
+        ValueError: a width below 1, or an unknown activation.
     """
 
     min_image_size = None
@@ -35,7 +40,7 @@ class MLP(nn.Module):
         self,
         input_shape: Sequence[int],
         num_outputs: int,
-        norm: Callable[[int, int], nn.Module],
+        norm: Norm,
         hidden: Sequence[int] = (128, 64),
         activation: str = "relu",
         dropout: float = 0.0,

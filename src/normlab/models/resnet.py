@@ -1,11 +1,13 @@
-"""Residual networks (He et al., 2016, arXiv 1512.03385), in the depths of its CIFAR and of its ImageNet experiments."""
+"""Residual networks in the depths of their CIFAR and ImageNet experiments."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from normlab.models.blocks import (
+    Norm,
     activation_after,
     block,
     choose,
@@ -13,41 +15,70 @@ from normlab.models.blocks import (
     image_shape,
 )
 
-# Blocks of each stage, and whether they are bottlenecks.
-IMAGENET = {
-    18: ((2, 2, 2, 2), False),
-    34: ((3, 4, 6, 3), False),
-    50: ((3, 4, 6, 3), True),
-    101: ((3, 4, 23, 3), True),
-}
-EXPANSION = 4  # of a bottleneck's last convolution
 
-Norm = Callable[[int, int], nn.Module]
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a residual network.
+
+    Attributes:
+        num_blocks: number of residual blocks in each stage.
+        width: channels of the first stage; each later stage has twice as many.
+        bottleneck: whether the blocks are bottlenecks.
+        project: whether a shortcut that changes the shape is a 1 x 1 convolution with
+            norm. Otherwise it has no parameters.
+        stem: the usual stem, cifar or imagenet.
+    """
+
+    num_blocks: tuple[int, ...]
+    width: int
+    bottleneck: bool
+    project: bool
+    stem: str
+
+
+def _imagenet(*num_blocks: int, bottleneck: bool) -> Architecture:
+    return Architecture(num_blocks, 64, bottleneck, project=True, stem="imagenet")
+
+
+IMAGENET = {
+    18: _imagenet(2, 2, 2, 2, bottleneck=False),
+    34: _imagenet(3, 4, 6, 3, bottleneck=False),
+    50: _imagenet(3, 4, 6, 3, bottleneck=True),
+    101: _imagenet(3, 4, 23, 3, bottleneck=True),
+}
+EXPANSION = 4  # output channels of a bottleneck per channel of its 3 x 3 convolution
 
 
 class ResNet(nn.Module):
-    """A stem, stages of residual blocks, the mean over the map and a linear layer.
+    """A stem, stages of residual blocks, the mean over the last map and a linear layer.
 
         y = activation(norm(conv(... activation(norm(conv(x))))) + shortcut(x))
 
-    Depths 18, 34, 50 and 101 are the ImageNet networks: four stages of 64 to 512 channels, 1 x 1 convolutions as
-    shortcuts where the shape changes, and a stem of a 7 x 7 convolution and max pooling. Any other depth of the form
-    6 n + 2 (20, 32, 44, 56, 110) is a CIFAR network: three stages of 16 to 64 channels, shortcuts without parameters
-    that leave out every second pixel and fill up with zeros, and a stem of one 3 x 3 convolution. A norm that contains
-    its activation also acts before the addition, and nothing acts after it. Weights of convolutions start as He et
-    al. (2015) draw them. Inputs ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
+    He, Zhang, Ren and Sun (2016), arXiv 1512.03385. Depths 18, 34, 50 and 101 are the
+    ImageNet networks: a stem of a 7 x 7 convolution and max pooling, four stages of 64
+    to 512 channels, and 1 x 1 convolutions as shortcuts between the stages. All other
+    depths of the form 6 n + 2 (20, 32, 44, 56, 110) are the CIFAR networks: a stem of
+    one 3 x 3 convolution, three stages of 16 to 64 channels, and shortcuts without
+    parameters.
+
+    A norm that contains its activation also acts before the addition, and no activation
+    follows the addition. The weights of convolutions start as He et al. (2015) draw
+    them. Inputs are ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
 
     Args:
         input_shape: ``(C, H, W)``.
-        num_outputs: classes, or numbers to predict.
+        num_outputs: number of classes, or of numbers to predict.
         norm: called as ``norm(num_features, 2)``.
         depth: number of layers with weights on the longest path.
-        stem: cifar or imagenet; null for the one that belongs to the depth. `cifar` suits small images at any depth.
+        stem: cifar or imagenet; null for the usual stem of the depth. cifar suits small
+            images at any depth.
         activation: name of the activation.
-        bias: of the convolutions, all of which a norm follows; the paper has none.
+        bias: whether the convolutions, all of which have a norm, have biases. Those of
+            the paper have none.
 
     Raises:
-        ValueError: no images or too small ones, a depth that does not exist, unknown stem or activation.
+        ValueError: the samples are no images or too small, or the depth, stem or
+            activation does not exist.
     """
 
     min_image_size = 8
@@ -63,34 +94,31 @@ class ResNet(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        channels, _, _ = image_shape(type(self), input_shape)
-        counts, bottleneck, width = architecture(depth)
-        stem = choose(
-            "model.stem",
-            stem or ("imagenet" if depth in IMAGENET else "cifar"),
-            ["cifar", "imagenet"],
-        )
-        self.stem = build_stem(channels, width, stem, norm, activation, bias)
-        in_channels, stages = width, []
-        for stage, count in enumerate(counts):
+        in_channels, _, _ = image_shape(type(self), input_shape)
+        shape = architecture(depth)
+        kind = choose("model.stem", stem or shape.stem, ["cifar", "imagenet"])
+
+        self.stem = build_stem(in_channels, shape.width, kind, norm, activation, bias)
+        channels = shape.width
+        stages = []
+        for stage, num_blocks in enumerate(shape.num_blocks):
             blocks = []
-            for number in range(count):
-                stride = 2 if stage > 0 and number == 0 else 1
-                options = {
-                    "stride": stride,
-                    "activation": activation,
-                    "bias": bias,
-                    "project": depth in IMAGENET,
-                }
-                blocks.append(
-                    ResidualBlock(
-                        in_channels, width * 2**stage, bottleneck, norm, **options
-                    )
+            for number in range(num_blocks):
+                residual_block = ResidualBlock(
+                    channels,
+                    shape.width * 2**stage,
+                    shape.bottleneck,
+                    norm,
+                    stride=2 if stage > 0 and number == 0 else 1,
+                    activation=activation,
+                    bias=bias,
+                    project=shape.project,
                 )
-                in_channels = blocks[-1].out_channels
+                channels = residual_block.out_channels
+                blocks.append(residual_block)
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
-        self.output = nn.Linear(in_channels, num_outputs)
+        self.output = nn.Linear(channels, num_outputs)
         he_initialization(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,17 +126,22 @@ class ResNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions, or a bottleneck of 1 x 1, 3 x 3 and 1 x 1, added to what came in.
+    """Two or three convolutions, added to a shortcut, and an activation.
+
+    Either two 3 x 3 convolutions, or a bottleneck of 1 x 1, 3 x 3 and 1 x 1. Input
+    ``(N, in_channels, H, W)``, output ``(N, out_channels, H / stride, W / stride)``.
 
     Args:
-        in_channels: of the input.
-        channels: of the 3 x 3 convolutions.
-        bottleneck: three convolutions, the last with four times the channels.
+        in_channels: channels of the input.
+        channels: output channels of the convolutions, except that the last one of a
+            bottleneck has four times as many.
+        bottleneck: whether the block is a bottleneck.
         norm: called as ``norm(num_features, 2)``.
-        stride: of the first 3 x 3 convolution and of the shortcut.
+        stride: stride of the first 3 x 3 convolution and of the shortcut.
         activation: name of the activation.
-        bias: of the convolutions.
-        project: a shortcut that changes the shape is a 1 x 1 convolution with norm; otherwise it has no parameters.
+        bias: whether the convolutions have biases.
+        project: whether a shortcut that changes the shape is a 1 x 1 convolution with
+            norm. Otherwise it has no parameters, see `PaddedShortcut`.
     """
 
     def __init__(
@@ -123,18 +156,28 @@ class ResidualBlock(nn.Module):
         project: bool,
     ) -> None:
         super().__init__()
-        self.out_channels = channels * (EXPANSION if bottleneck else 1)
-        sizes = [(1, 1), (3, stride), (1, 1)] if bottleneck else [(3, stride), (3, 1)]
-        outputs = [*[channels] * (len(sizes) - 1), self.out_channels]
-        inputs = [in_channels, *outputs[:-1]]
+        # Output channels, kernel size and stride of each convolution.
+        if bottleneck:
+            self.out_channels = channels * EXPANSION
+            settings = [(channels, 1, 1), (channels, 3, stride)]
+            settings.append((self.out_channels, 1, 1))
+        else:
+            self.out_channels = channels
+            settings = [(channels, 3, stride), (channels, 3, 1)]
+
         layers = []
-        for before, after, (kernel, step) in zip(inputs, outputs, sizes, strict=True):
+        num_inputs = in_channels
+        for number, (outputs, kernel, step) in enumerate(settings, start=1):
             conv = nn.Conv2d(
-                before, after, kernel, step, padding=kernel // 2, bias=bias
+                num_inputs, outputs, kernel, step, padding=kernel // 2, bias=bias
             )
-            last = len(layers) == len(sizes) - 1
-            layers.append(block(conv, norm(after, 2), "none" if last else activation))
+            last_norm = norm(outputs, 2)
+            is_last = number == len(settings)
+            layers.append(block(conv, last_norm, "none" if is_last else activation))
+            num_inputs = outputs
         self.layers = nn.Sequential(*layers)
+
+        self.shortcut: nn.Module
         if stride == 1 and in_channels == self.out_channels:
             self.shortcut = nn.Identity()
         elif project:
@@ -142,55 +185,67 @@ class ResidualBlock(nn.Module):
             self.shortcut = block(conv, norm(self.out_channels, 2), "none")
         else:
             self.shortcut = PaddedShortcut(stride, self.out_channels - in_channels)
-        self.activation = activation_after(layers[-1].norm, activation)
+        self.activation = activation_after(last_norm, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activation(self.layers(x) + self.shortcut(x))
 
 
 class PaddedShortcut(nn.Module):
-    """Every `stride`-th pixel, with channels of zeros behind (option A of the paper): no parameters."""
+    """Every `stride`-th pixel, followed by channels of zeros: option A of the paper.
+
+    Input ``(N, C, H, W)``, output ``(N, C + added_channels, H / stride, W / stride)``.
+
+    Args:
+        stride: distance between the pixels that are kept.
+        added_channels: number of channels of zeros.
+    """
 
     def __init__(self, stride: int, added_channels: int) -> None:
         super().__init__()
-        self.stride, self.added_channels = stride, added_channels
+        self.stride = stride
+        self.added_channels = added_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(
-            x[:, :, :: self.stride, :: self.stride],
-            (0, 0, 0, 0, 0, self.added_channels),
-        )
+        kept = x[:, :, :: self.stride, :: self.stride]
+        return functional.pad(kept, (0, 0, 0, 0, 0, self.added_channels))
 
 
-def architecture(depth: int) -> tuple[tuple[int, ...], bool, int]:
-    """Blocks of each stage, whether they are bottlenecks, and channels of the first stage.
+def architecture(depth: int) -> Architecture:
+    """Return the architecture of the network with this depth.
 
     Raises:
         ValueError: no network has this depth.
     """
     if depth in IMAGENET:
-        return *IMAGENET[depth], 64
+        return IMAGENET[depth]
     if type(depth) is not int or depth < 8 or (depth - 2) % 6:
+        known = ", ".join(map(str, IMAGENET))
         raise ValueError(
-            f"model.depth must be {', '.join(map(str, IMAGENET))} or 6 n + 2 (20, 56, 110), got {depth!r}"
+            f"model.depth must be {known} or 6 n + 2 (20, 56, 110), got {depth!r}"
         )
-    return ((depth - 2) // 6,) * 3, False, 16
+    num_blocks = ((depth - 2) // 6,) * 3
+    return Architecture(num_blocks, 16, bottleneck=False, project=False, stem="cifar")
 
 
 def build_stem(
     channels: int, width: int, kind: str, norm: Norm, activation: str, bias: bool
 ) -> nn.Sequential:
-    """The first convolution: 3 x 3, or 7 x 7 with stride 2 and max pooling with stride 2."""
+    """Build the first convolution with its norm and activation.
+
+    Args:
+        channels: channels of the images.
+        width: output channels.
+        kind: cifar for a 3 x 3 convolution that keeps the resolution; imagenet for a
+            7 x 7 convolution with stride 2 and max pooling with stride 2.
+        norm: called as ``norm(width, 2)``.
+        activation: name of the activation.
+        bias: whether the convolution has a bias.
+    """
     if kind == "cifar":
-        return block(
-            nn.Conv2d(channels, width, 3, padding=1, bias=bias),
-            norm(width, 2),
-            activation,
-        )
-    stem = block(
-        nn.Conv2d(channels, width, 7, 2, padding=3, bias=bias),
-        norm(width, 2),
-        activation,
-    )
+        conv = nn.Conv2d(channels, width, 3, padding=1, bias=bias)
+        return block(conv, norm(width, 2), activation)
+    conv = nn.Conv2d(channels, width, 7, 2, padding=3, bias=bias)
+    stem = block(conv, norm(width, 2), activation)
     stem.add_module("pool", nn.MaxPool2d(3, 2, padding=1))
     return stem

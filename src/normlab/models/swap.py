@@ -1,32 +1,35 @@
-"""Norms of networks that were not written for it: replaced where there are any, inserted where there are none.
+"""Give norms to networks that were not written for it.
 
-Both work in place and return what they did, one row per layer that they looked at.
+Norms are replaced where a network has some and inserted where it has none. Both
+functions change the network in place and return one row per layer that they looked at.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from normlab.models.blocks import TokenNorm, includes_activation
-from normlab.models.recognize import NormSlot, looks_like_norm, norm_slot
+from normlab.models.blocks import Norm, TokenNorm, includes_activation
+from normlab.models.recognize import NormSlot, Weights, looks_like_norm, norm_slot
 
-if TYPE_CHECKING:
-    pass
-
-WEIGHTS = (nn.Linear, nn.modules.conv._ConvNd)
 STATE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 SETTINGS = ("eps", "momentum")
-
-Norm = Callable[[int, int], nn.Module]
 
 
 @dataclass(frozen=True)
 class Swap:
-    """What happened to one layer: `kind` is replaced, inserted or left alone; `old` and `new` are class names."""
+    """What happened to one layer.
+
+    Attributes:
+        name: full name of the layer in the network.
+        kind: replaced, inserted or left alone.
+        old: name of the class before.
+        new: name of the class after, of the norm if one was inserted.
+        why: what was copied and what was lost, or the reason for leaving it alone.
+    """
 
     name: str
     kind: str
@@ -35,218 +38,248 @@ class Swap:
     why: str
 
 
-def replace_norms(module: nn.Module, norm: Norm) -> list[Swap]:
-    """Replace every normalization layer inside of `module` by ``norm(num_features, dim)``.
+class Child(NamedTuple):
+    """A layer and its place in the network.
 
-    Scale, shift and running statistics are copied where both layers have them in the same shape. Dropout and
-    activation inside of a layer (timm's `BatchNormAct2d`) stay, unless the new norm contains its activation. Layers
-    whose channels are on the last axis, as in transformers, get the norm behind a transposition. A layer that the
-    network uses in several places is replaced by one in all of them.
+    Attributes:
+        name: full name in the network.
+        parent: the module that holds the layer.
+        key: name in the parent.
+        layer: the layer.
+    """
+
+    name: str
+    parent: nn.Module
+    key: str
+    layer: nn.Module
+
+    def replace_by(self, new: nn.Module) -> None:
+        self.parent._modules[self.key] = new
+
+    def left_alone(self, reason: str) -> Swap:
+        name = _class_name(self.layer)
+        return Swap(self.name, "left alone", name, name, reason)
+
+
+def replace_norms(module: nn.Module, norm: Norm) -> list[Swap]:
+    """Replace every normalization layer inside `module` by ``norm(num_features, dim)``.
+
+    Scale, shift and running statistics are copied if both layers have them in the same
+    shape. Dropout and activation inside a layer (timm's `BatchNormAct2d`) stay, except
+    that a norm which contains its activation replaces the activation. If the channels
+    are on the last axis, as in transformers, the norm is wrapped in a `TokenNorm`. A
+    layer that the network uses in several places gets one replacement for all of them.
 
     Args:
-        module: changed in place; not itself a norm.
+        module: the network, which is changed in place. It must not itself be a norm.
         norm: called as ``norm(num_features, dim)``.
+
+    Returns:
+        One row per normalization layer.
     """
-    swaps, replaced = [], {}
-    hint = 1
-    for name, parent, child_name, child in list(_children(module)):
-        if isinstance(child, nn.modules.conv._ConvNd):
-            hint = child.weight.ndim - 2
-        if not looks_like_norm(child):
+    swaps = []
+    replaced: dict[nn.Module, tuple[str, nn.Module]] = {}
+    dim_hint = 1
+    for child in list(_children(module)):
+        old = child.layer
+        if isinstance(old, nn.modules.conv._ConvNd):
+            dim_hint = old.weight.ndim - 2
+        if not looks_like_norm(old):
             continue
-        slot = _readable(parent) or norm_slot(child, hint)
+        slot = _reason_to_keep(child.parent) or norm_slot(old, dim_hint)
         if isinstance(slot, str):
-            swaps.append(Swap(name, "left alone", _class(child), _class(child), slot))
+            swaps.append(child.left_alone(slot))
             continue
-        if child in replaced:
-            first, new = replaced[child]
-            swaps.append(
-                Swap(
-                    name,
-                    "replaced",
-                    _class(child),
-                    _class(new),
-                    f"the same layer as {first}",
-                )
-            )
+
+        if old in replaced:
+            first, new = replaced[old]
+            why = f"the same layer as {first}"
         else:
-            new, why = _successor(child, slot, norm, module)
-            replaced[child] = (name, new)
-            swaps.append(Swap(name, "replaced", _class(child), _class(new), why))
-        parent._modules[child_name] = new
+            new, why = _successor(old, slot, norm, module)
+            replaced[old] = (child.name, new)
+        row = Swap(child.name, "replaced", _class_name(old), _class_name(new), why)
+        swaps.append(row)
+        child.replace_by(new)
     return swaps
 
 
 def insert_norms(module: nn.Module, norm: Norm) -> list[Swap]:
-    """Put ``norm(num_features, dim)`` behind every convolution and linear layer that no norm follows.
+    """Put ``norm(num_features, dim)`` after convolutions and linear layers without one.
 
-    What follows is read off the order in which the network registers its layers. The last of them is the output layer
-    and stays as it is. A layer `conv` becomes a Sequential of `conv` and `norm` under its old name, so stored weights
-    go in before.
+    Whether a norm follows already is decided by the order in which the network
+    registers its layers. The last linear layer or convolution is the output layer and
+    gets no norm. A layer `conv` becomes a Sequential of `conv` and `norm` under its old
+    name, so stored weights must be loaded before.
 
     Args:
-        module: changed in place.
-        norm: called as ``norm(num_features, dim)``; dim 1 on the last axis behind linear layers.
+        module: the network, which is changed in place.
+        norm: called as ``norm(num_features, dim)``. After linear layers `dim` is 1, and
+            the channels are on the last axis.
+
+    Returns:
+        One row per linear layer and convolution.
     """
     found = [
-        entry
-        for entry in _children(module)
-        if isinstance(entry[3], WEIGHTS) or looks_like_norm(entry[3])
+        child
+        for child in _children(module)
+        if isinstance(child.layer, Weights) or looks_like_norm(child.layer)
     ]
-    weights = [child for *_, child in found if isinstance(child, WEIGHTS)]
-    swaps, inserted = [], {}
-    for (name, parent, child_name, child), following in zip(
-        found, [*found[1:], None], strict=True
-    ):
-        if not isinstance(child, WEIGHTS):
+    weights = [child.layer for child in found if isinstance(child.layer, Weights)]
+
+    swaps = []
+    inserted: dict[nn.Module, nn.Sequential] = {}
+    followers = [*found[1:], None]
+    for child, following in zip(found, followers, strict=True):
+        if not isinstance(child.layer, Weights):
             continue
-        reason = _no_norm_behind(child, parent, weights[-1], following)
+        reason = _reason_for_no_norm(child, weights[-1], following)
         if reason:
-            swaps.append(Swap(name, "left alone", _class(child), _class(child), reason))
+            swaps.append(child.left_alone(reason))
             continue
-        if child not in inserted:
-            inserted[child] = _with_norm(child, norm)
-        parent._modules[child_name] = new = inserted[child]
-        swaps.append(
-            Swap(
-                name,
-                "inserted",
-                _class(child),
-                _class(new[-1]),
-                _own_activation(new[-1]),
-            )
-        )
+
+        if child.layer not in inserted:
+            inserted[child.layer] = _with_norm(child.layer, norm)
+        chain = inserted[child.layer]
+        why = _note_on_activation(chain[-1])
+        old = _class_name(child.layer)
+        swaps.append(Swap(child.name, "inserted", old, _class_name(chain), why))
+        child.replace_by(chain)
     return swaps
 
 
-def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
-    """Full name, parent, name in the parent and layer, in order; inside of norms nothing is listed."""
-    seen = set()
+def _children(module: nn.Module) -> Iterator[Child]:
+    """All layers in the order of registration, without the insides of norms.
 
-    def walk(
-        parent: nn.Module, prefix: str
-    ) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
-        seen.add(parent)
-        for name, child in parent._modules.items():
-            if child is None:
+    A module that is used in several places is listed in each, but entered once.
+    """
+    entered = set()
+
+    def walk(parent: nn.Module, prefix: str) -> Iterator[Child]:
+        entered.add(parent)
+        for key, layer in parent._modules.items():
+            if layer is None:
                 continue
-            yield f"{prefix}{name}", parent, name, child
-            if (
-                child not in seen
-                and not looks_like_norm(child)
-                and not isinstance(child, WEIGHTS)
-            ):
-                yield from walk(child, f"{prefix}{name}.")
+            yield Child(f"{prefix}{key}", parent, key, layer)
+            is_leaf = isinstance(layer, Weights) or looks_like_norm(layer)
+            if layer not in entered and not is_leaf:
+                yield from walk(layer, f"{prefix}{key}.")
 
     yield from walk(module, "")
 
 
-def _class(layer: nn.Module) -> str:
-    return (
-        _class(layer.norm)
-        if isinstance(layer, TokenNorm) or _is_chain(layer)
-        else type(layer).__name__
-    )
+def _class_name(layer: nn.Module) -> str:
+    """Name of the class, or of the norm's class if the layer is a wrapper of ours."""
+    inner = layer._modules.get("norm")
+    if isinstance(layer, TokenNorm | nn.Sequential) and inner is not None:
+        return _class_name(inner)
+    return type(layer).__name__
 
 
-def _is_chain(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Sequential) and "norm" in layer._modules
-
-
-def _readable(parent: nn.Module) -> str:
-    """Why the norms of this parent must stay, or nothing."""
+def _reason_to_keep(parent: nn.Module) -> str:
+    """Why the norms of this parent must stay; empty if they need not."""
     if isinstance(parent, nn.TransformerEncoderLayer):
         return "PyTorch's encoder layer reads its eps and weights directly"
     return ""
 
 
-def _no_norm_behind(
-    child: nn.Module, parent: nn.Module, output: nn.Module, following: tuple | None
+def _reason_for_no_norm(
+    child: Child, output: nn.Module, following: Child | None
 ) -> str:
-    if child is output:
+    """Why no norm can follow this layer; empty if one can."""
+    parent = child.parent
+    if child.layer is output:
         return "output layer"
     if isinstance(parent, nn.MultiheadAttention | nn.TransformerEncoderLayer):
         return f"{type(parent).__name__} reads its weights directly"
-    if following is not None and looks_like_norm(following[3]):
-        return f"{following[0]} follows"
+    if following is not None and looks_like_norm(following.layer):
+        return f"{following.name} follows"
     return ""
 
 
 def _successor(
     old: nn.Module, slot: NormSlot, norm: Norm, network: nn.Module
 ) -> tuple[nn.Module, str]:
-    """The layer that takes the place of `old` in `network`, and what was taken over into it."""
+    """Build the layer that replaces `old`, and describe what it took over."""
     new = norm(slot.num_features, slot.dim).train(old.training)
-    state = [*old.parameters(), *old.buffers(), *network.parameters()]
-    if (
-        like := next((tensor for tensor in state if tensor.is_floating_point()), None)
-    ) is not None:
-        new.to(like.device, like.dtype)
-    notes = [_transfer(old, new), _own_activation(new)]
+    for tensor in (*old.parameters(), *old.buffers(), *network.parameters()):
+        if tensor.is_floating_point():
+            new.to(tensor.device, tensor.dtype)
+            break
+    notes = [_transfer(old, new), _note_on_activation(new)]
+
     if slot.channels_last and not isinstance(new, nn.Identity):
         new = TokenNorm(new)
-    parts = OrderedDict(norm=new)
-    for name in ("drop", "act"):
-        part = old._modules.get(name)
+    parts: OrderedDict[str, nn.Module] = OrderedDict(norm=new)
+    for key in ("drop", "act"):
+        part = old._modules.get(key)
         if part is None or isinstance(part, nn.Identity):
             continue
-        if name == "act" and includes_activation(parts["norm"]):
+        if key == "act" and includes_activation(parts["norm"]):
             notes.append(f"in place of its {type(part).__name__}")
-            continue
-        parts[name] = part
-        notes.append(f"{type(part).__name__} kept")
-    return new if len(parts) == 1 else nn.Sequential(parts), "; ".join(
-        note for note in notes if note
-    )
+        else:
+            parts[key] = part
+            notes.append(f"{type(part).__name__} kept")
+
+    successor = new if len(parts) == 1 else nn.Sequential(parts)
+    return successor, "; ".join(filter(None, notes))
 
 
-def _with_norm(weights: nn.Module, norm: Norm) -> nn.Sequential:
+def _with_norm(weights: Weights, norm: Norm) -> nn.Sequential:
     if isinstance(weights, nn.Linear):
+        key = "linear"
         layer = norm(weights.out_features, 1)
-        layer = layer if isinstance(layer, nn.Identity) else TokenNorm(layer)
-        name = "linear"
+        if not isinstance(layer, nn.Identity):
+            layer = TokenNorm(layer)
     else:
-        layer, name = norm(weights.out_channels, weights.weight.ndim - 2), "conv"
+        key = "conv"
+        layer = norm(weights.out_channels, weights.weight.ndim - 2)
     layer.to(weights.weight.device, weights.weight.dtype).train(weights.training)
-    return nn.Sequential(OrderedDict({name: weights, "norm": layer}))
+    return nn.Sequential(OrderedDict({key: weights, "norm": layer}))
 
 
-def _own_activation(norm: nn.Module) -> str:
+def _note_on_activation(norm: nn.Module) -> str:
     inner = norm.norm if isinstance(norm, TokenNorm) else norm
-    return (
-        "contains its activation; those that the network applies stay"
-        if includes_activation(inner)
-        else ""
-    )
+    if includes_activation(inner):
+        return "contains its activation; those that the network applies stay"
+    return ""
 
 
 @torch.no_grad()
 def _transfer(old: nn.Module, new: nn.Module) -> str:
-    """Copy the state that both have in the same shape; say what was copied, what was not, and which settings differ."""
-    copied, dropped = [], []
-    for key, source in [
-        *old.named_parameters(recurse=False),
-        *old.named_buffers(recurse=False),
-    ]:
+    """Copy the state that both norms have in the same shape.
+
+    Returns:
+        A description of what was copied, what was not, and which settings differ.
+    """
+    copied = []
+    dropped = []
+    parameters = old.named_parameters(recurse=False)
+    buffers = old.named_buffers(recurse=False)
+    for key, source in (*parameters, *buffers):
         target = getattr(new, key, None)
-        if key in STATE and isinstance(target, Tensor) and target.shape == source.shape:
-            target.data = target.data.to(source.device, source.dtype)
-            target.copy_(source)
-            target.requires_grad_(source.requires_grad) if isinstance(
-                target, nn.Parameter
-            ) else None
-            copied.append(key)
-        else:
+        same_shape = isinstance(target, Tensor) and target.shape == source.shape
+        if target is None or key not in STATE or not same_shape:
             dropped.append(key)
-    notes = [f"copied {', '.join(copied)}"] if copied else []
-    notes += [f"not taken over: {', '.join(dropped)}"] if dropped else []
+            continue
+        target.data = target.data.to(source.device, source.dtype)
+        target.copy_(source)
+        if isinstance(target, nn.Parameter):
+            target.requires_grad_(source.requires_grad)
+        copied.append(key)
+
+    notes = []
+    if copied:
+        notes.append(f"copied {', '.join(copied)}")
+    if dropped:
+        notes.append(f"not taken over: {', '.join(dropped)}")
     for key in SETTINGS:
-        before, after = _setting(old, key), _setting(new, key)
+        before = _setting(old, key)
+        after = _setting(new, key)
         if before is not None and after is not None and before != after:
             notes.append(f"{key} {before:g} became {after:g}")
     return "; ".join(notes)
 
 
-def _setting(layer: nn.Module, key: str) -> Any:
+def _setting(layer: nn.Module, key: str) -> float | None:
     value = getattr(layer, key, None)
     return value if isinstance(value, int | float) else None

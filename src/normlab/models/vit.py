@@ -1,40 +1,46 @@
-"""A small vision transformer (Dosovitskiy et al., 2021, arXiv 2010.11929), with its norms before each part."""
+"""A small vision transformer whose norms stand before attention and MLP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from normlab.models.biases import fixed_bias
-from normlab.models.blocks import TokenNorm, image_shape, widths
+from normlab.models.biases import require_bias
+from normlab.models.blocks import Norm, TokenNorm, image_shape, positive_integer
 from normlab.models.blocks import activation as activation_named
 
 
 class VisionTransformer(nn.Module):
-    """Patches as tokens, `depth` pre-norm blocks of attention and MLP, a norm, the mean over tokens, a linear layer.
+    """Patches as tokens, blocks of attention and MLP, and a linear layer on their mean.
 
-        x = x + attention(norm(x))        x = x + mlp(norm(x))
+        x = patches(image) + positions
+        x = x + attention(norm(x))        x = x + mlp(norm(x))        for each block
+        y = linear(mean over tokens of norm(x))
 
-    Norms see the tokens as ``(N, C, L)``. Layer norm as transformers use it is the one over the channels of each
-    token. Inputs ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
+    Dosovitskiy et al. (2021), arXiv 2010.11929, without a class token. Inputs are
+    ``(N, C, H, W)``, outputs ``(N, num_outputs)``. Norms see the tokens as
+    ``(N, dim, L)`` for L tokens. The layer norm that transformers use normalizes over
+    the channels of each token.
 
     Args:
         input_shape: ``(C, H, W)``.
-        num_outputs: classes, or numbers to predict.
+        num_outputs: number of classes, or of numbers to predict.
         norm: called as ``norm(dim, 1)``.
         dim: channels of a token.
         depth: number of blocks.
-        heads: of the attention.
-        patch_size: pixels a side of a token.
-        mlp_ratio: width of the hidden layer of each MLP in multiples of `dim`.
-        activation: inside of the MLPs.
-        dropout: after the embedding and after each part.
-        bias: true only: norms get sums of parts, so no norm makes the bias of one layer redundant.
+        heads: number of attention heads.
+        patch_size: height and width of a patch, in pixels.
+        mlp_ratio: width of the hidden layer of each MLP, in multiples of `dim`.
+        activation: name of the activation inside the MLPs.
+        dropout: probability of zeroing an element, after the embedding, after attention
+            and after each MLP.
+        bias: true only. Norms get sums of several parts, so no norm makes the bias of
+            one layer redundant.
 
     Raises:
-        ValueError: no images or too small ones, sides no multiple of the patch, heads that do not divide `dim`, no
-            bias.
+        ValueError: the samples are no images or too small, the patches do not divide
+            the image, the heads do not divide `dim`, or `bias` is false.
     """
 
     min_image_size = 16
@@ -43,7 +49,7 @@ class VisionTransformer(nn.Module):
         self,
         input_shape: Sequence[int],
         num_outputs: int,
-        norm: Callable[[int, int], nn.Module],
+        norm: Norm,
         dim: int = 64,
         depth: int = 4,
         heads: int = 4,
@@ -54,27 +60,16 @@ class VisionTransformer(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        fixed_bias(
-            type(self),
-            bias,
-            True,
-            "its norms get sums of several parts, not the output of one layer",
-        )
+        reason = "its norms get sums of several parts, not the output of one layer"
+        require_bias(type(self), bias, True, reason)
         channels, height, width = image_shape(type(self), input_shape)
-        for option, value in {
-            "dim": dim,
-            "depth": depth,
-            "heads": heads,
-            "patch_size": patch_size,
-        }.items():
-            widths(f"model.{option}", [value])
-        if height % patch_size or width % patch_size:
-            raise ValueError(
-                f"model.patch_size={patch_size} must divide the image, got {height} x {width} pixels; "
-                f"set dataset.image_size={-(-max(height, width) // patch_size) * patch_size}"
-            )
+        positive_integer("model.dim", dim)
+        positive_integer("model.depth", depth)
+        positive_integer("model.heads", heads)
+        positive_integer("model.patch_size", patch_size)
+        num_tokens = count_patches(height, width, patch_size)
+
         self.embedding = nn.Conv2d(channels, dim, patch_size, patch_size)
-        num_tokens = (height // patch_size) * (width // patch_size)
         self.positions = nn.Parameter(torch.zeros(1, num_tokens, dim))
         nn.init.trunc_normal_(self.positions, std=0.02)
         self.dropout = nn.Dropout(dropout)
@@ -87,20 +82,47 @@ class VisionTransformer(nn.Module):
         self.output = nn.Linear(dim, num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = self.embedding(x).flatten(2).transpose(1, 2)  # (N, L, C)
+        tokens = self.embedding(x).flatten(2).transpose(1, 2)  # (N, L, dim)
         tokens = self.blocks(self.dropout(tokens + self.positions))
         return self.output(self.norm(tokens).mean(1))
 
 
+def count_patches(height: int, width: int, patch_size: int) -> int:
+    """Number of patches that tile an image.
+
+    Raises:
+        ValueError: the patches do not divide the image.
+    """
+    if height % patch_size or width % patch_size:
+        patches_per_side = -(-max(height, width) // patch_size)  # rounded up
+        raise ValueError(
+            f"model.patch_size={patch_size} must divide the image, "
+            f"got {height} x {width} pixels; "
+            f"set dataset.image_size={patches_per_side * patch_size}"
+        )
+    return (height // patch_size) * (width // patch_size)
+
+
 class Block(nn.Module):
-    """Attention between tokens and an MLP on each, both behind a norm and added to what came in."""
+    """Attention between tokens, then an MLP on each, both with norm and shortcut.
+
+    Input and output ``(N, L, dim)``.
+
+    Args:
+        dim: channels of a token.
+        heads: number of attention heads.
+        hidden: width of the MLP's hidden layer.
+        norm: called as ``norm(dim, 1)`` twice.
+        activation: name of the activation inside the MLP.
+        dropout: probability of zeroing an element, after attention and after the MLP.
+    """
 
     def __init__(
         self,
         dim: int,
         heads: int,
         hidden: int,
-        norm: Callable[[int, int], nn.Module],
+        norm: Norm,
         activation: str,
         dropout: float,
     ) -> None:
@@ -119,7 +141,13 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Softmax attention of every token to all others in `heads` parts of the channels; ``(N, L, C)`` to the same.
+    """Softmax attention of every token to all tokens, separately in each head.
+
+    Input and output ``(N, L, dim)``.
+
+    Args:
+        dim: channels of a token.
+        heads: number of heads, each with ``dim / heads`` of the channels.
 
     Raises:
         ValueError: `heads` does not divide `dim`.
@@ -136,11 +164,9 @@ class Attention(nn.Module):
         self.outputs = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        split = self.inputs(x).unflatten(
-            -1, (3, self.heads, -1)
-        )  # (N, L, 3, heads, C / heads)
+        # (N, L, 3, heads, dim / heads)
+        split = self.inputs(x).unflatten(-1, (3, self.heads, -1))
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value
-        )  # (N, heads, L, C / heads)
+        # (N, heads, L, dim / heads)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
         return self.outputs(mixed.transpose(1, 2).flatten(2))

@@ -1,4 +1,4 @@
-"""Stored weights: from the library's download or from a local file, checked before they are used."""
+"""Stored weights, downloaded or from a local file, checked before they are used."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,81 +8,92 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
-SHOWN = 4  # differing keys that an error names
+MOST_KEYS_SHOWN = 4  # in an error message
 
 
-def stored_weights(
-    pretrained: bool | str, download: Callable[[], T]
-) -> T | Mapping[str, Tensor]:
-    """The weights that `pretrained` asks for.
-
-    Args:
-        pretrained: True to download, or the path of a file that `torch.save` wrote.
-        download: fetches the library's weights, or its network with them.
+def download_weights(download: Callable[[], T]) -> T:
+    """Return what `download` fetches: a library's weights, or its network with them.
 
     Raises:
-        ValueError: no network, no such file, or no state dict in it.
+        ValueError: the download failed. The message says how to use a local file.
     """
-    if pretrained is not True:
-        return weights_from_file(pretrained)
     try:
         return download()
     except (OSError, RuntimeError) as error:
-        reason = (
-            str(error).strip().splitlines()[0]
-            if str(error).strip()
-            else type(error).__name__
-        )
+        message = str(error).strip()
+        reason = message.splitlines()[0] if message else type(error).__name__
         raise ValueError(
             f"model.pretrained=true: the weights could not be downloaded ({reason}); "
             "download the file elsewhere and set model.pretrained=PATH"
         ) from error
 
 
-def weights_from_file(path: str | Path) -> Mapping[str, Tensor]:
-    """A state dict read from a file as tensors only, never as code.
+def weights_from_file(path: object) -> Mapping[str, Tensor]:
+    """Read a state dict from a file, as tensors only and never as code.
+
+    Args:
+        path: of a file that `torch.save` wrote: a state dict, or a checkpoint with the
+            key `state_dict`.
 
     Raises:
-        ValueError: no such file, not a file of tensors, no state dict in it, or a value that is not finite.
+        ValueError: no such file, not a file of tensors, no state dict in it, or a value
+            that is not finite.
     """
     if not (isinstance(path, str | Path) and Path(path).is_file()):
         raise ValueError(
-            f"model.pretrained must be false, true or the path of a weights file; {path} is no file"
+            "model.pretrained must be false, true or the path of a weights file; "
+            f"{path} is no file"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # other files make torch's unpickler raise whatever they happen to meet
+    # Any type: torch's unpickler raises whatever the bytes of a wrong file lead to.
+    except Exception as error:
         raise ValueError(
-            f"model.pretrained={path} is not a weights file that torch.save wrote, or is damaged"
+            f"model.pretrained={path} is not a weights file that torch.save wrote, "
+            "or is damaged"
         ) from error
+
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not (isinstance(content, Mapping) and all(map(_is_weight, content.items()))):
+    if not _is_state_dict(content):
         raise ValueError(
-            f"model.pretrained={path} holds {type(content).__name__}, not a state dict of tensors"
+            f"model.pretrained={path} holds {type(content).__name__}, "
+            "not a state dict of tensors"
         )
     for key, value in content.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(
-                f"model.pretrained={path}: {key} holds values that are not finite; take other weights"
+                f"model.pretrained={path}: {key} holds values that are not finite; "
+                "take other weights"
             )
     return content
 
 
+def _is_state_dict(content: object) -> bool:
+    if not isinstance(content, Mapping):
+        return False
+    return all(
+        isinstance(key, str) and isinstance(value, Tensor)
+        for key, value in content.items()
+    )
+
+
 def untrained_cautions(model: dict) -> list[str]:
-    """A sentence where a model keeps layers as they are that were never trained."""
+    """Warn about a model that freezes layers which were never trained.
+
+    Args:
+        model: the `model` section of a configuration.
+
+    Returns:
+        One sentence, or an empty list.
+    """
     if not model.get("freeze") or model.get("pretrained", True):
         return []
     return [
-        f"model.freeze={model['freeze']} with model.pretrained=false keeps random weights as they are, the rest learns "
-        f"from what they make of the data; pretrained ones are model.pretrained=true or a path"
+        f"model.freeze={model['freeze']} with model.pretrained=false keeps random "
+        "weights as they are, and the other layers learn from their outputs; for "
+        "trained weights set model.pretrained=true or the path of a file"
     ]
-
-
-def _is_weight(entry: tuple[object, object]) -> bool:
-    return isinstance(entry[0], str) and isinstance(entry[1], Tensor)
 
 
 def check_architecture(
@@ -95,51 +106,59 @@ def check_architecture(
     """Refuse weights of another architecture.
 
     Args:
-        stored: the state dict at hand.
-        expected: tensors by key that it must hold, with their shapes.
-        name: of the architecture.
-        pretrained: where they come from, as in `stored_weights`.
-        exact: also refuse tensors that are not expected.
+        stored: the state dict to check.
+        expected: the tensors that it must hold, by key. Only their shapes count.
+        name: of the architecture, for the message.
+        pretrained: the option that named the weights: true, or the path of a file.
+        exact: whether to refuse tensors that are not expected as well.
 
     Raises:
-        ValueError: names the first keys that are missing or differ in shape, and those that are not expected.
+        ValueError: names the first keys that are missing, have another shape or are
+            not expected.
     """
     wrong = []
     for key, tensor in expected.items():
         if key not in stored:
-            wrong.append(f"{key} {tuple(tensor.shape)} is missing")
+            wrong.append(f"{_key_and_shape(key, tensor)} is missing")
         elif stored[key].shape != tensor.shape:
-            wrong.append(
-                f"{key} is {tuple(stored[key].shape)} instead of {tuple(tensor.shape)}"
-            )
-    source = f"model.pretrained={'true' if pretrained is True else pretrained}"
+            found = _key_and_shape(key, stored[key], "is ")
+            wrong.append(f"{found} instead of {tuple(tensor.shape)}")
     unexpected = [
-        f"{key} {tuple(value.shape)}"
+        _key_and_shape(key, value)
         for key, value in stored.items()
         if key not in expected
     ]
+
+    source = f"model.pretrained={'true' if pretrained is True else pretrained}"
+    shown_unexpected = ", ".join(unexpected[:MOST_KEYS_SHOWN])
     if exact and unexpected and not wrong:
         raise ValueError(
-            f"{source}: not the weights of {name}, which has no {', '.join(unexpected[:SHOWN])}"
+            f"{source}: not the weights of {name}, which has no {shown_unexpected}"
         )
     if wrong:
-        has = f"; the file has {', '.join(unexpected[:SHOWN])}" if unexpected else ""
-        raise ValueError(
-            f"{source}: not the weights of {name}: {'; '.join(wrong[:SHOWN])}{has}"
-        )
+        shown_wrong = "; ".join(wrong[:MOST_KEYS_SHOWN])
+        has = f"; the file has {shown_unexpected}" if unexpected else ""
+        raise ValueError(f"{source}: not the weights of {name}: {shown_wrong}{has}")
+
+
+def _key_and_shape(key: str, tensor: Tensor, verb: str = "") -> str:
+    return f"{key} {verb}{tuple(tensor.shape)}"
 
 
 def shared_input(weight: Tensor, channels: int) -> Tensor:
-    """A convolution's weight for another number of inputs: their sum, shared out.
+    """Adapt the weight of a convolution to another number of input channels.
 
-    A gray image gives what it gave as three equal channels.
+    The weights are summed over the input channels and divided evenly among the new
+    ones. A gray image then gives the output that it gave as three equal channels.
 
     Args:
-        weight: ``(out, in, *kernel)``.
-        channels: inputs wanted.
+        weight: ``(out_channels, in_channels, *kernel_size)``.
+        channels: new number of input channels.
+
+    Returns:
+        ``(out_channels, channels, *kernel_size)``; `weight` itself if it fits.
     """
     if weight.shape[1] == channels:
         return weight
-    return (
-        weight.sum(1, keepdim=True).expand(-1, channels, *weight.shape[2:]) / channels
-    )
+    total = weight.sum(1, keepdim=True)
+    return total.expand(-1, channels, *weight.shape[2:]) / channels
