@@ -1,7 +1,11 @@
+import json
+
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from normlab.config.identity import (
+    canonical,
     configuration_directory,
     digest,
     run_folder,
@@ -112,3 +116,92 @@ def test_optimizers_without_a_rate_get_a_name(plain):
     config = plain()
     del config["optimizer"]["lr"]
     assert run_name(config) == f"digits-mlp/custom-sgd-seed0-{digest(config)[:10]}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("optimizer.lr=1", "optimizer.lr=1.0"),
+        ("optimizer.lr=10", "optimizer.lr=1e1"),
+        ("optimizer.momentum=0", "optimizer.momentum=0.0"),
+        ("optimizer.momentum=0.0", "optimizer.momentum=-0.0"),
+        ("optimizer.weight_decay=0", "optimizer.weight_decay=0.0"),
+        ("model.dropout=0", "model.dropout=0.0"),
+        ("trainer.gradient_clip=1", "trainer.gradient_clip=1.0"),
+        ("checkpoint.every_seconds=10", "checkpoint.every_seconds=10.0"),
+        ("norm.momentum=1", "norm.momentum=1.0"),
+    ],
+)
+def test_one_number_has_one_name(plain, one, other):
+    assert digest(plain(one)) == digest(plain(other))
+    assert run_name(plain(one)) == run_name(plain(other))
+
+
+def test_different_numbers_have_different_names(plain):
+    assert digest(plain("optimizer.lr=1")) != digest(plain("optimizer.lr=1.5"))
+    assert digest(plain("rerun=true")) == digest(plain())  # true is no number
+    assert digest(plain("optimizer.nesterov=true")) != digest(plain())
+
+
+@pytest.mark.parametrize("outputs", ["outputs", "./outputs", "/tmp/o", "a/b"])
+def test_the_place_of_a_cache_is_not_part_of_the_name(plain, outputs):
+    words = ["dataset=tiny_imagenet", "dataset.root=data"]
+    moved = plain(*words, f"paths.outputs={outputs}")
+    assert digest(moved) == digest(plain(*words))
+    elsewhere = plain(*words, "dataset.load.cache=mine")
+    assert digest(elsewhere) != digest(plain(*words))
+
+
+def options(group):
+    return sorted(
+        path.stem for path in (configuration_directory() / group).glob("*.y*")
+    )
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [
+        (group, option)
+        for group in ("dataset", "model", "norm", "optimizer", "scheduler", "device")
+        for option in options(group)
+    ],
+)
+def test_shipped_values_are_canonical(plain, group, option):
+    config = plain(f"{group}={option}")
+    for key, value in canonical(config).items():
+        original = (
+            {name: config[key][name] for name in value}
+            if (isinstance(value, dict))
+            else config[key]
+        )
+        assert json.dumps(value, sort_keys=True) == json.dumps(original, sort_keys=True)
+
+
+def store(config, name):
+    folder = run_folder(config).parent / name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def test_a_run_that_an_earlier_version_named_is_found(plain, tmp_path):
+    config = plain("optimizer.lr=1", f"paths.outputs={tmp_path}")
+    old = "custom-sgd-lr1-seed0-0123456789"
+    assert run_folder(config).name != old
+    store(config | {"seed": 1}, "custom-sgd-lr1-seed0-aaaaaaaaaa")
+    stored = store(config, old)
+    same = plain("optimizer.lr=1.0", f"paths.outputs={tmp_path}")
+    assert run_folder(config) == run_folder(same) == stored
+    assert run_name(same) == f"digits-mlp/{old}"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "a: [", "seed: 1", "choices: {}", "\x00"]
+)
+def test_a_folder_with_a_damaged_configuration_is_passed_over(plain, tmp_path, content):
+    config = plain(f"paths.outputs={tmp_path}")
+    before = run_folder(config)
+    store(config, "custom-sgd-lr0.1-seed0-0123456789")
+    damaged = before.parent / "custom-sgd-lr0.1-seed0-0123456789" / "config.yaml"
+    damaged.write_text(content)
+    assert run_folder(config) == before

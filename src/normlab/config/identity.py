@@ -2,9 +2,14 @@
 
 import hashlib
 import json
+import os
 import re
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
 
 # These may change without changing the result of a run, and therefore not its folder.
 NOT_PART_OF_THE_RESULT = (
@@ -37,6 +42,13 @@ NORM_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
 }
 
 
+# Keys whose default in conf/ is null and whose values are real numbers.
+REAL_NUMBERS = ("gradient_clip", "gamma")
+
+# What reading a configuration that is no configuration of ours may raise.
+DAMAGED = (KeyError, TypeError, AttributeError, ValueError)
+
+
 def configuration_directory() -> Path:
     """`conf/` of the checkout, or the copy that the wheel carries."""
     package = Path(__file__).resolve().parents[1]
@@ -59,40 +71,139 @@ def options_added_later(norm: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def digest(config: dict[str, Any]) -> str:
-    """SHA-256, in hexadecimal, of everything that the result of a run depends on.
+def canonical(config: dict[str, Any]) -> dict[str, Any]:
+    """What the result of a run depends on, spelled in one way.
+
+    Settings that cannot change the result are left out. So are options that were added
+    later, if they have the value that describes earlier runs. Numbers have the type
+    that they have in conf/, so that 1 and 1.0 are the same rate. The cache below
+    `paths.outputs` has one name, wherever that folder is.
 
     Args:
         config: the resolved configuration.
     """
-    kept = dict(config)
-    for key in NOT_PART_OF_THE_RESULT:
-        kept.pop(key, None)
+    kept = {
+        key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT
+    }
     for group, unchanged in options_added_later(config["choices"]["norm"]).items():
         kept[group] = {
             key: value
             for key, value in config[group].items()
             if (key, value) not in unchanged.items()
         }
-    text = json.dumps(kept, sort_keys=True, default=str)
+    for key, value in kept.items():
+        choice = config["choices"].get(key)
+        if choice is None:
+            kept[key] = _typed_alike(value, _shipped("config.yaml").get(key))
+        else:
+            kept[key] = _typed_alike(value, _shipped(f"{key}/{choice}.yaml"))
+    load = kept["dataset"].get("load")
+    if isinstance(load, dict) and load.get("cache") == f"{_outputs(config)}/.cache":
+        load["cache"] = "outputs/.cache"
+    return kept
+
+
+def _typed_alike(value: Any, default: Any, key: str = "") -> Any:
+    """A copy of a value, its numbers with the types that they have in the default."""
+    if isinstance(value, dict):
+        defaults = default if isinstance(default, dict) else {}
+        return {
+            name: _typed_alike(item, defaults.get(name), name)
+            for name, item in value.items()
+        }
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    is_real = isinstance(default, float) or (default is None and key in REAL_NUMBERS)
+    if is_real:
+        return float(value) + 0.0  # minus zero becomes zero
+    if type(default) is int and float(value).is_integer():
+        return int(value)
+    return value
+
+
+@cache
+def _shipped(file: str) -> dict[Any, Any]:
+    """The content of a file of our own conf/; empty if there is no such file."""
+    path = configuration_directory() / file
+    if not path.is_file():
+        return {}
+    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return content if isinstance(content, dict) else {}
+
+
+def _outputs(config: dict[str, Any]) -> str:
+    return str(config["paths"]["outputs"])
+
+
+def digest(config: dict[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of everything that the result of a run depends on.
+
+    Args:
+        config: the resolved configuration.
+    """
+    text = json.dumps(canonical(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_name(config: dict[str, Any]) -> str:
-    """`GROUP/NORM-OPTIMIZER-lrLR-seedSEED-DIGEST`: readable, and unique to the run."""
-    choices = config["choices"]
-    parts = [choices["norm"], choices["optimizer"]]
+    """`GROUP/NORM-OPTIMIZER-lrLR-seedSEED-DIGEST`: readable, and unique to the run.
+
+    A stored run keeps the name that an earlier version gave it.
+    """
+    folder = run_folder(config)
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def run_folder(config: dict[str, Any]) -> Path:
+    """The folder of a run, which follows from its configuration.
+
+    Earlier versions took 1 and 1.0 for different rates and named runs accordingly. If
+    such a run is stored, and no other, its folder is the folder of the run.
+    """
+    parent = Path(_outputs(config)) / _file_name(config["group"])
+    readable = _readable(config)
+    folder = parent / f"{readable}-{digest(config)[:10]}"
+    if folder.is_dir():
+        return folder
+    wanted = digest(config)
+    for name in _names(parent):
+        is_alike = name.startswith(f"{readable}-") and name != folder.name
+        if is_alike and _stored_digest(parent / name) == wanted:
+            return parent / name
+    return folder
+
+
+def _readable(config: dict[str, Any]) -> str:
+    parts = [config["choices"]["norm"], config["choices"]["optimizer"]]
     lr = config["optimizer"].get("lr")
     if lr is not None:
         parts.append(f"lr{lr:g}")
     parts.append(f"seed{config['seed']}")
-    readable = _file_name("-".join(parts))
-    return f"{_file_name(config['group'])}/{readable}-{digest(config)[:10]}"
+    return _file_name("-".join(map(str, parts)))
 
 
-def run_folder(config: dict[str, Any]) -> Path:
-    """The folder of a run, which follows from its configuration alone."""
-    return Path(config["paths"]["outputs"]) / run_name(config)
+def _names(folder: Path) -> tuple[str, ...]:
+    """Names in a folder, read again only if the folder has changed."""
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return ()
+    return _names_at(folder, changed)
+
+
+@lru_cache(maxsize=8)
+def _names_at(folder: Path, changed: int) -> tuple[str, ...]:
+    return tuple(sorted(os.listdir(folder)))
+
+
+@cache
+def _stored_digest(folder: Path) -> str | None:
+    """The digest of the configuration in a run folder; None if it cannot be read."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        return digest(config)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, *DAMAGED):
+        return None
 
 
 def _file_name(text: str) -> str:
