@@ -18,13 +18,14 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 ARCHITECTURE = {
     # foundations, which know nothing of runs
     "endings": (),
+    "files": (),
     "metrics": (),
     "spelling": (),
     "streams": (),
-    "results": (),
+    "results": ("files",),
     "terminal": ("metrics",),
     "signals": ("endings",),
-    "config": ("spelling",),
+    "config": ("files", "spelling"),
     "mistakes": ("config", "spelling"),
     # what people add
     "norms": (),

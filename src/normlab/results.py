@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from normlab.files import read_json
+
 SCHEMA = 1
 PACKAGES = (
     "normlab",
@@ -72,14 +74,12 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         ValueError: `result.json` is not a file that normlab wrote.
     """
     path = folder / "result.json"
-    if not path.is_file():
-        return None
     try:
-        result = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not readable ({error}); delete it to run again"
-        ) from error
+        result = read_json(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it to run again") from error
     if not isinstance(result, dict) or "status" not in result:
         raise ValueError(f"{path} holds no result; delete it to run again")
     return result

@@ -8,8 +8,10 @@ from normlab.config.identity import (
     canonical,
     configuration_directory,
     digest,
+    is_digest_of,
     run_folder,
     run_name,
+    stored_digests,
 )
 
 
@@ -193,6 +195,19 @@ def test_a_run_that_an_earlier_version_named_is_found(plain, tmp_path):
     same = plain("optimizer.lr=1.0", f"paths.outputs={tmp_path}")
     assert run_folder(config) == run_folder(same) == stored
     assert run_name(same) == f"digits-mlp/{old}"
+
+
+def test_the_digest_of_an_earlier_version_counts_in_its_own_folder(plain, tmp_path):
+    config = plain("optimizer.lr=1", f"paths.outputs={tmp_path}")
+    stored = store(config, "custom-sgd-lr1-seed0-0123456789")
+    as_spelled = stored_digests(stored)[1]
+    same = plain("optimizer.lr=1.0", f"paths.outputs={tmp_path}")
+    assert as_spelled != digest(config) == digest(same)
+    assert is_digest_of(digest(config), same, stored)
+    assert is_digest_of(as_spelled, same, stored)
+    assert not is_digest_of("0" * 64, same, stored)
+    assert not is_digest_of(as_spelled, same | {"seed": 1}, stored)
+    assert not is_digest_of(as_spelled, same, tmp_path)
 
 
 @pytest.mark.parametrize(

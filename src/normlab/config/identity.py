@@ -8,8 +8,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
+
+from normlab.files import read_yaml
 
 # These may change without changing the result of a run, and therefore not its folder.
 NOT_PART_OF_THE_RESULT = (
@@ -82,15 +83,7 @@ def canonical(config: dict[str, Any]) -> dict[str, Any]:
     Args:
         config: the resolved configuration.
     """
-    kept = {
-        key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT
-    }
-    for group, unchanged in options_added_later(config["choices"]["norm"]).items():
-        kept[group] = {
-            key: value
-            for key, value in config[group].items()
-            if (key, value) not in unchanged.items()
-        }
+    kept = _relevant(config)
     for key, value in kept.items():
         choice = config["choices"].get(key)
         if choice is None:
@@ -100,6 +93,20 @@ def canonical(config: dict[str, Any]) -> dict[str, Any]:
     load = kept["dataset"].get("load")
     if isinstance(load, dict) and load.get("cache") == f"{_outputs(config)}/.cache":
         load["cache"] = "outputs/.cache"
+    return kept
+
+
+def _relevant(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the result of a run depends on, as they are spelled."""
+    kept = {
+        key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT
+    }
+    for group, unchanged in options_added_later(config["choices"]["norm"]).items():
+        kept[group] = {
+            key: value
+            for key, value in config[group].items()
+            if (key, value) not in unchanged.items()
+        }
     return kept
 
 
@@ -141,8 +148,28 @@ def digest(config: dict[str, Any]) -> str:
     Args:
         config: the resolved configuration.
     """
-    text = json.dumps(canonical(config), sort_keys=True, default=str)
+    return _sha256(canonical(config))
+
+
+def _sha256(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_digest_of(found: object, config: dict[str, Any], folder: Path) -> bool:
+    """Whether a stored digest is that of a configuration.
+
+    Earlier versions took the digest of the configuration as it was spelled, with 1 and
+    1.0 as different numbers. Such a digest counts if the configuration in the folder
+    has it, and is the same as `config` apart from the spelling.
+
+    Args:
+        found: the digest in a stored file.
+        config: the resolved configuration.
+        folder: the run folder.
+    """
+    wanted = digest(config)
+    return found == wanted or (wanted, found) == stored_digests(folder)
 
 
 def run_name(config: dict[str, Any]) -> str:
@@ -168,7 +195,10 @@ def run_folder(config: dict[str, Any]) -> Path:
     wanted = digest(config)
     for name in _names(parent):
         is_alike = name.startswith(f"{readable}-") and name != folder.name
-        if is_alike and _stored_digest(parent / name) == wanted:
+        if not is_alike:
+            continue
+        stored = stored_digests(parent / name)
+        if stored is not None and stored[0] == wanted:
             return parent / name
     return folder
 
@@ -197,12 +227,15 @@ def _names_at(folder: Path, changed: int) -> tuple[str, ...]:
 
 
 @cache
-def _stored_digest(folder: Path) -> str | None:
-    """The digest of the configuration in a run folder; None if it cannot be read."""
+def stored_digests(folder: Path) -> tuple[str, str] | None:
+    """The digest of the configuration in a run folder, and its digest as spelled.
+
+    None if there is no readable configuration.
+    """
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        return digest(config)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, *DAMAGED):
+        config = read_yaml(folder / "config.yaml")
+        return digest(config), _sha256(_relevant(config))
+    except (OSError, *DAMAGED):
         return None
 
 
