@@ -38,7 +38,9 @@ ARCHITECTURE = {
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
         *("norms", "models", "data", "loggers", "device"),
     ),
-    "evaluation": ("norms", "data", "device", "training"),
+    "evaluation": (
+        *("terminal", "config", "mistakes", "norms", "data", "device", "training"),
+    ),
     # many runs
     "compare": ("metrics", "results", "config"),
     "study": ("spelling", "config", "compare"),
@@ -53,7 +55,8 @@ ARCHITECTURE = {
     ),
     # entry points
     "hydra_plugins": ("endings", "mistakes", "sweeps", "search"),
-    "main": (*("endings", "signals", "config", "mistakes", "training", "sweeps"),),
+    "main": ("endings", "signals", "config", "mistakes", "training", "sweeps"),
+    "__main__": ("spelling", "evaluation", "report", "main"),
 }
 
 
