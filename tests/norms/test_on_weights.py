@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from normlab.models import AlexNet, RecurrentNetwork
 from normlab.models.alexnet import no_norm
 from normlab.norms import GroupNorm, normalize_weights, standardize_weights
-from normlab.norms.on_weights import weights_left_alone
+from normlab.norms.on_weights import weights_without_norm
 
 NORMS = [normalize_weights, standardize_weights]
 
@@ -62,7 +62,7 @@ def test_weight_norm_reaches_every_weight_and_changes_nothing_at_first(case):
     network, x, names = case
     plain = copy.deepcopy(network)
     normalize_weights(network)
-    assert weights_left_alone(network) == []
+    assert weights_without_norm(network) == []
     for mode in (True, False):
         torch.testing.assert_close(
             network.train(mode)(x), plain.train(mode)(x), rtol=1e-4, atol=1e-5
@@ -86,7 +86,7 @@ def test_weight_norm_reaches_every_weight_and_changes_nothing_at_first(case):
 def test_standardized_weights_have_mean_0_and_variance_1_for_every_output(case):
     network, x, names = case
     standardize_weights(network, eps=0.0)
-    assert weights_left_alone(network) == []
+    assert weights_without_norm(network) == []
     for name in names:
         owner, _, tensor = name.rpartition(".")
         weight = (
@@ -131,7 +131,7 @@ def test_what_it_cannot_reach_is_named(norm):
         nn.Linear(4, 3),
     )
     names = ["0.weight", "1.weight_ih_l0", "1.weight_hh_l0", "2.up.weight"]
-    assert weights_left_alone(norm(network)) == names
+    assert weights_without_norm(norm(network)) == names
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -161,7 +161,7 @@ def test_a_pixel_is_one_input_too_few_to_standardize():
     network = RecurrentNetwork((1, 8, 8), 3, GroupNorm, hidden=8, read="pixels")
     with pytest.raises(
         ValueError,
-        match=r"at least 2 inputs, lstm\.weight_x has 1 an output; use another norm",
+        match=r"at least 2 inputs, lstm\.weight_x has 1 per output; use another norm",
     ):
         standardize_weights(network)
 
@@ -177,7 +177,7 @@ def test_frozen_weights_stay_as_they_are(normalize):
         name: value.tolist() for name, value in network.features.state_dict().items()
     } == {name: value.tolist() for name, value in before.items()}
     assert parametrize.is_parametrized(network.head.hidden1.linear, "weight")
-    assert weights_left_alone(network) == []
+    assert weights_without_norm(network) == []
 
 
 def test_a_network_that_is_frozen_but_for_its_output_is_refused():

@@ -1,13 +1,13 @@
-"""Normalization layers: every one is called as `norm(num_features, dim)` and knows nothing of the network."""
+"""Normalization layers.
+
+Each is built as `norm(num_features, dim)`, with options of its own after these two, and
+knows nothing of the network around it.
+"""
 
 from normlab.norms.batch import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
+from normlab.norms.batch_frozen import FrozenBatchNorm
 from normlab.norms.batch_torch import torch_batch_norm
-from normlab.norms.batch_variants import (
-    BatchRenorm,
-    FrozenBatchNorm,
-    GhostBatchNorm,
-    NoisyBatchNorm,
-)
+from normlab.norms.batch_variants import BatchRenorm, GhostBatchNorm, NoisyBatchNorm
 from normlab.norms.dynamic_tanh import DynamicTanh
 from normlab.norms.evonorm import EvoNormB0, EvoNormS0
 from normlab.norms.filter_response import FilterResponseNorm

@@ -1,12 +1,14 @@
-"""Batch normalization (Ioffe and Szegedy, 2015, arXiv 1502.03167), written out and equal to PyTorch's."""
+"""Batch normalization, written out and equal to PyTorch's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from normlab.norms.batch_statistics import normalize_batch, synchronized_moments
+from normlab.norms.batch_statistics import normalize_batch
+from normlab.norms.batch_synchronized import normalize_synchronized_batch
+from normlab.norms.channel_statistics import values_per_channel
 from normlab.norms.functional import normalize, per_channel, update_average
 from normlab.norms.shapes import check_dim, check_input
 
@@ -14,39 +16,76 @@ KERNELS = ("auto", "eager", "triton")
 
 
 class BatchNorm(nn.Module):
-    """Normalizes every channel by the statistics of the batch (Ioffe and Szegedy, 2015, arXiv 1502.03167).
+    r"""Normalize every channel by its mean and variance over the batch.
 
-    In training, with n values of channel c in the batch (its samples and positions):
+    .. math::
 
-        mean_c = sum x / n          var_c = sum (x - mean_c)^2 / n
-        y      = (x - mean_c) / sqrt(var_c + eps) * weight_c + bias_c
+        y_{ncp} = \frac{x_{ncp} - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}}
+                  \, \gamma_c + \beta_c
 
-    In evaluation `running_mean` and `running_var` take the place of mean and var. They are averages over the batches,
-    ``running = (1 - momentum) * running + momentum * batch``, for which the variance of a batch is the unbiased one,
-    ``var_c * n / (n - 1)``: PyTorch's convention, while normalization itself uses the biased one.
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\mu, \sigma^2`, ``(C,)``: mean and biased variance of a channel, over all
+      samples and positions of the batch.
+    - :math:`\gamma, \beta`, ``(C,)``: learned scale `weight` and shift `bias`.
+
+    In training every batch also moves the running averages `running_mean` and
+    `running_var`, ``(C,)``, with momentum m,
+
+    .. math:: \text{running} \leftarrow (1 - m) \, \text{running} + m \, \text{batch}
+
+    in which the variance of a batch of n values per channel is the unbiased one,
+    :math:`\sigma_c^2 \, n / (n - 1)`, as in PyTorch. In evaluation the running averages
+    take the place of :math:`\mu` and :math:`\sigma^2`, so that the output of one sample
+    does not depend on the others.
+
+    Use it for convolutional networks and multilayer perceptrons with batches of at
+    least some 16 samples. The statistics of smaller batches are noisy; `GroupNorm` and
+    other norms that look at one sample do not have this problem.
+
+    Parameters and buffers have the names and shapes of PyTorch's, so that state dicts
+    load in both directions.
 
     Args:
-        num_features: C.
-        dim: 1 for ``(N, C)`` and ``(N, C, L)``, 2 for ``(N, C, H, W)``, 3 for ``(N, C, D, H, W)``.
-        eps: added to the variance.
-        momentum: weight of the new batch in the running averages; None makes them the plain mean over all batches.
+        num_features: number of channels C.
+        dim: 1 for input ``(N, C)`` or ``(N, C, L)``, 2 for ``(N, C, H, W)``, 3 for
+            ``(N, C, D, H, W)``.
+        eps: added to the variance, against division by zero.
+        momentum: weight m of the new batch in the running averages; None makes them the
+            plain mean over all batches.
         affine: learn `weight` and `bias`.
-        track_running_stats: keep running averages; without them evaluation uses the batch, too.
+        track_running_stats: keep running averages; without them evaluation uses the
+            statistics of its own batch.
         bias: learn `bias` beside `weight`.
-        sync: statistics over the batches of all processes of a distributed run, weighted by their sizes.
-        kernel: what normalizes in training: `eager`, PyTorch's operations; `triton`, kernels for CUDA that are
-            experimental and know first derivatives only; `auto`, which is `eager`. Compilers always get the formula.
-
-    Parameters and buffers have PyTorch's names and shapes, so that state dicts load in both directions.
+        sync: in a distributed run, compute the statistics over the batches of all
+            processes, weighted by their sizes.
+        kernel: what normalizes a batch in training: "eager" for PyTorch's operations;
+            "triton" for experimental CUDA kernels that have first derivatives only;
+            "auto", which is "eager". `torch.compile` always gets PyTorch's operations.
+        device: where parameters and buffers are created.
+        dtype: type of parameters and buffers.
 
     Raises:
-        ValueError: input of another rank or number of channels, one value per channel where the batch normalizes
-            (in training, and always without running averages), or `triton` where it cannot run.
+        ValueError: from the constructor for an unknown `dim` or `kernel`; from the call
+            for input of another rank or number of channels, for one value per channel
+            if the batch is normalized by its own statistics, and if "triton" cannot
+            run.
+
+    References:
+        Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by
+        Reducing Internal Covariate Shift", 2015, arXiv 1502.03167.
     """
 
-    batch_dependent, includes_activation = True, False
-    plain = False  # true while statistics are recomputed: variants then normalize a batch as this class does
-    _version = 2  # as PyTorch's: state dicts before it have no num_batches_tracked
+    batch_dependent = True
+    includes_activation = False
+    # True while statistics are computed again for stored weights: variants of batch
+    # norm then normalize as this class does.
+    plain = False
+    # State dicts of version 1 have no `num_batches_tracked`, as in PyTorch.
+    _version = 2
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
 
     def __init__(
         self,
@@ -60,42 +99,47 @@ class BatchNorm(nn.Module):
         bias: bool = True,
         sync: bool = False,
         kernel: str = "auto",
-        device: Any = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.num_features, self.dim = num_features, check_dim(dim)
-        self.eps, self.momentum = eps, momentum
-        self.affine, self.track_running_stats, self.sync = (
-            affine,
-            track_running_stats,
-            sync,
-        )
+        self.num_features = num_features
+        self.dim = check_dim(dim)
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.sync = sync
         self.kernel = check_kernel(kernel, sync)
-        like = {"device": device, "dtype": dtype}
-        self.weight = nn.Parameter(torch.ones(num_features, **like)) if affine else None
-        self.bias = (
-            nn.Parameter(torch.zeros(num_features, **like)) if affine and bias else None
-        )
-        tracked = track_running_stats
-        self.register_buffer(
-            "running_mean", torch.zeros(num_features, **like) if tracked else None
-        )
-        self.register_buffer(
-            "running_var", torch.ones(num_features, **like) if tracked else None
-        )
-        counter = torch.tensor(0, dtype=torch.long, device=device) if tracked else None
-        self.register_buffer("num_batches_tracked", counter)
+
+        factory: Any = {"device": device, "dtype": dtype}
+        self.weight = self.bias = None
+        if affine:
+            self.weight = nn.Parameter(torch.ones(num_features, **factory))
+        if affine and bias:
+            self.bias = nn.Parameter(torch.zeros(num_features, **factory))
+
+        if track_running_stats:
+            self.register_buffer("running_mean", torch.zeros(num_features, **factory))
+            self.register_buffer("running_var", torch.ones(num_features, **factory))
+            counter = torch.tensor(0, dtype=torch.long, device=device)
+            self.register_buffer("num_batches_tracked", counter)
+        else:
+            self.register_buffer("running_mean", None)
+            self.register_buffer("running_var", None)
+            self.register_buffer("num_batches_tracked", None)
 
     def reset_running_stats(self) -> None:
         """Forget every batch seen so far."""
-        if self.track_running_stats:
+        if self.running_mean is not None:
             self.running_mean.zero_()
+        if self.running_var is not None:
             self.running_var.fill_(1)
+        if self.num_batches_tracked is not None:
             self.num_batches_tracked.zero_()
 
     def reset_parameters(self) -> None:
-        """Back to scale 1, shift 0 and no batch seen."""
+        """Set scale to 1 and shift to 0, and forget every batch seen so far."""
         self.reset_running_stats()
         if self.weight is not None:
             nn.init.ones_(self.weight)
@@ -103,92 +147,128 @@ class BatchNorm(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize ``(N, C, ...)``; the same shape comes back."""
+        """Normalize ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)
         if not self.training and self.running_mean is not None:
-            statistics = (
-                per_channel(value, input.ndim)
-                for value in (self.running_mean, self.running_var)
-            )
-            return normalize(input, *statistics, self.eps, *self._affine(input.ndim))
+            return self._normalize_by_averages(input)
         output, mean, var, count = self._normalize_batch(input)
         if self.training and self.running_mean is not None:
             self._remember(mean, var, count)
         return output
 
+    def _normalize_by_averages(self, input: Tensor) -> Tensor:
+        """Normalize by the running averages."""
+        running_mean = self.running_mean
+        running_var = self.running_var
+        assert running_mean is not None
+        assert running_var is not None
+
+        mean = per_channel(running_mean, input.ndim)
+        var = per_channel(running_var, input.ndim)
+        weight = per_channel(self.weight, input.ndim)
+        bias = per_channel(self.bias, input.ndim)
+        return normalize(input, mean, var, self.eps, weight, bias)
+
     def _normalize_batch(
         self, input: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
-        """Output, mean, biased variance and number of values per channel; what variants of batch norm change."""
+        """Normalize by the statistics of the batch; variants of batch norm change this.
+
+        Returns:
+            The output; mean ``(C,)`` and biased variance ``(C,)`` of the batch; the
+            number of values per channel.
+        """
         if (
             self.training
             and self.sync
             and distributed.is_available()
             and distributed.is_initialized()
         ):
-            return synchronized_moments(input, self.weight, self.bias, self.eps)
-        count = input.numel() // max(1, input.shape[1])
-        self._check_count(input, count)
-        # Shapes without values, on the meta device or in an empty batch, need no kernel.
-        without_kernel = (
-            self.kernel != "triton"
-            or torch.compiler.is_compiling()
-            or input.is_meta
-            or not input.numel()
-        )
-        compute = normalize_batch if without_kernel else triton_normalization()
-        return *compute(input, self.weight, self.bias, self.eps), count
+            return normalize_synchronized_batch(input, self.weight, self.bias, self.eps)
 
-    def _affine(self, ndim: int) -> tuple[Tensor | None, Tensor | None]:
-        return per_channel(self.weight, ndim), per_channel(self.bias, ndim)
+        count = values_per_channel(input)
+        if count == 1:
+            raise self._one_value_error(input)
+        # Tensors without values, on the meta device or of an empty batch, need no
+        # kernel.
+        needs_triton = (
+            self.kernel == "triton"
+            and not torch.compiler.is_compiling()
+            and not input.is_meta
+            and input.numel() > 0
+        )
+        compute = triton_normalization() if needs_triton else normalize_batch
+        output, mean, var = compute(input, self.weight, self.bias, self.eps)
+        return output, mean, var, count
 
     def _remember(self, mean: Tensor, var: Tensor, count: float | Tensor) -> None:
-        """Take one batch into the running averages; as in PyTorch, a batch of nothing is counted and nothing more."""
-        self.num_batches_tracked.add_(1)
+        """Move the running averages by the statistics of one batch.
+
+        As in PyTorch, an empty batch is counted and changes nothing else.
+        """
+        counter = self.num_batches_tracked
+        running_mean = self.running_mean
+        running_var = self.running_var
+        assert counter is not None
+        assert running_mean is not None
+        assert running_var is not None
+
+        counter.add_(1)
         if not isinstance(count, Tensor) and count == 0:
             return
-        momentum = (
-            1.0 / self.num_batches_tracked.to(mean.dtype)
-            if self.momentum is None
-            else self.momentum
-        )
-        update_average(self.running_mean, mean, momentum)
-        update_average(self.running_var, var, momentum, count / (count - 1))
+        momentum: float | Tensor
+        if self.momentum is None:
+            momentum = 1.0 / counter.to(mean.dtype)
+        else:
+            momentum = self.momentum
+        update_average(running_mean, mean, momentum)
+        update_average(running_var, var, momentum, count / (count - 1))
 
-    def _check_count(self, input: Tensor, count: int) -> None:
-        if count == 1:
-            when = "when training" if self.training else "without running statistics"
-            raise ValueError(
-                f"expected more than one value per channel {when}, got input of shape {tuple(input.shape)}; "
-                f"use a larger batch, or a norm that does not depend on it"
-            )
+    def _one_value_error(self, input: Tensor) -> ValueError:
+        """Return the error for input with one value per channel."""
+        when = "when training" if self.training else "without running statistics"
+        return ValueError(
+            f"expected more than one value per channel {when}, got input of shape "
+            f"{tuple(input.shape)}; use a larger batch, or a norm that does not depend "
+            "on it"
+        )
 
     def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, metadata: dict, *rest: Any
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        *arguments: Any,
     ) -> None:
-        """As PyTorch: state dicts of version 1 have no counter of batches; it then starts at 0."""
+        """Let state dicts of version 1 keep this layer's counter of batches.
+
+        As in PyTorch: they have no counter of their own.
+        """
+        version = local_metadata.get("version") or 1
+        counter = self.num_batches_tracked
         key = f"{prefix}num_batches_tracked"
-        if (
-            (metadata.get("version") or 1) < 2
-            and self.track_running_stats
-            and key not in state_dict
-        ):
-            state_dict[key] = self.num_batches_tracked.detach().clone()
-        super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
+        if version < 2 and counter is not None and key not in state_dict:
+            state_dict[key] = counter.detach().clone()
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *arguments)
 
     def extra_repr(self) -> str:
         return (
-            f"{self.num_features}, dim={self.dim}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}, bias={self.bias is not None}, sync={self.sync}, "
-            f"kernel={self.kernel}"
+            f"{self.num_features}, dim={self.dim}, eps={self.eps}, "
+            f"momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}, "
+            f"bias={self.bias is not None}, sync={self.sync}, kernel={self.kernel}"
         )
 
 
 def check_kernel(kernel: str, sync: bool) -> str:
-    """`kernel` if there is one of this name, and none but PyTorch's operations where processes synchronize.
+    """Return the name of a kernel if it exists and fits the other options.
+
+    Args:
+        kernel: "auto", "eager" or "triton".
+        sync: whether statistics are computed over all processes.
 
     Raises:
-        ValueError: any other.
+        ValueError: there is no such kernel, or it cannot synchronize processes.
     """
     if kernel not in KERNELS:
         raise ValueError(
@@ -196,30 +276,32 @@ def check_kernel(kernel: str, sync: bool) -> str:
         )
     if kernel == "triton" and sync:
         raise ValueError(
-            "norm.kernel=triton cannot synchronize processes; use norm.kernel=auto with norm.sync=true"
+            "norm.kernel=triton cannot synchronize processes; use norm.kernel=auto "
+            "with norm.sync=true"
         )
     return kernel
 
 
 def triton_normalization() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-    """`normalize_batch` of the Triton kernels, which are imported now and not before.
+    """Import the Triton kernels, and return their `normalize_batch`.
 
     Raises:
         ValueError: the package triton is not installed.
     """
     try:
-        from normlab.norms.triton_kernels import normalize_batch
+        from normlab.norms.batch_triton import normalize_batch
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"norm.kernel=triton needs the package triton ({error}); use norm.kernel=auto"
+            f"norm.kernel=triton needs the package triton ({error}); "
+            "use norm.kernel=auto"
         ) from error
     return normalize_batch
 
 
-class _WithTorchsConstructor(BatchNorm):
-    """`BatchNorm` of one `dim`, its arguments in the order of `torch.nn.BatchNorm2d`."""
+class _FixedDimBatchNorm(BatchNorm):
+    """`BatchNorm` for one `dim`, with the order of arguments of PyTorch's classes."""
 
-    of_dim: int
+    _fixed_dim: int
 
     def __init__(
         self,
@@ -228,36 +310,36 @@ class _WithTorchsConstructor(BatchNorm):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
-        like = {"device": device, "dtype": dtype}
         super().__init__(
             num_features,
-            self.of_dim,
+            self._fixed_dim,
             eps,
             momentum,
             affine,
             track_running_stats,
-            **like,
+            device=device,
+            dtype=dtype,
             **options,
         )
 
 
-class BatchNorm1d(_WithTorchsConstructor):
+class BatchNorm1d(_FixedDimBatchNorm):
     """`BatchNorm` with the constructor of `torch.nn.BatchNorm1d`."""
 
-    of_dim = 1
+    _fixed_dim = 1
 
 
-class BatchNorm2d(_WithTorchsConstructor):
+class BatchNorm2d(_FixedDimBatchNorm):
     """`BatchNorm` with the constructor of `torch.nn.BatchNorm2d`."""
 
-    of_dim = 2
+    _fixed_dim = 2
 
 
-class BatchNorm3d(_WithTorchsConstructor):
+class BatchNorm3d(_FixedDimBatchNorm):
     """`BatchNorm` with the constructor of `torch.nn.BatchNorm3d`."""
 
-    of_dim = 3
+    _fixed_dim = 3

@@ -1,101 +1,133 @@
-"""Normalization by the statistics of the batch, with its gradient in closed form.
+r"""Normalize a batch by its own statistics, with the gradient in closed form.
 
-Autograd through `functional.moments` and `functional.normalize` gives the same numbers, but keeps several copies of
-the input and walks over them a dozen times. In closed form, with xhat = (x - mean) / sqrt(var + eps), n values a
-channel and sums over the channel's values,
+Autograd through `functional.moments` and `functional.normalize` gives the same numbers,
+but keeps several copies of the input and walks over them a dozen times. In closed form,
+with n values per channel, sums over the values of a channel, and
 
-    dbias   = sum dy                dweight = sum dy * xhat
-    dx      = weight / sqrt(var + eps) * (dy - dbias / n - xhat * dweight / n)
+.. math:: \hat{x} = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}
 
-only the input is kept, and dx is one linear expression in dy and x. `torch.compile` fuses both directions;
-`torch.export`, `torch.func` and tracing get the readable path.
+the gradients of shift, scale and input are
+
+.. math::
+
+    d\beta = \sum dy
+    \qquad
+    d\gamma = \sum dy \, \hat{x}
+    \qquad
+    dx = \frac{\gamma}{\sqrt{\sigma^2 + \epsilon}}
+         \left( dy - \frac{d\beta}{n} - \hat{x} \, \frac{d\gamma}{n} \right)
+
+Only the input is kept for them, and dx is linear in dy and x. `torch.compile` fuses the
+operations of each direction. `torch.export`, `torch.func` and tracing get
+`normalize_by_autograd`.
 """
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
-from normlab.norms.functional import (
-    column_sums,
-    moments,
-    normalize,
-    per_channel,
-    statistics_dtype,
-)
+from normlab.norms.channel_statistics import channel_axes, channel_moments, channel_sum
+from normlab.norms.functional import normalize, per_channel, statistics_dtype
 
-NO_REDUCTION = 0  # of the operator behind `mse_loss`, which broadcasts; the Python function would copy shapes first
+# The value of the operator behind `mse_loss` for no reduction. The operator broadcasts;
+# the Python function of that name would first copy both inputs to one shape.
+NO_REDUCTION = 0
 
 
 def normalize_batch(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalize ``(N, C, ...)`` by its own channel statistics.
+    """Normalize every channel by the mean and variance of its values in the batch.
+
+    Args:
+        x: the batch, ``(N, C, ...)``.
+        weight: scale ``(C,)``; None means 1.
+        bias: shift ``(C,)``; None means 0.
+        eps: added to the variance.
 
     Returns:
-        The output, and mean and biased variance ``(C,)`` without gradient, in float32 or better.
+        The output with shape and type of `x`, and the mean and biased variance ``(C,)``
+        of the batch, in float32 or better and without gradient.
     """
-    taken_apart = (
+    # None of these can look into an autograd function. The third is a private function
+    # of PyTorch, checked with 2.15.
+    needs_plain_operations = (
         torch.compiler.is_exporting()
         or torch.jit.is_tracing()
         or torch._C._are_functorch_transforms_active()
     )
-    if taken_apart:
-        return normalize_readably(x, weight, bias, eps)
+    if needs_plain_operations:
+        return normalize_by_autograd(x, weight, bias, eps)
     return _BatchNormalization.apply(x, weight, bias, eps)
 
 
-def normalize_readably(
+def normalize_by_autograd(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `normalize_batch` computes, for exporters and transformations to take apart."""
-    mean, var = moments(x, channel_axes(x))
-    y = normalize(
-        x, mean, var, eps, per_channel(weight, x.ndim), per_channel(bias, x.ndim)
-    )
+    """Compute what `normalize_batch` does, and leave the gradient to autograd."""
+    mean, var = channel_moments(x)
+    scale = per_channel(weight, x.ndim)
+    shift = per_channel(bias, x.ndim)
+    y = normalize(x, mean, var, eps, scale, shift)
     return y, mean.detach().flatten(), var.detach().flatten()
 
 
-def channel_axes(x: Tensor) -> tuple[int, ...]:
-    """All axes of ``(N, C, ...)`` but the channels'."""
-    return (0, *range(2, x.ndim))
+class BatchNormalizationContext(FunctionCtx):
+    """What the forward pass keeps: input, scale, mean and inverse deviation."""
+
+    saved_tensors: tuple[Tensor, Tensor | None, Tensor, Tensor]
+    eps: float
+    bias_dtype: torch.dtype | None
 
 
 class _BatchNormalization(torch.autograd.Function):
-    """Every large tensor is made once and then changed in place: fresh memory costs more than the arithmetic.
+    """Batch normalization of one process.
 
-    Small inputs cost what the number of operations costs, hence no operation per channel more than needed. Half
-    precision is made float32 once in either direction; the functions below get and give that.
+    Fresh memory costs more than the arithmetic, so every large tensor is made once and
+    then changed in place. For small inputs the number of operations is what costs, so
+    none is spent on the channels that is not needed. Half precision is converted to
+    float32 once in either direction; the functions that are called here get float32.
     """
 
     @staticmethod
     def forward(
-        ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+        ctx: BatchNormalizationContext,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         wide = in_dtype(x, statistics_dtype(x.dtype))
-        memory, mean, var = batch_moments(wide)
-        inverse = (var + eps).rsqrt_()
+        workspace, mean, var = batch_moments(wide)
+        inverse_std = (var + eps).rsqrt_()
+        y = normalize_into(workspace, wide, mean, inverse_std, weight, bias)
+
         ctx.mark_non_differentiable(mean, var)
-        ctx.save_for_backward(x, weight, mean, inverse)
-        ctx.eps, ctx.bias_dtype = eps, None if bias is None else bias.dtype
-        return (
-            in_dtype(normalized(memory, wide, mean, inverse, weight, bias), x.dtype),
-            mean,
-            var,
-        )
+        # PyTorch's annotation leaves out None, which is allowed.
+        ctx.save_for_backward(x, weight, mean, inverse_std)  # type: ignore[arg-type]
+        ctx.eps = eps
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        return in_dtype(y, x.dtype), mean, var
 
     @staticmethod
-    def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inverse = ctx.saved_tensors
+    def backward(
+        ctx: BatchNormalizationContext, dy: Tensor, *unused: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse_std = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
-        wide, dy = in_dtype(x, mean.dtype), in_dtype(dy, mean.dtype)
-        dx, dbias, dweight = channel_sums(dy, wide, mean, inverse)
+
+        wide = in_dtype(x, mean.dtype)
+        dy = in_dtype(dy, mean.dtype)
+        workspace, sum_dy, sum_dy_xhat = gradient_sums(dy, wide, mean, inverse_std)
         count = max(1, x.numel() // max(1, x.shape[1]))
-        dx = input_gradient(dx, dy, wide, weight, mean, inverse, dbias, dweight, count)
-        return (
-            in_dtype(dx, x.dtype),
-            *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype),
-            None,
+        dx = input_gradient(
+            workspace, dy, wide, weight, mean, inverse_std, sum_dy, sum_dy_xhat, count
         )
+        dweight, dbias = parameter_gradients(
+            sum_dy, sum_dy_xhat, weight, ctx.bias_dtype
+        )
+        return in_dtype(dx, x.dtype), dweight, dbias, None
 
 
 def _differentiable_backward(
@@ -105,194 +137,184 @@ def _differentiable_backward(
     eps: float,
     dy: Tensor,
 ) -> tuple[Tensor | None, ...]:
-    """The gradient with a graph of its own, for second derivatives, which also go through the statistics."""
-    mean, var = (value.flatten() for value in moments(x, channel_axes(x)))
-    inverse, count = torch.rsqrt(var + eps), x.numel() // x.shape[1]
-    xhat = (x - per_channel(mean, x.ndim)) * per_channel(inverse, x.ndim)
-    dbias, dweight = dy.sum(channel_axes(x)), (dy * xhat).sum(channel_axes(x))
-    centre = (
-        dy
-        - per_channel(dbias / count, x.ndim)
-        - xhat * per_channel(dweight / count, x.ndim)
-    )
-    a = inverse if weight is None else inverse * weight
-    return (
-        centre * per_channel(a, x.ndim),
-        *_parameter_gradients(dweight, weight, dbias, bias_dtype),
-        None,
-    )
+    """Compute the gradients in operations that can be differentiated again.
 
+    For second derivatives, which also go through the statistics.
+    """
+    mean, var = channel_moments(x)
+    inverse_std = torch.rsqrt(var.flatten() + eps)
+    count = x.numel() // x.shape[1]
+    axes = channel_axes(x)
+    xhat = (x - mean) * per_channel(inverse_std, x.ndim)
+    sum_dy = dy.sum(axes)
+    sum_dy_xhat = (dy * xhat).sum(axes)
 
-def _parameter_gradients(
-    dweight: Tensor,
-    weight: Tensor | None,
-    dbias: Tensor,
-    bias_dtype: torch.dtype | None,
-) -> tuple[Tensor | None, Tensor | None]:
-    """In the parameters' own precision; of the shift only that is kept from the forward pass."""
-    of_weight = None if weight is None else in_dtype(dweight, weight.dtype)
-    return of_weight, None if bias_dtype is None else in_dtype(dbias, bias_dtype)
-
-
-def in_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`x.to(dtype)`, which takes a microsecond even where there is nothing to do."""
-    return x if x.dtype == dtype else x.to(dtype)
+    mean_dy = per_channel(sum_dy / count, x.ndim)
+    mean_dy_xhat = per_channel(sum_dy_xhat / count, x.ndim)
+    scale = inverse_std if weight is None else inverse_std * weight
+    dx = (dy - mean_dy - xhat * mean_dy_xhat) * per_channel(scale, x.ndim)
+    dweight, dbias = parameter_gradients(sum_dy, sum_dy_xhat, weight, bias_dtype)
+    return dx, dweight, dbias, None
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance ``(C,)``, behind memory as large as `x` that was needed on the way.
+    """Compute the mean and the biased variance of every channel, without autograd.
 
-    The variance is that of the centred values: nothing cancels where the mean is large. `mse_loss` centres and squares
-    in one pass.
+    The variance is that of centred values, so that a large mean does not cancel its
+    digits. The operator behind `mse_loss` centres and squares in one pass.
+
+    Args:
+        x: ``(N, C, ...)`` in float32 or better.
+
+    Returns:
+        A workspace of the size of `x`, which was needed on the way and may be
+        overwritten; mean ``(C,)``; variance ``(C,)``.
     """
     count = max(1, x.numel() // max(1, x.shape[1]))
     mean = channel_sum(x).div_(count)
-    squares = torch.ops.aten.mse_loss.default(
-        x, per_channel(mean, x.ndim), NO_REDUCTION
-    )
+    centre = per_channel(mean, x.ndim)
+    squares = torch.ops.aten.mse_loss.default(x, centre, NO_REDUCTION)
     return squares, mean, channel_sum(squares).div_(count)
 
 
-def channel_sum(x: Tensor) -> Tensor:
-    """Sums of every channel, ``(C,)``."""
-    return column_sums(x) if x.ndim == 2 else x.sum(channel_axes(x))
+def in_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `x.to(dtype)`, without the microsecond it takes if nothing changes."""
+    if x.dtype == dtype:
+        return x
+    return x.to(dtype)
 
 
-def normalized(
-    memory: Tensor,
+def normalize_into(
+    workspace: Tensor,
     x: Tensor,
     mean: Tensor,
-    inverse: Tensor,
+    inverse_std: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    """``(x - mean) * inverse * weight + bias`` as ``x * scale + shift`` per channel, written into `memory`."""
-    scale = inverse if weight is None else inverse * weight
-    shift = (
-        (mean * scale).neg_()
-        if bias is None
-        else torch.addcmul(bias, mean, scale, value=-1)
-    )
-    return linear(x, *in_memory(x, scale, shift), out=memory)
+    """Write ``(x - mean) * inverse_std * weight + bias`` into the workspace.
+
+    Computed as ``x * scale + shift`` with one scale and one shift per channel.
+
+    Args:
+        workspace: memory to overwrite, of the size of `x`.
+        x: ``(N, C, ...)``.
+        mean: ``(C,)``.
+        inverse_std: ``1 / sqrt(var + eps)``, ``(C,)``.
+        weight: ``(C,)``; None means 1.
+        bias: ``(C,)``; None means 0.
+    """
+    scale = inverse_std if weight is None else inverse_std * weight
+    if bias is None:
+        shift = (mean * scale).neg_()
+    else:
+        shift = torch.addcmul(bias, mean, scale, value=-1)
+    scale, shift = materialize(x, scale, shift)
+    return scale_and_shift(x, scale, shift, workspace)
 
 
-def linear(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
-    """``x * scale + shift`` per channel; one pass over vectors, while along positions PyTorch is faster in two."""
+def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
+    """Write ``x * scale + shift`` into `out`, with scale and shift ``(C,)``.
+
+    One operation for vectors. Along positions PyTorch is faster in two.
+    """
     if x.ndim == 2:
         return torch.addcmul(shift, x, scale, out=out)
-    return torch.mul(x, per_channel(scale, x.ndim), out=out).add_(
-        per_channel(shift, x.ndim)
-    )
+    torch.mul(x, per_channel(scale, x.ndim), out=out)
+    return out.add_(per_channel(shift, x.ndim))
 
 
-def in_memory(x: Tensor, *coefficients: Tensor) -> tuple[Tensor, ...]:
-    """The same vectors, which compiled loops over the rows of a CPU's ``(N, C)`` would else make anew for every row."""
-    made_anew = torch.compiler.is_compiling() and x.ndim == 2 and x.is_cpu
-    return tuple(torch.stack(coefficients)) if made_anew else coefficients
+def materialize(x: Tensor, *coefficients: Tensor) -> tuple[Tensor, ...]:
+    """Have the compiler store coefficients ``(C,)`` in memory.
 
-
-def channel_sums(
-    dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``sum dy`` and ``sum dy * xhat`` of every channel, behind memory as large as `x` that was needed on the way.
-
-    The gradient of `mse_loss` is ``2 * (x - mean) * dy``, in one pass, or two where its memory is not given.
+    Compiled loops over the rows of a CPU's ``(N, C)`` would otherwise compute the
+    coefficients again for every row. In all other cases nothing happens.
     """
-    memory, centre = torch.empty_like(x), per_channel(mean, x.ndim)
+    recomputed = torch.compiler.is_compiling() and x.ndim == 2 and x.is_cpu
+    if not recomputed:
+        return coefficients
+    return tuple(torch.stack(coefficients))
+
+
+def gradient_sums(
+    dy: Tensor, x: Tensor, mean: Tensor, inverse_std: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute ``sum dy`` and ``sum dy * xhat`` of every channel.
+
+    The gradient of `mse_loss` is ``2 * (x - mean) * dy``. Its operator computes this in
+    one pass if memory for the result is given, and in two otherwise.
+
+    Args:
+        dy: gradient of the output, ``(N, C, ...)``.
+        x: the input, ``(N, C, ...)``.
+        mean: ``(C,)``.
+        inverse_std: ``1 / sqrt(var + eps)``, ``(C,)``.
+
+    Returns:
+        A workspace of the size of `x`, which was needed on the way and may be
+        overwritten; ``sum dy``, ``(C,)``; ``sum dy * xhat``, ``(C,)``.
+    """
+    workspace = torch.empty_like(x)
+    centre = per_channel(mean, x.ndim)
     product = torch.ops.aten.mse_loss_backward.grad_input(
-        dy, x, centre, NO_REDUCTION, grad_input=memory
+        dy, x, centre, NO_REDUCTION, grad_input=workspace
     )
-    return product, channel_sum(dy), channel_sum(product).mul_(inverse / 2)
+    sum_dy = channel_sum(dy)
+    sum_dy_xhat = channel_sum(product).mul_(inverse_std / 2)
+    return product, sum_dy, sum_dy_xhat
 
 
 def input_gradient(
-    memory: Tensor,
+    workspace: Tensor,
     dy: Tensor,
     x: Tensor,
     weight: Tensor | None,
     mean: Tensor,
-    inverse: Tensor,
+    inverse_std: Tensor,
     sum_dy: Tensor,
     sum_dy_xhat: Tensor,
     count: int | Tensor,
 ) -> Tensor:
-    """dx as ``a * dy + b * x + c`` with a, b and c per channel, written into `memory`.
+    """Write dx into the workspace, as ``a * dy + b * x + c``.
 
-    Compiled loops over images make a, b and c anew for every value, hence no division.
+    The coefficients a, b and c are ``(C,)``.
+
+    Args:
+        workspace: memory to overwrite, of the size of `x`.
+        dy: gradient of the output, ``(N, C, ...)``.
+        x: the input, ``(N, C, ...)``.
+        weight: scale ``(C,)``; None means 1.
+        mean: ``(C,)``.
+        inverse_std: ``1 / sqrt(var + eps)``, ``(C,)``.
+        sum_dy: as `gradient_sums` returns it, ``(C,)``.
+        sum_dy_xhat: as `gradient_sums` returns it, ``(C,)``.
+        count: number of values per channel.
     """
-    a = inverse if weight is None else inverse * weight
+    a = inverse_std if weight is None else inverse_std * weight
+    # Compiled loops over images compute a, b and c for every value, hence no division.
     share = a * (-1 / count)
-    b = (share * inverse).mul_(sum_dy_xhat)
+    b = (share * inverse_std).mul_(sum_dy_xhat)
     c = share.mul_(sum_dy).addcmul_(b, mean, value=-1)
-    a, b, c = in_memory(x, a, b, c)
-    return linear(x, b, c, out=memory).addcmul_(dy, per_channel(a, x.ndim))
+    a, b, c = materialize(x, a, b, c)
+    dx = scale_and_shift(x, b, c, workspace)
+    return dx.addcmul_(dy, per_channel(a, x.ndim))
 
 
-def synchronized_moments(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `normalize_batch`, by the statistics of all processes' batches together; also their number of values.
+def parameter_gradients(
+    sum_dy: Tensor,
+    sum_dy_xhat: Tensor,
+    weight: Tensor | None,
+    bias_dtype: torch.dtype | None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of scale and shift, each in the precision of its parameter.
 
-    One collective forward (count, mean and variance of every process) and one backward (the two sums).
-
-    Raises:
-        ValueError: one value per channel over all processes.
+    Args:
+        sum_dy: the gradient of the shift, ``(C,)``.
+        sum_dy_xhat: the gradient of the scale, ``(C,)``.
+        weight: the scale; None if there is none.
+        bias_dtype: type of the shift, which is all that the forward pass keeps of it;
+            None if there is no shift.
     """
-    return _SynchronizedBatchNormalization.apply(x, weight, bias, eps)
-
-
-class _SynchronizedBatchNormalization(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> tuple[Tensor, ...]:
-        wide = in_dtype(x, statistics_dtype(x.dtype))
-        memory, mean, var, count = _global_moments(wide)
-        inverse = torch.rsqrt(var + eps)
-        ctx.save_for_backward(x, weight, mean, inverse, count)
-        ctx.bias_dtype = None if bias is None else bias.dtype
-        ctx.mark_non_differentiable(mean, var, count)
-        return (
-            in_dtype(normalized(memory, wide, mean, inverse, weight, bias), x.dtype),
-            mean,
-            var,
-            count,
-        )
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inverse, count = ctx.saved_tensors
-        wide, dy = in_dtype(x, mean.dtype), in_dtype(dy, mean.dtype)
-        dx, dbias, dweight = channel_sums(dy, wide, mean, inverse)
-        totals = torch.stack([dbias, dweight])
-        distributed.all_reduce(totals)
-        dx = in_dtype(
-            input_gradient(dx, dy, wide, weight, mean, inverse, *totals, count), x.dtype
-        )
-        # Scale and shift get this process' share: the distributed reducer adds the shares up, as for every weight.
-        return dx, *_parameter_gradients(dweight, weight, dbias, ctx.bias_dtype), None
-
-
-def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean, biased variance ``(C,)`` and number of values per channel over all processes, in one gather.
-
-    In front comes memory as large as `x` that was needed on the way.
-    """
-    count = x.numel() // x.shape[1]
-    memory, mean, var = batch_moments(x)
-    own = torch.cat([mean.new_full((1,), count), mean, var])
-    gathered = own.new_empty(distributed.get_world_size() * len(own))
-    distributed.all_gather_into_tensor(gathered, own)
-    gathered = gathered.view(-1, len(own))
-    counts, means, vars = gathered[:, :1], *gathered[:, 1:].chunk(2, 1)
-    total = counts.sum()
-    # To look at the total is to wait for the device: done only where a process has one value or none itself, which is
-    # so in all of them if they have one together.
-    if count <= 1 and total <= 1:
-        raise ValueError(
-            "expected more than one value per channel over all processes when training, got one"
-        )
-    mean = (counts * means).sum(0) / total
-    var = (counts * (vars + (means - mean).square())).sum(0) / total
-    return memory, mean, var, total
+    dweight = None if weight is None else in_dtype(sum_dy_xhat, weight.dtype)
+    dbias = None if bias_dtype is None else in_dtype(sum_dy, bias_dtype)
+    return dweight, dbias

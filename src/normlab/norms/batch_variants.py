@@ -1,107 +1,187 @@
-"""Variants of batch norm that keep its parameters, buffers and evaluation, and change how a batch is normalized."""
+"""Variants of batch norm that normalize a batch in another way.
+
+They keep the parameters, buffers and evaluation of `BatchNorm`.
+"""
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from normlab.norms.batch import BatchNorm
 from normlab.norms.batch_statistics import normalize_batch
-from normlab.norms.functional import moments, normalize, per_channel, statistics_dtype
-from normlab.norms.shapes import check_dim, check_input
+from normlab.norms.channel_statistics import channel_moments, values_per_channel
+from normlab.norms.functional import normalize, per_channel, statistics_dtype
 
 
-def without(norm: str, options: dict[str, Any], *names: str) -> dict[str, Any]:
-    """`options` if none of `names` is among them, since the norm would not do what they say.
+def refuse_options(norm: str, options: dict[str, Any], *names: str) -> None:
+    """Refuse options of batch norm that a variant would ignore.
+
+    Args:
+        norm: what the variant is called in messages.
+        options: the options that the user gave.
+        names: the options that it does not have.
 
     Raises:
-        ValueError: names the norm and the option.
+        ValueError: one of `names` is among the options.
     """
     for name in names:
         if name in options:
             raise ValueError(
-                f"{name} is no option of {norm}; leave norm.{name} out or use norm=custom"
+                f"{name} is no option of {norm}; leave norm.{name} out or use "
+                "norm=custom"
             )
-    return options
 
 
 class GhostBatchNorm(BatchNorm):
-    """Batch norm over parts of the batch (Hoffer, Hubara and Soudry, 2017, arXiv 1705.08741).
+    r"""Batch norm over parts of the batch.
 
-        y = (x - mean_pc) / sqrt(var_pc + eps) * weight_c + bias_c      for channel c of part p
+    .. math::
 
-    In training every run of `size` samples is normalized by its own statistics, whatever the optimizer's batch is. A
-    rest of one sample joins the part before it; a larger rest is a part of its own. The running statistics move once a
-    batch, so that `momentum` means what it means in batch norm. With n_p values in part p, of N in P parts, they move
-    by the batch's mean and by the unbiased variance within parts,
+        y_{ncp} = \frac{x_{ncp} - \mu_{kc}}{\sqrt{\sigma_{kc}^2 + \epsilon}}
+                  \, \gamma_c + \beta_c
 
-        mean_c = sum_p n_p mean_pc / N          var_c = sum_p n_p var_pc / (N - P)
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\mu, \sigma^2`, ``(K, C)``: mean and biased variance of a channel over the
+      samples and positions of part k, the one that contains sample n.
+    - :math:`\gamma, \beta`, ``(C,)``: learned scale `weight` and shift `bias`.
 
-    so that a shorter last part has no more weight than its values. Evaluation as in batch norm.
+    In training every `size` consecutive samples are a part, whatever the size of the
+    optimizer's batch. A last sample that is left alone joins the part before it; a
+    larger rest is a part of its own. The running averages move once per batch, so that
+    `momentum` means what it means in batch norm. They move towards
+
+    .. math::
+
+        \mu_c = \sum_k \frac{n_k}{n} \, \mu_{kc}
+        \qquad
+        \sigma_c^2 = \sum_k \frac{n_k}{n - K} \, \sigma_{kc}^2
+
+    with :math:`n_k` values per channel in part k and n in all K parts: every value
+    weighs the same, and the variance is the unbiased one within parts. Evaluation is
+    that of batch norm.
+
+    Use it for large batches on one device: it keeps the noise in the statistics that
+    makes small batches generalize better.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        size: samples of a part, at least 1; 1 needs positions to normalize over.
-        options: of `BatchNorm`, but neither `sync` nor `kernel`.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        size: number of samples in a part, at least 1; with 1, input needs positions.
+        options: options of `BatchNorm` except `sync` and `kernel`.
+
+    Raises:
+        ValueError: `size` is below 1, or an option does not exist; from the call as in
+            `BatchNorm`, for one value per channel in a part.
+
+    References:
+        Hoffer, Hubara and Soudry, "Train longer, generalize better: closing the
+        generalization gap in large batch training of neural networks", 2017,
+        arXiv 1705.08741.
     """
 
     def __init__(
         self, num_features: int, dim: int, size: int = 16, **options: Any
     ) -> None:
-        super().__init__(
-            num_features, dim, **without("ghost batch norm", options, "sync", "kernel")
-        )
+        refuse_options("ghost batch norm", options, "sync", "kernel")
+        super().__init__(num_features, dim, **options)
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         self.size = size
 
-    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
+    def _normalize_batch(
+        self, input: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
         parts = list(input.split(self.size))
-        if len(parts) > 1 and len(parts[-1]) == 1 < self.size:
+        if len(parts) > 1 and len(parts[-1]) == 1 and self.size > 1:
             parts[-2:] = [torch.cat(parts[-2:])]
-        self._check_count(parts[0], parts[0].numel() // max(1, input.shape[1]))
-        outputs, means, vars = zip(
-            *(
-                normalize_batch(part, self.weight, self.bias, self.eps)
-                for part in parts
-            ),
-            strict=True,
-        )
-        share = len(parts[-1]) / max(1, len(input))
-        count = (
-            input.numel() // max(1, input.shape[1]) / len(parts)
-        )  # a part's mean number: n / (n - 1) = N / (N - P)
-        return torch.cat(outputs), _pooled(means, share), _pooled(vars, share), count
+        if values_per_channel(parts[0]) == 1:
+            raise self._one_value_error(parts[0])
+
+        weight = self.weight
+        bias = self.bias
+        outputs = []
+        means = []
+        variances = []
+        for part in parts:
+            output, mean, var = normalize_batch(part, weight, bias, self.eps)
+            outputs.append(output)
+            means.append(mean)
+            variances.append(var)
+
+        last_share = len(parts[-1]) / max(1, len(input))
+        mean = _weighted_mean(means, last_share)
+        var = _weighted_mean(variances, last_share)
+        # The mean number of values in a part, so that n / (n - 1) of this count, which
+        # makes the variance unbiased, is n / (n - K) of the whole batch.
+        count = values_per_channel(input) / len(parts)
+        return torch.cat(outputs), mean, var, count
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, size={self.size}"
 
 
-def _pooled(values: tuple[Tensor, ...], share_of_last: float) -> Tensor:
-    """Mean over parts by their shares of the batch, of which all but the last are equal."""
+def _weighted_mean(values: list[Tensor], last_share: float) -> Tensor:
+    """Average over parts that are equally large, except for the last one.
+
+    Args:
+        values: one tensor ``(C,)`` per part.
+        last_share: the share of the last part in the samples of the batch.
+    """
     *equal, last = values
-    return torch.stack(equal).mean(0).lerp(last, share_of_last) if equal else last
+    if not equal:
+        return last
+    return torch.stack(equal).mean(0).lerp(last, last_share)
 
 
 class BatchRenorm(BatchNorm):
-    """Batch renormalization (Ioffe, 2017, arXiv 1702.03275): training sees nearly what evaluation will see.
+    r"""Batch renormalization: in training, nearly the output that evaluation will have.
 
-        y = (xhat * r + d) * weight + bias        xhat = (x - mean) / sigma       sigma = sqrt(var + eps)
-        r = clip(sigma / running_sigma, 1 / r_max, r_max)
-        d = clip((mean - running_mean) / running_sigma, -d_max, d_max)
+    .. math::
 
-    No gradient goes through r and d. They are 1 and 0 for `warmup_steps` batches and open up to `r_max` and `d_max`
-    over `ramp_steps` more. Evaluation as in batch norm.
+        y_{ncp} = (\hat{x}_{ncp} \, r_c + d_c) \, \gamma_c + \beta_c
+        \qquad
+        \hat{x}_{ncp} = \frac{x_{ncp} - \mu_c}{\sigma_c}
+
+    .. math::
+
+        r_c = \mathrm{clip}\left( \frac{\sigma_c}{s_c},
+              \frac{1}{r_{max}}, r_{max} \right)
+        \qquad
+        d_c = \mathrm{clip}\left( \frac{\mu_c - m_c}{s_c},
+              -d_{max}, d_{max} \right)
+
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\mu, \sigma`, ``(C,)``: mean and standard deviation of a channel in the
+      batch, the latter with :math:`\epsilon` added to the variance.
+    - :math:`m, s`, ``(C,)``: the same from `running_mean` and `running_var`.
+    - :math:`r, d`, ``(C,)``: corrections towards the running averages, which are
+      treated as constants in the gradient.
+    - :math:`\gamma, \beta`, ``(C,)``: learned scale `weight` and shift `bias`.
+
+    For `warmup_steps` batches r is 1 and d is 0, which is batch norm. Over `ramp_steps`
+    further batches their limits grow to `r_max` and `d_max`. Evaluation is that of
+    batch norm.
+
+    Use it for small batches, and for batches whose samples depend on each other.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        r_max: largest correction of the scale.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        r_max: largest correction of the scale, at least 1.
         d_max: largest correction of the shift, in running standard deviations.
-        warmup_steps: batches of plain batch norm at first.
-        ramp_steps: batches until the limits are open.
-        options: of `BatchNorm`, but none of `sync`, `kernel` and `track_running_stats`.
+        warmup_steps: number of batches with plain batch norm at the beginning.
+        ramp_steps: number of batches after that until the limits are reached.
+        options: options of `BatchNorm` except `sync`, `kernel` and
+            `track_running_stats`.
+
+    Raises:
+        ValueError: `r_max` is below 1 or `d_max` below 0, or an option does not exist;
+            from the call as in `BatchNorm`.
+
+    References:
+        Ioffe, "Batch Renormalization: Towards Reducing Minibatch Dependence in
+        Batch-Normalized Models", 2017, arXiv 1702.03275.
     """
 
     def __init__(
@@ -114,78 +194,114 @@ class BatchRenorm(BatchNorm):
         ramp_steps: int = 2000,
         **options: Any,
     ) -> None:
-        taken = without(
+        refuse_options(
             "batch renormalization", options, "sync", "kernel", "track_running_stats"
         )
-        super().__init__(num_features, dim, **taken)
+        super().__init__(num_features, dim, **options)
         if r_max < 1 or d_max < 0:
             raise ValueError(
-                f"r_max must be at least 1 and d_max at least 0, got {r_max} and {d_max}"
+                f"r_max must be at least 1 and d_max at least 0, got {r_max} and "
+                f"{d_max}"
             )
-        self.r_max, self.d_max, self.warmup_steps, self.ramp_steps = (
-            r_max,
-            d_max,
-            warmup_steps,
-            ramp_steps,
-        )
+        self.r_max = r_max
+        self.d_max = d_max
+        self.warmup_steps = warmup_steps
+        self.ramp_steps = ramp_steps
 
-    def _normalize_batch(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-        if self.plain or self.running_mean is None:  # nothing to correct by
+    def _normalize_batch(
+        self, input: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+        running_mean = self.running_mean
+        running_var = self.running_var
+        if self.plain or running_mean is None or running_var is None:
             return super()._normalize_batch(input)
-        count = input.numel() // max(1, input.shape[1])
-        self._check_count(input, count)
-        mean, var = moments(input, (0, *range(2, input.ndim)))
-        scale, shift = self._corrections(
-            mean.detach().flatten(), var.detach().flatten()
-        )
-        xhat = normalize(input.to(mean.dtype), mean, var, self.eps)
-        output = xhat * per_channel(scale, input.ndim) + per_channel(shift, input.ndim)
-        weight, bias = self._affine(input.ndim)
-        output = output if weight is None else output * weight
-        output = output if bias is None else output + bias
-        return (
-            output.to(input.dtype),
-            mean.detach().flatten(),
-            var.detach().flatten(),
-            count,
-        )
+        count = values_per_channel(input)
+        if count == 1:
+            raise self._one_value_error(input)
 
-    def _corrections(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-        """r and d; how far they may go depends on the batches seen, as a tensor, so that nothing has to wait for it."""
-        seen = self.num_batches_tracked.to(mean.dtype)
+        ndim = input.ndim
+        mean, var = channel_moments(input)
+        xhat = normalize(input.to(mean.dtype), mean, var, self.eps)
+        mean = mean.detach().flatten()
+        var = var.detach().flatten()
+        r, d = self._corrections(mean, var, running_mean, running_var)
+        output = xhat * per_channel(r, ndim) + per_channel(d, ndim)
+
+        weight = per_channel(self.weight, ndim)
+        if weight is not None:
+            output = output * weight
+        bias = per_channel(self.bias, ndim)
+        if bias is not None:
+            output = output + bias
+        return output.to(input.dtype), mean, var, count
+
+    def _corrections(
+        self, mean: Tensor, var: Tensor, running_mean: Tensor, running_var: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Compute r and d, ``(C,)`` each.
+
+        Their limits depend on the number of batches seen. That is a tensor on the
+        device, and so are the limits: nothing waits for its value.
+        """
+        counter = self.num_batches_tracked
+        assert counter is not None
+        seen = counter.to(mean.dtype)
         opened = ((seen - self.warmup_steps) / max(1, self.ramp_steps)).clamp(0, 1)
-        r_max, d_max = 1 + (self.r_max - 1) * opened, self.d_max * opened
-        running_sigma = torch.sqrt(self.running_var + self.eps)
-        scale = torch.sqrt(var + self.eps) / running_sigma
-        shift = (mean - self.running_mean) / running_sigma
-        return scale.clamp(1 / r_max, r_max), shift.clamp(-d_max, d_max)
+        r_max = 1 + (self.r_max - 1) * opened
+        d_max = self.d_max * opened
+
+        running_std = torch.sqrt(running_var + self.eps)
+        r = torch.sqrt(var + self.eps) / running_std
+        d = (mean - running_mean) / running_std
+        return r.clamp(1 / r_max, r_max), d.clamp(-d_max, d_max)
 
     def extra_repr(self) -> str:
         return (
-            f"{super().extra_repr()}, r_max={self.r_max}, d_max={self.d_max}, warmup_steps={self.warmup_steps}, "
-            f"ramp_steps={self.ramp_steps}"
+            f"{super().extra_repr()}, r_max={self.r_max}, d_max={self.d_max}, "
+            f"warmup_steps={self.warmup_steps}, ramp_steps={self.ramp_steps}"
         )
 
 
 class NoisyBatchNorm(BatchNorm):
-    """Batch norm whose output is disturbed anew in every step (after Santurkar et al., 2018, arXiv 1805.11604).
+    r"""Batch norm with an output that is disturbed by new noise in every step.
 
-    In training each channel gets a random mean and scale of this step, and each of its values is scaled and moved by
-    draws around them, so that the distribution behind the norm is never stable:
+    .. math:: y_{ncp} = s_{ncp} \, \mathrm{BatchNorm}(x)_{ncp} + m_{ncp}
 
-        y = s * batch_norm(x) + m       m ~ U(mu - spread, mu + spread)     mu ~ U(-mean_range, mean_range)
-                                        s ~ U(sigma - spread, sigma + spread)   sigma ~ U(1, scale_range)
+    .. math::
 
-    If it still trains as well as batch norm, stable distributions are not why batch norm helps. Evaluation is batch
-    norm's. The noise comes from torch's default generator.
+        m_{ncp} \sim U(\mu_c - \delta, \mu_c + \delta), \quad
+        \mu_c \sim U(-a, a)
+        \qquad
+        s_{ncp} \sim U(\sigma_c - \delta, \sigma_c + \delta), \quad
+        \sigma_c \sim U(1, b)
+
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\mu, \sigma`, ``(C,)``: mean and scale of the noise of a channel, drawn
+      again in every step within the ranges a (`mean_range`) and b (`scale_range`).
+    - :math:`m, s`, ``(N, C, ...)``: the noise itself, within :math:`\delta` (`spread`)
+      of those of its channel.
+
+    In training the distribution behind the norm is therefore never stable. Evaluation
+    is that of batch norm. The noise comes from PyTorch's default generator.
+
+    Use it to test an explanation: if a network trains with it as well as with batch
+    norm, then stable distributions are not the reason why batch norm helps.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        mean_range: largest mean of a channel's noise.
-        scale_range: largest scale of a channel's noise.
-        spread: of the samples around their channel.
-        options: of `BatchNorm`.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        mean_range: largest absolute mean a of a channel's noise.
+        scale_range: largest scale b of a channel's noise.
+        spread: largest distance :math:`\delta` of the noise of one value from that of
+            its channel.
+        options: options of `BatchNorm`.
+
+    Raises:
+        ValueError: as in `BatchNorm`.
+
+    References:
+        After an experiment in Santurkar, Tsipras, Ilyas and Madry, "How Does Batch
+        Normalization Help Optimization?", 2018, arXiv 1805.11604.
     """
 
     def __init__(
@@ -198,77 +314,28 @@ class NoisyBatchNorm(BatchNorm):
         **options: Any,
     ) -> None:
         super().__init__(num_features, dim, **options)
-        self.mean_range, self.scale_range, self.spread = mean_range, scale_range, spread
+        self.mean_range = mean_range
+        self.scale_range = scale_range
+        self.spread = spread
 
     def _normalize_batch(
         self, input: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
-        output, *statistics = super()._normalize_batch(input)
+    ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+        output, mean, var, count = super()._normalize_batch(input)
         if self.plain or not self.training:
-            return output, *statistics
-        dtype = statistics_dtype(output.dtype)
-        values = torch.empty_like(output, dtype=dtype)
-        channel = per_channel(values.new_empty(output.shape[1]), output.ndim)
-        mu = torch.empty_like(channel).uniform_(-self.mean_range, self.mean_range)
-        sigma = torch.empty_like(channel).uniform_(1, self.scale_range)
+            return output, mean, var, count
+
+        values = torch.empty_like(output, dtype=statistics_dtype(output.dtype))
+        channels = per_channel(values.new_empty(output.shape[1]), output.ndim)
+        mu = torch.empty_like(channels).uniform_(-self.mean_range, self.mean_range)
+        sigma = torch.empty_like(channels).uniform_(1, self.scale_range)
         shift = mu + torch.empty_like(values).uniform_(-self.spread, self.spread)
         scale = sigma + torch.empty_like(values).uniform_(-self.spread, self.spread)
-        return (output * scale + shift).to(output.dtype), *statistics
+        noisy = output * scale + shift
+        return noisy.to(output.dtype), mean, var, count
 
     def extra_repr(self) -> str:
         return (
-            f"{super().extra_repr()}, mean_range={self.mean_range}, scale_range={self.scale_range}, "
-            f"spread={self.spread}"
+            f"{super().extra_repr()}, mean_range={self.mean_range}, "
+            f"scale_range={self.scale_range}, spread={self.spread}"
         )
-
-
-class FrozenBatchNorm(nn.Module):
-    """Batch norm that never learns, as torchvision's layer of this name.
-
-        y = (x - running_mean) / sqrt(running_var + eps) * weight + bias
-
-    Scale, shift and statistics are buffers ``(C,)``, the same in training and evaluation.
-    For fine-tuning with statistics from elsewhere; a fresh one divides by sqrt(1 + eps) and does nothing else.
-
-    Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        eps: added to the variance.
-    """
-
-    batch_dependent, includes_activation = False, False
-
-    def __init__(self, num_features: int, dim: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.num_features, self.dim, self.eps = num_features, check_dim(dim), eps
-        for name, value in (
-            ("weight", 1.0),
-            ("bias", 0.0),
-            ("running_mean", 0.0),
-            ("running_var", 1.0),
-        ):
-            self.register_buffer(name, torch.full((num_features,), value))
-
-    def is_fresh(self) -> bool:
-        """Whether it holds nothing but what it started with."""
-        ones = bool((self.weight == 1).all() and (self.running_var == 1).all())
-        return ones and not self.bias.any() and not self.running_mean.any()
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalize ``(N, C, ...)``; the same shape comes back."""
-        check_input(input, self.num_features, self.dim)
-        mean, var, weight, bias = (
-            per_channel(value, input.ndim)
-            for value in (self.running_mean, self.running_var, self.weight, self.bias)
-        )
-        return normalize(input, mean, var, self.eps, weight, bias)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *rest: Any
-    ) -> None:
-        """As torchvision: batch norm's counter of batches is dropped."""
-        state_dict.pop(f"{prefix}num_batches_tracked", None)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
-    def extra_repr(self) -> str:
-        return f"{self.num_features}, dim={self.dim}, eps={self.eps}"

@@ -1,4 +1,4 @@
-"""Dynamic tanh: a squashing function in the place of a norm (Zhu et al., 2025, arXiv 2503.10622)."""
+"""Dynamic tanh, a squashing function that takes the place of a norm."""
 
 import torch
 from torch import Tensor, nn
@@ -8,39 +8,50 @@ from normlab.norms.shapes import check_dim, check_input
 
 
 class DynamicTanh(nn.Module):
-    """A squashing function without statistics in the place of a norm (Zhu et al., 2025, arXiv 2503.10622).
+    r"""Squash every value by a tanh with a learned slope, without any statistics.
 
-        y = tanh(alpha * x) * weight_c + bias_c         one learned alpha a layer
+    .. math:: y_{ncp} = \tanh(\alpha \, x_{ncp}) \, \gamma_c + \beta_c
 
-    Meant for transformers in the place of layer norm; the paper finds it worse than batch norm in convolutional nets.
-    The same in training and evaluation.
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\alpha`, ``(1,)``: the learned slope `alpha`, one per layer.
+    - :math:`\gamma, \beta`, ``(C,)``: learned scale `weight` and shift `bias`.
+
+    Training and evaluation are the same.
+
+    Use it in transformers in the place of layer norm. In convolutional networks the
+    paper finds it worse than batch norm.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        alpha: where the learned one starts.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        alpha: initial value of the learned slope.
+
+    Raises:
+        ValueError: from the constructor for an unknown `dim`; from the call for input
+            of another rank or number of channels.
+
+    References:
+        Zhu, Chen, He, LeCun and Liu, "Transformers without Normalization", 2025,
+        arXiv 2503.10622.
     """
 
-    batch_dependent, includes_activation = False, False
+    batch_dependent = False
+    includes_activation = False
 
     def __init__(self, num_features: int, dim: int, alpha: float = 0.5) -> None:
         super().__init__()
-        self.num_features, self.dim, self.initial_alpha = (
-            num_features,
-            check_dim(dim),
-            alpha,
-        )
+        self.num_features = num_features
+        self.dim = check_dim(dim)
+        self.initial_alpha = alpha
         self.alpha = nn.Parameter(torch.full((1,), alpha))
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Squash ``(N, C, ...)``; the same shape comes back."""
+        """Squash ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)
-        weight, bias = (
-            per_channel(self.weight, input.ndim),
-            per_channel(self.bias, input.ndim),
-        )
+        weight = per_channel(self.weight, input.ndim)
+        bias = per_channel(self.bias, input.ndim)
         return (torch.tanh(self.alpha * input) * weight + bias).to(input.dtype)
 
     def extra_repr(self) -> str:

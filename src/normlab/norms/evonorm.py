@@ -1,112 +1,167 @@
-"""EvoNorm: norm and activation found together by search (Liu et al., 2020, arXiv 2004.02967)."""
+"""EvoNorm: norm and activation in one layer, found together by a search."""
 
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
+from normlab.norms.channel_statistics import channel_moments, values_per_channel
 from normlab.norms.functional import (
     moments,
     per_channel,
     statistics_dtype,
     update_average,
 )
-from normlab.norms.shapes import check_dim, check_input, positions, realized_groups
+from normlab.norms.shapes import (
+    check_dim,
+    check_input,
+    position_axes,
+    realized_groups,
+)
 
 
 class EvoNormB0(nn.Module):
-    """EvoNorm-B0, which looks at the batch (Liu et al., 2020, arXiv 2004.02967).
+    r"""EvoNorm-B0, which uses the statistics of the batch and of each sample.
 
-        y = x / max(sqrt(var_batch + eps), v_c * x + sqrt(var_instance + eps)) * weight_c + bias_c
+    .. math::
 
-    var_batch is over samples and positions, in evaluation the running average of the unbiased one; var_instance over
-    the positions of one sample, 0 for ``(N, C)``. It contains its activation: none may follow.
+        y_{ncp} = \frac{x_{ncp}}
+                  {\max\left( \sqrt{\sigma_c^2 + \epsilon}, \;
+                   v_c \, x_{ncp} + \sqrt{\tau_{nc}^2 + \epsilon} \right)}
+                  \, \gamma_c + \beta_c
+
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\sigma^2`, ``(C,)``: biased variance of a channel over all samples and
+      positions of the batch.
+    - :math:`\tau^2`, ``(N, C)``: biased variance of a channel over the positions of one
+      sample; 0 for input ``(N, C)``.
+    - :math:`v, \gamma, \beta`, ``(C,)``: learned `v`, scale `weight` and shift `bias`.
+
+    It contains its activation, so no other may follow. In training every batch moves
+    `running_var`, ``(C,)``, towards its unbiased variance. In evaluation the running
+    average takes the place of :math:`\sigma^2`.
+
+    Use it in convolutional networks in the place of batch norm and ReLU, with batches
+    as large as batch norm needs.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        eps: added to the variances.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        eps: added to the variances, against division by zero.
         momentum: weight of the new batch in `running_var`.
 
     Raises:
-        ValueError: one value per channel in training.
+        ValueError: from the constructor for an unknown `dim`; from the call for input
+            of another rank or number of channels, and in training for one value per
+            channel.
+
+    References:
+        Liu, Brock, Simonyan and Le, "Evolving Normalization-Activation Layers", 2020,
+        arXiv 2004.02967.
     """
 
-    batch_dependent, includes_activation = True, True
+    batch_dependent = True
+    includes_activation = True
+
+    running_var: Tensor
 
     def __init__(
         self, num_features: int, dim: int, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
         super().__init__()
-        self.num_features, self.dim, self.eps, self.momentum = (
-            num_features,
-            check_dim(dim),
-            eps,
-            momentum,
-        )
+        self.num_features = num_features
+        self.dim = check_dim(dim)
+        self.eps = eps
+        self.momentum = momentum
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.v = nn.Parameter(torch.ones(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize and activate ``(N, C, ...)``; the same shape comes back."""
+        """Normalize and activate ``(N, C, ...)``; output of the same shape and type."""
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
+        ndim = x.ndim
         batch_std = torch.sqrt(self._batch_variance(x) + self.eps)
-        instance_var = (
-            moments(x, positions(x))[1] if x.ndim > 2 else torch.zeros_like(x)
-        )
-        weight, bias, v = (
-            per_channel(value, x.ndim) for value in (self.weight, self.bias, self.v)
-        )
-        denominator = torch.maximum(
-            batch_std, v * x + torch.sqrt(instance_var + self.eps)
-        )
-        return (x / denominator * weight + bias).to(input.dtype)
+        if ndim > 2:
+            _, instance_var = moments(x, position_axes(x))
+        else:
+            instance_var = torch.zeros_like(x)
+
+        v = per_channel(self.v, ndim)
+        instance_term = v * x + torch.sqrt(instance_var + self.eps)
+        y = x / torch.maximum(batch_std, instance_term)
+        weight = per_channel(self.weight, ndim)
+        bias = per_channel(self.bias, ndim)
+        return (y * weight + bias).to(input.dtype)
 
     def _batch_variance(self, x: Tensor) -> Tensor:
+        """Return the variance of every channel, shaped to broadcast to `x`.
+
+        It is that of the batch in training, and the running average in evaluation.
+        """
         if not self.training:
             return per_channel(self.running_var, x.ndim)
-        count = x.numel() // max(1, x.shape[1])
+        count = values_per_channel(x)
         if count == 1:
             raise ValueError(
-                f"expected more than one value per channel when training, got input of shape {tuple(x.shape)}"
+                "expected more than one value per channel when training, got input of "
+                f"shape {tuple(x.shape)}"
             )
-        var = moments(x, (0, *positions(x)))[1]
-        if count:  # a batch of nothing has no variance to remember
-            update_average(
-                self.running_var,
-                var.detach().flatten(),
-                self.momentum,
-                count / (count - 1),
-            )
+        _, var = channel_moments(x)
+        if count > 0:  # an empty batch has no variance to remember
+            unbiased = count / (count - 1)
+            batch_var = var.detach().flatten()
+            update_average(self.running_var, batch_var, self.momentum, unbiased)
         return var
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, dim={self.dim}, eps={self.eps}, momentum={self.momentum}"
+        return (
+            f"{self.num_features}, dim={self.dim}, eps={self.eps}, "
+            f"momentum={self.momentum}"
+        )
 
 
 class EvoNormS0(nn.Module):
-    """EvoNorm-S0, which looks at one sample (Liu et al., 2020, arXiv 2004.02967).
+    r"""EvoNorm-S0, which uses the statistics of groups of channels of one sample.
 
-        y = x * sigmoid(v_c * x) / sqrt(var_group + eps) * weight_c + bias_c
+    .. math::
 
-    var_group is over the positions and the channels of a group. It contains its activation: none may follow. The same
-    in training and evaluation.
+        y_{ncp} = \frac{x_{ncp} \, \mathrm{sigmoid}(v_c \, x_{ncp})}
+                  {\sqrt{\sigma_{ng}^2 + \epsilon}} \, \gamma_c + \beta_c
+
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\sigma^2`, ``(N, G)``: biased variance of a sample over the channels and
+      positions of group g, the one that contains channel c.
+    - :math:`v, \gamma, \beta`, ``(C,)``: learned `v`, scale `weight` and shift `bias`.
+
+    It contains its activation, so no other may follow. Training and evaluation are the
+    same.
+
+    Use it in convolutional networks in the place of group norm and ReLU, with batches
+    of any size.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        num_groups: G.
-        eps: added to the variance.
-        largest_divisor: where `num_groups` does not divide C, take the largest common divisor of both.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        num_groups: number of groups G of neighbouring channels.
+        eps: added to the variance, against division by zero.
+        largest_divisor: if `num_groups` does not divide C, use the largest common
+            divisor of both; otherwise refuse it.
 
     Raises:
-        ValueError: groups that do not divide the channels, or one value per group.
+        ValueError: from the constructor for an unknown `dim` or for groups that do not
+            divide the channels; from the call for input of another rank or number of
+            channels, and for one value per group.
+
+    References:
+        Liu, Brock, Simonyan and Le, "Evolving Normalization-Activation Layers", 2020,
+        arXiv 2004.02967.
     """
 
-    batch_dependent, includes_activation = False, True
+    batch_dependent = False
+    includes_activation = True
 
     def __init__(
         self,
@@ -117,7 +172,9 @@ class EvoNormS0(nn.Module):
         largest_divisor: bool = True,
     ) -> None:
         super().__init__()
-        self.num_features, self.dim, self.eps = num_features, check_dim(dim), eps
+        self.num_features = num_features
+        self.dim = check_dim(dim)
+        self.eps = eps
         self.num_groups = realized_groups(num_features, num_groups, largest_divisor)
         self.wanted_groups = num_groups
         self.largest_divisor = largest_divisor
@@ -126,24 +183,27 @@ class EvoNormS0(nn.Module):
         self.v = nn.Parameter(torch.ones(num_features))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize and activate ``(N, C, ...)``; the same shape comes back."""
+        """Normalize and activate ``(N, C, ...)``; output of the same shape and type."""
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
-        groups = x.unflatten(1, (self.num_groups, -1))
+        groups = x.unflatten(1, (self.num_groups, -1))  # (N, G, C / G, ...)
         if prod(groups.shape[2:]) == 1:
             raise ValueError(
-                f"expected more than one value per group, got {self.num_groups} groups for shape {tuple(input.shape)}; "
-                f"use fewer groups"
+                f"expected more than one value per group, got {self.num_groups} groups "
+                f"for shape {tuple(input.shape)}; use fewer groups"
             )
-        std = torch.sqrt(moments(groups, tuple(range(2, groups.ndim)))[1] + self.eps)
-        weight, bias, v = (
-            per_channel(value, x.ndim) for value in (self.weight, self.bias, self.v)
-        )
+        _, var = moments(groups, tuple(range(2, groups.ndim)))
+        std = torch.sqrt(var + self.eps)
+
+        v = per_channel(self.v, x.ndim)
         gated = (x * torch.sigmoid(v * x)).unflatten(1, (self.num_groups, -1))
-        return ((gated / std).flatten(1, 2) * weight + bias).to(input.dtype)
+        y = (gated / std).flatten(1, 2)  # (N, C, ...)
+        weight = per_channel(self.weight, x.ndim)
+        bias = per_channel(self.bias, x.ndim)
+        return (y * weight + bias).to(input.dtype)
 
     def extra_repr(self) -> str:
         return (
-            f"{self.num_features}, dim={self.dim}, num_groups={self.num_groups}, eps={self.eps}, "
-            f"largest_divisor={self.largest_divisor}"
+            f"{self.num_features}, dim={self.dim}, num_groups={self.num_groups}, "
+            f"eps={self.eps}, largest_divisor={self.largest_divisor}"
         )

@@ -1,4 +1,4 @@
-"""Filter response normalization with its thresholded linear unit (Singh and Krishnan, 2020, arXiv 1911.09737)."""
+"""Filter response normalization with its thresholded linear unit."""
 
 from math import prod
 
@@ -6,58 +6,79 @@ import torch
 from torch import Tensor, nn
 
 from normlab.norms.functional import per_channel, statistics_dtype
-from normlab.norms.shapes import check_dim, check_input, positions
+from normlab.norms.shapes import check_dim, check_input, position_axes
 
 
 class FilterResponseNorm(nn.Module):
-    """Filter response norm and its thresholded linear unit (Singh and Krishnan, 2020, arXiv 1911.09737).
+    r"""Divide every channel of a sample by its root mean square, then cut it off below.
 
-    It divides every channel of a sample by its root mean square over the positions, then cuts it off from below.
+    .. math::
 
-        y = max(x / sqrt(mean_HW x^2 + |eps|) * weight_c + bias_c, threshold_c)
+        y_{ncp} = \max\left( \frac{x_{ncp}}{\sqrt{\nu_{nc}^2 + |\epsilon|}}
+                  \, \gamma_c + \beta_c, \; \tau_c \right)
 
-    It contains its activation: none may follow. Independent of the batch, the same in training and evaluation.
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\nu^2`, ``(N, C)``: mean of the squares of a channel over the positions of
+      one sample.
+    - :math:`\gamma, \beta, \tau`, ``(C,)``: learned scale `weight`, shift `bias` and
+      threshold `threshold`.
 
-    A vector ``(N, C)`` has no positions and an image of one pixel has one, and a mean over one value would leave
-    nothing but signs, through which no gradient passes. Their mean is over the C features instead; the paper has no
-    such layer.
+    It contains its activation, so no other may follow. Training and evaluation are the
+    same.
+
+    A vector ``(N, C)`` has no positions and an image of one pixel has one. The mean
+    over one value would leave nothing but signs, through which no gradient flows. For
+    such input the mean is over the C features, which the paper does not describe.
+
+    Use it in convolutional networks with batches of any size. The paper increases the
+    learning rate slowly at the beginning.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        eps: added to the mean square.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        eps: added to the mean square, against division by zero.
 
     Raises:
-        ValueError: one channel with at most one position.
+        ValueError: from the constructor for an unknown `dim`; from the call for input
+            of another rank or number of channels, and for one channel with at most one
+            position.
+
+    References:
+        Singh and Krishnan, "Filter Response Normalization Layer: Eliminating Batch
+        Dependence in the Training of Deep Neural Networks", 2020, arXiv 1911.09737.
     """
 
-    batch_dependent, includes_activation = False, True
+    batch_dependent = False
+    includes_activation = True
 
     def __init__(self, num_features: int, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
-        self.num_features, self.dim, self.eps = num_features, check_dim(dim), eps
+        self.num_features = num_features
+        self.dim = check_dim(dim)
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.threshold = nn.Parameter(torch.zeros(num_features))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize and activate ``(N, C, ...)``; the same shape comes back."""
+        """Normalize and activate ``(N, C, ...)``; output of the same shape and type."""
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
-        square = x.square().mean(self._axes(input), keepdim=True)
-        weight, bias, threshold = (
-            per_channel(value, input.ndim)
-            for value in (self.weight, self.bias, self.threshold)
-        )
-        y = x * torch.rsqrt(square + abs(self.eps)) * weight + bias
+        mean_square = x.square().mean(self._axes(input), keepdim=True)
+        weight = per_channel(self.weight, input.ndim)
+        bias = per_channel(self.bias, input.ndim)
+        threshold = per_channel(self.threshold, input.ndim)
+        y = x * torch.rsqrt(mean_square + abs(self.eps)) * weight + bias
         return torch.maximum(y, threshold).to(input.dtype)
 
     def _axes(self, input: Tensor) -> tuple[int, ...]:
+        """Return the axes of the mean: positions, or channels if there is only one."""
         if prod(input.shape[2:]) != 1:
-            return positions(input)
+            return position_axes(input)
         if self.num_features == 1:
             raise ValueError(
-                f"expected more than one value to normalize over, got shape {tuple(input.shape)}; use another norm"
+                "expected more than one value to normalize over, got shape "
+                f"{tuple(input.shape)}; use another norm"
             )
         return (1,)
 

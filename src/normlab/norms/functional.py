@@ -1,68 +1,68 @@
-"""The arithmetic of normalization in pure functions; every norm here is a choice of axes plus what it remembers.
+r"""The arithmetic of normalization, in functions that keep no state.
 
-For a group of values x_1 .. x_n that share statistics:
+A normalization layer decides which values share their statistics, and what it
+remembers of them. For values :math:`x_1, \dots, x_n` that share a mean and a variance
+it computes
 
-    mean = sum x_i / n            var = sum (x_i - mean)^2 / n
-    y_i  = (x_i - mean) / sqrt(var + eps) * weight + bias
+.. math::
 
-`momentum` is everywhere the weight of the new value: ``average = (1 - momentum) * average + momentum * new``.
+    \mu = \frac{1}{n} \sum_i x_i
+    \qquad
+    \sigma^2 = \frac{1}{n} \sum_i (x_i - \mu)^2
+    \qquad
+    y_i = \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} \, \gamma + \beta
+
+with a learned scale :math:`\gamma` (`weight`) and a learned shift :math:`\beta`
+(`bias`). Every layer in this folder is a choice of axes for `moments`, followed by
+`normalize`, and for some of them by `update_average`.
 """
+
+from typing import overload
 
 import torch
 from torch import Tensor
 
-PAGE_BYTES = 4096
-ROWS, ROWS_COMPILED = 16, 8  # the fastest at (512, 1024)
-
 
 def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Precision of means and variances: float32 or better, since half precision cannot add up a batch."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    """Return the precision in which statistics of such values are computed.
+
+    It is float32 or better: half precision cannot add up the values of a batch.
+
+    Args:
+        dtype: the type of the values.
+    """
+    if dtype in (torch.float16, torch.bfloat16):
+        return torch.float32
+    return dtype
 
 
 def moments(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance over `axes`, which are kept with size 1, in float32 or better; 0 and 0 of no values.
+    r"""Compute the mean and the biased variance over some axes.
 
-    Computed in two passes, since ``mean(x^2) - mean(x)^2`` cancels where the mean is large.
+    .. math::
+
+        \mu = \frac{1}{n} \sum_i x_i
+        \qquad
+        \sigma^2 = \frac{1}{n} \sum_i (x_i - \mu)^2
+
+    The squares are those of centred values. The shorter formula
+    ``mean(x ** 2) - mean(x) ** 2`` is the difference of two large numbers if the mean
+    is large, and most of its digits are lost.
+
+    Args:
+        x: a tensor of any shape.
+        axes: the axes along which the n values lie.
+
+    Returns:
+        Mean and variance in float32 or better. Their shape is that of `x` with size 1
+        along `axes`, so that they broadcast to `x`. Both are 0 if there are no values.
     """
     x = x.to(statistics_dtype(x.dtype))
     if x.numel() == 0:
-        nothing = x.sum(axes, keepdim=True)
-        return nothing, nothing
-    if (
-        axes == (0,) and x.ndim == 2
-    ):  # PyTorch's var_mean walks down one column after the other: 10 to 100 times slower
-        mean = column_sums(x) / x.shape[0]
-        return mean[None], column_sums((x - mean).square())[None] / x.shape[0]
+        zeros = x.sum(axes, keepdim=True)
+        return zeros, zeros
     var, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     return mean, var
-
-
-def column_sums(x: Tensor) -> Tensor:
-    """Sums over the samples of ``(N, C)``, as ``(C,)``.
-
-    A processor's cache keeps few lines that lie a multiple of a memory page apart, and a loop down a column touches one
-    in every row. Sums of a few rows at a time, and of as many of these, keep it to lines that fit. Compiled loops go
-    down single columns whatever the width and want neighbouring rows; PyTorch's own go down several side by side and
-    want rows that lie far apart, so that the few rows are long ones.
-    """
-    if x.is_cpu and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
-        if torch.compiler.is_compiling():
-            while _known(x.shape[0] > ROWS_COMPILED) and _known(
-                x.shape[0] % ROWS_COMPILED == 0
-            ):
-                x = x.unflatten(0, (-1, ROWS_COMPILED)).sum(1)
-        elif x.shape[1] * x.element_size() % PAGE_BYTES == 0:
-            while x.shape[0] > 2 * ROWS and x.shape[0] % ROWS == 0:
-                x = x.view(ROWS, x.shape[0] // ROWS, x.shape[1]).sum(0)
-    return x.sum(0)
-
-
-def _known(condition: bool) -> bool:
-    """True where the compiler knows it; what depends on a size that varies would cost a graph for either answer."""
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    return statically_known_true(condition)
 
 
 def normalize(
@@ -73,15 +73,23 @@ def normalize(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` in the precision of the statistics, returned in that of `x`.
+    r"""Centre, divide by the standard deviation, then scale and shift.
+
+    .. math:: y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \, \gamma + \beta
+
+    The computation has the precision of the statistics.
 
     Args:
-        x: any shape.
-        mean: broadcasts to `x`.
-        var: broadcasts to `x`.
-        eps: inside of the root, so that constant input gives `bias` and no NaN.
-        weight: scale, broadcasts to `x`, or None for 1.
-        bias: shift, broadcasts to `x`, or None for 0.
+        x: the values, of any shape.
+        mean: :math:`\mu`, broadcasts to `x`.
+        var: :math:`\sigma^2`, broadcasts to `x`.
+        eps: :math:`\epsilon`, added to the variance; constant input then gives `bias`
+            and not a division by zero.
+        weight: the scale :math:`\gamma`, broadcasts to `x`; None means 1.
+        bias: the shift :math:`\beta`, broadcasts to `x`; None means 0.
+
+    Returns:
+        The normalized values, with the shape and type of `x`.
     """
     scale = torch.rsqrt(var + eps)
     if weight is not None:
@@ -92,22 +100,52 @@ def normalize(
     return y.to(x.dtype)
 
 
+@overload
+def per_channel(values: Tensor, ndim: int) -> Tensor: ...
+
+
+@overload
+def per_channel(values: None, ndim: int) -> None: ...
+
+
 def per_channel(values: Tensor | None, ndim: int) -> Tensor | None:
-    """A vector ``(C,)`` shaped to act on axis 1 of a tensor with `ndim` axes; of two, that is what it does."""
-    return (
-        values if values is None or ndim == 2 else values.view(1, -1, *[1] * (ndim - 2))
-    )
+    """Reshape one value per channel to broadcast along axis 1.
+
+    Args:
+        values: a tensor ``(C,)``, or None.
+        ndim: number of axes of the tensor ``(N, C, ...)`` to broadcast to.
+
+    Returns:
+        The values as ``(1, C, 1, ...)`` with `ndim` axes. For two axes they are
+        returned as they are, since ``(C,)`` already broadcasts to ``(N, C)``; None
+        stays None.
+    """
+    if values is None or ndim == 2:
+        return values
+    return values.view(1, -1, *[1] * (ndim - 2))
 
 
 def update_average(
     average: Tensor, new: Tensor, momentum: float | Tensor, factor: float | Tensor = 1.0
 ) -> None:
-    """``average = (1 - momentum) * average + momentum * factor * new``, in place: nothing that shares it stays behind.
+    r"""Move a running average towards a new value, in place.
 
-    `mul_` and `add_` rather than `lerp_`, for which `torch.vmap` has no rule.
+    .. math:: a \leftarrow (1 - m) \, a + m f \, v
+
+    As everywhere in PyTorch, momentum is the weight of the new value; papers and other
+    libraries often give the weight :math:`1 - m` of the old one that name.
+
+    Args:
+        average: the running average :math:`a`, of any shape.
+        new: the new value :math:`v`, of the same shape; no gradient flows through it.
+        momentum: the weight :math:`m` of the new value, between 0 and 1.
+        factor: the constant :math:`f` by which the new value is multiplied first, such
+            as n / (n - 1), which makes a biased variance of n values unbiased.
     """
-    weight, new = momentum * factor, new.detach()
-    if isinstance(weight, Tensor):
-        average.mul_(1 - momentum).add_(weight * new.to(average.dtype))
+    new = new.detach()
+    coefficient = momentum * factor
+    average.mul_(1 - momentum)  # not `lerp_`, for which torch.vmap has no rule
+    if isinstance(coefficient, Tensor):
+        average.add_(coefficient * new.to(average.dtype))
     else:
-        average.mul_(1 - momentum).add_(new, alpha=weight)
+        average.add_(new, alpha=coefficient)

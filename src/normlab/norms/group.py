@@ -1,4 +1,4 @@
-"""Group normalization (Wu and He, 2018, arXiv 1803.08494) and layer normalization as its special case."""
+"""Group normalization, and layer normalization as its special case with one group."""
 
 from math import prod
 
@@ -10,28 +10,43 @@ from normlab.norms.shapes import check_dim, check_input, realized_groups
 
 
 class GroupNorm(nn.Module):
-    """Normalizes groups of channels of every sample by their own statistics (Wu and He, 2018, arXiv 1803.08494).
+    r"""Normalize groups of channels of every sample by their own mean and variance.
 
-    The C channels are cut into G groups of neighbours; for each sample and group, over its C/G channels and all
-    positions,
+    .. math::
 
-        y = (x - mean) / sqrt(var + eps) * weight_c + bias_c
+        y_{ncp} = \frac{x_{ncp} - \mu_{ng}}{\sqrt{\sigma_{ng}^2 + \epsilon}}
+                  \, \gamma_c + \beta_c
 
-    The same in training and evaluation.
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\mu, \sigma^2`, ``(N, G)``: mean and biased variance of a sample over the
+      C / G channels and all positions of group g, the one that contains channel c.
+    - :math:`\gamma, \beta`, ``(C,)``: learned scale `weight` and shift `bias`.
+
+    Training and evaluation are the same, and the output of one sample does not depend
+    on the others.
+
+    Use it for images if batches are too small for batch norm.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3, see `normlab.norms.shapes.check_input`.
-        num_groups: G.
-        eps: added to the variance.
-        affine: learn `weight` and `bias`, ``(C,)`` each.
-        largest_divisor: where `num_groups` does not divide C, take the largest common divisor of both.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        num_groups: number of groups G of neighbouring channels.
+        eps: added to the variance, against division by zero.
+        affine: learn `weight` and `bias`.
+        largest_divisor: if `num_groups` does not divide C, use the largest common
+            divisor of both; otherwise refuse it.
 
     Raises:
-        ValueError: groups that do not divide the channels, or one value per group, which would always give `bias`.
+        ValueError: from the constructor for an unknown `dim` or for groups that do not
+            divide the channels; from the call for input of another rank or number of
+            channels, and for one value per group, since the output would be `bias`.
+
+    References:
+        Wu and He, "Group Normalization", 2018, arXiv 1803.08494.
     """
 
-    batch_dependent, includes_activation = False, False
+    batch_dependent = False
+    includes_activation = False
 
     def __init__(
         self,
@@ -43,12 +58,10 @@ class GroupNorm(nn.Module):
         largest_divisor: bool = True,
     ) -> None:
         super().__init__()
-        self.num_features, self.dim, self.eps, self.affine = (
-            num_features,
-            check_dim(dim),
-            eps,
-            affine,
-        )
+        self.num_features = num_features
+        self.dim = check_dim(dim)
+        self.eps = eps
+        self.affine = affine
         self.num_groups = realized_groups(num_features, num_groups, largest_divisor)
         self.wanted_groups = num_groups
         self.largest_divisor = largest_divisor
@@ -56,51 +69,71 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize ``(N, C, ...)``; the same shape comes back."""
+        """Normalize ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)
-        groups = input.unflatten(1, (self.num_groups, -1))
+        groups = input.unflatten(1, (self.num_groups, -1))  # (N, G, C / G, ...)
         if prod(groups.shape[2:]) == 1:
-            advice = (
-                "use fewer groups"
-                if self.num_groups > 1
-                else "use norm=none or more features"
-            )
-            raise ValueError(
-                f"expected more than one value per group, got {self.num_groups} groups for shape {tuple(input.shape)}; "
-                f"{advice}"
-            )
-        mean, var = moments(groups, tuple(range(2, groups.ndim)))
-        return normalize(
-            groups, mean, var, self.eps, *self._affine(input.ndim)
-        ).flatten(1, 2)
+            raise self._one_value_error(input)
 
-    def _affine(self, ndim: int) -> tuple[Tensor | None, Tensor | None]:
-        """Scale and shift, shaped to act on ``(N, G, C/G, ...)``."""
-        if not self.affine:
-            return None, None
-        shape = (self.num_groups, -1, *[1] * (ndim - 2))
-        return self.weight.view(shape), self.bias.view(shape)
+        mean, var = moments(groups, tuple(range(2, groups.ndim)))
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
+        if weight is not None and bias is not None:
+            shape = (self.num_groups, -1, *[1] * (input.ndim - 2))
+            weight = weight.view(shape)
+            bias = bias.view(shape)
+        return normalize(groups, mean, var, self.eps, weight, bias).flatten(1, 2)
+
+    def _one_value_error(self, input: Tensor) -> ValueError:
+        """Return the error for groups of one value, whose variance is 0."""
+        if self.num_groups > 1:
+            advice = "use fewer groups"
+        else:
+            advice = "use norm=none or more features"
+        return ValueError(
+            f"expected more than one value per group, got {self.num_groups} groups for "
+            f"shape {tuple(input.shape)}; {advice}"
+        )
 
     def extra_repr(self) -> str:
         return (
-            f"{self.num_features}, dim={self.dim}, num_groups={self.num_groups}, eps={self.eps}, "
-            f"affine={self.affine}, largest_divisor={self.largest_divisor}"
+            f"{self.num_features}, dim={self.dim}, num_groups={self.num_groups}, "
+            f"eps={self.eps}, affine={self.affine}, "
+            f"largest_divisor={self.largest_divisor}"
         )
 
 
 class LayerNorm(GroupNorm):
-    """Layer normalization (Ba, Kiros and Hinton, 2016, arXiv 1607.06450): one group, all of a sample.
+    r"""Normalize every sample by its own mean and variance: group norm with one group.
 
-        y = (x - mean) / sqrt(var + eps) * weight_c + bias_c
+    .. math::
 
-    For ``(N, C)`` the statistics are over the C features; for images over C, H and W, with scale and shift per channel
-    (`LayerNormPerPixel` is the other reading).
+        y_{ncp} = \frac{x_{ncp} - \mu_n}{\sqrt{\sigma_n^2 + \epsilon}}
+                  \, \gamma_c + \beta_c
+
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\mu, \sigma^2`, ``(N,)``: mean and biased variance of a sample over all its
+      channels and positions.
+    - :math:`\gamma, \beta`, ``(C,)``: learned scale `weight` and shift `bias`.
+
+    Training and evaluation are the same, and the output of one sample does not depend
+    on the others. For images the name is also used for statistics over the channels of
+    one position; that is `LayerNormPerPixel`.
+
+    Use it for vectors and sequences.
 
     Args:
-        num_features: C.
-        dim: 1, 2 or 3.
-        eps: added to the variance.
-        affine: learn `weight` and `bias`, ``(C,)`` each.
+        num_features: number of channels C.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        eps: added to the variance, against division by zero.
+        affine: learn `weight` and `bias`.
+
+    Raises:
+        ValueError: from the constructor for an unknown `dim`; from the call for input
+            of another rank or number of channels, and for one value per sample.
+
+    References:
+        Ba, Kiros and Hinton, "Layer Normalization", 2016, arXiv 1607.06450.
     """
 
     def __init__(

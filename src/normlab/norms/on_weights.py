@@ -1,4 +1,7 @@
-"""Norms that act on weights instead of activations: the whole network is changed once, after it is built."""
+"""Norms that act on weights instead of activations.
+
+They change a network once, after it is built.
+"""
 
 import re
 from typing import NamedTuple
@@ -7,13 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-OF_ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+FORWARD_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED_LAYERS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+ATTENTION_WEIGHTS = (
+    "in_proj_weight",
+    "q_proj_weight",
+    "k_proj_weight",
+    "v_proj_weight",
+)
 
 
 class Weight(NamedTuple):
-    """A tensor of weights: `layer` has it under `name`, and its outputs are along `axis`."""
+    """A tensor of weights in a network.
+
+    Attributes:
+        layer: the module that has the tensor as an attribute.
+        name: the name of the attribute.
+        axis: the axis of the tensor along which the outputs of the layer lie.
+    """
 
     layer: nn.Module
     name: str
@@ -26,131 +40,167 @@ class Weight(NamedTuple):
 
     @property
     def fan_in(self) -> int:
-        """Inputs of an output."""
+        """Number of inputs of each output."""
         return self.tensor.select(self.axis, 0).numel()
 
-    def called(self, network: nn.Module) -> str:
-        """Its name in a network, for messages."""
-        return next(
-            f"{name}.{self.name}".lstrip(".")
-            for name, layer in network.named_modules()
-            if layer is self.layer
-        )
+    def name_in(self, network: nn.Module) -> str:
+        """Return the name that the tensor has in a network, such as "0.weight"."""
+        for name, layer in network.named_modules():
+            if layer is self.layer:
+                return f"{name}.{self.name}".lstrip(".")
+        raise LookupError("the network does not contain this layer")
 
 
 def weights_of(layer: nn.Module) -> list[Weight]:
-    """The weights of one layer that a norm can act on.
+    """List the weights of one layer that a norm can act on.
 
-    Those of linear layers, convolutions and attention, and what a layer of one's own lists as `weight_matrices`, names
-    of tensors ``(out, in)``. Not those of transposed convolutions in groups, whose outputs are along two axes, and of
-    PyTorch's recurrent layers, which hold on to the tensors that they started with.
+    They are those of linear layers, convolutions and attention, and the tensors
+    ``(outputs, inputs)`` that a layer names in its attribute `weight_matrices`. Two
+    kinds are left out: transposed convolutions with groups, whose outputs lie along two
+    axes, and PyTorch's recurrent layers, which keep using the tensors they were built
+    with.
     """
-    if isinstance(layer, WEIGHTS):
+    if isinstance(layer, FORWARD_LAYERS):
         return [Weight(layer, "weight")]
-    if isinstance(layer, TRANSPOSED):
+    if isinstance(layer, TRANSPOSED_LAYERS):
         return [Weight(layer, "weight", axis=1)] if layer.groups == 1 else []
-    names = (
-        OF_ATTENTION
-        if isinstance(layer, nn.MultiheadAttention)
-        else getattr(layer, "weight_matrices", ())
-    )
+    names: tuple[str, ...]
+    if isinstance(layer, nn.MultiheadAttention):
+        names = ATTENTION_WEIGHTS
+    else:
+        names = getattr(layer, "weight_matrices", ())
     return [Weight(layer, name) for name in names if getattr(layer, name) is not None]
 
 
 def weights_to_change(network: nn.Module, skip_output: bool) -> list[Weight]:
-    """`weights_of` all layers in the order of the network, but for frozen ones, which stay as they are.
+    """List `weights_of` all layers in the order of the network, without frozen ones.
 
     Args:
         network: any module.
-        skip_output: without the last linear layer, which makes the predictions.
+        skip_output: leave out the last linear layer, which makes the predictions.
 
     Raises:
-        ValueError: there are none, so that the norm would be none.
+        ValueError: there are no such weights, so that the norm would do nothing.
     """
     linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
     skipped = linear[-1] if linear and skip_output else None
-    found = [
-        weight
-        for layer in network.modules()
-        if layer is not skipped
-        for weight in weights_of(layer)
-    ]
-    if found := [weight for weight in found if weight.tensor.requires_grad]:
-        return found
-    advice = (
-        "set reparametrize.skip_output=false"
-        if skipped is not None
-        else "use another norm"
-    )
+    found = []
+    for layer in network.modules():
+        if layer is not skipped:
+            found += weights_of(layer)
+    trained = [weight for weight in found if weight.tensor.requires_grad]
+    if trained:
+        return trained
+
+    if skipped is not None:
+        advice = "set reparametrize.skip_output=false"
+    else:
+        advice = "use another norm"
     raise ValueError(
-        f"a norm on weights needs weights in front of the output layer, the network has none; {advice}"
+        "a norm on weights needs weights in front of the output layer, the network has "
+        f"none; {advice}"
     )
 
 
-def weights_left_alone(network: nn.Module) -> list[str]:
-    """Names of the trained weights in front of the output layer, of rank 2 or more, that no norm acts on."""
-    output = [
-        name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)
-    ][-1:]
-    trained = [
-        (name, value)
-        for name, value in network.named_parameters()
-        if value.requires_grad
-    ]
-    parameters = [(*name.rpartition("."), value) for name, value in trained]
-    return [
-        f"{owner}{dot}{name}"
-        for owner, dot, name, value in parameters
-        if value.ndim > 1
-        and "weight" in name
-        and ".parametrizations." not in f".{owner}."
-        and owner not in output
-    ]
+def weights_without_norm(network: nn.Module) -> list[str]:
+    """List the trained weights in front of the output layer that no norm acts on.
+
+    Args:
+        network: a network after `normalize_weights` or `standardize_weights`.
+
+    Returns:
+        Names of parameters of rank 2 or more with "weight" in their name.
+    """
+    output = None  # the name of the last linear layer
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Linear):
+            output = name
+
+    found = []
+    for name, parameter in network.named_parameters():
+        owner, _, attribute = name.rpartition(".")
+        is_weight = parameter.ndim > 1 and "weight" in attribute
+        has_norm = ".parametrizations." in f".{owner}."
+        if parameter.requires_grad and is_weight and not has_norm and owner != output:
+            found.append(name)
+    return found
 
 
 def normalize_weights(network: nn.Module, skip_output: bool = False) -> nn.Module:
-    """Weight normalization (Salimans and Kingma, 2016, arXiv 1602.07868): ``w = g * v / |v|``, a g for every output.
+    r"""Weight normalization: learn length and direction of weights separately.
 
-    PyTorch's parametrization; the network computes what it did before.
+    .. math:: w_o = g_o \, \frac{v_o}{\lVert v_o \rVert}
+
+    - :math:`w_o`: the weights of output o of a layer, one for each of its inputs.
+    - :math:`g_o`: their learned length, one number per output.
+    - :math:`v_o`: a learned vector of the same size that gives their direction.
+
+    At first the network computes what it did before. Training and evaluation are the
+    same. This is PyTorch's parametrization
+    `torch.nn.utils.parametrizations.weight_norm`.
+
+    Use it if no statistics of activations are wanted at all; activations keep whatever
+    scale they have.
 
     Args:
-        network: changed in place and returned.
+        network: the network, which is changed in place and returned.
         skip_output: leave the last linear layer as it is.
 
     Raises:
-        ValueError: a network without weights that it could act on, or weights of zeros, which have no direction.
+        ValueError: the network has no weights that it could act on, or the weights of
+            an output are all 0 and have no direction.
+
+    References:
+        Salimans and Kingma, "Weight Normalization: A Simple Reparameterization to
+        Accelerate Training of Deep Neural Networks", 2016, arXiv 1602.07868.
     """
     weights = weights_to_change(network, skip_output)
     for weight in weights:
-        if (
-            not weight.tensor.is_meta
-            and not weight.tensor.transpose(0, weight.axis).flatten(1).any(1).all()
-        ):
+        if _has_output_of_zeros(weight):
             raise ValueError(
-                f"weight norm needs weights that are not 0, {weight.called(network)} starts with an output of zeros; "
-                f"set reparametrize.skip_output=true if it makes the predictions, or use another norm"
+                "weight norm needs weights that are not 0, "
+                f"{weight.name_in(network)} starts with an output of zeros; set "
+                "reparametrize.skip_output=true if it makes the predictions, or use "
+                "another norm"
             )
     for layer, name, axis in weights:
         parametrizations.weight_norm(layer, name, dim=axis)
     return network
 
 
-def is_length(name: str) -> bool:
-    """Whether a parameter of this name is the g of `normalize_weights`, a scale for every output."""
+def _has_output_of_zeros(weight: Weight) -> bool:
+    """Whether all weights of some output are 0; False on the meta device."""
+    if weight.tensor.is_meta:
+        return False
+    outputs = weight.tensor.transpose(0, weight.axis).flatten(1)
+    return not outputs.any(1).all()
+
+
+def is_weight_length(name: str) -> bool:
+    """Whether a parameter of this name is a length g of `normalize_weights`."""
     return re.search(r"(^|\.)parametrizations\.\w+\.original0$", name) is not None
 
 
 class StandardizedWeight(nn.Module):
-    """``w = gain * (v - mean v) / sqrt(var v + eps)``, over all inputs of an output, with ``gain`` a constant."""
+    r"""The parametrization of `standardize_weights`, which has its formula.
+
+    Args:
+        eps: added to the variance, against division by zero.
+        gain: constant factor.
+        axis: the axis along which the outputs lie; statistics are over all others.
+    """
 
     def __init__(self, eps: float, gain: float, axis: int = 0) -> None:
         super().__init__()
-        self.eps, self.gain, self.axis = eps, gain, axis
+        self.eps = eps
+        self.gain = gain
+        self.axis = axis
 
     def extra_repr(self) -> str:
         return f"eps={self.eps}, gain={self.gain:.6g}"
 
     def forward(self, weight: Tensor) -> Tensor:
+        """Return standardized weights of the same shape."""
         axes = tuple(axis for axis in range(weight.ndim) if axis != self.axis)
         var, mean = torch.var_mean(weight, axes, correction=0, keepdim=True)
         return self.gain * (weight - mean) * torch.rsqrt(var + self.eps)
@@ -163,27 +213,45 @@ def standardize_weights(
     activation_gain: float = 1.7139,
     skip_output: bool = True,
 ) -> nn.Module:
-    """Weight standardization (Qiao et al., 2019, arXiv 1903.10520), to be combined with group norm.
+    r"""Weight standardization: give the weights of every output mean 0 and variance 1.
 
-        w = gain * (v - mean v) / sqrt(var v + eps)         over all inputs of an output, gain 1 unless `scaled`
+    .. math::
+
+        w_{oi} = a \, \frac{v_{oi} - \mu_o}{\sqrt{\sigma_o^2 + \epsilon}}
+
+    - :math:`v_{oi}`: the learned weight of output o for its input i.
+    - :math:`\mu_o, \sigma_o^2`: mean and biased variance over all inputs of output o.
+    - :math:`a`: a constant gain, which is 1 unless `scaled` is set.
+
+    Training and evaluation are the same.
+
+    Use it with group norm for batches that are too small for batch norm. With `scaled`
+    it keeps the variance of the activations without any other norm.
 
     Args:
-        network: changed in place and returned.
-        eps: added to the variance of the weights.
-        scaled: also divide by the root of the number of inputs and multiply by `activation_gain`, which keeps the
-            variance of activations without any norm (Brock, De and Smith, 2021, arXiv 2101.08692).
-        activation_gain: sqrt(2 / (1 - 1 / pi)) for ReLU.
+        network: the network, which is changed in place and returned.
+        eps: added to the variance of the weights, against division by zero.
+        scaled: use the gain ``activation_gain / sqrt(inputs)`` (Brock, De and Smith,
+            "Characterizing signal propagation to close the performance gap in
+            unnormalized ResNets", 2021, arXiv 2101.08692).
+        activation_gain: the gain for one input, which depends on the activation
+            function: ``sqrt(2 / (1 - 1 / pi))`` for ReLU.
         skip_output: leave the last linear layer as it is.
 
     Raises:
-        ValueError: weights whose outputs have one input each, which could only become 0, or a network without weights
-            that it could act on.
+        ValueError: the network has no weights that it could act on, or outputs with one
+            input each, whose weight could only become 0.
+
+    References:
+        Qiao, Wang, Liu, Shen and Yuille, "Micro-Batch Training with Batch-Channel
+        Normalization and Weight Standardization", 2019, arXiv 1903.10520.
     """
     for weight in weights_to_change(network, skip_output):
         if weight.fan_in < 2:
             raise ValueError(
-                f"weights can be standardized over at least 2 inputs, {weight.called(network)} has {weight.fan_in} an "
-                f"output; use another norm"
+                "weights can be standardized over at least 2 inputs, "
+                f"{weight.name_in(network)} has {weight.fan_in} per output; "
+                "use another norm"
             )
         gain = activation_gain / weight.fan_in**0.5 if scaled else 1.0
         parametrize.register_parametrization(

@@ -1,4 +1,4 @@
-"""Norms over the channels of one position: layer norm as in ConvNeXt, and root mean square norm."""
+"""Norms over the channels of one position: layer norm as in ConvNeXt, and RMS norm."""
 
 import torch
 from torch import Tensor, nn
@@ -8,20 +8,42 @@ from normlab.norms.shapes import check_dim, check_input
 
 
 class LayerNormPerPixel(nn.Module):
-    """Layer normalization over the C channels of every position by itself (Liu et al., 2022, arXiv 2201.03545).
+    r"""Normalize the channels of every position by their own mean and variance.
 
-        y = (x - mean_C) / sqrt(var_C + eps) * weight_c + bias_c
+    .. math::
 
-    For ``(N, C)`` the same as `LayerNorm`; for images the other reading of the name. No batch, no running statistics.
+        y_{ncp} = \frac{x_{ncp} - \mu_{np}}{\sqrt{\sigma_{np}^2 + \epsilon}}
+                  \, \gamma_c + \beta_c
+
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\mu, \sigma^2`, ``(N, ...)``: mean and biased variance over the C channels
+      of one position of one sample.
+    - :math:`\gamma, \beta`, ``(C,)``: learned scale `weight` and shift `bias`.
+
+    Training and evaluation are the same, and the output of one sample does not depend
+    on the others. For vectors ``(N, C)`` this is `LayerNorm`; for images `LayerNorm`
+    also averages over the positions.
+
+    Use it in ConvNeXt and in vision transformers.
 
     Args:
-        num_features: C, at least 2: one channel would always give `bias`.
-        dim: 1, 2 or 3.
-        eps: added to the variance.
-        affine: learn `weight` and `bias`, ``(C,)`` each.
+        num_features: number of channels C, at least 2; with one channel the output
+            would be `bias`.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        eps: added to the variance, against division by zero.
+        affine: learn `weight` and `bias`.
+
+    Raises:
+        ValueError: from the constructor for an unknown `dim` or for one channel; from
+            the call for input of another rank or number of channels.
+
+    References:
+        Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, "A ConvNet for the 2020s", 2022,
+        arXiv 2201.03545.
     """
 
-    batch_dependent, includes_activation = False, False
+    batch_dependent = False
+    includes_activation = False
 
     def __init__(
         self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True
@@ -29,25 +51,23 @@ class LayerNormPerPixel(nn.Module):
         super().__init__()
         if num_features < 2:
             raise ValueError(
-                f"layer norm per pixel needs at least 2 channels, got {num_features}; use another norm"
+                f"layer norm per pixel needs at least 2 channels, got {num_features}; "
+                "use another norm"
             )
-        self.num_features, self.dim, self.eps, self.affine = (
-            num_features,
-            check_dim(dim),
-            eps,
-            affine,
-        )
+        self.num_features = num_features
+        self.dim = check_dim(dim)
+        self.eps = eps
+        self.affine = affine
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize ``(N, C, ...)``; the same shape comes back."""
+        """Normalize ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)
-        affine = (
-            per_channel(self.weight, input.ndim),
-            per_channel(self.bias, input.ndim),
-        )
-        return normalize(input, *moments(input, (1,)), self.eps, *affine)
+        mean, var = moments(input, (1,))
+        weight = per_channel(self.weight, input.ndim)
+        bias = per_channel(self.bias, input.ndim)
+        return normalize(input, mean, var, self.eps, weight, bias)
 
     def extra_repr(self) -> str:
         return (
@@ -56,20 +76,42 @@ class LayerNormPerPixel(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Root mean square normalization (Zhang and Sennrich, 2019, arXiv 1910.07467), over the channels of a position.
+    r"""Divide the channels of every position by their root mean square.
 
-        y = x / sqrt(mean_C x^2 + eps) * weight_c
+    .. math::
 
-    It does not centre, so a bias before it is not redundant. The same in training and evaluation.
+        y_{ncp} = \frac{x_{ncp}}{\sqrt{\nu_{np}^2 + \epsilon}} \, \gamma_c
+        \qquad
+        \nu_{np}^2 = \frac{1}{C} \sum_c x_{ncp}^2
+
+    - :math:`x`, ``(N, C, ...)``: the input, with sample n, channel c and position p.
+    - :math:`\nu^2`, ``(N, ...)``: mean of the squares over the C channels of one
+      position of one sample.
+    - :math:`\gamma`, ``(C,)``: learned scale `weight`.
+
+    It does not centre, so a bias in the layer before it is not redundant. Training and
+    evaluation are the same.
+
+    Use it as layer norm per pixel; it computes less.
 
     Args:
-        num_features: C, at least 2: one channel would always give its sign.
-        dim: 1, 2 or 3.
-        eps: added to the mean square.
-        affine: learn `weight` ``(C,)``.
+        num_features: number of channels C, at least 2; of one channel nothing but the
+            sign would be left.
+        dim: 1, 2 or 3, see `BatchNorm`.
+        eps: added to the mean square, against division by zero.
+        affine: learn `weight`.
+
+    Raises:
+        ValueError: from the constructor for an unknown `dim` or for one channel; from
+            the call for input of another rank or number of channels.
+
+    References:
+        Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019,
+        arXiv 1910.07467.
     """
 
-    batch_dependent, includes_activation = False, False
+    batch_dependent = False
+    includes_activation = False
 
     def __init__(
         self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True
@@ -77,27 +119,23 @@ class RMSNorm(nn.Module):
         super().__init__()
         if num_features < 2:
             raise ValueError(
-                f"root mean square norm needs at least 2 channels, got {num_features}; use another norm"
+                "root mean square norm needs at least 2 channels, got "
+                f"{num_features}; use another norm"
             )
-        self.num_features, self.dim, self.eps, self.affine = (
-            num_features,
-            check_dim(dim),
-            eps,
-            affine,
-        )
+        self.num_features = num_features
+        self.dim = check_dim(dim)
+        self.eps = eps
+        self.affine = affine
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize ``(N, C, ...)``; the same shape comes back."""
+        """Normalize ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)
-        square = input.to(statistics_dtype(input.dtype)).square().mean(1, keepdim=True)
-        return normalize(
-            input,
-            torch.zeros_like(square),
-            square,
-            self.eps,
-            per_channel(self.weight, input.ndim),
-        )
+        x = input.to(statistics_dtype(input.dtype))
+        mean_square = x.square().mean(1, keepdim=True)
+        zero = torch.zeros_like(mean_square)
+        weight = per_channel(self.weight, input.ndim)
+        return normalize(input, zero, mean_square, self.eps, weight)
 
     def extra_repr(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""Which inputs a norm takes: one rule and one message for all of them."""
+"""The shapes that norms accept: one rule and one message for all of them."""
 
 from math import gcd
 
@@ -8,10 +8,10 @@ LEGAL_RANKS = {1: (2, 3), 2: (4,), 3: (5,)}
 
 
 def check_dim(dim: int) -> int:
-    """`dim` if it is 1, 2 or 3, as in PyTorch's class names.
+    """Return `dim` if it is 1, 2 or 3, as in the names of PyTorch's classes.
 
     Raises:
-        ValueError: any other.
+        ValueError: it is anything else.
     """
     if dim not in LEGAL_RANKS:
         raise ValueError(f"dim must be 1, 2 or 3, got {dim!r}")
@@ -19,45 +19,48 @@ def check_dim(dim: int) -> int:
 
 
 def check_input(input: Tensor, num_features: int, dim: int) -> None:
-    """Refuse input of another rank or number of channels.
+    """Refuse input with another number of axes or channels than the layer has.
 
     Args:
-        input: ``(N, C)`` or ``(N, C, L)`` for dim 1, ``(N, C, H, W)`` for 2, ``(N, C, D, H, W)`` for 3.
-        num_features: C.
+        input: ``(N, C)`` or ``(N, C, L)`` for dim 1, ``(N, C, H, W)`` for dim 2,
+            ``(N, C, D, H, W)`` for dim 3.
+        num_features: number of channels C.
         dim: 1, 2 or 3.
 
     Raises:
-        ValueError: with what is expected and what came.
+        ValueError: the shape differs; the message has the expected and the actual one.
     """
     ranks = LEGAL_RANKS[dim]
     if input.ndim not in ranks or input.shape[1] != num_features:
-        wanted = " or ".join(f"{rank}D" for rank in ranks)
+        expected = " or ".join(f"{rank}D" for rank in ranks)
         raise ValueError(
-            f"expected {wanted} input with {num_features} channels on axis 1, got shape {tuple(input.shape)}"
+            f"expected {expected} input with {num_features} channels on axis 1, "
+            f"got shape {tuple(input.shape)}"
         )
 
 
-def positions(input: Tensor) -> tuple[int, ...]:
-    """The axes behind the channels; none for ``(N, C)``."""
+def position_axes(input: Tensor) -> tuple[int, ...]:
+    """Return the axes after that of the channels; none for ``(N, C)``."""
     return tuple(range(2, input.ndim))
 
 
 def realized_groups(num_features: int, num_groups: int, largest_divisor: bool) -> int:
-    """Number of groups that divides the channels.
+    """Return a number of groups that divides the channels.
 
     Args:
-        num_features: C.
-        num_groups: wanted.
-        largest_divisor: take the largest common divisor of both where `num_groups` does not divide C.
+        num_features: number of channels C.
+        num_groups: the number of groups asked for.
+        largest_divisor: if `num_groups` does not divide C, use the largest common
+            divisor of both; otherwise refuse it.
 
     Raises:
-        ValueError: no divisor, and none may be taken instead.
+        ValueError: `num_groups` is below 1, or it does not divide C and must.
     """
     if num_groups < 1:
         raise ValueError(f"num_groups must be at least 1, got {num_groups}")
     if num_features % num_groups and not largest_divisor:
         raise ValueError(
-            f"num_groups must divide the channels, got {num_groups} groups for {num_features} channels; "
-            f"choose a divisor or norm.largest_divisor=true"
+            f"num_groups must divide the channels, got {num_groups} groups for "
+            f"{num_features} channels; choose a divisor or norm.largest_divisor=true"
         )
     return gcd(num_features, num_groups)
