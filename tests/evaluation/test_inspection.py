@@ -1,4 +1,4 @@
-"""What the norm layers hold, against numbers worked by head."""
+"""What the norm layers hold, against numbers worked out by hand."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from normlab.config.identity import run_folder
 from normlab.data.blocks import Block
 from normlab.evaluation.inspection import (
     LayerState,
-    _by_step,
+    average_by_step,
     batch_moments,
     draw_layers,
     inspect_run,
@@ -60,11 +60,11 @@ def test_statistics_of_every_time_step_are_compared_step_by_step(compose, tmp_pa
     assert draw_layers([inputs], "title").axes[1].lines[0].get_ydata().shape == (16,)
 
 
-def test_calls_beyond_the_last_step_belong_to_it():
+def test_calls_beyond_the_last_step_count_for_the_last():
     calls = torch.tensor([[1.0], [2.0], [4.0], [6.0]])
-    assert _by_step(calls, 3).tolist() == [[1.0], [2.0], [5.0]]
-    assert _by_step(calls, 1).tolist() == [[3.25]]
-    assert _by_step(calls, 0).tolist() == [3.25]
+    assert average_by_step(calls, 3).tolist() == [[1.0], [2.0], [5.0]]
+    assert average_by_step(calls, 1).tolist() == [[3.25]]
+    assert average_by_step(calls, 0).tolist() == [3.25]
 
 
 def test_drift_is_measured_in_running_standard_deviations():
@@ -128,3 +128,8 @@ def test_a_run_is_inspected(compose, tmp_path):
         ValueError, match=r"has no norm layers \(norm=none\); name a run that has some"
     ):
         inspect_run(folders["none"])
+
+
+def test_inspection_needs_at_least_one_batch(tmp_path):
+    with pytest.raises(ValueError, match="num_batches must be at least 1, got 0"):
+        inspect_run(tmp_path, num_batches=0)

@@ -137,7 +137,7 @@ def test_hostile_files_run_nothing(tmp_path):
     (tmp_path / "config.yaml").write_text("trusted_packages: [joblib]\n")
     with pytest.raises(
         ValueError,
-        match="calls the package joblib; if it is your own code, add --trust joblib",
+        match="trusted must name joblib, since the run calls code there",
     ):
         read_config(tmp_path)
     assert not marker.exists()

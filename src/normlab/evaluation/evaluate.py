@@ -1,45 +1,25 @@
-"""Scores a stored run again: on its own data or other data, with the statistics of one's choice."""
+"""Score a stored run again: on its own data or on others, with chosen statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
 import yaml
 
-from normlab.data.blocks import EvaluationBlocks, Progress, TrainBlocks
+from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.parts import Parts, load_parts
 from normlab.device.devices import evaluation_context, scoring_device, set_threads
 from normlab.evaluation.statistics import (
-    batches_in_random_order,
+    batch_statistics,
     check_statistics,
     recalibrate,
-    statistics_of_the_batch,
+    shuffled_batches,
 )
 from normlab.training.checkpoints import BEST, load
 from normlab.training.preparation import Prepared, prepare
 from normlab.training.tasks import evaluate
-
-
-def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
-    """The configuration of a stored run.
-
-    Args:
-        folder: of the run.
-        trusted: packages of the user's own that the run may call.
-
-    Raises:
-        ValueError: the folder holds no run, or one that calls other packages.
-    """
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise ValueError(f"{folder} must be the folder of a run, it has no config.yaml")
-    config = yaml.safe_load(path.read_text())
-    if others := [name for name in config["trusted_packages"] if name not in trusted]:
-        raise ValueError(
-            f"the run calls the package {others[0]}; if it is your own code, add --trust {' '.join(others)}"
-        )
-    return config
 
 
 def evaluate_run(
@@ -49,84 +29,162 @@ def evaluate_run(
     num_batches: int = 100,
     trusted: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Metrics of a stored run's best state.
+    """Score the best state of a stored run.
 
     Args:
-        folder: of the run.
-        dataset: configuration of another data set, whose three parts are scored instead; inputs are normalized as in
-            training, by the statistics of the run's own training part.
-        statistics: by which norms with running statistics normalize: `running` (stored in training), `batch` (of the
-            batch being scored), `recalibrated` (recomputed with the final weights over training batches, "PreciseBN":
-            Wu and Johnson, 2021, arXiv 2105.07576), or `frozen` (the stored ones as constants, as `FrozenBatchNorm`
-            holds them: the same numbers as `running`, since evaluation updates nothing).
-        num_batches: of the training part, for `recalibrated`; at most one epoch.
+        folder: the run folder.
+        dataset: configuration of another data set, whose three parts are scored
+            instead. Its inputs are normalized as in training, by the statistics of the
+            run's own training part.
+        statistics: by which statistics norms with running statistics normalize:
+            `running` (stored in training), `batch` (of the batch that is scored),
+            `recalibrated` (recomputed with the final weights over training batches,
+            see `recalibrate`), or `frozen` (the stored ones as constants, as in
+            `FrozenBatchNorm`: the same numbers as `running`, since evaluation updates
+            nothing).
+        num_batches: number of training batches for `recalibrated`, at most one epoch.
         trusted: packages of the user's own that the run may call.
 
+    Returns:
+        The metrics of all parts by name, such as `test/accuracy`.
+
     Raises:
-        ValueError: no run, an unreadable checkpoint, no batches, data that do not fit the network, or a norm without
-            running statistics where others are wanted.
+        ValueError: the folder holds no run or an unreadable checkpoint, the data do not
+            fit the network, or the norm keeps no running statistics and others were
+            asked for.
     """
     check_statistics(statistics, num_batches)
-    config = read_config(folder, trusted)
-    state = load(folder / "checkpoints" / BEST)
-    prepared = prepare(config)
-    set_threads(config["device"]["threads"], prepared.flops)
-    prepared.task.network.load_state_dict(state["network"])
-    parts = (
-        prepared.parts if dataset is None else _other_parts(config, dataset, prepared)
-    )
-    return _score(config, prepared, parts, statistics, num_batches)
+    config, prepared = load_run(folder, trusted)
+    parts = prepared.parts
+    if dataset is not None:
+        parts = _load_other_parts(config, dataset, prepared.parts)
 
-
-def _other_parts(config: dict, dataset: dict, prepared: Prepared) -> Parts:
-    own = prepared.parts
-    size = own.input_shape[-1] if len(own.input_shape) == 3 else None
-    other = load_parts(config | {"dataset": dataset}, size, own.encoder)
-    if (other.input_shape, other.num_outputs) != (own.input_shape, own.num_outputs):
-        raise ValueError(
-            f"the run takes inputs {own.input_shape} and has {own.num_outputs} outputs, "
-            f"dataset={dataset['name']} has {other.input_shape} and {other.num_outputs}; name one that fits"
-        )
-    plain = own.validation.transform
-    parts = (replace(part, transform=plain) for part in other.by_name.values())
-    return Parts(*parts, own.input_shape, own.num_outputs)
-
-
-def _score(
-    config: dict, prepared: Prepared, parts: Parts, statistics: str, num_batches: int
-) -> dict[str, float]:
-    device = scoring_device(config["device"]["accelerator"])
-    context = evaluation_context(config["device"]["precision"], device)
-    task, batch_size = prepared.task.to(device), config["dataset"]["batch_size"]
+    device = scoring_device(prepared.device.accelerator)
+    context = evaluation_context(prepared.device.precision, device)
+    prepared.task.to(device)
     if statistics == "recalibrated":
-        _recalibrate(config, prepared, device, num_batches)
-    parts = parts.to(device)
-    metrics = {}
-    for name, part in parts.by_name.items():
-        blocks = (
-            batches_in_random_order(part, batch_size)
-            if statistics == "batch"
-            else EvaluationBlocks(part)
-        )
-        with statistics_of_the_batch(task.network, statistics == "batch"):
-            metrics |= {
-                f"{name}/{key}": value
-                for key, value in evaluate(task, blocks, context).items()
-            }
+        _recalibrate(config, prepared, num_batches, device, context)
+
+    batch_size = config["dataset"]["batch_size"]
+    metrics: dict[str, float] = {}
+    for name, part in parts.to(device).by_name.items():
+        if statistics == "batch":
+            blocks = shuffled_batches(part, batch_size)
+            with batch_statistics(prepared.task.network):
+                scores = evaluate(prepared.task, blocks, context)
+        else:
+            scores = evaluate(prepared.task, EvaluationBlocks(part), context)
+        metrics |= {f"{name}/{key}": value for key, value in scores.items()}
     return metrics
 
 
+def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]:
+    """Load the configuration, the data and the best network of a stored run.
+
+    The number of CPU threads is set as for the run.
+
+    Args:
+        folder: the run folder.
+        trusted: packages of the user's own that the run may call.
+
+    Returns:
+        The configuration, and what `prepare` builds from it with the best weights and
+        buffers.
+
+    Raises:
+        ValueError: the folder holds no run, an unreadable checkpoint, or a run that
+            calls other packages.
+    """
+    config = read_config(folder, trusted)
+    state = load(folder / "checkpoints" / BEST)
+    prepared = prepare(config)
+    set_threads(prepared.device.threads, prepared.flops)
+    prepared.task.network.load_state_dict(state["network"])
+    return config, prepared
+
+
+def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
+    """Read the configuration of a stored run.
+
+    Args:
+        folder: the run folder.
+        trusted: packages of the user's own that the run may call.
+
+    Raises:
+        ValueError: the folder holds no run, or one that calls other packages.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"{folder} must be the folder of a run, it has no config.yaml")
+    config = yaml.safe_load(path.read_text())
+    others = [name for name in config["trusted_packages"] if name not in trusted]
+    if others:
+        raise ValueError(
+            f"trusted must name {', '.join(others)}, since the run calls code there; "
+            f"add only packages of your own"
+        )
+    return config
+
+
+def training_batches(config: dict, train: Part, num_batches: int) -> Iterator[Block]:
+    """The first batches of a run's first epoch, as in its training.
+
+    Args:
+        config: the configuration of the run.
+        train: its training part.
+        num_batches: number of batches; there are fewer if the epoch has fewer.
+    """
+    batch_size = config["dataset"]["batch_size"]
+    blocks = TrainBlocks(train, batch_size, config["seed"], Progress(), max_steps=1)
+    return islice(blocks, num_batches)
+
+
+def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:
+    """The parts of another data set, prepared as those of the run.
+
+    Args:
+        config: the configuration of the run.
+        dataset: the configuration of the other data set.
+        own: the parts of the run.
+    """
+    shape = dataset["shape"]
+    holds_images = shape is not None and len(shape) == 3
+    image_size = None
+    if holds_images and len(own.input_shape) == 3:
+        image_size = own.input_shape[-1]
+    other = load_parts(config | {"dataset": dataset}, image_size, own.encoder)
+    if (other.input_shape, other.num_outputs) != (own.input_shape, own.num_outputs):
+        raise ValueError(
+            f"the run takes inputs {own.input_shape} and has {own.num_outputs} "
+            f"outputs, dataset={dataset['name']} has {other.input_shape} and "
+            f"{other.num_outputs}; name one that fits"
+        )
+    transform = own.validation.transform
+    return Parts(
+        train=replace(other.train, transform=transform),
+        validation=replace(other.validation, transform=transform),
+        test=replace(other.test, transform=transform),
+        input_shape=own.input_shape,
+        num_outputs=own.num_outputs,
+    )
+
+
 def _recalibrate(
-    config: dict, prepared: Prepared, device: torch.device, num_batches: int
+    config: dict,
+    prepared: Prepared,
+    num_batches: int,
+    device: torch.device,
+    context: Callable,
 ) -> None:
-    """By batches of the run's own training part, which leaves the device afterwards."""
+    """Recalibrate by the run's own training part, which leaves the device at the end.
+
+    Args:
+        config: the configuration of the run.
+        prepared: its data and its network.
+        num_batches: number of training batches.
+        device: where the network is.
+        context: a context manager around every forward pass.
+    """
     train = prepared.parts.train.to(device)
-    blocks = TrainBlocks(
-        train, config["dataset"]["batch_size"], config["seed"], Progress(), max_steps=1
-    )
-    context = evaluation_context(config["device"]["precision"], device)
-    recalibrate(
-        prepared.task.network,
-        (block for _, block in zip(range(num_batches), blocks, strict=False)),
-        context,
-    )
+    batches = training_batches(config, train, num_batches)
+    recalibrate(prepared.task.network, batches, context)

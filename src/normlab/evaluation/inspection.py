@@ -1,6 +1,9 @@
-"""What the norm layers of a stored run hold, channel by channel, and how far that is from the batches they see."""
+"""What the norm layers of a stored run hold, channel by channel.
 
-from collections.abc import Sequence
+The running statistics are compared with those of the batches that the layers see.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,32 +16,35 @@ from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 
-from normlab.data.blocks import Block, Progress, TrainBlocks
-from normlab.device.devices import set_threads
-from normlab.evaluation.evaluate import read_config
-from normlab.training.checkpoints import BEST, load
+from normlab.data.blocks import Block
+from normlab.evaluation.evaluate import load_run, training_batches
 from normlab.training.norm_statistics import preserved_state
-from normlab.training.preparation import prepare
 
-RUNNING, BATCH = "#0072B2", "#E69F00"  # Okabe and Ito (2008)
+# Colour and marker of the first and the second quantity in a panel (colours of Okabe
+# and Ito, 2008).
+STYLES = (("#0072B2", "o"), ("#E69F00", "s"))
+NO_VALUE = "–"
 
 
 @dataclass(frozen=True)
 class LayerState:
-    """One norm layer; every array has a value a channel ``(C,)``, None where the layer has no such thing.
+    """One norm layer.
 
-    Of a layer with statistics for every time step (recurrent batch norm), these are ``(T, C)``.
+    Every array has one value per channel ``(C,)``; it is None if the layer has no such
+    thing. If the layer has statistics for every time step (recurrent batch norm), these
+    are ``(T, C)``.
 
     Attributes:
-        name: of the layer in the network.
-        kind: its class.
+        name: name of the layer in the network.
+        kind: name of its class.
         scale: learned factor.
         shift: learned summand.
-        running_mean: that evaluation subtracts.
-        running_var: by which evaluation divides.
-        batch_mean: of the layer's inputs over training batches.
-        batch_var: of the layer's inputs, mean over training batches of the biased variance in each.
-        eps: that the layer adds to a variance, and that keeps a constant input (a black row) from an endless drift.
+        running_mean: the mean that evaluation subtracts.
+        running_var: the variance by which evaluation divides.
+        batch_mean: mean of the layer's inputs over training batches.
+        batch_var: mean over training batches of the biased variance in each of them.
+        eps: what the layer adds to a variance. It keeps the drift of a constant input
+            (such as a black row of an image) finite.
     """
 
     name: str
@@ -53,68 +59,66 @@ class LayerState:
 
     @property
     def mean_drift(self) -> float:
-        """Root mean square over channels of ``(batch_mean - running_mean) / sqrt(running_var + eps)``, NaN without."""
+        """Distance of the means, in running standard deviations.
+
+        ``sqrt(mean ((batch_mean - running_mean)^2 / (running_var + eps)))`` over
+        channels; NaN without running statistics.
+        """
         if self.running_mean is None or self.running_var is None:
             return float("nan")
-        squared = (self.batch_mean - self.running_mean) ** 2 / self._floored(
-            self.running_var
-        )
+        distance = self.batch_mean - self.running_mean
+        squared = distance**2 / self._with_eps(self.running_var)
         return float(np.sqrt(squared.mean()))
 
     @property
     def var_drift(self) -> float:
-        """Mean over channels of ``|ln((batch_var + eps) / (running_var + eps))|``, NaN without running variance."""
+        """Distance of the variances on a logarithmic scale.
+
+        ``mean |ln((batch_var + eps) / (running_var + eps))|`` over channels; NaN
+        without a running variance.
+        """
         if self.running_var is None:
             return float("nan")
-        return float(
-            np.abs(
-                np.log(self._floored(self.batch_var) / self._floored(self.running_var))
-            ).mean()
-        )
+        ratio = self._with_eps(self.batch_var) / self._with_eps(self.running_var)
+        return float(np.abs(np.log(ratio)).mean())
 
-    def _floored(self, variances: np.ndarray) -> np.ndarray:
+    def _with_eps(self, variances: np.ndarray) -> np.ndarray:
         return np.maximum(variances + self.eps, np.finfo(np.float32).tiny)
 
 
 def inspect_run(
     folder: Path, num_batches: int = 50, trusted: Sequence[str] = ()
 ) -> list[LayerState]:
-    """The norm layers of a run's best state, in the order of depth.
+    """Describe the norm layers of a run's best state, in the order of depth.
 
     Args:
-        folder: of a finished run.
-        num_batches: training batches, in training mode, over which batch statistics are taken; nothing is updated.
+        folder: the folder of a finished run.
+        num_batches: number of training batches over which batch statistics are taken,
+            at most one epoch. They pass in training mode, but nothing is updated.
         trusted: packages of the user's own that the run may call.
 
     Raises:
-        ValueError: no finished run, or a network without norm layers.
+        ValueError: there are no batches, the folder holds no finished run, or its
+            network has no norm layers.
     """
-    config = read_config(folder, trusted)
-    state = load(folder / "checkpoints" / BEST)
-    prepared = prepare(config)
-    set_threads(config["device"]["threads"], prepared.flops)
-    network = prepared.task.network
-    network.load_state_dict(state["network"])
+    if num_batches < 1:
+        raise ValueError(f"num_batches must be at least 1, got {num_batches}")
+    config, prepared = load_run(folder, trusted)
     layers = {
         name: layer
         for name, layer in prepared.norm_layers.items()
         if not isinstance(layer, nn.Identity)
     }
     if not layers:
+        norm = config["choices"]["norm"]
         raise ValueError(
-            f"{folder} has no norm layers (norm={config['choices']['norm']}); name a run that has some"
+            f"{folder} has no norm layers (norm={norm}); name a run that has some"
         )
-    blocks = TrainBlocks(
-        prepared.parts.train,
-        config["dataset"]["batch_size"],
-        config["seed"],
-        Progress(),
-        max_steps=1,
-    )
-    batches = [block for _, block in zip(range(num_batches), blocks, strict=False)]
-    moments = batch_moments(network, layers, batches)
+
+    batches = training_batches(config, prepared.parts.train, num_batches)
+    moments = batch_moments(prepared.task.network, layers, batches)
     return [
-        _state(name, layer, *moments[name])
+        _layer_state(name, layer, *moments[name])
         for name, layer in layers.items()
         if name in moments
     ]
@@ -122,78 +126,112 @@ def inspect_run(
 
 @torch.no_grad()
 def batch_moments(
-    network: nn.Module, layers: dict[str, nn.Module], batches: list[Block]
+    network: nn.Module, layers: dict[str, nn.Module], batches: Iterable[Block]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """By layer, mean and biased variance of its inputs per call in a pass and channel ``(T, C)``, over batches."""
-    sums: dict[str, list[Tensor]] = {name: [] for name in layers}
+    """Mean and biased variance of the inputs of layers, averaged over batches.
 
-    def remember(name: str):
-        def hook(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    Args:
+        network: called in training mode; nothing of it is changed.
+        layers: layers of the network by name.
+        batches: blocks of one batch each.
+
+    Returns:
+        By the name of every layer that was called, mean and variance ``(T, C)``: one
+        row per call within a forward pass, one column per channel.
+    """
+    recorded: dict[str, list[Tensor]] = {name: [] for name in layers}
+
+    def recorder(name: str) -> Callable:
+        def record(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             values = arguments[0].float().transpose(0, 1).flatten(1)
-            sums[name].append(
-                torch.stack([values.mean(1), values.var(1, correction=0)])
-            )
+            moments = torch.stack([values.mean(1), values.var(1, correction=0)])
+            recorded[name].append(moments)
 
-        return hook
+        return record
 
-    handles = [
-        layer.register_forward_pre_hook(remember(name))
-        for name, layer in layers.items()
-    ]
+    handles = []
+    for name, layer in layers.items():
+        handles.append(layer.register_forward_pre_hook(recorder(name)))
+    num_batches = 0
     try:
         with preserved_state(network):
             network.train()
             for batch in batches:
                 network(batch.inputs)
+                num_batches += 1
     finally:
         for handle in handles:
             handle.remove()
-    by_call = {
-        name: torch.stack(found).unflatten(0, (len(batches), -1))
-        for name, found in sums.items()
-        if found
-    }
-    return {name: tuple(found.mean(0).unbind(1)) for name, found in by_call.items()}
+
+    averages = {}
+    for name, calls in recorded.items():
+        if calls:
+            by_batch = torch.stack(calls).unflatten(0, (num_batches, -1))  # K, T, 2, C
+            mean, var = by_batch.mean(0).unbind(1)
+            averages[name] = (mean, var)
+    return averages
 
 
-def _state(
+def _layer_state(
     name: str, layer: nn.Module, batch_mean: Tensor, batch_var: Tensor
 ) -> LayerState:
+    """The state of a layer.
+
+    Args:
+        name: name of the layer.
+        layer: the layer.
+        batch_mean: from `batch_moments` ``(T, C)``.
+        batch_var: likewise.
+    """
     running_mean = getattr(layer, "running_mean", None)
-    steps = 0 if running_mean is None or running_mean.ndim < 2 else len(running_mean)
-    batch_mean, batch_var = (
-        _by_step(values, steps) for values in (batch_mean, batch_var)
-    )
+    num_steps = 0
+    if running_mean is not None and running_mean.ndim == 2:
+        num_steps = len(running_mean)
+    batch_mean = average_by_step(batch_mean, num_steps)
+    batch_var = average_by_step(batch_var, num_steps)
 
-    def per_channel(key: str, shape: torch.Size) -> np.ndarray | None:
-        value = getattr(layer, key, None)
-        fits = isinstance(value, Tensor) and value.shape == shape
-        return value.detach().float().numpy() if fits else None
-
-    affine = [per_channel(key, batch_mean.shape[-1:]) for key in ("weight", "bias")]
-    running = [
-        per_channel(key, batch_mean.shape) for key in ("running_mean", "running_var")
-    ]
-    batch = batch_mean.numpy(), batch_var.numpy()
+    per_channel = batch_mean.shape[-1:]
+    per_step = batch_mean.shape
     return LayerState(
-        name,
-        type(layer).__name__,
-        *affine,
-        *running,
-        *batch,
-        getattr(layer, "eps", None) or 0.0,
+        name=name,
+        kind=type(layer).__name__,
+        scale=_array(layer, "weight", per_channel),
+        shift=_array(layer, "bias", per_channel),
+        running_mean=_array(layer, "running_mean", per_step),
+        running_var=_array(layer, "running_var", per_step),
+        batch_mean=batch_mean.numpy(),
+        batch_var=batch_var.numpy(),
+        eps=getattr(layer, "eps", None) or 0.0,
     )
 
 
-def _by_step(values: Tensor, steps: int) -> Tensor:
-    """Calls ``(T, C)`` as a layer counts them: all alike ``(C,)``, or `steps` of them, the last for all later ones."""
-    if steps == 0:
+def average_by_step(values: Tensor, num_steps: int) -> Tensor:
+    """Average the calls of a layer as its own statistics do.
+
+    Args:
+        values: one row per call ``(T, C)``.
+        num_steps: time steps with statistics of their own; calls beyond the last step
+            belong to it. 0 if the layer has the same statistics for all calls.
+
+    Returns:
+        ``(num_steps, C)``, or ``(C,)`` for 0 steps.
+    """
+    if num_steps == 0:
         return values.mean(0)
-    return torch.cat([values[: steps - 1], values[steps - 1 :].mean(0, keepdim=True)])
+    last = values[num_steps - 1 :].mean(0, keepdim=True)
+    return torch.cat([values[: num_steps - 1], last])
+
+
+def _array(layer: nn.Module, key: str, shape: torch.Size) -> np.ndarray | None:
+    """A parameter or buffer of the layer, or None if it has none of this shape."""
+    value = getattr(layer, key, None)
+    if not isinstance(value, Tensor) or value.shape != shape:
+        return None
+    return value.detach().float().numpy()
 
 
 def layers_table(states: list[LayerState]) -> Table:
-    """A row a layer: the range of every quantity over channels, and the two drifts."""
+    """A table with one row per layer: ranges over its channels, and both drifts."""
     table = Table(
         box=box.SIMPLE_HEAD,
         title="Norm layers, lowest to highest over channels",
@@ -201,82 +239,108 @@ def layers_table(states: list[LayerState]) -> Table:
     )
     table.add_column("layer", no_wrap=True)
     table.add_column("kind")
-    quantities = (
-        "scale",
-        "shift",
-        "running mean",
-        "batch mean",
-        "running var",
-        "batch var",
-    )
-    for column in ("channels", *quantities, "mean drift", "var drift"):
+    for column in (
+        *("channels", "scale", "shift", "running mean", "batch mean"),
+        *("running var", "batch var", "mean drift", "var drift"),
+    ):
         table.add_column(column, justify="right")
     for state in states:
-        ranges = (
-            state.scale, state.shift, state.running_mean, state.batch_mean, state.running_var, state.batch_var,
-        )  # fmt: skip
-        drifts = (state.mean_drift, state.var_drift)
-        shown = ["–" if np.isnan(drift) else f"{drift:.3f}" for drift in drifts]
         table.add_row(
             state.name,
             state.kind,
             str(state.batch_mean.shape[-1]),
-            *map(_range, ranges),
-            *shown,
+            _range(state.scale),
+            _range(state.shift),
+            _range(state.running_mean),
+            _range(state.batch_mean),
+            _range(state.running_var),
+            _range(state.batch_var),
+            _number(state.mean_drift),
+            _number(state.var_drift),
         )
     return table
 
 
 def _range(values: np.ndarray | None) -> str:
-    return "–" if values is None else f"{values.min():.3g} to {values.max():.3g}"
+    if values is None:
+        return NO_VALUE
+    return f"{values.min():.3g} to {values.max():.3g}"
+
+
+def _number(value: float) -> str:
+    return NO_VALUE if np.isnan(value) else f"{value:.3f}"
 
 
 def draw_layers(states: list[LayerState], title: str) -> Figure:
-    """A row of three panels a layer, channels sorted: scale and shift, means, variances."""
+    """Draw one row per layer with three panels: scale and shift, means, variances.
+
+    Args:
+        states: the layers, from `inspect_run`.
+        title: printed above the panels.
+    """
     figure = Figure(figsize=(10, 2.1 * len(states) + 0.6), layout="constrained")
     axes = figure.subplots(len(states), 3, squeeze=False)
     figure.suptitle(title, fontsize=10)
     for row, state in zip(axes, states, strict=True):
-        _draw(row[0], {"scale": state.scale, "shift": state.shift}, "scale, shift")
-        means = {"running": state.running_mean, "batch": state.batch_mean}
-        variances = {"running": state.running_var, "batch": state.batch_var}
-        _draw(row[1], means, _with_drift("mean", state.mean_drift))
-        _draw(row[2], variances, _with_drift("variance", state.var_drift))
-        if state.batch_var.min() > 0:
-            row[2].set_yscale("log")
-            row[2].tick_params(which="both", labelsize=8)
-        row[0].set_ylabel(state.name, fontsize=9)
+        _draw_layer(row, state)
     for axis in axes[-1]:
         axis.set_xlabel("channel, sorted", fontsize=8)
     return figure
 
 
+def _draw_layer(axes: Sequence[Axes], state: LayerState) -> None:
+    learned, means, variances = axes
+    learned.set_ylabel(state.name, fontsize=9)
+    _draw_quantities(learned, {"scale": state.scale, "shift": state.shift})
+    learned.set_title("scale, shift", fontsize=9)
+
+    _draw_quantities(means, {"running": state.running_mean, "batch": state.batch_mean})
+    means.set_title(_with_drift("mean", state.mean_drift), fontsize=9)
+
+    _draw_quantities(
+        variances, {"running": state.running_var, "batch": state.batch_var}
+    )
+    variances.set_title(_with_drift("variance", state.var_drift), fontsize=9)
+    if state.batch_var.min() > 0:
+        variances.set_yscale("log")
+        variances.tick_params(which="both", labelsize=8)
+
+
 def _with_drift(title: str, drift: float) -> str:
-    return title if np.isnan(drift) else f"{title}, drift {drift:.3f}"
+    if np.isnan(drift):
+        return title
+    return f"{title}, drift {drift:.3f}"
 
 
-def _draw(axis: Axes, quantities: dict[str, np.ndarray | None], title: str) -> None:
-    """Points a channel, by the first quantity that there is; those with a value a time step as means over steps."""
-    there = {
-        name: values.reshape(-1, values.shape[-1]).mean(0)
-        for name, values in quantities.items()
-        if values is not None
-    }
-    order = np.argsort(next(iter(there.values()), []))
-    for name, values in there.items():
-        place = list(quantities).index(name)
+def _draw_quantities(axis: Axes, quantities: dict[str, np.ndarray | None]) -> None:
+    """Draw one point per channel, sorted by the first quantity that the layer has.
+
+    A quantity with values for every time step is drawn as its mean over the steps.
+
+    Args:
+        axis: the panel.
+        quantities: at most two, by their label; None if the layer has no such thing.
+    """
+    order: np.ndarray | None = None
+    for (label, values), (color, marker) in zip(
+        quantities.items(), STYLES, strict=True
+    ):
+        if values is None:
+            continue
+        channels = values.reshape(-1, values.shape[-1]).mean(0)
+        if order is None:
+            order = np.argsort(channels)
         axis.plot(
-            values[order],
-            "os"[place],
+            channels[order],
+            marker,
             markersize=3,
-            color=(RUNNING, BATCH)[place],
-            label=name,
+            color=color,
+            label=label,
             alpha=0.8,
         )
-    axis.set_title(title, fontsize=9)
+    if order is not None:
+        axis.legend(fontsize=7, frameon=False)
     axis.tick_params(labelsize=8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axis.grid(alpha=0.15)
     axis.spines[["top", "right"]].set_visible(False)
-    if there:
-        axis.legend(fontsize=7, frameon=False)

@@ -1,8 +1,9 @@
-"""Statistics of norm layers in evaluation: running, of the batch, recalibrated, frozen."""
+"""The statistics by which norms normalize in evaluation, and how to replace them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import count
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,87 +15,104 @@ STATISTICS = ("running", "batch", "recalibrated", "frozen")
 
 
 def check_statistics(statistics: str, num_batches: int) -> None:
-    """Refuse statistics that do not exist, and recalibration on nothing.
+    """Refuse unknown statistics, and recalibration over no batches.
+
+    Args:
+        statistics: should be one of `STATISTICS`.
+        num_batches: number of batches for recalibration.
 
     Raises:
-        ValueError: names what there is.
+        ValueError: says what is possible.
     """
     if statistics not in STATISTICS:
         raise ValueError(
             f"statistics must be one of {', '.join(STATISTICS)}, got {statistics!r}"
         )
     if num_batches < 1:
-        raise ValueError(
-            f"recalibrated statistics need at least one batch, got {num_batches}"
-        )
-
-
-def running_layers(network: nn.Module) -> list[nn.Module]:
-    """Layers that average statistics over the batches of training."""
-    return [
-        layer
-        for layer in network.modules()
-        if isinstance(getattr(layer, "running_var", None), torch.Tensor)
-        and hasattr(layer, "momentum")
-    ]
-
-
-def averaging_layers(network: nn.Module) -> list[nn.Module]:
-    """`running_layers`, of which there must be some.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if layers := running_layers(network):
-        return layers
-    raise ValueError(
-        "the norm of this run keeps no statistics of batches; use --statistics running"
-    )
+        raise ValueError(f"num_batches must be at least 1, got {num_batches}")
 
 
 @torch.no_grad()
 def recalibrate(
-    network: nn.Module, blocks: Iterator[Block], context: Callable = nullcontext
+    network: nn.Module, blocks: Iterable[Block], context: Callable = nullcontext
 ) -> None:
-    """Recompute running statistics with the weights as they are: the plain mean over the batches' statistics.
+    """Recompute running statistics with the weights as they are now.
 
-    A layer that the network calls several times for a batch counts every call, for the time step that it belongs to
-    where every step has statistics of its own. Everything but the norm layers is in evaluation mode.
+    They become the plain mean of the statistics of all batches ("PreciseBN": Wu and
+    Johnson, 2021, arXiv 2105.07576). If the network calls a layer several times for one
+    batch, every call counts; a layer with statistics for every time step counts a call
+    for the step that it belongs to. All other layers are in evaluation mode.
 
     Args:
-        network: changed in place, then in evaluation mode.
-        blocks: a batch each.
-        context: of the forward pass, see `normlab.devices.evaluation_context`.
+        network: changed in place, and left in evaluation mode.
+        blocks: blocks of one batch each.
+        context: a context manager around every forward pass, see
+            `normlab.device.devices.evaluation_context`.
 
     Raises:
-        ValueError: the network has no running statistics.
+        ValueError: the network keeps no running statistics.
     """
     network.eval()
     with ExitStack() as stack:
-        for layer in averaging_layers(network):
-            stack.enter_context(averaging_anew(layer))
+        for layer in layers_with_averages(network):
+            stack.enter_context(plain_average(layer))
         for block in blocks:
             with context():
                 network(block.inputs)
 
 
+def layers_with_averages(network: nn.Module) -> list[nn.Module]:
+    """The layers that average statistics over the batches of training.
+
+    Raises:
+        ValueError: there are none.
+    """
+    layers = [
+        layer
+        for layer in network.modules()
+        if isinstance(getattr(layer, "running_var", None), torch.Tensor)
+        and hasattr(layer, "momentum")
+    ]
+    if not layers:
+        raise ValueError(
+            "statistics must be running, since the norm of this run keeps no "
+            "statistics of batches"
+        )
+    return layers
+
+
+# The layers below are annotated as Any: for type checkers every attribute of a module
+# is a tensor or a module, but `momentum` is a number.
+
+
 @contextmanager
-def averaging_anew(layer: nn.Module) -> Iterator[None]:
-    """While open, the layer normalizes by the batch alone and its statistics are the plain mean over the calls."""
-    momentum, calls = layer.momentum, count(1)
+def plain_average(layer: Any) -> Iterator[None]:
+    """Start the averages of a layer from zero, and weigh all calls alike.
 
-    def weigh(layer: nn.Module, inputs: tuple) -> None:
-        layer.momentum = 1 / next(calls)
+    Inside the `with` block the layer is in training mode and normalizes by the batch
+    alone; afterwards it is in evaluation mode.
 
-    # Batch norms count where they average: one that an LSTM calls at every step has statistics and a counter for each.
-    counts = isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm)
-    hook = None if counts else layer.register_forward_pre_hook(weigh)
-    if counts:
+    Args:
+        layer: one of `layers_with_averages`.
+    """
+    momentum = layer.momentum
+    hook = None
+    if isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm):
+        # Without a momentum, batch norms count by themselves. In an LSTM this is
+        # necessary: every time step has its own statistics and its own counter.
         layer.momentum = None
+    else:
+        calls = count(1)
+
+        def weigh(layer: Any, inputs: tuple) -> None:
+            layer.momentum = 1 / next(calls)
+
+        hook = layer.register_forward_pre_hook(weigh)
+
     if hasattr(layer, "reset_running_stats"):
         layer.reset_running_stats()
     if isinstance(layer, BatchNorm):
-        layer.plain = True
+        layer.plain = True  # no noise and no correction, which some variants add
     layer.train()
     try:
         yield
@@ -108,41 +126,55 @@ def averaging_anew(layer: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def statistics_of_the_batch(network: nn.Module, active: bool) -> Iterator[None]:
-    """While open, norms with running statistics use those of the batch, even in evaluation, and remember nothing.
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Normalize by the statistics of each batch inside of the `with` block.
+
+    This concerns norms with running statistics, which are neither used nor updated.
+    The network is meant to be in evaluation mode.
+
+    Args:
+        network: restored when the block ends.
 
     Raises:
-        ValueError: the network has no running statistics.
+        ValueError: the network keeps no running statistics.
     """
-    layers = averaging_layers(network) if active else []
     with ExitStack() as stack:
-        for layer in layers:
-            without = (
-                without_running_statistics
-                if hasattr(layer, "running_mean")
-                else without_memory
-            )
-            stack.enter_context(without(layer))
+        for layer in layers_with_averages(network):
+            if hasattr(layer, "running_mean"):
+                stack.enter_context(without_running_statistics(layer))
+            else:
+                stack.enter_context(training_without_updates(layer))
         yield
 
 
 @contextmanager
-def without_running_statistics(layer: nn.Module) -> Iterator[None]:
-    """Batch norms fall back to the batch where there is nothing else."""
-    kept = layer.running_mean, layer.running_var
-    layer.running_mean = layer.running_var = None
+def without_running_statistics(layer: Any) -> Iterator[None]:
+    """Take the running statistics from a batch norm, which then uses the batch's."""
+    running_mean = layer.running_mean
+    running_var = layer.running_var
+    layer.running_mean = None
+    layer.running_var = None
     try:
         yield
     finally:
-        layer.running_mean, layer.running_var = kept
+        layer.running_mean = running_mean
+        layer.running_var = running_var
 
 
 @contextmanager
-def without_memory(layer: nn.Module) -> Iterator[None]:
-    """For EvoNorm-B0, which looks at the batch in training only: it trains, and the batch has no weight."""
-    momentum, training = layer.momentum, layer.training
+def training_without_updates(layer: Any) -> Iterator[None]:
+    """Put a layer into training mode for every call, with a momentum of zero.
+
+    EvoNorm-B0 needs this: it uses the variance of the batch in training mode only.
+    """
+    momentum = layer.momentum
+    training = layer.training
+
+    def train(layer: Any, inputs: tuple) -> None:
+        layer.train()
+
     layer.momentum = 0.0
-    hook = layer.register_forward_pre_hook(lambda layer, inputs: layer.train() and None)
+    hook = layer.register_forward_pre_hook(train)
     try:
         yield
     finally:
@@ -151,11 +183,18 @@ def without_memory(layer: nn.Module) -> Iterator[None]:
         layer.train(training)
 
 
-def batches_in_random_order(part: Part, batch_size: int) -> list[Block]:
-    """Batches as training would see them, every sample once; a last batch of one joins the batch before it."""
-    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0)).to(
-        part.rows.device
-    )
+def shuffled_batches(part: Part, batch_size: int) -> list[Block]:
+    """Batches in random order, as in training, with every sample once.
+
+    The order is always the same. A last batch of one sample, which batch norm could not
+    normalize, is joined to the batch before it.
+
+    Args:
+        part: a part of the data.
+        batch_size: samples per batch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(part), generator=generator).to(part.rows.device)
     groups = list(part.rows[order].split(batch_size))
     if len(groups) > 1 and len(groups[-1]) == 1:
         groups[-2:] = [torch.cat(groups[-2:])]

@@ -1,0 +1,131 @@
+"""The command lines print what the functions return, and explain mistakes."""
+
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from normlab.config.identity import run_folder
+from normlab.evaluation.cli import (
+    evaluate_main,
+    evaluate_parser,
+    inspect_main,
+    inspect_parser,
+    with_option_names,
+)
+from normlab.training.experiment import run
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """The variables that the commands set are as before when a test ends."""
+    for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        monkeypatch.setenv(name, "0")
+
+
+def test_evaluate_prints_the_scores(stored, capsys):
+    folder, result, _ = stored
+    evaluate_main([str(folder)])
+    output = capsys.readouterr().out
+    assert output.splitlines()[0] == f"{folder.name}, running statistics"
+    assert f"{result['metrics']['test/accuracy']:.4f}" in output
+
+
+def test_evaluate_takes_another_data_set_with_settings(stored, capsys):
+    words = ["--dataset", "digits", "dataset.validation=0.3"]
+    evaluate_main([str(stored[0]), *words, "--statistics", "recalibrated"])
+    title = capsys.readouterr().out.splitlines()[0]
+    assert title == f"{stored[0].name} on digits, recalibrated statistics"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--statistics", "moving"], "error: --statistics must be one of running"),
+        (["--dataset", "digit"], "error: dataset=digit does not exist, did you mean"),
+        (
+            ["--statistics", "recalibrated", "--batches", "0"],
+            "error: --batches must be at least 1, got 0",
+        ),
+    ],
+)
+def test_evaluate_explains_mistakes_with_exit_code_2(stored, capsys, words, message):
+    with pytest.raises(SystemExit) as end:
+        evaluate_main([str(stored[0]), *words])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_inspect_prints_a_table_and_draws_a_figure(compose, tmp_path, capsys):
+    words = [
+        "model.hidden=[8,8]",
+        "trainer.max_epochs=1",
+        "progress=false",
+        f"paths.outputs={tmp_path}",
+    ]
+    config = OmegaConf.to_container(compose(*words), resolve=True)
+    run(config)
+    figure = tmp_path / "layers.png"
+    inspect_main([str(run_folder(config)), "--batches", "2", "--out", str(figure)])
+    output = capsys.readouterr().out
+    rows = [
+        line.split()[:3]
+        for line in output.splitlines()
+        if line.strip().startswith("hidden")
+    ]
+    assert rows == [
+        ["hidden.0.norm", "BatchNorm", "8"],
+        ["hidden.1.norm", "BatchNorm", "8"],
+    ]
+    assert f"figure  {figure}" in output
+    with Image.open(figure) as image:
+        assert image.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "must be the folder of a run, it has no config.yaml"),
+        (["--batches", "0"], "--batches must be at least 1"),
+    ],
+)
+def test_inspect_explains_mistakes_with_exit_code_2(tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit) as end:
+        inspect_main([str(tmp_path), *words])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+
+
+@pytest.mark.parametrize("make", [evaluate_parser, inspect_parser])
+def test_the_help_of_every_option_says_its_default(make):
+    actions = [action for action in make()._actions if action.option_strings]
+    options = [action for action in actions if action.dest != "help"]
+    assert options
+    assert all("(default: " in action.help for action in options)
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys\n"
+        "from normlab.evaluation.cli import evaluate_main\n"
+        "try:\n    evaluate_main(['--help'])\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_messages_name_the_option_of_an_argument():
+    translated = {
+        "num_batches must be at least 1": "--batches must be at least 1",
+        "trusted must name mine": "--trust must name mine",
+        "the statistics must be": "the statistics must be",
+    }
+    for message, expected in translated.items():
+        assert with_option_names(message) == expected
