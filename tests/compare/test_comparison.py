@@ -284,7 +284,7 @@ def test_runs_of_other_settings_are_not_a_distribution(tmp_path):
         )
     with pytest.raises(
         ValueError,
-        match=r"runs share seed 0 .*; they differ in optimizer.lr: add it to --within",
+        match=r"runs share seed 0 .*; they differ in optimizer.lr: add it to `within`",
     ):
         compare(load_runs(tmp_path), within=[])
 
@@ -302,24 +302,24 @@ def test_the_users_mistakes(tmp_path):
         ({"arms": ["custon"]}, "no arm 'custon'; did you mean custom"),
         (
             {"arms": ["none"]},
-            "--arms must name arms beside the baseline none, such as custom; got none",
+            "arms must name arms besides the baseline none, such as custom; got none",
         ),
-        ({"margin": "-1"}, "--margin must be a number above 0"),
-        ({"margin": "wide"}, "--margin must be a number above 0 .* got wide"),
-        ({"level": 5}, "--level must be between 0 and 1, got 5"),
-        ({"by": []}, "--by must name a setting, such as norm; it names none"),
+        ({"margin": "-1"}, "margin must be a number above 0"),
+        ({"margin": "wide"}, "margin must be a number above 0 .* got wide"),
+        ({"level": 5}, "level must be between 0 and 1, got 5"),
+        ({"by": []}, "by must name a setting, such as norm; it names none"),
         (
             {"by": ["norm", "seed"]},
-            "--by must name a setting that changes what is trained; seed only repeats it",
+            "by must name a setting that changes what is trained; seed only repeats it",
         ),
         ({"by": "dataset.fold"}, "no setting 'dataset.fold'"),
         (
             {"select": "seed"},
-            "--select must name a setting that changes what is trained; seed only repeats it",
+            "select must name a setting that changes what is trained; seed only repeats it",
         ),
         (
             {"select": "norm"},
-            "--select must name a setting besides those that make the arms, and norm is in --by",
+            "select must name a setting besides those that make the arms, and norm is in `by`",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -366,7 +366,7 @@ def test_runs_without_the_metric_are_named(tmp_path):
     found = compare(load_runs(tmp_path))
     assert (
         "test/accuracy is missing in 1 of 7 runs that finished, and they are left out; "
-        f"the first is {folder}. rerun=true trains a run anew." in found.warnings
+        f"the first is {folder}. rerun=true trains a run again." in found.warnings
     )
     assert contrast(found)["n"] == 3
 
@@ -510,7 +510,7 @@ def test_the_baseline_of_arms_of_several_settings_begins_with_none(rates):
 def test_a_repeated_run_is_no_group(rates):
     with pytest.raises(
         ValueError,
-        match="every arm must have at least two runs .* leave seed out of --within",
+        match="every arm must have at least two runs .* leave seed out of `within`",
     ):
         compare(rates, within=["optimizer.lr", "seed"])
 
@@ -522,11 +522,11 @@ def test_settings_of_the_compared_norm_belong_to_the_arms(tmp_path):
         write_seeds(tmp_path, {"custom": CUSTOM[:3]}, settings=settings)
     runs = load_runs(tmp_path)
     with pytest.raises(
-        ValueError, match="add norm.momentum to --by and optimizer.lr to --within"
+        ValueError, match="add norm.momentum to `by` and optimizer.lr to `within`"
     ):
         compare(runs, within=["model"])
     with pytest.raises(
-        ValueError, match="they differ in norm.momentum: add it to --by"
+        ValueError, match="they differ in norm.momentum: add it to `by`"
     ):
         compare(runs.assign(**{"optimizer.lr": 0.1}), within=["model"])
 

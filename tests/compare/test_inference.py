@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from normlab.compare import inference
+from normlab.compare import effects, inference
 
 ARM = np.array([0.95, 0.97, 0.96, 0.98, 0.94, 0.99, 0.93])
 BASELINE = np.array([0.94, 0.95, 0.97, 0.93, 0.91, 0.95, 0.92])
@@ -72,7 +72,7 @@ def test_identical_arms_differ_by_nothing():
     found = inference.paired_difference(ARM, ARM)
     assert (found.estimate, found.interval, found.p) == (0, (0, 0), 1)
     assert inference.equivalence_p(ARM, ARM, 0.001, paired=True) == 0
-    assert inference.hedges_g(ARM, ARM) == 0
+    assert effects.hedges_g(ARM, ARM) == 0
 
 
 def test_arms_without_spread_are_told_apart():
@@ -120,7 +120,7 @@ def test_holm_by_hand():
 
 def test_hedges_g_by_hand():
     # means 4 and 2, both variances 1: d = 2, correction 1 - 3 / (4 * 6 - 9) = .8
-    assert inference.hedges_g([3, 4, 5], [1, 2, 3]) == pytest.approx(1.6)
+    assert effects.hedges_g([3, 4, 5], [1, 2, 3]) == pytest.approx(1.6)
 
 
 @pytest.mark.parametrize("higher", [True, False])
@@ -129,7 +129,7 @@ def test_probability_of_improvement_counts_pairs(higher):
     wins = [
         (a > b if higher else a < b) + 0.5 * (a == b) for a in arm for b in baseline
     ]
-    value, (low, high) = inference.probability_of_improvement(
+    value, (low, high) = effects.probability_of_improvement(
         arm, baseline, higher, paired=True
     )
     assert value == pytest.approx(np.mean(wins))
@@ -155,7 +155,7 @@ def test_probability_of_improvement_against_an_independent_implementation(paired
         rows = random.integers(len(arm), size=len(arm))
         columns = rows if paired else random.integers(len(baseline), size=len(baseline))
         draws.append(counted(arm[rows], baseline[columns]))
-    value, interval = inference.probability_of_improvement(
+    value, interval = effects.probability_of_improvement(
         arm, baseline, higher=True, paired=paired
     )
     assert value == pytest.approx(counted(arm, baseline))
@@ -167,14 +167,14 @@ def test_probability_of_improvement_against_an_independent_implementation(paired
 
 def test_probability_of_improvement_has_the_interval_that_was_asked_for():
     narrow, wide = (
-        inference.probability_of_improvement(ARM, BASELINE, True, True, share)[1]
+        effects.probability_of_improvement(ARM, BASELINE, True, True, share)[1]
         for share in (0.5, 0.99)
     )
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
 def test_probability_of_improvement_of_separated_arms_is_certain():
-    assert inference.probability_of_improvement(
+    assert effects.probability_of_improvement(
         [2, 3], [0, 1], higher=True, paired=False
     ) == (1.0, (1.0, 1.0))
 
@@ -202,7 +202,7 @@ def test_fold_equivalence_uses_the_corrected_error():
 
 @pytest.mark.parametrize(("effect", "n"), [(1.5, 6), (1.0, 10), (0.8, 15), (0.5, 34)])
 def test_sample_size_of_the_paired_t_test(effect, n):
-    assert inference.sample_size(effect, 1.0, paired=True) == n
+    assert effects.sample_size(effect, 1.0, paired=True) == n
 
 
 def test_fisher_p_by_hand():

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from compare.helpers import write_run, write_seeds
-from normlab.compare.runs import (
-    check_key,
+from normlab.compare.columns import check_key
+from normlab.compare.curves import (
     curve_warnings,
-    load_runs,
     read_curves,
     read_layers,
-    read_settings,
     without_curves,
 )
+from normlab.compare.runs import load_runs, read_settings
 
 
 def test_a_row_a_run_with_settings_metrics_and_origin(tmp_path):
@@ -225,10 +224,10 @@ def test_neither_loading_nor_comparing_imports_torch(tmp_path):
             "config.yaml is not readable (month must",
         ),
         ("result.json", "[" * 100_000, "result.json is not readable"),
-        ("config_digest", [1], "config_digest must be a text, got [1]"),
-        ("reason", {"a": 1}, "reason must be a text, got {'a': 1}"),
-        ("cautions", [1], "cautions must be a list of texts, got [1]"),
-        ("cautions", {"a": 1}, "cautions must be a list of texts, got {'a': 1}"),
+        ("config_digest", [1], "config_digest must be a string, got [1]"),
+        ("reason", {"a": 1}, "reason must be a string, got {'a': 1}"),
+        ("cautions", [1], "cautions must be a list of strings, got [1]"),
+        ("cautions", {"a": 1}, "cautions must be a list of strings, got {'a': 1}"),
         ("synchronized", 2, "synchronized must be true, false or null, got 2"),
     ],
 )
@@ -351,7 +350,7 @@ def test_runs_without_a_whole_curve_are_named(tmp_path):
     )
     assert lacking["seed"].tolist() == [1, 2]
     told = "metrics.csv is missing, damaged or cut in {} of 5 runs, which learning curves and time to target of {} "
-    told += "leave out; the first is {}. rerun=true trains a run anew."
+    told += "leave out; the first is {}. rerun=true trains a run again."
     assert curve_warnings(runs, ["val/accuracy", "val/accuracy", "val/f1"]) == [
         told.format(2, "val/accuracy", folders[1]),
         told.format(4, "val/f1", folders[0]),

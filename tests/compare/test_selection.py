@@ -7,7 +7,7 @@ import pytest
 
 from compare.helpers import write_run
 from normlab.compare import compare, load_runs
-from normlab.compare.runs import LARGEST_STABLE_RATE
+from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.selection import best_values, largest_stable, stable_edge_warnings
 from normlab.compare.settings import arm_labels
 from normlab.report.run_figures import sensitivity

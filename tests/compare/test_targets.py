@@ -62,12 +62,12 @@ def test_a_loss_is_reached_from_above(runs):
 def test_unknown_targets(runs):
     assert parse_target("val/accuracy=0.97") == ("val/accuracy", 0.97)
     for text in ("val/accuracy", "val/accuracy=high"):
-        with pytest.raises(ValueError, match="--target must be METRIC=VALUE"):
+        with pytest.raises(ValueError, match="target must be METRIC=VALUE"):
             parse_target(text)
     for value in (math.nan, math.inf):
         with pytest.raises(
             ValueError,
-            match=f"--target must have a finite value, such as val/loss=0.97, got {value}",
+            match=f"target must be finite, such as 0.97, got {value}",
         ):
             time_to_target(compare(runs), "val/loss", value)
     for clock in ("epoch", "seconds", "lr"):

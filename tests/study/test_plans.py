@@ -63,7 +63,7 @@ def test_planned_values_read_as_those_of_runs(tmp_path):
 
 def test_diverged_runs_count_and_failed_ones_do_not(runs):
     table = seed_counts(GRID, runs).set_index(["norm", "optimizer.lr"])
-    assert table["there"].to_dict() == {
+    assert table["present"].to_dict() == {
         ("none", "0.1"): 3,
         ("none", "1"): 3,
         ("custom", "0.1"): 3,

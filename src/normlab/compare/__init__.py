@@ -1,4 +1,4 @@
-"""Run folders to an answer: tables, intervals, tests, figures, one self-contained page."""
+"""From run folders to an answer: summaries, intervals, tests and sentences."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ __all__ = ["compare", "load_runs"]
 
 
 def __getattr__(name: str) -> Any:
-    # pandas and scipy take seconds to import; the command line's --help needs neither.
+    # pandas and scipy take seconds to import, and `--help` needs neither of them.
     if name == "load_runs":
         from normlab.compare.runs import load_runs
 

@@ -2,85 +2,137 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from normlab.compare import inference, intervals
+from normlab.compare import effects, inference, intervals
 from normlab.compare.sentences import sentence
 from normlab.compare.settings import pairing_keys, sorted_labels
 from normlab.metrics import higher_is_better
 
+FOLD = "dataset.fold"
+BASELINE_SUFFIX = " of the baseline"  # of the baseline's column in a table of pairs
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values of the metric that a contrast rests on.
+
+    Attributes:
+        arm: one value per pair, fold or run of the arm, shape `(n,)`.
+        baseline: the same of the baseline, shape `(m,)`; `m == n` if paired.
+        paired: whether `arm[i]` and `baseline[i]` share seed or fold.
+        left_out: number of runs without a partner in the other arm.
+    """
+
+    arm: NDArray
+    baseline: NDArray
+    paired: bool
+    left_out: int = 0
+
 
 def finished_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Finished runs with a finite metric; diverged runs hold the last finite value, which is no result."""
-    return runs[
-        (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
-    ]
+    """Finished runs with a finite value of the metric.
+
+    A diverged run stores its last finite value, which is no result.
+    """
+    finite = np.isfinite(runs[metric].astype(float))
+    return runs.loc[(runs["status"] == "finished") & finite]
 
 
-def _folds(runs: pd.DataFrame) -> int | None:
-    """Number of cross-validation folds if the runs differ in theirs."""
-    if "dataset.fold" not in pairing_keys(runs):
+def _num_folds(runs: pd.DataFrame) -> int | None:
+    """Number of folds of a cross-validation, or None if the runs are not from one."""
+    if FOLD not in pairing_keys(runs):
         return None
     for key in ("dataset.folds", "dataset.num_folds"):
         if key in runs and runs[key].notna().any():
             return int(runs[key].dropna().iloc[0])
-    return int(runs["dataset.fold"].nunique())
+    return int(runs[FOLD].nunique())
 
 
-def _by_fold(runs: pd.DataFrame, metric: str) -> pd.Series:
-    """Mean over the seeds of every fold: seeds share the fold's test part and are no further sample of it."""
-    return runs.groupby("dataset.fold")[metric].mean().astype(float)
+def _values(runs: pd.DataFrame, column: str, folds: int | None) -> NDArray:
+    """One value per run, or per fold in a cross-validation.
+
+    The value of a fold is the mean over its seeds: they share the test part of the
+    fold, so they are no further samples of it.
+    """
+    if folds:
+        return runs.groupby(FOLD)[column].mean().to_numpy(float)
+    return runs[column].to_numpy(float)
 
 
 def summaries_of(
     group: pd.DataFrame, metric: str, confidence: float, baseline: str
 ) -> Iterator[dict]:
-    """A row for every arm of one group of like runs, the baseline first."""
-    folds = _folds(group)
-    for arm in sorted(
-        sorted_labels(list(group["arm"])), key=lambda arm: arm != baseline
-    ):
+    """One row for every arm of a group, the baseline first.
+
+    Args:
+        group: runs with their arm in `arm` and the label of the group in `where`.
+        metric: column to summarize.
+        confidence: of the intervals, such as 0.95.
+        baseline: the arm that the others are compared to.
+    """
+    folds = _num_folds(group)
+    arms = sorted_labels(group["arm"])
+    for arm in sorted(arms, key=lambda arm: arm != baseline):
         runs = group[group["arm"] == arm]
-        good = finished_runs(runs, metric)
-        values = (_by_fold(good, metric) if folds else good[metric]).to_numpy(float)
-        finished, diverged = (
-            (runs["status"] == status).sum() for status in ("finished", "diverged")
-        )
-        interval = (
-            intervals.fold_interval(values, folds, confidence)
-            if folds
-            else intervals.t_interval(values, confidence)
-        )
-        bca = intervals.UNKNOWN if folds else intervals.bca_interval(values, confidence)
-        trained = intervals.wilson_interval(
-            int(finished), int(finished + diverged), confidence
-        )
-        yield {
-            "where": runs["where"].iloc[0],
-            "arm": arm,
-            "runs": len(runs),
-            "n": len(values),
-            "mean": values.mean() if len(values) else math.nan,
-            "sd": values.std(ddof=1) if len(values) > 1 else math.nan,
-            "median": np.median(values) if len(values) else math.nan,
-            "min": values.min() if len(values) else math.nan,
-            "max": values.max() if len(values) else math.nan,
-            "low": interval[0],
-            "high": interval[1],
-            "bca_low": bca[0],
-            "bca_high": bca[1],
-            "diverged": int(diverged),
-            "failed": int((runs["status"] == "failed").sum()),
-            "without_metric": int(finished) - len(good),
-            "trained": finished / (finished + diverged)
-            if finished + diverged
-            else math.nan,
-            "trained_low": trained[0],
-            "trained_high": trained[1],
-            "parameters": runs["num_parameters"].max(),
-        }
+        yield _summary(runs, metric, confidence, folds)
+
+
+def _summary(
+    runs: pd.DataFrame, metric: str, confidence: float, folds: int | None
+) -> dict:
+    scored = finished_runs(runs, metric)
+    values = _values(scored, metric, folds)
+    if folds:
+        interval = intervals.fold_interval(values, folds, confidence)
+        bca = intervals.UNKNOWN  # the bootstrap would treat the folds as independent
+    else:
+        interval = intervals.t_interval(values, confidence)
+        bca = intervals.bca_interval(values, confidence)
+
+    finished = _num_runs(runs, "finished")
+    diverged = _num_runs(runs, "diverged")
+    ended = finished + diverged
+    trained = intervals.wilson_interval(finished, ended, confidence)
+
+    return {
+        "where": runs["where"].iloc[0],
+        "arm": runs["arm"].iloc[0],
+        "runs": len(runs),
+        "n": len(values),
+        **_description(values),
+        "low": interval[0],
+        "high": interval[1],
+        "bca_low": bca[0],
+        "bca_high": bca[1],
+        "diverged": diverged,
+        "failed": _num_runs(runs, "failed"),
+        "without_metric": finished - len(scored),
+        "trained": finished / ended if ended else math.nan,
+        "trained_low": trained[0],
+        "trained_high": trained[1],
+        "parameters": runs["num_parameters"].max(),
+    }
+
+
+def _num_runs(runs: pd.DataFrame, status: str) -> int:
+    return int((runs["status"] == status).sum())
+
+
+def _description(values: NDArray) -> dict[str, float]:
+    if not len(values):
+        return dict.fromkeys(("mean", "sd", "median", "min", "max"), math.nan)
+    return {
+        "mean": values.mean(),
+        "sd": values.std(ddof=1) if len(values) > 1 else math.nan,
+        "median": float(np.median(values)),
+        "min": values.min(),
+        "max": values.max(),
+    }
 
 
 def contrasts_of(
@@ -91,15 +143,28 @@ def contrasts_of(
     level: float,
     margin: float | None,
 ) -> Iterator[dict]:
-    """A row for every planned contrast of one group of like runs."""
+    """One row for every planned contrast of a group in which both arms have runs.
+
+    Args:
+        group: runs with their arm in `arm` and the label of the group in `where`.
+        metric: column to compare.
+        baseline: the arm that the others are compared to.
+        arms: the planned contrasts, each against the baseline.
+        level: significance level, such as 0.05; the intervals have `1 - level`.
+        margin: differences below it do not matter; None if not stated.
+    """
+    folds = _num_folds(group)
+    reference = group[group["arm"] == baseline]
     for arm in arms:
-        both = [group[group["arm"] == name] for name in (arm, baseline)]
-        if all(map(len, both)):
-            yield {
-                "where": group["where"].iloc[0],
-                "arm": arm,
-                "baseline": baseline,
-            } | _contrast(both[0], both[1], metric, level, margin, _folds(group))
+        runs = group[group["arm"] == arm]
+        if runs.empty or reference.empty:
+            continue
+        names = {
+            "where": group["where"].iloc[0],
+            "arm": arm,
+            "baseline": baseline,
+        }
+        yield names | _contrast(runs, reference, metric, level, margin, folds)
 
 
 def _contrast(
@@ -110,162 +175,210 @@ def _contrast(
     margin: float | None,
     folds: int | None,
 ) -> dict:
-    values, paired, left_out = _pairs(
-        finished_runs(arm, metric), finished_runs(baseline, metric), metric, bool(folds)
-    )
     confidence = 1 - level
-    if folds:
-        found = inference.fold_difference(*values, folds, confidence)
-    elif paired:
-        found = inference.paired_difference(*values, confidence)
-    else:
-        found = inference.independent_difference(*values, confidence)
-    beside = paired and not folds and len(values[0]) > 1
-    welch = inference.welch(*values, confidence)[0] if beside else intervals.UNKNOWN
-    higher = higher_is_better(metric)
-    improvement, (low, high) = inference.probability_of_improvement(
-        *values, higher, paired, confidence
+    sample = _sample(
+        finished_runs(arm, metric), finished_runs(baseline, metric), metric, folds
     )
-    if folds:
-        low, high = (
-            intervals.UNKNOWN
-        )  # a bootstrap would take the folds for independent
-    trained = [
-        ((part["status"] == "finished").sum(), (part["status"] != "failed").sum())
-        for part in (arm, baseline)
-    ]
+    difference = _difference(sample, folds, confidence)
+    welch = _unpaired_interval(sample, folds, confidence)
+    improvement, improvement_interval = effects.probability_of_improvement(
+        sample.arm, sample.baseline, higher_is_better(metric), sample.paired, confidence
+    )
+    if folds:  # the bootstrap would treat the folds as independent
+        improvement_interval = intervals.UNKNOWN
+
     return {
-        "design": found.design,
-        "n": found.n[0],
-        "n_baseline": found.n[1],
-        "left_out": left_out,
-        "mean": float(values[0].mean()) if len(values[0]) else math.nan,
-        "mean_baseline": float(values[1].mean()) if len(values[1]) else math.nan,
-        "difference": found.estimate,
-        "low": found.interval[0],
-        "high": found.interval[1],
+        "design": difference.design,
+        "n": difference.n[0],
+        "n_baseline": difference.n[1],
+        "left_out": sample.left_out,
+        "mean": _mean(sample.arm),
+        "mean_baseline": _mean(sample.baseline),
+        "difference": difference.estimate,
+        "low": difference.interval[0],
+        "high": difference.interval[1],
         "welch_low": welch[0],
         "welch_high": welch[1],
-        "correlation": found.correlation,
-        "p": found.p,
-        "permutation_p": found.permutation_p,
-        "attainable_p": found.attainable,
-        "hedges_g": inference.hedges_g(*values),
+        "correlation": difference.correlation,
+        "p": difference.p,
+        "permutation_p": difference.permutation_p,
+        "attainable_p": difference.attainable_p,
+        "hedges_g": effects.hedges_g(sample.arm, sample.baseline),
         "improvement": improvement,
-        "improvement_low": low,
-        "improvement_high": high,
-        "equivalence_p": _equivalence(found, values, margin, confidence),
-        "spread": _spread(values, paired),
+        "improvement_low": improvement_interval[0],
+        "improvement_high": improvement_interval[1],
+        "equivalence_p": _equivalence_p(difference, sample, margin, confidence),
+        "spread": _spread(sample),
         **_without_result(arm, metric, ""),
         **_without_result(baseline, metric, "_baseline"),
-        "trained_p": inference.fisher_p(
-            *zip(*[(int(a), int(b)) for a, b in trained], strict=True)
-        ),
+        "trained_p": _trained_p(arm, baseline),
     }
 
 
-def _without_result(runs: pd.DataFrame, metric: str, suffix: str) -> dict[str, int]:
-    counts = {
-        status: int((runs["status"] == status).sum())
-        for status in ("diverged", "failed", "finished")
-    }
-    counts["without_metric"] = counts.pop("finished") - len(finished_runs(runs, metric))
-    return {f"{name}{suffix}": count for name, count in counts.items()}
+def _mean(values: NDArray) -> float:
+    return float(values.mean()) if len(values) else math.nan
 
 
-def _pairs(
-    arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, folds: bool
-) -> tuple[tuple[np.ndarray, np.ndarray], bool, int]:
-    """Values matched by seed and fold where at least half of the smaller arm has a partner; folds only if so.
+def _sample(
+    arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, folds: int | None
+) -> Sample:
+    """Values matched by seed and fold if there are enough pairs, or else all values.
 
-    Too few pairs for a test give way to runs that are enough for one.
+    There are enough pairs if at least half of the smaller arm has a partner, unless
+    they are too few for a test and all runs would not be. Folds are matched or not
+    compared at all.
 
-    Returns:
-        values of both arms (one a pair, or a fold), whether they are matched, and how many runs have no partner.
+    Args:
+        arm: finished runs of the arm.
+        baseline: finished runs of the baseline.
+        metric: column to compare.
+        folds: number of folds, None without cross-validation.
     """
     keys = pairing_keys(pd.concat([arm, baseline]))
-    keys += ["dataset.fold"] if folds and "dataset.fold" not in keys else []
-    both = arm[[*keys, metric]].merge(
-        baseline[[*keys, metric]], on=keys, suffixes=("", " of the baseline")
+    if folds and FOLD not in keys:
+        keys.append(FOLD)
+    pairs = arm[[*keys, metric]].merge(
+        baseline[[*keys, metric]], on=keys, suffixes=("", BASELINE_SUFFIX)
     )
+
     smaller = min(len(arm), len(baseline))
-    untestable = not folds and len(both) < inference.SMALLEST_N <= smaller
-    if len(both) >= max(2, smaller / 2) and not untestable:
-        names = metric, f"{metric} of the baseline"
-        left_out = len(arm) + len(baseline) - 2 * len(both)
-        if folds:
-            return (
-                tuple(_by_fold(both, name).to_numpy() for name in names),
-                True,
-                left_out,
-            )
-        return tuple(both[name].to_numpy(float) for name in names), True, left_out
+    testable = folds or not len(pairs) < inference.SMALLEST_N <= smaller
+    if len(pairs) >= max(2, smaller / 2) and testable:
+        return Sample(
+            _values(pairs, metric, folds),
+            _values(pairs, metric + BASELINE_SUFFIX, folds),
+            paired=True,
+            left_out=len(arm) + len(baseline) - 2 * len(pairs),
+        )
     if folds:
-        return (np.array([]), np.array([])), True, len(arm) + len(baseline)
-    return (arm[metric].to_numpy(float), baseline[metric].to_numpy(float)), False, 0
+        nothing = np.array([])
+        return Sample(nothing, nothing, True, left_out=len(arm) + len(baseline))
+    return Sample(
+        arm[metric].to_numpy(float), baseline[metric].to_numpy(float), paired=False
+    )
 
 
-def _equivalence(
-    found: inference.Difference,
-    values: tuple[np.ndarray, np.ndarray],
+def _difference(
+    sample: Sample, folds: int | None, confidence: float
+) -> inference.Difference:
+    if folds:
+        return inference.fold_difference(sample.arm, sample.baseline, folds, confidence)
+    if sample.paired:
+        return inference.paired_difference(sample.arm, sample.baseline, confidence)
+    return inference.independent_difference(sample.arm, sample.baseline, confidence)
+
+
+def _unpaired_interval(
+    sample: Sample, folds: int | None, confidence: float
+) -> intervals.Interval:
+    """Welch's interval next to a paired one, which shows what pairing gains."""
+    if folds or not sample.paired or len(sample.arm) < 2:
+        return intervals.UNKNOWN
+    interval, _ = inference.welch(sample.arm, sample.baseline, confidence)
+    return interval
+
+
+def _equivalence_p(
+    difference: inference.Difference,
+    sample: Sample,
     margin: float | None,
     confidence: float,
 ) -> float:
     if margin is None:
         return math.nan
-    if found.design == "folds":
-        return inference.fold_equivalence_p(found, confidence, margin)
-    return inference.equivalence_p(*values, margin, found.design == "paired")
+    if difference.design == "folds":
+        return inference.fold_equivalence_p(difference, confidence, margin)
+    paired = difference.design == "paired"
+    return inference.equivalence_p(sample.arm, sample.baseline, margin, paired)
 
 
-def _spread(values: tuple[np.ndarray, np.ndarray], paired: bool) -> float:
-    """Standard deviation of the differences over pairs, or within arms; NaN below three values."""
-    if min(map(len, values)) < 3:
+def _spread(sample: Sample) -> float:
+    """Standard deviation of the paired differences, or within arms; NaN below n = 3."""
+    if min(len(sample.arm), len(sample.baseline)) < 3:
         return math.nan
-    if paired:
-        return float((values[0] - values[1]).std(ddof=1))
-    return math.sqrt(np.mean([v.var(ddof=1) for v in values]))
+    if sample.paired:
+        return float((sample.arm - sample.baseline).std(ddof=1))
+    variances = [sample.arm.var(ddof=1), sample.baseline.var(ddof=1)]
+    return math.sqrt(np.mean(variances))
 
 
-def _sample_size(row: dict, margin: float | None, level: float) -> float:
-    """Seeds that a difference of the margin needs at the level that is left to each contrast."""
-    if margin is None or math.isnan(row["spread"]):
-        return math.nan
-    paired = row["design"] != "independent"
-    return (
-        inference.sample_size(margin, row["spread"], paired, level / row["contrasts"])
-        or math.nan
+def _without_result(runs: pd.DataFrame, metric: str, suffix: str) -> dict[str, int]:
+    """How many runs do not enter the means, by reason."""
+    scored = len(finished_runs(runs, metric))
+    return {
+        f"diverged{suffix}": _num_runs(runs, "diverged"),
+        f"failed{suffix}": _num_runs(runs, "failed"),
+        f"without_metric{suffix}": _num_runs(runs, "finished") - scored,
+    }
+
+
+def _trained_p(arm: pd.DataFrame, baseline: pd.DataFrame) -> float:
+    """p of Fisher's exact test that the arms diverge equally often."""
+    trained = (_num_runs(arm, "finished"), _num_runs(baseline, "finished"))
+    total = (
+        len(arm) - _num_runs(arm, "failed"),
+        len(baseline) - _num_runs(baseline, "failed"),
     )
+    return inference.fisher_p(trained, total)
 
 
 def with_verdicts(
     contrasts: pd.DataFrame, metric: str, level: float, margin: float | None
 ) -> pd.DataFrame:
-    """Holm's correction over all contrasts, one word and one sentence each."""
+    """Add Holm's correction over all contrasts, and a verdict and a sentence for each.
+
+    Args:
+        contrasts: rows of `contrasts_of`, of all groups together.
+        metric: what was compared.
+        level: significance level over all contrasts.
+        margin: differences below it do not matter; None if not stated.
+    """
     if contrasts.empty:
         return contrasts
-    corrected = {
-        f"{name}_holm": inference.holm(contrasts[name])
-        for name in ("p", "equivalence_p")
-    }
-    contrasts = contrasts.assign(**corrected, contrasts=len(contrasts))
-    sizes = [_sample_size(row, margin, level) for row in contrasts.to_dict("records")]
-    contrasts = contrasts.assign(sample_size=sizes).drop(columns="spread")
-    verdicts = [_verdict(row, metric, level) for row in contrasts.to_dict("records")]
-    contrasts = contrasts.assign(verdict=verdicts)
-    told = [
-        sentence(row, metric, level, margin) for row in contrasts.to_dict("records")
-    ]
-    return contrasts.assign(sentence=told)
+    contrasts = contrasts.assign(
+        p_holm=inference.holm(contrasts["p"]),
+        equivalence_p_holm=inference.holm(contrasts["equivalence_p"]),
+        contrasts=len(contrasts),
+    )
+
+    rows = contrasts.to_dict("records")
+    for row in rows:
+        row["sample_size"] = _sample_size(row, margin, level)
+        row["verdict"] = _verdict(row, metric, level)
+        row["sentence"] = sentence(row, metric, level, margin)
+    return contrasts.drop(columns="spread").assign(
+        sample_size=[row["sample_size"] for row in rows],
+        verdict=[row["verdict"] for row in rows],
+        sentence=[row["sentence"] for row in rows],
+    )
+
+
+def _sample_size(row: dict, margin: float | None, level: float) -> float:
+    """Seeds per arm that a difference as large as the margin needs; NaN if unknown.
+
+    The level is shared among all contrasts (Bonferroni), as at Holm's first step.
+    """
+    if margin is None or math.isnan(row["spread"]):
+        return math.nan
+    paired = row["design"] != "independent"
+    level_each = level / row["contrasts"]
+    size = effects.sample_size(margin, row["spread"], paired, level_each)
+    return size or math.nan
 
 
 def _verdict(row: dict, metric: str, level: float) -> str:
-    """better, worse, equivalent, not told apart, or cannot tell (where the test could not have shown a difference)."""
+    """What the tests allow to say about one contrast.
+
+    Returns:
+        `better`, `worse`, `equivalent`, `not told apart`, or, if no data with this
+        sample size could have shown a difference, `cannot tell`.
+    """
     if row["p_holm"] < level and row["difference"] != 0:
-        return (
-            "better" if (row["difference"] > 0) == higher_is_better(metric) else "worse"
-        )
+        is_better = (row["difference"] > 0) == higher_is_better(metric)
+        return "better" if is_better else "worse"
     if row["equivalence_p_holm"] < level:
         return "equivalent"
     reachable = row["attainable_p"] * row["contrasts"] <= level
-    return "not told apart" if reachable and not math.isnan(row["p"]) else "cannot tell"
+    if reachable and not math.isnan(row["p"]):
+        return "not told apart"
+    return "cannot tell"

@@ -1,6 +1,8 @@
-"""Tests and effect sizes for a handful of seeds; every test is scipy's or statsmodels', the rules are ours.
+"""Tests for a handful of seeds.
 
-With n seeds an exact paired test cannot give a p-value below ``2 / 2^n``: .25 at 3, .031 at 6. Below 6 none is given.
+Every test is scipy's or statsmodels', the rules are ours. With n seeds an exact paired
+test cannot give a p-value below ``2 / 2^n``: .25 at 3, .031 at 6. Below 6 seeds none is
+given.
 """
 
 import math
@@ -20,28 +22,26 @@ from normlab.compare.intervals import (
     t_interval,
 )
 
-SMALLEST_N = 6  # no p-value below
-EXACT_UP_TO = (
-    100_000  # exchanges that a permutation test goes through; more are sampled
-)
-EXACT_PAIRS = (
-    40  # whose signs are all counted, half against half; of more they are sampled
-)
+SMALLEST_N = 6  # no p-value is given below
+MAX_EXCHANGES = 100_000  # that a permutation test enumerates; of more it takes a sample
+MAX_EXACT_PAIRS = 40  # whose signs are all counted; of more a sample is taken
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Arm minus baseline.
+    """The difference between an arm and the baseline, arm minus baseline.
 
     Attributes:
         design: `paired`, `independent` or `folds`.
-        n: number of pairs, or runs of the arm and of the baseline.
-        estimate: difference of the means.
-        interval: t interval at the level asked for (Welch's where independent, Nadeau and Bengio's for folds).
-        p: sign-flip test where paired, Welch's where independent, corrected t for folds; NaN below n = 6.
-        permutation_p: permutation test beside Welch's; NaN elsewhere.
-        correlation: between the arms over pairs; NaN where independent.
-        attainable: the smallest p that the test can give with this n.
+        n: number of values of the arm and of the baseline (pairs, runs or folds).
+        estimate: difference of the means, in units of the metric; NaN without values.
+        interval: confidence interval of the difference: Student's t if paired, Welch's
+            if independent, Nadeau and Bengio's for folds.
+        p: two-sided p-value: sign-flip test if paired, Welch's t test if independent,
+            corrected t test for folds; NaN below n = 6.
+        permutation_p: permutation test next to Welch's; NaN in other designs.
+        correlation: Pearson's r between the arms over pairs; NaN if independent.
+        attainable_p: the smallest p-value that the test can give with this n.
     """
 
     design: str
@@ -51,59 +51,91 @@ class Difference:
     p: float
     permutation_p: float = math.nan
     correlation: float = math.nan
-    attainable: float = 0.0
+    attainable_p: float = 0.0
 
 
 def attainable_p(n: int) -> float:
-    """The smallest two-sided p of the sign-flip test over n pairs: ``2 / 2^n`` where it is exact."""
-    return 2.0 ** (1 - n) if n <= EXACT_PAIRS else 2 / (RESAMPLES + 1)
+    """The smallest two-sided p-value of the sign-flip test over n pairs.
+
+    It is ``2 / 2^n`` up to 40 pairs, where the test is exact, and ``2 / (R + 1)`` for a
+    sample of R sign patterns.
+    """
+    if n <= MAX_EXACT_PAIRS:
+        return 2.0 ** (1 - n)
+    return 2 / (RESAMPLES + 1)
 
 
 def seeds_needed(level: float, contrasts: int = 1) -> int:
-    """The fewest pairs at which the exact test can reach the level after Holm's correction."""
+    """The fewest pairs with which the sign-flip test can be significant after Holm.
+
+    It is the smallest n with ``contrasts * 2 / 2^n <= level``, and at least 6.
+
+    Args:
+        level: significance level, such as 0.05.
+        contrasts: number of planned contrasts.
+    """
     return max(SMALLEST_N, 1 + math.ceil(math.log2(contrasts / level)))
 
 
 def paired_difference(
     arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
 ) -> Difference:
-    """Difference over pairs that share a seed, with the exact sign-flip permutation test."""
-    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
-    differences, n = arm - baseline, len(arm)
-    p = sign_flip_p(differences) if n >= SMALLEST_N else math.nan
+    """Difference over pairs of runs, with the sign-flip test and the paired t interval.
+
+    Args:
+        arm: values of the arm, shape `(n,)`.
+        baseline: values of the baseline, shape `(n,)`; `baseline[i]` and `arm[i]` share
+            their seed.
+        confidence: of the interval.
+    """
+    arm = np.asarray(arm, float)
+    baseline = np.asarray(baseline, float)
+    differences = arm - baseline
+    n = len(arm)
     return Difference(
         "paired",
         (n, n),
-        float(differences.mean()) if n else math.nan,
-        t_interval(differences, confidence),
-        p,
+        estimate=float(differences.mean()) if n else math.nan,
+        interval=t_interval(differences, confidence),
+        p=sign_flip_p(differences) if n >= SMALLEST_N else math.nan,
         correlation=correlation(arm, baseline),
-        attainable=attainable_p(n),
+        attainable_p=attainable_p(n),
     )
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
-    """Two-sided p of the mean under all ``2^n`` signs: the share of them whose mean is as far from 0 (exact to 40)."""
+    """Two-sided p-value of the mean of paired differences under random signs.
+
+    The p-value is the share of the ``2^n`` sign patterns under which the mean is at
+    least as far from 0 as the observed one. It is exact up to 40 pairs and estimated
+    from a sample beyond. Fisher (1935), The Design of Experiments.
+
+    Args:
+        differences: arm minus baseline of every pair, shape `(n,)`.
+    """
     differences = np.asarray(differences, float)
-    if len(differences) > EXACT_PAIRS:
+    if len(differences) > MAX_EXACT_PAIRS:
         return _sampled_sign_flip_p(differences)
-    scale = np.abs(differences).sum()
-    observed = (
-        abs(differences.sum()) - 1e-12 * scale
-    )  # equal sums may be rounded differently
+
+    # Sums that are equal in theory may differ by rounding.
+    tolerance = 1e-12 * np.abs(differences).sum()
+    observed = abs(differences.sum()) - tolerance
     if observed <= 0:
         return 1.0
-    first, second = (
-        np.sort(_signed_sums(half)) for half in np.array_split(differences, 2)
-    )
-    as_large = (
-        len(second) * len(first) - np.searchsorted(second, observed - first).sum()
-    )
-    return float(2 * as_large / 2.0 ** len(differences))
+
+    # The sum of all differences is a sum of the first half plus one of the second. For
+    # every sum of the first half, a binary search counts how many sums of the second
+    # make the whole large enough: 2^(n/2) log 2^(n/2) operations instead of 2^n.
+    first_half, second_half = np.array_split(differences, 2)
+    first = np.sort(_signed_sums(first_half))
+    second = np.sort(_signed_sums(second_half))
+    num_smaller = np.searchsorted(second, observed - first).sum()
+    num_as_large = len(second) * len(first) - num_smaller
+    return float(2 * num_as_large / 2.0 ** len(differences))
 
 
 def _signed_sums(values: NDArray) -> NDArray:
-    """The sums under all ``2^n`` signs."""
+    """The sums under all sign patterns, shape `(2^n,)`."""
     sums = np.zeros(1)
     for value in values:
         sums = np.concatenate([sums - value, sums + value])
@@ -111,9 +143,12 @@ def _signed_sums(values: NDArray) -> NDArray:
 
 
 def _sampled_sign_flip_p(differences: NDArray) -> float:
+    def mean_difference(arm: NDArray, baseline: NDArray, axis: int) -> NDArray:
+        return (arm - baseline).mean(axis)
+
     found = stats.permutation_test(
         (differences, np.zeros_like(differences)),
-        lambda arm, baseline, axis: (arm - baseline).mean(axis),
+        mean_difference,
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
@@ -123,7 +158,12 @@ def _sampled_sign_flip_p(differences: NDArray) -> float:
 
 
 def correlation(arm: NDArray, baseline: NDArray) -> float:
-    """Pearson's r; NaN below three pairs or without spread."""
+    """Pearson's r over pairs; NaN below three pairs or if one arm has no spread.
+
+    Args:
+        arm: values of the arm, shape `(n,)`.
+        baseline: values of the baseline in the same order, shape `(n,)`.
+    """
     if len(arm) < 3 or np.ptp(arm) == 0 or np.ptp(baseline) == 0:
         return math.nan
     return float(np.corrcoef(arm, baseline)[0, 1])
@@ -132,12 +172,22 @@ def correlation(arm: NDArray, baseline: NDArray) -> float:
 def independent_difference(
     arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
 ) -> Difference:
-    """Difference between runs without common seeds: Welch's t test, with a permutation test beside it."""
-    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
+    """Difference between runs without common seeds, by Welch's t test.
+
+    A permutation test is computed next to it, which does not assume normality.
+
+    Args:
+        arm: values of the arm, shape `(n,)`.
+        baseline: values of the baseline, shape `(m,)`.
+        confidence: of the interval.
+    """
+    arm = np.asarray(arm, float)
+    baseline = np.asarray(baseline, float)
     n = (len(arm), len(baseline))
     estimate = float(arm.mean() - baseline.mean()) if min(n) else math.nan
     if min(n) < 2:
         return Difference("independent", n, estimate, UNKNOWN, math.nan)
+
     interval, p = welch(arm, baseline, confidence)
     if min(n) < SMALLEST_N:
         return Difference("independent", n, estimate, interval, math.nan)
@@ -154,30 +204,48 @@ def independent_difference(
 def welch(
     arm: NDArray, baseline: NDArray, confidence: float = 0.95
 ) -> tuple[Interval, float]:
-    """Interval and p of Welch's t test; without any spread, the difference itself and 0 or 1."""
+    """Welch's t test, which does not assume equal variances. Welch (1947).
+
+    Args:
+        arm: values of the arm, shape `(n,)`.
+        baseline: values of the baseline, shape `(m,)`.
+        confidence: of the interval.
+
+    Returns:
+        Interval of the difference of the means, and two-sided p-value. Without any
+        spread the interval is the difference itself and p is 0 or 1.
+    """
     if np.ptp(arm) == 0 and np.ptp(baseline) == 0:
         estimate = float(arm[0] - baseline[0])
         return (estimate, estimate), float(estimate == 0)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Precision loss", RuntimeWarning
-        )  # one arm without spread is no error
+        # scipy warns if one of the arms has no spread, which is no mistake here.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         found = stats.ttest_ind(arm, baseline, equal_var=False)
     low, high = found.confidence_interval(confidence)
     return (float(low), float(high)), float(found.pvalue)
 
 
 def permutation_p(arm: NDArray, baseline: NDArray) -> float:
-    """Twice the smaller one-sided p of the difference of means under all exchanges between the arms.
+    """Two-sided p-value of the difference of means under exchanges between the arms.
 
-    Above 100,000 exchanges they are sampled.
+    It is twice the smaller one-sided p-value (scipy's definition). All exchanges are
+    enumerated up to 100,000, and sampled beyond. Pitman (1937).
+
+    Args:
+        arm: values of the arm, shape `(n,)`.
+        baseline: values of the baseline, shape `(m,)`.
     """
+
+    def difference_of_means(arm: NDArray, baseline: NDArray, axis: int) -> NDArray:
+        return arm.mean(axis) - baseline.mean(axis)
+
     exchanges = math.comb(len(arm) + len(baseline), len(arm))
     found = stats.permutation_test(
         (arm, baseline),
-        lambda arm, baseline, axis: arm.mean(axis) - baseline.mean(axis),
+        difference_of_means,
         vectorized=True,
-        n_resamples=exchanges if exchanges <= EXACT_UP_TO else RESAMPLES,
+        n_resamples=exchanges if exchanges <= MAX_EXCHANGES else RESAMPLES,
         rng=0,
     )
     return float(found.pvalue)
@@ -186,107 +254,85 @@ def permutation_p(arm: NDArray, baseline: NDArray) -> float:
 def fold_difference(
     arm: ArrayLike, baseline: ArrayLike, folds: int, confidence: float = 0.95
 ) -> Difference:
-    """Difference over cross-validation folds, one value a fold: Nadeau and Bengio's corrected t test (`fold_error`)."""
-    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
-    differences, n = arm - baseline, len(arm)
+    """Difference over cross-validation folds, with the corrected t test.
+
+    ``t = mean / fold_error`` with J - 1 degrees of freedom, where J is the number of
+    folds that were run. Nadeau and Bengio (2003), see `intervals.fold_error`.
+
+    Args:
+        arm: one value of the arm per fold, shape `(J,)`.
+        baseline: values of the baseline at the same folds, shape `(J,)`.
+        folds: number of folds that the data are split into.
+        confidence: of the interval.
+    """
+    arm = np.asarray(arm, float)
+    baseline = np.asarray(baseline, float)
+    differences = arm - baseline
+    n = len(arm)
     estimate = float(differences.mean()) if n else math.nan
-    p = math.nan
-    if n >= SMALLEST_N:
-        error = fold_error(differences, folds)
-        p = (
-            2 * float(stats.t.sf(abs(estimate) / error, n - 1))
-            if error
-            else float(estimate == 0)
-        )
-    interval = fold_interval(differences, folds, confidence)
     return Difference(
-        "folds", (n, n), estimate, interval, p, correlation=correlation(arm, baseline)
+        "folds",
+        (n, n),
+        estimate,
+        interval=fold_interval(differences, folds, confidence),
+        p=_fold_p(differences, estimate, folds),
+        correlation=correlation(arm, baseline),
     )
 
 
+def _fold_p(differences: NDArray, estimate: float, folds: int) -> float:
+    n = len(differences)
+    if n < SMALLEST_N:
+        return math.nan
+    error = fold_error(differences, folds)
+    if not error:
+        return float(estimate == 0)
+    return 2 * float(stats.t.sf(abs(estimate) / error, n - 1))
+
+
 def holm(p_values: ArrayLike) -> NDArray:
-    """Holm's correction over the planned contrasts; NaN (no p-value given) stays and still counts."""
+    """Holm's correction for several tests. Holm (1979).
+
+    The i-th smallest of m p-values is multiplied by ``m - i + 1``, and no corrected
+    p-value is below an earlier one.
+
+    Args:
+        p_values: of all planned contrasts, shape `(m,)`. NaN (no p-value was given)
+            stays NaN and counts as one of the m.
+
+    Returns:
+        The corrected p-values in the same order, shape `(m,)`.
+    """
+    # statsmodels takes long to import, and loading runs does not need it.
     from statsmodels.stats.multitest import multipletests
 
     p_values = np.asarray(p_values, float)
     if not len(p_values):
         return p_values
-    corrected = multipletests(
-        np.where(np.isnan(p_values), 1.0, p_values), method="holm"
-    )[1]
-    return np.where(np.isnan(p_values), np.nan, corrected)
-
-
-def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
-    """``(1 - 3 / (4 (n + m) - 9)) (mean difference) / (pooled SD)``, whether paired or not. Hedges (1981)."""
-    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
-    n, m = len(arm), len(baseline)
-    if min(n, m) < 2:
-        return math.nan
-    pooled = math.sqrt(
-        ((n - 1) * arm.var(ddof=1) + (m - 1) * baseline.var(ddof=1)) / (n + m - 2)
-    )
-    difference = arm.mean() - baseline.mean()
-    if pooled == 0:
-        return 0.0 if difference == 0 else math.nan
-    return float((1 - 3 / (4 * (n + m) - 9)) * difference / pooled)
-
-
-def probability_of_improvement(
-    arm: ArrayLike,
-    baseline: ArrayLike,
-    higher: bool,
-    paired: bool,
-    confidence: float = 0.95,
-) -> tuple[float, Interval]:
-    """How often a run of the arm beats a run of the baseline, ties half: Mann and Whitney's ``U / (n m)``.
-
-    The interval is a percentile bootstrap, over pairs where the runs are paired. Meaningful (Bouthillier et al., 2021)
-    if it lies above .5 and the value is at least .75.
-    """
-    arm, baseline = (
-        np.asarray(values, float) * (1 if higher else -1) for values in (arm, baseline)
-    )
-    if min(len(arm), len(baseline)) < 2:
-        return math.nan, UNKNOWN
-    value = stats.mannwhitneyu(arm, baseline).statistic / (len(arm) * len(baseline))
-
-    def wins(arm: NDArray, baseline: NDArray, axis: int) -> NDArray:
-        each = arm[..., :, None] - baseline[..., None, :]
-        return ((each > 0) + 0.5 * (each == 0)).mean((-2, -1))
-
-    batch = max(1, int(2e7 // (len(arm) * len(baseline))))
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", stats.DegenerateDataWarning
-        )  # every run of one arm above the other
-        found = stats.bootstrap(
-            (arm, baseline),
-            wins,
-            vectorized=True,
-            paired=paired,
-            confidence_level=confidence,
-            n_resamples=1999,
-            batch=batch,
-            method="percentile",
-            rng=0,
-        )
-    return float(value), (
-        float(found.confidence_interval.low),
-        float(found.confidence_interval.high),
-    )
+    missing = np.isnan(p_values)
+    _, corrected, *_ = multipletests(np.where(missing, 1.0, p_values), method="holm")
+    return np.where(missing, np.nan, corrected)
 
 
 def equivalence_p(
     arm: ArrayLike, baseline: ArrayLike, margin: float, paired: bool
 ) -> float:
-    """p of two one-sided t tests that the means differ by less than the margin; NaN below n = 6.
+    """p-value of two one-sided t tests (TOST). Schuirmann (1987).
 
-    Small p: equivalent. Schuirmann (1987).
+    The null hypothesis is that the means differ by at least the margin, so a small
+    p-value shows that the arms are equivalent. NaN below n = 6.
+
+    Args:
+        arm: values of the arm, shape `(n,)`.
+        baseline: values of the baseline, shape `(m,)`.
+        margin: the smallest difference that matters, in units of the metric.
+        paired: whether `arm[i]` and `baseline[i]` share their seed; Welch's test is
+            used otherwise.
     """
     from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
-    arm, baseline = np.asarray(arm, float), np.asarray(baseline, float)
+    arm = np.asarray(arm, float)
+    baseline = np.asarray(baseline, float)
     if min(len(arm), len(baseline)) < SMALLEST_N:
         return math.nan
     spread = np.ptp(arm - baseline) if paired else max(np.ptp(arm), np.ptp(baseline))
@@ -300,37 +346,35 @@ def equivalence_p(
 def fold_equivalence_p(
     difference: Difference, confidence: float, margin: float
 ) -> float:
-    """Two one-sided tests with the corrected standard error of a difference over folds; NaN below n = 6."""
+    """p-value of two one-sided tests with the corrected standard error of folds.
+
+    ``P(T > (margin - |estimate|) / fold_error)`` for T with J - 1 degrees of freedom;
+    NaN below 6 folds. Schuirmann (1987), Nadeau and Bengio (2003).
+
+    Args:
+        difference: from `fold_difference`.
+        confidence: that its interval was computed with.
+        margin: the smallest difference that matters, in units of the metric.
+    """
     n = difference.n[0]
     if n < SMALLEST_N:
         return math.nan
-    half = (difference.interval[1] - difference.interval[0]) / 2
-    error = half / stats.t.ppf(0.5 + confidence / 2, n - 1)
+    low, high = difference.interval
+    error = (high - low) / 2 / stats.t.ppf(0.5 + confidence / 2, n - 1)
     if error == 0:
         return 0.0 if abs(difference.estimate) < margin else 1.0
     return float(stats.t.sf((margin - abs(difference.estimate)) / error, n - 1))
 
 
-def sample_size(
-    effect: float, sd: float, paired: bool, level: float = 0.05, power: float = 0.8
-) -> int | None:
-    """Seeds per arm at which a difference of `effect` is shown with the given power; None above 10,000."""
-    from statsmodels.stats.power import TTestIndPower, TTestPower
-
-    if not (effect > 0 and sd > 0):
-        return None
-    solver = TTestPower() if paired else TTestIndPower()
-    for n in (
-        *range(SMALLEST_N, 100),
-        *np.unique(np.geomspace(100, 10_000, 200).astype(int)),
-    ):
-        if solver.power(effect / sd, int(n), level) >= power:
-            return int(n)
-    return None
-
-
 def fisher_p(trained: tuple[int, int], total: tuple[int, int]) -> float:
-    """Fisher's exact p that two arms train equally often; NaN below n = 6."""
+    """p-value of Fisher's exact test that two arms train equally often.
+
+    NaN below 6 runs. Fisher (1922).
+
+    Args:
+        trained: number of runs of the arm and of the baseline that finished.
+        total: number of runs of the arm and of the baseline, diverged ones included.
+    """
     if min(total) < SMALLEST_N:
         return math.nan
     table = [[trained[0], total[0] - trained[0]], [trained[1], total[1] - trained[1]]]

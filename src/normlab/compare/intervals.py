@@ -1,13 +1,14 @@
-"""Intervals for a handful of seeds.
+"""Confidence intervals for a handful of seeds.
 
-Bootstrap intervals of a mean cover too little below about 20 seeds (.84 for .95 at 5), so the t interval comes first
-and the bootstrap's stands beside it from 10.
+Bootstrap intervals of a mean cover too rarely below about 20 seeds (84 % instead of
+95 % at 5 seeds), so the t interval comes first and the bootstrap interval is shown next
+to it from 10 seeds.
 """
 
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 SMALLEST_N_BOOTSTRAP = 10
@@ -17,46 +18,79 @@ UNKNOWN: Interval = (math.nan, math.nan)
 
 
 def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """``mean ± t sd / sqrt(n)``; NaN for fewer than two values."""
+    """Student's interval of a mean: ``mean ± t(n - 1) sd / sqrt(n)``.
+
+    Student (1908), The probable error of a mean.
+
+    Args:
+        values: one value per run, shape `(n,)`.
+        confidence: probability with which the interval covers the mean.
+
+    Returns:
+        Lower and upper end, in units of the values; NaN for fewer than two values.
+    """
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
-    half = (
-        stats.t.ppf(0.5 + confidence / 2, len(values) - 1)
-        * values.std(ddof=1)
-        / math.sqrt(len(values))
-    )
+    # sqrt(n) comes last: another order of operations rounds differently.
+    half = _t_quantile(values, confidence) * values.std(ddof=1) / math.sqrt(len(values))
     return values.mean() - half, values.mean() + half
 
 
 def fold_error(values: ArrayLike, folds: int) -> float:
-    """Standard error of a mean over cross-validation folds: ``sd sqrt(1/J + n_test/n_train)``.
+    """Standard error of a mean over folds: ``sd sqrt(1/J + n_test/n_train)``.
 
-    Training sets of two folds share most of their samples, so that their scores are not independent and
-    ``sd / sqrt(J)`` is too small. Nadeau and Bengio (2003).
+    Training sets of two folds share most of their samples, so their scores are not
+    independent and ``sd / sqrt(J)`` is too small. Nadeau and Bengio (2003), Inference
+    for the generalization error.
 
     Args:
-        values: one score for each of J folds; scores of several seeds at the same fold are averaged before.
-        folds: k. One fold is the test part and the others are what learning may use, so ``n_test/n_train`` is
-            ``1/(k - 1)``; the validation share picks the epoch and counts as used.
+        values: one score for each of the J folds that were run, shape `(J,)`; scores of
+            several seeds at the same fold are averaged before.
+        folds: the number k of folds that the data are split into. One is the test part,
+            and the others may be learned from, so ``n_test/n_train`` is ``1/(k - 1)``;
+            the validation share picks the epoch and counts as learned from.
     """
     values = np.asarray(values, float)
     return float(values.std(ddof=1) * math.sqrt(1 / len(values) + 1 / (folds - 1)))
 
 
 def fold_interval(values: ArrayLike, folds: int, confidence: float = 0.95) -> Interval:
-    """``mean ± t(J - 1) fold_error``; NaN for fewer than two folds."""
+    """Interval of a mean over folds: ``mean ± t(J - 1) fold_error``.
+
+    Args:
+        values: one score for each of the J folds that were run, shape `(J,)`.
+        folds: the number of folds that the data are split into.
+        confidence: probability with which the interval covers the mean.
+
+    Returns:
+        Lower and upper end, in units of the values; NaN for fewer than two folds.
+    """
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * fold_error(
-        values, folds
-    )
+    half = _t_quantile(values, confidence) * fold_error(values, folds)
     return values.mean() - half, values.mean() + half
 
 
+def _t_quantile(values: NDArray, confidence: float) -> float:
+    """How many standard errors the interval reaches; n - 1 degrees of freedom."""
+    return stats.t.ppf(0.5 + confidence / 2, len(values) - 1)
+
+
 def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Bias-corrected accelerated bootstrap interval of the mean; NaN below n = 10."""
+    """Bias-corrected and accelerated (BCa) bootstrap interval of a mean.
+
+    Efron (1987), Better bootstrap confidence intervals.
+
+    Args:
+        values: one value per run, shape `(n,)`.
+        confidence: probability with which the interval should cover the mean.
+
+    Returns:
+        Lower and upper end, in units of the values; NaN below 10 values or if all are
+        equal.
+    """
     values = np.asarray(values, float)
     if len(values) < SMALLEST_N_BOOTSTRAP or np.ptp(values) == 0:
         return UNKNOWN
@@ -67,7 +101,16 @@ def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """Wilson interval of a proportion; NaN without trials."""
+    """Wilson's score interval of a proportion. Wilson (1927), Probable inference.
+
+    Args:
+        successes: number of trials that succeeded.
+        total: number of trials.
+        confidence: probability with which the interval covers the proportion.
+
+    Returns:
+        Lower and upper end, between 0 and 1; NaN without trials.
+    """
     if total == 0:
         return UNKNOWN
     found = stats.binomtest(successes, total).proportion_ci(confidence, method="wilson")

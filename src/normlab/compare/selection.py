@@ -1,11 +1,11 @@
-"""Choosing a hyperparameter's value for every arm, and saying when the grid was too small."""
+"""Choose a hyperparameter's value for every arm, and say if the grid was too small."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from normlab.compare.runs import LARGEST_STABLE_RATE
+from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.settings import arm_labels, setting_text, sorted_labels
 from normlab.metrics import higher_is_better
 
@@ -13,151 +13,224 @@ LEARNING_RATES = ("lr", "max_lr")
 
 
 def validation_metric(runs: pd.DataFrame, metric: str) -> str:
-    """The metric's namesake on the validation part, which choices must be made on; itself if there is none."""
-    other = f"val/{metric.partition('/')[2]}"
-    return other if metric.startswith("test/") and other in runs else metric
+    """The metric on the validation part, for choices that must not see the test part.
+
+    It is `metric` itself if that is no test metric or the runs have no such column.
+    """
+    if not metric.startswith("test/"):
+        return metric
+    candidate = f"val/{metric.partition('/')[2]}"
+    return candidate if candidate in runs else metric
+
+
+def _finished(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """Whether each run finished with a finite value of the metric."""
+    finite = np.isfinite(runs[metric].astype(float))
+    return (runs["status"] == "finished") & finite
 
 
 def best_values(
     runs: pd.DataFrame, key: str, within: Sequence[str], metric: str
 ) -> pd.Series:
-    """The best value of `key` for every group and arm, by the mean over seeds.
+    """The best value of a setting for every group and arm, by the mean over seeds.
 
-    Values at which the most runs finished come first; among them the best mean counts.
+    Only the values at which the most runs finished compete.
+
+    Args:
+        runs: with their arm in `arm`.
+        key: the setting to choose a value of.
+        within: settings that make a group.
+        metric: by which the values are judged.
+
+    Returns:
+        The best value, indexed by the settings in `within` and `arm`.
     """
-    good = (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
-    table = runs.assign(good=good, score=runs[metric].astype(float).where(good))
-    found = table.groupby([*within, "arm", key], dropna=False).agg(
-        good=("good", "sum"), score=("score", "mean")
+    finished = _finished(runs, metric)
+    scores = runs[metric].astype(float).where(finished)
+    table = runs.assign(finished=finished, score=scores)
+    places = [*within, "arm"]
+    found = table.groupby([*places, key], dropna=False).agg(
+        finished=("finished", "sum"), score=("score", "mean")
     )
     found = found.reset_index().sort_values(
-        ["good", "score"], ascending=[False, not higher_is_better(metric)]
+        ["finished", "score"], ascending=[False, not higher_is_better(metric)]
     )
-    return found.drop_duplicates([*within, "arm"]).set_index([*within, "arm"])[
-        key
-    ]  # first() would skip no value
+    # GroupBy.first() would skip a missing value, which can be the best one.
+    return found.drop_duplicates(places).set_index(places)[key]
 
 
 def keep_best(
     runs: pd.DataFrame, key: str, within: Sequence[str], metric: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The runs at every arm's best value of `key`, chosen on validation, and a line for each choice.
+    """The runs at every arm's best value of a setting, chosen on validation.
 
-    An arm that does not have the setting is at its best without it. Without a validation metric the choice is made on
-    the metric itself, which a line says.
+    An arm that does not have the setting is at its best without it. Without a
+    validation metric the choice is made on the metric itself, which a line says.
+
+    Args:
+        runs: with their arm in `arm`.
+        key: the setting to choose a value of.
+        within: settings that make a group.
+        metric: the metric that will be compared.
+
+    Returns:
+        The runs that are kept, and one line for every choice.
     """
     chosen_by = validation_metric(runs, metric)
     best = best_values(runs, key, within, chosen_by)
-    columns = [*within, "arm"]
-    wanted = [
-        best[tuple(row) if within else row[0]]
-        for row in runs[columns].itertuples(index=False, name=None)
-    ]
-    matches = [
-        value == want or (pd.isna(value) and pd.isna(want))
-        for value, want in zip(runs[key], wanted, strict=True)
-    ]
-    told = []
+    lines = []
     if chosen_by == metric:
-        told.append(
-            f"The best {key} was chosen by {metric}, the scores that are compared, for want of a validation metric: "
-            "an arm for which more values were tried has the advantage."
+        lines.append(
+            f"The best {key} was chosen by {metric}, the scores that are compared, for "
+            "want of a validation metric: an arm for which more values were tried has "
+            "the advantage."
         )
     for place, value in best.items():
-        *group, arm = place if isinstance(place, tuple) else (place,)
-        at = "".join(
-            f", {name}={setting_text(part)}"
-            for name, part in zip(within, group, strict=True)
-        )
+        arm, _ = _split_place(place)
+        name = _place_name(place, within)
         if pd.isna(value) and runs.loc[runs["arm"] == arm, key].isna().all():
-            told.append(f"{arm}{at} has no {key} and is compared as it is.")
+            lines.append(f"{name} has no {key} and is compared as it is.")
         else:
-            told.append(
-                f"{arm}{at}: {key}={setting_text(value)} has the best mean {chosen_by} of its grid and is used."
+            lines.append(
+                f"{name}: {key}={setting_text(value)} has the best mean {chosen_by} of "
+                "its grid and is used."
             )
-    return runs[matches], told + edge_warnings(runs, [], [*within, key], metric)
+
+    lines += edge_warnings(runs, [], [*within, key], metric)
+    return runs[_at_best(runs, key, within, best)], lines
+
+
+def _at_best(
+    runs: pd.DataFrame, key: str, within: Sequence[str], best: pd.Series
+) -> list[bool]:
+    """Whether each run has the best value of its group and arm."""
+    matches = []
+    columns = runs[[*within, "arm", key]]
+    for *place, value in columns.itertuples(index=False, name=None):
+        # A lookup in the series, unlike one in a dictionary, finds missing values.
+        wanted = best[tuple(place) if within else place[0]]
+        both_missing = pd.isna(value) and pd.isna(wanted)
+        matches.append(bool(value == wanted or both_missing))
+    return matches
+
+
+def _split_place(place: Hashable) -> tuple[str, tuple]:
+    """Arm and group of a label in the index of `best_values`."""
+    if not isinstance(place, tuple):
+        return str(place), ()
+    *group, arm = place
+    return str(arm), tuple(group)
+
+
+def _place_name(place: Hashable, within: Sequence[str]) -> str:
+    """Arm and group in a sentence, such as `custom, optimizer.lr=0.1`."""
+    arm, group = _split_place(place)
+    parts = [arm]
+    for key, value in zip(within, group, strict=True):
+        parts.append(f"{key}={setting_text(value)}")
+    return ", ".join(parts)
 
 
 def edge_warnings(
     runs: pd.DataFrame, by: Sequence[str], within: Sequence[str], metric: str
 ) -> list[str]:
-    """A line for every arm whose best learning rate is the smallest or largest that was tried.
+    """One line for every arm whose best learning rate lies on the edge of its grid.
 
-    Where the rate is itself part of the arms, what is left of their names counts as the arm.
+    If the rate is itself one of the compared settings, the arms are told apart by the
+    others.
+
+    Args:
+        runs: with their arm in `arm`.
+        by: settings that make an arm.
+        within: settings that make a group.
+        metric: the metric that is compared.
     """
-    told = []
+    lines = []
     for key in [*by, *within]:
-        if key.rpartition(".")[2] not in LEARNING_RATES:
-            continue
-        rest, others = (
-            [name for name in names if name != key] for names in (by, within)
-        )
-        table = (
-            runs.assign(arm=arm_labels(runs, rest) if rest else "all runs")
-            if key in by
-            else runs
-        )
-        best = best_values(table, key, others, validation_metric(table, metric))
-        tried = table.groupby([*others, "arm"], dropna=False)[key].agg(
-            ["min", "max", "nunique"]
-        )
-        for place, value in best.items():
-            low, high, count = tried.loc[place]
-            if count > 1 and value in (low, high):
-                *group, arm = place if isinstance(place, tuple) else (place,)
-                at = "".join(
-                    f", {name}={setting_text(part)}"
-                    for name, part in zip(others, group, strict=True)
-                )
-                end = "smallest" if value == low else "largest"
-                told.append(
-                    f"{arm}{at}: the best {key}, {setting_text(value)}, is the {end} that was tried; extend the grid before "
-                    "comparing arms at their best."
-                )
-    return told
+        if key.rpartition(".")[2] in LEARNING_RATES:
+            lines += _edge_lines(runs, key, by, within, metric)
+    return lines
+
+
+def _edge_lines(
+    runs: pd.DataFrame, key: str, by: Sequence[str], within: Sequence[str], metric: str
+) -> list[str]:
+    other_settings = [name for name in by if name != key]
+    other_groups = [name for name in within if name != key]
+    if key in by:
+        arms = arm_labels(runs, other_settings) if other_settings else "all runs"
+        runs = runs.assign(arm=arms)
+
+    best = best_values(runs, key, other_groups, validation_metric(runs, metric))
+    grid = runs.groupby([*other_groups, "arm"], dropna=False)[key].agg(
+        ["min", "max", "nunique"]
+    )
+    lines = []
+    for place, value in best.items():
+        low, high, count = grid.loc[place]
+        if count > 1 and value in (low, high):
+            end = "smallest" if value == low else "largest"
+            name = _place_name(place, other_groups)
+            lines.append(
+                f"{name}: the best {key}, {setting_text(value)}, is the {end} that was "
+                "tried; extend the grid before comparing arms at their best."
+            )
+    return lines
 
 
 def largest_stable(
     runs: pd.DataFrame, key: str, within: Sequence[str], metric: str, tolerance: float
 ) -> pd.DataFrame:
-    """One row for every arm, group and seed: the largest `key` that still trains.
+    """The run with the largest value of a setting that still trains, by seed.
 
-    A value trains if its run finished within `tolerance` of the best run of the same arm, group and seed. The new
-    column `log10 largest stable learning rate` is empty where no run finished.
+    A value trains if its run finished within `tolerance` of the best run of the same
+    arm, group and seed.
+
+    Args:
+        runs: with their arm in `arm`.
+        key: the setting, a number such as the learning rate.
+        within: settings that make a group.
+        metric: by which a run is judged.
+        tolerance: how far from the best a run may be, in units of the metric.
+
+    Returns:
+        One row per arm, group and seed, with the new metric `log10 largest stable
+        learning rate`; it is NaN, and the status `diverged`, if no run finished.
     """
     identity = [*within, "arm", "seed"]
     sign = 1 if higher_is_better(metric) else -1
-    good = (runs["status"] == "finished") & np.isfinite(runs[metric].astype(float))
-    score = (sign * runs[metric].astype(float)).where(good)
-    best = score.groupby([runs[name] for name in identity], dropna=False).transform(
-        "max"
-    )
-    stable = runs[key].astype(float).where(score >= best - tolerance)
-    table = runs.assign(**{LARGEST_STABLE_RATE: np.log10(stable)}).sort_values(
-        LARGEST_STABLE_RATE, na_position="first"
-    )
+    scores = (sign * runs[metric].astype(float)).where(_finished(runs, metric))
+    groups = scores.groupby([runs[name] for name in identity], dropna=False)
+    trains = scores >= groups.transform("max") - tolerance
+
+    stable = np.log10(runs[key].astype(float).where(trains))
+    table = runs.assign(**{LARGEST_STABLE_RATE: stable})
+    table = table.sort_values(LARGEST_STABLE_RATE, na_position="first")
     last = table.groupby(identity, dropna=False).tail(1)
-    finished = last[LARGEST_STABLE_RATE].notna()
-    return (
-        last.assign(status=np.where(finished, "finished", "diverged"))
-        .drop(columns=key)
-        .sort_index()
-    )
+    trained = last[LARGEST_STABLE_RATE].notna()
+    last = last.assign(status=np.where(trained, "finished", "diverged"))
+    return last.drop(columns=key).sort_index()
 
 
 def stable_edge_warnings(
     runs: pd.DataFrame, table: pd.DataFrame, key: str
 ) -> list[str]:
-    """A line for every arm that still trains at the largest value tried: the truth may be larger."""
-    told = []
-    top = runs[key].astype(float).max()
-    for arm in sorted_labels(list(table["arm"])):
+    """One line for every arm that still trains at the largest value that was tried.
+
+    Args:
+        runs: all runs of the grid.
+        table: from `largest_stable`.
+        key: the setting of which the largest stable value was sought.
+    """
+    lines = []
+    largest = runs[key].astype(float).max()
+    for arm in sorted_labels(table["arm"]):
         part = table[table["arm"] == arm]
-        count = int(
-            np.isclose(part[LARGEST_STABLE_RATE].astype(float), np.log10(top)).sum()
-        )
+        rates = part[LARGEST_STABLE_RATE].astype(float)
+        count = int(np.isclose(rates, np.log10(largest)).sum())
         if count:
-            told.append(
-                f"{arm}: {count} of {len(part)} seeds still train at the largest {key} tried, {setting_text(top)}."
+            lines.append(
+                f"{arm}: {count} of {len(part)} seeds still train at the largest {key} "
+                f"tried, {setting_text(largest)}."
             )
-    return told
+    return lines

@@ -1,236 +1,284 @@
-"""Which settings tell runs apart: arms, groups of like runs, pairs, and differences nobody asked for."""
+"""Which settings tell runs apart: those of arms, groups and pairs, and others."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from normlab.compare.runs import CHOICES, check_key, setting_columns
+from normlab.compare.columns import CHOICES, check_key, setting_columns
 from normlab.metrics import HIGHER_IS_BETTER, direction_is_known
 
-
-def direction_warnings(metric: str) -> list[str]:
-    """A line where the name of a metric does not tell which direction is better."""
-    if direction_is_known(metric):
-        return []
-    return [
-        f"Lower {metric} is taken to be better: its name does not say. Better when high are names that end in "
-        f"{', '.join(HIGHER_IS_BETTER[:2])}, {', '.join(HIGHER_IS_BETTER[4:])}."
-    ]
+NO_SETTING = "–"  # shown where a run does not have a setting
+# Names of columns with the origin of a run, and what their values are.
+ORIGINS = {
+    "environment.git.commit": "commits",
+    "environment.packages.torch": "versions of PyTorch",
+    "environment.device.name": "devices",
+}
+MAX_ORIGINS = 4
+MAX_DIFFERING = 4
 
 
 def setting_text(value: Any) -> str:
-    """A setting as it is shown: 0.1, 64, custom, null; a dash where the run has no such setting."""
-    if value is None or (isinstance(value, float) and value != value):
-        return "–"
+    """A setting as it is shown: `0.1`, `64`, `custom`, `true`, `[128, 64]`.
+
+    A dash stands for a setting that the run does not have.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NO_SETTING
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int | float) and abs(value) < 1e15:
+        return f"{value:g}"
     if isinstance(value, list | dict):
         return json.dumps(value)
-    return (
-        f"{value:g}"
-        if isinstance(value, int | float) and abs(value) < 1e15
-        else str(value)
-    )
+    return str(value)
 
 
 def group_labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
-    """One text per run: `key=value, key=value`; empty without keys."""
-    rows = runs[list(keys)].itertuples(index=False)
-    texts = [
-        ", ".join(
-            f"{key}={setting_text(value)}" for key, value in zip(keys, row, strict=True)
-        )
-        for row in rows
-    ]
+    """One string per run, `key=value, key=value`; empty without keys."""
+    texts = []
+    for row in runs[list(keys)].itertuples(index=False):
+        values = map(setting_text, row)
+        pairs = zip(keys, values, strict=True)
+        texts.append(", ".join(f"{key}={value}" for key, value in pairs))
     return pd.Series(texts, index=runs.index, dtype=object)
 
 
 def arm_labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
-    """One text per run: the first key's value, then `key=value` for those that the run has."""
-    shown = [[setting_text(value) for value in runs[key]] for key in keys]
+    """One string per run: the first setting's value, then `key=value` for the others.
+
+    Settings that the run does not have are left out, except for the first.
+    """
+    columns = [runs[key].map(setting_text) for key in keys]
     texts = []
-    for first, *rest in zip(*shown, strict=True):
-        told = [
-            f"{key}={value}"
-            for key, value in zip(keys[1:], rest, strict=True)
-            if value != "–"
-        ]
-        texts.append(", ".join([first, *told]))
+    for first, *others in zip(*columns, strict=True):
+        parts = [first]
+        for key, value in zip(keys[1:], others, strict=True):
+            if value != NO_SETTING:
+                parts.append(f"{key}={value}")
+        texts.append(", ".join(parts))
     return pd.Series(texts, index=runs.index, dtype=object)
 
 
-def sorted_labels(texts: Sequence[str]) -> list[str]:
-    """Each once, by name, numbers (also behind `key=`) by size and before words."""
+def sorted_labels(texts: Iterable[str]) -> list[str]:
+    """The distinct labels by name; numbers by size, and before words.
 
-    def place(text: str) -> list[tuple]:
-        parts = []
-        for part in text.split(", "):
-            key, _, value = part.rpartition("=")
-            try:
-                parts.append((key, 0, float(value), ""))
-            except ValueError:
-                parts.append((key, 1, 0.0, value))
-        return parts
+    A number may also follow a key, as in `optimizer.lr=0.1`.
+    """
+    return sorted(set(texts), key=_sorting_key)
 
-    return sorted(set(texts), key=place)
+
+def _sorting_key(label: str) -> list[tuple[str, int, float, str]]:
+    parts = []
+    for part in label.split(", "):
+        key, _, value = part.rpartition("=")
+        try:
+            parts.append((key, 0, float(value), ""))
+        except ValueError:
+            parts.append((key, 1, 0.0, value))
+    return parts
 
 
 def pairing_keys(runs: pd.DataFrame) -> list[str]:
-    """`seed`, and whatever else repeats a run: folds and further seeds, where they vary."""
-    repeated = [name for name in setting_columns(runs) if only_repeats(name)]
-    return [
-        "seed",
-        *(
-            name
-            for name in repeated
-            if name != "seed" and runs[name].nunique(dropna=False) > 1
-        ),
-    ]
+    """Columns by which runs of two arms are matched.
+
+    They are `seed`, and every other setting that only repeats a run, such as the fold,
+    if it varies.
+    """
+    keys = ["seed"]
+    for name in setting_columns(runs):
+        if name != "seed" and only_repeats(name) and _num_values(runs, name) > 1:
+            keys.append(name)
+    return keys
 
 
 def only_repeats(key: str) -> bool:
-    """True for `seed`, folds and the like: runs that differ in nothing else are repetitions of one run."""
-    return key.rpartition(".")[2] in ("fold", "repeat", "seed") or key.endswith("_seed")
+    """Whether runs that differ only in this setting are repetitions of one run.
+
+    True for `seed`, folds and the like.
+    """
+    name = key.rpartition(".")[2]
+    return name in ("fold", "repeat", "seed") or key.endswith("_seed")
 
 
-def _compared(runs: pd.DataFrame) -> list[str]:
-    """Settings that may matter: not where data lie, and not what only repeats a run."""
-    paired = pairing_keys(runs)
-    elsewhere = ("root", "cache")
+def _num_values(runs: pd.DataFrame, key: str) -> int:
+    """Number of distinct values; having no value counts as one."""
+    return runs[key].nunique(dropna=False)
+
+
+def _comparable_settings(runs: pd.DataFrame) -> list[str]:
+    """Settings that may change a result.
+
+    Left out are those that only repeat a run or say where its data are stored.
+    """
+    ignored = pairing_keys(runs)
     return [
-        name
-        for name in setting_columns(runs)
-        if name not in paired and name.rpartition(".")[2] not in elsewhere
+        key
+        for key in setting_columns(runs)
+        if key not in ignored and key.rpartition(".")[2] not in ("root", "cache")
     ]
 
 
 def is_compared(key: str, by: Sequence[str]) -> bool:
-    """True if `key` is part of what `by` compares: norm=group comes with norm.num_groups."""
+    """Whether a setting is one of the compared settings `by`, or an option of one.
+
+    `norm.num_groups` is an option of `norm`: arms that differ in their norm are meant
+    to differ in it too.
+    """
     owners = [name for name in by if name in CHOICES]
+    # Norms that act on weights are configured in a group of their own.
     if "norm" in owners and key.partition(".")[0] == "reparametrize":
         return True
     return key in by or any(key.startswith(f"{owner}.") for owner in owners)
 
 
 def distinguishing_settings(runs: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    """The fewest settings that, with `by`, tell apart all runs that differ in more than seed or fold."""
+    """The fewest settings that, with `by`, tell apart all runs but repetitions.
+
+    Runs that differ in seed or fold alone are repetitions.
+    """
     found: list[str] = []
-    for key in _compared(runs):
-        if (
-            key not in by
-            and runs[key].nunique(dropna=False) > 1
-            and not _determined(runs, [*by, *found], key)
-        ):
+    for key in _comparable_settings(runs):
+        if key in by or _num_values(runs, key) <= 1:
+            continue
+        if not _is_determined(runs, [*by, *found], key):
             found.append(key)
     return found
 
 
-def _determined(runs: pd.DataFrame, by: list[str], key: str) -> bool:
-    return runs.groupby(by, dropna=False)[key].nunique(dropna=False).max() <= 1
+def _is_determined(runs: pd.DataFrame, keys: list[str], key: str) -> bool:
+    """Whether runs with equal `keys` always have an equal `key`."""
+    counts = runs.groupby(keys, dropna=False)[key].nunique(dropna=False)
+    return counts.max() <= 1
 
 
 def check_keys(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
-    """The keys as they are.
+    """Return the keys if the runs have all these settings.
 
     Raises:
-        ValueError: for one that no run has; names first those that vary.
+        ValueError: for an unknown key; the message lists settings that vary first.
     """
     known = setting_columns(runs)
-    if not set(keys) <= set(known):  # the error shows the first of them
-        known = sorted(known, key=lambda name: runs[name].nunique(dropna=False) == 1)
+    if not set(keys) <= set(known):
+        known = sorted(known, key=lambda name: _num_values(runs, name) == 1)
     return [check_key(key, known, "setting") for key in keys]
 
 
 def differences(
     arm: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str]
 ) -> dict[str, tuple[str, str]]:
-    """Settings with other values in one arm than in the other, apart from the compared one."""
+    """Settings, apart from the compared ones, whose values differ between two arms.
+
+    Returns:
+        For every such key the values in the arm and those in the baseline, as text.
+    """
     both = pd.concat([arm, baseline])
-    found = {}
-    for key in _compared(both):
-        if is_compared(key, by) or both[key].nunique(dropna=False) <= 1:
+    found: dict[str, tuple[str, str]] = {}
+    for key in _comparable_settings(both):
+        if is_compared(key, by) or _num_values(both, key) <= 1:
             continue
-        values = [set(part[key].map(setting_text)) for part in (arm, baseline)]
-        if values[0] != values[1] and not _explained(both, key, found):
-            found[key] = tuple(
-                ", ".join(sorted_labels(list(value))) for value in values
+        values = set(arm[key].map(setting_text))
+        expected = set(baseline[key].map(setting_text))
+        if values != expected and not _is_explained(both, key, found):
+            found[key] = (
+                ", ".join(sorted_labels(values)),
+                ", ".join(sorted_labels(expected)),
             )
     return found
 
 
-def _explained(runs: pd.DataFrame, key: str, found: dict) -> bool:
-    """optimizer._target_ adds nothing where optimizer is already named."""
+def _is_explained(runs: pd.DataFrame, key: str, found: Iterable[str]) -> bool:
+    """Whether a difference follows from one in `found`.
+
+    `optimizer._target_` adds nothing if `optimizer` is already named.
+    """
     owners = [name for name in found if key.startswith(f"{name}.")]
-    return bool(owners) and _determined(runs, owners, key)
+    return bool(owners) and _is_determined(runs, owners, key)
 
 
 def check_one_run_each(
-    runs: pd.DataFrame, keys: Sequence[str], by: Sequence[str], where: str
+    runs: pd.DataFrame, keys: Sequence[str], by: Sequence[str], group: str
 ) -> None:
-    """Refuse to take runs of different settings for a distribution over seeds.
+    """Refuse runs of different settings that would pass for a distribution over seeds.
+
+    Args:
+        runs: the runs of one group.
+        keys: columns that, with seed and fold, must identify a run.
+        by: the compared settings.
+        group: what the message begins with.
 
     Raises:
-        ValueError: if two runs share seed, fold and `keys`; names the settings in which they differ.
+        ValueError: if two runs share seed, fold and `keys`. The message names the
+            settings in which they differ.
     """
     identity = [*keys, *pairing_keys(runs)]
-    twice = runs[runs.duplicated(identity, keep=False)]
-    if twice.empty:
+    duplicates = runs[runs.duplicated(identity, keep=False)]
+    if duplicates.empty:
         return
-    first = twice[
-        (
-            twice[identity].map(setting_text)
-            == twice[identity].map(setting_text).iloc[0]
-        ).all(axis=1)
+
+    texts = duplicates[identity].map(setting_text)
+    first = duplicates[(texts == texts.iloc[0]).all(axis=1)]
+    differing = [
+        key for key in _comparable_settings(first) if _num_values(first, key) > 1
     ]
-    other = [key for key in _compared(first) if first[key].nunique(dropna=False) > 1][
-        :4
-    ]
-    fix = (
-        f"they differ in {', '.join(other)}: {_where_to_add(other, by)}"
-        if other
-        else "compare one folder at a time"
-    )
+    differing = differing[:MAX_DIFFERING]
+    remedy = "compare one folder at a time"
+    if differing:
+        add = _where_to_add(differing, by)
+        remedy = f"they differ in {', '.join(differing)}: {add}"
+
+    seed = setting_text(first["seed"].iloc[0])
     raise ValueError(
-        f"{where}several runs share seed {setting_text(first['seed'].iloc[0])} ({len(twice)} runs); {fix}"
+        f"{group}several runs share seed {seed} ({len(duplicates)} runs); {remedy}"
     )
 
 
 def _where_to_add(keys: Sequence[str], by: Sequence[str]) -> str:
-    """Only some arms have what belongs to the compared setting: within equal values of it they have no partner."""
-    own = [key for key in keys if is_compared(key, by)]
-    if len(own) in (0, len(keys)):
-        return f"add {'it' if len(keys) == 1 else 'them'} to {'--by' if own else '--within'}"
-    return f"add {', '.join(own)} to --by and {', '.join(key for key in keys if key not in own)} to --within"
+    """Which argument of `compare` should name the settings.
+
+    Options of a compared setting make arms: only some arms have them, so that within
+    equal values of such an option those arms would have no partner.
+    """
+    options = [key for key in keys if is_compared(key, by)]
+    others = [key for key in keys if key not in options]
+    if options and others:
+        return f"add {', '.join(options)} to `by` and {', '.join(others)} to `within`"
+    argument = "by" if options else "within"
+    pronoun = "it" if len(keys) == 1 else "them"
+    return f"add {pronoun} to `{argument}`"
+
+
+def direction_warnings(metric: str) -> list[str]:
+    """A line if the name of the metric does not tell which direction is better."""
+    if direction_is_known(metric):
+        return []
+    speeds = ("samples_per_second", "learning rate")
+    endings = [name for name in HIGHER_IS_BETTER if name not in speeds]
+    return [
+        f"Lower {metric} is taken to be better: its name does not say. Higher is "
+        f"better for names that end in {', '.join(endings)}."
+    ]
 
 
 def origin_warnings(runs: pd.DataFrame) -> list[str]:
-    """Where the runs were not made alike: code, PyTorch, machine."""
-    told = []
-    for key, name in (
-        ("environment.git.commit", "commits"),
-        ("environment.packages.torch", "versions of PyTorch"),
-        ("environment.device.name", "devices"),
-    ):
-        values = sorted_labels(list(runs[key].map(setting_text))) if key in runs else []
+    """Lines about runs that differ in code, version of PyTorch or device."""
+    lines = []
+    for key, kind in ORIGINS.items():
+        if key not in runs:
+            continue
+        values = sorted_labels(runs[key].map(setting_text))
         if len(values) > 1:
-            told.append(
-                f"The runs come from {len(values)} {name}: {', '.join(value[:20] for value in values[:4])}."
+            named = ", ".join(value[:20] for value in values[:MAX_ORIGINS])
+            lines.append(f"The runs come from {len(values)} {kind}: {named}.")
+
+    if "environment.git.dirty" in runs:
+        count = int(runs["environment.git.dirty"].eq(True).sum())
+        if count:
+            lines.append(
+                f"{count} of {len(runs)} runs were made with uncommitted changes in "
+                "the code."
             )
-    dirty = runs.get("environment.git.dirty")
-    if dirty is not None and (count := int((dirty == True).sum())):  # noqa: E712, a column of objects
-        told.append(
-            f"{count} of {len(runs)} runs were made with uncommitted changes in the code."
-        )
-    return told
-
-
-def study_of(runs: pd.DataFrame) -> pd.DataFrame:
-    """The study block that every run was started with, as labels: a row a run, a dash for what it does not state."""
-    columns = [name for name in runs.columns if name.startswith("study.")]
-    return (
-        runs[columns]
-        .map(setting_text)
-        .rename(columns=lambda name: name.partition(".")[2])
-    )
+    return lines

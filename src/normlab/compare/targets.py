@@ -1,128 +1,167 @@
-"""How long until a validation metric reaches a target, where some runs never do."""
+"""How long until a validation metric reaches a target, if some runs never do."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from normlab.compare.columns import check_key
 from normlab.compare.comparison import Comparison
+from normlab.compare.curves import CLOCK_COLUMNS, read_curves, without_curves
 from normlab.compare.inference import SMALLEST_N, holm
-from normlab.compare.runs import check_key, read_curves, without_curves
 from normlab.compare.settings import sorted_labels
 from normlab.metrics import higher_is_better
 
-CLOCKS = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
+# Columns of metrics.csv that tell the time, and what they count.
+CLOCKS = dict(zip(CLOCK_COLUMNS, ("epochs", "steps", "seconds"), strict=True))
 
 
 def parse_target(text: str) -> tuple[str, float]:
-    """`val/accuracy=0.97` as metric and value.
+    """Metric and value of a target such as `val/accuracy=0.97`.
 
     Raises:
-        ValueError: anything else.
+        ValueError: if the text has another form.
     """
     metric, _, value = text.partition("=")
     try:
         return metric, float(value)
     except ValueError:
         raise ValueError(
-            f"--target must be METRIC=VALUE, such as val/accuracy=0.97, got {text!r}"
+            f"target must be METRIC=VALUE, such as val/accuracy=0.97, got {text!r}"
         ) from None
 
 
 def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.DataFrame:
-    """Epochs, steps and seconds until `metric` is at least (losses: at most) `target`, a row an arm, group and clock.
+    """Epochs, steps and seconds until a metric reaches a target.
 
-    Columns: `runs` (failed ones left out), `reached`, `median` (infinite if fewer than half arrive), `restricted_mean`
-    up to `horizon`, `p` of the log-rank test against the baseline with Holm's correction in `p_holm`, and
-    `without_curves`: runs whose `metrics.csv` does not tell. A run that ends before the target is censored at its end;
-    a diverged run is taken never to arrive.
+    A run reaches the target in the first epoch in which the metric is at least the
+    target, or at most if lower is better. A run that ends before is censored at its
+    end; a diverged run is taken never to reach it.
+
+    Args:
+        comparison: its runs and arms.
+        metric: a metric of `metrics.csv`, such as `val/accuracy`.
+        target: its value.
+
+    Returns:
+        One row per arm, group and clock (`epochs`, `steps` or `seconds`), with these
+        columns:
+
+        - `runs`: number of runs, failed ones and those without a curve left out;
+        - `reached`: how many of them reach the target;
+        - `median`: infinite if fewer than half reach it;
+        - `restricted_mean`: mean time up to `horizon`, see `survival`;
+        - `p`: of the log-rank test against the baseline (Mantel, 1966); NaN below 6
+          runs;
+        - `p_holm`: with Holm's correction over all contrasts by the same clock;
+        - `without_curves`: runs whose `metrics.csv` is damaged or missing.
 
     Raises:
-        ValueError: a target that is not finite, or no run has the metric in its `metrics.csv`.
+        ValueError: if the target is not finite or no run has a curve of the metric.
     """
     if not math.isfinite(target):
-        raise ValueError(
-            f"--target must have a finite value, such as {metric}=0.97, got {target}"
-        )
+        raise ValueError(f"target must be finite, such as 0.97, got {target}")
     times = _times(comparison.runs, metric, target)
     rows = []
-    for where in sorted_labels(list(times["where"])):
+    for where in sorted_labels(times["where"]):
         group = times[times["where"] == where]
-        for clock, unit in CLOCKS.items():
-            rows += _clock_rows(group, where, clock, unit, comparison)
+        for clock in CLOCKS:
+            rows += _clock_rows(group, where, clock, comparison)
     table = pd.DataFrame(rows)
-    # The clocks tell the same story: the family is the contrasts by one clock, the baseline's own rows left out.
+
+    # The three clocks measure the same thing, so each is a family of its own for Holm's
+    # correction. The rows of the baseline are no contrasts.
     contrasts = table[table["arm"] != comparison.baseline]
     return table.assign(p_holm=contrasts.groupby("clock")["p"].transform(holm))
 
 
 def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
-    """A row a run: `known`, `reached`, and when it was reached or the run ended, by every clock."""
+    """One row per run that did not fail.
+
+    Returns:
+        The columns `epoch`, `step` and `seconds` (when the run reached the target or
+        ended), the same with ` at the end`, `where`, `arm`, `status`, `reached`, and
+        `known` (whether the run has a curve).
+    """
     runs = runs[runs["status"] != "failed"]
     curves = read_curves(runs, [metric])
     lacking = without_curves(runs, curves, metric)
-    if (
-        "/" not in metric
-        or not np.isfinite(curves[metric].astype(float)).any()
-        or len(lacking) == len(runs)
-    ):
-        check_key(
-            metric,
-            [name for name in runs.columns if name.startswith(("val/", "train/"))],
-            "curve of the metric",
-        )
-        raise ValueError(
-            f"--target needs {metric} in every epoch, and no metrics.csv of {len(runs)} runs holds it"
-        )
-    hit = (
-        curves[metric] >= target
-        if higher_is_better(metric)
-        else curves[metric] <= target
+    _check_curves(runs, curves, lacking, metric)
+
+    if higher_is_better(metric):
+        hits = curves[curves[metric] >= target]
+    else:
+        hits = curves[curves[metric] <= target]
+    first_hit = hits.groupby("index")[CLOCK_COLUMNS].first()
+    last = curves.groupby("index")[CLOCK_COLUMNS].last()
+    # A run that diverged within the first epoch has no row.
+    last = last.reindex(runs.index, fill_value=0)
+
+    table = first_hit.reindex(runs.index).fillna(last)
+    table = table.join(last.add_suffix(" at the end"))
+    return table.join(runs[["where", "arm", "status"]]).assign(
+        reached=runs.index.isin(first_hit.index),
+        known=~runs.index.isin(lacking.index),
     )
-    first = curves[hit].groupby("index")[list(CLOCKS)].first()
-    last = curves.groupby("index")[list(CLOCKS)].last()
-    last = last.reindex(
-        runs.index, fill_value=0
-    )  # a run may diverge within the first epoch
-    table = first.reindex(runs.index).fillna(last)
-    told = runs[["where", "arm", "status"]]
-    ends = last.add_suffix(" at the end")
-    reached, known = runs.index.isin(first.index), ~runs.index.isin(lacking.index)
-    return table.join(ends).join(told).assign(reached=reached, known=known)
+
+
+def _check_curves(
+    runs: pd.DataFrame, curves: pd.DataFrame, lacking: pd.DataFrame, metric: str
+) -> None:
+    """Refuse a metric of which no run has a curve."""
+    has_values = np.isfinite(curves[metric].astype(float)).any()
+    if "/" in metric and has_values and len(lacking) < len(runs):
+        return
+    known = [name for name in runs.columns if name.startswith(("val/", "train/"))]
+    check_key(metric, known, "curve of the metric")
+    raise ValueError(
+        f"time to target needs {metric} in every epoch, and no metrics.csv of "
+        f"{len(runs)} runs holds it"
+    )
 
 
 def _clock_rows(
-    group: pd.DataFrame, where: str, clock: str, unit: str, comparison: Comparison
+    group: pd.DataFrame, where: str, clock: str, comparison: Comparison
 ) -> list[dict]:
-    every, group = group["arm"], group[group["known"]]
-    ended = group[group["status"] == "finished"]
-    lengths = (
-        (ended if len(ended) else group).groupby("arm")[f"{clock} at the end"].max()
-    )
-    never = (group["status"] == "diverged") & ~group["reached"]
-    times = group[clock].where(~never, lengths.max())
-    in_arm = {
-        arm: group["arm"] == arm for arm in comparison.arms if (every == arm).any()
-    }
-    arms = {arm: (times[mask], group["reached"][mask]) for arm, mask in in_arm.items()}
+    """One row for every arm that has runs in the group."""
+    num_runs = group["arm"].value_counts()
+    known = group[group["known"]]
+
+    # The mean is restricted to the time that all arms were observed for. Runs that
+    # diverged end early and say nothing about that time.
+    finished = known[known["status"] == "finished"]
+    observed = finished if len(finished) else known
+    lengths = observed.groupby("arm")[f"{clock} at the end"].max()
+    horizon = lengths.min()
+
+    never_reached = (known["status"] == "diverged") & ~known["reached"]
+    durations = known[clock].where(~never_reached, lengths.max())
+    arms = {}
+    for arm in comparison.arms:
+        if arm in num_runs:
+            in_arm = known["arm"] == arm
+            arms[arm] = (
+                np.asarray(durations[in_arm], float),
+                np.asarray(known["reached"][in_arm], bool),
+            )
+
     rows = []
-    for arm, (durations, reached) in arms.items():
-        median, mean = survival(durations, reached, lengths.min())
+    for arm, (times, reached) in arms.items():
+        median, mean = survival(times, reached, horizon)
         rows.append(
             {
                 "where": where,
                 "arm": arm,
-                "clock": unit,
-                "runs": len(durations),
+                "clock": CLOCKS[clock],
+                "runs": len(times),
                 "reached": int(reached.sum()),
                 "median": median,
                 "restricted_mean": mean,
-                "horizon": lengths.min(),
-                "p": _log_rank(arms, arm, comparison.baseline),
-                "without_curves": int((every == arm).sum() - len(durations)),
+                "horizon": horizon,
+                "p": _log_rank_p(arms, arm, comparison.baseline),
+                "without_curves": int(num_runs[arm] - len(times)),
             }
         )
     return rows
@@ -131,36 +170,63 @@ def _clock_rows(
 def survival(
     durations: ArrayLike, reached: ArrayLike, horizon: float
 ) -> tuple[float, float]:
-    """Median and restricted mean (up to the horizon) of Kaplan and Meier's estimate."""
-    durations, reached = np.asarray(durations, float), np.asarray(reached, bool)
+    """Median and restricted mean of the time until an event.
+
+    Both are taken from the estimate of Kaplan and Meier (1958), the share S(t) of runs
+    that still wait at time t: the median is the first t with ``S(t) <= 1/2``, and the
+    restricted mean the area under S from 0 to the horizon.
+
+    Args:
+        durations: time until the event or until the observation ended, shape `(n,)`.
+        reached: whether the event happened, shape `(n,)`.
+        horizon: where the area ends, in the unit of the durations.
+
+    Returns:
+        The median, infinite if fewer than half of the runs reach the event, and the
+        restricted mean; NaN without runs.
+    """
+    durations = np.asarray(durations, float)
+    reached = np.asarray(reached, bool)
     if not len(durations):
         return math.nan, math.nan
     waiting = stats.ecdf(_censored(durations, reached)).sf
+
     below = waiting.quantiles[waiting.probabilities <= 0.5]
+    median = float(below[0]) if len(below) else math.inf
+
     inside = waiting.quantiles < horizon
     ends = np.concatenate([[0.0], waiting.quantiles[inside], [horizon]])
     shares = np.concatenate([[1.0], waiting.probabilities[inside]])
-    return float(below[0]) if len(below) else math.inf, float(
-        (np.diff(ends) * shares).sum()
-    )
+    return median, float((np.diff(ends) * shares).sum())
 
 
-def _censored(
-    durations: Sequence[float], reached: Sequence[bool]
-) -> stats.CensoredData:
+def _censored(durations: NDArray, reached: NDArray) -> stats.CensoredData:
     return stats.CensoredData(uncensored=durations[reached], right=durations[~reached])
 
 
-def _log_rank(arms: dict, arm: str, baseline: str) -> float:
+def _log_rank_p(
+    arms: dict[str, tuple[NDArray, NDArray]], arm: str, baseline: str
+) -> float:
+    """Two-sided p-value of the log-rank test between an arm and the baseline.
+
+    Args:
+        arms: durations and whether the target was reached, by arm.
+        arm: the arm.
+        baseline: the arm that it is compared to.
+    """
     if arm == baseline or baseline not in arms:
         return math.nan
-    both = [tuple(map(np.asarray, arms[name])) for name in (arm, baseline)]
-    if min(len(durations) for durations, _ in both) < SMALLEST_N or not any(
-        reached.any() for _, reached in both
-    ):
+    durations, reached = arms[arm]
+    others, others_reached = arms[baseline]
+    if min(len(durations), len(others)) < SMALLEST_N:
         return math.nan
+    if not (reached.any() or others_reached.any()):
+        return math.nan
+
     with np.errstate(invalid="ignore"):
-        p = stats.logrank(
-            *(_censored(durations, reached) for durations, reached in both)
-        ).pvalue
-    return 1.0 if math.isnan(p) else float(p)  # NaN: all runs arrive at the same moment
+        test = stats.logrank(
+            _censored(durations, reached), _censored(others, others_reached)
+        )
+    if math.isnan(test.pvalue):  # all runs arrive at the same moment
+        return 1.0
+    return float(test.pvalue)

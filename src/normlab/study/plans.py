@@ -1,4 +1,8 @@
-"""The runs that a study planned, against those that are there: missing ones, unplanned ones, ones made otherwise."""
+"""The runs that a study planned against those that exist.
+
+Some may be missing, some may lie outside of the plan, and some may have been made with
+other settings than planned.
+"""
 
 from collections.abc import Iterator
 from itertools import product
@@ -7,209 +11,280 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from normlab.compare.runs import UNCOMPARED, flat_settings
-from normlab.compare.settings import setting_text, sorted_labels
+from normlab.compare.columns import UNCOMPARED
+from normlab.compare.runs import flat_settings
+from normlab.compare.settings import NO_SETTING, setting_text, sorted_labels
 from normlab.config.identity import configuration_directory
 
-MOST_LINES = 4
-MOST_VALUES = 5
-ELSEWHERE = (
-    "root",
-    "cache",
-    "threads",
-)  # where data lie and what computes is no part of a plan
+MAX_LINES = 4
+MAX_VALUES = 5
+# Settings that say where data are stored and what computes; they are part of no plan.
+MACHINE_SETTINGS = ("root", "cache", "threads")
+COUNTS = ["planned", "present", "missing"]  # columns of `seed_counts`
 
 
 def planned_runs(params: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """Every combination of a sweeper's grid, values as text."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+    """Every combination of a sweeper's grid.
 
-    parser = OverridesParser.create()
+    Args:
+        params: by key the values of an axis as on the command line, such as `0.1,1` or
+            `range(3)`.
+
+    Yields:
+        By key one value, as text.
+    """
     axes = []
     for key, values in params.items():
-        override = parser.parse_override(f"{key}={values}")
-        texts = (
-            list(override.sweep_string_iterator())
-            if override.is_sweep_override()
-            else [str(values)]
-        )
-        axes.append([(key, text) for text in texts])
+        axes.append([(key, text) for text in _axis_values(key, values)])
     for combination in product(*axes):
         yield dict(combination)
 
 
+def _axis_values(key: str, values: Any) -> list[str]:
+    """The values of one axis (checked against Hydra 1.3.8)."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    override = OverridesParser.create().parse_override(f"{key}={values}")
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [str(values)]
+
+
 def grid(params: dict[str, Any]) -> pd.DataFrame:
-    """A row for every planned run: the settings of the grid as labels."""
+    """One row per planned run: its settings as `setting_text` shows them."""
     return pd.DataFrame(planned_runs(params)).map(override_text)
 
 
 def override_text(text: str) -> str:
-    """The label of a value as it is written on a command line."""
+    """A value written on a command line as `setting_text` shows the one that is stored.
+
+    `1.0` becomes `1`, and `1e-5` becomes `1e-05`.
+    """
     value = yaml.safe_load(text)
+    if not isinstance(value, str):
+        return setting_text(value)
     try:
-        return (
-            setting_text(float(value))
-            if isinstance(value, str)
-            else setting_text(value)
-        )  # 1e-05 is a text in YAML 1.1
+        return setting_text(float(value))  # YAML 1.1 reads 1e-05 as a string
     except ValueError:
         return value
 
 
-def _on_axes(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs' values of the grid's settings, as labels."""
-    return pd.DataFrame(
-        {key: runs[key].map(setting_text) if key in runs else "–" for key in params},
-        index=runs.index,
-    )
+def _grid_settings(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per run: its values of the grid's settings, as text."""
+    table = pd.DataFrame(index=runs.index)
+    for key in params:
+        table[key] = runs[key].map(setting_text) if key in runs else NO_SETTING
+    return table
 
 
 def unplanned_runs(params: dict[str, Any], runs: pd.DataFrame) -> tuple[pd.Series, str]:
-    """True for runs that lie outside of the grid, and in words what they have that was not planned."""
-    planned, there = grid(params), _on_axes(params, runs)
-    strange = pd.DataFrame(
-        {key: ~there[key].isin(planned[key]) for key in params}, index=runs.index
-    )
-    told = []
-    for key in strange.columns[strange.any()]:
-        values = sorted_labels(list(there.loc[strange[key], key]))
-        more = [f"… ({len(values)} values)"] if len(values) > MOST_VALUES else []
-        told.append(
-            f"{key}={','.join([*values[:MOST_VALUES], *more])} in {int(strange[key].sum())}"
-        )
-    return strange.any(axis=1), "; ".join(told)
+    """Which runs lie outside of the grid.
+
+    Args:
+        params: the grid, see `planned_runs`.
+        runs: from `load_runs`.
+
+    Returns:
+        True for every such run, and their values that were not planned, in words.
+    """
+    planned = grid(params)
+    present = _grid_settings(params, runs)
+    outside = pd.Series(False, index=runs.index)
+    texts = []
+    for key in params:
+        strange = ~present[key].isin(planned[key])
+        if not strange.any():
+            continue
+        outside |= strange
+        values = sorted_labels(present.loc[strange, key])
+        shown = values[:MAX_VALUES]
+        if len(values) > MAX_VALUES:
+            shown.append(f"… ({len(values)} values)")
+        texts.append(f"{key}={','.join(shown)} in {int(strange.sum())}")
+    return outside, "; ".join(texts)
 
 
 def seed_counts(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
-    """A row for every planned combination but the seed: its settings as labels, and the seeds planned and there.
+    """Planned and present seeds of every combination of the grid's other settings.
 
-    Failed runs are not there: they say nothing, and `retry=failed` makes them again.
+    Failed runs are not present: they have no result, and `retry=failed` repeats them.
+
+    Args:
+        params: the grid, see `planned_runs`.
+        runs: from `load_runs`.
+
+    Returns:
+        One row per combination, with its settings as text, the number of seeds that are
+        `planned` and `present`, and a list of those that are `missing`.
     """
     planned = grid(params)
     keys = [key for key in planned.columns if key != "seed"]
-    there = _on_axes(params, runs[runs["status"] != "failed"])
-    found = planned.merge(there.drop_duplicates(), how="left", indicator=True)
+    present = _grid_settings(params, runs[runs["status"] != "failed"])
+    found = planned.merge(present.drop_duplicates(), how="left", indicator=True)
     rows = []
     for values, group in found.groupby(keys, sort=False):
-        has = group["_merge"] == "both"
-        rows.append(
-            dict(zip(keys, values, strict=True))
-            | {"planned": len(group), "there": int(has.sum())}
-        )
-        rows[-1]["missing"] = sorted_labels(list(group.loc[~has, "seed"]))
+        is_present = group["_merge"] == "both"
+        row: dict[str, Any] = dict(zip(keys, values, strict=True))
+        row["planned"] = len(group)
+        row["present"] = int(is_present.sum())
+        row["missing"] = sorted_labels(group.loc[~is_present, "seed"])
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _combination(row: dict, keys: list[str]) -> str:
+    """`norm=none optimizer.lr=0.1`."""
+    return " ".join(f"{key}={row[key]}" for key in keys)
+
+
+def missing_runs(params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
+    """One sentence about planned runs that are not present or failed, or none.
+
+    Args:
+        params: the grid, see `planned_runs`.
+        runs: from `load_runs`.
+    """
+    table = seed_counts(params, runs)
+    num_missing = table["missing"].map(len)
+    lacking = table[num_missing > 0]
+    if lacking.empty:
+        return []
+
+    keys = [key for key in table.columns if key not in COUNTS]
+    texts = []
+    for row in lacking.to_dict("records")[:MAX_LINES]:
+        combination = _combination(row, keys)
+        texts.append(f"{combination} seed={','.join(row['missing'])}".lstrip())
+    if len(lacking) > MAX_LINES:
+        texts.append(f"and {len(lacking) - MAX_LINES} more combinations")
+    return [
+        f"{int(num_missing.sum())} of {int(table['planned'].sum())} planned runs are "
+        f"missing: {'; '.join(texts)}."
+    ]
 
 
 def missing_runs_with_command(
     name: str, params: dict[str, Any], runs: pd.DataFrame
 ) -> list[str]:
-    """Which planned runs are not there, and the command that makes them: one line, or none."""
-    remedy = f"`{study_command(name)}` makes them and keeps those that are there (dataset.root=FOLDER if the data lie elsewhere)."
-    return [f"{told} {remedy}" for told in missing_runs(params, runs)]
-
-
-def missing_runs(params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
-    """Which planned runs are not there or failed: one sentence, or none."""
-    table = seed_counts(params, runs)
-    lacking = table[table["missing"].map(len) > 0]
-    count = int(lacking["missing"].map(len).sum())
-    if not count:
-        return []
-    keys = [key for key in table.columns if key not in ("planned", "there", "missing")]
-    told = [
-        " ".join(
-            [*(f"{key}={row[key]}" for key in keys), f"seed={','.join(row['missing'])}"]
-        )
-        for row in lacking.to_dict("records")[:MOST_LINES]
-    ]
-    more = (
-        f"; and {len(lacking) - MOST_LINES} more combinations"
-        if len(lacking) > MOST_LINES
-        else ""
+    """The sentence of `missing_runs` with the command that makes them, or none."""
+    remedy = (
+        f"`{study_command(name)}` makes them and keeps those that are there "
+        "(dataset.root=FOLDER if the data are stored in another folder)."
     )
-    return [
-        f"{count} of {int(table['planned'].sum())} planned runs are missing: {'; '.join(told)}{more}."
-    ]
+    return [f"{sentence} {remedy}" for sentence in missing_runs(params, runs)]
 
 
 def study_command(name: str) -> str:
-    """The line that runs a study."""
+    """The command that runs a study."""
     return f"python train.py -m study={name}"
 
 
 def fewest_seeds(
     params: dict[str, Any], runs: pd.DataFrame, by: str, arms: list[str]
 ) -> tuple[str, int]:
-    """The planned combination of these arms that has the fewest seeds, and how many."""
+    """The planned combination with the fewest seeds, and how many it has.
+
+    Args:
+        params: the grid, see `planned_runs`.
+        runs: from `load_runs`.
+        by: the setting that is compared.
+        arms: its values that count.
+    """
     table = seed_counts(params, runs)
-    keys = [key for key in table.columns if key not in ("planned", "there", "missing")]
+    keys = [key for key in table.columns if key not in COUNTS]
     if by in keys:
         table = table[table[by].isin(arms)]
-    row = table.loc[table["there"].idxmin()].to_dict()
-    return " ".join(f"{key}={row[key]}" for key in keys), row["there"]
+    rows = table.to_dict("records")
+    fewest = min(rows, key=lambda row: row["present"])
+    return _combination(fewest, keys), fewest["present"]
 
 
 def planned_settings(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Settings by dotted key as the study's file gives them, one table for every combination of groups.
+    """Settings by dotted key that every run of a study must have.
 
-    The grid's other keys are left out; so are settings that are only known in a run.
+    Args:
+        name: of the study.
+        params: its grid, see `planned_runs`.
+
+    Returns:
+        One table for every combination of the grid's groups, such as norms. The other
+        keys of the grid and settings that are only known in a run are left out.
     """
     groups = [key for key in params if (configuration_directory() / key).is_dir()]
-    picked = {tuple((key, run[key]) for key in groups) for run in planned_runs(params)}
+    combinations = set()
+    for run in planned_runs(params):
+        combinations.add(tuple((key, run[key]) for key in groups))
+
     skipped = {*UNCOMPARED, "choices", *params}
     tables = []
-    for combination in sorted(picked):
-        settings = composed_settings(f"study={name}", dict(combination))
-        known = {
-            key: value
-            for key, value in settings.items()
-            if not {key, key.partition(".")[0]} & skipped
-        }
-        tables.append(known | dict(combination))
+    for combination in sorted(combinations):
+        options = dict(combination)
+        table = {}
+        for key, value in composed_settings(f"study={name}", options).items():
+            if key not in skipped and key.partition(".")[0] not in skipped:
+                table[key] = value
+        tables.append(table | options)
     return tables
 
 
-def composed_settings(plan: str, picked: dict[str, str]) -> dict[str, Any]:
-    """By dotted key what a study or an experiment sets with these options, without what is only known in a run.
+def composed_settings(plan: str, options: dict[str, str]) -> dict[str, Any]:
+    """Settings by dotted key of a study or an experiment.
+
+    Settings that are only known in a run (interpolations) are left out.
 
     Args:
         plan: as on the command line, `study=NAME` or `experiment=NAME`.
-        picked: options of groups, by group.
+        options: the picked option of each group, by group.
     """
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    words = [plan, *(f"{key}={value}" for key, value in picked.items())]
+    overrides = [plan]
+    for key, value in options.items():
+        overrides.append(f"{key}={value}")
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-        settings = flat_settings(
-            OmegaConf.to_container(compose("config", overrides=words), resolve=False)
-        )
-    return {
-        key: value
-        for key, value in settings.items()
-        if key.rpartition(".")[2] not in ELSEWHERE
-        and not (isinstance(value, str) and "${" in value)
-    }
+        config = compose("config", overrides=overrides)
+        tree = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(tree, dict)
+
+    settings = {}
+    for key, value in flat_settings(tree).items():
+        interpolated = isinstance(value, str) and "${" in value
+        if key.rpartition(".")[2] not in MACHINE_SETTINGS and not interpolated:
+            settings[key] = value
+    return settings
 
 
 def deviations(
     settings: list[dict[str, Any]], params: dict[str, Any], runs: pd.DataFrame
 ) -> str:
-    """What the runs set otherwise than the plan, in words; empty where they follow it."""
+    """Settings of the runs that differ from the plan, in words; empty without any.
+
+    Args:
+        settings: from `planned_settings`.
+        params: the grid, see `planned_runs`.
+        runs: the planned runs that are present.
+    """
     groups = [key for key in params if key in settings[0]]
-    found: dict[str, int] = {}
-    for table in settings:
+    counts: dict[str, int] = {}
+    for planned in settings:
         part = runs
         for key in groups:
-            part = part[part[key].map(setting_text) == setting_text(table[key])]
-        for key in table.keys() & set(part.columns) - set(groups):
-            others = part.loc[
-                part[key].map(setting_text) != setting_text(table[key]), key
-            ].map(setting_text)
-            for value, count in others.value_counts().items():
-                text = f"{key} is {value} instead of {setting_text(table[key])}"
-                found[text] = found.get(text, 0) + int(count)
-    return ", ".join(
-        f"{text} in {count} of {len(runs)}"
-        for text, count in sorted(found.items())[:MOST_LINES]
-    )
+            part = part[part[key].map(setting_text) == setting_text(planned[key])]
+        for key in part.columns:
+            if key in planned and key not in groups:
+                _count_deviations(part[key], planned[key], counts)
+
+    texts = []
+    for text, count in sorted(counts.items())[:MAX_LINES]:
+        texts.append(f"{text} in {count} of {len(runs)}")
+    return ", ".join(texts)
+
+
+def _count_deviations(column: pd.Series, planned: Any, counts: dict[str, int]) -> None:
+    """Add to `counts` how many runs have each other value than the planned one."""
+    expected = setting_text(planned)
+    values = column.map(setting_text)
+    for value, count in values[values != expected].value_counts().items():
+        text = f"{column.name} is {value} instead of {expected}"
+        counts[text] = counts.get(text, 0) + int(count)

@@ -1,9 +1,15 @@
-"""A question with its verdict rule, written down before any run: `conf/study/<name>.yaml`.
+"""A question with its verdict rule, written before any run: `conf/study/<name>.yaml`.
 
-Its `study:` block holds `question`, `by`, `metric`, `baseline`, `within`, `minimum_seeds`, `level` and `claims`. A
-claim may replace any of them and adds `says` (a sentence), `expect` (`equal`, `higher` or `lower`), `arms`, `margin`,
-`select` (every arm at its best value of this setting) or `largest_stable` with `tolerance` (the largest value of this
-setting whose validation metric is within the tolerance of the best, by seed).
+The block `study:` of such a file holds `question`, `by`, `metric`, `baseline`,
+`within`, `minimum_seeds`, `level` and `claims`. A claim may replace any of them, and it
+adds:
+
+- `says`: the claim in a sentence;
+- `expect`: `equal`, `higher` or `lower`;
+- `arms` and `margin`, as in `compare`;
+- `select`: every arm at its best value of this setting;
+- `largest_stable` and `tolerance`: compare the largest value of this setting whose
+  validation metric is within the tolerance of the best, by seed.
 """
 
 from dataclasses import dataclass, replace
@@ -13,22 +19,22 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.comparison import Candidates, Comparison, compare
-from normlab.compare.runs import LARGEST_STABLE_RATE
 from normlab.compare.selection import (
     largest_stable,
     stable_edge_warnings,
     validation_metric,
 )
-from normlab.compare.sentences import number, p_value
-from normlab.compare.settings import arm_labels, check_keys, setting_text, study_of
+from normlab.compare.settings import NO_SETTING, arm_labels, check_keys, setting_text
 from normlab.config.identity import configuration_directory
 from normlab.spelling import did_you_mean
 from normlab.study import plans
+from normlab.study.rules import RULES, judge
 
-VERDICTS = ("supported", "contradicted", "cannot tell")
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
-OF_A_CLAIM = (
+OPTIONAL = ("within", "level", "margin", "target")
+CLAIM_KEYS = (
     "says",
     "expect",
     "arms",
@@ -37,15 +43,7 @@ OF_A_CLAIM = (
     "largest_stable",
     "tolerance",
 )
-OPTIONAL = ("within", "level", "margin", "target")
-RULES = {
-    "equal": "supported if two one-sided tests put every difference inside the margin; contradicted if the interval "
-    "of any difference lies outside of it",
-    "higher": "supported if every difference is above zero at the level, after Holm's correction; contradicted if any "
-    "is below zero at the level, or equivalent to zero within the margin",
-    "lower": "supported if every difference is below zero at the level, after Holm's correction; contradicted if any "
-    "is above zero at the level, or equivalent to zero within the margin",
-}
+COMPARE_OPTIONS = ("by", "metric", "baseline", "within", "arms", "margin", "level")
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Claim:
     Attributes:
         says: the claim in words.
         rule: when it is supported or contradicted.
-        verdict: supported, contradicted or cannot tell.
+        verdict: `supported`, `contradicted` or `cannot tell`.
         reason: what the verdict rests on.
         comparison: the numbers.
     """
@@ -69,13 +67,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as it stands in its file.
+    """A study as its file describes it.
 
     Attributes:
         name: of the file.
         plan: the `study:` block.
         group: the folder of its runs below `outputs`.
-        params: the grid, as Hydra's sweeper gets it.
+        params: the grid, by key the values as on the command line.
     """
 
     name: str
@@ -85,250 +83,242 @@ class Study:
 
     @property
     def outputs(self) -> Path:
-        """Folder of the runs that `python train.py -m study=NAME` makes."""
+        """The folder in which `python train.py -m study=NAME` puts the runs."""
         return Path("outputs") / self.group
 
 
 def read_study(name: str) -> Study:
-    """The study of that name.
+    """The study in `conf/study/NAME.yaml`.
 
     Raises:
-        ValueError: no such study, or a block that is not complete.
+        ValueError: if there is no such study, or its block is not complete.
     """
     folder = configuration_directory() / "study"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
         hint = did_you_mean(name, known) or f"; known are {', '.join(known) or 'none'}"
         raise ValueError(f"there is no study {name!r} in conf/study{hint}")
+
     content = yaml.safe_load((folder / f"{name}.yaml").read_text())
     plan = content.get("study") or {}
-    _check(name, plan)
-    params = (content.get("hydra") or {}).get("sweeper", {}).get("params") or {}
+    _check_plan(name, plan)
+    sweeper = (content.get("hydra") or {}).get("sweeper", {})
+    params = sweeper.get("params") or {}
     return Study(name, plan, str(content.get("group", name)), params)
 
 
-def _check(name: str, plan: dict[str, Any]) -> None:
-    where = f"conf/study/{name}.yaml"
-    if missing := [key for key in REQUIRED if not plan.get(key)]:
-        raise ValueError(f"{where} must state {', '.join(missing)} in its study: block")
-    for claim in ({}, *plan["claims"]):
-        known = (*REQUIRED, *OPTIONAL, *(OF_A_CLAIM if claim else ()))
-        for key in claim or plan:
-            if key not in known:
-                hint = did_you_mean(key, known)
-                raise ValueError(f"{where} has an unknown key {key!r}{hint}")
-        if claim and (claim.get("expect") not in RULES or "says" not in claim):
+def _check_plan(name: str, plan: dict[str, Any]) -> None:
+    file = f"conf/study/{name}.yaml"
+    missing = [key for key in REQUIRED if not plan.get(key)]
+    if missing:
+        raise ValueError(f"{file} must state {', '.join(missing)} in its study: block")
+
+    _check_names(file, plan, (*REQUIRED, *OPTIONAL))
+    for claim in plan["claims"]:
+        _check_names(file, claim, (*REQUIRED, *OPTIONAL, *CLAIM_KEYS))
+        if claim.get("expect") not in RULES or "says" not in claim:
             raise ValueError(
-                f"{where}: every claim must have says and expect ({', '.join(RULES)}), got {claim}"
+                f"{file}: every claim must have says and expect ({', '.join(RULES)}), "
+                f"got {claim}"
             )
-        if claim.get("expect") == "equal" and not (plan | claim).get("margin"):
+        if claim["expect"] == "equal" and not (plan | claim).get("margin"):
             raise ValueError(
-                f"{where}: a claim that expects equal must state its margin; got none"
+                f"{file}: a claim that expects equal must state its margin; got none"
             )
+
+
+def _check_names(file: str, block: dict[str, Any], known: tuple[str, ...]) -> None:
+    for key in block:
+        if key not in known:
+            hint = did_you_mean(key, known)
+            raise ValueError(f"{file} has an unknown key {key!r}{hint}")
 
 
 def answer(
     study: Study, runs: pd.DataFrame, settings: list[dict[str, Any]] | None = None
 ) -> tuple[str, list[Claim], list[str]]:
-    """The verdict over all claims, every claim with its answer, and warnings about the study as a whole.
+    """The verdict of a study.
 
-    All claims supported is supported, any contradicted is contradicted, anything else cannot be told. Only runs of the
-    planned grid answer: seeds, arms or data sets that came later could have been added until the answer pleased.
+    It is supported if all claims are, contradicted if any claim is, and cannot be told
+    otherwise. Only runs of the planned grid count: seeds, arms or data sets that were
+    added later could have been added until the answer pleased.
 
     Args:
         study: the plan.
         runs: from `load_runs`.
-        settings: from `plans.planned_settings`; runs that were made otherwise cannot answer. None checks nothing.
+        settings: from `plans.planned_settings`; runs that were made with others cannot
+            answer. None checks nothing.
+
+    Returns:
+        The verdict, every claim with its answer, and warnings about the study as a
+        whole.
 
     Raises:
-        ValueError: too few runs for any number; names what is missing and the command that makes it.
+        ValueError: if there are too few runs for any number. The message names what is
+            missing and the command that makes it.
     """
-    outside, told = plans.unplanned_runs(study.params, runs)
-    warnings = _unplanned(study, runs[outside], told, len(runs))
+    outside, texts = plans.unplanned_runs(study.params, runs)
+    warnings = _unplanned_warnings(study, runs[outside], texts, len(runs))
     runs = runs[~outside]
     missing = plans.missing_runs_with_command(study.name, study.params, runs)
     if runs.empty:
         raise ValueError("\n".join([*warnings, *missing]))
+
     deviating = plans.deviations(settings, study.params, runs) if settings else ""
     try:
         claims = [
-            _answer(study, study.plan | claim, runs, deviating)
+            _answer_claim(study, study.plan | claim, runs, deviating)
             for claim in study.plan["claims"]
         ]
     except ValueError as error:
         raise ValueError("\n".join([str(error), *missing])) from error
+    warnings += [*missing, *_change_warnings(study, runs)]
+    return _overall_verdict(claims), claims, warnings
+
+
+def _overall_verdict(claims: list[Claim]) -> str:
     verdicts = {claim.verdict for claim in claims}
-    whole = (
-        "contradicted"
-        if "contradicted" in verdicts
-        else verdicts.pop()
-        if len(verdicts) == 1
-        else "cannot tell"
-    )
-    return whole, claims, [*warnings, *missing, *_changed(study, runs)]
+    if "contradicted" in verdicts:
+        return "contradicted"
+    if verdicts == {"supported"}:
+        return "supported"
+    return "cannot tell"
 
 
-def _answer(
+def _answer_claim(
     study: Study, plan: dict[str, Any], runs: pd.DataFrame, deviating: str
 ) -> Claim:
+    """Answer one claim.
+
+    Args:
+        study: the plan.
+        plan: the study's block with the keys of the claim in place of its own.
+        runs: of the planned grid.
+        deviating: how the runs deviate from the plan, in words; empty if they do not.
+    """
     comparison = _compare(plan, runs)
     verdict, reason = judge(
         comparison, plan["expect"], plan["minimum_seeds"], plan.get("arms")
     )
-    if incomplete := _incomplete(study, plan, runs):
-        verdict, reason = "cannot tell", incomplete
+    incomplete = _incomplete(study, plan, runs)
+    if incomplete:
+        verdict = "cannot tell"
+        reason = incomplete
     if deviating:
-        verdict, reason = (
-            "cannot tell",
-            f"the runs were not made as planned: {deviating}",
-        )
+        verdict = "cannot tell"
+        reason = f"the runs were not made as planned: {deviating}"
     return Claim(plan["says"], RULES[plan["expect"]], verdict, reason, comparison)
 
 
 def _incomplete(study: Study, plan: dict[str, Any], runs: pd.DataFrame) -> str:
-    """Why the grid of a claim's arms is not full enough to choose or compare values of it, or nothing."""
+    """Why the grid of a claim's arms has too few seeds; empty if it has enough.
+
+    A value may only be chosen, or arms compared, on a complete grid.
+    """
     if not plan.get("arms") or not isinstance(plan["by"], str):
         return ""
     arms = [setting_text(arm) for arm in [plan["baseline"], *plan["arms"]]]
-    where, count = plans.fewest_seeds(study.params, runs, plan["by"], arms)
+    combination, count = plans.fewest_seeds(study.params, runs, plan["by"], arms)
     if count >= plan["minimum_seeds"]:
         return ""
-    return f"{where} has {count} of {plan['minimum_seeds']} seeds"
+    return f"{combination} has {count} of {plan['minimum_seeds']} seeds"
 
 
 def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
-    options = {
-        key: plan[key]
-        for key in ("by", "metric", "baseline", "within", "arms", "margin", "level")
-        if key in plan
-    }
+    options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
     key = plan.get("largest_stable")
     if key is None:
         return compare(runs, **options, select=plan.get("select"))
-    by, within = options["by"], list(options.get("within", []))
+
+    by = [options["by"]] if isinstance(options["by"], str) else options["by"]
+    within = list(options.get("within", []))
     check_keys(runs, [key, *within])
-    named = runs.assign(arm=arm_labels(runs, [by] if isinstance(by, str) else by))
-    # What trains is judged on validation: a value chosen by its test score would be chosen on the answer.
-    judged_by = validation_metric(named, plan["metric"])
-    table = largest_stable(named, key, within, judged_by, plan.get("tolerance", 0.01))
-    comparison = compare(
-        table, **options | {"metric": LARGEST_STABLE_RATE, "within": within}
-    )
-    comparison.warnings.extend(stable_edge_warnings(named, table, key))
-    return replace(comparison, candidates=Candidates(named, key, judged_by))
-
-
-def judge(
-    comparison: Comparison, expect: str, minimum_seeds: int, arms: list | None = None
-) -> tuple[str, str]:
-    """Apply the rule of `RULES` to a comparison: the verdict and what it rests on."""
-    rows = comparison.contrasts.to_dict("records")
-    absent = [
-        setting_text(arm)
-        for arm in arms or []
-        if setting_text(arm) not in {row["arm"] for row in rows}
-    ]
-    if not rows or absent:
-        return (
-            "cannot tell",
-            f"there are no runs of {', '.join(absent) or 'more than one arm'} beside the baseline",
-        )
-    for row in rows:
-        if (n := min(row["n"], row["n_baseline"])) < minimum_seeds:
-            at = f" at {row['where']}" if row["where"] else ""
-            return (
-                "cannot tell",
-                f"{row['arm']} against {row['baseline']}{at} has {n} of {minimum_seeds} seeds",
-            )
-    if expect == "equal":
-        return _judge_equal(rows, comparison.margin, comparison.level)
-    return _judge_direction(rows, 1 if expect == "higher" else -1, comparison.level)
-
-
-def _judge_equal(rows: list[dict], margin: float, level: float) -> tuple[str, str]:
-    outside = [row for row in rows if row["low"] > margin or row["high"] < -margin]
-    if outside:
-        return "contradicted", outside[0]["sentence"]
-    # Each must pass by itself for the claim to stand, so that no correction is needed (intersection-union test).
-    open_rows = [row for row in rows if not row["equivalence_p"] < level]
-    if open_rows:
-        return "cannot tell", open_rows[0]["sentence"]
-    if all(row["verdict"] == "equivalent" for row in rows):
-        return "supported", _all_of(rows)
-    largest = p_value(max(row["equivalence_p"] for row in rows))
-    return (
-        "supported",
-        f"every difference is inside ±{number(margin)} by two one-sided tests, the largest {largest}.",
+    runs = runs.assign(arm=arm_labels(runs, by))
+    # Whether a value trains is judged on validation: judged by its test score, it would
+    # be chosen by the very scores that are compared.
+    metric = validation_metric(runs, plan["metric"])
+    table = largest_stable(runs, key, within, metric, plan.get("tolerance", 0.01))
+    options |= {"metric": LARGEST_STABLE_RATE, "within": within}
+    comparison = compare(table, **options)
+    return replace(
+        comparison,
+        warnings=[*comparison.warnings, *stable_edge_warnings(runs, table, key)],
+        candidates=Candidates(runs, key, metric),
     )
 
 
-def _judge_direction(rows: list[dict], sign: int, level: float) -> tuple[str, str]:
-    shown = [row["p_holm"] < level and row["difference"] * sign > 0 for row in rows]
-    against = [
-        row
-        for row, as_claimed in zip(rows, shown, strict=True)
-        if not as_claimed
-        and (row["p_holm"] < level or row["equivalence_p_holm"] < level)
-    ]
-    if against:
-        return "contradicted", against[0]["sentence"]
-    open_rows = [
-        row for row, as_claimed in zip(rows, shown, strict=True) if not as_claimed
-    ]
-    return (
-        ("cannot tell", open_rows[0]["sentence"])
-        if open_rows
-        else ("supported", _all_of(rows))
-    )
+def _unplanned_warnings(
+    study: Study, outside: pd.DataFrame, texts: str, num_runs: int
+) -> list[str]:
+    """How many runs lie outside of the grid, and how many the study itself started.
 
-
-def _all_of(rows: list[dict]) -> str:
-    first = rows[0]["sentence"]
-    return (
-        first
-        if len(rows) == 1
-        else f"All {len(rows)} contrasts agree; the first: {first}"
-    )
-
-
-def _unplanned(study: Study, runs: pd.DataFrame, what: str, count: int) -> list[str]:
-    """How many runs lie outside of the grid, and whether the study itself once had them in it."""
-    if runs.empty:
+    Args:
+        study: the plan.
+        outside: the runs outside of the grid.
+        texts: their values that were not planned, in words.
+        num_runs: number of all runs.
+    """
+    if outside.empty:
         return []
-    told = f"{len(runs)} of {count} runs lie outside of the planned grid and are left out of the verdict: {what}."
-    started = int((runs["study"] == study.name).sum()) if "study" in runs else 0
+    line = (
+        f"{len(outside)} of {num_runs} runs lie outside of the planned grid and are "
+        f"left out of the verdict: {texts}."
+    )
+    started = 0
+    if "study" in outside:
+        started = int((outside["study"] == study.name).sum())
     if started:
-        told += (
-            f" {started} of them were started by the study itself: if its grid was changed afterwards, and not only "
-            "overridden on the command line, its verdict is exploratory."
+        line += (
+            f" {started} of them were started by the study itself: if its grid was "
+            "changed afterwards, and not only overridden on the command line, its "
+            "verdict is exploratory."
         )
-    return [told]
+    return [line]
 
 
-def _changed(study: Study, runs: pd.DataFrame) -> list[str]:
-    """A plan that was changed after any of the runs is no plan."""
-    stored = study_of(runs)
-    stored = stored[(stored != "–").any(axis=1)]
+def _change_warnings(study: Study, runs: pd.DataFrame) -> list[str]:
+    """Lines about runs that do not carry the plan as it is now.
+
+    A plan that was changed after any of the runs were started is no plan.
+    """
+    plans_of_runs = _stored_plans(runs)
+    stored = plans_of_runs[(plans_of_runs != NO_SETTING).any(axis=1)]
+    not_started = "they were not started by it."
     if stored.empty:
-        return ["The runs do not carry the study's plan: they were not started by it."]
-    told = []
-    if lacking := len(runs) - len(stored):
-        told = [
-            f"{lacking} of {len(runs)} runs do not carry the study's plan: they were not started by it."
-        ]
+        return [f"The runs do not carry the study's plan: {not_started}"]
+
+    lines = []
+    num_lacking = len(runs) - len(stored)
+    if num_lacking:
+        lines.append(
+            f"{num_lacking} of {len(runs)} runs do not carry the study's plan: "
+            f"{not_started}"
+        )
+    changed = _changed_keys(study, stored)
+    if changed:
+        lines.append(
+            f"The study was changed after its runs were started ({', '.join(changed)}):"
+            " its verdict is exploratory."
+        )
+    return lines
+
+
+def _stored_plans(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per run: the `study:` block that it was started with, as text."""
+    columns = [name for name in runs.columns if name.startswith("study.")]
+    texts = runs[columns].map(setting_text)
+    return texts.rename(columns=lambda name: name.partition(".")[2])
+
+
+def _changed_keys(study: Study, stored: pd.DataFrame) -> list[str]:
+    """Keys whose value differs between the plan and the runs, with their number."""
     changed = []
     for key in sorted({*study.plan, *stored}):
-        now = setting_text(study.plan.get(key))
-        if count := int(
-            (stored.get(key, pd.Series("–", index=stored.index)) != now).sum()
-        ):
-            changed.append(
-                key
-                if count == len(stored)
-                else f"{key} in {count} of {len(stored)} runs"
-            )
-    if changed:
-        told.append(
-            f"The study was changed after its runs were started ({', '.join(changed)}): its verdict is exploratory."
-        )
-    return told
+        expected = setting_text(study.plan.get(key))
+        absent = pd.Series(NO_SETTING, index=stored.index)
+        count = int((stored.get(key, absent) != expected).sum())
+        if count == len(stored):
+            changed.append(key)
+        elif count:
+            changed.append(f"{key} in {count} of {len(stored)} runs")
+    return changed

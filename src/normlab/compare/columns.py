@@ -1,0 +1,112 @@
+"""What the columns of a table of runs mean: settings, metrics, or facts about a run."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import pandas as pd
+
+from normlab.config.identity import NOT_PART_OF_THE_RESULT
+
+# Fields of result.json that are strings; null where unknown.
+TEXT_FIELDS = ("reason", "config_digest", "initial_weights")
+# Fields of result.json that are numbers.
+NUMBER_FIELDS = (
+    "seconds",
+    "epochs",
+    "best_epoch",
+    "steps",
+    "samples_per_second",
+    "step_milliseconds",
+    "outside_share",
+    "num_parameters",
+    "num_norm_parameters",
+    "num_norm_layers",
+    "step_flops",
+    "diverged_at_step",
+)
+# A metric that `selection.largest_stable` computes from several runs.
+LARGEST_STABLE_RATE = "log10 largest stable learning rate"
+RESULT_COLUMNS = (
+    "run",
+    "folder",
+    "arm",
+    "where",
+    "status",
+    "synchronized",
+    "cautions",
+    LARGEST_STABLE_RATE,
+    *TEXT_FIELDS,
+    *NUMBER_FIELDS,
+)
+
+CHOICES = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
+# Settings that name or record a run and do not change what it computes.
+UNCOMPARED = (
+    *NOT_PART_OF_THE_RESULT,
+    "study",
+    "experiment",
+    "checkpoint",
+    "statistics",
+)
+
+MAX_NAMES = 20  # that a message lists
+
+
+def setting_columns(runs: pd.DataFrame) -> list[str]:
+    """Columns with settings that a result depends on, the picked names first."""
+    settings = [name for name in runs.columns if _is_setting(name)]
+    choices = [name for name in CHOICES if name in settings]
+    return choices + [name for name in settings if name not in choices]
+
+
+def _is_setting(column: str) -> bool:
+    if "/" in column or column in RESULT_COLUMNS:
+        return False
+    group = column.partition(".")[0]
+    return group != "environment" and group not in UNCOMPARED
+
+
+def metric_columns(runs: pd.DataFrame) -> list[str]:
+    """Columns that can be compared: the metrics, and the counts that every run has."""
+    counts = (LARGEST_STABLE_RATE, *NUMBER_FIELDS)
+    return [name for name in runs.columns if "/" in name or name in counts]
+
+
+def check_key(name: str, known: Iterable[str], kind: str) -> str:
+    """Return `name` if it is among the known names.
+
+    Args:
+        name: what the user wrote.
+        known: names that the runs have.
+        kind: what the names are, such as `setting`; for the message.
+
+    Raises:
+        ValueError: for an unknown name. The message suggests similar names or, if there
+            are none, lists the first twenty; names that contain a comma are quoted.
+    """
+    known = list(known)
+    if name in known:
+        return name
+
+    similar = _similar_names(name, known)
+    quoted = [f"'{other}'" if "," in other else other for other in similar or known]
+    if similar:
+        hint = f"did you mean {' or '.join(quoted)}?"
+    else:
+        hint = f"known are {', '.join(quoted[:MAX_NAMES])}"
+    if not similar and len(known) > MAX_NAMES:
+        hint += f" and {len(known) - MAX_NAMES} more"
+    raise ValueError(f"the runs have no {kind} {name!r}; {hint}")
+
+
+def _similar_names(name: str, known: list[str]) -> list[str]:
+    """Up to three names: those that end or begin with `name`, or else look like it."""
+    similar = [other for other in known if name in _last_parts(other)]
+    # An arm of several settings is named `none, optimizer.lr=0.1`.
+    similar += [other for other in known if other.startswith(f"{name}, ")]
+    return similar[:3] or get_close_matches(name, known, n=3, cutoff=0.5)
+
+
+def _last_parts(name: str) -> tuple[str, str]:
+    """`lr` of `optimizer.lr`, `accuracy` of `test/accuracy`."""
+    return name.rpartition(".")[2], name.rpartition("/")[2]

@@ -1,0 +1,144 @@
+"""The tables that runs write as they train: `metrics.csv` and `statistics.csv`."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+CLOCK_COLUMNS = ["epoch", "step", "seconds"]
+LAYER_COLUMNS = ["index", "epoch", "step", "layer", "statistic", "value"]
+
+
+def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The rows of `metrics.csv` of all given runs in one table.
+
+    Rows of a damaged or missing file are left out: a run without a curve still has its
+    result, see `without_curves`.
+
+    Args:
+        runs: from `load_runs`.
+        columns: the metrics to read; NaN in runs that do not have them.
+
+    Returns:
+        One row per run and epoch, with the columns `index` (of the run in `runs`),
+        `epoch`, `step`, `seconds`, and the requested ones.
+    """
+    names = ["index", *CLOCK_COLUMNS, *columns]
+    values: dict[str, list] = {name: [] for name in names}
+    for index, folder in runs["folder"].items():
+        table = _read_csv(Path(folder) / "metrics.csv")
+        length = max(map(len, table.values()), default=0)
+        table["index"] = [index] * length
+        for name in values:
+            values[name] += table.get(name, [np.nan] * length)
+
+    curves = pd.DataFrame(values)
+    return curves[np.isfinite(curves[CLOCK_COLUMNS].astype(float)).all(axis=1)]
+
+
+def without_curves(
+    runs: pd.DataFrame, curves: pd.DataFrame, metric: str
+) -> pd.DataFrame:
+    """The runs whose curve is incomplete or never has a value of the metric.
+
+    A diverged run needs no value of the metric; if it diverged within the first epoch,
+    it needs no row either.
+
+    Args:
+        runs: from `load_runs`.
+        curves: from `read_curves`, with a column for the metric.
+        metric: the column that is needed.
+    """
+    num_epochs = curves.groupby("index")["epoch"].nunique()
+    num_epochs = num_epochs.reindex(runs.index, fill_value=0)
+    complete = num_epochs >= runs["epochs"].fillna(1)
+
+    finite = np.isfinite(curves[metric].astype(float))
+    has_values = runs.index.isin(curves.loc[finite, "index"])
+    usable = complete & (has_values | (runs["status"] == "diverged"))
+    return runs.loc[~usable]
+
+
+def curve_warnings(runs: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
+    """One line for every metric whose curve some runs have and others lack."""
+    runs = runs[runs["status"] != "failed"]
+    metrics = list(dict.fromkeys(metrics))
+    if not metrics:
+        return []
+
+    curves = read_curves(runs, metrics)
+    lines = []
+    for metric in metrics:
+        lacking = without_curves(runs, curves, metric)
+        if 0 < len(lacking) < len(runs):
+            lines.append(
+                f"metrics.csv is missing, damaged or cut in {len(lacking)} of "
+                f"{len(runs)} runs, which learning curves and time to target of "
+                f"{metric} leave out; the first is {lacking['folder'].iloc[0]}. "
+                "rerun=true trains a run again."
+            )
+    return lines
+
+
+def _read_csv(path: Path) -> dict[str, list[float]]:
+    """The columns of a CSV file; none if it is missing or damaged."""
+    try:
+        with open(path, newline="") as file:
+            header, *rows = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error):
+        return {}
+    # A process that was killed may leave the last line incomplete.
+    rows = [row for row in rows if len(row) == len(header)]
+    return {
+        name: [_number(row[position]) for row in rows]
+        for position, name in enumerate(header)
+    }
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `statistics.csv` of all given runs in one table.
+
+    Rows of a damaged or missing file and values that are not finite are left out.
+
+    Returns:
+        One row per run, epoch, layer and statistic, with the columns `index` (of the
+        run in `runs`), `epoch`, `step`, `layer`, `statistic` and `value`.
+    """
+    parts = []
+    for index, folder in runs["folder"].items():
+        try:
+            table = pd.read_csv(
+                Path(folder) / "statistics.csv",
+                on_bad_lines="skip",
+                low_memory=False,
+                dtype={"layer": str, "statistic": str},
+            )
+        except (OSError, ValueError):  # what pandas raises derives from ValueError
+            continue
+        if {"epoch", "layer", "statistic", "value"} <= set(table.columns):
+            table = _valid_rows(table)
+            table["index"] = index
+            parts.append(table)
+
+    if not parts:
+        return pd.DataFrame(columns=LAYER_COLUMNS)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _valid_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose numbers are finite and whose names are present."""
+    table = table.copy()
+    for name in ("epoch", "value"):
+        table[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+    finite = np.isfinite(table["epoch"]) & np.isfinite(table["value"])
+    named = table["layer"].notna() & table["statistic"].notna()
+    return table.loc[finite & named].copy()
