@@ -1,46 +1,61 @@
-"""Parameters cut up among processes (`device=fsdp`): PyTorch's fully sharded data parallelism, and whole states of it.
+"""Sharded networks (`device=fsdp`): parameters split over processes, states whole.
 
-Every process keeps a part of each parameter, of its gradient and of the optimizer's state. A layer's parameters are
-brought together when it is used. Works over gloo on CPUs as over nccl on GPUs.
+PyTorch's fully sharded data parallelism: every process keeps a part of each parameter,
+of its gradient and of the optimizer's state. The parameters of a layer are gathered
+when it is used. This works over gloo on CPUs as well as over nccl on GPUs.
 """
 
 from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.distributed.checkpoint import state_dict as whole
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-SMALLEST_UNIT = 1_000_000  # parameters; below, gathering one by one costs more than the memory is worth
-WHOLE = whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
+# Parameters of the smallest layer that is gathered by itself. For smaller layers the
+# extra communication costs more than the memory is worth.
+SMALLEST_UNIT = 1_000_000
+FULL_STATE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def shard(network: nn.Module, mesh: Any) -> None:
-    """Cut up a network's parameters, in place.
+    """Split the parameters of a network over processes, in place.
 
-    Members of sequences and lists of layers (as a transformer's blocks) with at least `SMALLEST_UNIT` parameters are
-    units that are gathered by themselves; the rest of the network is one unit.
+    Members of sequences and lists of layers (such as the blocks of a transformer) with
+    at least `SMALLEST_UNIT` parameters are gathered one by one; the rest of the network
+    is gathered as one unit.
 
     Args:
-        network: called through `forward` only, as its units are.
-        mesh: `torch.distributed.DeviceMesh` of the processes.
+        network: any module that is called through `forward` only, as are its units.
+        mesh: the `torch.distributed.DeviceMesh` of the processes.
     """
-    units = [
-        child
-        for parent in network.modules()
-        if isinstance(parent, nn.Sequential | nn.ModuleList)
-        for child in parent
-        if not isinstance(child, nn.ModuleList)
-        and sum(value.numel() for value in child.parameters()) >= SMALLEST_UNIT
-    ]
-    for unit in [*reversed(units), network]:  # from the inside out, as fully_shard asks
+    units = []
+    for parent in network.modules():
+        if isinstance(parent, nn.Sequential | nn.ModuleList):
+            units += [child for child in parent if _is_unit(child)]
+    for unit in [*reversed(units), network]:  # fully_shard wants inner modules first
         fully_shard(unit, mesh=mesh)
 
 
-def without_missing_kernels(
+def _is_unit(child: nn.Module) -> bool:
+    if isinstance(child, nn.ModuleList):  # has no forward
+        return False
+    return sum(value.numel() for value in child.parameters()) >= SMALLEST_UNIT
+
+
+def avoid_fused_kernels(
     network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> torch.optim.Optimizer:
-    """The optimizer, which steps without fused kernels if the network is sharded: not all of them take cut tensors."""
+    """Turn fused kernels off if the network is sharded, and return the optimizer.
+
+    Some of these kernels do not accept sharded tensors.
+    """
     if isinstance(network, FSDPModule):
         for group in optimizer.param_groups:
             group["fused"] = False
@@ -48,30 +63,33 @@ def without_missing_kernels(
 
 
 @torch.no_grad()
-def share_buffers(network: nn.Module) -> None:
-    """Give every process the first one's buffers, one broadcast a data type."""
+def broadcast_buffers(network: nn.Module) -> None:
+    """Give every process the first one's buffers, with one broadcast per data type."""
     buffers = list(network.buffers())
     for dtype in dict.fromkeys(buffer.dtype for buffer in buffers):
-        own = [buffer for buffer in buffers if buffer.dtype == dtype]
-        flat = torch.cat([buffer.flatten() for buffer in own])
+        same_type = [buffer for buffer in buffers if buffer.dtype == dtype]
+        flat = torch.cat([buffer.flatten() for buffer in same_type])
         distributed.broadcast(flat, 0)
-        for buffer, part in zip(
-            own, flat.split([buffer.numel() for buffer in own]), strict=True
-        ):
-            buffer.copy_(part.view_as(buffer))
+        values = flat.split([buffer.numel() for buffer in same_type])
+        for buffer, value in zip(same_type, values, strict=True):
+            buffer.copy_(value.view_as(buffer))
 
 
-def network_state(network: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers as they are; of a sharded network whole ones in the first process, else none."""
+def network_state(network: nn.Module) -> dict[str, Any]:
+    """The `state_dict` of a network.
+
+    The tensors of a sharded network are gathered: the first process gets whole ones,
+    the others an empty dict.
+    """
     if isinstance(network, FSDPModule):
-        return whole.get_model_state_dict(network, options=WHOLE)
+        return get_model_state_dict(network, options=FULL_STATE)
     return network.state_dict()
 
 
-def load_network_state(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Put back what `network_state` returned in the first process."""
+def load_network_state(network: nn.Module, state: dict[str, Any]) -> None:
+    """Load what `network_state` returned in the first process."""
     if isinstance(network, FSDPModule):
-        whole.set_model_state_dict(network, state, options=WHOLE)
+        set_model_state_dict(network, state, options=FULL_STATE)
     else:
         network.load_state_dict(state)
 
@@ -79,17 +97,21 @@ def load_network_state(network: nn.Module, state: dict[str, torch.Tensor]) -> No
 def optimizer_state(
     network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """The optimizer's state; of a sharded network whole in the first process, else empty."""
+    """The `state_dict` of an optimizer.
+
+    For a sharded network, the first process gets whole tensors and the others an empty
+    dict.
+    """
     if isinstance(network, FSDPModule):
-        return whole.get_optimizer_state_dict(network, optimizer, options=WHOLE)
+        return get_optimizer_state_dict(network, optimizer, options=FULL_STATE)
     return optimizer.state_dict()
 
 
 def load_optimizer_state(
     network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
-    """Put back what `optimizer_state` returned in the first process."""
+    """Load what `optimizer_state` returned in the first process."""
     if isinstance(network, FSDPModule):
-        whole.set_optimizer_state_dict(network, optimizer, state, options=WHOLE)
+        set_optimizer_state_dict(network, optimizer, state, options=FULL_STATE)
     else:
         optimizer.load_state_dict(state)

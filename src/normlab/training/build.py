@@ -1,4 +1,8 @@
-"""From configuration to objects: network, optimizer, scheduler, task. Every `_target_` is checked first."""
+"""Build the objects that a configuration names: network, optimizer, scheduler, task.
+
+All of them are called through Hydra's `_target_`; `normlab.config.targets.check_homes`
+has checked these names before.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,73 +12,82 @@ import torch
 from torch import nn
 
 from normlab.config.targets import build
-from normlab.norms.on_weights import is_length
+from normlab.norms.on_weights import is_weight_length
 from normlab.streams import stream_seed
 from normlab.training.tasks import Classification, Regression, Task
 
 
 def build_network(
-    config: dict, input_shape: tuple[int, ...], num_outputs: int
+    config: dict,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    channels_last: bool = False,
 ) -> tuple[nn.Module, dict[str, nn.Module]]:
-    """The network and its norm layers by name, with weights that follow from the seed alone.
+    """Build the network, with weights that depend on nothing but the seed.
 
-    Norm layers start from constants, so two configurations that differ in nothing but `norm` get the same weights.
+    Norm layers start from constants, so that two configurations that differ only in
+    `norm` start from the same weights.
 
     Args:
-        config: a resolved configuration.
-        input_shape: shape of a sample without the batch axis, ``(C, H, W)`` or ``(F,)``.
-        num_outputs: classes, or numbers to predict.
-    """
-    norm = build(config["norm"])
-    made = []
+        config: a resolved configuration; `model`, `norm`, `reparametrize` and `seed`
+            are read.
+        input_shape: shape of a sample without the batch axis, ``(C, H, W)`` or
+            ``(F,)``.
+        num_outputs: number of classes, or of values to predict.
+        channels_last: store the weights of convolutions in this memory format;
+            convolutions pass it on to their outputs.
 
-    def recorded(num_features: int, dim: int) -> nn.Module:
-        made.append(norm(num_features, dim))
-        return made[-1]
+    Returns:
+        the network, and its norm layers by name.
+    """
+    build_norm = build(config["norm"])
+    norms = []
+
+    def norm(num_features: int, dim: int) -> nn.Module:
+        layer = build_norm(num_features, dim)
+        norms.append(layer)
+        return layer
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config["seed"], "initialization"))
         network = build(
-            config["model"],
-            input_shape=input_shape,
-            num_outputs=num_outputs,
-            norm=recorded,
+            config["model"], input_shape=input_shape, num_outputs=num_outputs, norm=norm
         )
     if config["reparametrize"] is not None:
         network = build(config["reparametrize"])(network)
-    if config["device"].get("channels_last"):  # runs from before it have no such key
-        network.to(
-            memory_format=torch.channels_last
-        )  # convolutions hand the order of their weights on
-    layers = {
-        name: layer
-        for name, layer in network.named_modules()
-        if any(layer is norm for norm in made)
-    }
-    return network, layers
+    if channels_last:
+        network.to(memory_format=torch.channels_last)
+
+    norm_ids = {id(layer) for layer in norms}
+    modules = network.named_modules()
+    return network, {name: layer for name, layer in modules if id(layer) in norm_ids}
 
 
 def parameter_groups(
     network: nn.Module, weight_decay: float, decay_rank_one: bool
 ) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: weights, which decay, and tensors of rank below 2, which do not.
+    """Divide the trainable parameters into those that decay and those that do not.
 
-    Scale, shift and bias do not decay unless `decay_rank_one`; the rule needs no list of norm classes. Nor do the
-    lengths of weight norm, which are scales in the shape of their weights.
+    Tensors of rank below 2 (scales, shifts, biases) do not decay unless
+    `decay_rank_one`, a rule that needs no list of norm classes. The lengths of weight
+    norm do not decay either: they are scales in the shape of their weights.
+
+    Args:
+        network: any module.
+        weight_decay: the optimizer's weight decay.
+        decay_rank_one: whether all parameters decay.
     """
-    parameters = {
-        name: parameter
-        for name, parameter in network.named_parameters()
-        if parameter.requires_grad
+    trained = {
+        name: value for name, value in network.named_parameters() if value.requires_grad
     }
     if weight_decay == 0 or decay_rank_one:
-        return [{"params": list(parameters.values()), "weight_decay": weight_decay}]
-    decays = {
-        name: parameter.ndim >= 2 and not is_length(name)
-        for name, parameter in parameters.items()
-    }
-    decaying = [parameter for name, parameter in parameters.items() if decays[name]]
-    constant = [parameter for name, parameter in parameters.items() if not decays[name]]
+        return [{"params": list(trained.values()), "weight_decay": weight_decay}]
+
+    decaying: list[nn.Parameter] = []
+    constant: list[nn.Parameter] = []
+    for name, value in trained.items():
+        decays = value.ndim >= 2 and not is_weight_length(name)
+        (decaying if decays else constant).append(value)
     groups = [
         {"params": decaying, "weight_decay": weight_decay},
         {"params": constant, "weight_decay": 0.0},
@@ -82,65 +95,93 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
-def build_optimizer(config: dict, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of a configuration over `parameter_groups`."""
-    options = dict(config["optimizer"])
-    groups = parameter_groups(
-        network, options.pop("weight_decay"), options.pop("decay_rank_one")
-    )
+def build_optimizer(options: dict, network: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer over the `parameter_groups` of a network.
+
+    Args:
+        options: the `optimizer` group of a resolved configuration.
+        network: the network that it trains.
+    """
+    options = dict(options)
+    weight_decay = options.pop("weight_decay")
+    decay_rank_one = options.pop("decay_rank_one")
+    groups = parameter_groups(network, weight_decay, decay_rank_one)
     return build(options)(groups)
 
 
 def scheduler_builder(
-    config: dict, steps_per_epoch: int
+    options: dict, steps_per_epoch: int
 ) -> Callable[[torch.optim.Optimizer], Any] | None:
-    """optimizer -> scheduler, or None for a constant rate; those that step every batch learn the epoch's length."""
-    options = dict(config["scheduler"])
+    """A function from an optimizer to its scheduler; None for a constant rate.
+
+    Args:
+        options: the `scheduler` group of a resolved configuration.
+        steps_per_epoch: number of optimizer steps in an epoch, which schedulers need
+            that step with every batch.
+    """
+    options = dict(options)
     if options["_target_"] is None:
         return None
-    extra = (
-        {"steps_per_epoch": steps_per_epoch}
-        if options.pop("interval") == "step"
-        else {}
-    )
-    return partial(build(options), **extra)
+    if options.pop("interval") == "step":
+        return partial(build(options), steps_per_epoch=steps_per_epoch)
+    return build(options)
 
 
 def build_task(
     config: dict, network: nn.Module, steps_per_epoch: int, targets: torch.Tensor
 ) -> Task:
-    """Classification or Regression around a network.
+    """Build the LightningModule around a network.
 
     Args:
-        config: a resolved configuration.
-        network: from `build_network`.
-        steps_per_epoch: optimizer steps of an epoch.
-        targets: of the training part, for the statistics by which regression standardizes.
+        config: a resolved configuration; `dataset.task`, `task`, `optimizer`,
+            `scheduler` and `trainer.gradient_clip` are read.
+        network: the network to train, from `build_network`.
+        steps_per_epoch: number of optimizer steps in an epoch.
+        targets: the targets of the training part; regression is standardized by their
+            mean and standard deviation.
+
+    Raises:
+        ValueError: `task` has options that this kind of task does not have.
     """
+    is_classification = config["dataset"]["task"] == "classification"
+    check_task_options(config["task"], is_classification)
     common = {
         "network": network,
-        "build_optimizer": partial(build_optimizer, config),
-        "build_scheduler": scheduler_builder(config, steps_per_epoch),
+        "build_optimizer": partial(build_optimizer, config["optimizer"]),
+        "build_scheduler": scheduler_builder(config["scheduler"], steps_per_epoch),
         "scheduler_interval": config["scheduler"].get("interval", "epoch"),
         "gradient_clip": config["trainer"]["gradient_clip"],
     }
-    loss = config["task"]["loss"]
-    if config["dataset"]["task"] == "classification":
-        if loss not in (None, "cross_entropy"):
-            raise ValueError(
-                f"task.loss must be cross_entropy for classification, got {loss!r}"
-            )
-        return Classification(
-            **common, softmax_before_loss=config["task"]["softmax_before_loss"]
-        )
-    if config["task"]["softmax_before_loss"]:
-        raise ValueError(
-            "task.softmax_before_loss must be false for regression, which has no softmax, got true"
-        )
-    mean, std = float(targets.mean()), float(targets.std(correction=0))
+    if is_classification:
+        softmax_before_loss = config["task"]["softmax_before_loss"]
+        return Classification(**common, softmax_before_loss=softmax_before_loss)
+
+    std = float(targets.std(correction=0))
     return Regression(
         **common,
-        loss_name=loss or "mse",
-        target_mean=mean,
+        loss_name=config["task"]["loss"] or "mse",
+        target_mean=float(targets.mean()),
         target_std=std if std > 0 else 1.0,
     )
+
+
+def check_task_options(options: dict, is_classification: bool) -> None:
+    """Refuse options that only the other kind of task has.
+
+    Args:
+        options: the `task` group of a resolved configuration.
+        is_classification: whether classes are predicted, not numbers.
+
+    Raises:
+        ValueError: names the option.
+    """
+    loss = options["loss"]
+    if is_classification and loss not in (None, "cross_entropy"):
+        raise ValueError(
+            f"task.loss must be cross_entropy for classification, got {loss!r}"
+        )
+    if not is_classification and options["softmax_before_loss"]:
+        raise ValueError(
+            "task.softmax_before_loss must be false for regression, which has no "
+            "softmax, got true"
+        )

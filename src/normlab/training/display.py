@@ -1,19 +1,29 @@
-"""What a run shows on the terminal before and after training."""
+"""What a run shows on the terminal before and after training.
+
+Torch must not be imported here: a stored result is shown at once.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from normlab.models.swap import Swap
 from normlab.terminal import STATUS_STYLE, print_cautions, print_metrics
 
+if TYPE_CHECKING:
+    from normlab.models.swap import Swap
 
-def swap_table(swaps: list[Swap], title: str = "Norms") -> "Table":
-    """The rows of `replace_norms` or `insert_norms` for the terminal."""
-    from rich.table import Table
 
+def swap_table(swaps: Sequence["Swap"], title: str = "Norms") -> Table:
+    """What `replace_norms` or `insert_norms` did, one row per layer.
+
+    Args:
+        swaps: what they returned.
+        title: title of the table.
+    """
     table = Table(title=title)
     for heading in ("layer", "what", "from", "to", "why"):
         table.add_column(heading, overflow="fold")
@@ -22,47 +32,62 @@ def swap_table(swaps: list[Swap], title: str = "Norms") -> "Table":
     return table
 
 
-def norm_report_table(report: list[Swap], title: str = "Norms") -> "Table":
-    """`swap_table` for a person: layers to which the same happened share a row, which names the first and the last."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+def norm_report_table(report: Sequence["Swap"], title: str = "Norms") -> Table:
+    """A shorter `swap_table`: layers to which the same happened share one row.
+
+    Args:
+        report: what `replace_norms` or `insert_norms` returned.
+        title: title of the table.
+    """
+    groups: dict[Swap, list[str]] = {}
     for swap in report:
-        groups.setdefault((swap.kind, swap.old, swap.new, swap.why), []).append(
-            swap.name
-        )
+        what_happened = replace(swap, name="")
+        groups.setdefault(what_happened, []).append(swap.name)
     rows = [
-        Swap(_first_to_last(names), *happened) for happened, names in groups.items()
+        replace(what_happened, name=_first_to_last(names))
+        for what_happened, names in groups.items()
     ]
     return swap_table(rows, title)
 
 
 def _first_to_last(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)})"
+    if len(names) == 1:
+        return names[0]
+    return f"{names[0]} to {names[-1]} ({len(names)})"
 
 
 def print_start(cautions: Sequence[str], norm_report: Sequence["Swap"] = ()) -> None:
-    """Before training, on standard error: what sets the run apart, and what became of a model's norms."""
+    """Show, on standard error, what is special about a run before it trains.
+
+    Args:
+        cautions: what sets the run apart from others, one sentence each.
+        norm_report: what became of the norms of a network from a library.
+    """
     console = Console(stderr=True, highlight=False)
     print_cautions(console, cautions)
     if norm_report:
-        console.print(norm_report_table(list(norm_report)))
+        console.print(norm_report_table(norm_report))
 
 
-def print_result(result: dict, config: dict) -> None:
-    """The end of a run: metrics by part, what it took, where it is, how to look at it."""
+def print_result(result: dict[str, Any], config: dict[str, Any]) -> None:
+    """Show the end of a run: its metrics, what it took, and where it is stored.
+
+    Args:
+        result: from `normlab.training.experiment.run`.
+        config: the resolved configuration.
+    """
     console = Console(highlight=False)
-    folder = Path(config["paths"]["outputs"]) / result["run"]
     choices = result["choices"]
-    title = f"{choices['model']} · {choices['norm']} · {choices['dataset']} · seed {result['seed']}"
+    title = (
+        f"{choices['model']} · {choices['norm']} · {choices['dataset']} · "
+        f"seed {result['seed']}"
+    )
     console.print()
     if result["metrics"]:
         print_metrics(console, result["metrics"], title)
-    style = STATUS_STYLE[result["status"]]
-    reason = f": {result['reason']}" if result["reason"] else ""
-    facts = [
-        ("status", f"[{style}]{result['status']}[/{style}]{reason}"),
-        *_facts(result),
-    ]
-    facts.append(("run folder", str(folder)))
+
+    folder = Path(config["paths"]["outputs"]) / result["run"]
+    facts = [("status", _status(result)), *_facts(result), ("run folder", str(folder))]
     if "tensorboard" in (config.get("logger") or {}):
         facts.append(("curves", f"tensorboard --logdir {folder.parent}"))
     for name, value in facts:
@@ -70,29 +95,39 @@ def print_result(result: dict, config: dict) -> None:
     console.print()
 
 
-def _facts(result: dict) -> list[tuple[str, str]]:
+def _status(result: dict[str, Any]) -> str:
+    style = STATUS_STYLE[result["status"]]
+    status = f"[{style}]{result['status']}[/{style}]"
+    if result["reason"]:
+        return f"{status}: {result['reason']}"
+    return status
+
+
+def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of what only runs have that trained to an end."""
     if "epochs" not in result:
         return []
+    best_epoch = f"{result['best_epoch']} of {result['epochs']}"
+    num_layers = result["num_norm_layers"]
     return [
-        (
-            "best epoch",
-            f"{result['best_epoch']} of {result['epochs']}, its weights are kept and scored",
-        ),
+        ("best epoch", f"{best_epoch}, its weights are kept and scored"),
         ("seconds", f"{result['seconds']:.1f}{_speed(result)}"),
-        (
-            "parameters",
-            f"{result['num_parameters']:,}, {result['num_norm_layers']} norm layers",
-        ),
+        ("parameters", f"{result['num_parameters']:,}, {num_layers} norm layers"),
     ]
 
 
-def _speed(result: dict) -> str:
-    """What is known of it: a run that goes on inside its last epoch has no whole epoch to take a rate from."""
-    rate, step, outside = (
-        result[key]
-        for key in ("samples_per_second", "step_milliseconds", "outside_share")
-    )
-    if step is None:  # no step was made here, nothing else was measured
+def _speed(result: dict[str, Any]) -> str:
+    """What is known of the speed of a run.
+
+    A run that made no step in its last attempt has no times, and one that was resumed
+    inside its last epoch has no whole epoch to take a rate from.
+    """
+    milliseconds = result["step_milliseconds"]
+    if milliseconds is None:
         return ""
+    rate = result["samples_per_second"]
     samples = "" if rate is None else f"{rate:,.0f} samples/s, "
-    return f"; {samples}{step:.3g} ms a step, {outside:.0%} of the time outside the network"
+    return (
+        f"; {samples}{milliseconds:.3g} ms per step, "
+        f"{result['outside_share']:.0%} of the time outside the network"
+    )

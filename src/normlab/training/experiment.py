@@ -1,4 +1,7 @@
-"""One configuration to one result: finished before, gone on with, or made. Nothing heavy is imported for the first."""
+"""Turn a configuration into its result: a stored one, a resumed run, or a new one.
+
+Torch is imported only if training is needed.
+"""
 
 import os
 import sys
@@ -6,12 +9,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from normlab.config.identity import digest, run_folder, run_name
-from normlab.endings import DiskFull, disk_is_full
+from normlab.config.identity import digest, is_digest_of, run_folder, run_name
+from normlab.endings import DiskFull, Interrupted, Pruned, disk_is_full
 from normlab.results import (
     SCHEMA,
     read_result,
@@ -20,32 +23,47 @@ from normlab.results import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    from normlab.training.preparation import Prepared
 
-def run(config: dict) -> dict:
-    """The result of a resolved configuration, from its folder if it is there.
+TRACEBACK = "traceback.txt"
 
-    A run is a function of its configuration: finished and diverged runs are returned as stored, interrupted ones go on
-    where they stopped, failed ones are returned unless `retry=failed`.
+
+def run(config: dict) -> dict[str, Any]:
+    """Return the result of a configuration, and train if there is none yet.
+
+    A run is a function of its configuration, which names its folder. In this order:
+
+    1. A stored result is returned, also that of a run that diverged or failed.
+       `rerun=true` ignores it, and `retry=failed` ignores a failed one.
+    2. The run is prepared: a mistake of the user is refused before anything is written.
+    3. The folder is locked. If another process has finished the run in the meantime,
+       its result is returned.
+    4. With `rerun=true` the folder is emptied.
+    5. Training resumes from `last.ckpt`, or from `previous.ckpt` if that is damaged.
+       Rows that were logged after the checkpoint are removed and written again.
+    6. Without a checkpoint, training starts from the initial weights.
+    7. The result is written last: a folder without `result.json` is an unfinished run.
 
     Args:
-        config: resolved and checked, see `normlab.config.rules.check`.
+        config: a resolved configuration, checked by `normlab.config.rules.check`.
 
     Raises:
-        ValueError: the user's mistake; nothing was written.
+        ValueError: a mistake of the user; nothing was written.
         Interrupted: a signal stopped the run; its state is in the folder.
-        DiskFull: no space is left; the run can go on once there is.
+        DiskFull: no space is left; the run can be resumed once there is.
     """
     folder = run_folder(config)
-    if (stored := stored_result(folder, config)) is not None:
-        if config["profile"]:
-            raise ValueError(
-                f"profile=true needs a run that trains, {folder} has ended: add rerun=true"
-            )
+    stored = stored_result(folder, config)
+    if stored is not None and config["profile"]:
+        raise ValueError(
+            f"profile=true needs a run that trains, {folder} has ended: add rerun=true"
+        )
+    if stored is not None:
         return stored
     if config["profile"]:
-        os.environ.setdefault(
-            "KINETO_LOG_LEVEL", "99"
-        )  # read when torch is imported: its notes are for its makers
+        # Silences notices of the profiler; it is read when torch is imported.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from normlab.training.preparation import prepare
 
     try:
@@ -58,9 +76,10 @@ def run(config: dict) -> dict:
         raise
 
 
-def _run_in(folder: Path, config: dict, prepared: Any) -> dict:
+def _run_in(folder: Path, config: dict, prepared: "Prepared") -> dict[str, Any]:
     with locked(folder):
-        if (stored := stored_result(folder, config, warn=True)) is not None:
+        stored = stored_result(folder, config, warn=True)
+        if stored is not None:
             return stored
         if config["rerun"]:
             clear(folder)
@@ -68,16 +87,25 @@ def _run_in(folder: Path, config: dict, prepared: Any) -> dict:
         return _train(config, prepared, folder)
 
 
-def stored_result(folder: Path, config: dict, warn: bool = False) -> dict | None:
-    """The result in the folder if it answers this configuration, else None.
+def stored_result(
+    folder: Path, config: dict, warn: bool = False
+) -> dict[str, Any] | None:
+    """The stored result that answers a configuration, or None.
 
-    A damaged file is as good as none: the run goes on from its last checkpoint, and `warn` names the file.
+    A damaged file counts as none: the run is resumed from its last checkpoint.
+
+    Args:
+        folder: the run folder.
+        config: a resolved configuration.
+        warn: print a warning about a damaged file.
 
     Raises:
-        ValueError: somebody put the result of another configuration there.
+        ValueError: the folder holds the result of another configuration.
     """
+    if config["rerun"]:
+        return None
     try:
-        result = None if config["rerun"] else read_result(folder)
+        result = read_result(folder)
     except ValueError as error:
         if warn:
             what = str(error).rpartition(";")[0]
@@ -86,11 +114,12 @@ def stored_result(folder: Path, config: dict, warn: bool = False) -> dict | None
                 file=sys.stderr,
             )
         return None
-    if result is None or (result["status"] == "failed" and config["retry"] == "failed"):
+    if result is None:
         return None
-    if result.get("config_digest") != digest(
-        config
-    ):  # a folder's name has ten digits of it
+    if result["status"] == "failed" and config["retry"] == "failed":
+        return None
+    # The name of the folder has ten digits of the digest only.
+    if not is_digest_of(result.get("config_digest"), config, folder):
         raise ValueError(
             f"{folder} holds the result of another configuration; move it away"
         )
@@ -99,13 +128,17 @@ def stored_result(folder: Path, config: dict, warn: bool = False) -> dict | None
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Have a run folder alone. Who comes second says so and waits; the operating system drops a lock with its owner."""
+    """Lock the run folder.
+
+    A second process prints a notice and waits. The lock is released when its owner
+    exits, even if that was killed.
+    """
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
     except Timeout:
         print(
-            f"another process works in {folder}; waiting until it has ended",
+            f"another process works in {folder}; waiting for it to end",
             file=sys.stderr,
         )
         lock.acquire()
@@ -115,48 +148,47 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _train(config: dict, prepared: Any, folder: Path) -> dict:
-    from normlab.endings import Interrupted, Pruned
+def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
     from normlab.loggers import close_loggers
-    from normlab.training.fit import train
+    from normlab.training.train import train
 
     header = {
         "schema": SCHEMA,
         "run": run_name(config),
         "config_digest": digest(config),
+        "choices": config["choices"],
+        "seed": config["seed"],
     }
-    header |= {"choices": config["choices"], "seed": config["seed"]}
-    (folder / "traceback.txt").unlink(missing_ok=True)  # of an attempt that failed
+    (folder / TRACEBACK).unlink(missing_ok=True)  # of an attempt that failed
     try:
         result = header | train(config, prepared, folder)
     except Interrupted:
         raise
-    except (
-        Pruned
-    ) as pruned:  # no result: without the search the run is one that was interrupted
-        return header | {
-            "status": "pruned",
-            "reason": str(pruned),
-            "metrics": {},
-            "seconds": pruned.seconds,
-        }
+    except Pruned as pruned:
+        # Nothing is stored: without the search, this run was interrupted.
+        return header | _unfinished("pruned", str(pruned), pruned.seconds)
     except Exception as error:
         if disk_is_full(error):
             raise
-        write_atomically(folder / "traceback.txt", traceback.format_exc().encode())
-        reason = f"{type(error).__name__}: {error}".strip()
-        result = header | {
-            "status": "failed",
-            "reason": reason,
-            "metrics": {},
-            "seconds": 0.0,
-        }
-        if config["progress"]:  # a sweep names its failed jobs itself
-            print(f"failed: {reason}; see {folder / 'traceback.txt'}", file=sys.stderr)
+        result = header | _failed(error, folder, config["progress"])
     finally:
         close_loggers()
     write_json(folder / "result.json", result)
     return result
+
+
+def _failed(error: Exception, folder: Path, progress: bool) -> dict[str, Any]:
+    """Store the traceback of a failed run, and return what its result says."""
+    path = folder / TRACEBACK
+    write_atomically(path, traceback.format_exc().encode())
+    reason = f"{type(error).__name__}: {error}".strip()
+    if progress:  # a sweep lists its failed jobs itself
+        print(f"failed: {reason}; see {path}", file=sys.stderr)
+    return _unfinished("failed", reason, seconds=0.0)
+
+
+def _unfinished(status: str, reason: str, seconds: float) -> dict[str, Any]:
+    return {"status": status, "reason": reason, "metrics": {}, "seconds": seconds}
 
 
 def _make_folder(folder: Path) -> None:
@@ -171,16 +203,16 @@ def _make_folder(folder: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Empty a run folder for `rerun`, so that a kill between any two deletions leaves a run that can go on.
+    """Empty a run folder for `rerun=true`.
 
-    Without its result the run is unfinished, without its checkpoints it starts anew; only then may its logs go.
+    A kill between any two deletions must leave a run that can be resumed. Without its
+    result the run is unfinished, and without its checkpoints it starts from the
+    beginning. Only then may its logs go. The locks stay, since they are in use.
     """
-    first = [
-        folder / "result.json",
-        *(folder / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt")),
-    ]
-    for path in first:
-        path.unlink(missing_ok=True)
+    checkpoints = folder / "checkpoints"
+    (folder / "result.json").unlink(missing_ok=True)
+    (checkpoints / "last.ckpt").unlink(missing_ok=True)
+    (checkpoints / "previous.ckpt").unlink(missing_ok=True)
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             path.rmdir()

@@ -1,9 +1,13 @@
-"""Does this model, with this norm, take these inputs? Asked on the meta device, before any data are read."""
+"""Check that model, norm and inputs fit together, before any data are read.
+
+One training batch is run on PyTorch's meta device, which computes shapes and no values.
+"""
 
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import get_object
@@ -11,18 +15,19 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from normlab.data.parts import Parts
-from normlab.norms.instance import does_nothing_to
+from normlab.device.devices import Device
+from normlab.norms.instance import passes_vectors_through
 from normlab.training.build import build_network
 
 TRAINING_FLOPS_PER_FORWARD = 3  # the backward pass costs about two forward passes
 
 
-class Fit(NamedTuple):
-    """What one training batch tells without data.
+class MetaStep(NamedTuple):
+    """What one training batch on the meta device shows.
 
     Attributes:
         flops: floating point operations of one training step.
-        idle: names of the norm layers that pass on what they get as it came.
+        idle: names of the norm layers that return their inputs unchanged.
     """
 
     flops: float
@@ -30,57 +35,79 @@ class Fit(NamedTuple):
 
 
 def resolve_image_size(config: dict) -> int | None:
-    """Pixels a side that the network gets: `dataset.image_size`, else the native size or what the model needs.
+    """Height and width in pixels of the images that the network gets.
+
+    `dataset.image_size` if it is set, else the size of the stored images, enlarged to
+    what the model needs; None if the data are no images.
+
+    Args:
+        config: a resolved configuration; `dataset` and `model` are read.
 
     Raises:
         ValueError: `dataset.image_size` is below the model's minimum.
     """
-    shape, wanted = config["dataset"]["shape"], config["dataset"]["image_size"]
+    shape = config["dataset"]["shape"]
+    wanted = config["dataset"]["image_size"]
     if shape is None or len(shape) != 3:
         return None
-    needed = (
-        getattr(get_object(config["model"]["_target_"]), "min_image_size", None) or 1
-    )
+    model = get_object(config["model"]["_target_"])
+    needed = getattr(model, "min_image_size", None) or 1
     if wanted is None:
         return max(shape[-1] or 1, needed)
     if wanted < needed:
-        name = config["choices"]["model"]
         raise ValueError(
-            f"model={name} needs images of at least {needed} pixels a side, got dataset.image_size={wanted}; "
-            f"leave dataset.image_size out or raise it"
+            f"model={config['choices']['model']} needs images of at least {needed} "
+            f"pixels a side, got dataset.image_size={wanted}; leave dataset.image_size "
+            f"out or raise it"
         )
     return wanted
 
 
+def declared_input(
+    options: dict[str, Any], image_size: int | None
+) -> tuple[tuple[int, ...], int] | None:
+    """Shape of a sample and number of outputs, as far as the configuration tells.
+
+    Args:
+        options: the `dataset` group of a resolved configuration.
+        image_size: from `resolve_image_size`.
+
+    Returns:
+        None if both are known only after the data are read.
+    """
+    shape = options["shape"]
+    if image_size is not None:
+        # How many classes there are does not decide whether a batch fits.
+        num_classes = options["num_classes"] or 2
+        return (shape[0], image_size, image_size), num_classes
+    if shape is None:
+        return None
+    return tuple(shape), 1
+
+
 def check_fit(
     config: dict,
+    device: Device,
     input_shape: tuple[int, ...],
     num_outputs: int,
-    given_shape: tuple[int, ...] | None = None,
-) -> Fit:
-    """Run one training batch of the right shape without data or memory.
+    feature_shape: tuple[int, ...] | None = None,
+) -> MetaStep:
+    """Run one training batch of the right shape, without data and without memory.
 
     Args:
         config: a resolved configuration.
-        input_shape: of one sample.
-        num_outputs: of the network.
-        given_shape: of one sample as training hands it over, where that is features in place of images.
+        device: the device of the run; its number of processes divides the batch.
+        input_shape: shape of one sample, for which the network is built.
+        num_outputs: number of outputs of the network.
+        feature_shape: shape of one sample in training, if cached features take the
+            place of images.
 
     Raises:
-        ValueError: model, norm and batch do not fit together, with the reason that the layer gave.
+        ValueError: model, norm and batch do not fit together; the message has the
+            reason that the layer gave.
     """
-    batch_size = config["dataset"]["batch_size"] // config["device"]["devices"]
-    if batch_size < 1:
-        raise ValueError(
-            f"dataset.batch_size must be at least device.devices, one sample each: "
-            f"got {config['dataset']['batch_size']} for {config['device']['devices']}"
-        )
-    if config["norm"].get("sync"):  # statistics are those of all processes' samples
-        batch_size = max(batch_size, min(2, config["dataset"]["batch_size"]))
-    model = config["model"] | (
-        {"pretrained": False} if "pretrained" in config["model"] else {}
-    )
-    names = f"model={config['choices']['model']} norm={config['choices']['norm']}"
+    batch_size = _samples_per_process(config, device.devices)
+    sample_shape = feature_shape or input_shape
     try:
         with (
             torch.device("meta"),
@@ -88,71 +115,104 @@ def check_fit(
             FlopCounterMode(display=False) as counter,
         ):
             warnings.simplefilter("ignore")
-            network, layers = build_network(
-                config | {"model": model}, input_shape, num_outputs
+            network, norm_layers = build_network(
+                _with_random_weights(config),
+                input_shape,
+                num_outputs,
+                device.channels_last,
             )
-            with idle_layers(layers) as idle:
-                network.train()(torch.empty(batch_size, *(given_shape or input_shape)))
+            with idle_layers(norm_layers) as idle:
+                network.train()(torch.empty(batch_size, *sample_shape))
     except NotImplementedError:
-        return Fit(
-            float("inf"), []
-        )  # an operator without a meta kernel: nothing can be said before the first batch
+        # An operator that the meta device does not have: only a real batch can tell.
+        return MetaStep(float("inf"), [])
     except (ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        choices = config["choices"]
         shape = " x ".join(map(str, (batch_size, *input_shape)))
-        raise ValueError(f"{names} cannot take batches of {shape}: {reason}") from error
-    return Fit(float(TRAINING_FLOPS_PER_FORWARD * counter.get_total_flops()), idle)
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"model={choices['model']} norm={choices['norm']} cannot take batches of "
+            f"{shape}: {reason}"
+        ) from error
+    flops = TRAINING_FLOPS_PER_FORWARD * counter.get_total_flops()
+    return MetaStep(float(flops), idle)
+
+
+def _samples_per_process(config: dict, processes: int) -> int:
+    """Samples of a batch that a norm sees in each process."""
+    batch_size = config["dataset"]["batch_size"]
+    share = batch_size // processes
+    if share < 1:
+        raise ValueError(
+            f"dataset.batch_size must be at least device.devices, one sample each: "
+            f"got {batch_size} for {processes}"
+        )
+    if config["norm"].get("sync"):  # statistics of all processes' samples
+        return max(share, min(2, batch_size))
+    return share
+
+
+def _with_random_weights(config: dict) -> dict:
+    """The configuration without pretrained weights, which are not needed for shapes."""
+    if "pretrained" not in config["model"]:
+        return config
+    return config | {"model": config["model"] | {"pretrained": False}}
 
 
 @contextmanager
 def idle_layers(layers: Mapping[str, nn.Module]) -> Iterator[list[str]]:
-    """Names of the layers that do nothing to any input that they get while this is open; complete when it closes."""
-    idle, busy = [], set()
+    """Find the layers that return every input unchanged while this context is open.
+
+    Yields:
+        a list that is complete when the context closes: the names of these layers, in
+        the order of their first calls.
+    """
+    idle: list[str] = []
+    busy: set[str] = set()
+
+    def watch(name: str, layer: nn.Module, inputs: tuple) -> None:
+        if passes_vectors_through(layer, inputs[0]):
+            idle.append(name)
+        else:
+            busy.add(name)
 
     with ExitStack() as hooks:
         for name, layer in layers.items():
-
-            def watch(layer: nn.Module, inputs: tuple, name: str = name) -> None:
-                (idle.append if does_nothing_to(layer, inputs[0]) else busy.add)(name)
-
-            hooks.callback(layer.register_forward_pre_hook(watch).remove)
+            handle = layer.register_forward_pre_hook(partial(watch, name))
+            hooks.callback(handle.remove)
         yield idle
     idle[:] = [name for name in dict.fromkeys(idle) if name not in busy]
 
 
-def declared_input(
-    config: dict, image_size: int | None
-) -> tuple[tuple[int, ...], int] | None:
-    """Shape of a sample and number of outputs as the configuration declares them; None where the data must tell."""
-    shape, classes = config["dataset"]["shape"], config["dataset"]["num_classes"]
-    if image_size is not None:
-        return (
-            shape[0],
-            image_size,
-            image_size,
-        ), classes or 2  # how many does not decide whether it fits
-    return None if shape is None else (tuple(shape), 1)
+def check_shares(config: dict, device: Device, parts: Parts) -> None:
+    """Refuse batches that leave a process without samples, or with too few to norm.
 
-
-def check_shares(config: dict, parts: Parts) -> None:
-    """Refuse batches that leave a process without samples, or with too few for the norm.
+    Args:
+        config: a resolved configuration.
+        device: the device of the run.
+        parts: the data of the run.
 
     Raises:
-        ValueError: says which part and what to change.
+        ValueError: says which part is too small and what to change.
     """
-    devices, batch_size = config["device"]["devices"], config["dataset"]["batch_size"]
-    if len(parts.validation) < devices:
+    processes = device.devices
+    if len(parts.validation) < processes:
         raise ValueError(
-            f"the validation part must hold a sample for each of {devices} processes, it has {len(parts.validation)}; "
-            f"raise dataset.validation or lower device.devices"
+            f"the validation part must hold a sample for each of {processes} processes,"
+            f" it has {len(parts.validation)}; raise dataset.validation or lower "
+            f"device.devices"
         )
-    rest = len(parts.train) % batch_size
-    if devices > 1 and devices <= rest < 2 * devices and not config["norm"].get("sync"):
-        try:
-            smallest = config | {"dataset": config["dataset"] | {"batch_size": devices}}
-            check_fit(smallest, parts.input_shape, parts.num_outputs)
-        except ValueError as error:
-            raise ValueError(
-                f"the last batch of an epoch has {rest} samples for {devices} processes, so that one gets one: "
-                f"{error}; set norm.sync=true or another dataset.batch_size"
-            ) from error
+
+    rest = len(parts.train) % config["dataset"]["batch_size"]
+    one_sample_each = processes > 1 and processes <= rest < 2 * processes
+    if not one_sample_each or config["norm"].get("sync"):
+        return
+    smallest = config | {"dataset": config["dataset"] | {"batch_size": processes}}
+    try:
+        check_fit(smallest, device, parts.input_shape, parts.num_outputs)
+    except ValueError as error:
+        raise ValueError(
+            f"the last batch of an epoch has {rest} samples for {processes} processes, "
+            f"so that one gets one: {error}; set norm.sync=true or another "
+            f"dataset.batch_size"
+        ) from error

@@ -1,19 +1,19 @@
-"""Check and build everything that a run needs, before anything is written."""
+"""Check a configuration and build what its run needs, before anything is written."""
 
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from normlab.config.targets import check_homes
-from normlab.data.blocks import (
-    num_batches,
-)
+from normlab.data.blocks import num_batches
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.parts import Parts, load_parts, one_class_cautions
 from normlab.device.devices import (
+    Device,
     check_device,
     check_synchronization,
     evaluation_context,
@@ -22,7 +22,7 @@ from normlab.device.devices import (
 )
 from normlab.loggers import check_loggers
 from normlab.models.weights import untrained_cautions
-from normlab.norms.on_weights import is_length
+from normlab.norms.on_weights import is_weight_length
 from normlab.training.build import build_network, build_task
 from normlab.training.cautions import (
     cautions,
@@ -31,6 +31,7 @@ from normlab.training.cautions import (
     refuse_hidden_norms,
 )
 from normlab.training.fit_check import (
+    MetaStep,
     check_fit,
     check_shares,
     declared_input,
@@ -39,19 +40,21 @@ from normlab.training.fit_check import (
 from normlab.training.tasks import Task
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prepared:
-    """Everything that can be refused, built before anything is written.
+    """Everything that a run needs, on the CPU.
 
     Attributes:
-        parts: train, validation and test.
-        task: the LightningModule.
+        device: the device settings of the run.
+        parts: the train, validation and test parts of its data.
+        task: its LightningModule.
         norm_layers: the norm layers of its network, by name.
         flops: floating point operations of one training step.
         initial_weights: digest of the weights outside of the norm layers.
-        cautions: what sets the run apart beyond its norm, a sentence each.
+        cautions: what sets the run apart beyond its norm, one sentence each.
     """
 
+    device: Device
     parts: Parts
     task: Task
     norm_layers: dict[str, nn.Module]
@@ -61,107 +64,196 @@ class Prepared:
 
 
 def prepare(config: dict) -> Prepared:
-    """Check and build; raises ValueError for what the user must change."""
-    check_homes(config)
-    check_device(config["device"])
-    check_synchronization(config["norm"], config["device"]["accelerator"])
-    check_loggers(config)
-    image_size = resolve_image_size(config)
-    declared = declared_input(config, image_size)
-    tried = check_fit(config, *declared) if declared else None
-    parts = load_parts(config, image_size)
-    if tried is None:
-        tried = check_fit(config, parts.input_shape, parts.num_outputs)
-    check_shares(config, parts)
-    network, norm_layers = build_network(config, parts.input_shape, parts.num_outputs)
+    """Check a configuration and build its run.
+
+    Args:
+        config: a resolved configuration.
+
+    Raises:
+        ValueError: says what the user must change.
+    """
+    device = check_environment(config)
+    parts, step = load_fitting_parts(config, device)
+    network, norm_layers = build_network(
+        config, parts.input_shape, parts.num_outputs, device.channels_last
+    )
     refuse_hidden_norms(config["choices"]["norm"], network)
+    num_samples = len(parts.train)
+    sentences = [
+        *cautions(config, device, network, norm_layers, num_samples, step.idle),
+        *one_class_cautions(parts, config["dataset"]["task"]),
+        *untrained_cautions(config["model"]),
+    ]
+
+    flops = step.flops
     if config["cache_features"] and can_be_computed_once(network, parts):
-        parts = _features_in_place_of_images(config, parts, network, tried.flops)
+        set_threads(device.threads, flops)
+        cache = Path(config["paths"]["outputs"]) / ".cache"
+        parts = compute_features(parts, network, device, cache)
         flops = check_fit(
-            config, parts.input_shape, parts.num_outputs, parts.train.inputs.shape[2:]
+            config,
+            device,
+            parts.input_shape,
+            parts.num_outputs,
+            feature_shape=parts.train.inputs.shape[2:],
         ).flops
-        tried = tried._replace(flops=flops)
-    steps = num_batches(len(parts.train), config["dataset"]["batch_size"])
-    if steps == 0:
-        raise ValueError(
-            f"the training part must hold a batch of at least two samples, it has {len(parts.train)}; "
-            f"lower dataset.batch_size or dataset.validation"
-        )
-    task = build_task(config, network, steps, parts.train.targets[parts.train.rows])
-    check_monitor(config["trainer"]["monitor"], task)
-    told = cautions(config, network, norm_layers, len(parts.train), tried.idle)
-    told += one_class_cautions(parts, config["dataset"]["task"]) + untrained_cautions(
-        config["model"]
-    )
+
+    steps_per_epoch = count_steps(num_samples, config["dataset"]["batch_size"])
+    targets = parts.train.targets[parts.train.rows]
+    task = build_task(config, network, steps_per_epoch, targets)
+    check_monitor(config["trainer"]["monitor"], task.metric_names)
     return Prepared(
-        parts,
-        task,
-        norm_layers,
-        tried.flops,
-        weights_digest(network, norm_layers),
-        told,
+        device=device,
+        parts=parts,
+        task=task,
+        norm_layers=norm_layers,
+        flops=flops,
+        initial_weights=weights_digest(network, norm_layers),
+        cautions=sentences,
     )
 
 
-def _features_in_place_of_images(
-    config: dict, parts: Parts, network: nn.Module, flops: float
+def check_environment(config: dict) -> Device:
+    """Check that this machine has the device and the packages that a run asks for.
+
+    Args:
+        config: a resolved configuration.
+
+    Raises:
+        ValueError: names what is missing or not trusted.
+    """
+    check_homes(config)
+    device = Device.from_config(config["device"])
+    check_device(device)
+    check_synchronization(config["norm"], device.accelerator)
+    check_loggers(config)
+    return device
+
+
+def load_fitting_parts(config: dict, device: Device) -> tuple[Parts, MetaStep]:
+    """Load the data, and check that model, norm and batches fit them.
+
+    If the configuration declares the shape of the data, what does not fit is refused
+    before they are read.
+
+    Args:
+        config: a resolved configuration.
+        device: the device of the run.
+
+    Raises:
+        ValueError: they do not fit, or the data are not as they should be.
+    """
+    image_size = resolve_image_size(config)
+    declared = declared_input(config["dataset"], image_size)
+    if declared is not None:
+        step = check_fit(config, device, *declared)
+        parts = load_parts(config, image_size)
+    else:
+        parts = load_parts(config, image_size)
+        step = check_fit(config, device, parts.input_shape, parts.num_outputs)
+    check_shares(config, device, parts)
+    return parts, step
+
+
+def compute_features(
+    parts: Parts, network: nn.Module, device: Device, cache: Path
 ) -> Parts:
-    device = scoring_device(config["device"]["accelerator"])
-    context = evaluation_context(config["device"]["precision"], device)
-    set_threads(config["device"]["threads"], flops)
-    parts = with_features(
-        parts,
-        network.to(device),
-        Path(config["paths"]["outputs"]) / ".cache",
-        device,
-        context,
-    )
+    """Replace images by the outputs of the frozen layers, computed once and cached.
+
+    Args:
+        parts: the data of a run.
+        network: a network with frozen layers; on the CPU before and after.
+        device: the device of the run, on which the features are computed.
+        cache: folder for features.
+    """
+    torch_device = scoring_device(device.accelerator)
+    context = evaluation_context(device.precision, torch_device)
+    network.to(torch_device)
+    parts = with_features(parts, network, cache, torch_device, context)
     network.cpu()
     return parts
 
 
-def check_monitor(monitor: str | None, task: Task) -> None:
-    """Refuse a metric that no epoch will have."""
-    known = [f"val/{name}" for name in task.metric_names]
+def count_steps(num_samples: int, batch_size: int) -> int:
+    """Number of optimizer steps in an epoch.
+
+    Raises:
+        ValueError: there are none.
+    """
+    steps = num_batches(num_samples, batch_size)
+    if steps == 0:
+        raise ValueError(
+            f"the training part must hold a batch of at least two samples, it has "
+            f"{num_samples}; lower dataset.batch_size or dataset.validation"
+        )
+    return steps
+
+
+def check_monitor(monitor: str | None, metric_names: tuple[str, ...]) -> None:
+    """Refuse to monitor a metric that no epoch will have.
+
+    Args:
+        monitor: `trainer.monitor` of the configuration.
+        metric_names: the metrics of the task.
+
+    Raises:
+        ValueError: lists the metrics that there are.
+    """
+    known = [f"val/{name}" for name in metric_names]
     if monitor is not None and monitor not in known:
         raise ValueError(
-            f"trainer.monitor must be null or one of {', '.join(known)}, got {monitor!r}"
+            f"trainer.monitor must be null or one of {', '.join(known)}, "
+            f"got {monitor!r}"
         )
 
 
-def describe_network(prepared: Prepared) -> dict:
-    """What two arms of a comparison should share, or be known to differ in."""
-    network, layers = prepared.task.network, prepared.norm_layers
-    own = [value for layer in layers.values() for value in layer.parameters()]
-    own += [value for name, value in network.named_parameters() if is_length(name)]
-    by_batch = [layer for layer in layers.values() if looks_at_the_batch(layer)]
+def describe_network(prepared: Prepared) -> dict[str, Any]:
+    """What two arms of a comparison should share, or be known to differ in.
+
+    `synchronized` tells whether norms take the statistics of all processes' samples;
+    it is None if no norm depends on the batch.
+    """
+    network = prepared.task.network
+    layers = prepared.norm_layers.values()
+    norm_parameters = [value for layer in layers for value in layer.parameters()]
+    norm_parameters += [
+        value for name, value in network.named_parameters() if is_weight_length(name)
+    ]
+    batch_dependent = [layer for layer in layers if looks_at_the_batch(layer)]
+    synchronized = None
+    if batch_dependent:
+        synchronized = all(is_synchronized(layer) for layer in batch_dependent)
+    num_layers = sum(not isinstance(layer, nn.Identity) for layer in layers)
     return {
-        "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "num_norm_parameters": sum(value.numel() for value in own),
-        "num_norm_layers": sum(
-            not isinstance(layer, nn.Identity) for layer in layers.values()
-        ),
+        "num_parameters": sum(value.numel() for value in network.parameters()),
+        "num_norm_parameters": sum(value.numel() for value in norm_parameters),
+        "num_norm_layers": num_layers,
         "initial_weights": prepared.initial_weights,
-        "synchronized": all(map(is_synchronized, by_batch))
-        if by_batch
-        else None,  # None: nothing to synchronize
+        "synchronized": synchronized,
         "step_flops": prepared.flops,
     }
 
 
 def weights_digest(network: nn.Module, norm_layers: dict[str, nn.Module]) -> str:
-    """Digest of all weights outside of the norm layers: equal for arms that start from the same weights.
+    """Digest of all weights outside of the norm layers.
 
-    A weight that a norm reparametrizes counts as the weight it was (`original`, beside a length `original0`).
+    It is equal for arms that start from the same weights. A weight that a norm
+    reparametrizes counts as the weight that it was: PyTorch stores it as `original`, or
+    as `original1` beside a length `original0`.
+
+    Returns:
+        16 hexadecimal digits.
     """
-    own = {id(value) for layer in norm_layers.values() for value in layer.parameters()}
-    weights = {
-        re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name): value
-        for name, value in network.named_parameters()
-        if id(value) not in own and not is_length(name)
-    }
+    layers = norm_layers.values()
+    norm_ids = {id(value) for layer in layers for value in layer.parameters()}
+    weights = {}
+    for name, value in network.named_parameters():
+        if id(value) not in norm_ids and not is_weight_length(name):
+            plain = re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name)
+            weights[plain] = value
+
     state = hashlib.sha256()
-    for name in sorted(weights):
-        state.update(f"{name} {tuple(weights[name].shape)}".encode())
-        state.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    for name, value in sorted(weights.items()):
+        state.update(f"{name} {tuple(value.shape)}".encode())
+        state.update(value.detach().cpu().contiguous().numpy().tobytes())
     return state.hexdigest()[:16]

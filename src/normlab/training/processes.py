@@ -1,7 +1,10 @@
-"""A run in several processes: started here, so that neither Hydra nor the command line runs twice."""
+"""Run one function in several processes that train together.
+
+They are started here and not by Lightning, which would run the command line again in
+each of them, and Hydra with it.
+"""
 
 import errno
-import logging
 import os
 import signal
 import socket
@@ -13,62 +16,59 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from normlab import signals
 from normlab.endings import Interrupted, Pruned, disk_is_full
 from normlab.training.checkpoints import load, load_latest, save
 
-OUTCOME, LOCK = ".outcome.ckpt", ".lock.processes"
-PRUNED, NO_SPACE = 75, 74  # exit codes of a process
+OUTCOME = ".outcome.ckpt"
+LOCK = ".lock.processes"
 SECONDS_TO_STOP = 30
 
-Work = Callable[[dict, Path], dict]  # a configuration and its folder to an outcome
+# Exit codes of a process that ends early; 128 and above mean signals.
+NO_SPACE = 74
+PRUNED = 75
+
+Work = Callable[[dict, Path], dict]  # from a configuration and its folder to an outcome
 
 
-def build_strategy(device: dict) -> Strategy | str:
-    """Lightning's strategy; `fsdp` is its strategy for PyTorch's `fully_shard`, see `normlab.device.sharding`.
-
-    Lightning's own of that name takes GPUs only.
-    """
-    if device["strategy"] != "fsdp":
-        return device["strategy"]
-    return ModelParallelStrategy(
-        device["devices"], tensor_parallel_size=1, save_distributed_checkpoint=False
-    )
-
-
-def fit_in_processes(work: Work, config: dict, folder: Path) -> dict:
-    """Do `work` in `device.devices` processes that share every batch; returns what the first one reports.
+def fit_in_processes(work: Work, config: dict, folder: Path, processes: int) -> dict:
+    """Call `work(config, folder)` in several processes that share every batch.
 
     Args:
-        work: importable by name, since the processes are spawned.
+        work: a function that can be imported by its name, since processes are spawned.
+        config: its first argument, a resolved configuration.
+        folder: its second argument, the run folder.
+        processes: number of processes.
+
+    Returns:
+        what the first process returned: tensors and plain types.
 
     Raises:
-        Interrupted: a signal stopped the run or one of its processes; its state is in the folder.
+        Interrupted: a signal stopped the run or one of its processes; its state is in
+            the folder.
+        Pruned: a search stopped the run.
         OSError: no space is left for its files.
         RuntimeError: a process failed.
     """
     while True:
         try:
-            return _fit(work, config, folder)
-        except (
-            Interrupted
-        ) as interrupted:  # who only notes the signal lets the processes start again
-            signals.hand_over(
-                interrupted.signal_number, signal.getsignal(interrupted.signal_number)
-            )
+            return _fit_once(work, config, folder, processes)
+        except Interrupted as interrupted:
+            number = interrupted.signal_number
+            # Raises unless the handler only notes the signal; then the run continues.
+            signals.hand_over(number, signal.getsignal(number))
 
 
-def _fit(work: Work, config: dict, folder: Path) -> dict:
+def _fit_once(work: Work, config: dict, folder: Path, processes: int) -> dict:
     outcome = folder / OUTCOME
     outcome.unlink(missing_ok=True)
-    with FileLock(
-        folder / LOCK
-    ):  # processes whose parent was killed end by themselves, but not at once
+    # The processes of a parent that was killed end by themselves, but not at once.
+    with FileLock(folder / LOCK):
         pass
-    context = _start(work, config, folder)
+
+    context = _start(work, config, folder, processes)
     try:
         with _signals_passed_on(context.pids()):
             while not context.join(grace_period=SECONDS_TO_STOP):
@@ -77,50 +77,48 @@ def _fit(work: Work, config: dict, folder: Path) -> dict:
     except ProcessExitedException as error:
         raise _reason(error.exit_code, error.error_index, folder) from error
     except ProcessRaisedException as error:
-        raise RuntimeError(
-            f"process {error.error_index}: {str(error).strip().splitlines()[-1]}"
-        ) from error
+        last_line = str(error).strip().splitlines()[-1]
+        raise RuntimeError(f"process {error.error_index}: {last_line}") from error
     finally:
         outcome.unlink(missing_ok=True)
 
 
 def _start(
-    work: Work, config: dict, folder: Path
+    work: Work, config: dict, folder: Path, processes: int
 ) -> torch.multiprocessing.ProcessContext:
-    arguments, devices = (
-        (work, config, folder, _free_port(), torch.get_num_threads()),
-        config["device"]["devices"],
-    )
+    threads = max(1, torch.get_num_threads() // processes)
+    arguments = (work, config, folder, processes, _free_port(), threads)
     return torch.multiprocessing.start_processes(
-        _one_process, arguments, devices, join=False, start_method="spawn"
+        _one_process, arguments, processes, join=False, start_method="spawn"
     )
 
 
 def _one_process(
-    rank: int, work: Work, config: dict, folder: Path, port: int, threads: int
+    rank: int,
+    work: Work,
+    config: dict,
+    folder: Path,
+    processes: int,
+    port: int,
+    threads: int,
 ) -> None:
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "LOCAL_RANK": str(rank),
-        "NODE_RANK": "0",
-    }
-    os.environ["WORLD_SIZE"] = str(config["device"]["devices"])
-    torch.set_num_threads(max(1, threads // config["device"]["devices"]))
-    logging.getLogger("lightning_fabric.utilities.distributed").setLevel(
-        logging.WARNING
-    )
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    os.environ["MASTER_PORT"] = str(port)
+    os.environ["LOCAL_RANK"] = str(rank)
+    os.environ["NODE_RANK"] = "0"
+    os.environ["WORLD_SIZE"] = str(processes)
+    torch.set_num_threads(threads)
     lock = FileLock(folder / LOCK)
-    if rank == 0:  # the one that writes
+    if rank == 0:  # the only one that writes
         lock.acquire()
+
     try:
         outcome = work(config, folder)
         if rank == 0:
             save(folder / OUTCOME, outcome)
+    # os._exit, since an orderly exit would wait for processes that have already ended.
     except Interrupted as interrupted:
-        os._exit(
-            interrupted.exit_code
-        )  # the process group has a peer that has already gone
+        os._exit(interrupted.exit_code)
     except Pruned:
         os._exit(PRUNED)
     except Exception as error:
@@ -132,10 +130,14 @@ def _one_process(
 
 
 def _reason(exit_code: int, rank: int, folder: Path) -> Exception:
-    """What the exit code of a process says; death by a signal is an interruption, whoever sent it."""
+    """The exception that the exit code of a process stands for.
+
+    Death by a signal is an interruption, whoever sent it.
+    """
     if exit_code == PRUNED:
-        progress = load_latest(folder / "checkpoints")["progress"]
-        return Pruned(progress["epoch"], progress["seconds"])
+        state = load_latest(folder / "checkpoints")
+        assert state is not None  # written before the run is pruned
+        return Pruned(state["progress"]["epoch"], state["progress"]["seconds"])
     if exit_code == NO_SPACE:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     number = -exit_code if exit_code < 0 else exit_code - 128
@@ -145,15 +147,19 @@ def _reason(exit_code: int, rank: int, folder: Path) -> Exception:
 
 
 @contextmanager
-def _signals_passed_on(processes: list[int]) -> Iterator[None]:
-    """SIGTERM reaches this process alone and a terminal's Ctrl-C all of them: pass on the first, survive the second."""
+def _signals_passed_on(pids: list[int]) -> Iterator[None]:
+    """Pass stop signals on to the processes, and survive them here.
+
+    SIGTERM reaches this process alone. Ctrl-C in a terminal reaches all of them, so
+    that it needs no passing on.
+    """
 
     def pass_on(number: int, frame: Any) -> None:
         if number == signal.SIGINT and sys.stdin.isatty():
             return
-        for process in processes:
+        for pid in pids:
             with suppress(ProcessLookupError):
-                os.kill(process, number)
+                os.kill(pid, number)
 
     with signals.restored():
         signals.install(pass_on)

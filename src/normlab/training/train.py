@@ -1,0 +1,142 @@
+"""Train a prepared run, score its best state, and describe both for its result."""
+
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from normlab.data.blocks import EvaluationBlocks
+from normlab.device.devices import (
+    describe_device,
+    evaluation_context,
+    scoring_device,
+    set_threads,
+)
+from normlab.loggers import log_final, unknown_metrics
+from normlab.results import environment, write_atomically, write_json
+from normlab.training.checkpoints import BEST, save
+from normlab.training.display import print_start
+from normlab.training.fit import fit, prepare_and_fit
+from normlab.training.preparation import Prepared, describe_network
+from normlab.training.processes import fit_in_processes
+from normlab.training.tasks import evaluate
+
+
+def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
+    """Train from the start or from the last checkpoint, and score the best state.
+
+    Args:
+        config: a resolved configuration.
+        prepared: the objects of the run.
+        folder: the run folder.
+
+    Returns:
+        what training adds to a result, see `normlab.training.experiment.run`.
+    """
+    device = prepared.device
+    set_threads(device.threads, prepared.flops)
+    write_origin(config, device.accelerator, folder)
+    # Networks from libraries say what became of their norms.
+    norm_report = getattr(prepared.task.network, "norm_report", [])
+    if config["progress"]:
+        print_start(prepared.cautions, norm_report)
+
+    if device.devices > 1:
+        outcome = fit_in_processes(prepare_and_fit, config, folder, device.devices)
+    else:
+        # Here, so that training and scoring share one copy on the device.
+        parts = prepared.parts.to(scoring_device(device.accelerator))
+        prepared = replace(prepared, parts=parts)
+        outcome = fit(config, prepared, folder)
+
+    result = _describe(outcome) | describe_network(prepared)
+    result["cautions"] = prepared.cautions
+    result["norm_report"] = [asdict(swap) for swap in norm_report]
+    if outcome["diverged"]:
+        unknown = unknown_metrics(prepared.task.metric_names)
+        log_final(config, folder, "diverged", unknown)
+        return result | {"status": "diverged"} | outcome["diverged"]
+
+    best = outcome["best"]
+    state = {"network": best["network"], "epoch": best["epoch"]}
+    save(folder / "checkpoints" / BEST, state)
+    result["metrics"] = score_best(prepared, best["network"])
+    log_final(config, folder, "finished", result["metrics"])
+    return result | _divergence_in(result["metrics"], result["steps"])
+
+
+def write_origin(config: dict, accelerator: str, folder: Path) -> None:
+    """Store the resolved configuration and where the run comes from.
+
+    Args:
+        config: a resolved configuration.
+        accelerator: `device.accelerator` of the configuration.
+        folder: the run folder.
+    """
+    content = yaml.safe_dump(config | {"trial": None}, sort_keys=False)
+    write_atomically(folder / "config.yaml", content.encode())
+    origin = environment(describe_device(accelerator))
+    write_json(folder / "environment.json", origin)
+
+
+def score_best(prepared: Prepared, network_state: dict[str, Any]) -> dict[str, float]:
+    """Score every part with the best state: weights and buffers.
+
+    Args:
+        prepared: the objects of the run.
+        network_state: the `state_dict` of its network.
+
+    Returns:
+        metrics by part and name, such as `test/accuracy`.
+    """
+    device = scoring_device(prepared.device.accelerator)
+    context = evaluation_context(prepared.device.precision, device)
+    task = prepared.task
+    task.network.load_state_dict(network_state)
+    task.network.to(device)
+
+    metrics = {}
+    for part_name, part in prepared.parts.to(device).by_name.items():
+        scores = evaluate(task, EvaluationBlocks(part), context)
+        for name, value in scores.items():
+            metrics[f"{part_name}/{name}"] = value
+    return metrics
+
+
+def _describe(outcome: dict[str, Any]) -> dict[str, Any]:
+    """The part of a result that `fit` knows."""
+    progress = outcome["progress"]
+    best = outcome["best"]
+    metrics = {name: value for name, value in best["metrics"].items() if name != "lr"}
+    return {
+        "status": "finished",
+        "reason": None,
+        "metrics": metrics,
+        "seconds": progress["seconds"],
+        "epochs": progress["epoch"],
+        "best_epoch": best["epoch"],
+        "steps": progress["steps"],
+        **outcome["speed"],
+    }
+
+
+def _divergence_in(metrics: dict[str, float], steps: int) -> dict[str, Any]:
+    """What a result says if the losses in training were finite and the scores are not.
+
+    Args:
+        metrics: from `score_best`.
+        steps: number of optimizer steps made.
+
+    Returns:
+        an empty dict if the losses of training and validation are finite.
+    """
+    for name in ("train/loss", "val/loss"):
+        if not math.isfinite(metrics[name]):
+            return {
+                "status": "diverged",
+                "reason": f"{name} of the best state is {metrics[name]}",
+                "diverged_at_step": steps,
+            }
+    return {}

@@ -1,0 +1,156 @@
+"""Lightning's Trainer for a run, and the callbacks that it calls."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
+
+from normlab.config.targets import build
+from normlab.device.devices import Device
+from normlab.loggers import build_loggers
+from normlab.metrics import higher_is_better
+from normlab.training.callbacks import Recorder, StopOnSignal, Terminal
+from normlab.training.checkpoints import Checkpoints
+from normlab.training.norm_statistics import NormStatistics
+from normlab.training.preparation import Prepared
+from normlab.training.profiling import Profile
+
+
+def build_trainer(
+    config: dict, device: Device, folder: Path, epochs_done: int
+) -> pl.Trainer:
+    """Build a Trainer for the epochs that are left.
+
+    Args:
+        config: a resolved configuration; `trainer.max_epochs` and `logger` are read.
+        device: the device of the run.
+        folder: the run folder.
+        epochs_done: number of epochs that earlier attempts have finished.
+    """
+    with quiet_lightning():
+        return pl.Trainer(
+            accelerator="gpu" if device.accelerator == "cuda" else device.accelerator,
+            devices=device.devices,
+            strategy=build_strategy(device),
+            # We start the processes, whatever the variables of a cluster say.
+            plugins=LightningEnvironment(),
+            precision=device.precision,  # type: ignore[arg-type] # checked by the rules
+            deterministic=device.deterministic,
+            max_epochs=config["trainer"]["max_epochs"] - epochs_done,
+            logger=build_loggers(config, folder),
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            enable_checkpointing=True,  # admits `Checkpoints`
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+
+
+def build_strategy(device: Device) -> Strategy | str:
+    """Lightning's strategy for the processes of a run.
+
+    Lightning's own `fsdp` works on GPUs only. Ours is its strategy for PyTorch's
+    `fully_shard`, see `normlab.device.sharding`.
+    """
+    if device.strategy != "fsdp":
+        return device.strategy
+    return ModelParallelStrategy(
+        device.devices, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
+
+
+def build_checkpoints(
+    config: dict,
+    metric_names: Sequence[str],
+    folder: Path,
+    state: dict[str, Any] | None,
+) -> Checkpoints:
+    """Build the callback that keeps the best state and stores the whole state.
+
+    Args:
+        config: a resolved configuration; `trainer` and `checkpoint` are read.
+        metric_names: the metrics of the task; the first is monitored by default.
+        folder: the run folder.
+        state: the state to resume from, or None.
+    """
+    options = config["trainer"]
+    monitor = options["monitor"] or f"val/{metric_names[0]}"
+    mode = "max" if higher_is_better(monitor) else "min"
+    return Checkpoints(
+        folder, monitor, mode, options["patience"], **config["checkpoint"], state=state
+    )
+
+
+def callbacks_after_scoring(
+    config: dict, prepared: Prepared, checkpoints: Checkpoints, folder: Path
+) -> list[pl.Callback]:
+    """The callbacks that use the scores of an epoch, in the order of their calls.
+
+    The checkpoints come after all records, since they store how long the files are.
+
+    Args:
+        config: a resolved configuration; `statistics`, `trainer.max_epochs`,
+            `progress`, `profile` and `trial` are read.
+        prepared: the objects of the run.
+        checkpoints: from `build_checkpoints`.
+        folder: the run folder.
+    """
+    callbacks: list[pl.Callback] = [
+        NormStatistics(prepared.norm_layers, folder, **config["statistics"]),
+        Recorder(folder, prepared.task.progress.seconds),
+    ]
+    if config["progress"]:
+        callbacks.append(Terminal(config["trainer"]["max_epochs"]))
+    if config["profile"]:
+        callbacks.append(Profile(folder))
+    callbacks += [checkpoints, StopOnSignal(checkpoints)]
+    if config.get("trial"):
+        callbacks.append(build(config["trial"], checkpoints=checkpoints))
+    return callbacks
+
+
+def set_callbacks(trainer: pl.Trainer, callbacks: list[pl.Callback]) -> None:
+    """Give a Trainer these callbacks, in this order and no others.
+
+    The constructor of the Trainer would move checkpoints to the end and add a
+    `ModelCheckpoint`; and our callbacks need to know its device and its rank. Writing
+    into the list is a private interface (Lightning 2.6.6).
+    """
+    trainer.callbacks[:] = callbacks  # type: ignore[attr-defined] # set by a connector
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's notices about devices, processes and empty loops.
+
+    The names of its loggers and the texts of its warnings are private interfaces
+    (Lightning 2.6.6).
+    """
+    names = (
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning_fabric.utilities.rank_zero",
+        "lightning_fabric.utilities.distributed",
+    )
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*treespec.*")
+            # Frozen layers are meant to be in evaluation mode.
+            warnings.filterwarnings("ignore", message=".*module.* in eval mode.*")
+            # We start the processes, not srun.
+            warnings.filterwarnings("ignore", message=".*srun. command is available.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
