@@ -1,4 +1,4 @@
-"""The published data sets' files, with a handful of made-up samples in them."""
+"""Writes the files of published data sets with a handful of made-up samples."""
 
 import pickle
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-PER_CLASS = 20  # training samples; one to test
+PER_CLASS = 20  # training samples; there is one test sample per class
 
 
 def write_small_data(folder: Path) -> None:
-    """MNIST/, FashionMNIST/, cifar-10-batches-py/, tiny-imagenet-200/ with four classes, and two tables."""
+    """Write MNIST, Fashion-MNIST, CIFAR-10, Tiny-ImageNet and two tables."""
     random = np.random.default_rng(0)
     for name in ("MNIST", "FashionMNIST"):
         _idx(folder / name / "raw", random)
@@ -62,25 +62,25 @@ def _tiny_imagenet(folder: Path, random: np.random.Generator) -> None:
 
 
 def _table(random: np.random.Generator) -> str:
-    rows = [
-        f"{x:.3f},{'red' if x > 0 else 'blue'},{'' if n % 9 == 0 else n},{3 * x:.3f}"
-        for n, x in _drawn(random)
-    ]
-    return "\n".join(["size,colour,age,price", *rows])
-
-
-def _drawn(random: np.random.Generator) -> list[tuple[int, float]]:
-    return list(enumerate(random.standard_normal(100)))
+    lines = ["size,colour,age,price"]
+    for n, size in enumerate(random.standard_normal(100)):
+        colour = "red" if size > 0 else "blue"
+        age = "" if n % 9 == 0 else n
+        lines.append(f"{size:.3f},{colour},{age},{3 * size:.3f}")
+    return "\n".join(lines)
 
 
 def _jh_simple() -> str:
     columns = (
-        "id,job,area,income,aspect,subscriptions,dist_healthy,save_rate,dist_unhealthy,age,pop_dense,retail_dense,"
-        "crime,product"
+        "id,job,area,income,aspect,subscriptions,dist_healthy,save_rate,dist_unhealthy,"
+        "age,pop_dense,retail_dense,crime,product"
     )
-    rows = (
-        f"{n},job{n % 6},{'abcd'[n % 4]},{'NA' if n % 10 == 3 else 50_000 + n},{n % 11},{n % 5},{n / 7},{n % 6},"
+    return "\n".join([columns, *(_jh_simple_row(n) for n in range(1, 101))])
+
+
+def _jh_simple_row(n: int) -> str:
+    income = "NA" if n % 10 == 3 else 50_000 + n
+    return (
+        f"{n},job{n % 6},{'abcd'[n % 4]},{income},{n % 11},{n % 5},{n / 7},{n % 6},"
         f"{n % 13},{40 + n % 20},{n % 9},{n % 8},{n % 3 / 3},{'bc'[n % 2]}"
-        for n in range(1, 101)
     )
-    return "\n".join([columns, *rows])

@@ -1,4 +1,4 @@
-"""Arrays on disk: complete, or made anew; readable by whom the folder is for."""
+"""Arrays on disk: complete or written again, for all who may read the folder."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ def cached(path, shape=(1000, 4), dtype=np.float32, value=7):
     ],
     ids=["one byte", "half", "empty", "header", "bracket", "zip"],
 )
-def test_a_damaged_file_is_told_and_made_anew(tmp_path, capsys, damage):
+def test_a_damaged_file_is_reported_and_written_again(tmp_path, capsys, damage):
     path = tmp_path / "numbers.npy"
     cached(path)
     whole = path.read_bytes()
@@ -41,15 +41,17 @@ def test_a_damaged_file_is_told_and_made_anew(tmp_path, capsys, damage):
     assert capsys.readouterr().err == ""
 
 
-def test_an_array_of_another_shape_or_type_is_told_and_made_anew(tmp_path, capsys):
+def test_an_array_of_another_shape_is_written_again(tmp_path, capsys):
     path = tmp_path / "numbers.npy"
     cached(path, shape=(3,), dtype=np.uint8)
     assert cached(path).shape == (1000, 4)
-    told = f"note: the cache {path} holds uint8 (3,) instead of float32 (1000, 4); it is made anew\n"
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == (
+        f"note: the cache {path} holds uint8 (3,) instead of float32 (1000, 4); "
+        "it is written again\n"
+    )
 
 
-def test_files_are_for_those_whom_the_folder_is_for(tmp_path):
+def test_files_have_the_default_permissions(tmp_path):
     mask = os.umask(0o022)
     try:
         cached(tmp_path / "numbers.npy")

@@ -14,7 +14,7 @@ from normlab.data.transforms import ImageTransform
 
 
 class Unchanged:
-    """Inputs as they are, plus one random number a sample so that augmentation can be followed."""
+    """Adds one random number per sample, so that augmentation can be followed."""
 
     def draw(self, num_samples, generator):
         return {"shift": torch.rand(num_samples, generator=generator)}
@@ -49,7 +49,7 @@ def test_a_last_batch_of_one_is_left_out(samples, batch, batches):
     assert num_batches(samples, batch) == batches
 
 
-def test_an_epoch_has_every_sample_once_in_another_order_each_time():
+def test_every_epoch_has_every_sample_once_in_another_order():
     progress = Progress()
     blocks = TrainBlocks(part(50, first=20), 8, seed=0, progress=progress)
     first = targets(blocks)
@@ -60,7 +60,7 @@ def test_an_epoch_has_every_sample_once_in_another_order_each_time():
     assert targets(blocks) != first
 
 
-def test_the_order_depends_on_nothing_but_seed_and_epoch():
+def test_the_order_depends_only_on_seed_and_epoch():
     few = targets(TrainBlocks(part(50), 8, seed=3, progress=Progress(), max_steps=1))
     many = targets(TrainBlocks(part(50), 8, seed=3, progress=Progress(), max_steps=5))
     assert few == many
@@ -78,10 +78,8 @@ def test_blocks_hold_whole_batches():
     ("epoch", "max_steps", "sizes"),
     [(0, 2, [0, 0, 16, 2]), (0, 3, [0, 16, 2]), (0, 50, [18]), (3, 2, [0, 0, 16, 2])],
 )
-def test_a_resumed_epoch_skips_what_it_has_seen_and_augments_the_rest_alike(
-    epoch, max_steps, sizes
-):
-    """Four of its seven batches; blocks may be larger than they were, as on another device."""
+def test_a_resumed_epoch_yields_the_rest_unchanged(epoch, max_steps, sizes):
+    """Four of seven batches were seen; blocks may have another size than before."""
     whole = list(
         TrainBlocks(part(50), 8, seed=0, progress=Progress(epoch), max_steps=2)
     )
@@ -94,7 +92,7 @@ def test_a_resumed_epoch_skips_what_it_has_seen_and_augments_the_rest_alike(
     )
 
 
-def test_blocks_are_larger_where_memory_is_not_a_processors_cache():
+def test_blocks_are_larger_on_other_devices_than_the_cpu():
     images = Part(
         torch.zeros(4000, 3, 32, 32),
         torch.zeros(4000),
@@ -102,16 +100,18 @@ def test_blocks_are_larger_where_memory_is_not_a_processors_cache():
         ImageTransform((0,), (1,), 32),
     )
     assert (
-        TrainBlocks(images, 512, 0, Progress()).batches_a_block == 1
+        TrainBlocks(images, 512, 0, Progress()).batches_per_block == 1
     )  # a batch is 6 MiB
     assert (
-        TrainBlocks(images.to(torch.device("meta")), 512, 0, Progress()).batches_a_block
+        TrainBlocks(
+            images.to(torch.device("meta")), 512, 0, Progress()
+        ).batches_per_block
         == 42
     )
 
 
-def test_images_come_in_the_order_of_memory_that_convolutions_read():
-    """The same values; two channels, since one makes both orders the same."""
+def test_images_are_channels_last_if_asked_for():
+    """The values stay. Two channels, since for one both memory formats are the same."""
     images = torch.arange(5 * 2 * 3 * 3, dtype=torch.uint8).view(5, 2, 3, 3)
     plain = Part(
         images,
@@ -157,14 +157,14 @@ def test_no_process_gets_a_batch_of_one(samples, batches):
     assert min(len(block.targets) for blocks in ranks for block in blocks) >= 2
 
 
-def test_evaluation_sees_every_sample_once_over_all_processes():
+def test_evaluation_sees_every_sample_on_one_process():
     seen = [targets(EvaluationBlocks(part(21), rank, 2)) for rank in (0, 1)]
     assert seen[0] == list(range(0, 21, 2))
     assert sorted(seen[0] + seen[1]) == list(range(21))
 
 
-def test_processes_evaluate_as_many_blocks(monkeypatch):
-    """A share of nine samples and one of eight, at most eight a block: two blocks each, or one would wait."""
+def test_processes_evaluate_the_same_number_of_blocks(monkeypatch):
+    """Shares of nine and eight samples, at most eight per block: two blocks each."""
     monkeypatch.setattr("normlab.data.blocks.EVALUATION_BLOCK_BYTES", 8 * 4)
     sizes = [
         [len(block.targets) for block in EvaluationBlocks(part(17), rank, 2)]

@@ -26,14 +26,14 @@ def columns(
     return columns_of(table, str(path), target, categorical, drop)
 
 
-def test_blanks_marks_and_kinds(path):
+def test_blanks_are_stripped_and_missing_values_marked(path):
     table = columns(path, "a, b ,y\n1, x ,1\n NA ,y,2\n\n3,,3\n", categorical=["b"])
     assert table["a"].tolist()[0::2] == [1.0, 3.0]
     assert table["a"].isna().tolist() == [False, True, False]
     assert table["b"].tolist() == ["x", "y", "missing"]
 
 
-def test_byte_order_marks_and_quotes_are_no_part_of_names(path):
+def test_names_lose_byte_order_mark_and_quotes(path):
     path.write_bytes('\ufeff"a","b,c","y"\n1,"p,q",2\n2,r,3\n'.encode())
     assert read_text(str(path), ",", [""]).columns.tolist() == ["a", "b,c", "y"]
 
@@ -48,7 +48,8 @@ def test_byte_order_marks_and_quotes_are_no_part_of_names(path):
         ("a,y\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
         (
             "a,y\n1,2\nfive,3\n2,4\n",
-            "column a must hold numbers, row 2 has 'five'; correct it, add it to dataset.missing",
+            "column a must hold numbers, row 2 has 'five'; "
+            "correct it, add it to dataset.missing",
         ),
         ("a,y\n1,2\ninf,3\n2,4\n", "column a must hold numbers, row 2 has 'inf'"),
         (
@@ -59,16 +60,19 @@ def test_byte_order_marks_and_quotes_are_no_part_of_names(path):
         ("a,b,y\n1,,2\n2,,3\n", "column b holds no value at all"),
         (
             'w,y\n"3,5",1\n"3,5",2\n"3,75",3\n"3,75",4\n',
-            "column w: row 1 has '3,5', no number .*; write a decimal point, or put w into dataset.categorical",
+            "column w: row 1 has '3,5', no number .*; "
+            "write a decimal point, or put w into dataset.categorical",
         ),
         (
             "a,w,y\n1,,1\n2,3kg,2\n1,4kg,3\n2,5kg,4\n",
-            "column w: row 2 has '3kg', no number, and 3 of its 3 .*dataset.categorical or dataset.drop",
+            "column w: row 2 has '3kg', no number, and 3 of its 3 "
+            ".*dataset.categorical or dataset.drop",
         ),
         ("y\n1\n2\n", "has no column besides the target y"),
         (
             "a;y\n1;2\n",
-            "dataset.target must name a column of .*, got 'y'; they are a;y; is dataset.separator right?",
+            "dataset.target must name a column of .*, got 'y'; they are a;y; "
+            "is dataset.separator right?",
         ),
     ],
 )
@@ -85,7 +89,8 @@ def test_a_bad_file_is_refused_by_column_and_row(path, text, message):
     [
         (
             {"target": "Price"},
-            "dataset.target must name a column of .*, got 'Price', did you mean prices?",
+            "dataset.target must name a column of .*, got 'Price', "
+            r"did you mean 'prices'\?",
         ),
         ({"target": None}, "got None; they are a, b, prices"),
         ({"target": "prices", "drop": ["c"]}, "dataset.drop must name a column"),
@@ -95,7 +100,7 @@ def test_a_bad_file_is_refused_by_column_and_row(path, text, message):
         ),
         (
             {"target": "prices", "categorical": ["aa"]},
-            "dataset.categorical must name .*, did you mean a?",
+            r"dataset.categorical must name .*, did you mean 'a'\?",
         ),
         (
             {"target": "prices", "drop": ["a", "prices"]},
@@ -124,7 +129,8 @@ def test_bad_options_are_refused(path, options, message):
 def test_no_file(path):
     with pytest.raises(
         ValueError,
-        match=r"dataset\.root must be a file with a table; there is no file .*table\.csv",
+        match=r"dataset\.root must be a file with a table; "
+        r"there is no file .*table\.csv",
     ):
         read_text(str(path), ",", [])
     with pytest.raises(
@@ -138,22 +144,24 @@ def test_no_file(path):
 
 
 @pytest.mark.parametrize("ending", ["zip", "gz", "xz", "bz2", "tar", "zst"])
-def test_a_file_whose_name_promises_another_format_is_refused_by_name(path, ending):
+def test_a_file_of_another_format_than_its_name_is_refused(path, ending):
     named = path.with_suffix(f".{ending}")
     named.write_text("a,y\n1,2\n")
     with pytest.raises(
         ValueError, match=f"{named.name} is no table with columns separated by ',': "
-    ) as told:
+    ) as error:
         read_text(str(named), ",", [])
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_columns_taken_as_categories_are_told_once(path, capsys):
+def test_categorical_columns_are_noted_once(path, capsys):
     table = columns(path, "a,b,c,y\n1,x,p,2\n2,z,,3\n3,x,p,4\n")
     for _ in range(2):
         note_categories(table, str(path))
-    note = f"note: {path}: taken as categories: b (2 values), c (2 values); others are dataset.categorical=[...]\n"
-    assert capsys.readouterr().err == note
+    assert capsys.readouterr().err == (
+        f"note: {path}: treated as categorical: b (2 values), c (2 values); "
+        "set dataset.categorical=[...] to change this\n"
+    )
 
 
 def test_targets(path):
@@ -168,7 +176,8 @@ def test_targets(path):
     )  # numbers in their own order
     with pytest.raises(
         ValueError,
-        match="column c must hold numbers, row 1 has 'b'; .*dataset.task=classification",
+        match="column c must hold numbers, row 1 has 'b'; "
+        ".*dataset.task=classification",
     ):
         number_targets(table["c"], "f")
     with pytest.raises(
@@ -177,11 +186,11 @@ def test_targets(path):
     ):
         number_targets(table["e"], "f")
     path.write_text("t\n1\nnan\n3\n")
-    for missing, told in (
+    for missing, message in (
         ([], "column t must hold numbers, row 2 has 'nan'"),
         (["nan"], "t is empty in row 2;"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             number_targets(read_text(str(path), ",", missing)["t"], "f")
     with pytest.raises(ValueError, match="row 1 has 'b'; ask the author$"):
         number_targets(table["c"], "f", "ask the author")

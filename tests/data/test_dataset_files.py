@@ -1,4 +1,4 @@
-"""Every file of conf/dataset: it composes, is allowed, and calls its function with arguments that the function has."""
+"""Every file of conf/dataset composes, is allowed and fits its function."""
 
 import inspect
 
@@ -12,8 +12,8 @@ from normlab.config.rules import check
 
 FILES = sorted((configuration_directory() / "dataset").glob("*.yaml"))
 KEYS = {
-    "name", "root", "task", "shape", "num_classes", "image_size", "batch_size", "validation", "split", "normalize",
-    "augment", "load",
+    "name", "root", "task", "shape", "num_classes", "image_size", "batch_size",
+    "validation", "split", "normalize", "augment", "load",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_the_file_fits_its_function(file, compose):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_option_is_described(file):
-    """A first line that says what it is, and no key that nothing reads but the common ones."""
+    """The first line describes the data, and every key of its own is used."""
     text = file.read_text()
     assert text.startswith("# ")
     load = yaml.safe_load(text)["load"]

@@ -72,7 +72,7 @@ def test_the_cache_is_read_and_follows_the_files(files, tmp_path):
     assert len(list(cache.glob("*.npy"))) == 3
 
 
-def test_the_cache_is_used_and_not_made_again(files, tmp_path, monkeypatch):
+def test_a_cached_array_is_not_decoded_again(files, tmp_path, monkeypatch):
     decode(files, 4, str(tmp_path / "cache"))
     monkeypatch.setattr(
         "normlab.data.decoding._decode_into", lambda *_: pytest.fail("decoded again")
@@ -80,8 +80,8 @@ def test_the_cache_is_used_and_not_made_again(files, tmp_path, monkeypatch):
     assert decode(files, 4, str(tmp_path / "cache"))[2, 0, 0, 0] == 20
 
 
-def test_files_alike_in_name_size_and_time_have_caches_of_their_own(tmp_path):
-    """Archives store times in seconds and uncompressed images agree in size: train and test must not be mixed up."""
+def test_files_of_equal_name_size_and_time_are_told_apart(tmp_path):
+    """Train and test are told apart, even if archives store equal sizes and times."""
     files = [
         photograph(tmp_path / part / "cat" / "0.bmp", (red, 0, 0))
         for part, red in (("train", 1), ("test", 2))
@@ -94,15 +94,12 @@ def test_files_alike_in_name_size_and_time_have_caches_of_their_own(tmp_path):
     assert values == [1, 2]
 
 
-def test_pixels_that_change_without_size_and_time_of_modification_are_decoded_again(
-    tmp_path,
-):
+def test_files_with_a_new_time_of_change_are_decoded_again(tmp_path):
     file = photograph(tmp_path / "0.bmp", (1, 0, 0))
     before = file.stat()
     assert decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0] == 1
-    while (
-        file.stat().st_ctime_ns == before.st_ctime_ns
-    ):  # clocks of file systems tick every few milliseconds
+    # Clocks of file systems tick every few milliseconds.
+    while file.stat().st_ctime_ns == before.st_ctime_ns:
         photograph(file, (2, 0, 0))
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (file.stat().st_size, file.stat().st_mtime_ns) == (
@@ -112,14 +109,14 @@ def test_pixels_that_change_without_size_and_time_of_modification_are_decoded_ag
     assert decode([file], 4, str(tmp_path / "cache"))[0, 0, 0, 0] == 2
 
 
-def test_a_failed_decoding_leaves_nothing(files, tmp_path):
+def test_a_failed_decoding_leaves_no_folder(files, tmp_path):
     files[2].write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"2\.png"):
         decode(files, 4, str(tmp_path / "outputs" / "cache"))
     assert not (tmp_path / "outputs").exists()
 
 
-def test_half_a_cache_of_a_killed_process_is_removed(files, tmp_path):
+def test_an_incomplete_cache_is_removed(files, tmp_path):
     cache = tmp_path / "cache"
     decode(files, 4, str(cache))
     (complete,) = cache.glob("*.npy")
@@ -129,10 +126,11 @@ def test_half_a_cache_of_a_killed_process_is_removed(files, tmp_path):
     assert not half.exists()
 
 
-def test_several_at_once_decode_once(files, tmp_path, monkeypatch):
+def test_threads_at_the_same_time_decode_once(files, tmp_path, monkeypatch):
     from normlab.data import decoding
 
-    calls, original = [], decoding._decode_into
+    calls = []
+    original = decoding._decode_into
     monkeypatch.setattr(
         decoding,
         "_decode_into",

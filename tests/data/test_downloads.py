@@ -13,13 +13,13 @@ def fail_inside(folder, file=None):
         raise KeyError
 
 
-def test_a_new_folder_goes_again_when_the_work_inside_fails(tmp_path):
+def test_a_new_folder_is_removed_if_the_work_inside_fails(tmp_path):
     with pytest.raises(KeyError):
         fail_inside(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_there_or_is_not_empty_stays(tmp_path):
+def test_old_folders_and_folders_with_files_stay(tmp_path):
     (tmp_path / "old").mkdir()
     with pytest.raises(KeyError):
         fail_inside(tmp_path / "old")
@@ -45,7 +45,7 @@ def test_a_file_is_downloaded_under_its_checksum(tmp_path):
         )
 
 
-def test_a_root_that_is_no_path_is_refused_by_its_key():
+def test_a_root_that_is_no_path_is_refused():
     assert data_path("a/b", "a file").parts == ("a", "b")
     for root in (None, 2024, True):
         with pytest.raises(
@@ -54,6 +54,6 @@ def test_a_root_that_is_no_path_is_refused_by_its_key():
             data_path(root, "a file")
 
 
-def test_exceptions_in_one_line():
+def test_first_line_of_an_exception():
     assert first_line(OSError("one:\ntwo")) == "one"
     assert first_line(TimeoutError()) == "TimeoutError"

@@ -1,4 +1,4 @@
-"""Features of frozen layers: the same as the layers give, computed once, never of other weights or images."""
+"""Cached features equal what the frozen layers compute of these weights and images."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 class Halves(nn.Module):
-    """Features: `factor` times the mean of the left and of the right half of an image."""
+    """Features: `factor` times the means of the left and right half of an image."""
 
     def __init__(self, factor=1.0):
         super().__init__()
@@ -68,7 +68,7 @@ def test_mirrored_images_are_a_second_view(tmp_path):
     assert made.test.inputs.shape == (3, 1, 2)
 
 
-def test_they_are_computed_once(tmp_path, monkeypatch):
+def test_features_are_computed_once(tmp_path, monkeypatch):
     first = with_features(parts(), Halves(), tmp_path, CPU).train.inputs
     monkeypatch.setattr(features, "_fill", lambda *_: pytest.fail("computed again"))
     assert torch.equal(
@@ -77,7 +77,7 @@ def test_they_are_computed_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["weights", "images", "transform"])
-def test_anything_else_gives_other_features(change, tmp_path):
+def test_another_input_is_computed_again(change, tmp_path):
     with_features(parts(), Halves(), tmp_path, CPU)
     before = len(list(tmp_path.glob("features-*.npy")))
     images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8) if change == "images" else None
@@ -94,7 +94,7 @@ def test_anything_else_gives_other_features(change, tmp_path):
     assert len(list(tmp_path.glob("features-*.npy"))) > before
 
 
-def test_only_frozen_layers_of_unchanging_images():
+def test_features_need_frozen_layers_and_constant_images():
     network = Halves()
     assert can_be_computed_once(network, parts(flip=True))
     assert not can_be_computed_once(network, parts(crop_padding=1))
@@ -111,7 +111,7 @@ def test_only_frozen_layers_of_unchanging_images():
     assert not can_be_computed_once(network, table)
 
 
-def test_a_frozen_alexnet_gives_what_it_would_have_given(compose, tmp_path):
+def test_a_frozen_alexnet_gives_the_same_with_the_cache(compose, tmp_path):
     words = [
         "model=alexnet",
         "model.freeze=features",
@@ -132,9 +132,10 @@ def test_a_frozen_alexnet_gives_what_it_would_have_given(compose, tmp_path):
     with_cache, without = prepared("true"), prepared("false")
     assert with_cache.parts.train.inputs.shape[2:] == (9216,)
     assert with_cache.flops < without.flops / 100
-    assert [told.partition(" with ")[0] for told in without.cautions] == [
+    # The weights are random.
+    assert [caution.partition(" with ")[0] for caution in without.cautions] == [
         "model.freeze=features"
-    ]  # random ones
+    ]
     network = without.task.network.eval()
     images, stored = without.parts.test, with_cache.parts.test
     expected = network(images.transform.evaluate(images.inputs[:4]))

@@ -40,7 +40,7 @@ def folder(tmp_path):
     [mnist, fashion_mnist, cifar10, tiny_imagenet, partial(image_folder, image_size=4)],
     ids=range(5),
 )
-def test_no_root_is_refused_by_its_key(load):
+def test_a_root_of_null_is_refused(load):
     with pytest.raises(
         ValueError, match="dataset.root must be the path of the .*folder.*, got None"
     ):
@@ -82,7 +82,7 @@ def test_fashion_mnist(shared_data):
 
 
 def test_cifar10_from_local_files(tmp_path, monkeypatch):
-    """The published file format, with one image a batch; torchvision's checksums are those of the real files."""
+    """The published format with one image per batch; its checksums are not checked."""
     import pickle
 
     import torchvision
@@ -104,7 +104,7 @@ def test_cifar10_from_local_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("load", [mnist, fashion_mnist, cifar10])
-def test_no_files_and_no_network_names_the_root(tmp_path, monkeypatch, load):
+def test_a_failed_download_names_the_root(tmp_path, monkeypatch, load):
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     with pytest.raises(
         ValueError, match=r"dataset\.root=.* must hold .* downloading it failed"
@@ -113,7 +113,7 @@ def test_no_files_and_no_network_names_the_root(tmp_path, monkeypatch, load):
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_failed_download_leaves_folders_of_others_alone(tmp_path, monkeypatch):
+def test_a_failed_download_keeps_other_folders(tmp_path, monkeypatch):
     (tmp_path / "mine" / "empty").mkdir(parents=True)
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     with pytest.raises(ValueError, match="downloading it failed"):
@@ -138,7 +138,8 @@ def idx(folder, labels, num_images):
         (
             [3, 77, 1],
             3,
-            r"MNIST in dataset\.root=.*training part: labels must lie in 0\.\.9 .*sample 1 has 77",
+            r"MNIST in dataset\.root=.*training part: "
+            r"labels must lie in 0\.\.9 .*sample 1 has 77",
         ),
         ([3, 7], 3, "every image must have a label, there are 3 and 2"),
     ],
@@ -149,7 +150,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, labels, num_images, messag
         mnist(str(tmp_path))
 
 
-def test_a_truncated_idx_file_is_no_missing_one(tmp_path):
+def test_a_truncated_idx_file_is_reported_as_damaged(tmp_path):
     idx(tmp_path / "MNIST" / "raw", [3, 7, 1], 3)
     file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-1])
@@ -195,7 +196,7 @@ def tiny(tmp_path):
     return tmp_path
 
 
-def test_tiny_imagenet_layout_made_small(tiny):
+def test_tiny_imagenet_in_its_original_layout(tiny):
     data = tiny_imagenet(str(tiny))
     assert data.class_names == ("dog", "cat")
     assert data.train_inputs[:, 0, 0, 0].tolist() == [20, 10]
@@ -235,7 +236,7 @@ def test_a_damaged_tiny_imagenet_is_refused_by_name(tiny, file, text, message):
         tiny_imagenet(str(tiny))
 
 
-def test_tiny_imagenet_is_downloaded_where_it_is_not(tiny, tmp_path, monkeypatch):
+def test_a_missing_tiny_imagenet_is_downloaded(tiny, tmp_path, monkeypatch):
     import hashlib
     import shutil
 
@@ -260,7 +261,8 @@ def test_tiny_imagenet_is_downloaded_where_it_is_not(tiny, tmp_path, monkeypatch
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     with pytest.raises(
         ValueError,
-        match=r"root=.*other must be the unpacked .* http://nowhere.* failed \(.*no net",
+        match=r"root=.*other must be the unpacked .* "
+        r"http://nowhere.* failed \(.*no net",
     ):
         tiny_imagenet(str(tmp_path / "else" / "other"))
     assert not (tmp_path / "else").exists()
@@ -298,7 +300,7 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage, message):
         image_folder(str(folder), 4)
 
 
-def test_the_size_of_stored_images_must_be_known(folder):
+def test_the_size_of_stored_images_must_be_given(folder):
     with pytest.raises(
         ValueError, match="stored_size must be a whole number of at least 1, got None"
     ):

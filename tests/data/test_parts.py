@@ -1,4 +1,4 @@
-"""From a configuration to parts: who is in which, and by whose statistics they are prepared."""
+"""From a configuration to parts: which samples they hold and how they are prepared."""
 
 import re
 
@@ -62,16 +62,19 @@ def test_every_row_is_in_one_part(table):
     assert [len(part) for part in rows] == [4, 1, 5]
 
 
-def test_categories_that_no_training_row_has_are_named(table, capsys):
+def test_categories_of_no_training_row_are_reported(table, capsys):
     load_parts(table([*ROWS[:-1], "10,new,100"], "dataset.fold=0"), None)
     first = capsys.readouterr().err
     load_parts(table([*ROWS[:-1], "10,new,100"], "dataset.fold=1"), None)
     second = capsys.readouterr().err
-    note = "note: no training row has these categories of kind, taken as none: new\n"
+    note = (
+        "note: these categories of kind are in no training row "
+        "and are encoded as zeros: new\n"
+    )
     assert [note in first, note in second].count(True) == 1
 
 
-def test_another_table_is_encoded_as_the_first_was(table):
+def test_another_table_is_encoded_like_the_first(table):
     parts = load_parts(table(), None)
     rows = [f"{100 * number},{'ab'[number % 2]},{number}" for number in range(1, 11)]
     other = load_parts(table(rows), None, parts.encoder)
@@ -82,10 +85,8 @@ def test_another_table_is_encoded_as_the_first_was(table):
     )
 
 
-def test_a_column_that_is_constant_in_the_training_rows_cannot_reach_the_network(
-    table, capsys
-):
-    """Row 7 is the only one with another size, and in no training part of the fold that tests it."""
+def test_columns_constant_in_training_are_constant_everywhere(table, capsys):
+    """Only row 7 has another size, and it is in the test part of the fold."""
     rows = [
         f"{100_000 if number == 7 else 3},{'ab'[number % 2]},{10 * number}"
         for number in range(1, 11)
@@ -102,17 +103,24 @@ def test_a_column_that_is_constant_in_the_training_rows_cannot_reach_the_network
         part.inputs.abs().max() == 1
         for part in (parts.train, parts.validation, parts.test)
     )
-    note = "note: no training row tells values of these columns apart, taken as constant: size\n"
+    note = (
+        "note: these columns have one value in all training rows "
+        "and are treated as constant: size\n"
+    )
     assert capsys.readouterr().err.count(note) == 1
 
 
 @pytest.mark.parametrize("value", ["5.0", "7.7"])
-def test_a_target_that_is_constant_in_the_training_part_is_refused(table, value):
+def test_a_constant_target_of_the_training_part_is_refused(table, value):
     rows = [
         f"{number},{'ab'[number % 2]},{50 if number == 7 else value}"
         for number in range(1, 11)
     ]
-    refused = rf"table.csv: target price is {value.removesuffix('.0')} in all 4 samples of the training part; there is"
+    number = value.removesuffix(".0")
+    refused = (
+        rf"table.csv: target price is {number} in all 4 samples of the training part; "
+        "there is"
+    )
     caught = []
     for fold in (0, 1):
         try:
@@ -151,7 +159,8 @@ def test_a_table_refuses_what_only_images_have(table, override, message):
 def test_too_few_rows_name_the_file(table):
     with pytest.raises(
         ValueError,
-        match=r"table.csv \(2 rows\): dataset.validation=0.2 of 1 sample leaves an empty",
+        match=r"table.csv \(2 rows\): "
+        r"dataset.validation=0.2 of 1 sample leaves an empty",
     ):
         load_parts(table(["1,a,2", "2,a,3"], "dataset.drop=[kind]"), None)
 
@@ -165,7 +174,8 @@ def test_a_training_part_of_one_class_is_refused(compose, monkeypatch):
     config = OmegaConf.to_container(compose("dataset.num_classes=4"), resolve=True)
     with pytest.raises(
         ValueError,
-        match="training part must hold two classes at least, all 16 samples are of class 3",
+        match="training part must hold two classes at least, "
+        "all 16 samples are of class 3",
     ):
         load_parts(config, 8)
 
@@ -175,7 +185,8 @@ def test_a_training_part_of_one_class_is_refused(compose, monkeypatch):
     [
         (
             ["dataset.num_classes=5"],
-            r"labels must lie in 0\.\.4 \(dataset.num_classes=5\), the training part has 9",
+            r"labels must lie in 0\.\.4 \(dataset.num_classes=5\), "
+            r"the training part has 9",
         ),
         (
             ["dataset.num_classes=1"],
@@ -187,28 +198,32 @@ def test_a_training_part_of_one_class_is_refused(compose, monkeypatch):
         ),
         (
             ["dataset=diabetes", "dataset.split=stratified"],
-            r"diabetes \(442 rows\): dataset.split=stratified needs two samples of every number of the target",
+            r"diabetes \(442 rows\): dataset.split=stratified needs two samples "
+            r"of every number of the target",
         ),
     ],
 )
-def test_classes_that_the_data_do_not_have_are_refused_by_key(compose, words, message):
+def test_classes_that_the_data_do_not_have_are_refused(compose, words, message):
     config = OmegaConf.to_container(compose(*words), resolve=True)
     with pytest.raises(ValueError, match=message):
         load_parts(config, None if "dataset=diabetes" in words else 8)
 
 
-def test_other_parts_of_one_class_are_told():
+def test_scored_parts_of_one_class_cause_a_caution():
     targets, plain = torch.tensor([0, 1, 1, 0]), Unchanged()
     both, one = (
         Part(torch.zeros(4, 1), targets, torch.tensor(rows), plain)
         for rows in ([0, 1], [1, 2])
     )
-    told = "the test part holds one class only: its accuracy does not show that classes are told apart"
+    caution = (
+        "the test part holds one class only: "
+        "its accuracy does not show that classes are told apart"
+    )
     assert one_class_cautions(Parts(both, both, one, (1,), 2), "classification") == [
-        told
+        caution
     ]
     assert one_class_cautions(Parts(both, one, both, (1,), 2), "classification") == [
-        told.replace("test", "validation")
+        caution.replace("test", "validation")
     ]
     assert one_class_cautions(Parts(both, one, one, (1,), 1), "regression") == []
 
@@ -231,7 +246,7 @@ def test_tensors_that_parts_share_are_moved_once():
     assert moved.to(torch.device("meta")).train.inputs is moved.train.inputs
 
 
-def test_data_that_do_not_fit_a_devices_memory_say_what_to_do(monkeypatch):
+def test_a_full_device_is_reported_with_advice(monkeypatch):
     part = Part(torch.zeros(2**18, 2), torch.zeros(2), torch.arange(2), Unchanged())
 
     def full(*arguments):
@@ -243,9 +258,9 @@ def test_data_that_do_not_fit_a_devices_memory_say_what_to_do(monkeypatch):
     with pytest.raises(
         ValueError,
         match=r"the data \(2 MiB\) must fit into the memory of meta, .*device=cpu",
-    ) as told:
+    ) as error:
         Parts(part, part, part, (2,), 1).to(torch.device("meta"))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_imagenet_statistics_need_three_channels():

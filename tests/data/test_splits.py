@@ -20,7 +20,7 @@ def test_parts_are_sorted_disjoint_and_complete(method):
     assert list(train) == sorted(train)
 
 
-def test_tail_takes_the_last():
+def test_tail_takes_the_last_samples():
     assert split("tail")[1].tolist() == [9, 10, 11]
 
 
@@ -34,7 +34,7 @@ def test_stratified_keeps_the_proportions():
 
 
 @pytest.mark.parametrize("method", ["stratified", "random"])
-def test_the_generator_decides(method):
+def test_the_split_depends_on_the_generator(method):
     assert split(method, seed=1)[1].tolist() == split(method, seed=1)[1].tolist()
     assert len({tuple(split(method, seed=seed)[1]) for seed in range(5)}) > 1
 
@@ -67,7 +67,7 @@ def test_impossible_splits_are_refused(arguments, message):
         split(**arguments)
 
 
-def test_folds_cover_everything_once():
+def test_every_sample_is_in_one_test_fold():
     folds = [fold_indices(10, 5, fold, np.random.default_rng(0)) for fold in range(5)]
     assert sorted(np.concatenate([test for _, test in folds]).tolist()) == list(
         range(10)

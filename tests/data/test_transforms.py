@@ -16,13 +16,13 @@ def image(*rows):
     return torch.tensor([[rows]], dtype=torch.uint8)
 
 
-def test_normalize_worked_by_head():
+def test_normalization_computed_by_hand():
     transform = ImageTransform((0.5, 0.0), (0.5, 1.0), size=1)
     pixels = torch.tensor([[[[255]], [[51]]]], dtype=torch.uint8)
     assert transform.evaluate(pixels).flatten().tolist() == pytest.approx([1.0, 0.2])
 
 
-def test_statistics_worked_by_head():
+def test_statistics_computed_by_hand():
     images = torch.tensor([[[[0, 255]], [[51, 51]]]], dtype=torch.uint8)
     mean, std = channel_statistics(images)
     assert mean == pytest.approx((0.5, 0.2))
@@ -69,7 +69,7 @@ def test_crop_and_flip_together_equal_torchvisions():
         torch.testing.assert_close(out, expected.float())
 
 
-def test_draws_are_rows_of_an_epoch():
+def test_draws_have_one_row_per_sample():
     draws = plain(size=8, flip=True, crop_padding=2).draw(1000, generator())
     assert draws["shift"].min() == 0
     assert draws["shift"].max() == 4
@@ -92,7 +92,7 @@ def test_windows_stay_inside_and_keep_their_share_of_the_area():
 
 
 def test_windows_that_do_not_fit_are_drawn_again():
-    """Clipping them instead, as was once done here, leaves less than the smallest share of the area."""
+    """Clipping them instead would leave less than the smallest share of the area."""
     windows = random_windows(2000, (0.8, 1.0), generator())
     area = windows[:, 2] * windows[:, 3]
     assert area.min() >= 0.8 - 1e-6

@@ -1,1 +1,1 @@
-"""Data sets as tensors in memory: one function a data set, splits, transforms of whole batches."""
+"""Data sets as tensors in memory: one function per data set, splits, transforms."""

@@ -1,4 +1,4 @@
-"""Arrays that are computed once, kept on disk, and mapped into the memory of every later run."""
+"""Arrays that are computed once, kept on disk and mapped into memory by later runs."""
 
 import os
 import secrets
@@ -20,17 +20,20 @@ def cached_array(
     fill: Callable[[np.ndarray], object],
     remedy: str,
 ) -> torch.Tensor:
-    """The array in `path`; where there is none or a damaged one, `fill` computes it, in one process while others wait.
+    """Return the array in a file. If the file is missing or damaged, compute it first.
+
+    One process computes the array while others wait for it.
 
     Args:
-        path: named by a digest of everything that the array depends on.
+        path: the file, named by a digest of everything that the array depends on.
         shape: of the array.
-        dtype: of its elements.
-        fill: writes the whole array that it is given.
-        remedy: what a user can do who has no place for the file.
+        dtype: type of the elements.
+        fill: writes all elements of the array that it is given.
+        remedy: what to do if the file cannot be written, for the message.
 
     Returns:
-        A tensor mapped from the file, copy-on-write: shared between processes, and the file stays as it is.
+        A tensor mapped from the file. Processes share its memory, and writing to it
+        copies the page and leaves the file as it is.
 
     Raises:
         ValueError: the file cannot be written.
@@ -41,22 +44,25 @@ def cached_array(
                 _write_once(path, shape, dtype, fill)
         except OSError as error:
             raise ValueError(
-                f"the cache {path} cannot be written: {error}; name another folder in paths.outputs, {remedy}"
+                f"the cache {path} cannot be written: {error}; "
+                f"name another folder in paths.outputs, {remedy}"
             ) from error
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
 def _fault(path: Path, shape: tuple[int, ...], dtype: type) -> str | None:
-    """Why the file is not the array; None if it is, as far as its header and length tell."""
+    """Why the file does not hold the array, or None if it does.
+
+    Only the header and the length of the file are read.
+    """
     if not path.is_file():
         return "is missing"
     try:
         found = np.lib.format.open_memmap(path, mode="r")
-    except (
-        Exception
-    ) as error:  # damaged headers make numpy raise whatever their text is parsed to
+    # Any type: numpy parses the header, and a damaged one raises whatever it leads to.
+    except Exception as error:
         return f"cannot be read ({first_line(error)})"
-    if (found.shape, found.dtype) != (shape, np.dtype(dtype)):
+    if found.shape != shape or found.dtype != np.dtype(dtype):
         return f"holds {found.dtype} {found.shape} instead of {np.dtype(dtype)} {shape}"
     return None
 
@@ -67,6 +73,7 @@ def _write_once(
     dtype: type,
     fill: Callable[[np.ndarray], object],
 ) -> None:
+    """Write the file unless another process has written it in the meantime."""
     lock = path.with_name(f".{path.stem}.lock")
     try:
         with FileLock(lock):
@@ -75,16 +82,20 @@ def _write_once(
                 return
             if path.is_file():
                 print(
-                    f"note: the cache {path} {fault}; it is made anew", file=sys.stderr
+                    f"note: the cache {path} {fault}; it is written again",
+                    file=sys.stderr,
                 )
-            for abandoned in path.parent.glob(
-                f".{path.stem}-*.npy"
-            ):  # by a process that was killed
-                abandoned.unlink()
+            _remove_abandoned(path)
             _write(path, shape, dtype, fill)
     except BaseException:
         lock.unlink(missing_ok=True)
         raise
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the incomplete files of processes that were killed while writing."""
+    for abandoned in path.parent.glob(f".{path.stem}-*.npy"):
+        abandoned.unlink()
 
 
 def _write(
@@ -93,16 +104,20 @@ def _write(
     dtype: type,
     fill: Callable[[np.ndarray], object],
 ) -> None:
-    """Into a file of another name, renamed when it is complete, so that no half of one is ever read."""
-    # Not tempfile's: its files are for their owner alone, this one is for all who may read the folder.
+    """Write a file of another name and rename it once it is complete.
+
+    No reader ever sees an incomplete file.
+    """
+    # Not by tempfile, whose files only their owner may read. This one is for everybody
+    # who may read the folder.
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(8)}.npy")
     try:
         array = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=dtype, shape=shape
         )
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # a full disk is an error here and would be a crash below
+        # Claim the space now: a full disk raises an error here, but would crash the
+        # process when the mapped memory is written.
+        if hasattr(os, "posix_fallocate"):
             with temporary.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         fill(array)

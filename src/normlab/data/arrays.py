@@ -1,4 +1,4 @@
-"""What a dataset function returns: tensors, and nothing that would have to be computed again."""
+"""What a dataset function returns: the whole data set as tensors in memory."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory, train and test apart as their publisher has them.
+    """A data set in memory, divided into train and test as it was published.
 
     Attributes:
         train_inputs: images as uint8 ``(N, C, H, W)``, tables as float32 ``(N, F)``.
         train_targets: int64 ``(N,)`` class indices, or float32 ``(N,)`` for regression.
-        test_inputs: as ``train_inputs``.
-        test_targets: as ``train_targets``.
+        test_inputs: as `train_inputs`.
+        test_targets: as `train_targets`.
         class_names: name of class ``i`` at index ``i``; empty for regression.
     """
 

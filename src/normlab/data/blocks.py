@@ -1,9 +1,12 @@
-"""Epochs as blocks of several batches: gathered and transformed at once, from tensors in memory.
+"""Epochs as blocks of several batches, gathered and transformed at once.
 
-A framework pays a fixed price every time it asks for data and calls its hooks. Handing it several batches at a
-time divides that price, and one gather and one transform a block are cheaper than one a batch.
+The samples are tensors in memory.
 
-Shapes: N samples of a part, B samples a batch, K batches a block.
+A framework pays a fixed price every time it asks for data and calls its hooks. Handing
+it several batches at a time divides that price, and one gather and one transform per
+block are cheaper than one per batch.
+
+Shapes: N samples in a part, B samples in a batch, K batches in a block.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,22 +18,25 @@ from torch import Tensor
 
 from normlab.streams import torch_generator
 
-MAX_BATCHES_A_BLOCK = 50
-BLOCK_BYTES = 8 * 2**20  # what a processor's cache holds
-DEVICE_BLOCK_BYTES = (
-    256 * 2**20
-)  # other devices have no such cache, and every block ends with waiting for them
+MAX_BATCHES_PER_BLOCK = 50
+BLOCK_BYTES = 8 * 2**20  # fits into the cache of a processor
+# Other devices have no such cache, and every block ends with waiting for them.
+DEVICE_BLOCK_BYTES = 256 * 2**20
 EVALUATION_BLOCK_BYTES = 32 * 2**20
+MAX_EVALUATION_BATCH = 2048
 
 
 class Transform(Protocol):
-    """Turns stored samples into what the network reads; random draws are made for a whole epoch at once."""
+    """Turns stored samples into what the network reads."""
 
-    def draw(
-        self, num_samples: int, generator: torch.Generator
-    ) -> dict[str, Tensor]: ...
-    def train(self, inputs: Tensor, draws: dict[str, Tensor]) -> Tensor: ...
-    def evaluate(self, inputs: Tensor) -> Tensor: ...
+    def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw the random parameters of one epoch, one row per sample."""
+
+    def train(self, inputs: Tensor, draws: dict[str, Tensor]) -> Tensor:
+        """Transform samples for training; `draws` has one row per sample."""
+
+    def evaluate(self, inputs: Tensor) -> Tensor:
+        """Transform samples for evaluation, without anything random."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,13 @@ class Part:
     """The samples of one part (train, validation, test) as rows of stored tensors.
 
     Attributes:
-        inputs: ``(M, ...)``, shared between parts; only `rows` of it belong to this one.
-        targets: ``(M,)``.
-        rows: int64 ``(N,)``, the samples of this part.
-        transform: what happens to a batch before the network sees it.
-        channels_last: the network gets images ``(B, C, S, S)`` with the channels of a pixel side by side in memory.
+        inputs: ``(M, ...)``, stored samples that parts share. Only those in `rows`
+            belong to this part.
+        targets: ``(M,)``, shared in the same way.
+        rows: int64 ``(N,)``, indices of the samples of this part.
+        transform: what happens to samples before the network sees them.
+        channels_last: whether the network gets images ``(B, C, S, S)`` with the
+            channels of a pixel side by side in memory.
     """
 
     inputs: Tensor
@@ -55,47 +63,56 @@ class Part:
         return len(self.rows)
 
     def to(self, device: torch.device) -> "Part":
-        """The same part with its tensors on `device`; nothing is copied where they are there already."""
-        return self.moved(lambda tensor: tensor.to(device))
+        """Return the part with its tensors on a device; those there are not copied."""
+        return self.map_tensors(lambda tensor: tensor.to(device))
 
-    def moved(self, move: Callable[[Tensor], Tensor]) -> "Part":
-        """The same part with what `move` makes of its tensors."""
+    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Part":
+        """Return the part with a function applied to each of its tensors."""
         return replace(
             self,
-            inputs=move(self.inputs),
-            targets=move(self.targets),
-            rows=move(self.rows),
+            inputs=function(self.inputs),
+            targets=function(self.targets),
+            rows=function(self.rows),
         )
 
     def training_inputs(self, rows: Tensor, draws: dict[str, Tensor]) -> Tensor:
-        """What the network gets in training of the stored samples `rows`; `draws` has a row for each."""
-        return self._ordered(self.transform.train(self._stored(rows), draws))
+        """Return what the network gets of some samples in training.
+
+        Args:
+            rows: int64 ``(K * B,)``, indices of stored samples.
+            draws: random parameters of the transform, one row per sample.
+        """
+        return self._in_memory_format(self.transform.train(self._stored(rows), draws))
 
     def evaluation_inputs(self, rows: Tensor) -> Tensor:
-        """What the network gets in evaluation of the stored samples `rows`."""
-        return self._ordered(self.transform.evaluate(self._stored(rows)))
+        """Return what the network gets of some samples in evaluation.
+
+        Args:
+            rows: int64 ``(K * B,)``, indices of stored samples.
+        """
+        return self._in_memory_format(self.transform.evaluate(self._stored(rows)))
 
     def _stored(self, rows: Tensor) -> Tensor:
-        # Copies whole samples; indexing with [rows] goes value by value, which takes many times as long for bytes.
+        # This copies whole samples. Indexing with [rows] copies value by value, which
+        # takes many times as long for bytes.
         return self.inputs.index_select(0, rows)
 
-    def _ordered(self, inputs: Tensor) -> Tensor:
-        # Convolutions whose weights alone are channels last would reorder every batch themselves.
-        return (
-            inputs.to(memory_format=torch.channels_last)
-            if self.channels_last and inputs.ndim == 4
-            else inputs
-        )
+    def _in_memory_format(self, inputs: Tensor) -> Tensor:
+        # With channels-last weights alone, convolutions would reorder every batch.
+        if self.channels_last and inputs.ndim == 4:
+            return inputs.to(memory_format=torch.channels_last)
+        return inputs
 
 
 class Block(NamedTuple):
     """Consecutive batches of one process.
 
     Attributes:
-        inputs: ``(K * B, ...)`` ready for the network; the last batch may be short.
+        inputs: ``(K * B, ...)``, ready for the network. The last batch may be smaller.
         targets: ``(K * B,)``.
-        batch_size: B of this process.
-        loss_scale: weight of this process' mean loss, 1 unless processes hold unequal shares of a batch.
+        batch_size: B, the samples of a batch that this process holds.
+        loss_scale: factor for this process' mean loss. It is 1 unless the processes
+            hold unequal shares of a batch.
     """
 
     inputs: Tensor
@@ -106,12 +123,12 @@ class Block(NamedTuple):
 
 @dataclass
 class Progress:
-    """How far training has come; the position from which an interrupted run goes on.
+    """How far training has come: the position from which a run resumes.
 
     Attributes:
-        epoch: finished epochs.
-        blocks: finished blocks of the running epoch.
-        steps: optimizer steps since the start.
+        epoch: number of finished epochs.
+        blocks: number of finished blocks of the current epoch.
+        steps: number of optimizer steps since the start.
         seconds: time spent training, over all attempts.
     """
 
@@ -122,29 +139,40 @@ class Progress:
 
 
 def num_batches(num_samples: int, batch_size: int, smallest: int = 2) -> int:
-    """Batches of an epoch; a last batch below `smallest` samples is left out, since batch norm cannot use it."""
+    """Number of batches in an epoch.
+
+    Args:
+        num_samples: N.
+        batch_size: B.
+        smallest: fewest samples of a last batch. A smaller one is left out, since batch
+            norm cannot use a single sample.
+    """
     full, rest = divmod(num_samples, batch_size)
-    return full + (rest >= min(smallest, batch_size))
+    has_last_batch = rest >= min(smallest, batch_size)
+    return full + has_last_batch
 
 
 def smallest_batch(world_size: int) -> int:
-    """Samples that a last batch needs so that every process can normalize its share: two each."""
+    """Fewest samples of a last batch: two per process, so that each can normalize."""
     return 2 * world_size
 
 
 class TrainBlocks:
-    """One training epoch after another, each a permutation that follows from seed and epoch alone.
+    """The blocks of one training epoch after another.
 
-    Iterating reads `progress`: batches that an interrupted epoch has already seen are left out, and blocks of nothing
-    else come out empty. How large blocks are, then and now, does not matter.
+    The order of the samples and their augmentation depend on the seed and the epoch
+    alone. An iterator starts at `progress.epoch`. It leaves out batches that an
+    interrupted epoch has already seen, and yields an empty block for each block that
+    held no others. The interrupted run may have used blocks of another size.
 
     Args:
         part: the training part.
         batch_size: samples of one optimizer step, over all processes together.
-        seed: of the order and the augmentation.
-        progress: moved on by the training loop.
-        max_steps: at most this many batches in a block.
-        rank: of this process; it takes every `world_size`-th sample of a batch from `rank` on.
+        seed: seed of the order and the augmentation.
+        progress: the position in the run, which the training loop updates.
+        max_steps: largest number of batches in a block.
+        rank: index of this process. It takes every `world_size`-th sample of a batch,
+            starting with number `rank`.
         world_size: number of processes.
     """
 
@@ -154,80 +182,106 @@ class TrainBlocks:
         batch_size: int,
         seed: int,
         progress: Progress,
-        max_steps: int = MAX_BATCHES_A_BLOCK,
+        max_steps: int = MAX_BATCHES_PER_BLOCK,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.part, self.batch_size, self.seed, self.progress = (
-            part,
-            batch_size,
-            seed,
-            progress,
-        )
-        self.rank, self.world_size = rank, world_size
-        self.num_batches = num_batches(
-            len(part), batch_size, smallest_batch(world_size)
-        )
+        self.part = part
+        self.batch_size = batch_size
+        self.seed = seed
+        self.progress = progress
+        self.rank = rank
+        self.world_size = world_size
+        smallest = smallest_batch(world_size)
+        self.num_batches = num_batches(len(part), batch_size, smallest)
+
         sample = part.evaluation_inputs(part.rows[:1])
         block_bytes = BLOCK_BYTES if sample.device.type == "cpu" else DEVICE_BLOCK_BYTES
         affordable = max(1, block_bytes // (sample.nbytes * batch_size))
-        # A block is one step of the distributed reducer, so several processes take one batch at a time.
-        self.batches_a_block = (
-            1 if world_size > 1 else min(affordable, max_steps, MAX_BATCHES_A_BLOCK)
-        )
+        self.batches_per_block = min(affordable, max_steps, MAX_BATCHES_PER_BLOCK)
+        if world_size > 1:
+            # Gradients are exchanged once per block, so a block must be one batch.
+            self.batches_per_block = 1
 
     def __len__(self) -> int:
-        return -(-self.num_batches // self.batches_a_block)
+        return ceil_div(self.num_batches, self.batches_per_block)
 
     def __iter__(self) -> Iterator[Block]:
         epoch = self.progress.epoch
         seen = (self.progress.steps - epoch * self.num_batches) * self.batch_size
+        num_samples = len(self.part)
         order = torch.randperm(
-            len(self.part), generator=torch_generator(self.seed, "order", epoch)
+            num_samples, generator=torch_generator(self.seed, "order", epoch)
         )
         draws = self.part.transform.draw(
-            len(self.part), torch_generator(self.seed, "augmentation", epoch)
+            num_samples, torch_generator(self.seed, "augmentation", epoch)
         )
-        samples = min(len(self.part), self.num_batches * self.batch_size)
-        step = self.batches_a_block * self.batch_size
-        for start in range(0, samples, step):
-            yield self._gather(
-                order[max(start, seen) : min(start + step, samples)], draws
-            )
 
-    def _gather(self, chosen: Tensor, draws: dict[str, Tensor]) -> Block:
-        part, total = self.part, len(chosen)
-        chosen = chosen[self.rank :: self.world_size]
-        rows = part.rows[chosen.to(part.rows.device)]
-        device = part.targets.device
-        inputs = part.training_inputs(
-            rows, {key: draw[chosen].to(device) for key, draw in draws.items()}
-        )
-        batch_size = len(chosen) if self.world_size > 1 else self.batch_size
-        scale = len(chosen) * self.world_size / total if total else 1.0
-        return Block(inputs, part.targets[rows], batch_size, scale)
+        end = min(num_samples, self.num_batches * self.batch_size)
+        step = self.batches_per_block * self.batch_size
+        for start in range(0, end, step):
+            positions = order[max(start, seen) : min(start + step, end)]
+            yield self._gather(positions, draws)
+
+    def _gather(self, positions: Tensor, draws: dict[str, Tensor]) -> Block:
+        """Gather and transform this process' share of some samples.
+
+        Args:
+            positions: int64 ``(K * B,)``, samples of all processes, as indices into
+                `part.rows`.
+            draws: random parameters of the whole epoch, one row per sample of the part.
+        """
+        part = self.part
+        share = positions[self.rank :: self.world_size]
+        rows = part.rows[share.to(part.rows.device)]
+        share_draws = {}
+        for name, draw in draws.items():
+            share_draws[name] = draw[share].to(part.targets.device)
+        inputs = part.training_inputs(rows, share_draws)
+
+        batch_size = self.batch_size
+        loss_scale = 1.0
+        if self.world_size > 1:
+            batch_size = len(share)  # the block is one batch, divided among processes
+        if len(positions):
+            loss_scale = len(share) * self.world_size / len(positions)
+        return Block(inputs, part.targets[rows], batch_size, loss_scale)
 
 
 class EvaluationBlocks:
-    """All samples of a part once, in stored order, each on exactly one process, in as many blocks on each of them."""
+    """All samples of a part once, in stored order.
+
+    With several processes, each sample is on exactly one of them, and all of them get
+    the same number of blocks.
+
+    Args:
+        part: the part to evaluate.
+        rank: index of this process.
+        world_size: number of processes.
+    """
 
     def __init__(self, part: Part, rank: int = 0, world_size: int = 1) -> None:
-        self.part, self.rows = part, part.rows[rank::world_size]
+        self.part = part
+        self.rows = part.rows[rank::world_size]
         sample = part.evaluation_inputs(part.rows[:1])
-        self.batch_size = max(1, min(2048, EVALUATION_BLOCK_BYTES // sample.nbytes))
-        if (
-            world_size > 1
-        ):  # the shares differ by a sample: blocks of even size, or it could make a block of its own
-            share = -(-len(part) // world_size)
-            self.batch_size = -(-share // -(-share // self.batch_size))
+        affordable = EVALUATION_BLOCK_BYTES // sample.nbytes
+        self.batch_size = max(1, min(MAX_EVALUATION_BATCH, affordable))
+        if world_size > 1:
+            # The shares differ by up to one sample. Full blocks could then be one more
+            # on some processes than on others; blocks of equal size cannot.
+            largest_share = ceil_div(len(part), world_size)
+            num_blocks = ceil_div(largest_share, self.batch_size)
+            self.batch_size = ceil_div(largest_share, num_blocks)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return ceil_div(len(self.rows), self.batch_size)
 
     def __iter__(self) -> Iterator[Block]:
         for rows in self.rows.split(self.batch_size):
-            yield Block(
-                self.part.evaluation_inputs(rows),
-                self.part.targets[rows],
-                self.batch_size,
-            )
+            inputs = self.part.evaluation_inputs(rows)
+            yield Block(inputs, self.part.targets[rows], self.batch_size)
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """Divide and round up."""
+    return -(-dividend // divisor)

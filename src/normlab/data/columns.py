@@ -1,6 +1,7 @@
-"""A file of text into columns of numbers and columns of categories, with every mistake named by column and row.
+"""Turn a text file into columns of numbers and columns of categories.
 
-Rows are counted from 1, the first below the line of names.
+Every mistake in the file is reported by column and row. Rows are counted from 1, the
+first row below the line of column names.
 """
 
 import sys
@@ -15,16 +16,26 @@ from normlab.spelling import nearest
 
 MISSING_CATEGORY = "missing"
 LARGEST = float(np.finfo(np.float32).max)
-DIFFERENT = (
-    0.9  # of a column's values: text that differs in so many rows is no category
-)
+# A column of text is no category if a larger share of its values differ.
+MOST_DIFFERENT = 0.9
+MOST_NAMES_SHOWN = 20  # in an error message
 
 
 def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame:
-    """The file as text without surrounding blanks, None where a value is missing; its first line names the columns.
+    """Read a file as a table of text.
+
+    Args:
+        path: of the file, whose first line names the columns.
+        separator: the character between columns.
+        missing: texts that stand for a missing value, besides the empty one.
+
+    Returns:
+        Text without surrounding blanks, None where a value is missing. The index counts
+        rows from 1.
 
     Raises:
-        ValueError: no file, no table, or a column name that is empty or comes twice.
+        ValueError: there is no such file or no table in it, or a column name is empty
+            or comes twice.
     """
     if not isinstance(separator, str) or len(separator) != 1:
         raise ValueError(f"dataset.separator must be one character, got {separator!r}")
@@ -41,23 +52,28 @@ def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame
             na_filter=False,
             encoding="utf-8-sig",
         )
-    except Exception as error:  # readers of .zip, .xz and others each raise their own
+    # Any type: the readers of .zip, .xz and other formats each raise their own.
+    except Exception as error:
         raise ValueError(
-            f"{path} is no table with columns separated by {separator!r}: {first_line(error)}"
+            f"{path} is no table with columns separated by {separator!r}: "
+            f"{first_line(error)}"
         ) from error
+
     lines = lines.astype(str).apply(lambda column: column.str.strip()).astype(object)
     names = lines.iloc[0].tolist()
     wrong = [name for name in names if not name or names.count(name) > 1]
     if wrong:
         raise ValueError(
-            f"{path} must name every column once in its first line; {wrong[0]!r} comes twice or is empty"
+            f"{path} must name every column once in its first line; "
+            f"{wrong[0]!r} comes twice or is empty"
         )
     if len(lines) < 2:
         raise ValueError(f"{path} has a line of column names and no rows below it")
-    table = (
-        lines.iloc[1:].set_axis(names, axis=1).set_axis(range(1, len(lines)), axis=0)
-    )
-    return table.where(~table.isin(["", *map(str, _list("missing", missing))]), None)
+
+    table = lines.iloc[1:].set_axis(names, axis=1)
+    table = table.set_axis(range(1, len(lines)), axis=0)
+    is_missing = table.isin(["", *map(str, _as_list("missing", missing))])
+    return table.where(~is_missing, None)
 
 
 def check_names(
@@ -67,21 +83,27 @@ def check_names(
     categorical: Sequence[str] | None,
     drop: Sequence[str],
 ) -> None:
-    """Every column that an option names must be there, and the target must be nothing but the target.
+    """Check the column names in the options of a table.
+
+    Args:
+        text: the table, from `read_text`.
+        path: of its file, for messages.
+        target: the column to predict.
+        categorical: columns of categories, or None.
+        drop: columns to leave out.
 
     Raises:
-        ValueError: the option and the name.
+        ValueError: an option names a column that does not exist, or the target is also
+            named by another option.
     """
-    for key, named in (
-        ("target", [target]),
-        ("categorical", categorical or ()),
-        ("drop", drop),
-    ):
-        for name in _list(key, named):
+    _check_name(text, path, "target", target)
+    for key, names in (("categorical", categorical or ()), ("drop", drop)):
+        for name in _as_list(key, names):
             _check_name(text, path, key, name)
-        if key != "target" and target in named:
+        if target in names:
             raise ValueError(
-                f"dataset.{key} must not name the target, got {target}; leave it out there"
+                f"dataset.{key} must not name the target, got {target}; "
+                "leave it out there"
             )
 
 
@@ -93,75 +115,86 @@ def columns_of(
     drop: Sequence[str],
     remedy: str | None = None,
 ) -> pd.DataFrame:
-    """All columns but the target and the dropped: numbers as float64 with NaN, categories as text.
+    """Convert all columns except the target and the dropped ones.
 
     Args:
-        text: from `read_text`.
-        path: of its file.
+        text: the table, from `read_text`.
+        path: of its file, for messages.
         target: the column to predict.
-        categorical: columns of categories, or None for those in which no value is a number.
+        categorical: columns of categories. None takes the columns in which no value is
+            a number.
         drop: columns to leave out.
-        remedy: what to advise; None names options of `dataset=csv`.
+        remedy: what an error message advises; None for the options of `dataset=csv`.
+
+    Returns:
+        Columns of numbers as float64 with NaN where a value is missing, and columns of
+        categories as text.
 
     Raises:
-        ValueError: text among numbers, a column that says nothing, or no column at all.
+        ValueError: text among numbers, a column with a single value, or no column left.
     """
     names = [name for name in text if name != target and name not in drop]
     if not names:
         raise ValueError(
-            f"{path} has no column besides the target {target} and the dropped ones; inputs are needed"
+            f"{path} has no column besides the target {target} and the dropped ones; "
+            "inputs are needed"
         )
     columns = {name: _column(text[name], path, categorical, remedy) for name in names}
     for name, column in columns.items():
-        if column.nunique() < 2:
-            says = (
-                f"is {column.dropna().iloc[0]} in every row"
-                if column.notna().any()
-                else "holds no value at all"
-            )
-            raise ValueError(
-                f"{path}: column {name} {says}; {remedy or f'leave it out with dataset.drop=[{name}]'}"
-            )
+        if column.nunique() >= 2:
+            continue
+        problem = "holds no value at all"
+        if column.notna().any():
+            problem = f"is {column.dropna().iloc[0]} in every row"
+        advice = remedy or f"leave it out with dataset.drop=[{name}]"
+        raise ValueError(f"{path}: column {name} {problem}; {advice}")
     return pd.DataFrame(columns)
 
 
 def note_categories(columns: pd.DataFrame, path: str) -> None:
-    """Tell which columns count as categories though nobody said so, once a process."""
-    taken = [
+    """Print which columns are treated as categorical, once per process.
+
+    Args:
+        columns: from `columns_of`, without a choice of the user.
+        path: of the file, for the note.
+    """
+    categorical = [
         f"{name} ({columns[name].nunique()} values)"
         for name in columns
         if columns[name].dtype == object
     ]
-    if taken:
-        tell(
-            f"{path}: taken as categories: {', '.join(taken)}; others are dataset.categorical=[...]"
+    if categorical:
+        note_once(
+            f"{path}: treated as categorical: {', '.join(categorical)}; "
+            "set dataset.categorical=[...] to change this"
         )
 
 
 @cache
-def tell(note: str) -> None:
-    """A note, once a process."""
+def note_once(note: str) -> None:
+    """Print a note, each text once per process."""
     print(f"note: {note}", file=sys.stderr)
 
 
 def _check_name(text: pd.DataFrame, path: str, key: str, name: str | None) -> None:
     if name in text:
         return
-    lowered = {column.lower(): column for column in text.columns}
-    near = nearest(str(name).lower(), lowered)
-    hint = f"; they are {', '.join(text.columns[:20])}"
-    if near is not None:
-        hint = f", did you mean {lowered[near]}?"
-    separated = "; is dataset.separator right?" if len(text.columns) == 1 else ""
-    raise ValueError(
-        f"dataset.{key} must name a column of {path}, got {name!r}{hint}{separated}"
-    )
+    by_lower_case = {column.lower(): column for column in text.columns}
+    match = nearest(str(name).lower(), by_lower_case)
+    if match is None:
+        hint = f"; they are {', '.join(text.columns[:MOST_NAMES_SHOWN])}"
+    else:
+        hint = f", did you mean {by_lower_case[match]!r}?"
+    if len(text.columns) == 1:
+        hint += "; is dataset.separator right?"
+    raise ValueError(f"dataset.{key} must name a column of {path}, got {name!r}{hint}")
 
 
-def _list(key: str, values: Sequence[str]) -> Sequence[str]:
+def _as_list(key: str, values: Sequence[str]) -> Sequence[str]:
     if isinstance(values, str):
         raise ValueError(
-            f"dataset.{key} must be a list, as in dataset.{key}=[{values}], got {values!r}"
+            f"dataset.{key} must be a list, as in dataset.{key}=[{values}], "
+            f"got {values!r}"
         )
     return values
 
@@ -169,79 +202,109 @@ def _list(key: str, values: Sequence[str]) -> Sequence[str]:
 def _column(
     text: pd.Series, path: str, categorical: Sequence[str] | None, remedy: str | None
 ) -> pd.Series:
+    """Convert one column: to text if it holds categories, otherwise to numbers."""
     if categorical is None:
         numbers = pd.to_numeric(text, errors="coerce")
-        is_text = text.notna().any() and numbers.isna().all()
-        if is_text:
+        is_categorical = bool(text.notna().any() and numbers.isna().all())
+        if is_categorical:
             _check_categories(text, path)
     else:
-        is_text = text.name in categorical
-    return text.fillna(MISSING_CATEGORY) if is_text else _numbers(text, path, remedy)
+        is_categorical = text.name in categorical
+    if is_categorical:
+        return text.fillna(MISSING_CATEGORY)
+    return _numbers(text, path, remedy)
 
 
 def _check_categories(text: pd.Series, path: str) -> None:
-    """Nobody said that these are categories: they must not be numbers of another spelling, nor all different."""
+    """Refuse a column that was treated as categorical without looking like categories.
+
+    It holds numbers with a decimal comma, or a different text in nearly every row.
+    """
     values = text.dropna()
-    row = f"{path}: column {text.name}: row {values.index[0]} has {values.iloc[0]!r}, no number"
-    if pd.to_numeric(values.str.replace(",", "."), errors="coerce").notna().all():
+    first = f"row {values.index[0]} has {values.iloc[0]!r}, no number"
+    with_points = pd.to_numeric(values.str.replace(",", "."), errors="coerce")
+    if with_points.notna().all():
         raise ValueError(
-            f"{row} (a decimal comma?); write a decimal point, or put {text.name} into dataset.categorical"
+            f"{path}: column {text.name}: {first} (a decimal comma?); "
+            f"write a decimal point, or put {text.name} into dataset.categorical"
         )
-    if (different := values.nunique()) > max(2, DIFFERENT * len(values)):
+    different = values.nunique()
+    if different > max(2, MOST_DIFFERENT * len(values)):
         raise ValueError(
-            f"{row}, and {different} of its {len(values)} values differ; correct it, or put {text.name} into "
-            f"dataset.categorical or dataset.drop"
+            f"{path}: column {text.name}: {first}, "
+            f"and {different} of its {len(values)} values differ; correct it, "
+            f"or put {text.name} into dataset.categorical or dataset.drop"
         )
 
 
 def _numbers(text: pd.Series, path: str, remedy: str | None) -> pd.Series:
+    """Convert a column to float64, NaN where a value is missing."""
     values = pd.to_numeric(text, errors="coerce").astype(np.float64)
     wrong = text[text.notna() & ~(values.abs() <= LARGEST)]
     if len(wrong):
-        remedy = (
-            remedy
-            or f"correct it, add it to dataset.missing, or put {text.name} into dataset.categorical"
+        advice = remedy or (
+            "correct it, add it to dataset.missing, "
+            f"or put {text.name} into dataset.categorical"
         )
         raise ValueError(
-            f"{path}: column {text.name} must hold numbers, row {wrong.index[0]} has {wrong.iloc[0]!r}; {remedy}"
+            f"{path}: column {text.name} must hold numbers, "
+            f"row {wrong.index[0]} has {wrong.iloc[0]!r}; {advice}"
         )
     return values
 
 
 def number_targets(text: pd.Series, path: str, remedy: str | None = None) -> np.ndarray:
-    """Numbers to predict, float64 ``(N,)``.
+    """Convert the target of a regression.
+
+    Args:
+        text: the column, from `read_text`.
+        path: of the file, for messages.
+        remedy: what an error message advises; None for the options of `dataset=csv`.
+
+    Returns:
+        float64 ``(N,)``.
 
     Raises:
-        ValueError: a row without a number, or the same number everywhere.
+        ValueError: a row has no number, or all numbers are the same.
     """
     _check_targets(text, path)
-    remedy = remedy or "correct it, or predict classes with dataset.task=classification"
-    return _numbers(text, path, remedy).to_numpy(np.float64)
+    advice = remedy or "correct it, or predict classes with dataset.task=classification"
+    return _numbers(text, path, advice).to_numpy(np.float64)
 
 
 def class_targets(text: pd.Series, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class indices, int64 ``(N,)``, and the classes' names in order (of numbers where all names are numbers).
+    """Convert the target of a classification.
+
+    Args:
+        text: the column, from `read_text`.
+        path: of the file, for messages.
+
+    Returns:
+        Class indices, int64 ``(N,)``, and the names of the classes, sorted by value if
+        all of them are numbers.
 
     Raises:
-        ValueError: a row without a class, or the same class everywhere.
+        ValueError: a row has no class, or all classes are the same.
     """
     _check_targets(text, path)
     names = sorted(text.unique())
     if pd.to_numeric(pd.Series(names), errors="coerce").notna().all():
         names = sorted(names, key=float)
-    index = {name: number for number, name in enumerate(names)}
-    return text.map(index).to_numpy(np.int64), tuple(names)
+    index_by_name = {name: index for index, name in enumerate(names)}
+    return text.map(index_by_name).to_numpy(np.int64), tuple(names)
 
 
 def _check_targets(text: pd.Series, path: str) -> None:
     empty = text[text.isna()]
     if len(empty):
-        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        others = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         raise ValueError(
-            f"{path}: every row must have a target, column {text.name} is empty in row {empty.index[0]}{more}; "
-            f"remove what has none"
+            f"{path}: every row must have a target, "
+            f"column {text.name} is empty in row {empty.index[0]}{others}; "
+            "remove the rows without one"
         )
     if len(text) > 1 and text.nunique() < 2:
         raise ValueError(
-            f"{path}: target {text.name} is {text.iloc[0]} in every row; there is nothing to predict"
+            f"{path}: target {text.name} is {text.iloc[0]} in every row; "
+            "there is nothing to predict"
         )

@@ -1,4 +1,4 @@
-"""Image files to one uint8 tensor, decoded once: later runs map the cache into memory."""
+"""Image files as one uint8 tensor, decoded once and mapped from a cache later."""
 
 import hashlib
 import sys
@@ -13,31 +13,30 @@ from rich.progress import track
 
 from normlab.data.array_cache import cached_array
 
-CACHE_VERSION = 1  # another number makes every older cache unused
-LONG = 5000  # files from which on a progress bar is worth its line
+CACHE_VERSION = 1  # part of the key: another number makes every older cache unused
+FILES_WORTH_A_BAR = 5000  # from this number on, a progress bar is shown
 
 
 def decode(
     files: list[Path], image_size: int, cache: str | None = None
 ) -> torch.Tensor:
-    """Colour images ``(N, 3, S, S)`` of the files in their order.
+    """Decode image files into RGB images uint8 ``(N, 3, S, S)``, in their order.
 
     Args:
-        files: any format that Pillow reads, any size.
-        image_size: S; other sizes are resized (bilinear, antialiased), whatever their sides' ratio.
-        cache: folder in which the decoded array is kept, or None. It is keyed by the files, see `_key`.
+        files: images of any size, in any format that Pillow reads.
+        image_size: S. Images of another size are resized (bilinear, antialiased)
+            without keeping their aspect ratio.
+        cache: folder in which the decoded array is kept, or None. The key depends on
+            the files, see `_key`.
 
     Raises:
-        ValueError: a file that is missing, truncated or no image, by name; a cache that cannot be written.
+        ValueError: a file is missing, truncated or no image, or the cache cannot be
+            written.
     """
-    if cache is None:
-        return torch.from_numpy(
-            _decode_into(
-                np.empty((len(files), 3, image_size, image_size), np.uint8), files
-            )
-        )
-    path = Path(cache) / f"images-{_key(files, image_size)}.npy"
     shape = (len(files), 3, image_size, image_size)
+    if cache is None:
+        return torch.from_numpy(_decode_into(np.empty(shape, np.uint8), files))
+    path = Path(cache) / f"images-{_key(files, image_size)}.npy"
     remedy = "or decode in every run with dataset.load.cache=null"
     return cached_array(
         path, shape, np.uint8, lambda array: _decode_into(array, files), remedy
@@ -45,18 +44,20 @@ def decode(
 
 
 def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
-    def one(index: int) -> None:
+    """Fill an array ``(N, 3, S, S)`` in several threads.
+
+    Pillow decodes without holding Python's global interpreter lock.
+    """
+
+    def decode_one(index: int) -> None:
         array[index] = _read(files[index], array.shape[-1])
 
-    quiet = len(files) < LONG or not sys.stderr.isatty()
-    # Warnings are set for all threads here: setting them in a thread changes them for the others at any moment.
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor() as pool,
-    ):  # Pillow decodes outside of the interpreter lock
+    quiet = len(files) < FILES_WORTH_A_BAR or not sys.stderr.isatty()
+    # Warning filters are shared by all threads, so they are set once, outside them.
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")
         try:
-            done = pool.map(one, range(len(files)))
+            done = pool.map(decode_one, range(len(files)))
             for _ in track(
                 done, "decoding images", total=len(files), transient=True, disable=quiet
             ):
@@ -68,28 +69,34 @@ def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
 
 
 def _read(path: Path, image_size: int) -> np.ndarray:
+    """Read one image as uint8 ``(3, S, S)``."""
+    size = (image_size, image_size)
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16"):  # Pillow would clip 0..65535 at 255
+        with Image.open(path) as file:
+            image: Image.Image = file
+            if image.mode.startswith("I;16"):
+                # Scaled to 0..255 here; Pillow's conversion would clip at 255.
                 image = image.point(lambda value: value / 257).convert("L")
             image = image.convert("RGB")
-            if image.size != (image_size, image_size):
-                image = image.resize(
-                    (image_size, image_size), Image.Resampling.BILINEAR
-                )
+            if image.size != size:
+                image = image.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(image).transpose(2, 0, 1)
-    except Exception as error:  # damaged files make Pillow's readers raise whatever they happen to meet
+    # Any type: Pillow's readers raise whatever a damaged file leads to.
+    except Exception as error:
         raise ValueError(
             f"image {path} cannot be read: {error}; replace or remove it"
         ) from error
 
 
 def _key(files: list[Path], image_size: int) -> str:
-    """Digest of what is on disk, in order: paths, sizes, and times of modification and of change.
+    """Digest of the files as they are on disk, in order.
 
-    Whole paths, since unpacked files of two folders can agree in name, size and time. The time of change, since an
-    archive unpacked over another can bring pixels of the same size and time of modification; no program sets it.
-    Bytes would tell as much, but reading 110,000 small files takes seconds in every run, and photographs minutes.
+    It covers each file's absolute path, size, and times of modification and of change.
+    The path, because unpacked files of two folders can agree in name, size and time.
+    The time of change, which no program can set, because an archive that is unpacked
+    over another can bring other pixels with the same size and time of modification.
+    Reading the bytes would be as safe, but takes seconds in every run for 110,000 small
+    files, and minutes for photographs.
     """
     state = hashlib.sha256(f"{CACHE_VERSION}|{image_size}\n".encode())
     for path in files:
@@ -97,7 +104,6 @@ def _key(files: list[Path], image_size: int) -> str:
             status = path.stat()
         except OSError as error:
             raise ValueError(f"image {path} cannot be read: {error}") from error
-        state.update(
-            f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n".encode()
-        )
+        times = f"{status.st_mtime_ns}|{status.st_ctime_ns}"
+        state.update(f"{path.absolute()}|{status.st_size}|{times}\n".encode())
     return state.hexdigest()[:20]

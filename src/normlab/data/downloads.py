@@ -1,4 +1,4 @@
-"""Files from the network, complete or not at all, and nothing left behind where there is no network."""
+"""Download files completely or not at all, and leave nothing behind on failure."""
 
 import os
 import shutil
@@ -10,18 +10,20 @@ from hashlib import file_digest
 from http.client import HTTPException
 from pathlib import Path
 
-FAILURES = (
-    OSError,
-    HTTPException,
-    RuntimeError,
-)  # of the network, of the disk, and torch's and torchvision's own
+# Of the network or disk; torch and torchvision raise RuntimeError.
+FAILURES = (OSError, HTTPException, RuntimeError)
 
 
 def data_path(root: str | os.PathLike, needed: str) -> Path:
-    """`dataset.root` as a path.
+    """Return `dataset.root` as a path.
+
+    Args:
+        root: the value that was configured.
+        needed: what the path must lead to, for the message.
 
     Raises:
-        ValueError: null, or a number, which a name of digits is on the command line.
+        ValueError: the value is null, or a number. On the command line, a name that
+            consists of digits becomes a number.
     """
     if not isinstance(root, str | os.PathLike):
         raise ValueError(f"dataset.root must be the path of {needed}, got {root!r}")
@@ -30,7 +32,10 @@ def data_path(root: str | os.PathLike, needed: str) -> Path:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[None]:
-    """Make `path` and its parents; if what is done inside fails, those that were made and are empty go again."""
+    """Make a folder and its parents, and remove them again if the work inside fails.
+
+    Only folders that were made here and are empty are removed.
+    """
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -43,17 +48,17 @@ def new_folder(path: Path) -> Iterator[None]:
 
 
 def download_archive(url: str, md5: str, inner: str, folder: Path, needed: str) -> None:
-    """Unpack the folder `inner` of a published archive as `folder`, which must not exist or be empty.
+    """Download an archive and unpack one of its folders.
 
     Args:
         url: of the archive.
-        md5: of the archive, as published.
-        inner: the folder in it.
-        folder: what becomes of it.
+        md5: published checksum of the archive.
+        inner: name of the folder in the archive.
+        folder: where to put that folder. It must not exist, or be empty.
         needed: what `folder` must be, for the message.
 
     Raises:
-        ValueError: no network, or another archive than the published one.
+        ValueError: the download failed, or the archive is not the published one.
     """
     from torch.hub import download_url_to_file
 
@@ -69,16 +74,22 @@ def download_archive(url: str, md5: str, inner: str, folder: Path, needed: str) 
             (Path(temporary) / inner).rename(folder)
     except FAILURES as error:
         raise ValueError(
-            f"dataset.root={folder} must be {needed}, and downloading {url} failed ({first_line(error)}); "
-            f"unpack that archive anywhere and name its folder"
+            f"dataset.root={folder} must be {needed}, "
+            f"and downloading {url} failed ({first_line(error)}); "
+            "unpack that archive anywhere and name its folder"
         ) from error
 
 
 def download_file(url: str, sha256: str | None, path: Path) -> None:
-    """One file under the name `path`, checked against `sha256` where that is known.
+    """Download a file.
+
+    Args:
+        url: of the file.
+        sha256: checksum that the file must have; None accepts any file.
+        path: where to store the file.
 
     Raises:
-        ValueError: no network, or another checksum.
+        ValueError: the download failed, or the checksum differs.
     """
     from torch.hub import download_url_to_file
 
@@ -87,30 +98,33 @@ def download_file(url: str, sha256: str | None, path: Path) -> None:
             download_url_to_file(url, str(path), hash_prefix=sha256, progress=False)
     except FAILURES as error:
         raise ValueError(
-            f"dataset.root={path} must be the file {url}, and downloading it failed ({first_line(error)}); "
-            f"name a copy of it"
+            f"dataset.root={path} must be the file {url}, "
+            f"and downloading it failed ({first_line(error)}); name a copy of it"
         ) from error
 
 
 def check_digest(path: Path, algorithm: str, expected: str) -> None:
-    """Compare a file with a checksum.
+    """Compare the checksum of a file with the expected one.
 
     Raises:
-        ValueError: names the file and both checksums.
+        ValueError: the checksums differ. The message names the file and both of them.
     """
     found = digest_of(path, algorithm)
     if found != expected:
         raise ValueError(
-            f"{path} must have the {algorithm} checksum {expected}, it has {found}: not the published file"
+            f"{path} must have the {algorithm} checksum {expected}, it has {found}: "
+            "not the published file"
         )
 
 
 def digest_of(path: Path, algorithm: str) -> str:
-    """Hexadecimal checksum of a file."""
+    """Compute the hexadecimal checksum of a file."""
     with path.open("rb") as file:
         return file_digest(file, algorithm).hexdigest()
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line; its class if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
+    """Return the first line of an exception's message, or its class if it is empty."""
+    lines = str(error).strip().splitlines()
+    line = lines[0] if lines else type(error).__name__
+    return line.rstrip(":")

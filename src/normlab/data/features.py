@@ -1,4 +1,4 @@
-"""What a frozen part of a network makes of the samples: computed once, so that its head trains in seconds an epoch.
+"""Cache the outputs of frozen layers, so that an epoch of the head takes seconds.
 
 Shapes: N stored samples, V views of each (1, or 2 with the mirrored image), F features.
 """
@@ -7,7 +7,9 @@ import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,39 +21,49 @@ from normlab.data.blocks import Part
 from normlab.data.parts import Parts
 from normlab.data.transforms import ImageTransform
 
-CACHE_VERSION = 1  # another number makes every older cache unused
+CACHE_VERSION = 1  # part of the key: another number makes every older cache unused
 BATCH_SIZE = 64
+BATCHES_WORTH_A_BAR = 20  # from this number on, a progress bar is shown
 
 
 @dataclass(frozen=True)
 class FeatureTransform:
-    """Picks a view of stored features ``(N, V, F)``: in training with `flip` one of the two at random."""
+    """Picks one view of stored features ``(N, V, F)``.
+
+    Attributes:
+        flip: whether to pick one of two views at random in training. Otherwise, and in
+            evaluation, it is the first view.
+    """
 
     flip: bool = False
 
     def draw(self, num_samples: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return (
-            {"flip": torch.rand(num_samples, generator=generator) < 0.5}
-            if self.flip
-            else {}
-        )
+        if not self.flip:
+            return {}
+        return {"flip": torch.rand(num_samples, generator=generator) < 0.5}
 
     def train(self, features: Tensor, draws: dict[str, Tensor]) -> Tensor:
         if not self.flip:
             return features[:, 0]
-        return features[
-            torch.arange(len(features), device=features.device), draws["flip"].long()
-        ]
+        samples = torch.arange(len(features), device=features.device)
+        return features[samples, draws["flip"].long()]
 
     def evaluate(self, features: Tensor) -> Tensor:
         return features[:, 0]
 
 
 def can_be_computed_once(network: nn.Module, parts: Parts) -> bool:
-    """Whether the network has a frozen part, and its inputs are the same in every epoch but for mirroring."""
+    """Whether the frozen layers of a network see the same images in every epoch.
+
+    They do if the network has frozen layers and the training images change by nothing
+    but mirroring.
+    """
     transform = parts.train.transform
-    frozen = getattr(network, "frozen", False) and isinstance(transform, ImageTransform)
-    return frozen and not transform.crop_padding and transform.resized_crop is None
+    if not getattr(network, "frozen", False):
+        return False
+    if not isinstance(transform, ImageTransform):
+        return False
+    return not transform.crop_padding and transform.resized_crop is None
 
 
 def with_features(
@@ -61,91 +73,94 @@ def with_features(
     device: torch.device,
     context: Callable = nullcontext,
 ) -> Parts:
-    """The same parts with features in place of images, from the cache or computed into it.
+    """Replace the images by features, which are computed once and then cached.
 
-    The cache is keyed by the frozen weights, the images and what is done to them.
+    The key of the cache depends on the frozen weights, the images and their transform.
 
     Args:
-        parts: of images, see `can_be_computed_once`.
-        network: `extract` turns images into features, `forward` takes either.
+        parts: of images, for which `can_be_computed_once` is true.
+        network: a network on `device`. Its method `extract` turns images into features,
+            and `forward` takes either.
         cache: folder of the cache.
-        device: on which features are computed; `network` is there already.
-        context: wraps every forward pass, as for automatic mixed precision.
+        device: the device that computes the features.
+        context: makes a context manager around every forward pass, as for automatic
+            mixed precision.
     """
-    flip = parts.train.transform.flip
+    augmented = parts.train.transform
     plain = parts.validation.transform
+    assert isinstance(augmented, ImageTransform)  # see `can_be_computed_once`
+    assert isinstance(plain, ImageTransform)
 
-    def features(images: Tensor, views: int) -> Tensor:
-        key = _key(network, images, f"{plain} {views} {context}")
-        probe = _extract(network, plain, images[:1].to(device), views, context)
+    def extract(images: Tensor, num_views: int) -> Tensor:
+        return _extract(network, plain, images.to(device), num_views, context)
+
+    def features(images: Tensor, num_views: int) -> Tensor:
+        key = _key(network, images, f"{plain} {num_views} {context}")
+        feature_shape = extract(images[:1], num_views).shape[1:]
         return cached_array(
             cache / f"features-{key}.npy",
-            (len(images), *probe.shape[1:]),
+            (len(images), *feature_shape),
             np.float32,
-            lambda array: _fill(array, network, plain, images, views, device, context),
+            lambda array: _fill(array, images, partial(extract, num_views=num_views)),
             "or compute them in every epoch with cache_features=false",
         )
 
-    train = features(parts.train.inputs, 2 if flip else 1)
+    train = features(parts.train.inputs, 2 if augmented.flip else 1)
     test = features(parts.test.inputs, 1)
+
+    def part_of(part: Part, inputs: Tensor, flip: bool = False) -> Part:
+        return Part(inputs, part.targets, part.rows, FeatureTransform(flip))
+
     return replace(
         parts,
-        train=Part(
-            train, parts.train.targets, parts.train.rows, FeatureTransform(flip)
-        ),
-        validation=Part(
-            train, parts.validation.targets, parts.validation.rows, FeatureTransform()
-        ),
-        test=Part(test, parts.test.targets, parts.test.rows, FeatureTransform()),
+        train=part_of(parts.train, train, augmented.flip),
+        validation=part_of(parts.validation, train),
+        test=part_of(parts.test, test),
     )
 
 
 def _fill(
-    array: np.ndarray,
-    network: nn.Module,
-    plain: ImageTransform,
-    images: Tensor,
-    views: int,
-    device: torch.device,
-    context: Callable,
+    array: np.ndarray, images: Tensor, extract: Callable[[Tensor], Tensor]
 ) -> None:
+    """Write the features ``(N, V, F)`` of all images."""
     batches = images.split(BATCH_SIZE)
-    done = 0
+    start = 0
     for batch in track(
         batches,
         "features of the frozen layers",
         transient=True,
-        disable=len(batches) < 20,
+        disable=len(batches) < BATCHES_WORTH_A_BAR,
     ):
-        array[done : done + len(batch)] = (
-            _extract(network, plain, batch.to(device), views, context).cpu().numpy()
-        )
-        done += len(batch)
+        end = start + len(batch)
+        array[start:end] = extract(batch).cpu().numpy()
+        start = end
 
 
 @torch.no_grad()
 def _extract(
     network: nn.Module,
-    plain: ImageTransform,
+    transform: ImageTransform,
     images: Tensor,
-    views: int,
+    num_views: int,
     context: Callable,
 ) -> Tensor:
-    """Images ``(B, C, H, W)`` to features ``(B, V, F)``."""
+    """Compute features float32 ``(B, V, F)`` of images ``(B, C, H, W)``."""
+    extract = cast(Callable[[Tensor], Tensor], network.extract)
+    views = (images, images.flip(-1))[:num_views]
     training = network.training
     network.eval()
     with context():
-        made = [
-            network.extract(plain.evaluate(view))
-            for view in (images, images.flip(-1))[:views]
-        ]
+        features = [extract(transform.evaluate(view)) for view in views]
     network.train(training)
-    return torch.stack(made, 1).float()
+    return torch.stack(features, 1).float()
 
 
-def _key(network: nn.Module, images: Tensor, how: str) -> str:
-    state = hashlib.sha256(f"{CACHE_VERSION} {type(network).__name__} {how}".encode())
-    for tensor in (*network.features.state_dict().values(), images):
+def _key(network: nn.Module, images: Tensor, settings: str) -> str:
+    """Digest of the frozen weights, the images and the settings."""
+    head = f"{CACHE_VERSION} {type(network).__name__} {settings}"
+    state = hashlib.sha256(head.encode())
+    weights = network.get_submodule("features").state_dict()
+    for tensor in (*weights.values(), images):
         state.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
         state.update(tensor.detach().cpu().contiguous().numpy().data)
     return state.hexdigest()[:20]

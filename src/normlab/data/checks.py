@@ -1,0 +1,141 @@
+"""Refuse data that do not fit what the configuration declares of them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from normlab.data.arrays import Arrays
+from normlab.data.encoding import TabularData
+
+
+def check_shape(arrays: Arrays, options: dict) -> None:
+    """Compare the shape of the samples with the declared one.
+
+    Args:
+        arrays: the data set.
+        options: the `dataset` section of a configuration. Its `shape` may be null as a
+            whole or in some entries.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    found = list(arrays.train_inputs.shape[1:])
+    declared = options["shape"] or found
+    fits = len(declared) == len(found) and all(
+        size is None or size == found_size
+        for size, found_size in zip(declared, found, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"dataset.shape declares {options['shape']}, the data have {found}; "
+            "correct dataset.shape"
+        )
+
+
+def check_labels(loaded: Arrays | TabularData, options: dict, num_classes: int) -> None:
+    """Check the labels of a classification; a regression must not declare classes.
+
+    Args:
+        loaded: the data set.
+        options: the `dataset` section of a configuration.
+        num_classes: number of classes, as declared or found.
+
+    Raises:
+        ValueError: a label is not in 0..num_classes-1, or the declared number of
+            classes is impossible.
+    """
+    declared = options["num_classes"]
+    if options["task"] != "classification":
+        if declared is not None:
+            raise ValueError(
+                f"dataset.num_classes must be null for a regression, got {declared!r}"
+            )
+        return
+
+    is_integer = isinstance(declared, int) and not isinstance(declared, bool)
+    if declared is not None and (not is_integer or declared < 2):
+        raise ValueError(
+            "dataset.num_classes must be null or a whole number of at least 2, "
+            f"got {declared!r}"
+        )
+    _check_range(loaded.train_targets, "training", num_classes)
+    _check_range(loaded.test_targets, "test", num_classes)
+
+
+def _check_range(targets: torch.Tensor, part: str, num_classes: int) -> None:
+    lowest = int(targets.min())
+    highest = int(targets.max())
+    if lowest < 0 or highest >= num_classes:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(
+            f"labels must lie in 0..{num_classes - 1} "
+            f"(dataset.num_classes={num_classes}), the {part} part has {wrong}; "
+            "correct dataset.num_classes or the data"
+        )
+
+
+def check_numbers(targets: torch.Tensor, options: dict) -> None:
+    """Check that the numbers to predict differ in the training part.
+
+    Args:
+        targets: ``(N,)``, targets of the training part.
+        options: the `dataset` section of a configuration.
+
+    Raises:
+        ValueError: all numbers are the same.
+    """
+    if len(targets) > 1 and targets.min() == targets.max():
+        target = "the target"
+        if options.get("target"):
+            target = f"target {options['target']}"
+        raise ValueError(
+            f"{options.get('root') or options['name']}: {target} is "
+            f"{targets[0].item():g} in all {len(targets)} samples of the training "
+            "part; there is nothing to learn, use another fold, another seed, or other "
+            "data"
+        )
+
+
+def check_classes(targets: torch.Tensor, class_names: Sequence[str]) -> None:
+    """Check that the training part has more than one class.
+
+    Args:
+        targets: ``(N,)``, targets of the training part.
+        class_names: names of the classes; may be empty.
+
+    Raises:
+        ValueError: there is only one class.
+    """
+    if len(targets.unique()) < 2:
+        index = int(targets[0])
+        name = class_names[index] if class_names else index
+        raise ValueError(
+            "the training part must hold two classes at least, "
+            f"all {len(targets)} samples are of class {name}; "
+            "use dataset.split=stratified or other data"
+        )
+
+
+def check_table_options(options: dict) -> None:
+    """Refuse options that only images have and that a table would silently ignore.
+
+    Args:
+        options: the `dataset` section of a configuration.
+
+    Raises:
+        ValueError: such an option is set.
+    """
+    if options["normalize"] not in ("train", "none"):
+        raise ValueError(
+            "dataset.normalize must be train or none for a table, "
+            f"got {options['normalize']!r}"
+        )
+    if options["image_size"] is not None:
+        raise ValueError(
+            "dataset.image_size must be null for a table, "
+            f"got {options['image_size']!r}"
+        )
+    if options["augment"]:
+        raise ValueError(
+            f"dataset.augment must be empty for a table, got {options['augment']!r}"
+        )

@@ -1,0 +1,171 @@
+"""Tables, and how their columns become numbers.
+
+What the encoding depends on is learned from the training rows alone.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from normlab.data.arrays import Arrays
+
+# If float32 changes a target by more than this, in standard deviations of the target,
+# targets are learned as differences from their mean.
+COARSE = 1e-5
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What the training rows of a table teach about its columns and its target.
+
+    Attributes:
+        columns: a fitted scikit-learn `ColumnTransformer`.
+        constant: columns of numbers with a single value in the training rows. For the
+            network they have this value in all rows.
+        target_offset: number to subtract from every target. It is 0 unless float32
+            cannot represent the targets well, such as numbers near 1.6e9.
+    """
+
+    columns: Any
+    constant: tuple[str, ...] = ()
+    target_offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class TabularData:
+    """A table whose columns become numbers once the training rows are known.
+
+    Attributes:
+        train_columns: data frame of the rows for training and validation. Columns of
+            numbers are float64 with NaN where a value is missing; all others are text.
+        train_targets: ``(N,)``, int64 class indices or float64 numbers in their unit.
+        test_columns: as `train_columns`.
+        test_targets: as `train_targets`.
+        class_names: name of class ``i`` at index ``i``; empty for regression.
+    """
+
+    train_columns: Any
+    train_targets: Tensor
+    test_columns: Any
+    test_targets: Tensor
+    class_names: tuple[str, ...] = ()
+
+    def fit(self, rows: Tensor, standardize: bool) -> Encoder:
+        """Learn the encoding from some rows.
+
+        - Columns of numbers: missing values become the median, then
+          ``(x - mean) / std``.
+        - Columns of numbers with a single value in these rows: they keep it in all
+          other rows, since the network's weights never see another. It is 0 if numbers
+          are standardized or all values are missing.
+        - Columns of text: one column of 0 and 1 for each category that these rows have.
+          Any other category is encoded as zeros.
+
+        Args:
+            rows: int64, the training rows without those for validation.
+            standardize: whether to standardize numbers, or leave them in their units.
+        """
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import SimpleImputer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import (
+            FunctionTransformer,
+            OneHotEncoder,
+            StandardScaler,
+        )
+
+        columns = self.train_columns.iloc[rows.numpy()]
+        numbers = columns.select_dtypes(np.float64)
+        filled = numbers.fillna(numbers.median()).fillna(0.0)
+        varying = [name for name in numbers if _varies(filled[name])]
+        constant = [name for name in numbers if name not in varying]
+        categorical = [name for name in columns if name not in numbers]
+
+        impute = SimpleImputer(strategy="median", keep_empty_features=True)
+        scale = "passthrough"
+        constants = filled[constant].iloc[0].to_numpy()
+        if standardize:
+            scale = StandardScaler()
+            constants = np.zeros(len(constant))
+        hold = FunctionTransformer(partial(_repeated, values=constants))
+        one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+        transformer = ColumnTransformer(
+            [
+                ("numeric", make_pipeline(impute, scale), varying),
+                ("constant", hold, constant),
+                ("text", one_hot, categorical),
+            ]
+        )
+        offset = _offset(self.train_targets[rows])
+        return Encoder(transformer.fit(columns), tuple(constant), offset)
+
+    def encode(self, encoder: Encoder) -> Arrays:
+        """Encode all rows as float32 ``(N, F)``.
+
+        Args:
+            encoder: from `fit`, of this table or of another with the same columns.
+        """
+        return Arrays(
+            train_inputs=_encoded_columns(self.train_columns, encoder),
+            train_targets=_encoded_targets(self.train_targets, encoder),
+            test_inputs=_encoded_columns(self.test_columns, encoder),
+            test_targets=_encoded_targets(self.test_targets, encoder),
+            class_names=self.class_names,
+        )
+
+    def unknown_categories(self, encoder: Encoder) -> dict[str, list[str]]:
+        """Return the categories that the encoder does not know, by column.
+
+        `encode` encodes them as zeros. Columns without such categories are left out.
+        """
+        _, one_hot, names = encoder.columns.transformers_[-1]
+        if not len(names):
+            return {}
+        unknown = {}
+        for name, categories in zip(names, one_hot.categories_, strict=True):
+            present = {*self.train_columns[name], *self.test_columns[name]}
+            others = present - set(categories)
+            if others:
+                unknown[name] = sorted(others)
+        return unknown
+
+
+def _encoded_columns(columns: Any, encoder: Encoder) -> Tensor:
+    return torch.from_numpy(encoder.columns.transform(columns).astype(np.float32))
+
+
+def _encoded_targets(targets: Tensor, encoder: Encoder) -> Tensor:
+    if not targets.is_floating_point():
+        return targets
+    return (targets - encoder.target_offset).float()
+
+
+def _varies(column: Any) -> bool:
+    """Whether numbers differ by more than rounding.
+
+    Below that, scikit-learn's scaler does not divide by their standard deviation.
+    """
+    rounding = len(column) * float(np.finfo(np.float64).eps)
+    return column.std(ddof=0) > 2 * rounding * abs(column.mean())
+
+
+def _repeated(columns: Any, values: np.ndarray) -> np.ndarray:
+    """The same values for every row of `columns`."""
+    return np.tile(values, (len(columns), 1))
+
+
+def _offset(targets: Tensor) -> float:
+    """What to subtract from float64 targets before they become float32.
+
+    It is 0 if float32 can tell the targets apart.
+    """
+    if not targets.is_floating_point():
+        return 0.0
+    rounding = (targets - targets.float()).abs().max()
+    if rounding > COARSE * targets.std(correction=0):
+        return float(targets.mean())
+    return 0.0
