@@ -1,7 +1,15 @@
 import pytest
 from omegaconf import OmegaConf
 
-from normlab.config.rules import RULES, check, one_of, optional, whole
+from normlab.config.rules import (
+    REQUIRED,
+    RULES,
+    check,
+    one_of,
+    optional,
+    whole,
+    with_defaults,
+)
 
 
 @pytest.fixture
@@ -103,3 +111,63 @@ def test_normalization_is_a_name_or_two_numbers(value, allowed):
 def test_an_unknown_key_is_refused_with_the_near_one(plain):
     with pytest.raises(ValueError, match="no key 'sead', did you mean 'seed'"):
         check(plain() | {"sead": 1})
+
+
+@pytest.mark.parametrize("group", REQUIRED)
+@pytest.mark.parametrize("left", ["nothing", "null", "text"])
+def test_a_group_that_was_taken_away_is_named(plain, group, left):
+    config = plain()
+    if left == "nothing":
+        del config[group]
+    else:
+        config[group] = None if left == "null" else "x"
+    with pytest.raises(ValueError, match=f"^{group} must be an option of conf/{group}"):
+        check(config)
+
+
+KEYS = [
+    *("seed", "paths", "task", "trainer", "statistics", "checkpoint", "group"),
+    *("rerun", "retry", "progress", "dry_run", "profile", "trial"),
+    *("reparametrize", "cache_features", "trusted_packages"),
+    *("paths.outputs", "task.loss", "trainer.patience", "trainer.max_epochs"),
+    *("optimizer.weight_decay", "optimizer._target_", "scheduler.interval"),
+    *("device.threads", "dataset.validation", "dataset.load", "model._target_"),
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_was_taken_away_is_named(plain, key):
+    config = plain()
+    *parents, last = key.split(".")
+    node = config
+    for name in parents:
+        node = node[name]
+    del node[last]
+    with pytest.raises(ValueError, match=rf"\b{key}\b"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("paths.outputs=null", "task=null", "trusted_packages=null", "paths=x"),
+        *("statistics=null", "checkpoint=null", "checkpoint.every_seconds=x"),
+        *("trainer.monitor=3", "scheduler.interval=batch"),
+        *("device.deterministic=1", "statistics.histograms=no_", "group=null"),
+    ],
+)
+def test_values_of_another_type_are_refused_by_name(plain, override):
+    key = override.partition("=")[0]
+    with pytest.raises(ValueError, match=rf"^{key} must "):
+        check(plain(override))
+
+
+def test_a_stored_run_gets_the_keys_that_came_later(plain):
+    config = plain("trainer.max_epochs=3")
+    del config["profile"], config["trainer"]["gradient_clip"]
+    completed = with_defaults(config)
+    check(completed)
+    assert completed["profile"] is False
+    assert completed["trainer"]["gradient_clip"] is None
+    assert completed["trainer"]["max_epochs"] == 3
+    assert "profile" not in config

@@ -84,12 +84,33 @@ THREADS = Rule(
     lambda value: value == "auto" or (is_whole(value) and value >= 1),
     "auto or a whole number of at least 1",
 )
+TEXT = Rule(lambda value: isinstance(value, str) and value != "", "a text")
+NAMES = Rule(
+    lambda value: (
+        isinstance(value, list) and all(isinstance(name, str) for name in value)
+    ),
+    "a list of names",
+)
+LOGGERS = Rule(
+    lambda value: (
+        value is None
+        or (
+            isinstance(value, dict)
+            and all(isinstance(node, dict) for node in value.values())
+        )
+    ),
+    "a list of options, such as [tensorboard,csv]",
+)
 SET_BY_A_SEARCH = Rule(
     lambda value: value is None or isinstance(value, dict), "null: a search sets it"
 )
 
 RULES = {
     "seed": whole(0),
+    "group": TEXT,
+    "paths.outputs": TEXT,
+    "logger": LOGGERS,
+    "trusted_packages": NAMES,
     "dataset.task": one_of("classification", "regression"),
     "dataset.batch_size": whole(1),
     "dataset.image_size": optional(whole(1)),
@@ -103,6 +124,7 @@ RULES = {
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.eps": NOT_NEGATIVE,
     "optimizer.decay_rank_one": BOOLEAN,
+    "scheduler.interval": one_of("epoch", "step", "plateau"),
     "scheduler.step_size": whole(1),
     "scheduler.gamma": POSITIVE,
     "scheduler.eta_min": NOT_NEGATIVE,
@@ -114,15 +136,20 @@ RULES = {
     "norm.eps": optional(NOT_NEGATIVE),
     "norm.momentum": optional(SHARE),
     "trainer.max_epochs": whole(1),
+    "trainer.monitor": optional(TEXT),
     "trainer.patience": optional(whole(1)),
     "trainer.gradient_clip": optional(POSITIVE),
     "statistics.every_n_epochs": whole(0),
+    "statistics.histograms": BOOLEAN,
+    "checkpoint.every_seconds": NOT_NEGATIVE,
     "checkpoint.every_n_steps": optional(whole(1)),
     "device.devices": whole(1),
+    "device.deterministic": BOOLEAN,
     "device.precision": one_of("32-true", "bf16-mixed"),
     "device.compile": one_of(True, False, "default", "reduce-overhead", "max-autotune"),
     "device.channels_last": BOOLEAN,
     "device.threads": THREADS,
+    "task.loss": optional(TEXT),
     "task.softmax_before_loss": BOOLEAN,
     "cache_features": BOOLEAN,
     "rerun": BOOLEAN,
@@ -134,8 +161,22 @@ RULES = {
 }
 
 
+# What every option of a group must have, beside the keys of conf/config.yaml.
+REQUIRED = {
+    "dataset": (
+        *("task", "shape", "num_classes", "image_size", "batch_size", "validation"),
+        *("split", "normalize", "augment", "load"),
+    ),
+    "model": ("_target_",),
+    "norm": ("_target_",),
+    "optimizer": ("_target_", "weight_decay", "decay_rank_one"),
+    "scheduler": ("_target_", "interval"),
+    "device": ("accelerator", "devices", "strategy", "precision", "threads", "compile"),
+}
+
+
 def check(config: dict[str, Any]) -> None:
-    """Refuse values that no run can have.
+    """Refuse what no run can have: missing or unknown keys, and impossible values.
 
     Args:
         config: the resolved configuration.
@@ -144,12 +185,63 @@ def check(config: dict[str, Any]) -> None:
         ValueError: names the key, what it must be and what it is.
     """
     refuse_interpolations(config)
+    _check_structure(config)
     _check_names(config)
     for key, rule in RULES.items():
         present, value = _look_up(config, key)
         if present and not rule.holds(value):
             raise ValueError(f"{key} must be {rule.requirement}, got {value!r}")
     check_targets(config, config["trusted_packages"])
+
+
+def _check_structure(config: dict[str, Any]) -> None:
+    """Refuse a configuration from which groups or keys were taken away."""
+    for key, names in REQUIRED.items():
+        if not isinstance(config.get(key), dict):
+            raise ValueError(
+                f"{key} must be an option of conf/{key}, as in {key}=NAME, "
+                f"got {config.get(key)!r}"
+            )
+        _check_keys(f"{key}.", names, config[key])
+    for key, default in _defaults().items():
+        if isinstance(default, dict) and isinstance(config.get(key), dict):
+            _check_keys(f"{key}.", tuple(default), config[key])
+        elif isinstance(default, dict):
+            raise ValueError(
+                f"{key} must hold {', '.join(default)}, got {config.get(key)!r}"
+            )
+    _check_keys("", tuple(_defaults()), config)
+    _check_keys("choices.", tuple(REQUIRED), config["choices"])
+
+
+def _check_keys(prefix: str, names: tuple[str, ...], node: dict[str, Any]) -> None:
+    for name in names:
+        if name not in node:
+            raise ValueError(f"the configuration must have the key {prefix}{name}")
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The keys of conf/config.yaml with their defaults, some of them unresolved."""
+    content = yaml.safe_load((configuration_directory() / "config.yaml").read_text())
+    del content["defaults"], content["hydra"]
+    return content
+
+
+def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration, completed with keys that its version did not have.
+
+    Args:
+        config: the resolved configuration of a run that an earlier version may have
+            stored.
+    """
+    completed = dict(config)
+    for key, default in _defaults().items():
+        if isinstance(default, dict) and isinstance(config.get(key), dict):
+            completed[key] = {**default, **config[key]}
+        elif key != "choices":
+            completed.setdefault(key, default)
+    return completed
 
 
 def _check_names(config: dict[str, Any]) -> None:
@@ -167,9 +259,8 @@ def _check_names(config: dict[str, Any]) -> None:
 
 @cache
 def _known_names() -> list[str]:
-    directory = configuration_directory()
-    keys = yaml.safe_load((directory / "config.yaml").read_text())
-    return [*keys, *(path.name for path in directory.iterdir())]
+    groups = [path.name for path in configuration_directory().iterdir()]
+    return [*_defaults(), *groups]
 
 
 def _look_up(config: dict[str, Any], key: str) -> tuple[bool, Any]:

@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-import yaml
 
+from normlab.config.rules import check, with_defaults
 from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.parts import Parts, load_parts
 from normlab.device.devices import evaluation_context, scoring_device, set_threads
@@ -17,6 +17,7 @@ from normlab.evaluation.statistics import (
     recalibrate,
     shuffled_batches,
 )
+from normlab.files import read_yaml
 from normlab.training.checkpoints import BEST, load
 from normlab.training.preparation import Prepared, prepare
 from normlab.training.tasks import evaluate
@@ -114,9 +115,16 @@ def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
         ValueError: the folder holds no run, or one that calls other packages.
     """
     path = folder / "config.yaml"
-    if not path.is_file():
-        raise ValueError(f"{folder} must be the folder of a run, it has no config.yaml")
-    config = yaml.safe_load(path.read_text())
+    try:
+        config = read_yaml(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(
+            f"{folder} must be the folder of a run, it has no config.yaml"
+        ) from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold the configuration of a run")
+    config = with_defaults(config)
+    check(config)
     others = [name for name in config["trusted_packages"] if name not in trusted]
     if others:
         raise ValueError(
