@@ -19,7 +19,7 @@ def test_the_shift_passes_through_training_statistics_only():
     assert moments["batch norm, training statistics"] == pytest.approx(
         (2.0, 1.5), abs=0.02
     )
-    assert moments["batch norm, statistics taken anew"] == pytest.approx(
+    assert moments["batch norm, recomputed statistics"] == pytest.approx(
         (0.0, 1.0), abs=0.02
     )
     assert moments["layer norm"] == pytest.approx((0.0, 1.0), abs=0.01)
@@ -27,7 +27,7 @@ def test_the_shift_passes_through_training_statistics_only():
 
 @pytest.fixture
 def shift(monkeypatch):
-    """shift(path): as `python scripts/covariate_shift.py --out path`."""
+    """shift(path): runs `python scripts/covariate_shift.py --out path`."""
 
     def run(path):
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--out", str(path)])
@@ -51,9 +51,9 @@ def test_a_path_that_cannot_be_written_is_named(shift, tmp_path, capsys, name, w
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as end:
         shift(tmp_path / name)
-    told = capsys.readouterr()
-    assert (end.value.code, told.out) == (2, "")
-    assert told.err.startswith(
+    output = capsys.readouterr()
+    assert (end.value.code, output.out) == (2, "")
+    assert output.err.startswith(
         f"error: --out must name a figure that can be written, got {tmp_path / name}: "
     )
-    assert why in told.err
+    assert why in output.err
