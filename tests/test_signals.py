@@ -1,4 +1,4 @@
-"""Stop signals in runs of this process, which sends them to itself."""
+"""Stop signals in a run of this process, which sends them to itself."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def config(compose, tmp_path):
 
 @pytest.fixture
 def send(monkeypatch):
-    """send(number, hook, call): the signal comes in the `call`-th call of a hook of the checkpoint callback."""
+    """send(number, hook, call): in the `call`-th call of a hook of `Checkpoints`."""
 
     def arrange(number, hook, call=1):
         original, calls = getattr(Checkpoints, hook), []
@@ -73,9 +73,7 @@ def steps(config):
         (signal.SIGUSR2, 140),
     ],
 )
-def test_the_running_block_is_the_last_and_its_state_is_on_disk(
-    config, send, number, code
-):
+def test_a_run_stops_after_the_block_with_its_state_stored(config, send, number, code):
     send(number, "on_train_batch_end", call=3)
     with pytest.raises(
         Interrupted, match=f"stopped by {signal.Signals(number).name}"
@@ -86,7 +84,7 @@ def test_the_running_block_is_the_last_and_its_state_is_on_disk(
     assert not (run_folder(config) / "result.json").exists()
 
 
-def test_a_signal_before_the_first_block_counts_too(config, send):
+def test_a_signal_before_the_first_block_stops_the_run(config, send):
     send(signal.SIGTERM, "on_train_start")  # when Lightning's own handler is the first
     with pytest.raises(Interrupted):
         run(config)
@@ -94,7 +92,7 @@ def test_a_signal_before_the_first_block_counts_too(config, send):
     assert run(config)["steps"] == 54
 
 
-def test_a_signal_while_the_last_epoch_is_scored_counts_too(config, send):
+def test_a_signal_while_the_last_epoch_ends_stops_the_run(config, send):
     send(signal.SIGTERM, "on_train_epoch_end", call=3)
     with pytest.raises(Interrupted):
         run(config)
@@ -103,8 +101,8 @@ def test_a_signal_while_the_last_epoch_is_scored_counts_too(config, send):
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_signal_in_an_epochs_last_block_loses_no_record(config, send, tmp_path, call):
-    """Statistics are taken from the last block: an epoch that has begun to end is ended first."""
+def test_a_signal_in_the_last_block_loses_no_record(config, send, tmp_path, call):
+    """Statistics are taken from the last block, so the epoch is ended first."""
     config["checkpoint"]["every_n_steps"] = None  # an epoch is one block
     whole = config | {"paths": {"outputs": str(tmp_path / "whole")}}
     run(whole)
@@ -124,7 +122,7 @@ def test_a_signal_in_an_epochs_last_block_loses_no_record(config, send, tmp_path
 @pytest.mark.parametrize(
     "end", [Pruned(1, 0.0), Diverged(1, math.nan)], ids=["pruned", "diverged"]
 )
-def test_a_signal_is_not_forgotten_where_the_epoch_ends_the_run(
+def test_a_signal_is_remembered_if_the_epoch_ends_the_run(
     config, send, monkeypatch, end
 ):
     config["checkpoint"]["every_n_steps"] = None
@@ -149,7 +147,7 @@ def test_a_second_signal_does_not_wait(config, monkeypatch):
         run(config)
 
 
-def test_who_had_the_signal_gets_it_after_the_checkpoint(config, send):
+def test_the_former_handler_is_called_after_the_checkpoint(config, send):
     found = []
 
     def queue_again(number, frame):
@@ -164,7 +162,7 @@ def test_who_had_the_signal_gets_it_after_the_checkpoint(config, send):
     assert (end.value.code, found) == (77, [28])
 
 
-def test_a_run_goes_on_where_a_signal_is_only_noted(config, send):
+def test_a_run_continues_if_the_former_handler_returns(config, send):
     noted = []
     previous = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
     send(signal.SIGTERM, "on_train_batch_end", call=3)
@@ -173,7 +171,7 @@ def test_a_run_goes_on_where_a_signal_is_only_noted(config, send):
     assert noted == [signal.SIGTERM]
 
 
-def test_a_run_that_diverges_leaves_no_handler(config, handlers):
+def test_a_run_that_diverges_restores_the_handlers(config, handlers):
     assert (
         run(config | {"optimizer": config["optimizer"] | {"lr": 1e30}})["status"]
         == "diverged"
@@ -244,7 +242,7 @@ def _fake_scontrol(folder, monkeypatch, end):
     monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
 
 
-def test_handlers_come_back_however_a_block_ends(handlers):
+def test_handlers_are_restored_if_a_block_raises(handlers):
     def fail():
         with signals.restored():
             signals.install(lambda number, frame: None)

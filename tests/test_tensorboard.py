@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a sweep: read from the event files, and looked at in a browser."""
+"""What TensorBoard shows of a sweep, in its event files and in a browser."""
 
 import csv
 import math
@@ -21,22 +21,9 @@ from normlab.config.identity import run_folder
 from normlab.training.experiment import run
 
 STATISTICS = {
-    *(
-        "weight_mean",
-        "weight_std",
-        "bias_mean",
-        "bias_std",
-        "running_mean_mean",
-        "running_var_mean",
-    ),
-    *(
-        "batch_mean_mean",
-        "batch_var_mean",
-        "mean_drift",
-        "var_drift",
-        "dead_fraction",
-        "gradient_norm",
-    ),
+    *("weight_mean", "weight_std", "bias_mean", "bias_std"),
+    *("running_mean_mean", "running_var_mean", "batch_mean_mean", "batch_var_mean"),
+    *("mean_drift", "var_drift", "dead_fraction", "gradient_norm"),
     *("activation_q15", "activation_q50", "activation_q85"),
 }
 HISTOGRAMS = ("weight", "bias", "running_mean", "running_var", "activation", "gradient")
@@ -44,7 +31,7 @@ HISTOGRAMS = ("weight", "bias", "running_mean", "running_var", "activation", "gr
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory, compose) -> dict:
-    """Two norms at a rate that trains and one that diverges: results by norm and rate, in one folder."""
+    """Results of two norms at a rate that trains and one that diverges, by both."""
     outputs = tmp_path_factory.mktemp("outputs")
     results = {}
     for norm, lr in product(("none", "custom"), (0.1, 1e9)):
@@ -62,7 +49,7 @@ def sweep(tmp_path_factory, compose) -> dict:
 
 @pytest.fixture(scope="module")
 def events(sweep) -> EventAccumulator:
-    """Of the run with batch norm that trains."""
+    """The events of the run with batch norm that trains."""
     return EventAccumulator(
         str(sweep["custom", 0.1]["folder"]),
         size_guidance={"scalars": 0, "histograms": 0},
@@ -73,7 +60,7 @@ def scalars(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events.Scalars(tag)]
 
 
-def test_every_run_is_in_the_hyperparameter_table_with_its_own_metrics(sweep):
+def test_the_hyperparameter_table_has_every_run(sweep):
     assert {key: result["status"] for key, result in sweep.items()}[
         "none", 1e9
     ] == "diverged"
@@ -113,7 +100,7 @@ def test_every_run_names_the_same_columns(sweep):
     assert all(names == columns[0] for names in columns)
 
 
-def test_statistics_of_every_norm_layer_are_those_of_the_file(sweep, events):
+def test_statistics_are_those_of_the_csv_file(sweep, events):
     with open(sweep["custom", 0.1]["folder"] / "statistics.csv") as file:
         rows = list(csv.DictReader(file))
     by_layer: dict[str, set[str]] = {}
@@ -182,7 +169,7 @@ return texts.join("");
 
 
 def wait_for(browser, text: str) -> str:
-    """The text of the page, also inside of its components, once it holds this."""
+    """The text of the page with all its components, once it holds `text`."""
     for _ in range(600):
         found = browser.execute_script(ALL_TEXT)
         if text in found:

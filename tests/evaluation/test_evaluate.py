@@ -1,6 +1,7 @@
 """A stored run is scored as it was, and otherwise as asked."""
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from normlab.evaluation.evaluate import evaluate_run, load_run, training_batches
@@ -13,7 +14,7 @@ def test_a_stored_run_scores_as_it_did(stored):
     assert evaluate_run(folder) == result["metrics"]
 
 
-def test_its_own_data_by_name_score_alike(stored):
+def test_a_runs_own_data_by_name_score_alike(stored):
     folder, result, config = stored
     assert evaluate_run(folder, dataset=config["dataset"]) == result["metrics"]
 
@@ -33,7 +34,7 @@ def test_frozen_statistics_are_the_stored_ones(stored):
     assert evaluate_run(folder, statistics="frozen") == result["metrics"]
 
 
-def test_the_number_of_batches_matters_for_recalibrated_statistics(stored):
+def test_recalibration_depends_on_the_number_of_batches(stored):
     folder = stored[0]
     few = evaluate_run(folder, statistics="recalibrated", num_batches=1)
     more = evaluate_run(folder, statistics="recalibrated", num_batches=20)
@@ -72,8 +73,9 @@ def test_data_that_do_not_fit_the_network_are_refused(stored, compose):
         evaluate_run(stored[0], dataset=table)
 
 
-def test_packages_that_a_run_calls_must_be_trusted(tmp_path):
-    (tmp_path / "config.yaml").write_text("trusted_packages: [mine, yours]\n")
+def test_packages_that_a_run_calls_must_be_trusted(stored, tmp_path):
+    config = stored[2] | {"trusted_packages": ["mine", "yours"]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(
         ValueError, match="trusted must name yours, since the run calls code there"
     ):

@@ -21,7 +21,7 @@ from normlab.training.experiment import run
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
 
-def test_batch_moments_are_means_over_batches_and_leave_no_trace():
+def test_batch_moments_average_batches_and_leave_no_trace():
     norm = nn.BatchNorm1d(1)
     batches = [
         Block(torch.tensor([[0.0], [2.0]]), None, 2),
@@ -33,7 +33,7 @@ def test_batch_moments_are_means_over_batches_and_leave_no_trace():
     assert (norm.running_mean.item(), norm.num_batches_tracked.item()) == (0.0, 0)
 
 
-def test_statistics_of_every_time_step_are_compared_step_by_step(compose, tmp_path):
+def test_time_steps_are_compared_step_by_step(compose, tmp_path):
     words = [
         "model=recurrent",
         "model.hidden=4",

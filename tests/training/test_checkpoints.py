@@ -1,3 +1,5 @@
+"""What is stored is read back, and what is damaged or foreign is not."""
+
 import pickle
 
 import pytest
@@ -7,18 +9,18 @@ from normlab.training.checkpoints import (
     LAST,
     PREVIOUS,
     STATE_KEYS,
-    truncate_logs,
     load,
     load_latest,
     random_state,
     save,
     set_random_state,
+    truncate_logs,
 )
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Of the checkpoints of a run called `some-run`."""
+    """The folder `checkpoints` of a run called `some-run`."""
     path = tmp_path / "some-run" / "checkpoints"
     path.mkdir(parents=True)
     return path
@@ -28,7 +30,7 @@ def state(epoch, run="some-run"):
     return dict.fromkeys(STATE_KEYS) | {"run": run, "progress": {"epoch": epoch}}
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_a_saved_state_is_loaded(tmp_path):
     save(
         tmp_path / LAST,
         {"network": {"weight": torch.arange(3.0)}, "epoch": 2, "best": [1.5, None]},
@@ -47,7 +49,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     ],
     ids=["truncated", "empty", "other"],
 )
-def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(folder, damage):
+def test_instead_of_a_damaged_checkpoint_the_previous_is_used(folder, damage):
     save(folder / PREVIOUS, state(1))
     save(folder / LAST, state(2))
     (folder / LAST).write_bytes(damage((folder / LAST).read_bytes()))
@@ -59,7 +61,7 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(folder, damage)
     assert "last.ckpt" in warnings[0]
 
 
-def test_two_damaged_checkpoints_are_named_and_the_run_starts_from_the_beginning(
+def test_with_two_damaged_checkpoints_a_run_starts_again(
     folder,
 ):
     for name in (LAST, PREVIOUS):
@@ -86,7 +88,7 @@ def test_two_damaged_checkpoints_are_named_and_the_run_starts_from_the_beginning
     ],
     ids=["another run", "weights", "list"],
 )
-def test_what_is_not_the_state_of_this_run_is_not_gone_on_from(folder, other, message):
+def test_a_run_is_not_resumed_from_a_foreign_state(folder, other, message):
     save(folder / PREVIOUS, state(1))
     save(folder / LAST, other)
     warnings = []
@@ -104,7 +106,7 @@ def test_one_flipped_bit_in_a_tensor_is_noticed(tmp_path):
         load(tmp_path / LAST)
 
 
-def test_nothing_to_go_on_from(tmp_path):
+def test_without_checkpoints_there_is_no_state(tmp_path):
     assert load_latest(tmp_path) is None
 
 
@@ -122,7 +124,7 @@ def test_a_checkpoint_with_code_is_not_run(tmp_path):
     assert not (tmp_path / "written").exists()
 
 
-def test_logs_go_back_to_where_the_checkpoint_was(tmp_path):
+def test_logs_are_cut_to_their_length_at_the_checkpoint(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
     (tmp_path / "statistics.csv").write_text("later")
     (tmp_path / "events.out.tfevents.1").write_bytes(b"12345")
@@ -132,7 +134,7 @@ def test_logs_go_back_to_where_the_checkpoint_was(tmp_path):
     assert not (tmp_path / "statistics.csv").exists()
 
 
-def test_logs_that_lost_something_are_named(tmp_path):
+def test_logs_that_lost_rows_are_named(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch\n")
     warnings = []
     truncate_logs(tmp_path, {"metrics.csv": 8, "statistics.csv": 5}, warnings.append)
@@ -141,7 +143,7 @@ def test_logs_that_lost_something_are_named(tmp_path):
 
 
 def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
-    """Bits of names and numbers in the archive's own records are not under a checksum: they change nothing or fail."""
+    """A bit of the archive's own records has no checksum; it may change nothing."""
     stored = {
         "weight": torch.linspace(-1, 1, 64),
         "step": 12345,
@@ -165,7 +167,7 @@ def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
     assert refused > 50
 
 
-def test_random_numbers_go_on_where_they_were():
+def test_random_numbers_continue_where_they_were():
     state = random_state()
     first = torch.rand(3)
     set_random_state(state)

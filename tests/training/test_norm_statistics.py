@@ -1,3 +1,5 @@
+"""What the probe sees, against numbers worked out by hand; it leaves no trace."""
+
 import math
 
 import numpy as np
@@ -45,7 +47,7 @@ def statistics(task, layer=1):
     return {row["statistic"]: row["value"] for row in rows if row["layer"] == "norm"}
 
 
-def test_values_worked_by_head(task):
+def test_statistics_by_hand(task):
     found = statistics(task)
     assert (found["weight_mean"], found["weight_std"], found["bias_mean"]) == (
         1.0,
@@ -83,7 +85,7 @@ def test_the_probe_leaves_no_trace(task):
     assert not any(layer._forward_hooks for layer in task.network.modules())
 
 
-def test_an_arm_without_norm_is_watched_at_the_same_place(task):
+def test_an_arm_without_norm_is_probed_at_the_same_place(task):
     task.network[1] = nn.Identity()
     found = statistics(task)
     assert found["activation_q50"] == pytest.approx(6.5)  # of 1, 3, 10, 10
@@ -124,7 +126,7 @@ def test_weights_by_the_name_of_their_layer():
 
 
 @pytest.mark.parametrize(
-    ("steps_an_epoch", "every_n_epochs", "recorded"),
+    ("steps_per_epoch", "every_n_epochs", "recorded"),
     [
         (750, 1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
         (750, 4, [1, 4, 8, 10]),
@@ -135,17 +137,19 @@ def test_weights_by_the_name_of_their_layer():
         (750, 0, []),
     ],
 )
-def test_records_are_far_enough_apart(steps_an_epoch, every_n_epochs, recorded):
+def test_records_are_at_least_400_steps_apart(
+    steps_per_epoch, every_n_epochs, recorded
+):
     assert MIN_STEPS_BETWEEN_RECORDS == 400
     due = [
         n
         for n in range(1, 11)
-        if is_due(n, n * steps_an_epoch, every_n_epochs, last=n == 10)
+        if is_due(n, n * steps_per_epoch, every_n_epochs, last=n == 10)
     ]
     assert due == recorded
 
 
-def test_a_sample_meets_every_channel_alike():
+def test_a_sample_has_every_channel_equally_often():
     channels = torch.arange(128.0).expand(
         1024, 128
     )  # 131072 values; every 16th would be of 8 channels only

@@ -1,4 +1,4 @@
-"""A trace that can be opened, of one block of steps, without a change to the run."""
+"""A profiled run is the same run, and leaves a trace of one block of steps."""
 
 import json
 import signal
@@ -30,12 +30,12 @@ def test_a_profiled_run_is_the_same_run(epochs, compose, tmp_path, capsys):
     folder = run_folder(config())
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     assert sum(event.get("name") == "Optimizer.step#SGD.step" for event in events) == 18
-    told = capsys.readouterr().err
-    assert "18 steps, trace for ui.perfetto.dev in" in told
-    assert "Self CPU" in told
+    error = capsys.readouterr().err
+    assert "18 steps, trace for ui.perfetto.dev in" in error
+    assert "Self CPU" in error
     names = [
         line.split()[0]
-        for line in told.splitlines()
+        for line in error.splitlines()
         if line.strip().startswith(("aten::", "Optimizer"))
     ]
     assert "aten::addmm" in names
@@ -48,7 +48,7 @@ def test_a_profiled_run_is_the_same_run(epochs, compose, tmp_path, capsys):
     assert run(config("rerun=true"))["metrics"] == profiled["metrics"]
 
 
-def test_a_run_that_goes_on_inside_its_only_epoch_is_traced(
+def test_a_run_resumed_inside_its_only_epoch_is_traced(
     compose, tmp_path, monkeypatch, capsys
 ):
     """Blocks of five steps: the first three are done, the last has three."""
@@ -76,7 +76,7 @@ def test_a_run_that_goes_on_inside_its_only_epoch_is_traced(
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_a_run_that_diverges_too_early_says_that_there_is_no_trace(
+def test_a_run_that_diverges_before_the_trace_says_so(
     epochs, compose, tmp_path, capsys
 ):
     words = [
@@ -93,7 +93,7 @@ def test_a_run_that_diverges_too_early_says_that_there_is_no_trace(
     assert result["status"] == "diverged"
     (line,) = capsys.readouterr().err.splitlines()
     assert (
-        line
-        == f"profile=true has written no trace: {result['reason']}, before the traced steps had ended"
+        line == f"profile=true has written no trace: {result['reason']}, "
+        f"before the traced steps had ended"
     )
     assert not (run_folder(config) / "trace.json").exists()

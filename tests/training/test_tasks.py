@@ -1,3 +1,5 @@
+"""Losses and metrics of the two tasks, against numbers worked out by hand."""
+
 import math
 
 import pytest
@@ -5,8 +7,6 @@ import torch
 from torch import nn
 
 from normlab.data.blocks import Block
-from normlab.norms import normalize_weights
-from normlab.training.build import parameter_groups
 from normlab.training.tasks import Classification, Regression, evaluate
 
 
@@ -24,7 +24,7 @@ def scored(task, predictions, targets):
     )
 
 
-def test_classification_scores_worked_by_head():
+def test_classification_scores_by_hand():
     metrics = scored(
         make(Classification, nn.Identity()), [[0.0, 0.0], [0.0, math.log(3)]], [0, 0]
     )
@@ -57,7 +57,7 @@ def test_equal_targets_have_no_r2(targets):
     assert metrics["mae"] == pytest.approx(abs(targets[0] - 10.15))
 
 
-def test_r2_of_targets_that_differ_little_from_each_other_and_much_from_the_mean():
+def test_r2_is_exact_for_targets_that_hardly_differ():
     task = make(Regression, nn.Identity())
     metrics = scored(task, [[1000.0], [1000.0], [1000.25]], [1000.0, 1000.125, 1000.25])
     assert metrics["r2"] == pytest.approx(1 - 0.125**2 / (2 * 0.125**2))
@@ -76,7 +76,7 @@ def test_an_unknown_loss_is_refused():
         make(Regression, nn.Identity(), loss_name="rmse")
 
 
-def test_evaluation_counts_every_sample_once_and_changes_nothing():
+def test_evaluation_counts_samples_once_and_changes_nothing():
     network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(0.5)).train()
     task = make(Classification, network)
     blocks = [
@@ -89,24 +89,3 @@ def test_evaluation_counts_every_sample_once_and_changes_nothing():
         torch.equal(before[key], value) for key, value in network.state_dict().items()
     )
     assert network.training
-
-
-def test_weight_decay_skips_what_is_no_matrix():
-    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    decaying, constant = parameter_groups(network, 0.1, decay_rank_one=False)
-    assert [parameter.ndim for parameter in decaying["params"]] == [2]
-    assert decaying["weight_decay"] == 0.1
-    assert [parameter.ndim for parameter in constant["params"]] == [1, 1, 1]
-    assert constant["weight_decay"] == 0.0
-    (everything,) = parameter_groups(network, 0.1, decay_rank_one=True)
-    assert len(everything["params"]) == 4
-
-
-def test_weight_decay_skips_the_lengths_of_weight_norm():
-    network = normalize_weights(nn.Sequential(nn.Conv2d(1, 4, 3)))
-    lengths = network[0].parametrizations.weight.original0
-    decaying, constant = parameter_groups(network, 0.1, decay_rank_one=False)
-    assert [tuple(parameter.shape) for parameter in decaying["params"]] == [
-        (4, 1, 3, 3)
-    ]
-    assert any(parameter is lengths for parameter in constant["params"])
