@@ -153,7 +153,13 @@ def test_a_key_that_was_taken_away_is_named(plain, key):
         *("paths.outputs=null", "task=null", "trusted_packages=null", "paths=x"),
         *("statistics=null", "checkpoint=null", "checkpoint.every_seconds=x"),
         *("trainer.monitor=3", "scheduler.interval=batch"),
-        *("device.deterministic=1", "statistics.histograms=no_", "group=null"),
+        *(
+            "device.deterministic=1",
+            "dataset.augment=null",
+            "dataset.load=null",
+            "statistics.histograms=no_",
+            "group=null",
+        ),
     ],
 )
 def test_values_of_another_type_are_refused_by_name(plain, override):

@@ -84,6 +84,7 @@ THREADS = Rule(
     lambda value: value == "auto" or (is_whole(value) and value >= 1),
     "auto or a whole number of at least 1",
 )
+MAPPING = Rule(lambda value: isinstance(value, dict), "keys and values, as in {a: 1}")
 TEXT = Rule(lambda value: isinstance(value, str) and value != "", "a text")
 NAMES = Rule(
     lambda value: (
@@ -117,6 +118,8 @@ RULES = {
     "dataset.validation": FRACTION,
     "dataset.split": one_of("stratified", "random", "tail"),
     "dataset.normalize": NORMALIZATION,
+    "dataset.augment": MAPPING,
+    "dataset.load": MAPPING,
     "dataset.augment.flip": BOOLEAN,
     "dataset.augment.crop_padding": whole(0),
     "optimizer.lr": POSITIVE,
@@ -200,7 +203,7 @@ def _check_structure(config: dict[str, Any]) -> None:
         if not isinstance(config.get(key), dict):
             raise ValueError(
                 f"{key} must be an option of conf/{key}, as in {key}=NAME, "
-                f"got {config.get(key)!r}"
+                f"got {_shown(config, key)}"
             )
         _check_keys(f"{key}.", names, config[key])
     for key, default in _defaults().items():
@@ -208,7 +211,7 @@ def _check_structure(config: dict[str, Any]) -> None:
             _check_keys(f"{key}.", tuple(default), config[key])
         elif isinstance(default, dict):
             raise ValueError(
-                f"{key} must hold {', '.join(default)}, got {config.get(key)!r}"
+                f"{key} must hold {', '.join(default)}, got {_shown(config, key)}"
             )
     _check_keys("", tuple(_defaults()), config)
     _check_keys("choices.", tuple(REQUIRED), config["choices"])
@@ -218,6 +221,12 @@ def _check_keys(prefix: str, names: tuple[str, ...], node: dict[str, Any]) -> No
     for name in names:
         if name not in node:
             raise ValueError(f"the configuration must have the key {prefix}{name}")
+
+
+def _shown(config: dict[str, Any], key: str) -> str:
+    if key not in config:
+        return "nothing"
+    return "null" if config[key] is None else repr(config[key])
 
 
 @cache
