@@ -1,0 +1,1 @@
+"""Generators of the documentation: what the site shows is read from the code."""

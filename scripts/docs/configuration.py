@@ -1,0 +1,177 @@
+"""The reference of the configuration: one page per group of `conf/`."""
+
+import re
+from collections.abc import Iterable
+
+from docs.options import GROUPS, Key, Option, general_keys, options
+from docs.paths import PAGES, write_if_changed
+
+FOLDER = PAGES / "reference" / "configuration"
+TITLES = {
+    "dataset": "Data sets",
+    "model": "Models",
+    "norm": "Norms",
+    "optimizer": "Optimizers",
+    "scheduler": "Learning-rate schedules",
+    "device": "Devices",
+    "logger": "Loggers",
+    "experiment": "Experiments",
+    "study": "Studies",
+    "hydra/launcher": "Launchers",
+    "hydra/sweeper": "Sweepers",
+    "hydra/sweeper/sampler": "Samplers of a search",
+    "hydra/sweeper/pruner": "Pruners of a search",
+}
+WHAT = {
+    "dataset": "What is trained on. `dataset=NAME` picks a file of `conf/dataset/`.",
+    "model": "The network. `model=NAME` picks a file of `conf/model/`.",
+    "norm": "The normalization layer. `norm=NAME` picks a file of `conf/norm/`; "
+    "[the pages of the norms](../norms/index.md) have their formulas.",
+    "optimizer": "`optimizer=NAME` picks a file of `conf/optimizer/`. Every optimizer "
+    "of PyTorch works: `optimizer._target_=torch.optim.RAdam`.",
+    "scheduler": "How the learning rate changes. `scheduler=NAME` picks a file of "
+    "`conf/scheduler/`.",
+    "device": "What the run computes on. `device=NAME` picks a file of `conf/device/`; "
+    "[](../../how-to/device.md) says when each switch pays.",
+    "logger": "What a run writes besides its own files. `logger=[NAME,NAME]` picks "
+    "files of `conf/logger/`; `logger=[]` picks none.",
+    "experiment": "Recipes: data, model and training of one experiment. "
+    "`experiment=NAME` picks a file of `conf/experiment/`.",
+    "study": "Questions with their plan. `study=NAME` picks a file of `conf/study/`; "
+    "[](../../how-to/study.md) explains how one is run and answered.",
+    "hydra/launcher": "Where the jobs of a sweep run. `hydra/launcher=NAME` picks one; "
+    "without it they run one after the other in the process of the command.",
+    "hydra/sweeper": "What a command with `-m` runs. `hydra/sweeper=NAME` picks one.",
+    "hydra/sweeper/sampler": "How a search picks the settings of its next trial: "
+    "`hydra/sweeper/sampler=NAME`.",
+    "hydra/sweeper/pruner": "Which runs a search ends early: "
+    "`hydra/sweeper/pruner=NAME`; without it, none.",
+}
+INDEX = """# Configuration
+
+A run is composed from the files of `conf/`. `conf/config.yaml` has the keys below; each
+group is a folder beside it, from which a command picks one file:
+
+```console
+$ python train.py model=lenet5 norm=group optimizer.lr=0.05 trainer.max_epochs=3
+```
+
+picks `conf/model/lenet5.yaml` and `conf/norm/group.yaml`, and sets two keys. A key
+that does not exist is an error, which names the nearest one that does. These pages are
+generated from the files and their comments; `python train.py --help` lists the same in
+the terminal.
+
+In every file `_target_` names the function or class that the file builds, and
+`_partial_: true` means that the package supplies the remaining arguments. A target
+must lie in this package, in a library that normlab uses, or in a package that
+`trusted_packages` names.
+
+## General keys
+
+{table}
+
+## Groups
+
+{groups}
+
+```{{toctree}}
+:hidden:
+
+{pages}
+```
+"""
+
+
+def write_pages() -> None:
+    """Write the pages of all groups and their index."""
+    pages = {group: group.replace("hydra/", "").replace("/", "-") for group in GROUPS}
+    for group, page in pages.items():
+        write_if_changed(FOLDER / f"{page}.md", group_page(group))
+    links = [
+        f"- [{TITLES[group]}]({page}.md): {', '.join(map(code, options(group)))}"
+        for group, page in pages.items()
+    ]
+    index = INDEX.format(
+        table=key_table(general_keys().values()),
+        groups="\n".join(links),
+        pages="\n".join(pages.values()),
+    )
+    write_if_changed(FOLDER / "index.md", index)
+
+
+def group_page(group: str) -> str:
+    """The page of one group, with a section per option."""
+    sections = [f"# {TITLES[group]}: `{group}=`", WHAT[group]]
+    for option in options(group).values():
+        sections.append(f"({anchor(option)})=\n## `{option.name}`")
+        if group in ("experiment", "study"):
+            sections.append(recipe(option))
+        else:
+            sections += [with_code(" ".join(option.heading)), target_line(option)]
+            sections.append(key_table(option.keys.values()))
+    if group == "study":
+        keys = next(iter(options(group).values())).keys.values()
+        plan = [key for key in keys if key.name.startswith("study.")]
+        sections += ["## Keys of a study", key_table(plan)]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def anchor(option: Option) -> str:
+    """The label by which other pages refer to an option."""
+    return f"conf-{option.group.replace('/', '-')}-{option.name}"
+
+
+def target_line(option: Option) -> str:
+    """What the file builds."""
+    if not option.target:
+        return ""
+    return f"Builds `{option.target}`."
+
+
+def key_table(keys: Iterable[Key]) -> str:
+    """Key, type, default and meaning, as a table of Markdown."""
+    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    keys = list(keys)
+    for key in keys:
+        holds_others = any(other.name.startswith(f"{key.name}.") for other in keys)
+        if holds_others:
+            continue
+        cells = [code(key.name), key.type, code(key.default), with_code(key.meaning)]
+        lines.append(f"| {' | '.join(map(cell, cells))} |")
+    return "\n".join(lines) if len(lines) > 2 else "No options."
+
+
+def recipe(option: Option) -> str:
+    """An experiment or a study: its first sentence, and the file."""
+    first, _, _ = " ".join(option.heading).partition(". ")
+    file = option.source.removeprefix("# @package _global_\n").strip()
+    return f"{with_code(first.rstrip('.'))}.\n\n```yaml\n{file}\n```"
+
+
+# What is code in a comment: KEY=VALUE, and the keys of groups.
+CODE = re.compile(
+    r"(?<![\w`/.])("
+    r"[+]?[a-z_]+(?:[./][a-z_0-9]+)*=\S*[\w\])'\"]"
+    r"|(?:dataset|model|norm|optimizer|trainer|paths)\.[a-z_]+[a-z]"
+    r")"
+)
+
+
+def with_code(text: str) -> str:
+    """The text of a comment as Markdown, with its settings marked as code."""
+    parts = re.split(r"(`[^`]*`)", text)
+    for number in range(0, len(parts), 2):
+        pieces = CODE.split(parts[number])
+        pieces[::2] = [re.sub(r"([<*_])", r"\\\1", piece) for piece in pieces[::2]]
+        pieces[1::2] = [f"`{piece}`" for piece in pieces[1::2]]
+        parts[number] = "".join(pieces)
+    return "".join(parts)
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def cell(text: str) -> str:
+    """Text that may stand in a cell of a table."""
+    return text.replace("|", "\\|")

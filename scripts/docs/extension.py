@@ -1,0 +1,68 @@
+"""The extension of Sphinx that generates pages and checks what the others say."""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+from docs import architecture, command_lines, configuration, norm_pages
+from docs.keys import unknown_keys
+from docs.options import undocumented
+from docs.paths import PAGES
+
+MATHJAX = ("tex-chtml.js", "output/chtml/fonts")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("builder-inited", generate)
+    app.connect("source-read", check_keys)
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def generate(app: Sphinx) -> None:
+    """Write the generated pages and fragments into the source folder.
+
+    Raises:
+        ExtensionError: keys of the configuration have no comment.
+    """
+    if missing := undocumented():
+        lines = "\n".join(f"  {line}" for line in missing)
+        raise ExtensionError(
+            f"every key of conf/ needs a comment that says what it means:\n{lines}"
+        )
+    configuration.write_pages()
+    norm_pages.write_pages()
+    architecture.write_fragments()
+    command_lines.write_fragments()
+
+
+def check_keys(app: Sphinx, page: str, content: list[str]) -> None:
+    """Warn of settings in a page that no configuration has."""
+    from sphinx.util import logging
+
+    for line, word, hint in unknown_keys(content[0]):
+        logging.getLogger(__name__).warning(
+            "%s is no key of the configuration%s", word, hint, location=(page, line)
+        )
+
+
+def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    """Copy MathJax 3.2.2 and its fonts, so that formulas need no network."""
+    if error is not None or app.builder.format != "html":
+        return
+    package = find_spec("sphinx-mathjax-offline")
+    source = Path(package.submodule_search_locations[0]) / "static" / "mathjax"
+    for name in MATHJAX:
+        target = Path(app.outdir) / "_static" / "mathjax" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(source / name, target)
+
+
+__all__ = ["PAGES", "setup"]
