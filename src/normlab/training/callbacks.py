@@ -6,7 +6,7 @@ The order of the callbacks, as `normlab.training.trainer` lists them, matters:
 2. `NormStatistics`, `Recorder`, `Terminal` and `Profile` write what they record. Their
    order among each other is free.
 3. `Checkpoints` counts the bytes that they have written, and moves the position to the
-   next epoch: whoever comes earlier adds one to `task.progress.epoch`.
+   next epoch. Callbacks that come earlier add one to `task.progress.epoch`.
 4. `StopOnSignal` hands a signal on after the block's own checkpoint is written, and
    when training has ended after the last one.
 5. The callback of a search, if there is one, may stop the run. It comes last, so that a
@@ -221,11 +221,11 @@ def epoch_line(epoch: int, max_epochs: int, metrics: dict[str, float]) -> str:
 
 
 class StopOnSignal(Callback):
-    """On a stop signal, finishes the block, writes a checkpoint, and hands it on.
+    """Finishes the block, writes a checkpoint, and hands a stop signal on.
 
     A signal during the last block of an epoch waits until the epoch has ended: until it
-    is scored, recorded, and reported to a search. A second signal does not wait. See
-    `normlab.signals` for who gets the signal afterwards.
+    is scored, recorded, and reported to a search. A second signal does not wait.
+    `normlab.signals` says which handler gets the signal afterwards.
 
     The handlers stay installed when training ends; the caller of the trainer puts the
     former ones back.

@@ -223,13 +223,13 @@ def weights(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Args:
         parameters: parameters by the names that `named_parameters` gives them.
     """
-    found = {}
+    by_layer = {}
     for name, parameter in parameters.items():
         plain_name = re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name)
         is_weight = plain_name.rpartition(".")[2].startswith("weight")
         if is_weight and parameter.ndim > 1:
-            found[plain_name.removesuffix(".weight")] = parameter
-    return found
+            by_layer[plain_name.removesuffix(".weight")] = parameter
+    return by_layer
 
 
 @contextmanager
