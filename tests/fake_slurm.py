@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""SLURM's commands, as far as submitit uses them, over processes of this machine; called by the names of links to it.
+"""The commands of SLURM that submitit uses, over processes of this machine.
 
-FAKE_SLURM names a folder with a file for every job: its batch script, its process, and how often it was queued again.
+The commands are links to this file, which goes by the name that it was called by.
+FAKE_SLURM names a folder with one file for every job: its batch script, its process,
+and how often it was queued again.
 """
 
 import json
@@ -21,11 +23,10 @@ def sbatch(script: str) -> None:
     (FOLDER / "script.sh").write_text(text)
     array = re.search(r"#SBATCH --array=0-(\d+)", text)
     number = 100 + len(list(FOLDER.glob("*.json")))
-    for name in (
-        [f"{number}_{task}" for task in range(int(array.group(1)) + 1)]
-        if array
-        else [str(number)]
-    ):
+    names = [str(number)]
+    if array:
+        names = [f"{number}_{task}" for task in range(int(array.group(1)) + 1)]
+    for name in names:
         start(name, script, requeued=0)
     print(f"Submitted batch job {number}")
 
@@ -38,14 +39,10 @@ def start(name: str, script: str, requeued: int) -> None:
         "SLURM_NTASKS": "1",
         "SLURM_JOB_NAME": "normlab",
     }
-    variables |= (
-        {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": task} if task else {}
-    )
-    command = [
-        "bash",
-        "-c",
-        f"trap '' USR2; . {script}",
-    ]  # signals are for the job, as `sbatch --signal` has them
+    if task:
+        variables |= {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": task}
+    # The script ignores the signal, which is for the job: as with `sbatch --signal`.
+    command = ["bash", "-c", f"trap '' USR2; . {script}"]
     with open(FOLDER / f"{name}.log", "a") as log:
         process = subprocess.Popen(
             command,
@@ -91,27 +88,23 @@ def sacct(*words: str) -> None:
     print("JobID|State|NodeList")
     for path in sorted(FOLDER.glob("*.json")):
         entry = json.loads(path.read_text())
-        state = (
-            "PENDING"
-            if entry.get("pending")
-            else "RUNNING"
-            if alive(entry["pid"])
-            else "FAILED"
-        )
+        state = "FAILED"
+        if entry.get("pending"):
+            state = "PENDING"
+        elif alive(entry["pid"]):
+            state = "RUNNING"
         print(f"{path.stem}|{state}|here")
 
 
 def scancel(*words: str) -> None:
     for name in words:
-        if (FOLDER / f"{name}.json").is_file():
-            os.killpg(
-                json.loads((FOLDER / f"{name}.json").read_text())["pid"], signal.SIGKILL
-            )
+        path = FOLDER / f"{name}.json"
+        if path.is_file():
+            os.killpg(json.loads(path.read_text())["pid"], signal.SIGKILL)
 
 
 if __name__ == "__main__":
     called, *words = sys.argv if not sys.argv[0].endswith(".py") else sys.argv[1:]
-    {
-        function.__name__: function
-        for function in (sbatch, srun, scontrol, restart, sacct, scancel)
-    }[Path(called).name](*words)
+    commands = (sbatch, srun, scontrol, restart, sacct, scancel)
+    by_name = {command.__name__: command for command in commands}
+    by_name[Path(called).name](*words)

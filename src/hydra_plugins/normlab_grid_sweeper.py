@@ -1,25 +1,35 @@
-"""A grid of jobs that goes on after a failure, names every failed job, and ends with a table."""
+"""The sweep over all combinations of values: `hydra/sweeper=grid`.
+
+It continues after a failed job, names every failed job, and ends with a table.
+"""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+if TYPE_CHECKING:
+    from normlab.sweeps.jobs import EndedJob, Job
+
 
 class GridSweeper(BasicSweeper):
-    """Hydra's grid, with axes that advance together and combinations left out, its jobs reported as they end.
+    """Hydra's sweep, with keys that advance together and combinations left out.
+
+    `BasicSweeper` and `BasicLauncher` are private classes of Hydra (hydra-core 1.3.8).
 
     Args:
-        max_batch_size: as in Hydra's own sweeper.
-        params: axes that need not stand on the command line.
+        max_batch_size: how many jobs a launcher gets at a time; None is all of them.
+        params: values by key, for keys that are not given on the command line.
         zip: groups of keys whose values advance together.
-        exclude: partial settings; combinations that have all of one are left out.
+        exclude: partial settings. A combination that has all settings of one of them is
+            left out.
 
     Raises:
         SystemExit: 1 if a job failed.
@@ -34,118 +44,163 @@ class GridSweeper(BasicSweeper):
         exclude: Any = (),
     ) -> None:
         super().__init__(max_batch_size, params)
-        self.together, self.excluded = _plain(zip), _plain(exclude)
+        self.zipped = list(plain(zip) or ())
+        self.excluded = list(plain(exclude) or ())
 
     def sweep(self, arguments: list[str]) -> list[Any]:
-        """Run every combination of the overrides' values, or with `dry_run=true` list them."""
-        from normlab.sweeps.display import SweepProgress, print_plans, print_summary
-        from normlab.sweeps.jobs import Job, varied_keys
+        """Run every combination of the values, or list them with `dry_run=true`.
 
-        plans, excluded = self._plans(arguments)
-        if any(plan.config["dry_run"] for plan in plans):
-            count = getattr(self.launcher, "count_workers", lambda configs: 1)
-            print_plans(
-                plans,
-                count([plan.config for plan in plans if plan.stored is None]),
-                excluded,
-            )
+        Args:
+            arguments: the overrides of the command line.
+
+        Returns:
+            a list with the list of all jobs, or an empty one if nothing was run.
+        """
+        from normlab.sweeps.display import print_jobs, print_summary
+
+        jobs, excluded = self._compose_jobs(arguments)
+        if any(job.config["dry_run"] for job in jobs):
+            to_train = [job.config for job in jobs if job.stored_result is None]
+            print_jobs(jobs, self._count_workers(to_train), excluded)
             return []
-        stored = [plan.stored is not None for plan in plans]
-        ended: dict[int, Job] = {}
-        progress = SweepProgress(varied_keys(plans), len(plans), sum(stored))
-        with (
-            progress,
-            closing(self._outcomes(plans)) as outcomes,
-        ):  # closed at once when a signal comes
-            for index, result in outcomes:
-                ended[index] = Job(plans[index].overrides, result, plans[index].folder)
-                progress.end(ended[index], stored[index])
-        jobs = [ended[index] for index in sorted(ended)]
-        print_summary(jobs)
-        if any(job.result["status"] == "failed" for job in jobs):
+        ended = self._run(jobs)
+        print_summary(ended)
+        if any(job.result["status"] == "failed" for job in ended):
             sys.exit(1)
-        return [jobs]
+        return [ended]
 
-    def _plans(self, arguments: list[str]) -> tuple[list[Any], int]:
-        """All jobs, composed and checked before the first one runs."""
+    def _parse(self, arguments: list[str]) -> list[Override]:
+        """Parse the overrides of `params` and of the command line, in this order."""
+        words = []
+        for key, values in (self.params or {}).items():
+            words.append(f"{key}={values}")
+        loader = self.hydra_context.config_loader
+        parser = OverridesParser.create(config_loader=loader)
+        return parser.parse_overrides([*words, *arguments])
+
+    def _compose_jobs(self, arguments: list[str]) -> tuple[list["Job"], int]:
+        """Compose and check all jobs before the first one runs.
+
+        Returns:
+            the jobs, and how many combinations were left out.
+        """
         from normlab.sweeps.composer import Composer
         from normlab.sweeps.grid import combinations
-        from normlab.sweeps.jobs import Plan
+        from normlab.sweeps.jobs import Job
 
-        axes = [f"{key}={values}" for key, values in (self.params or {}).items()]
-        loader = self.hydra_context.config_loader
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(
-            [*axes, *arguments]
-        )
-        jobs, excluded = combinations(overrides, self.together, self.excluded)
-        compose, plans = Composer(loader, self.config), []
-        for job in jobs:
-            plans.append(Plan(tuple(job), compose(job)))
-            if (
-                hasattr(self.launcher, "warm_up")
-                and not plans[-1].config["dry_run"]
-                and plans[-1].stored is None
-            ):
-                self.launcher.warm_up()
-        return plans, excluded
+        overrides = self._parse(arguments)
+        found, excluded = combinations(overrides, self.zipped, self.excluded)
+        compose = Composer(self.hydra_context.config_loader, self.config)
+        jobs = []
+        for words in found:
+            job = Job(tuple(words), compose(words))
+            jobs.append(job)
+            # As soon as one job has to train, the workers may start to import while the
+            # other jobs are composed.
+            if not job.config["dry_run"] and job.stored_result is None:
+                self._warm_up()
+        return jobs, excluded
 
-    def _outcomes(self, plans: list[Any]) -> Iterator[tuple[int, dict]]:
-        """Index and result of every job, when it ends or, with a launcher that tells nothing before, at the end."""
-        if hasattr(self.launcher, "outcomes"):
-            yield from self.launcher.outcomes([plan.config for plan in plans])
+    def _run(self, jobs: Sequence["Job"]) -> list["EndedJob"]:
+        """Run jobs and show the progress; returns those that have ended, in order."""
+        from normlab.sweeps.jobs import EndedJob, varied_keys
+        from normlab.sweeps.progress import SweepProgress
+
+        stored = [job.stored_result is not None for job in jobs]
+        progress = SweepProgress(varied_keys(jobs), len(jobs), sum(stored))
+        ended: dict[int, EndedJob] = {}
+        # Without `closing`, workers would run on after a signal until Python happens to
+        # delete the generator.
+        with progress, closing(self._stream_results(jobs)) as stream:
+            for index, result in stream:
+                job = jobs[index]
+                ended[index] = EndedJob(job.overrides, result, job.folder)
+                progress.end(ended[index], stored[index])
+        return [ended[index] for index in sorted(ended)]
+
+    def _warm_up(self) -> None:
+        """Let the launcher prepare its workers, if it can."""
+        if hasattr(self.launcher, "warm_up"):
+            self.launcher.warm_up()
+
+    def _count_workers(self, configs: list[dict[str, Any]]) -> int:
+        """How many jobs the launcher would run at the same time."""
+        if hasattr(self.launcher, "count_workers"):
+            return self.launcher.count_workers(configs)
+        return 1
+
+    def _stream_results(
+        self, jobs: Sequence["Job"]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Run jobs and yield the index and the result of each.
+
+        A launcher without `stream_results` returns when all the jobs that it was given
+        have ended. It gets them in batches, and those with a stored result not at all.
+        """
+        if hasattr(self.launcher, "stream_results"):
+            yield from self.launcher.stream_results([job.config for job in jobs])
             return
         to_launch = []
-        for index, plan in enumerate(plans):
-            if (stored := plan.stored) is not None:
-                yield index, stored
-            else:
+        for index, job in enumerate(jobs):
+            stored = job.stored_result
+            if stored is None:
                 to_launch.append(index)
-        size = (
-            1
-            if isinstance(self.launcher, BasicLauncher)
-            else self.max_batch_size or len(plans)
-        )
+            else:
+                yield index, stored
+
+        size = self.max_batch_size or len(jobs)
+        if isinstance(self.launcher, BasicLauncher):
+            size = 1  # it runs them one after the other: each is shown when it ends
         for first in range(0, len(to_launch), size):
             batch = to_launch[first : first + size]
-            yield from zip(
-                batch,
-                self._launch([plans[index] for index in batch], batch[0]),
-                strict=True,
-            )
+            results = self._launch([jobs[index] for index in batch], batch[0])
+            yield from zip(batch, results, strict=True)
 
-    def _launch(self, plans: list[Any], first: int) -> list[dict]:
+    def _launch(self, jobs: Sequence["Job"], first: int) -> list[dict[str, Any]]:
+        """The results of jobs that a launcher runs all together."""
         from normlab.sweeps.jobs import failed_result
 
+        overrides = [list(job.overrides) for job in jobs]
         try:
-            returned = self.launcher.launch(
-                [list(plan.overrides) for plan in plans], initial_job_idx=first
-            )
-        except Exception as error:  # a cluster that lost one job: the results of the others are in their folders
-            lost = failed_result(
-                f"{type(self.launcher).__name__}: {type(error).__name__}: {error}".splitlines()[
-                    0
-                ]
-            )
-            return [plan.stored or lost for plan in plans]
+            returned = self.launcher.launch(overrides, initial_job_idx=first)
+        except Exception as error:
+            # A cluster has lost a job. The results of the others are in their folders.
+            launcher = type(self.launcher).__name__
+            reason = f"{launcher}: {type(error).__name__}: {error}"
+            lost = failed_result(reason.splitlines()[0])
+            return [job.stored_result or lost for job in jobs]
         return [_result(job) for job in returned]
 
 
-def _plain(option: Any) -> list[Any]:
-    return (
-        OmegaConf.to_container(option, resolve=True)
-        if OmegaConf.is_config(option)
-        else list(option or ())
-    )
+def plain(option: Any) -> Any:
+    """An option without OmegaConf's types."""
+    if OmegaConf.is_config(option):
+        return OmegaConf.to_container(option, resolve=True)
+    return option
 
 
-def _result(job: JobReturn) -> dict:
+def _result(job: JobReturn) -> dict[str, Any]:
+    """The result of a job that Hydra's launcher interface returned.
+
+    Raises:
+        normlab.endings.Stopped: a signal or a full disk ended the job.
+    """
     from normlab.endings import EarlyEnd, Stopped
     from normlab.mistakes import reason
     from normlab.sweeps.jobs import failed_result
 
+    value = _returned_or_raised(job)
     if job.status == JobStatus.COMPLETED:
-        return job._return_value
-    error = job._return_value
-    if isinstance(error, EarlyEnd):
-        raise Stopped(str(error), error.exit_code)
-    return failed_result(reason(error))
+        return value
+    if isinstance(value, EarlyEnd):
+        raise Stopped(str(value), value.exit_code)
+    return failed_result(reason(value))
+
+
+def _returned_or_raised(job: JobReturn) -> Any:
+    """What a job returned, or the exception that it raised.
+
+    The attribute is private (hydra-core 1.3.8). The public property would print a line
+    of its own about a failed job and raise its exception.
+    """
+    return job._return_value

@@ -1,21 +1,24 @@
-"""A search with Optuna that is stored, resumed by the same command, and shared by any number of processes."""
+"""The search with Optuna: `hydra/sweeper=optuna`.
+
+A search is stored, the same command resumes it, and any number of processes share it.
+"""
 
 import sys
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from hydra_plugins.normlab_grid_sweeper import GridSweeper, plain
 
-from hydra_plugins.normlab_grid_sweeper import GridSweeper
+if TYPE_CHECKING:
+    from normlab.search.plan import Compose, SearchPlan
 
 
 class OptunaSweeper(GridSweeper):
-    """`hydra/sweeper=optuna`: conf/hydra/sweeper/optuna.yaml holds and explains the options.
+    """Searches for the best settings; conf/hydra/sweeper/optuna.yaml has the options.
 
     Args:
-        params: axes and fixed settings that need not stand on the command line.
-        options: of `normlab.search.options.Options`.
+        params: values by key, for keys that are not given on the command line.
+        options: the options of `normlab.search.options.Options`.
 
     Raises:
         SystemExit: 1 if a trial failed.
@@ -24,58 +27,53 @@ class OptunaSweeper(GridSweeper):
 
     def __init__(self, params: Any = None, **options: Any) -> None:
         super().__init__(params=params)
-        self.options = {
-            key: OmegaConf.to_container(value, resolve=True)
-            if OmegaConf.is_config(value)
-            else value
-            for key, value in options.items()
-        }
+        self.options = {key: plain(value) for key, value in options.items()}
 
     def sweep(self, arguments: list[str]) -> None:
-        """Search, or with `dry_run=true` say what would be searched."""
+        """Search, or show with `dry_run=true` what would be searched.
+
+        Args:
+            arguments: the overrides of the command line.
+        """
         if find_spec("optuna") is None:
             raise ValueError(
-                "hydra/sweeper=optuna needs the package optuna, which is not installed: pip install 'normlab[search]'"
+                "hydra/sweeper=optuna needs the package optuna, which is not "
+                "installed: pip install 'normlab[search]'"
             )
-        from normlab.search import driver
+        from normlab.search.driver import print_search
         from normlab.search.options import Options
+        from normlab.search.plan import plan_search
+        from normlab.sweeps.composer import Composer
 
-        loader = self.hydra_context.config_loader
-        axes = [f"{key}={value}" for key, value in (self.params or {}).items()]
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(
-            [*axes, *arguments]
-        )
-        plan = driver.plan_search(Options(**self.options), overrides, self._composed)
-        count = getattr(self.launcher, "count_workers", lambda configs: 1)
-        workers = count([plan.config] * plan.options.n_trials)
+        overrides = self._parse(arguments)
+        options = Options(**self.options)
+        compose = Composer(self.hydra_context.config_loader, self.config)
+        plan = plan_search(options, overrides, compose)
+        workers = self._count_workers([plan.config] * options.n_trials)
         if plan.config["dry_run"]:
-            driver.print_search(plan, workers)
-        elif not self._run(plan, workers):
+            print_search(plan, workers)
+        elif not self._search(plan, compose, workers):
             sys.exit(1)
 
-    def _run(self, plan: Any, workers: int) -> bool:
+    def _search(self, plan: "SearchPlan", compose: "Compose", workers: int) -> bool:
+        """Run a search; returns whether no trial failed."""
         from normlab.endings import Stopped, disk_is_full
         from normlab.search.driver import run_search
 
-        if hasattr(self.launcher, "warm_up"):
-            self.launcher.warm_up()
-        sources = self.config.hydra.runtime.config_sources
-        config_dir = [
-            word
-            for one in sources
-            if one.provider == "command-line"
-            for word in ("--config-dir", one.path)
-        ]
+        self._warm_up()
+        config_dir = self._config_dir()
         try:
-            return run_search(plan, self._composed, self._outcomes, workers, config_dir)
+            return run_search(plan, compose, self._stream_results, workers, config_dir)
         except OSError as error:
             if disk_is_full(error):
-                raise Stopped(
-                    f"no space is left on the disk of {plan.folder}: make room", 1
-                ) from error
+                why = f"no space is left on the disk of {plan.folder}: make room"
+                raise Stopped(why, 1) from error
             raise
 
-    def _composed(self, overrides: list[str]) -> dict:
-        from normlab.sweeps.composer import composed
-
-        return composed(self.hydra_context.config_loader, self.config, overrides)
+    def _config_dir(self) -> list[str]:
+        """The words with which the command line named a folder of configurations."""
+        words = []
+        for source in self.config.hydra.runtime.config_sources:
+            if source.provider == "command-line":
+                words += ["--config-dir", source.path]
+        return words

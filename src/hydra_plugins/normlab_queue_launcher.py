@@ -1,19 +1,22 @@
 """Jobs of a sweep in worker processes of this machine: `hydra/launcher=queue`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
-from normlab.sweeps.launchers import OutcomesLauncher
+from normlab.sweeps.launchers import StreamingLauncher
 
 
-class QueueLauncher(OutcomesLauncher):
-    """Composes here, trains there: a worker takes a plain configuration and returns a plain result.
+class QueueLauncher(StreamingLauncher):
+    """Trains the jobs of a sweep in worker processes.
+
+    Jobs are composed here. A worker takes a plain configuration and returns a plain
+    result.
 
     Args:
-        workers: how many, or `auto`: one a core, or `jobs_per_gpu` for every GPU.
-        jobs_per_gpu: jobs side by side on one GPU.
-        jobs_per_worker: a worker is replaced after so many jobs; None keeps it.
+        workers: number of workers, or `auto`: one per core, or `jobs_per_gpu` per GPU.
+        jobs_per_gpu: how many jobs share a GPU.
+        jobs_per_worker: after how many jobs a worker is replaced; None keeps it.
     """
 
     def __init__(
@@ -22,45 +25,50 @@ class QueueLauncher(OutcomesLauncher):
         jobs_per_gpu: int = 1,
         jobs_per_worker: int | None = None,
     ) -> None:
-        self.options = {
-            "workers": workers,
-            "jobs_per_gpu": jobs_per_gpu,
-            "jobs_per_worker": jobs_per_worker,
-        }
+        self.workers = workers
+        self.jobs_per_gpu = jobs_per_gpu
+        self.jobs_per_worker = jobs_per_worker
 
     def setup(self, **hydra: Any) -> None:
-        """Hydra's hook.
+        """Check the options and keep what is needed to compose jobs.
 
         Raises:
-            ValueError: an option that makes no sense.
+            ValueError: names an option that no queue can have.
         """
         from normlab.sweeps.queue import check_options
 
-        check_options(**self.options)
+        check_options(self.workers, self.jobs_per_gpu, self.jobs_per_worker)
         super().setup(**hydra)
 
     def warm_up(self) -> None:
-        """Begin to import in the process whose forks are the workers; calls after the first do nothing."""
+        """Start to import in the process whose forks are the workers.
+
+        This returns at once, and further calls do nothing.
+        """
         from normlab.sweeps.queue import PRELOAD
         from normlab.sweeps.workers import start_server
 
         start_server(PRELOAD)
 
-    def outcomes(self, configs: list[dict]) -> Iterator[tuple[int, dict]]:
-        """Index and result of every configuration, in the order in which they end.
+    def stream_results(
+        self, configs: list[dict[str, Any]]
+    ) -> Generator[tuple[int, dict[str, Any]]]:
+        """Run jobs and yield the index and the result of each when it ends.
+
+        Args:
+            configs: the checked configuration of every job.
 
         Raises:
-            normlab.endings.Stopped: by a signal, or since going on makes no sense.
+            normlab.endings.Stopped: a signal came, or no other job could succeed.
         """
         from normlab.sweeps.queue import run_queued
 
-        return run_queued(configs, **self.options)
+        return run_queued(
+            configs, self.workers, self.jobs_per_gpu, self.jobs_per_worker
+        )
 
-    def count_workers(self, configs: list[dict]) -> int:
-        """How many workers these configurations would get."""
+    def count_workers(self, configs: list[dict[str, Any]]) -> int:
+        """How many workers would train these configurations."""
         from normlab.sweeps.queue import slots
 
-        options: dict[str, Any] = {
-            key: self.options[key] for key in ("workers", "jobs_per_gpu")
-        }
-        return len(slots(configs, os.environ, **options))
+        return len(slots(configs, os.environ, self.workers, self.jobs_per_gpu))

@@ -1,6 +1,6 @@
-"""Jobs of a sweep as tasks of Ray, on this machine or on a cluster: `hydra/launcher=ray`."""
+"""Jobs of a sweep as tasks of Ray: `hydra/launcher=ray`."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -9,7 +9,7 @@ from normlab.sweeps.launchers import ClusterLauncher
 
 
 class RayLauncher(ClusterLauncher):
-    """A thin one over Ray's core.
+    """Trains the jobs of a sweep as tasks of Ray, on this machine or on a cluster.
 
     Args:
         init: options of `ray.init`.
@@ -17,34 +17,37 @@ class RayLauncher(ClusterLauncher):
     """
 
     def __init__(self, init: Any, remote: Any) -> None:
-        self.init, self.remote = (
-            OmegaConf.to_container(init, resolve=True),
-            OmegaConf.to_container(remote, resolve=True),
-        )
+        self.init = OmegaConf.to_container(init, resolve=True)
+        self.remote = OmegaConf.to_container(remote, resolve=True)
 
     def setup(self, **hydra: Any) -> None:
-        """Hydra's hook.
+        """Check that Ray is installed and keep what is needed to compose jobs.
 
         Raises:
-            ValueError: Ray is not installed.
+            ValueError: says how to install Ray.
         """
-        from normlab.sweeps.clusters import need
+        from normlab.sweeps.clusters import require_package
 
-        need("ray", "ray", "ray")
+        require_package("ray", launcher="ray", extra="ray")
         super().setup(**hydra)
 
-    def train(self, configs: list[dict]) -> Iterator[tuple[int, dict]]:
-        """Index and result of every configuration, in the order in which they end.
+    def train(
+        self, configs: list[dict[str, Any]]
+    ) -> Generator[tuple[int, dict[str, Any]]]:
+        """Train configurations and yield the index and the result of each.
+
+        Args:
+            configs: checked configurations, none of which has a stored result.
 
         Raises:
-            ValueError: jobs that ask for GPUs and tasks that have none.
+            ValueError: jobs ask for GPUs, but the tasks of Ray get none.
         """
         from normlab.sweeps.clusters import run_with_ray
 
-        if not self.remote.get("num_gpus") and any(
-            config["device"]["accelerator"] == "cuda" for config in configs
-        ):
+        accelerators = {config["device"]["accelerator"] for config in configs}
+        if "cuda" in accelerators and not self.remote.get("num_gpus"):
             raise ValueError(
-                "hydra.launcher.remote.num_gpus must be at least 1 for device=cuda, got 0"
+                "hydra.launcher.remote.num_gpus must be at least 1 for device=cuda, "
+                "got 0"
             )
         return run_with_ray(configs, self.init, self.remote)

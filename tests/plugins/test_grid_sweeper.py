@@ -1,18 +1,25 @@
-"""What the sweeper makes of launchers that tell nothing before all their jobs have ended."""
+"""The jobs of the grid sweeper, and how it hands them to launchers of other people."""
 
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from normlab.config.identity import configuration_directory
 from normlab.endings import Interrupted, Stopped
 
 
-class Plan:
-    def __init__(self, seed, stored=None):
-        self.overrides, self.stored = (f"seed={seed}",), stored
+class FakeJob:
+    def __init__(self, seed, stored_result=None):
+        self.overrides = (f"seed={seed}",)
+        self.stored_result = stored_result
 
 
 def returned(value):
@@ -21,10 +28,11 @@ def returned(value):
 
 
 class Launcher:
-    """Remembers how it was called; a job returns, or raises, what `values` has for its overrides."""
+    """Notes its calls; a job returns or raises what `values` has for its override."""
 
     def __init__(self, values=None):
-        self.values, self.calls = values or {}, []
+        self.values = values or {}
+        self.calls = []
 
     def launch(self, job_overrides, initial_job_idx):
         self.calls.append((initial_job_idx, job_overrides))
@@ -35,28 +43,28 @@ class Launcher:
 
 
 def plugin():
-    """The sweeper as Hydra has it, which loads the modules of plugins anew when it first looks for them."""
+    """The module that Hydra has; it imports plugins again when it first needs them."""
     Plugins.instance()
     return import_module("hydra_plugins.normlab_grid_sweeper")
 
 
 def one_by_one(values=None):
-    """A launcher that is Hydra's own."""
+    """A launcher that the sweeper takes for Hydra's own."""
     return type("OneByOne", (Launcher, plugin().BasicLauncher), {})(values)
 
 
-def outcomes(launcher, plans, **options):
+def stream(launcher, jobs, **options):
     sweeper = plugin().GridSweeper(**options)
     sweeper.launcher = launcher
-    return list(sweeper._outcomes(plans))
+    return list(sweeper._stream_results(jobs))
 
 
 DONE = {"status": "finished", "stored": True}
 
 
-def test_hydras_own_launcher_gets_one_job_at_a_time_and_none_that_is_done():
+def test_hydras_own_launcher_gets_one_job_at_a_time():
     launcher = one_by_one()
-    ended = outcomes(launcher, [Plan(0), Plan(1, DONE), Plan(2)])
+    ended = stream(launcher, [FakeJob(0), FakeJob(1, DONE), FakeJob(2)])
     assert launcher.calls == [(0, [["seed=0"]]), (2, [["seed=2"]])]
     assert ended == [
         (1, DONE),
@@ -65,21 +73,21 @@ def test_hydras_own_launcher_gets_one_job_at_a_time_and_none_that_is_done():
     ]
 
 
-def test_other_launchers_get_all_jobs_or_so_many_as_a_batch_may_hold():
-    plans = [Plan(0), Plan(1, DONE), Plan(2), Plan(3)]
+def test_other_launchers_get_all_jobs_or_one_batch_at_a_time():
+    jobs = [FakeJob(0), FakeJob(1, DONE), FakeJob(2), FakeJob(3)]
     launcher = Launcher()
-    assert [index for index, _ in outcomes(launcher, plans)] == [1, 0, 2, 3]
+    assert [index for index, _ in stream(launcher, jobs)] == [1, 0, 2, 3]
     assert launcher.calls == [(0, [["seed=0"], ["seed=2"], ["seed=3"]])]
     launcher = Launcher()
-    outcomes(launcher, plans, max_batch_size=2)
+    stream(launcher, jobs, max_batch_size=2)
     assert launcher.calls == [(0, [["seed=0"], ["seed=2"]]), (3, [["seed=3"]])]
 
 
-def test_a_job_that_raised_has_failed():
+def test_a_job_that_raises_an_exception_has_failed():
     launcher = one_by_one(
         {"seed=1": ValueError("seed must be"), "seed=2": RuntimeError("out of memory")}
     )
-    results = dict(outcomes(launcher, [Plan(0), Plan(1), Plan(2)]))
+    results = dict(stream(launcher, [FakeJob(0), FakeJob(1), FakeJob(2)]))
     assert results[0]["status"] == "finished"
     assert (results[1]["status"], results[1]["reason"]) == ("failed", "seed must be")
     assert (results[2]["status"], results[2]["reason"]) == (
@@ -91,7 +99,7 @@ def test_a_job_that_raised_has_failed():
 def test_a_signal_ends_the_sweep():
     launcher = one_by_one({"seed=1": Interrupted(15)})
     with pytest.raises(Stopped) as stopped:
-        outcomes(launcher, [Plan(0), Plan(1), Plan(2)])
+        stream(launcher, [FakeJob(0), FakeJob(1), FakeJob(2)])
     assert (stopped.value.reason, stopped.value.exit_code) == (
         "stopped by SIGTERM",
         143,
@@ -99,14 +107,14 @@ def test_a_signal_ends_the_sweep():
     assert len(launcher.calls) == 2
 
 
-def test_jobs_that_a_cluster_lost_have_failed_unless_their_folder_has_a_result():
+def test_jobs_that_a_cluster_lost_have_failed():
     class Loses(Launcher):
         def launch(self, job_overrides, initial_job_idx):
-            plans[1].stored = DONE
+            jobs[1].stored_result = DONE
             raise RuntimeError("job 7 was cancelled\nand more")
 
-    plans = [Plan(0), Plan(1)]
-    results = dict(outcomes(Loses(), plans))
+    jobs = [FakeJob(0), FakeJob(1)]
+    results = dict(stream(Loses(), jobs))
     assert results[1] == DONE
     assert (results[0]["status"], results[0]["reason"]) == (
         "failed",
@@ -114,13 +122,77 @@ def test_jobs_that_a_cluster_lost_have_failed_unless_their_folder_has_a_result()
     )
 
 
-def test_options_of_a_configuration_come_as_plain_lists():
+def test_options_of_a_configuration_become_plain_lists():
     sweeper = plugin().GridSweeper(
         zip=OmegaConf.create([["a", "b"]]), exclude=OmegaConf.create([{"a": 1}])
     )
-    assert sweeper.together == [["a", "b"]]
+    assert sweeper.zipped == [["a", "b"]]
     assert sweeper.excluded == [{"a": 1}]
     assert all(
-        type(part) in (list, dict)
-        for part in (sweeper.together[0], sweeper.excluded[0])
+        type(part) in (list, dict) for part in (sweeper.zipped[0], sweeper.excluded[0])
     )
+
+
+class Streaming(Launcher):
+    """A launcher that yields results as jobs end, the last one first."""
+
+    def stream_results(self, configs):
+        for index in reversed(range(len(configs))):
+            yield index, {"status": "finished", "seed": configs[index]["seed"]}
+
+    def count_workers(self, configs):
+        return len(configs)
+
+
+def test_a_streaming_launcher_gets_all_configurations():
+    jobs = [FakeJob(0), FakeJob(1, DONE)]
+    for seed, job in enumerate(jobs):
+        job.config = {"seed": seed}
+    assert stream(Streaming(), jobs) == [
+        (1, {"status": "finished", "seed": 1}),
+        (0, {"status": "finished", "seed": 0}),
+    ]
+
+
+def test_workers_are_counted_by_launchers_that_can():
+    sweeper = plugin().GridSweeper()
+    sweeper.launcher = Streaming()
+    assert sweeper._count_workers([{}, {}]) == 2
+    sweeper.launcher = Launcher()
+    assert sweeper._count_workers([{}, {}]) == 1
+
+
+@pytest.fixture
+def compose_jobs(tmp_path, monkeypatch):
+    """compose_jobs(arguments, **options) -> the jobs, and how many were left out."""
+    monkeypatch.chdir(tmp_path)
+    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+        HydraConfig.instance().set_config(master)
+
+        def compose(arguments, **options):
+            sweeper = plugin().GridSweeper(**options)
+            sweeper.hydra_context = SimpleNamespace(config_loader=loader)
+            sweeper.config = master
+            sweeper.launcher = Launcher()
+            return sweeper._compose_jobs(arguments)
+
+        yield compose
+        HydraConfig.instance().cfg = None
+
+
+def test_params_come_before_the_command_line(compose_jobs):
+    jobs, excluded = compose_jobs(
+        ["norm=torch", "optimizer.lr=0.1,0.2"],
+        params={"seed": "0,1", "norm": "none"},
+        exclude=[{"seed": 1, "optimizer.lr": 0.1}],
+    )
+    assert [job.overrides for job in jobs] == [
+        ("seed=0", "norm=torch", "optimizer.lr=0.1"),
+        ("seed=0", "norm=torch", "optimizer.lr=0.2"),
+        ("seed=1", "norm=torch", "optimizer.lr=0.2"),
+    ]
+    assert excluded == 1
+    assert [job.config["seed"] for job in jobs] == [0, 0, 1]
+    assert {job.config["choices"]["norm"] for job in jobs} == {"torch"}

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=optuna` as a person uses it; most of it in this process, which has its imports already."""
+"""`hydra/sweeper=optuna` as a person uses it, mostly in this process."""
 
 import ast
 import csv
@@ -16,7 +16,7 @@ import yaml
 from optuna.trial import TrialState
 
 from normlab.main import main
-from normlab.search.storage import counted, stored_study
+from normlab.search.storage import begun_trials, load_optuna_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = [
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
-    """command(*words) -> exit code of `python train.py *words`, run in this process in an empty folder."""
+    """command(*words) -> exit code of `python train.py *words` in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words):
@@ -48,10 +48,10 @@ def command(monkeypatch, tmp_path):
 
 
 def trials(folder, name="search-sgd"):
-    study = stored_study(
+    optuna_study = load_optuna_study(
         str(folder / "outputs/digits-mlp" / name / "study.journal"), name
     )
-    return counted(study.trials)
+    return begun_trials(optuna_study.trials)
 
 
 def table(folder):
@@ -62,9 +62,7 @@ def table(folder):
         ]
 
 
-def test_a_search_ends_with_the_best_and_goes_on_when_more_trials_are_asked_for(
-    command, tmp_path, capsys
-):
+def test_a_search_is_continued_if_more_trials_are_asked_for(command, tmp_path, capsys):
     words = [*SEARCH, *SPACE, "hydra.sweeper.seeds=[0,1]"]
     assert command(*words, "hydra.sweeper.n_trials=3") == 0
     out, err = capsys.readouterr()
@@ -97,7 +95,7 @@ def test_a_search_ends_with_the_best_and_goes_on_when_more_trials_are_asked_for(
     ]
 
 
-def test_the_objective_is_the_mean_validation_accuracy_of_the_runs(command, tmp_path):
+def test_the_objective_is_the_mean_accuracy_of_the_runs(command, tmp_path):
     assert (
         command(
             *SEARCH,
@@ -117,7 +115,7 @@ def test_the_objective_is_the_mean_validation_accuracy_of_the_runs(command, tmp_
     assert trial.value == pytest.approx((values[3] + values[5]) / 2)
 
 
-def test_interrupted_within_a_run_it_ends_as_if_it_had_not_been(
+def test_an_interrupted_search_ends_as_an_undisturbed_one(
     command, tmp_path, monkeypatch, capsys
 ):
     words = [*SEARCH, *SPACE, "hydra.sweeper.n_trials=3", "hydra.sweeper.seeds=[0]"]
@@ -129,7 +127,7 @@ def test_interrupted_within_a_run_it_ends_as_if_it_had_not_been(
     _stop_in_run(monkeypatch, 2)
     assert command(*words) == 143
     assert (
-        "stopped by SIGTERM; the same command goes on from here"
+        "stopped by SIGTERM; run the same command again to resume"
         in capsys.readouterr().err
     )
     assert [trial.state for trial in trials(folder)] == [
@@ -211,12 +209,12 @@ def test_failed_and_diverged_trials_are_named(command, tmp_path, capsys):
     assert command(*words) == 1
     out, err = capsys.readouterr()
     assert (
-        "failed  trial 0, batch_size=1: seed 0: model=mlp norm=custom cannot take batches of 1 x"
-        in out
+        "failed  trial 0, batch_size=1: seed 0: model=mlp norm=custom "
+        "cannot take batches of 1 x" in out
     )
     assert (
-        "1/1  batch_size=1  failed  seed 0: model=mlp norm=custom cannot take batches of 1 x"
-        in err
+        "1/1  batch_size=1  failed  seed 0: model=mlp norm=custom "
+        "cannot take batches of 1 x" in err
     )
     words = [
         *SEARCH,
@@ -228,7 +226,7 @@ def test_failed_and_diverged_trials_are_named(command, tmp_path, capsys):
     assert "val/accuracy 0.0000  2 of 2 runs diverged" in capsys.readouterr().err
 
 
-def test_settings_that_do_not_go_together_are_refused_beforehand(command, capsys):
+def test_settings_that_cannot_be_combined_are_refused_first(command, capsys):
     words = [
         *SEARCH,
         "optimizer=sgd,adam",
@@ -292,7 +290,7 @@ def test_dry_run_shows_the_space_and_writes_nothing(command, tmp_path, capsys):
         ),
         (
             ["optimizer.lr=interval(0.1, 1)", "rerun=true"],
-            "rerun=true would train an interrupted trial anew",
+            "rerun=true would train interrupted trials from the start",
         ),
         (
             [
@@ -303,7 +301,7 @@ def test_dry_run_shows_the_space_and_writes_nothing(command, tmp_path, capsys):
         ),
     ],
 )
-def test_a_mistake_gets_a_line_and_exit_code_2(
+def test_a_mistake_gets_one_line_and_exit_code_2(
     command, tmp_path, capsys, words, message
 ):
     assert command(*SEARCH, *words) == 2
@@ -318,8 +316,8 @@ def test_without_optuna_the_extra_is_named(command, monkeypatch, capsys):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert command(*SEARCH, *SPACE) == 2
     assert (
-        "needs the package optuna, which is not installed: pip install 'normlab[search]'"
-        in capsys.readouterr().err
+        "needs the package optuna, which is not installed: "
+        "pip install 'normlab[search]'" in capsys.readouterr().err
     )
 
 
@@ -332,11 +330,12 @@ def test_a_full_disk_ends_a_search_with_one_line(
     monkeypatch.setattr("normlab.search.storage.JournalFileBackend.append_logs", full)
     assert command(*SEARCH, *SPACE) == 1
     assert capsys.readouterr().err == (
-        "no space is left on the disk of outputs/digits-mlp/search-sgd: make room; the same command goes on from here\n"
+        "no space is left on the disk of outputs/digits-mlp/search-sgd: make room; "
+        "run the same command again to resume\n"
     )
 
 
-def test_a_search_may_stand_in_a_file_of_its_own(command, tmp_path, capsys):
+def test_a_search_can_be_written_in_a_file_of_its_own(command, tmp_path, capsys):
     own = tmp_path / "my_conf/hydra/sweeper/mine.yaml"
     own.parent.mkdir(parents=True)
     lines = ["defaults: [optuna, _self_]", "n_trials: 1", "seeds: [7]", "params:"]
@@ -380,15 +379,15 @@ def test_a_search_may_stand_in_a_file_of_its_own(command, tmp_path, capsys):
     assert len(list(tmp_path.glob("outputs/*/*/result.json"))) == 1
 
 
-def test_another_space_is_refused_and_another_name_taken(command, tmp_path, capsys):
+def test_another_space_needs_another_name(command, tmp_path, capsys):
     few = ["hydra.sweeper.n_trials=1", "hydra.sweeper.seeds=[0]"]
     assert command(*SEARCH, *SPACE, *few) == 0
     capsys.readouterr()
     other = ["optimizer.lr=tag(log, interval(0.001, 10))", "norm=none,custom"]
     assert command(*SEARCH, *other, *few) == 2
     assert (
-        "optimizer.lr=tag(log, interval(0.001, 1.0)) then, tag(log, interval(0.001, 10.0)) now"
-        in (capsys.readouterr().err)
+        "optimizer.lr=tag(log, interval(0.001, 1.0)) then, "
+        "tag(log, interval(0.001, 10.0)) now" in (capsys.readouterr().err)
     )
     assert command(*SEARCH, *other, *few, "hydra.sweeper.study_name=wider") == 0
     assert len(trials(tmp_path, "wider")) == 1
@@ -416,9 +415,7 @@ def wait_for_trials(folder, count, timeout=200):
 
 
 @pytest.mark.slow
-def test_killed_and_joined_by_a_second_process_a_search_has_every_trial_once(
-    command, tmp_path
-):
+def test_two_processes_finish_a_killed_search_with_no_trial_twice(command, tmp_path):
     words = ["hydra.sweeper.n_trials=6"]
     first = start(tmp_path, *words)
     wait_for_trials(tmp_path, 2)
@@ -429,12 +426,12 @@ def test_killed_and_joined_by_a_second_process_a_search_has_every_trial_once(
     ended = [process.communicate(timeout=250) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
     found = trials(tmp_path)
-    assert (
-        len(found) == 6
-    )  # a trial whose process was killed before it had parameters is none, and leaves its number
+    # A trial whose process was killed before it had parameters does not count.
+    assert len(found) == 6
     assert {trial.state for trial in found} == {TrialState.COMPLETE}
     assert len({str(trial.params) for trial in found}) == 6
-    # Who does how many depends on who starts faster; the state of the study above shows that none was done twice.
+    # How many each process does depends on which one starts faster. The states above
+    # show that no trial was done twice.
     assert sum(lines.count("finished  val/accuracy") for _, lines in ended) >= 4
 
 

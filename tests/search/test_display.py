@@ -2,85 +2,33 @@ import csv
 import math
 import shlex
 
-import pytest
 import yaml
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from omegaconf import OmegaConf
 
 from normlab.search.display import (
     MOST_ROWS,
     SearchProgress,
     best_first,
     fresh_command,
-    importances,
-    print_report,
-    short_names,
+    print_plan,
+    print_results,
 )
-from normlab.search.objective import Outcome
 from normlab.search.options import Options
-from normlab.search.storage import Search, define
+from normlab.search.plan import SearchPlan
 
-SPACE = {
-    "optimizer.lr": FloatDistribution(0.0, 1.0),
-    "norm": CategoricalDistribution(["none", "custom"]),
-}
-
-
-@pytest.fixture
-def search(tmp_path):
-    made = []
-
-    def begin(n_trials, metric="val/accuracy", direction="maximize", space=SPACE):
-        options = Options(
-            n_trials=n_trials,
-            n_jobs=None,
-            seeds=[0, 4],
-            metric=None,
-            direction=None,
-            study_name=None,
-            storage="journal",
-            sampler={"_target_": "optuna.samplers.RandomSampler", "seed": 0},
-            pruner=None,
-        )
-        made.append(
-            Search(
-                tmp_path,
-                "a search",
-                options,
-                space,
-                define(space, metric, direction, [0, 4], {}),
-            )
-        )
-        return made[-1]
-
-    yield begin
-    for searching in made:
-        searching.__exit__()
-
-
-def finished(value, spread=0.0, reason=None):
-    return Outcome("finished", value, reason, [value - spread, value + spread], 2.0)
-
-
-PRUNED = Outcome("pruned", None, "pruned after epoch 1", [], 0.5)
-FAILED = Outcome("failed", None, "seed 4: no memory", [0.5], 1.0)
-
-
-def told(searching, *outcomes):
-    for outcome in outcomes:
-        searching.tell(searching.take(), outcome)
-    return searching
+from .outcomes import FAILED, OPTIONS, PRUNED, SPACE, finished, recorded
 
 
 def rows(text):
     return [line.split() for line in text.splitlines()]
 
 
-def test_the_report_shows_every_trial_and_what_is_best(search, tmp_path, capsys):
-    searching = told(
+def test_the_results_show_every_trial_and_the_best(search, tmp_path, capsys):
+    searching = recorded(
         search(5), finished(0.5, 0.125), PRUNED, finished(0.75, 0.25), FAILED
     )
     searching.take()  # another process would have it
-    assert not print_report(
+    assert not print_results(
         searching, "val/accuracy", ["python", "train.py", "-m", "trainer.max_epochs=2"]
     )
     text = capsys.readouterr().out
@@ -119,17 +67,17 @@ def test_the_report_shows_every_trial_and_what_is_best(search, tmp_path, capsys)
 
 
 def test_without_a_finished_trial_there_is_no_best_one(search, tmp_path, capsys):
-    assert print_report(told(search(1), PRUNED), "val/accuracy", [])
+    assert print_results(recorded(search(1), PRUNED), "val/accuracy", [])
     assert "no trial has finished, so there is no best one" in capsys.readouterr().out
     assert not (tmp_path / "best.yaml").exists()
 
 
-def test_of_many_trials_the_best_are_shown(search, capsys):
+def test_only_the_best_of_many_trials_are_shown(search, capsys):
     count = MOST_ROWS + 5
-    searching = told(
+    searching = recorded(
         search(count), *(finished(number / 100) for number in range(count))
     )
-    print_report(searching, "val/accuracy", [])
+    print_results(searching, "val/accuracy", [])
     text = capsys.readouterr().out
     assert f"{MOST_ROWS} best of {count} trials, all in trials.csv" in text
     shown = [int(row[0]) for row in rows(text) if len(row) == 7 and row[0].isdigit()]
@@ -137,18 +85,18 @@ def test_of_many_trials_the_best_are_shown(search, capsys):
 
 
 def test_the_best_is_the_smallest_loss(search):
-    searching = told(
+    searching = recorded(
         search(3, "val/loss", "minimize"),
         finished(0.5),
         finished(math.inf),
         finished(0.25),
     )
     assert [
-        trial.number for trial in best_first(searching.trials, searching.study)
+        trial.number for trial in best_first(searching.trials, searching.optuna_study)
     ] == [2, 0, 1]
 
 
-def test_the_command_runs_the_best_with_seeds_that_no_trial_had():
+def test_the_command_has_seeds_that_no_trial_had():
     begin = ["python", "train.py", "-m", "+a='x y'", "trainer.max_epochs=2"]
     command = fresh_command(begin, {"optimizer.lr": 0.125, "bias": True}, [0, 4, 2])
     assert shlex.split(command) == [
@@ -159,24 +107,7 @@ def test_the_command_runs_the_best_with_seeds_that_no_trial_had():
     ]
 
 
-def test_importance_is_the_share_of_the_variation(search):
-    searching = search(16)
-    while (trial := searching.take()) is not None:
-        searching.tell(trial, finished(float(trial.params["norm"] == "custom")))
-    found = importances(searching.study)
-    assert list(found) == ["norm", "optimizer.lr"]
-    assert sum(found.values()) == pytest.approx(1)
-    assert found["norm"] > 0.9
-
-
-@pytest.mark.parametrize(
-    "values", [[], [0.5], [0.5, 0.5], [0.5, math.inf], [math.inf, math.inf]]
-)
-def test_no_importance_without_variation(search, values):
-    assert importances(told(search(3), *map(finished, values)).study) == {}
-
-
-def test_every_trial_has_a_line_when_it_ends(search, capsys):
+def test_a_line_for_every_trial_when_it_ends(search, capsys):
     searching = search(4)
     with SearchProgress(searching, "val/accuracy") as progress:
         for outcome in (
@@ -186,7 +117,7 @@ def test_every_trial_has_a_line_when_it_ends(search, capsys):
             FAILED,
         ):
             trial = searching.take()
-            searching.tell(trial, outcome)
+            searching.record(trial, outcome)
             progress.end(trial, outcome)
     _, first, *lines = capsys.readouterr().err.splitlines()
     assert first == "maximize val/accuracy, mean of 2 seeds: 4 trials"
@@ -203,7 +134,28 @@ def test_every_trial_has_a_line_when_it_ends(search, capsys):
     assert capsys.readouterr().err.endswith("4 trials, 4 done\n")
 
 
-def test_names_are_short_where_that_tells_them_apart():
-    assert short_names(["optimizer.lr", "norm", "norm.eps", "optimizer.eps"]) == [
-        *("lr", "norm", "norm.eps", "optimizer.eps")
+def test_a_dry_run_shows_the_space_and_the_time_left(search, compose, tmp_path, capsys):
+    searching = recorded(search(5), finished(0.5), PRUNED, finished(0.25))
+    config = compose(f"paths.outputs={tmp_path}", "group=g")
+    config = OmegaConf.to_container(config, resolve=True)
+    options = Options(**OPTIONS | {"n_trials": 7})
+    plan = SearchPlan(options, SPACE, [], config, "val/accuracy", "maximize")
+    print_plan(plan, searching.trials, workers=2)
+    assert capsys.readouterr().out.splitlines() == [
+        f"search in {tmp_path}/g/search-sgd",
+        "maximize val/accuracy, mean of 2 seeds: 7 trials, 3 done",
+        "  optimizer.lr  interval(0.0, 1.0)",
+        "  norm          none,custom",
+        "about 4 s left on 2 workers, by the finished trials",
+    ]
+
+
+def test_long_names_of_settings_are_shortened(search, capsys):
+    searching = search(1)
+    trial = searching.take()
+    searching.record(trial, finished(0.5))
+    print_results(searching, "val/accuracy", [])
+    _, _, _, header, *_ = capsys.readouterr().out.splitlines()
+    assert header.split() == [
+        *("trial", "lr", "norm", "status", "val/accuracy", "SD", "seconds")
     ]

@@ -34,7 +34,7 @@ def test_a_diverged_run_counts_as_the_worst_and_is_named():
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_a_metric_that_is_no_number_counts_as_the_worst(value):
+def test_a_metric_that_is_not_finite_counts_as_the_worst(value):
     assert outcome({0: result(value=value)}, "val/accuracy", 0.0).value == 0.0
 
 

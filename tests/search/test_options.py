@@ -43,7 +43,8 @@ NUMBERS = {"dataset": {"task": "regression"}, "trainer": {"monitor": None}}
         (
             "seeds",
             [],
-            "hydra.sweeper.seeds must be a list of different seeds such as [0,1,2], got []",
+            "hydra.sweeper.seeds must be a list of different seeds such as [0,1,2], "
+            "got []",
         ),
         ("seeds", [1, 1], "got [1, 1]"),
         ("seeds", [-1], "got [-1]"),
@@ -62,17 +63,20 @@ NUMBERS = {"dataset": {"task": "regression"}, "trainer": {"monitor": None}}
         (
             "storage",
             "postgres",
-            "hydra.sweeper.storage must be journal, sqlite or an SQLAlchemy URL, got 'postgres'",
+            "hydra.sweeper.storage must be journal, sqlite or an SQLAlchemy URL, "
+            "got 'postgres'",
         ),
         (
             "sampler",
             None,
-            "hydra.sweeper.sampler must be a mapping with _target_: optuna.samplers.NAME, got None",
+            "hydra.sweeper.sampler must be a mapping with "
+            "_target_: optuna.samplers.NAME, got None",
         ),
         (
             "sampler",
             {},
-            "hydra.sweeper.sampler._target_ must be a class of optuna.samplers, got None",
+            "hydra.sweeper.sampler._target_ must be a class of optuna.samplers, "
+            "got None",
         ),
         (
             "sampler",
@@ -114,20 +118,20 @@ NUMBERS = {"dataset": {"task": "regression"}, "trainer": {"monitor": None}}
         ),
     ],
 )
-def test_an_option_that_cannot_be_is_refused(option, value, message):
+def test_an_invalid_option_is_refused(option, value, message):
     with pytest.raises(ValueError) as caught:
         Options(**GOOD | {option: value})
     assert message in str(caught.value)
 
 
-def test_an_argument_that_a_sampler_does_not_take_is_refused():
+def test_an_unknown_argument_of_a_sampler_is_refused():
     with pytest.raises(
         InstantiationException, match="unexpected keyword argument 'sed'"
     ):
         Options(**GOOD | {"sampler": TPE | {"sed": 1}})
 
 
-def test_samplers_and_pruners_are_optunas():
+def test_samplers_and_pruners_are_objects_of_optuna():
     assert isinstance(build_sampler(TPE, 0), optuna.samplers.TPESampler)
     assert isinstance(build_pruner(None), optuna.pruners.NopPruner)
     wrapped = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2}
@@ -203,19 +207,21 @@ def test_the_metric_is_the_one_that_picks_the_best_epoch(config, options, expect
         (
             "test/accuracy",
             None,
-            "must be a validation metric, got 'test/accuracy': test data that chose the settings",
+            "must be a validation metric, got 'test/accuracy': "
+            "test data that chose the settings",
         ),
         (
             "val/acc",
             None,
-            "hydra.sweeper.metric must be null or one of val/accuracy, val/loss, got 'val/acc'",
+            "hydra.sweeper.metric must be null or one of val/accuracy, val/loss, "
+            "got 'val/acc'",
         ),
         ("val/rmse", None, "must be null or one of val/accuracy, val/loss"),
         ("train/accuracy", None, "must be null or one of val/accuracy, val/loss"),
         (None, "val/acc", "trainer.monitor must be null or one of"),
     ],
 )
-def test_a_metric_that_must_not_choose_is_refused(metric, monitor, message):
+def test_a_metric_that_must_not_be_tuned_on_is_refused(metric, monitor, message):
     with pytest.raises(ValueError) as caught:
         resolve_metric(
             Options(**GOOD | {"metric": metric}),

@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 from optuna.distributions import FloatDistribution
 
 from normlab.config.identity import digest, run_folder
+from normlab.search.definition import define
 from normlab.search.options import Options
-from normlab.search.storage import Search, define
+from normlab.search.storage import Search
 from normlab.training.experiment import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
@@ -71,13 +72,18 @@ def same_files(one, two):
     return rows(one) == rows(two) and best[0] == best[1]
 
 
-def test_a_run_that_is_not_pruned_is_what_it_would_be_alone(config, search):
+def test_a_run_that_is_not_pruned_has_the_same_result(config, search):
     alone, watched = config("alone"), config("watched")
     run(alone)
     with search({"_target_": "optuna.pruners.MedianPruner"}) as searching:
         trial = searching.take()
-        assert digest(watched | {"trial": searching.handle(trial)}) == digest(alone)
-        assert run(watched | {"trial": searching.handle(trial)})["status"] == "finished"
+        assert digest(watched | {"trial": searching.callback_config(trial)}) == digest(
+            alone
+        )
+        assert (
+            run(watched | {"trial": searching.callback_config(trial)})["status"]
+            == "finished"
+        )
         reported = searching.trials[0].intermediate_values
     assert same_files(run_folder(alone), run_folder(watched))
     assert reported == {
@@ -86,13 +92,13 @@ def test_a_run_that_is_not_pruned_is_what_it_would_be_alone(config, search):
     }
 
 
-def test_a_pruned_run_can_be_gone_on_with_to_the_same_bits(config, search):
+def test_a_pruned_run_can_be_resumed_to_the_same_bits(config, search):
     alone, watched = config("alone"), config("watched")
     run(alone)
     folder = run_folder(watched)
     with search(AT_TWO) as searching:
         trial = searching.take()
-        result = run(watched | {"trial": searching.handle(trial)})
+        result = run(watched | {"trial": searching.callback_config(trial)})
         assert (result["status"], result["reason"], result["metrics"]) == (
             "pruned",
             "pruned after epoch 2",
@@ -101,28 +107,27 @@ def test_a_pruned_run_can_be_gone_on_with_to_the_same_bits(config, search):
         assert len(rows(folder)) == 2
         assert not (folder / "result.json").exists()
         assert yaml.safe_load((folder / "config.yaml").read_text()) == watched
-        again = run(
-            watched | {"trial": searching.handle(trial)}
-        )  # as after a kill, before the study was told
+        # The same command after a kill, before the outcome was recorded.
+        again = run(watched | {"trial": searching.callback_config(trial)})
         assert again["reason"] == "pruned after epoch 3"
         assert list(searching.trials[0].intermediate_values) == [1, 2, 3]
     assert run(watched)["status"] == "finished"
     assert same_files(run_folder(alone), folder)
 
 
-def test_a_run_that_has_come_to_its_end_is_not_pruned(config, search):
+def test_a_run_is_not_pruned_after_its_last_epoch(config, search):
     with search(AT_TWO) as searching:
         settings = config("watched", "trainer.max_epochs=2") | {
-            "trial": searching.handle(searching.take())
+            "trial": searching.callback_config(searching.take())
         }
         assert run(settings)["status"] == "finished"
 
 
-def test_early_stopping_is_an_end(config, search):
+def test_a_run_that_stops_early_is_not_pruned(config, search):
     with search(AT_TWO) as searching:
         overrides = ("trainer.patience=1", "optimizer.lr=1e-9", "model.dropout=0")
         settings = config("watched", *overrides) | {
-            "trial": searching.handle(searching.take())
+            "trial": searching.callback_config(searching.take())
         }
         assert run(settings)["epochs"] == 2
 
@@ -131,7 +136,7 @@ def test_early_stopping_is_an_end(config, search):
 def test_all_processes_of_a_run_stop(config, search):
     with search(AT_TWO) as searching:
         settings = config("watched", "device=ddp", "device.devices=2", "norm.sync=true")
-        result = run(settings | {"trial": searching.handle(searching.take())})
+        result = run(settings | {"trial": searching.callback_config(searching.take())})
         assert (result["status"], result["reason"]) == (
             "pruned",
             "pruned after epoch 2",

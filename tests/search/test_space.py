@@ -45,7 +45,7 @@ def only(text):
         ("float(range(1, 4))", FloatDistribution(1.0, 3.0, step=1.0)),
     ],
 )
-def test_hydras_syntax_becomes_optunas(text, distribution):
+def test_an_override_becomes_a_distribution(text, distribution):
     assert only(text) == distribution
     assert only(describe(distribution)) == distribution
 
@@ -53,7 +53,7 @@ def test_hydras_syntax_becomes_optunas(text, distribution):
 @pytest.mark.parametrize(
     "text", ["range(1, 4)", "range(1, 8, 3)", "range(8, 1, -3)", "range(0.1, 0.5, 0.1)"]
 )
-def test_a_range_holds_what_it_holds_in_a_grid(text):
+def test_a_range_has_the_values_that_it_has_in_a_grid(text):
     distribution = only(text)
     (override,) = parsed(f"key={text}")
     values = sorted(override.sweep_iterator())
@@ -103,13 +103,13 @@ def test_a_range_holds_what_it_holds_in_a_grid(text):
         (["a=range(1, 3, 0)"], "must hold a value"),
     ],
 )
-def test_a_space_that_cannot_be_is_refused(overrides, message):
+def test_an_invalid_space_is_refused(overrides, message):
     with pytest.raises(ValueError) as caught:
         split(parsed(*overrides))
     assert message in str(caught.value)
 
 
-def test_the_later_override_holds_and_a_fixed_one_takes_an_axis_away():
+def test_the_later_override_holds_even_if_it_is_fixed():
     space, fixed = split(
         parsed("a=1,2", "b=interval(0, 1)", "c=5", "a=3,4", "b=0.5", "~d", "+e='x y'")
     )
@@ -117,7 +117,7 @@ def test_the_later_override_holds_and_a_fixed_one_takes_an_axis_away():
     assert fixed == ["b=0.5", "c=5", "~d", "+e='x y'"]
 
 
-def test_values_come_back_as_they_were():
+def test_sampled_values_survive_as_overrides():
     params = {
         "a": True,
         "b": 0.1,
@@ -131,7 +131,7 @@ def test_values_come_back_as_they_were():
     assert values == [True, 0.1, 3, None, "a, b", [128, 64], 1e-07]
 
 
-def test_probes_hold_every_choice_and_both_ends():
+def test_probes_have_every_choice_and_both_ends():
     space, _ = split(parsed("a=x,y,z", "b=interval(0, 1)", "c=range(1, 4)"))
     assert probes(space) == [
         ["a=x", "b=0.0", "c=1"],

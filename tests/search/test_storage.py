@@ -6,9 +6,16 @@ from filelock import FileLock
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
+from normlab.search.definition import define
 from normlab.search.objective import Outcome
 from normlab.search.options import Options
-from normlab.search.storage import Search, counted, define, differences, stored_study
+from normlab.search.storage import (
+    Search,
+    begun_trials,
+    load_optuna_study,
+    open_storage,
+    storage_address,
+)
 
 SPACE = {
     "optimizer.lr": FloatDistribution(0.001, 1.0, log=True),
@@ -64,16 +71,16 @@ FAILED = Outcome("failed", None, "seed 0: no memory", [], 0.0)
 
 
 def work(searching, most=None):
-    """Take and tell trials until there are none; their numbers and parameters."""
+    """Take and record trials until there are none; their numbers and parameters."""
     done = []
     while len(done) != most and (trial := searching.take()) is not None:
         done.append((trial.number, trial.params))
-        searching.tell(trial, score(trial))
+        searching.record(trial, score(trial))
     return done
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])
-def test_a_search_goes_on_as_if_it_had_never_stopped(tmp_path, storage):
+def test_a_resumed_search_has_the_trials_of_an_undisturbed_one(tmp_path, storage):
     with search(tmp_path / "undisturbed", storage=storage) as one:
         expected = work(one)
     assert [number for number, _ in expected] == list(range(6))
@@ -101,11 +108,11 @@ def test_two_processes_share_the_trials(tmp_path):
         assert len({str(trial.params) for trial in taken}) == 6
         assert one.take() is None
         assert two.take() is None
-        one.tell(taken[0], score(taken[0]))
+        one.record(taken[0], score(taken[0]))
         assert two.trials[0].value == score(taken[0]).value
 
 
-def test_a_trial_is_left_alone_while_its_process_lives_and_taken_over_afterwards(
+def test_a_trial_is_taken_over_only_after_its_process_ended(
     tmp_path,
 ):
     with search(tmp_path, n_trials=1) as one:
@@ -115,17 +122,17 @@ def test_a_trial_is_left_alone_while_its_process_lives_and_taken_over_afterwards
     with search(tmp_path, n_trials=1) as two:
         again = two.take()
         assert (again.number, again.params) == (trial.number, trial.params)
-        two.tell(again, score(again))
+        two.record(again, score(again))
         assert [trial.state for trial in two.trials] == [TrialState.COMPLETE]
 
 
-def test_a_trial_that_ends_while_another_process_looks_is_not_taken_over(tmp_path):
+def test_a_trial_that_has_just_ended_is_not_taken_over(tmp_path):
     with search(tmp_path) as one, search(tmp_path) as two:
         trial, claim = one.take(), two._claim
 
         def claim_late(number):
             if number in one.locks:
-                one.tell(trial, score(trial))
+                one.record(trial, score(trial))
             return claim(number)
 
         two._claim = claim_late
@@ -136,27 +143,27 @@ def test_a_trial_that_ends_while_another_process_looks_is_not_taken_over(tmp_pat
 def test_a_trial_taken_over_has_the_pruner_of_its_new_process(tmp_path):
     pruner = {"_target_": "optuna.pruners.MedianPruner"}
     with search(tmp_path) as one:
-        one.study.ask(SPACE)  # killed at once
+        one.optuna_study.ask(SPACE)  # killed at once
     with search(tmp_path, pruner=pruner) as two:
         assert two.take().user_attrs["pruner"] == pruner
 
 
-def test_a_trial_killed_before_it_had_its_parameters_does_not_count(tmp_path):
+def test_a_trial_killed_before_it_had_parameters_does_not_count(tmp_path):
     with search(tmp_path / "undisturbed") as one:
         expected = [params for _, params in work(one)]
     with search(tmp_path / "killed") as one:
-        one.study.ask({"norm": SPACE["norm"]})
+        one.optuna_study.ask({"norm": SPACE["norm"]})
     with search(tmp_path / "killed") as one:
         assert [params for _, params in work(one)] == expected
         assert [trial.number for trial in one.trials] == [1, 2, 3, 4, 5, 6]
-        assert one.study.trials[0].state == TrialState.FAIL
+        assert one.optuna_study.trials[0].state == TrialState.FAIL
 
 
-def test_failed_trials_count_and_are_tried_again_on_demand(tmp_path):
+def test_failed_trials_count_and_are_retried_on_demand(tmp_path):
     with search(tmp_path, n_trials=3) as one:
         for outcome in (FAILED, None, FAILED):
             trial = one.take()
-            one.tell(trial, outcome or score(trial))
+            one.record(trial, outcome or score(trial))
         assert one.take() is None
     with search(tmp_path, n_trials=3) as one:
         assert one.take() is None
@@ -169,10 +176,10 @@ def test_failed_trials_count_and_are_tried_again_on_demand(tmp_path):
     with search(tmp_path, retry=True, n_trials=3) as one:
         first = one.take()
         assert first.params == failed[0]
-        one.tell(first, FAILED)
+        one.record(first, FAILED)
         second = one.take()
         assert second.params == failed[1]
-        one.tell(second, score(second))
+        one.record(second, score(second))
         assert one.take() is None
         assert [trial.number for trial in one.trials] == [1, 3, 4]
         assert [trial.state.name for trial in one.trials] == [
@@ -182,7 +189,7 @@ def test_failed_trials_count_and_are_tried_again_on_demand(tmp_path):
         ]
 
 
-def test_lost_trials_are_tried_again_by_the_same_command(tmp_path):
+def test_lost_trials_are_retried_by_the_same_command(tmp_path):
     lost = Outcome(
         "failed",
         None,
@@ -193,63 +200,46 @@ def test_lost_trials_are_tried_again_by_the_same_command(tmp_path):
     )
     with search(tmp_path, n_trials=2) as one:
         first, second = one.take(), one.take()
-        one.tell(first, lost)
-        one.tell(second, FAILED)
+        one.record(first, lost)
+        one.record(second, FAILED)
         assert one.take() is None
     with search(tmp_path, n_trials=2) as one:
         again = one.take()
         assert again.params == first.params
-        one.tell(again, score(again))
+        one.record(again, score(again))
         assert one.take() is None
         assert [trial.state.name for trial in one.trials] == ["FAIL", "COMPLETE"]
 
 
 def test_a_pruned_trial_has_no_value_and_counts(tmp_path):
     with search(tmp_path, n_trials=1) as one:
-        one.tell(one.take(), Outcome("pruned", None, "pruned after epoch 1", [], 1.0))
+        one.record(one.take(), Outcome("pruned", None, "pruned after epoch 1", [], 1.0))
         assert one.take() is None
         assert one.trials[0].state == TrialState.PRUNED
 
 
-def test_another_definition_is_refused_and_the_difference_shown(tmp_path):
+def test_another_definition_is_refused_with_the_difference(tmp_path):
     with search(tmp_path):
         pass
     wider = SPACE | {"optimizer.lr": FloatDistribution(0.001, 10.0, log=True)}
     with pytest.raises(ValueError) as caught:
         Search(tmp_path, "a search", options(), wider, definition(wider))
     assert str(caught.value) == (
-        f"the search in {tmp_path} was begun otherwise: optimizer.lr=tag(log, interval(0.001, 1.0)) then, "
-        "tag(log, interval(0.001, 10.0)) now. Name this one with hydra.sweeper.study_name, or delete that folder"
+        f"the search in {tmp_path} was started with other settings: "
+        "optimizer.lr=tag(log, interval(0.001, 1.0)) then, "
+        "tag(log, interval(0.001, 10.0)) now. "
+        "Name this one with hydra.sweeper.study_name, or delete that folder"
     )
 
 
-def test_differences_are_shown_with_the_most_telling_first():
-    base = definition()
-    assert differences(base, definition()) == []
-    assert (
-        differences(
-            base, definition(paths={"outputs": "b"}, seed=5, trial={"number": 3})
-        )
-        == []
-    )
-    assert differences(base, definition(trainer={"max_epochs": 5})) == [
-        "trainer.max_epochs=2 then, 5 now"
-    ]
-    assert differences(base, base | {"seeds": [0]}) == ["seeds=[0, 1] then, [0] now"]
-    fewer = {"optimizer.lr": SPACE["optimizer.lr"]}
-    assert differences(base, definition(fewer, norm={"eps": 1.0})) == [
-        "norm=none,custom then, nothing now"
-    ]
-
-
-def test_a_study_of_another_program_is_left_alone(tmp_path):
+def test_a_study_of_another_program_is_refused(tmp_path):
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
     )
     optuna.create_study(
         study_name="a search", storage=storage, direction="maximize"
     ).ask()
-    with pytest.raises(ValueError, match="another program began it"):
+    with pytest.raises(ValueError, match="another program started it"):
         search(tmp_path)
 
 
@@ -267,14 +257,14 @@ def test_half_a_line_at_the_end_of_the_journal_is_cut_off(tmp_path):
     assert all(json.loads(line) for line in journal.read_text().splitlines())
 
 
-def test_a_journal_lock_dies_with_its_owner(tmp_path):
+def test_a_search_keeps_no_lock_on_its_journal(tmp_path):
     with search(tmp_path) as one:
         work(one, most=1)
     with FileLock(tmp_path / "study.journal.lock").acquire(timeout=0):
         pass
 
 
-def test_a_stored_run_tells_its_epochs_afterwards(tmp_path):
+def test_the_epochs_of_a_stored_run_are_reported_afterwards(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,val/accuracy\n1,0.5\n2,0.75\n")
     with search(tmp_path) as one:
         trial = one.take()
@@ -284,17 +274,19 @@ def test_a_stored_run_tells_its_epochs_afterwards(tmp_path):
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])
-def test_looking_for_a_study_makes_none(tmp_path, storage):
+def test_looking_for_a_search_creates_no_file(tmp_path, storage):
     with search(tmp_path, storage=storage) as one:
         address = one.address
-    assert stored_study(address, "a search").user_attrs["definition"] == definition()
-    assert stored_study(address, "another") is None
+    assert (
+        load_optuna_study(address, "a search").user_attrs["definition"] == definition()
+    )
+    assert load_optuna_study(address, "another") is None
     absent = address.replace("study.", "absent.")
-    assert stored_study(absent, "a search") is None
+    assert load_optuna_study(absent, "a search") is None
     assert not list(tmp_path.glob("absent*"))
 
 
-def test_trials_that_were_tried_again_are_not_counted():
+def test_trials_that_were_tried_again_do_not_count():
     def trial(number, state, **attributes):
         finished = {"value": 1.0} if state == TrialState.COMPLETE else {}
         made = optuna.create_trial(state=state, user_attrs=attributes, **finished)
@@ -307,4 +299,28 @@ def test_trials_that_were_tried_again_are_not_counted():
         trial(3, TrialState.RUNNING, repeats=2),
     )
     unborn = trial(4, TrialState.FAIL)
-    assert counted([complete, waiting, failed, again, unborn]) == [complete, again]
+    assert begun_trials([complete, waiting, failed, again, unborn]) == [complete, again]
+
+
+def test_addresses_of_storages(tmp_path):
+    assert storage_address("journal", tmp_path) == f"{tmp_path}/study.journal"
+    assert storage_address("sqlite", tmp_path) == f"sqlite:///{tmp_path}/study.db"
+    url = "postgresql://me@host/trials"
+    assert storage_address(url, tmp_path) == url
+
+
+def test_a_storage_that_cannot_be_opened_does_not_show_its_password():
+    with pytest.raises(ValueError) as caught:
+        open_storage("nothing://me:secret@host/trials")
+    assert str(caught.value).startswith("hydra.sweeper.storage cannot be opened: ")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_run_is_configured_to_report_to_its_trial(tmp_path):
+    with search(tmp_path) as one:
+        assert one.callback_config(one.take()) == {
+            "_target_": "normlab.search.pruning.ReportToTrial",
+            "storage": f"{tmp_path}/study.journal",
+            "study": "a search",
+            "number": 0,
+        }

@@ -1,4 +1,4 @@
-"""Sweeps on clusters of one machine: submitit's processes, a SLURM of scripts, and a local Ray."""
+"""Sweeps on clusters of one machine: submitit's, a SLURM of scripts, and Ray."""
 
 import json
 import os
@@ -29,7 +29,10 @@ needs_ray = pytest.mark.skipif(
 
 @pytest.fixture
 def hazard(compose, tmp_path, monkeypatch):
-    """hazard(number): a run that gets this signal in its second epoch; its marker says that it has had it."""
+    """hazard(number): a run that gets this signal once, in its second epoch.
+
+    It then writes its marker, and gets no signal if its marker is there.
+    """
     folder = str(ROOT / "tests" / "torture")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", folder)
@@ -58,14 +61,14 @@ def hazard(compose, tmp_path, monkeypatch):
 
 
 def undisturbed(config, folder):
-    """The same run in this process, where its marker says that it has been struck."""
+    """The same run in this process, without the signal."""
     Path(config["model"]["marker"]).touch()
     return run(config | {"paths": {"outputs": str(folder)}})
 
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """Commands of SLURM in PATH; the folder with their jobs."""
+    """The folder with the jobs of a SLURM whose commands are in PATH."""
     (tmp_path / "bin").mkdir()
     for name in ("sbatch", "srun", "scontrol", "sacct", "scancel"):
         (tmp_path / "bin" / name).symlink_to(ROOT / "tests" / "fake_slurm.py")
@@ -80,12 +83,11 @@ def slurm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
-    """command(*words): the command line in this process; its exit code, what it printed, and its errors."""
+    """command(*words): run the command line; its exit code, output and errors."""
 
     def call(*words):
-        monkeypatch.setenv(
-            "HYDRA_FULL_ERROR", "0"
-        )  # both are set by the command line: they go back at the end
+        # The command line sets both of these; the fixture puts them back at the end.
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
         monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *words])
@@ -111,9 +113,7 @@ def submitit_options(name, **changes):
 
 
 @needs_submitit
-def test_a_preempted_job_is_queued_again_and_a_killed_one_is_named(
-    hazard, slurm, tmp_path
-):
+def test_preempted_jobs_are_queued_again_and_killed_ones_named(hazard, slurm, tmp_path):
     configs = [hazard(signal.SIGUSR2), hazard(signal.SIGKILL)]
     options = submitit_options(
         "submitit_slurm",
@@ -184,7 +184,7 @@ def test_a_local_sweep_by_submitit(hazard, command, tmp_path):
 
 
 @needs_submitit
-def test_slurm_is_asked_for_where_it_is(monkeypatch):
+def test_slurm_is_refused_where_it_is_not_installed(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(
         ValueError, match="submitit_slurm must be used where SLURM's sbatch is"
@@ -197,7 +197,7 @@ def test_slurm_is_asked_for_where_it_is(monkeypatch):
 
 
 @needs_ray
-def test_a_sweep_by_ray_names_a_killed_job_and_is_resumed(hazard, tmp_path):
+def test_a_sweep_by_ray_names_killed_jobs_and_is_resumed(hazard, tmp_path):
     configs = [hazard(signal.SIGKILL), hazard(signal.SIGTERM) | {"seed": 1}]
     options = OmegaConf.to_container(
         OmegaConf.load(ROOT / "conf" / "hydra" / "launcher" / "ray.yaml")
@@ -228,7 +228,8 @@ def test_a_sweep_by_ray_names_a_killed_job_and_is_resumed(hazard, tmp_path):
         (
             "ray",
             "ray",
-            "hydra/launcher=ray needs the package ray, which is not installed.*'normlab.ray.'",
+            "hydra/launcher=ray needs the package ray, which is not installed.*"
+            "'normlab.ray.'",
         ),
     ],
 )

@@ -1,9 +1,12 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from normlab.config.identity import digest, run_folder
 from normlab.endings import DiskFull, Interrupted, Stopped
@@ -29,7 +32,7 @@ def configs(count, devices=1, accelerator="auto"):
 
 @pytest.fixture
 def cores(monkeypatch):
-    """cores(8): as on a machine with so many."""
+    """cores(8): as on a machine with 8 cores."""
     return lambda count: monkeypatch.setattr(queue, "count_cores", lambda: count)
 
 
@@ -56,7 +59,7 @@ def test_runs_in_several_processes_leave_room_for_them(cores):
     assert slots(configs(100, devices=2), NO_GPU) == [{"OMP_NUM_THREADS": "2"}] * 4
 
 
-def test_the_limit_of_threads_holds_for_workers_too(cores):
+def test_the_limit_of_threads_holds_for_every_worker(cores):
     cores(8)
     assert (
         slots(configs(2), NO_GPU | {"OMP_NUM_THREADS": "1"})
@@ -117,7 +120,7 @@ def test_visible_gpus_are_those_of_the_environment(variable, names):
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": variable}) == names
 
 
-def test_without_the_variable_the_driver_is_asked(tmp_path, monkeypatch):
+def test_the_driver_is_asked_if_the_variable_is_not_set(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert visible_gpus({}) == []
     program = tmp_path / "nvidia-smi"
@@ -150,7 +153,7 @@ def test_cores_are_those_that_this_process_may_use():
         ),
     ],
 )
-def test_options_that_no_queue_can_have(options, message):
+def test_options_that_no_queue_can_have_are_refused(options, message):
     with pytest.raises(ValueError) as error:
         check_options(
             **{"workers": "auto", "jobs_per_gpu": 1, "jobs_per_worker": None} | options
@@ -165,7 +168,7 @@ def test_good_options_pass():
 
 @pytest.fixture
 def plain(tmp_path):
-    """plain(seed): what a queue reads of a configuration."""
+    """plain(seed) -> what a queue reads of a configuration."""
 
     def make(seed):
         choices = {"norm": "custom", "optimizer": "sgd"}
@@ -181,7 +184,8 @@ def plain(tmp_path):
             "retry": None,
             "progress": True,
         }
-        return config | {"device": {"devices": 1, "accelerator": "cpu"}, "norm": {}}
+        config |= {"norm": {}, "dataset": {}}
+        return config | {"device": {"devices": 1, "accelerator": "cpu"}}
 
     return make
 
@@ -193,7 +197,7 @@ def store(config, **result):
 
 
 class Pool:
-    """Takes the place of `Workers`: gives the values of the class, last job first."""
+    """Takes the place of `Workers`: yields the values of the class, last job first."""
 
     values = ()
 
@@ -226,7 +230,7 @@ def test_stored_results_need_no_worker(plain, pool):
     assert pool.started is None
 
 
-def test_the_others_are_trained_side_by_side(plain, pool, cores):
+def test_jobs_without_a_result_are_trained_side_by_side(plain, pool, cores):
     cores(2)
     store(plain(1), status="diverged")
     pool.values = ({"status": "finished", "number": 0}, Died(-9))
@@ -236,8 +240,8 @@ def test_the_others_are_trained_side_by_side(plain, pool, cores):
     died = results[1][1]
     assert died["status"] == "failed"
     assert died["reason"] == (
-        "its worker process was ended by SIGKILL (the system does this when memory runs out); "
-        "the same command tries it again"
+        "its worker process was ended by SIGKILL "
+        "(the system does this when memory runs out); the same command tries it again"
     )
     assert pool.started == (train_one, [{"OMP_NUM_THREADS": "1"}] * 2, 5)
     assert [(item["seed"], item["progress"]) for item in pool.items] == [
@@ -247,7 +251,7 @@ def test_the_others_are_trained_side_by_side(plain, pool, cores):
     assert pool.closed
 
 
-def test_what_makes_going_on_senseless_ends_the_queue(plain, pool):
+def test_a_full_disk_ends_the_queue(plain, pool):
     pool.values = ({"status": "finished"}, Stopped("no space is left", 1))
     with pytest.raises(Stopped, match="no space is left"):
         list(run_queued([plain(0), plain(1)]))
@@ -256,7 +260,7 @@ def test_what_makes_going_on_senseless_ends_the_queue(plain, pool):
 
 @pytest.fixture
 def raising(monkeypatch):
-    """raising(error): what training raises."""
+    """raising(error): let training raise this."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def run_raises(error):
@@ -301,3 +305,39 @@ def test_a_worker_uses_its_share_of_the_cores(monkeypatch):
         assert train_one({}) == {"threads": 3}
     finally:
         torch.set_num_threads(before)
+
+
+FIRST_JOB = """
+import json
+import sys
+from importlib import import_module
+
+from normlab.sweeps.queue import PRELOAD, train_one
+
+for name in PRELOAD:
+    import_module(name)
+before = set(sys.modules)
+result = train_one(json.load(sys.stdin))
+later = set(sys.modules) - before
+print(json.dumps([result["status"], sorted(later)]))
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_has_its_imports_before_its_first_job(compose, tmp_path):
+    words = ["trainer.max_epochs=1", "progress=false", "device=cpu"]
+    config = compose(*words, f"paths.outputs={tmp_path}")
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST_JOB],
+        input=json.dumps(OmegaConf.to_container(config, resolve=True)),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    status, later = json.loads(ended.stdout.splitlines()[-1])
+    assert status == "finished", ended.stderr
+    # Only the module that the configuration names is imported by the job itself.
+    assert [name for name in later if name.startswith("normlab.")] == [
+        "normlab.data.images"
+    ]
+    assert not {"torch", "pytorch_lightning", "torchvision", "hydra"} & set(later)

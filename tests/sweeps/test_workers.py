@@ -15,7 +15,7 @@ LIGHT = ("normlab.sweeps.workers",)  # what a worker needs to import here
 
 
 def task(item):
-    """What the workers of these tests do: `item` is the name of a function below and its arguments."""
+    """What the workers of these tests do: call a function below, by its name."""
     name, *arguments = item
     return globals()[name](*arguments)
 
@@ -50,7 +50,7 @@ def leave(code):
 
 
 def save_on_sigterm(folder):
-    """A run in training: on SIGTERM it writes its state and ends."""
+    """Do as a run in training does: on SIGTERM write the state and end."""
 
     def save(number, frame):
         Path(folder, "saved").touch()
@@ -109,7 +109,7 @@ def test_a_worker_has_its_environment():
     assert "SLOT" not in os.environ
 
 
-def test_without_preload_every_worker_starts_anew():
+def test_without_preload_every_worker_is_a_new_python():
     with Workers(task, [{"SLOT": "b"}]) as pool:
         assert list(pool.run([("variable", "SLOT")])) == [(0, "b")]
 
@@ -139,15 +139,14 @@ def test_a_worker_that_died_without_a_job_is_replaced():
         values = pool.run([("process",), ("process",)])
         _, first = next(values)
         os.kill(first, signal.SIGKILL)
-        pool.workers[
-            0
-        ].process.join()  # a process whose main thread is gone may still hold its pipe
+        # A process whose main thread has ended may still hold its pipe.
+        pool.workers[0].process.join()
         _, second = next(values)
     assert isinstance(second, int)
     assert second != first
 
 
-def test_jobs_per_worker_replaces_a_worker_and_its_memory_with_it():
+def test_a_worker_is_replaced_after_its_number_of_jobs():
     pids = [pid for _, pid in run_all([("process",)] * 4, jobs_per_worker=2)]
     assert pids[0] == pids[1]
     assert pids[2] == pids[3]
@@ -202,7 +201,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def launcher(tmp_path):
-    """A process that has a worker with a job, and then gets killed or raises."""
+    """A process that has a worker with a job and then is killed or raises an error."""
     script = tmp_path / "launcher.py"
     script.write_text(LAUNCHER)
 
@@ -216,7 +215,7 @@ def launcher(tmp_path):
     return start
 
 
-def test_workers_end_by_themselves_when_their_launcher_is_killed(tmp_path, launcher):
+def test_workers_stop_when_their_launcher_is_killed(tmp_path, launcher):
     with launcher("killed") as process:
         wait_for(tmp_path / "started")
         process.kill()
@@ -228,6 +227,6 @@ def test_workers_end_by_themselves_when_their_launcher_is_killed(tmp_path, launc
             time.sleep(0.01)
 
 
-def test_an_exception_beside_the_jobs_leaves_no_process_waiting(launcher):
+def test_an_exception_in_the_launcher_leaves_no_process_behind(launcher):
     _, errors = launcher("raises").communicate(timeout=60)
     assert errors.rstrip().endswith("RuntimeError: while the workers work")

@@ -1,1 +1,1 @@
-"""A search for the best settings: `hydra/sweeper=optuna`, see docs/SEARCH.md."""
+"""A search for the best settings: `hydra/sweeper=optuna`, see docs/how-to/search.md."""

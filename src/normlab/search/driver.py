@@ -1,6 +1,6 @@
-"""The search itself: takes trials, has their runs made, tells the study, and reports at the end."""
+"""The loop of a search: take trials, run them, store how they ended, and report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -9,27 +9,29 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from optuna.trial import Trial
 
 from normlab.mistakes import MISTAKES, reason
-from normlab.search.display import SearchProgress, print_plan, print_report
+from normlab.search.definition import check_definition
+from normlab.search.display import SearchProgress, print_plan, print_results
 from normlab.search.objective import ENDED, Outcome, outcome
 from normlab.search.options import worst_value
-from normlab.search.plan import Compose, Outcomes, SearchPlan
+from normlab.search.plan import Compose, SearchPlan, StreamResults
 from normlab.search.space import words
 from normlab.search.storage import (
     Search,
-    check_definition,
-    counted,
+    begun_trials,
+    load_optuna_study,
     storage_address,
-    stored_study,
 )
-from normlab.sweeps.jobs import Plan, failed_result
+from normlab.sweeps.jobs import Job, failed_result
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialRun:
     """A run of a trial.
 
     Attributes:
-        reports: to the trial, after every epoch.
+        trial: the trial.
+        seed: the seed of the run.
+        reports: whether the run reports to the trial after every epoch.
     """
 
     trial: Trial
@@ -40,122 +42,149 @@ class Job:
 def run_search(
     plan: SearchPlan,
     compose: Compose,
-    outcomes: Outcomes,
+    stream_results: StreamResults,
     workers: int,
     config_dir: Sequence[str] = (),
 ) -> bool:
-    """Take and run trials until `n_trials` are done, here or in other processes, then report.
+    """Run trials until `n_trials` are done, here or in other processes, then report.
 
     Args:
-        plan: from `plan_search`.
-        compose: as for `plan_search`.
-        outcomes: plans -> index and result of each, in the order in which they end.
-        workers: how many trials are taken at a time, unless `n_jobs` says so.
-        config_dir: `--config-dir` and its folder, where the command line has it.
+        plan: what `plan_search` returned.
+        compose: turns overrides into a resolved and checked configuration.
+        stream_results: runs jobs and yields the index and the result of each, in the
+            order in which they end.
+        workers: how many trials run at a time, unless the option `n_jobs` is set.
+        config_dir: `--config-dir` and its folder, if the command line has them.
 
     Returns:
         whether no trial failed.
     """
-    options, retry = plan.options, plan.config["retry"] == "failed"
+    size = plan.options.n_jobs or workers
+    retry = plan.config["retry"] == "failed"
+    command = ["python", "train.py", "-m", *config_dir, *plan.fixed]
     with Search(
-        plan.folder, plan.name, options, plan.space, plan.definition, retry
+        plan.folder, plan.name, plan.options, plan.space, plan.definition, retry
     ) as search:
         with SearchProgress(search, plan.metric) as progress:
-            while trials := _batch(search, options.n_jobs or workers):
-                for trial, ended in _run_batch(plan, search, trials, compose, outcomes):
-                    search.tell(trial, ended)
+            while trials := _take_batch(search, size):
+                for trial, ended in _run_trials(
+                    plan, search, trials, compose, stream_results
+                ):
+                    search.record(trial, ended)
                     progress.end(trial, ended)
-        return print_report(
-            search, plan.metric, ["python", "train.py", "-m", *config_dir, *plan.fixed]
-        )
+        return print_results(search, plan.metric, command)
 
 
 def print_search(plan: SearchPlan, workers: int) -> None:
-    """What `run_search` would do, and what of it is done; nothing is written."""
-    study = stored_study(storage_address(plan.options.storage, plan.folder), plan.name)
-    if study is not None:
-        check_definition(study, plan.definition, plan.folder)
-    trials = [] if study is None else counted(study.get_trials(deepcopy=False))
+    """Show what `run_search` would do and what of it is done, and write nothing.
+
+    Args:
+        plan: what `plan_search` returned.
+        workers: how many trials would run at a time.
+    """
+    address = storage_address(plan.options.storage, plan.folder)
+    optuna_study = load_optuna_study(address, plan.name)
+    trials = []
+    if optuna_study is not None:
+        stored = optuna_study.user_attrs.get("definition")
+        check_definition(stored, plan.definition, plan.folder)
+        trials = begun_trials(optuna_study.get_trials(deepcopy=False))
     print_plan(plan, trials, workers)
 
 
-def _batch(search: Search, size: int) -> list[Trial]:
-    taken = []
-    while len(taken) < size and (trial := search.take()) is not None:
-        taken.append(trial)
-    return taken
+def _take_batch(search: Search, size: int) -> list[Trial]:
+    """Take up to `size` trials."""
+    trials: list[Trial] = []
+    while len(trials) < size:
+        trial = search.take()
+        if trial is None:
+            break
+        trials.append(trial)
+    return trials
 
 
-def _run_batch(
+def _run_trials(
     plan: SearchPlan,
     search: Search,
     trials: list[Trial],
     compose: Compose,
-    outcomes: Outcomes,
+    stream_results: StreamResults,
 ) -> Iterator[tuple[Trial, Outcome]]:
-    """Every trial with how it ended, when its last run has.
+    """Run trials with all seeds; yield each with its outcome when its last run ends.
 
-    With a pruner the first seed goes before the others, which start only if it got to its end.
+    With a pruner, the first seed of every trial runs before the other seeds, which run
+    only if the first run was neither pruned nor failed.
     """
-    seeds, prunes = plan.options.seeds, plan.options.pruner is not None
+    seeds = plan.options.seeds
+    prunes = plan.options.pruner is not None
+    phases = [seeds]
+    if prunes:
+        phases = [seeds[:1], seeds[1:]]
     worst = worst_value(plan.metric, plan.direction)
-    results: dict[int, dict[int, dict]] = {trial.number: {} for trial in trials}
-    for phase in [seeds[:1], seeds[1:]] if prunes else [seeds]:
-        jobs = [
-            Job(trial, seed, prunes and seed == seeds[0])
-            for trial in trials
-            for seed in phase
-        ]
-        for job, result in _results(plan, search, jobs, compose, outcomes):
-            found = results[job.trial.number]
-            found[job.seed] = result
-            if set(phase) <= found.keys() and (
-                len(found) == len(seeds) or not _all_ended(found)
-            ):
-                trials = [trial for trial in trials if trial is not job.trial]
+    results: dict[int, dict[int, dict[str, Any]]] = {}
+    open_trials = list(trials)
+    for phase in phases:
+        runs = []
+        for trial in open_trials:
+            for seed in phase:
+                runs.append(TrialRun(trial, seed, prunes and seed == seeds[0]))
+        for run, result in _run(plan, search, runs, compose, stream_results):
+            found = results.setdefault(run.trial.number, {})
+            found[run.seed] = result
+            if not found.keys() >= set(phase):
+                continue  # other runs of this phase have not ended
+            if len(found) == len(seeds) or not _have_ended(found.values()):
+                open_trials.remove(run.trial)
                 in_order = {seed: found[seed] for seed in seeds if seed in found}
-                yield job.trial, outcome(in_order, plan.metric, worst)
+                yield run.trial, outcome(in_order, plan.metric, worst)
 
 
-def _all_ended(results: dict[int, dict]) -> bool:
-    return all(result["status"] in ENDED for result in results.values())
+def _have_ended(results: Iterable[dict[str, Any]]) -> bool:
+    """Whether all runs came to their end."""
+    return all(result["status"] in ENDED for result in results)
 
 
-def _results(
+def _run(
     plan: SearchPlan,
     search: Search,
-    jobs: list[Job],
+    runs: list[TrialRun],
     compose: Compose,
-    outcomes: Outcomes,
-) -> Iterator[tuple[Job, dict]]:
-    plans, planned = [], []
-    for job in jobs:
-        overrides = [*plan.fixed, *words(job.trial.params), f"seed={job.seed}"]
-        if job.reports:
-            overrides.append(f"trial={_handle(search.handle(job.trial))}")
+    stream_results: StreamResults,
+) -> Iterator[tuple[TrialRun, dict[str, Any]]]:
+    """Run runs of trials and yield each with its result when it ends."""
+    jobs = []
+    started = []
+    for run in runs:
+        overrides = [*plan.fixed, *words(run.trial.params), f"seed={run.seed}"]
+        if run.reports:
+            callback = search.callback_config(run.trial)
+            overrides.append(f"trial={_to_hydra(callback)}")
         try:
-            plans.append(Plan(tuple(overrides), compose(overrides)))
-        except MISTAKES as error:  # settings that do not go together
-            yield job, failed_result(reason(error))
+            job = Job(tuple(overrides), compose(overrides))
+        except MISTAKES as error:
+            # These settings cannot be combined, which only the trial could show.
+            yield run, failed_result(reason(error))
         else:
-            planned.append(job)
-    with closing(outcomes(plans)) as ended:  # closed at once when a signal comes
-        for index, result in ended:
-            if planned[index].reports and result["status"] == "finished":
-                search.report_epochs(
-                    planned[index].trial, plans[index].folder, plan.metric
-                )
-            yield planned[index], result
+            jobs.append(job)
+            started.append(run)
+    if not jobs:
+        return
+    # Without `closing`, workers would run on after a signal until Python happens to
+    # delete the generator.
+    with closing(stream_results(jobs)) as results:
+        for index, result in results:
+            run = started[index]
+            if run.reports and result["status"] == "finished":
+                search.report_epochs(run.trial, jobs[index].folder, plan.metric)
+            yield run, result
 
 
-def _handle(handle: dict[str, Any]) -> str:
-    """In Hydra's syntax, whatever the folder is called."""
-    words = []
-    for key, value in handle.items():
-        text = (
-            QuotedString(value, Quote.single).with_quotes()
-            if isinstance(value, str)
-            else value
-        )
-        words.append(f"{key}:{text}")
-    return "{" + ",".join(words) + "}"
+def _to_hydra(config: dict[str, Any]) -> str:
+    """A dictionary in Hydra's syntax, in which any text is quoted."""
+    entries = []
+    for key, value in config.items():
+        text = value
+        if isinstance(value, str):
+            text = QuotedString(value, Quote.single).with_quotes()
+        entries.append(f"{key}:{text}")
+    return "{" + ",".join(entries) + "}"

@@ -1,4 +1,4 @@
-"""From the results of a trial's runs to what the study is told."""
+"""The objective of a search: how a trial ended, from the results of its runs."""
 
 import math
 import statistics
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-ENDED = ("finished", "diverged")  # runs that say something about their settings
+# The states of runs that say something about their settings.
+ENDED = ("finished", "diverged")
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,13 @@ class Outcome:
 
     Attributes:
         status: `finished`, `pruned` or `failed`.
-        value: mean over the seeds, None unless finished.
-        reason: why it failed or where it was pruned, or how many of its runs diverged.
-        values: of the seeds that have one, in their order.
-        seconds: of training, all runs together.
-        lost: failed by a run that has left no result, since it could not begin or its process was killed.
+        value: mean of the metric over the seeds; None unless the trial is finished.
+        reason: why the trial failed, or where it was pruned, or how many of its runs
+            diverged; None if there is nothing to say.
+        values: the value of every seed that has one, in the order of the seeds.
+        seconds: training time of all runs together.
+        lost: whether the trial failed because a run left no result: it could not begin,
+            or its process was killed.
     """
 
     status: str
@@ -33,39 +36,38 @@ class Outcome:
 def outcome(
     results: Mapping[int, dict[str, Any]], metric: str, worst: float
 ) -> Outcome:
-    """Mean of the metric over the seeds.
+    """How a trial ended. Its value is the mean of the metric over the seeds.
+
+    One failed run fails the trial, and one pruned run prunes it.
 
     Args:
-        results: of `normlab.training.experiment.run`, by seed.
+        results: results of `normlab.training.experiment.run` by seed.
         metric: a validation metric of the best epoch.
-        worst: what a diverged run counts as; one failed run fails the trial.
+        worst: the value of a run that diverged or whose metric is not finite.
     """
     seconds = sum(result["seconds"] for result in results.values())
-    values = [
-        _value(result, metric, worst)
-        for result in results.values()
-        if result["status"] in ENDED
-    ]
+    values = []
+    diverged = 0
+    for result in results.values():
+        diverged += result["status"] == "diverged"
+        if result["status"] in ENDED:
+            values.append(_value(result, metric, worst))
+
     for seed, result in results.items():
+        if result["status"] == "failed":
+            reason = f"seed {seed}: {result['reason']}"
+            lost = "run" not in result
+            return Outcome("failed", None, reason, values, seconds, lost)
         if result["status"] not in ENDED:
-            failed = result["status"] == "failed"
-            reason = f"seed {seed}: {result['reason']}" if failed else result["reason"]
-            return Outcome(
-                result["status"],
-                None,
-                reason,
-                values,
-                seconds,
-                lost=failed and "run" not in result,
-            )
-    diverged = sum(result["status"] == "diverged" for result in results.values())
-    reason = f"{diverged} of {len(results)} runs diverged" if diverged else None
+            return Outcome(result["status"], None, result["reason"], values, seconds)
+    reason = None
+    if diverged:
+        reason = f"{diverged} of {len(results)} runs diverged"
     return Outcome("finished", statistics.fmean(values), reason, values, seconds)
 
 
 def _value(result: dict[str, Any], metric: str, worst: float) -> float:
     value = result["metrics"].get(metric)
-    usable = (
-        result["status"] == "finished" and value is not None and math.isfinite(value)
-    )
-    return value if usable else worst
+    if result["status"] != "finished" or value is None or not math.isfinite(value):
+        return worst
+    return value

@@ -1,9 +1,10 @@
-"""What `hydra.sweeper` says about a search: checked, with its sampler and pruner."""
+"""The options of a search, `hydra.sweeper`: checks, the sampler, pruner and metric."""
 
 import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,21 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 
+from normlab.config.rules import is_whole
 from normlab.metrics import METRICS, higher_is_better
 from normlab.spelling import did_you_mean
 
+# Samplers that try every combination once, which is what the grid sweeper does.
 EXHAUSTIVE = ("GridSampler", "BruteForceSampler")
 
 
 @dataclass(frozen=True)
 class Options:
-    """`hydra.sweeper` of a search, see conf/hydra/sweeper/optuna.yaml.
+    """`hydra.sweeper` of a search; conf/hydra/sweeper/optuna.yaml explains the options.
 
     Raises:
-        ValueError: names the option, what it must be and what it is.
+        ValueError: names an option, what it must be, and what it is.
+        InstantiationException: the sampler or pruner does not take its options.
     """
 
     n_trials: int
@@ -40,138 +44,170 @@ class Options:
     def __post_init__(self) -> None:
         _check(
             "n_trials",
-            _whole(self.n_trials, 1),
+            is_whole(self.n_trials) and self.n_trials >= 1,
             "a whole number of at least 1",
             self.n_trials,
         )
         _check(
             "n_jobs",
-            self.n_jobs is None or _whole(self.n_jobs, 1),
+            self.n_jobs is None or (is_whole(self.n_jobs) and self.n_jobs >= 1),
             "null or at least 1",
             self.n_jobs,
         )
-        seeds = self.seeds if isinstance(self.seeds, list) else []
-        distinct = len(set(map(repr, seeds))) == len(seeds) > 0
         _check(
             "seeds",
-            distinct and all(_whole(seed, 0) for seed in seeds),
+            _are_seeds(self.seeds),
             "a list of different seeds such as [0,1,2]",
             self.seeds,
         )
-        known = (None, "maximize", "minimize")
         _check(
             "direction",
-            self.direction in known,
+            self.direction in (None, "maximize", "minimize"),
             "null, maximize or minimize",
             self.direction,
         )
-        named = self.study_name is None or (
-            isinstance(self.study_name, str) and self.study_name.strip(".")
-        )
         _check(
             "study_name",
-            named and "/" not in (self.study_name or ""),
+            self.study_name is None or _is_file_name(self.study_name),
             "null or a file name",
             self.study_name,
         )
-        storage = self.storage in ("journal", "sqlite") or "://" in str(self.storage)
-        _check("storage", storage, "journal, sqlite or an SQLAlchemy URL", self.storage)
+        _check(
+            "storage",
+            self.storage in ("journal", "sqlite") or "://" in str(self.storage),
+            "journal, sqlite or an SQLAlchemy URL",
+            self.storage,
+        )
         build_sampler(self.sampler, 0)
         build_pruner(self.pruner)
 
 
-def _whole(value: Any, minimum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-
-
-def _check(option: str, holds: Any, requirement: str, value: Any) -> None:
+def _check(option: str, holds: bool, requirement: str, value: Any) -> None:
     if not holds:
         raise ValueError(f"hydra.sweeper.{option} must be {requirement}, got {value!r}")
 
 
-def build_sampler(options: Mapping[str, Any], number: int) -> BaseSampler:
-    """The sampler for one trial. Its seed follows from `seed` and the trial's number.
+def _are_seeds(value: Any) -> bool:
+    """Whether a value is a list of different whole numbers that are not negative."""
+    if not isinstance(value, list) or not value:
+        return False
+    for seed in value:
+        if not is_whole(seed) or seed < 0:
+            return False
+    return len(set(value)) == len(value)
 
-    A sampler is built anew for every trial: what it knows is in the study. One that was built once would repeat its
-    first values in every process that joins or resumes a search.
+
+def _is_file_name(value: Any) -> bool:
+    """Whether a value is a string that can name a folder within another folder."""
+    return isinstance(value, str) and value.strip(".") != "" and "/" not in value
+
+
+def build_sampler(options: Mapping[str, Any], number: int) -> BaseSampler:
+    """Build the sampler for one trial.
+
+    Every trial gets a sampler of its own, which finds in the storage all that it needs
+    to know. One sampler for all trials would repeat its first values in every process
+    that joins or resumes a search.
+
+    Args:
+        options: `_target_`, a class of `optuna.samplers`, and its arguments. The seed
+            of the sampler follows from `seed` and the number of the trial.
+        number: the number of the trial.
 
     Raises:
-        ValueError, InstantiationException: no sampler, or not with these options.
+        ValueError: `_target_` is not a sampler that can be used here.
+        InstantiationException: the sampler does not take these arguments.
     """
-    name = (
-        options.get("_target_", "").rpartition(".")[2]
-        if isinstance(options, Mapping)
-        else ""
-    )
+    _check_mapping("sampler", options, optuna.samplers)
+    name = options.get("_target_", "").rpartition(".")[2]
     if name in EXHAUSTIVE:
         raise ValueError(
-            f"hydra.sweeper.sampler: {name} tries every combination once, as hydra/sweeper=grid does"
+            f"hydra.sweeper.sampler: {name} tries every combination once, "
+            f"as hydra/sweeper=grid does"
         )
     arguments: dict[str, Any] = {}
-    if isinstance(options, Mapping) and options.get("seed") is not None:
-        seed = int(
-            np.random.SeedSequence([options["seed"], number]).generate_state(1)[0]
-        )
-        # All points of a quasi-random sequence come from one seed; only its choices are drawn one by one.
-        arguments = (
-            {"independent_sampler": RandomSampler(seed=seed)}
-            if name == "QMCSampler"
-            else {"seed": seed}
-        )
+    if options.get("seed") is not None:
+        sequence = np.random.SeedSequence([options["seed"], number])
+        seed = int(sequence.generate_state(1)[0])
+        if name == "QMCSampler":
+            # All points of a quasi-random sequence share one seed. Only what is not
+            # part of the sequence, such as choices, is drawn with this one.
+            arguments["independent_sampler"] = RandomSampler(seed=seed)
+        else:
+            arguments["seed"] = seed
     return _build("sampler", options, optuna.samplers, BaseSampler, arguments)
 
 
 def build_pruner(options: Mapping[str, Any] | None) -> BasePruner:
-    """The pruner; one that never prunes for None."""
-    return (
-        NopPruner()
-        if options is None
-        else _build("pruner", options, optuna.pruners, BasePruner, {})
+    """Build the pruner.
+
+    Args:
+        options: `_target_`, a class of `optuna.pruners`, and its arguments; None is a
+            pruner that never prunes.
+
+    Raises:
+        ValueError: `_target_` is not a pruner.
+        InstantiationException: the pruner does not take these arguments.
+    """
+    if options is None:
+        return NopPruner()
+    _check_mapping("pruner", options, optuna.pruners)
+    return _build("pruner", options, optuna.pruners, BasePruner, {})
+
+
+def _check_mapping(option: str, value: Any, module: ModuleType) -> None:
+    is_mapping = isinstance(value, Mapping)
+    _check(
+        option, is_mapping, f"a mapping with _target_: {module.__name__}.NAME", value
     )
 
 
 def _build(
-    option: str, options: Any, module: Any, base: type, arguments: dict[str, Any]
+    option: str,
+    options: Mapping[str, Any],
+    module: ModuleType,
+    base: type,
+    arguments: dict[str, Any],
 ) -> Any:
-    """An object of one of the classes that `module` offers, and of no other."""
-    _check(
-        option,
-        isinstance(options, Mapping),
-        f"a mapping with _target_: {module.__name__}.NAME",
-        options,
-    )
+    """Build an object of a class that Optuna offers, and of no other class."""
     _check_targets(option, options, module, base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return instantiate(dict(options), **arguments, _convert_="all")
 
 
-def _check_targets(option: str, options: Any, module: Any, base: type) -> None:
-    offered = [getattr(module, name) for name in module.__all__]
-    known = [
-        f"{module.__name__}.{one.__name__}"
-        for one in offered
-        if isinstance(one, type) and issubclass(one, base)
-    ]
+def _check_targets(
+    option: str, options: Mapping[str, Any], module: ModuleType, base: type
+) -> None:
+    """Refuse a `_target_` that is not a class derived from `base` in the module."""
+    known = []
+    for name in module.__all__:
+        offered = getattr(module, name)
+        if isinstance(offered, type) and issubclass(offered, base):
+            known.append(f"{module.__name__}.{offered.__name__}")
     target = options.get("_target_")
     if target not in known:
         hint = did_you_mean(target, known) or f"; there are {', '.join(known)}"
         raise ValueError(
-            f"hydra.sweeper.{option}._target_ must be a class of {module.__name__}, got {target!r}{hint}"
+            f"hydra.sweeper.{option}._target_ must be a class of {module.__name__}, "
+            f"got {target!r}{hint}"
         )
     for value in options.values():
-        if (
-            isinstance(value, Mapping) and "_target_" in value
-        ):  # one that wraps another, such as PatientPruner
+        # Some wrap another of their kind, such as PatientPruner.
+        if isinstance(value, Mapping) and "_target_" in value:
             _check_targets(option, value, module, base)
 
 
 def resolve_metric(options: Options, config: Mapping[str, Any]) -> tuple[str, str]:
-    """The validation metric of a search and its direction.
+    """The metric of the objective and its direction.
 
     Args:
-        options: may leave both open: the metric is then the one that picks the best epoch, the direction its own.
-        config: resolved.
+        options: the options of the search. Without a metric it is the one that picks
+            the best epoch, without a direction it is the metric's own.
+        config: a resolved configuration.
+
+    Returns:
+        the name of a validation metric, and `maximize` or `minimize`.
 
     Raises:
         ValueError: a metric that no run has, or one that must not be tuned on.
@@ -181,19 +217,29 @@ def resolve_metric(options: Options, config: Mapping[str, Any]) -> tuple[str, st
     if str(metric).startswith("test/"):
         raise ValueError(
             f"hydra.sweeper.metric must be a validation metric, got {metric!r}: "
-            f"test data that chose the settings could not judge them any more; use one of {', '.join(known)}"
+            f"test data that chose the settings could not judge them any more; "
+            f"use one of {', '.join(known)}"
         )
     if metric not in known:
-        key = "hydra.sweeper.metric" if options.metric else "trainer.monitor"
+        option = "hydra.sweeper.metric" if options.metric else "trainer.monitor"
         raise ValueError(
-            f"{key} must be null or one of {', '.join(known)}, got {metric!r}"
+            f"{option} must be null or one of {', '.join(known)}, got {metric!r}"
         )
-    natural = "maximize" if higher_is_better(metric) else "minimize"
-    return metric, options.direction or natural
+    if options.direction is not None:
+        return metric, options.direction
+    return metric, "maximize" if higher_is_better(metric) else "minimize"
 
 
 def worst_value(metric: str, direction: str) -> float:
-    """What a diverged run counts as: an accuracy of 0, else infinity on the wrong side."""
+    """The value of a run that diverged.
+
+    Args:
+        metric: the metric of the objective.
+        direction: `maximize` or `minimize`.
+
+    Returns:
+        0 for an accuracy that is maximized, otherwise the infinity on the wrong side.
+    """
     if direction == "minimize":
         return math.inf
     return 0.0 if metric.endswith("accuracy") else -math.inf

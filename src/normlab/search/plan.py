@@ -1,6 +1,6 @@
 """What a search will do, checked before anything is stored."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,56 +8,60 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from normlab.config.identity import run_folder
+from normlab.search.definition import define
 from normlab.search.options import Options, resolve_metric
 from normlab.search.space import Space, probes, split
-from normlab.search.storage import (
-    define,
-)
-from normlab.sweeps.jobs import Plan
+from normlab.sweeps.jobs import Job
 
-Compose = Callable[[Sequence[str]], dict]
-
-
-Outcomes = Callable[[list[Plan]], Iterator[tuple[int, dict]]]
+# Overrides to the resolved and checked configuration of a job.
+Compose = Callable[[Sequence[str]], dict[str, Any]]
+# Jobs to the index and the result of each, in the order in which they end.
+StreamResults = Callable[[list[Job]], Generator[tuple[int, dict[str, Any]]]]
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What is searched, before anything is stored.
+    """What a search will do.
 
     Attributes:
-        options: of the sweeper.
-        space: what varies.
-        fixed: overrides that every run has.
-        config: resolved, at the first of `normlab.search.space.probes`.
-        metric, direction: of the objective.
+        options: the options of the sweeper.
+        space: what varies between trials.
+        fixed: the overrides that all runs share.
+        config: the resolved configuration at the first of the `probes` of the space.
+        metric: the metric of the objective.
+        direction: `maximize` or `minimize`.
     """
 
     options: Options
     space: Space
     fixed: list[str]
-    config: dict
+    config: dict[str, Any]
     metric: str
     direction: str
 
     @property
+    def name(self) -> str:
+        """The name of the search.
+
+        It is `hydra.sweeper.study_name`, else `search-NORM-OPTIMIZER` without what
+        varies.
+        """
+        if self.options.study_name is not None:
+            return self.options.study_name
+        parts = ["search"]
+        for group in ("norm", "optimizer"):
+            if group not in self.space:
+                parts.append(str(self.config["choices"][group]))
+        return "-".join(parts)
+
+    @property
     def folder(self) -> Path:
-        """Of the study, in the folder of its group."""
+        """The folder of the search, beside the folders of its runs."""
         return run_folder(self.config).parent / self.name
 
     @property
-    def name(self) -> str:
-        """`hydra.sweeper.study_name`, or `search-<norm>-<optimizer>` without what varies."""
-        picked = [
-            self.config["choices"][group]
-            for group in ("norm", "optimizer")
-            if group not in self.space
-        ]
-        return self.options.study_name or "-".join(["search", *map(str, picked)])
-
-    @property
     def definition(self) -> dict[str, Any]:
-        """See `normlab.search.storage.define`."""
+        """What the values of the search depend on."""
         return define(
             self.space, self.metric, self.direction, self.options.seeds, self.config
         )
@@ -66,22 +70,24 @@ class SearchPlan:
 def plan_search(
     options: Options, overrides: Sequence[Override], compose: Compose
 ) -> SearchPlan:
-    """Check everything that can be checked before a trial begins.
+    """Check everything that can be checked before the first trial.
 
     Args:
-        options: of the sweeper.
-        overrides: parsed, first those of `hydra.sweeper.params`, then the command line's.
-        compose: overrides -> resolved and checked configuration.
+        options: the options of the sweeper.
+        overrides: parsed overrides, first those of `hydra.sweeper.params`, then those
+            of the command line.
+        compose: turns overrides into a resolved and checked configuration.
 
     Raises:
-        ValueError, HydraException: the user's mistake.
+        ValueError, HydraException: a mistake of the user.
     """
     space, fixed = split(overrides)
     configs = [compose([*fixed, *point]) for point in probes(space)]
-    if configs[0]["rerun"]:
+    config = configs[0]
+    if config["rerun"]:
         raise ValueError(
-            "rerun=true would train an interrupted trial anew: name another hydra.sweeper.study_name"
+            "rerun=true would train interrupted trials from the start: "
+            "name another hydra.sweeper.study_name"
         )
-    return SearchPlan(
-        options, space, fixed, configs[0], *resolve_metric(options, configs[0])
-    )
+    metric, direction = resolve_metric(options, config)
+    return SearchPlan(options, space, fixed, config, metric, direction)

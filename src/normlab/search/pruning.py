@@ -1,4 +1,7 @@
-"""A run reports to its trial after every epoch, and stops where the study's pruner says so."""
+"""Lets a run report to its trial after every epoch, and stop if the pruner says so."""
+
+# Lightning's hooks receive any LightningModule, those of this package always a Task.
+# mypy: disable-error-code="override"
 
 import optuna
 import pytorch_lightning as pl
@@ -8,23 +11,26 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from normlab.endings import Pruned
 from normlab.search.options import build_pruner
-from normlab.search.storage import open_storage
+from normlab.search.storage import open_storage, trial_of
 from normlab.training.checkpoints import Checkpoints, is_last_epoch
 from normlab.training.tasks import Task
 
 
-class ReportToTrial(
-    Checkpoint
-):  # Lightning asks these last at the end of an epoch, in their order
-    """Comes after the checkpoints: a pruned run leaves one and can be gone on with.
+# At the end of an epoch, Lightning calls the callbacks that derive from `Checkpoint`
+# after all others, in their order.
+class ReportToTrial(Checkpoint):
+    """Reports the metric of every epoch to a trial, and stops a run that is pruned.
 
-    It only reads the run and draws no random numbers of torch: a run that is not pruned is what it would be without.
+    It must come after the checkpoints, so that a pruned run leaves one and can be
+    resumed. It only reads the run and draws no random numbers of torch, so that a run
+    that is not pruned has the same result as without it.
 
     Args:
-        storage: address of the storage, see `normlab.search.storage.open_storage`.
-        study: name of the study.
-        number: of the trial.
-        checkpoints: of the run.
+        storage: the address of the storage, see
+            `normlab.search.storage.storage_address`.
+        study: the name of the search in its storage.
+        number: the number of the trial.
+        checkpoints: the checkpoints of the run.
     """
 
     def __init__(
@@ -41,31 +47,43 @@ class ReportToTrial(
             self.trial, self.metric = find_trial(self.storage, self.study, self.number)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
-        prune = self.trial is not None and self._report(
-            task.progress.epoch, task.metrics[self.metric]
-        )
-        if (
-            trainer.world_size > 1
-        ):  # the first process knows the trial, all of them stop
-            prune = bool(
-                trainer.strategy.broadcast(torch.tensor(prune, device=task.device))
-            )
+        epoch = task.progress.epoch
+        prune = False
+        if self.trial is not None:
+            prune = _report(self.trial, epoch, task.metrics[self.metric])
+        if trainer.world_size > 1:
+            # Only the first process knows the trial, but all of them must stop.
+            decision = torch.tensor(prune, device=task.device)
+            prune = bool(trainer.strategy.broadcast(decision))
         if prune and not is_last_epoch(trainer):
             self.checkpoints.write(trainer, task)
-            raise Pruned(task.progress.epoch, task.progress.seconds)
+            raise Pruned(epoch, task.progress.seconds)
 
-    def _report(self, epoch: int, value: float) -> bool:
-        study, number = self.trial.study, self.trial.number
-        if (
-            epoch not in study.get_trials(deepcopy=False)[number].intermediate_values
-        ):  # a resumed run has some already
-            self.trial.report(value, epoch)
-        return self.trial.should_prune()
+
+def _report(trial: Trial, epoch: int, value: float) -> bool:
+    """Report the value of an epoch; returns whether the trial is to be pruned."""
+    stored = trial.study.get_trials(deepcopy=False)[trial.number]
+    # A resumed run repeats epochs that it has reported before.
+    if epoch not in stored.intermediate_values:
+        trial.report(value, epoch)
+    return trial.should_prune()
 
 
 def find_trial(storage: str, study_name: str, number: int) -> tuple[Trial, str]:
-    """The trial that a run reports to, and the metric that it reports."""
-    study = optuna.load_study(study_name=study_name, storage=open_storage(storage))
-    frozen = study.get_trials(deepcopy=False)[number]
-    study.pruner = build_pruner(frozen.user_attrs["pruner"])
-    return Trial(study, frozen._trial_id), study.user_attrs["definition"]["metric"]
+    """Find the trial to which a run reports.
+
+    Args:
+        storage: the address of the storage.
+        study_name: the name of the search in its storage.
+        number: the number of the trial.
+
+    Returns:
+        the trial, and the name of the metric that it wants.
+    """
+    optuna_study = optuna.load_study(
+        study_name=study_name, storage=open_storage(storage)
+    )
+    frozen = optuna_study.get_trials(deepcopy=False)[number]
+    optuna_study.pruner = build_pruner(frozen.user_attrs["pruner"])
+    metric = optuna_study.user_attrs["definition"]["metric"]
+    return trial_of(optuna_study, frozen), metric

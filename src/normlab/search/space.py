@@ -1,4 +1,4 @@
-"""A search space in Hydra's override syntax: to Optuna's distributions, and from sampled values to overrides."""
+"""The space of a search: from Hydra's syntax to Optuna's distributions and back."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from hydra.core.override_parser.types import (
     Transformer,
 )
 from optuna.distributions import (
-    BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
@@ -20,61 +19,69 @@ from optuna.distributions import (
 
 from normlab.config.identity import NOT_PART_OF_THE_RESULT
 
-Space = dict[str, BaseDistribution]
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
+Space = dict[str, Distribution]
 
 
 def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
-    """What is searched, by key, and the settings that stay as they are.
+    """Split overrides into those that vary and those that are fixed.
 
     Args:
-        overrides: parsed; of two for the same key the later one holds.
+        overrides: parsed overrides. If a key occurs twice, the later one holds.
+
+    Returns:
+        the space, and the fixed overrides.
 
     Raises:
-        ValueError: an axis that no search can have, or none at all.
+        ValueError: no override varies, or one varies in a way that cannot be searched.
     """
     last = {override.get_key_element(): override for override in overrides}
-    space = {
-        key: _distribution(key, override)
-        for key, override in last.items()
-        if override.is_sweep_override()
-    }
+    space: Space = {}
+    fixed = []
+    for key, override in last.items():
+        if override.is_sweep_override():
+            space[key] = _distribution(key, override)
+        else:
+            fixed.append(str(override.input_line))
     if not space:
         raise ValueError(
-            "a search needs a setting to vary, on the command line or in hydra.sweeper.params: "
-            "'optimizer.lr=tag(log, interval(0.001, 1))'"
+            "a search needs a setting to vary, on the command line or in "
+            "hydra.sweeper.params: 'optimizer.lr=tag(log, interval(0.001, 1))'"
         )
-    fixed = [override for override in last.values() if not override.is_sweep_override()]
     for key in last:
-        _check_key(key, key in space)
-    return space, [override.input_line for override in fixed]
+        _check_key(key, varies=key in space)
+    return space, fixed
 
 
 def _check_key(key: str, varies: bool) -> None:
     name = key.lstrip("+~")
     if name == "seed":
         raise ValueError(
-            "seed is not set in a search: hydra.sweeper.seeds=[0,1,2] names the seeds of every trial"
+            "seed is not set in a search: hydra.sweeper.seeds=[0,1,2] names the seeds "
+            "of every trial"
         )
     if varies and name.split(".")[0] in NOT_PART_OF_THE_RESULT:
         raise ValueError(f"{name} does not change a result and cannot be searched over")
 
 
-def _distribution(key: str, override: Override) -> BaseDistribution:
+def _distribution(key: str, override: Override) -> Distribution:
+    """The distribution of one key."""
     value = override.value()
-    tags = getattr(value, "tags", set())
+    tags: set[str] = getattr(value, "tags", set())
     if tags - {"log"}:
-        raise ValueError(
-            f"{key}: tag(...) must be tag(log, ...), got {', '.join(sorted(tags))}"
-        )
+        names = ", ".join(sorted(tags))
+        raise ValueError(f"{key}: tag(...) must be tag(log, ...), got {names}")
+    log = "log" in tags
     if isinstance(value, IntervalSweep):
-        return _interval(key, value, bool(tags))
+        return _interval(key, value, log)
     if isinstance(value, RangeSweep):
-        return _range(key, value, bool(tags))
-    if tags:
+        return _range(key, value, log)
+    if log:
         raise ValueError(
-            f"{key}: tag(log, ...) needs numbers in an interval(...) or a range(...), got a choice"
+            f"{key}: tag(log, ...) needs numbers in an interval(...) or a range(...), "
+            f"got a choice"
         )
-    choices = list(override.sweep_iterator(transformer=_plain))
+    choices: list[Any] = list(override.sweep_iterator(transformer=_stored_choice))
     if not choices:
         raise ValueError(
             f"{key} must have a value to choose, {override.input_line!r} has none"
@@ -82,79 +89,88 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
     return CategoricalDistribution(choices)
 
 
-def _plain(value: Any) -> Any:
-    """A choice as Optuna stores it: numbers and truth values as they are, all else as an override would spell it."""
-    return value if isinstance(value, bool | int | float) else Transformer.str(value)
+def _stored_choice(value: Any) -> bool | int | float | str:
+    """A choice as Optuna stores it.
+
+    Numbers and truth values stay as they are. Everything else is spelled as in an
+    override.
+    """
+    if isinstance(value, bool | int | float):
+        return value
+    return Transformer.str(value)
 
 
-def _interval(key: str, interval: IntervalSweep, log: bool) -> BaseDistribution:
-    low, high = interval.start, interval.end
-    if not low < high:
+def _interval(key: str, interval: IntervalSweep, log: bool) -> Distribution:
+    low = interval.start
+    high = interval.end
+    if low is None or high is None or not low < high:
         raise ValueError(
             f"{key}: interval(low, high) must rise, got interval({low}, {high})"
         )
-    _check_log(key, low, log)
-    return (
-        IntDistribution(low, high, log=log)
-        if isinstance(low, int)
-        else FloatDistribution(low, high, log=log)
-    )
+    if log:
+        _check_positive(key, low)
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(low, high, log=log)
 
 
-def _range(key: str, given: RangeSweep, log: bool) -> BaseDistribution:
-    """As in Hydra, and therefore as in a grid, a range ends before its stop."""
-    start, stop, step = (
-        Decimal(str(value)) for value in (given.start, given.stop, given.step)
-    )
+def _range(key: str, given: RangeSweep, log: bool) -> Distribution:
+    """The distribution of a range, which ends before its stop as it does in a grid."""
+    # Decimals, since 0.1 + 0.1 + 0.1 is not 0.3 in binary.
+    start = Decimal(str(given.start))
+    stop = Decimal(str(given.stop))
+    step = Decimal(str(given.step))
     count = math.ceil((stop - start) / step) if step else 0
     if count < 1:
         raise ValueError(
-            f"{key}: range(start, stop, step) must hold a value, got range({start}, {stop}, {step})"
+            f"{key}: range(start, stop, step) must hold a value, "
+            f"got range({start}, {stop}, {step})"
         )
     low, high = sorted((start, start + (count - 1) * step))
-    _check_log(key, low, log)
-    if log and abs(step) != 1:
-        raise ValueError(
-            f"{key}: tag(log, ...) needs an interval(...) or a range(...) of step 1, got step {step}"
-        )
-    if all(isinstance(value, int) for value in (given.start, given.stop, given.step)):
-        return IntDistribution(int(low), int(high), log=log, step=int(abs(step)))
+    whole = all(isinstance(x, int) for x in (given.start, given.stop, given.step))
     if log:
-        raise ValueError(
-            f"{key}: tag(log, ...) needs an interval(...) or a range(...) of whole numbers"
-        )
+        _check_positive(key, low)
+        if abs(step) != 1:
+            raise ValueError(
+                f"{key}: tag(log, ...) needs an interval(...) or a range(...) "
+                f"of step 1, got step {step}"
+            )
+        if not whole:
+            raise ValueError(
+                f"{key}: tag(log, ...) needs an interval(...) or a range(...) of "
+                f"whole numbers"
+            )
+    if whole:
+        return IntDistribution(int(low), int(high), log=log, step=int(abs(step)))
     return FloatDistribution(float(low), float(high), step=float(abs(step)))
 
 
-def _check_log(key: str, low: float, log: bool) -> None:
-    if log and low <= 0:
+def _check_positive(key: str, low: float | Decimal) -> None:
+    if low <= 0:
         raise ValueError(f"{key}: tag(log, ...) needs numbers above 0, got {low}")
 
 
-def describe(distribution: BaseDistribution) -> str:
-    """A distribution in Hydra's syntax, the same for two that are equal."""
+def describe(distribution: Distribution) -> str:
+    """A distribution in Hydra's syntax; equal distributions have equal descriptions."""
     if isinstance(distribution, CategoricalDistribution):
-        texts = ",".join(map(_text, distribution.choices))
-        return texts if len(distribution.choices) > 1 else f"choice({texts})"
-    low, high, step = distribution.low, distribution.high, distribution.step
+        choices = ",".join(map(_text, distribution.choices))
+        return choices if len(distribution.choices) > 1 else f"choice({choices})"
+    low = distribution.low
+    high = distribution.high
     if isinstance(distribution, FloatDistribution):
-        stop = None if step is None else float(Decimal(str(high)) + Decimal(str(step)))
-        text = (
-            f"interval({low}, {high})"
-            if step is None
-            else f"range({low}, {stop}, {step})"
-        )
+        text = f"interval({low}, {high})"
+        if distribution.step is not None:
+            stop = float(Decimal(str(high)) + Decimal(str(distribution.step)))
+            text = f"range({low}, {stop}, {distribution.step})"
     else:
-        text = (
-            f"int(interval({low}, {high}))"
-            if step == 1
-            else f"range({low}, {high + step}, {step})"
-        )
+        text = f"int(interval({low}, {high}))"
+        if distribution.step != 1:
+            text = f"range({low}, {high + distribution.step}, {distribution.step})"
     return f"tag(log, {text})" if distribution.log else text
 
 
 def words(params: Mapping[str, Any]) -> list[str]:
-    """Sampled values as overrides."""
+    """The overrides `key=value` of sampled values."""
     return [f"{key}={_text(value)}" for key, value in params.items()]
 
 
@@ -163,15 +179,21 @@ def _text(value: Any) -> str:
 
 
 def probes(space: Space) -> list[list[str]]:
-    """Overrides of a few points in which every choice and both ends of every number occur, for a check beforehand."""
-    values = {
-        key: list(one.choices)
-        if isinstance(one, CategoricalDistribution)
-        else [one.low, one.high]
-        for key, one in space.items()
-    }
-    most = max(map(len, values.values()))
-    return [
-        words({key: ends[place % len(ends)] for key, ends in values.items()})
-        for place in range(most)
-    ]
+    """A few points of the space, for a check before the search.
+
+    Every choice and both ends of every range of numbers occur in at least one of them.
+
+    Returns:
+        the overrides of every point.
+    """
+    values: dict[str, list[Any]] = {}
+    for key, distribution in space.items():
+        if isinstance(distribution, CategoricalDistribution):
+            values[key] = list(distribution.choices)
+        else:
+            values[key] = [distribution.low, distribution.high]
+    points = []
+    for index in range(max(map(len, values.values()))):
+        point = {key: ends[index % len(ends)] for key, ends in values.items()}
+        points.append(words(point))
+    return points

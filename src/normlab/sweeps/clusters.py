@@ -1,30 +1,30 @@
-"""Jobs of a sweep on a cluster, by Ray or by submitit: a plain configuration goes there, a plain result comes back.
+"""Train configurations on a cluster, by Ray or by submitit.
 
-The machines share a file system, on which the outputs are. What a job has not finished, the next one of the same
-configuration goes on with, wherever it runs.
+A plain configuration goes to the cluster and a plain result comes back. The machines
+share the file system of the outputs: what a job has not finished, the next job with the
+same configuration resumes, on whichever machine it runs.
 """
 
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from normlab import signals
 from normlab.config.trust import load_only_weights
-from normlab.endings import Stopped
+from normlab.endings import Interrupted, Stopped
 from normlab.sweeps.jobs import failed_result
 from normlab.sweeps.queue import count_cores, result_of
 from normlab.sweeps.workers import raise_stopped
 
 POLL_SECONDS = 0.5
-ASK_SECONDS = (
-    60  # how often SLURM is asked for jobs that may have ended without a result
-)
+# How often SLURM is asked for jobs that may have ended without a result.
+ASK_SECONDS = 60
 STOP_SECONDS = 60
-# Parameters that submitit knows for every cluster; the others are SLURM's.
-SHARED = (
+# The parameters that submitit has for every cluster. The others are SLURM's.
+SHARED_PARAMETERS = (
     "name",
     "timeout_min",
     "mem_gb",
@@ -32,42 +32,53 @@ SHARED = (
     "cpus_per_task",
     "gpus_per_node",
     "tasks_per_node",
+    "stderr_to_stdout",
 )
-SHARED += ("stderr_to_stdout",)
 
 
-def need(package: str, launcher: str, extra: str) -> None:
-    """Refuse a launcher without its package.
+def require_package(package: str, launcher: str, extra: str) -> None:
+    """Refuse a launcher whose package is not installed.
+
+    Args:
+        package: the name of the package.
+        launcher: the option of `hydra/launcher` that needs it.
+        extra: the extra of normlab that installs it.
 
     Raises:
-        ValueError: says how to install it.
+        ValueError: says how to install the package.
     """
     if find_spec(package) is None:
         raise ValueError(
-            f"hydra/launcher={launcher} needs the package {package}, which is not installed: "
-            f"pip install 'normlab[{extra}]'"
+            f"hydra/launcher={launcher} needs the package {package}, which is not "
+            f"installed: pip install 'normlab[{extra}]'"
         )
 
 
-def train_there(folder: str, config: dict) -> dict | Stopped:
-    """What a job does on its machine: train with the cores that it was given, in the folder of the sweep."""
+def train_remotely(folder: str, config: dict[str, Any]) -> dict[str, Any] | Stopped:
+    """Run one configuration on a machine of the cluster, with the cores of the job.
+
+    Args:
+        folder: the folder in which the sweep was started.
+        config: a checked configuration.
+    """
     os.chdir(folder)
     os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
     load_only_weights()
     try:
         return result_of(config | {"progress": False})
-    except signals.Interrupted as interrupted:
-        return failed_result(f"{interrupted}; the same command goes on with it")
+    except Interrupted as interrupted:
+        return failed_result(f"{interrupted}; the same command resumes it")
 
 
-class Stop:
-    """`with Stop() as stop: ...` notes a stop signal, and `stop.check()` raises it.
+class NotedSignal:
+    """Note a stop signal within a block, and raise it only at `check`.
 
-    Ray waits in code that does not let an exception of a handler through.
+    Ray waits in code that exceptions of a handler of signals do not get through.
     """
 
-    def __enter__(self) -> "Stop":
-        self.received, self.previous = 0, signals.restored()
+    def __enter__(self) -> "NotedSignal":
+        self.received = 0
+        self.previous = signals.restored()
         self.previous.__enter__()
         signals.install(self._note)
         return self
@@ -79,114 +90,140 @@ class Stop:
         self.received = number
 
     def check(self) -> None:
-        """Raises Stopped after a signal."""
+        """Raise `Stopped` if a signal has come."""
         if self.received:
             raise_stopped(self.received, None)
 
 
 def run_with_ray(
-    configs: Sequence[dict], init: Mapping[str, Any], remote: Mapping[str, Any]
-) -> Iterator[tuple[int, dict | Stopped]]:
+    configs: Sequence[dict[str, Any]],
+    init: Mapping[str, Any],
+    remote: Mapping[str, Any],
+) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
     """Train configurations as tasks of Ray.
 
     Args:
-        configs: checked.
-        init: options of `ray.init`; an address joins a cluster, none starts Ray on this machine.
-        remote: options of a task, such as num_cpus, num_gpus, max_retries.
+        configs: checked configurations.
+        init: options of `ray.init`. With an address it joins a cluster, without one it
+            starts Ray on this machine.
+        remote: options of a task, such as num_cpus, num_gpus and max_retries.
 
     Yields:
-        index and result, in the order in which they end.
+        the index of a configuration, and its result, or `Stopped` if no other job could
+        succeed; in the order in which the tasks end.
+
+    Raises:
+        Stopped: a signal came.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # as Ray will do anyway
+    # Ray warns that this will become its default.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    started = not ray.is_initialized()
-    if started:
+    starts_ray = not ray.is_initialized()
+    if starts_ray:
         ray.init(**init)
-    task = ray.remote(**remote)(train_there)
-    waiting = {
-        task.remote(os.getcwd(), config): index for index, config in enumerate(configs)
-    }
+    task = ray.remote(**remote)(train_remotely)
+    waiting = {}
+    for index, config in enumerate(configs):
+        waiting[task.remote(os.getcwd(), config)] = index
     try:
-        with Stop() as stop:
+        with NotedSignal() as noted:
             while waiting:
-                stop.check()
-                for done in ray.wait(list(waiting), timeout=POLL_SECONDS)[0]:
-                    yield waiting.pop(done), _ray_result(done)
+                noted.check()
+                ended, _ = ray.wait(list(waiting), timeout=POLL_SECONDS)
+                for reference in ended:
+                    yield waiting.pop(reference), _ray_result(reference)
     finally:
         for reference in waiting:
             ray.cancel(reference)
         if waiting:
             ray.wait(list(waiting), num_returns=len(waiting), timeout=STOP_SECONDS)
-        if started:
+        if starts_ray:
             ray.shutdown()
 
 
-def _ray_result(reference: Any) -> dict | Stopped:
+def _ray_result(reference: Any) -> dict[str, Any] | Stopped:
     import ray
 
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
+        name = type(error).__name__
         return failed_result(
-            f"{type(error).__name__}: {reason}; the same command tries it again"
+            f"{name}: {_first_line(error)}; the same command tries it again"
         )
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
 class SubmititJob:
-    """The function that submitit runs on a machine, and runs again after a preemption or at the end of its time."""
+    """The function that submitit runs on a machine.
 
-    def __call__(self, folder: str, config: dict) -> dict | Stopped:
-        return train_there(folder, config)
+    submitit runs it again after a preemption and at the end of the job's time.
+    """
 
-    def checkpoint(self, folder: str, config: dict) -> Any:
-        """submitit's hook. The run's state is on disk by then, see `normlab.callbacks.StopOnSignal`."""
+    def __call__(self, folder: str, config: dict[str, Any]) -> dict[str, Any] | Stopped:
+        return train_remotely(folder, config)
+
+    def checkpoint(self, folder: str, config: dict[str, Any]) -> Any:
+        """What submitit queues if the job must stop: the same function again.
+
+        By then the run has written its state, see
+        `normlab.training.callbacks.StopOnSignal`.
+        """
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, folder, config)
 
 
 def run_with_submitit(
-    configs: Sequence[dict],
+    configs: Sequence[dict[str, Any]],
     cluster: str,
     folder: str,
     max_num_timeout: int,
     parameters: Mapping[str, Any],
-) -> Iterator[tuple[int, dict | Stopped]]:
-    """Train configurations as jobs of SLURM, or as processes of this machine that are handled alike.
+) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
+    """Train configurations as jobs of SLURM, or as local processes treated like jobs.
 
     Args:
-        configs: checked.
-        cluster: `slurm` or `local`.
-        folder: for submitit's files; `%j` is the number of a job.
+        configs: checked configurations.
+        cluster: `slurm`, or `local` for processes of this machine.
+        folder: the folder of submitit's files; `%j` stands for the number of a job.
         max_num_timeout: how often a job is queued again when its time is over.
-        parameters: of a job, by the names of hydra-submitit-launcher; None is left to submitit.
+        parameters: parameters of a job, by the names of hydra-submitit-launcher. None
+            leaves one to submitit.
 
     Yields:
-        index and result, in the order in which they end.
+        the index of a configuration, and its result, or `Stopped` if no other job could
+        succeed; in the order in which the jobs end.
+
+    Raises:
+        ValueError: SLURM is not installed.
+        Stopped: a signal came.
     """
-    executor = _executor(cluster, folder, max_num_timeout, parameters)
-    at_once = (
-        parameters.get("array_parallelism") or count_cores()
-        if cluster == "local"
-        else len(configs)
-    )
-    todo, jobs, asked = list(enumerate(configs)), {}, time.monotonic()
+    executor = _build_executor(cluster, folder, max_num_timeout, parameters)
+    most_jobs = len(configs)
+    if cluster == "local":
+        most_jobs = parameters.get("array_parallelism") or count_cores()
+    waiting = list(enumerate(configs))
+    jobs: dict[int, Any] = {}
+    asked = time.monotonic()
     try:
-        with Stop() as stop:
-            while todo or jobs:
-                stop.check()
-                batch, todo = todo[: at_once - len(jobs)], todo[at_once - len(jobs) :]
-                jobs |= _submit(executor, batch)
+        with NotedSignal() as noted:
+            while waiting or jobs:
+                noted.check()
+                free = most_jobs - len(jobs)
+                jobs |= _submit(executor, waiting[:free])
+                waiting = waiting[free:]
+
                 force = time.monotonic() - asked > ASK_SECONDS
-                asked = time.monotonic() if force else asked
-                for index in [
-                    index for index, job in jobs.items() if job.done(force_check=force)
-                ]:
+                if force:
+                    asked = time.monotonic()
+                ended = [i for i, job in jobs.items() if job.done(force_check=force)]
+                for index in ended:
                     yield index, _submitit_result(jobs.pop(index))
                 time.sleep(POLL_SECONDS)
     finally:
@@ -194,43 +231,52 @@ def run_with_submitit(
             job.cancel(check=False)
 
 
-def _executor(
+def _build_executor(
     cluster: str, folder: str, max_num_timeout: int, parameters: Mapping[str, Any]
 ) -> Any:
     import submitit
 
     if cluster == "slurm" and shutil.which("sbatch") is None:
         raise ValueError(
-            "hydra/launcher=submitit_slurm must be used where SLURM's sbatch is, none was found in PATH"
+            "hydra/launcher=submitit_slurm must be used where SLURM's sbatch is, "
+            "none was found in PATH"
         )
-    executor = submitit.AutoExecutor(
-        folder=folder,
-        cluster=cluster,
-        **{f"{cluster}_max_num_timeout": max_num_timeout},
-    )
-    named = {name: value for name, value in parameters.items() if value is not None}
-    executor.update_parameters(
-        **{
-            name if name in SHARED else f"slurm_{name}": value
-            for name, value in named.items()
-        }
-    )
+    timeouts = {f"{cluster}_max_num_timeout": max_num_timeout}
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **timeouts)
+    named = {}
+    for name, value in parameters.items():
+        if value is not None:
+            prefix = "" if name in SHARED_PARAMETERS else "slurm_"
+            named[f"{prefix}{name}"] = value
+    executor.update_parameters(**named)
     return executor
 
 
-def _submit(executor: Any, batch: list[tuple[int, dict]]) -> dict[int, Any]:
+def _submit(
+    executor: Any, batch: Sequence[tuple[int, dict[str, Any]]]
+) -> dict[int, Any]:
+    """Submit configurations as one array of jobs.
+
+    Args:
+        executor: of submitit.
+        batch: indices and configurations.
+
+    Returns:
+        submitit's jobs by index.
+    """
     if not batch:
         return {}
     indices, configs = zip(*batch, strict=True)
-    jobs = executor.map_array(SubmititJob(), [os.getcwd()] * len(configs), configs)
+    folders = [os.getcwd()] * len(configs)
+    jobs = executor.map_array(SubmititJob(), folders, configs)
     return dict(zip(indices, jobs, strict=True))
 
 
-def _submitit_result(job: Any) -> dict | Stopped:
+def _submitit_result(job: Any) -> dict[str, Any] | Stopped:
     try:
         return job.result()
-    except Exception as error:  # submitit's own, and whatever the job raised
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # one of submitit's own, or what the job raised
         return failed_result(
-            f"job {job.job_id}: {reason}; see {job.paths.stderr}; the same command tries it again"
+            f"job {job.job_id}: {_first_line(error)}; see {job.paths.stderr}; "
+            f"the same command tries it again"
         )

@@ -15,68 +15,121 @@ from normlab.sweeps.grid import parse_override
 
 
 class Composer:
-    """Overrides to the resolved and checked configuration of a job.
+    """Turn the overrides of a job into its resolved and checked configuration.
 
-    Jobs that pick the same options share one composition by Hydra, the slow part: only the values differ.
+    Composition by Hydra is slow. Jobs that pick the same options of the configuration
+    groups share one composition, and only the other overrides are applied to each.
 
     Args:
-        config_loader: Hydra's.
-        master: the configuration that the sweep was started with.
+        config_loader: Hydra's loader of configurations.
+        master: the configuration with which the sweep was started.
     """
 
     def __init__(self, config_loader: Any, master: DictConfig) -> None:
-        self.config_loader, self.master = config_loader, master
-        self.bases: dict[tuple[str, ...], DictConfig] = {}
+        self.config_loader = config_loader
+        self.master = master
+        self.compositions: dict[tuple[str, ...], DictConfig] = {}
 
-    def __call__(self, overrides: Sequence[str]) -> dict:
-        """Raises ValueError or HydraException for the user's mistake."""
-        parsed = [parse_override(word) for word in overrides]
-        values = [override for override in parsed if self._is_value(override)]
-        base = self._base(
-            tuple(override.input_line for override in parsed if override not in values)
-        )
-        config = copy.deepcopy(base)
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        config.hydra.overrides.task = list(overrides)
-        names = config.hydra.job.config.override_dirname
-        config.hydra.job.override_dirname = get_overrides_dirname(parsed, **names)
-        plain = _resolved(config)
+    def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """Compose the configuration of one job.
+
+        Args:
+            overrides: `key=value` strings.
+
+        Raises:
+            ValueError, HydraException: a mistake of the user.
+        """
+        parsed = []
+        values = []
+        options = []
+        for word in overrides:
+            override = parse_override(word)
+            parsed.append(override)
+            if self._is_value(override):
+                values.append(override)
+            else:
+                options.append(word)
+
+        config = copy.deepcopy(self._compose(tuple(options)))
+        _apply_values(config, values)
+        _set_job_name(config, parsed, overrides)
+        plain = _resolve(config)
+
         check(plain)
-        check_trust(
-            plain, self.master.hydra.overrides.task
-        )  # as typed: a file may add overrides too
+        # Not `overrides`: to those, a file of the sweep may have added some.
+        check_trust(plain, self.master.hydra.overrides.task)
         return plain
 
     def _is_value(self, override: Override) -> bool:
-        """Whether Hydra would apply it after all options are picked; where in doubt, not."""
+        """Whether Hydra applies the override after all options are picked.
+
+        In case of doubt it does not, which costs time and changes no result.
+        """
         key = override.get_key_element()
-        if key[0] in "+~" or "/" in key or "@" in key or key.split(".")[0] == "hydra":
+        if key[0] in "+~" or "/" in key or "@" in key:
             return False
-        return not (
-            key in self.master.hydra.runtime.choices
-            or self.config_loader.repository.group_exists(key)
-        )
+        if key.split(".")[0] == "hydra":
+            return False
+        if key in self.master.hydra.runtime.choices:
+            return False
+        return not _is_group(self.config_loader, key)
 
-    def _base(self, picks: tuple[str, ...]) -> DictConfig:
-        if picks not in self.bases:
-            self.bases[picks] = self.config_loader.load_sweep_config(
-                self.master, list(picks)
+    def _compose(self, options: tuple[str, ...]) -> DictConfig:
+        """The composition with these options of the configuration groups."""
+        if options not in self.compositions:
+            composition = self.config_loader.load_sweep_config(
+                self.master, list(options)
             )
-        return self.bases[picks]
+            self.compositions[options] = composition
+        return self.compositions[options]
 
 
-def composed(config_loader: Any, master: DictConfig, overrides: Sequence[str]) -> dict:
-    """One job's resolved and checked configuration, see `Composer`, which is faster for many."""
-    return Composer(config_loader, master)(overrides)
+def _is_group(config_loader: Any, key: str) -> bool:
+    """Whether a configuration group has this name.
+
+    `repository` is a private interface of Hydra (hydra-core 1.3.8).
+    """
+    return config_loader.repository.group_exists(key)
 
 
-def _resolved(config: DictConfig) -> dict:
+def _apply_values(config: DictConfig, values: list[Override]) -> None:
+    """Apply overrides to a composed configuration, as Hydra does.
+
+    This is a private interface of Hydra (hydra-core 1.3.8).
+    """
+    ConfigLoaderImpl._apply_overrides_to_config(values, config)
+
+
+def _set_job_name(
+    config: DictConfig, parsed: list[Override], overrides: Sequence[str]
+) -> None:
+    """Set what Hydra's own part of the configuration says about the overrides of a job.
+
+    `get_overrides_dirname` is a private interface of Hydra (hydra-core 1.3.8).
+    """
+    config.hydra.overrides.task = list(overrides)
+    options = config.hydra.job.config.override_dirname
+    config.hydra.job.override_dirname = get_overrides_dirname(parsed, **options)
+
+
+def _resolve(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain data, without Hydra's own part.
+
+    `choices` interpolates Hydra's part, which is therefore set during the resolution.
+    """
     before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)  # `choices` interpolates what was picked
+    HydraConfig.instance().set_config(config)
     try:
-        check_hydra(OmegaConf.to_container(config.hydra, resolve=False))
+        check_hydra(config)
         with open_dict(config):
             del config["hydra"]
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return _plain(config, resolve=True)
     finally:
         HydraConfig.instance().cfg = before
+
+
+def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
+    """A configuration as plain dicts and lists."""
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

@@ -1,11 +1,13 @@
-"""Imported first by the process whose forks are the workers: it ends with the process that started it, at once.
+"""Ties the server process whose forks are the workers to the process that started it.
 
-Without this it would end after its imports, and then take a second for taking torch apart.
+The server imports this module first. From then on the system kills it at once when its
+parent ends. Without this it would first finish its imports, and then spend a second on
+the orderly shutdown of torch.
 """
 
 import ctypes
 import signal
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h; not inherited by forks
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h; forks do not inherit this setting
 
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

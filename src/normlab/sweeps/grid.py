@@ -1,8 +1,8 @@
-"""Every combination of the values of a sweep."""
+"""The combinations of the values of a sweep."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -11,118 +11,153 @@ from hydra.core.override_parser.types import Override
 
 from normlab.spelling import did_you_mean
 
+ZIP = "hydra.sweeper.zip"
+EXCLUDE = "hydra.sweeper.exclude"
+
 
 def combinations(
     overrides: Sequence[Override],
-    together: Sequence[Sequence[str]],
+    zipped: Sequence[Sequence[str]],
     excluded: Sequence[Mapping[str, Any]],
 ) -> tuple[list[list[str]], int]:
-    """Every combination of the overrides' values.
+    """Form every combination of the values of overrides.
+
+    The last key varies fastest. If a key occurs twice, the later override holds.
 
     Args:
-        overrides: parsed; of two for the same key the later one holds.
-        together: groups of keys whose values advance together instead of being combined.
-        excluded: partial settings; a combination that has all of one is left out.
+        overrides: parsed overrides, with one value or several.
+        zipped: groups of keys whose values advance together instead of being combined.
+        excluded: partial settings, by key. A combination that has all settings of one
+            of them is left out.
 
     Returns:
-        `key=value` of every job, and how many combinations were left out.
+        the overrides `key=value` of every job, and how many combinations were left out.
 
     Raises:
-        ValueError: a key that the sweep does not set, unequal lengths, or nothing left.
+        ValueError: `zipped` or `excluded` names a key that the sweep does not set,
+            zipped keys have different numbers of values, or no combination remains.
     """
-    axes = {override.get_key_element(): _words(override) for override in overrides}
-    jobs = [
-        [word for words in job for word in words]
-        for job in product(*_joined(axes, together))
-    ]
-    patterns = _patterns(excluded, axes)
-    kept = [
-        job for job in jobs if not any(_matches(job, pattern) for pattern in patterns)
-    ]
+    axes = {}
+    for override in overrides:
+        axes[override.get_key_element()] = _expand(override)
+    joined = _join(axes, zipped)
+    patterns = _exclusions(excluded, axes)
+
+    kept = []
+    left_out = 0
+    for parts in product(*joined):
+        job = list(chain.from_iterable(parts))
+        if any(_matches(job, pattern) for pattern in patterns):
+            left_out += 1
+        else:
+            kept.append(job)
     if not kept:
-        raise ValueError(
-            f"hydra.sweeper.exclude must leave a job, it leaves none of {len(jobs)}"
-        )
-    return kept, len(jobs) - len(kept)
+        raise ValueError(f"{EXCLUDE} must leave a job, it leaves none of {left_out}")
+    return kept, left_out
 
 
-def _words(override: Override) -> list[str]:
+def _expand(override: Override) -> list[str]:
+    """One `key=value` per value of an override.
+
+    `split_arguments` is a private interface of Hydra (hydra-core 1.3.8). It spells the
+    values exactly as Hydra's own sweeper does.
+    """
     if override.is_sweep_override() and not override.is_discrete_sweep():
         raise ValueError(
-            f"{override.input_line} has no values to list: name them (0.1,0.01), or search with hydra/sweeper=optuna"
+            f"{override.input_line} has no values to list: name them (0.1,0.01), "
+            f"or search with hydra/sweeper=optuna"
         )
-    return [word for (word,) in BasicSweeper.split_arguments([override], None)[0]]
+    (batch,) = BasicSweeper.split_arguments([override], None)
+    return [word for (word,) in batch]
 
 
-def _joined(
-    axes: Mapping[str, list[str]], together: Sequence[Sequence[str]]
+def _join(
+    axes: Mapping[str, list[str]], zipped: Sequence[Sequence[str]]
 ) -> list[list[tuple[str, ...]]]:
-    """The axes to combine; keys that advance together are one axis, where the first of them stands."""
-    group_of: dict[str, Sequence[str]] = {}
-    for names in together:
-        if isinstance(names, str):
-            raise ValueError(
-                f"hydra.sweeper.zip must be a list of lists of keys, got {names!r} in it"
-            )
-        group = [_axis("hydra.sweeper.zip", name, axes) for name in names]
-        for key in group:
-            if key in group_of:
-                raise ValueError(
-                    f"hydra.sweeper.zip must name a key once, {key!r} came twice"
-                )
-            group_of[key] = group
-            if len(axes[key]) != len(axes[group[0]]):
-                raise ValueError(
-                    f"hydra.sweeper.zip needs lists of equal length: {group[0]} has {len(axes[group[0]])} values, "
-                    f"{key} has {len(axes[key])}"
-                )
+    """The axes to combine, each a list of tuples of overrides.
+
+    Zipped keys form one axis, at the place of the first of them.
+    """
+    groups = _zip_groups(axes, zipped)
+    positions = list(axes)
     joined = []
     for key in axes:
-        group = group_of.get(key, [key])
-        if key == min(group, key=list(axes).index):
-            joined.append(list(zip(*(axes[member] for member in group), strict=True)))
+        group = groups.get(key, [key])
+        if key == min(group, key=positions.index):
+            columns = [axes[member] for member in group]
+            joined.append(list(zip(*columns, strict=True)))
     return joined
 
 
-def _patterns(
+def _zip_groups(
+    axes: Mapping[str, list[str]], zipped: Sequence[Sequence[str]]
+) -> dict[str, list[str]]:
+    """The group of every zipped key."""
+    group_of: dict[str, list[str]] = {}
+    for names in zipped:
+        if isinstance(names, str):
+            raise ValueError(
+                f"{ZIP} must be a list of lists of keys, got {names!r} in it"
+            )
+        group = [_find_axis(ZIP, name, axes) for name in names]
+        length = len(axes[group[0]]) if group else 0
+        for key in group:
+            if key in group_of:
+                raise ValueError(f"{ZIP} must name a key once, {key!r} came twice")
+            if len(axes[key]) != length:
+                raise ValueError(
+                    f"{ZIP} needs lists of equal length: {group[0]} has {length} "
+                    f"values, {key} has {len(axes[key])}"
+                )
+            group_of[key] = group
+    return group_of
+
+
+def _exclusions(
     excluded: Sequence[Mapping[str, Any]], axes: Mapping[str, list[str]]
 ) -> list[dict[str, Any]]:
+    """The excluded settings, by the keys that the sweep sets."""
     for pattern in excluded:
         if not isinstance(pattern, Mapping) or not pattern:
             raise ValueError(
-                f"hydra.sweeper.exclude must be a list of {{key: value}}, got {pattern!r} in it"
+                f"{EXCLUDE} must be a list of {{key: value}}, got {pattern!r} in it"
             )
-    return [
-        {
-            _axis("hydra.sweeper.exclude", key, axes): value
-            for key, value in pattern.items()
-        }
-        for pattern in excluded
-    ]
+    patterns = []
+    for pattern in excluded:
+        found = {}
+        for key, value in pattern.items():
+            found[_find_axis(EXCLUDE, key, axes)] = value
+        patterns.append(found)
+    return patterns
 
 
-def _axis(option: str, key: str, axes: Mapping[str, Any]) -> str:
-    """The key as the sweep sets it, be it with Hydra's `+` or without."""
+def _find_axis(option: str, key: str, axes: Mapping[str, Any]) -> str:
+    """The key as the sweep sets it, with Hydra's `+` or without."""
     for name in (key, f"+{key}", f"++{key}"):
         if name in axes:
             return name
-    hint = did_you_mean(key, axes)
     raise ValueError(
-        f"{option} names {key!r}, which this sweep does not set{hint}; it sets {', '.join(axes)}"
+        f"{option} names {key!r}, which this sweep does not set"
+        f"{did_you_mean(key, axes)}; it sets {', '.join(axes)}"
     )
 
 
 def _matches(job: Sequence[str], pattern: Mapping[str, Any]) -> bool:
-    words = {word.split("=", 1)[0]: word for word in job}
-    return all(_value(words[key]) == value for key, value in pattern.items())
+    """Whether a job has all settings of a pattern.
 
-
-def _value(word: str) -> Any:
-    """The value of `key=value` as YAML would have it, so that `1.0` equals `1`."""
-    return parse_override(word).value()
+    Values are compared as YAML would read them, so that `1.0` equals `1`.
+    """
+    overrides = {}
+    for word in job:
+        key, _, _ = word.partition("=")
+        overrides[key] = word
+    for key, value in pattern.items():
+        if parse_override(overrides[key]).value() != value:
+            return False
+    return True
 
 
 @cache
 def parse_override(word: str) -> Override:
-    """`key=value` as Hydra's parser reads it."""
+    """Parse `key=value` by Hydra's rules."""
     return OverridesParser.create().parse_override(word)

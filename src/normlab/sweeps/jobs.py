@@ -1,165 +1,222 @@
-"""The jobs of a sweep before they run: their combinations, configurations, folders, and what is done already."""
+"""The jobs of a sweep: those that are to run, and those that have ended."""
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from normlab.config.identity import run_folder
 from normlab.results import read_result
-from normlab.training.experiment import stored_result
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A job that nobody has run yet.
-
-    Attributes:
-        overrides: `key=value`, as Hydra runs it.
-        config: resolved and checked.
-    """
-
-    overrides: tuple[str, ...]
-    config: dict
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """The overrides by key."""
-        return settings_of(self.overrides)
-
-    @property
-    def folder(self) -> Path:
-        """Where the run is, or will be."""
-        return run_folder(self.config)
-
-    @property
-    def stored(self) -> dict | None:
-        """The result that the job will return without training, if there is one."""
-        return stored_result(self.folder, self.config)
-
-    @property
-    def state(self) -> str:
-        """`done`, `failed`, `interrupted` or `new`."""
-        if (
-            result := stored_result(self.folder, self.config | {"retry": None})
-        ) is not None:
-            return "failed" if result["status"] == "failed" else "done"
-        started = not self.config["rerun"] and any(
-            (self.folder / "checkpoints").glob("*.ckpt")
-        )
-        return "interrupted" if started else "new"
-
-
-def seconds_left(
-    plans: Sequence[Plan], workers: int = 1
-) -> tuple[float | None, list[str]]:
-    """What the jobs without a result will take, by the mean of the finished runs of their group.
-
-    Returns:
-        seconds for the jobs whose group has a finished run (None where no group has), and the groups that have none.
-    """
-    waiting = [plan for plan in plans if plan.stored is None]
-    folders = {plan.folder.parent for plan in waiting}
-    means = {
-        folder: mean
-        for folder in folders
-        if (mean := _mean_seconds(folder)) is not None
-    }
-    known = [
-        means[plan.folder.parent] for plan in waiting if plan.folder.parent in means
-    ]
-    unknown = sorted(folder.name for folder in folders - set(means))
-    return (sum(known) / max(1, min(workers, len(known))) if known else None), unknown
-
-
-def _mean_seconds(folder: Path) -> float | None:
-    seconds = []
-    for path in folder.glob("*/result.json"):
-        with suppress(ValueError):  # a damaged result is none
-            result = read_result(path.parent)
-            seconds += [result["seconds"]] if result["status"] == "finished" else []
-    return statistics.fmean(seconds) if seconds else None
+from normlab.training import experiment
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep.
+    """A job that is to run.
 
     Attributes:
-        overrides: `key=value`, as Hydra ran it.
-        result: what `normlab.training.experiment.run` returned.
-        folder: of the run.
+        overrides: `key=value` strings, as Hydra runs the job.
+        config: the configuration of the job, resolved and checked.
     """
 
     overrides: tuple[str, ...]
-    result: dict
+    config: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The values of the overrides by key."""
+        return _values_by_key(self.overrides)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run, whether it exists yet or not."""
+        return run_folder(self.config)
+
+    @property
+    def stored_result(self) -> dict[str, Any] | None:
+        """The result that the job returns without training; None if it must train."""
+        return experiment.stored_result(self.folder, self.config)
+
+    @property
+    def state(self) -> str:
+        """One of `done`, `failed`, `interrupted` and `new`."""
+        # A failed run counts as failed even if `retry=failed` is about to repeat it.
+        config = self.config | {"retry": None}
+        result = experiment.stored_result(self.folder, config)
+        if result is not None:
+            return "failed" if result["status"] == "failed" else "done"
+        checkpoints = (self.folder / "checkpoints").glob("*.ckpt")
+        if any(checkpoints) and not self.config["rerun"]:
+            return "interrupted"
+        return "new"
+
+
+@dataclass(frozen=True)
+class EndedJob:
+    """A job that has ended.
+
+    Attributes:
+        overrides: `key=value` strings, as Hydra ran the job.
+        result: what `normlab.training.experiment.run` returned, or `failed_result`.
+        folder: the folder of the run; None if it is not known.
+    """
+
+    overrides: tuple[str, ...]
+    result: dict[str, Any]
     folder: Path | None = None
 
     @property
     def settings(self) -> dict[str, str]:
-        """The overrides by key."""
-        return settings_of(self.overrides)
+        """The values of the overrides by key."""
+        return _values_by_key(self.overrides)
 
     def failure(self, keys: Sequence[str]) -> str:
-        """Which job it is among those that differ in `keys`, why it failed, and where its traceback is."""
-        settings = " ".join(
-            f"{key}={self.settings[key]}" for key in keys if key in self.settings
-        )
-        stored = (
-            self.folder is not None and "run" in self.result
-        )  # others have not got as far as to have a folder
-        where = f"; see {self.folder / 'traceback.txt'}" if stored else ""
-        return f"{settings or ' '.join(self.overrides)}: {self.result['reason']}{where}"
+        """Say which job failed, why, and where its traceback is.
+
+        Args:
+            keys: the settings that name the job. If it has none of them, all its
+                overrides are shown.
+        """
+        named = _overrides_of(self, {key: key for key in keys})
+        name = " ".join(named or self.overrides)
+        failure = f"{name}: {self.result['reason']}"
+        # A result does not name its run if the job failed before it had a folder.
+        if self.folder is None or "run" not in self.result:
+            return failure
+        traceback = self.folder / "traceback.txt"
+        return f"{failure}; see {traceback}"
 
 
-def settings_of(overrides: Sequence[str]) -> dict[str, str]:
-    """Values by key; a deletion (`~key`) has none."""
-    return {
-        key: value
-        for key, _, value in (override.partition("=") for override in overrides)
-    }
+AnyJob = Job | EndedJob
 
 
-def failed_result(reason: str) -> dict:
-    """A result for a job that ended without one."""
+def failed_result(reason: str) -> dict[str, Any]:
+    """The result of a job that ended without one.
+
+    Args:
+        reason: why it failed, in a line or two.
+    """
     return {"status": "failed", "reason": reason, "metrics": {}, "seconds": 0.0}
 
 
-def varied_keys(jobs: Sequence[Any]) -> list[str]:
-    """Keys that do not have the same value in all jobs (or plans): all that tells them apart."""
-    keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
-    return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
+def estimate_seconds(
+    jobs: Sequence[Job], workers: int = 1
+) -> tuple[float | None, list[str]]:
+    """Estimate how long the jobs without a result will take.
+
+    Each is expected to take the mean time of the finished runs of its group.
+
+    Args:
+        jobs: all jobs of a sweep.
+        workers: how many jobs run at the same time.
+
+    Returns:
+        the seconds for the jobs whose group has a finished run (None if no group has
+        one), and the names of the groups without a finished run.
+    """
+    means: dict[Path, float | None] = {}
+    expected = []
+    for job in jobs:
+        if job.stored_result is not None:
+            continue
+        group = job.folder.parent
+        if group not in means:
+            means[group] = _mean_seconds(group)
+        mean = means[group]
+        if mean is not None:
+            expected.append(mean)
+
+    unknown = sorted(group.name for group, mean in means.items() if mean is None)
+    if not expected:
+        return None, unknown
+    busy_workers = min(workers, len(expected))
+    return sum(expected) / busy_workers, unknown
+
+
+def _mean_seconds(group: Path) -> float | None:
+    """Mean training time of the finished runs in the folder of a group."""
+    seconds = []
+    for path in group.glob("*/result.json"):
+        try:
+            result = read_result(path.parent)
+        except ValueError:
+            continue  # a damaged result is as good as none
+        if result is not None and result["status"] == "finished":
+            seconds.append(result["seconds"])
+    return statistics.fmean(seconds) if seconds else None
+
+
+def varied_keys(jobs: Sequence[AnyJob]) -> list[str]:
+    """The keys whose value differs between jobs, in the order of the overrides."""
+    keys: dict[str, None] = {}
+    for job in jobs:
+        keys.update(dict.fromkeys(job.settings))
+    varied = []
+    for key in keys:
+        values = {job.settings.get(key) for job in jobs}
+        if len(values) > 1:
+            varied.append(key)
+    return varied
+
+
+def arm_keys(jobs: Sequence[AnyJob]) -> list[str]:
+    """The keys that tell the arms of a sweep apart: all that vary, except the seed."""
+    return [key for key in varied_keys(jobs) if key != "seed"]
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """What a key is called on the screen: `lr` for `optimizer.lr`, unless another key ends alike."""
-    last = {key: key.lstrip("+~").rpartition(".")[2] for key in keys}
-    count = Counter(last.values())
-    return {key: name if count[name] == 1 else key for key, name in last.items()}
+    """What each key is called on the screen.
+
+    `optimizer.lr` is called `lr`, unless another key has the same last part.
+    """
+    last_parts = {}
+    for key in keys:
+        _, _, last_parts[key] = key.lstrip("+~").rpartition(".")
+    count = Counter(last_parts.values())
+    return {key: name if count[name] == 1 else key for key, name in last_parts.items()}
 
 
-def shown_settings(job: Any, keys: Sequence[str]) -> str:
-    """`norm=custom lr=0.1 seed=0`: the settings of a job, or plan, that `keys` name."""
-    names = short_names(keys)
-    return " ".join(
-        f"{names[key]}={job.settings[key]}" for key in keys if key in job.settings
-    )
+def format_settings(job: AnyJob, keys: Sequence[str]) -> str:
+    """The settings of a job that `keys` name: `norm=custom lr=0.1 seed=0`."""
+    return " ".join(_overrides_of(job, short_names(keys)))
 
 
-def over_seeds(
-    jobs: Sequence[Job], metric: str
+def _overrides_of(job: AnyJob, names: Mapping[str, str]) -> list[str]:
+    """`name=value` for every key of `names` that the job sets."""
+    settings = job.settings
+    return [f"{name}={settings[key]}" for key, name in names.items() if key in settings]
+
+
+def values_by_arm(
+    jobs: Sequence[EndedJob], metric: str
 ) -> list[tuple[dict[str, str], list[float]]]:
-    """The finished jobs' metric, grouped by everything that varies except the seed."""
-    keys = [key for key in varied_keys(jobs) if key != "seed"]
-    groups: dict[tuple, list[float]] = {}
+    """Gather the values of a metric over the seeds.
+
+    Args:
+        jobs: all jobs of a sweep.
+        metric: the name of the metric, such as `test/accuracy`.
+
+    Returns:
+        one entry per arm: the settings that it does not share with all others, without
+        the seed, and the values of its finished jobs.
+    """
+    keys = arm_keys(jobs)
+    arms: dict[tuple[str, ...], list[float]] = {}
     for job in jobs:
-        values = groups.setdefault(tuple(job.settings.get(key, "") for key in keys), [])
-        if job.result["status"] == "finished" and metric in job.result["metrics"]:
-            values.append(job.result["metrics"][metric])
-    return [
-        (dict(zip(keys, group, strict=True)), values)
-        for group, values in groups.items()
-    ]
+        arm = tuple(job.settings.get(key, "") for key in keys)
+        values = arms.setdefault(arm, [])
+        result = job.result
+        if result["status"] == "finished" and metric in result["metrics"]:
+            values.append(result["metrics"][metric])
+    return [(dict(zip(keys, arm, strict=True)), values) for arm, values in arms.items()]
+
+
+def _values_by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """The values of overrides by key; a deletion (`~key`) has an empty one."""
+    values = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        values[key] = value
+    return values

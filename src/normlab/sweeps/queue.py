@@ -1,89 +1,114 @@
-"""Configurations to results through worker processes: how many, with which share of the machine."""
+"""Train configurations in worker processes that share the cores and GPUs."""
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import takewhile
+from typing import Any
 
 from normlab.config.identity import run_folder
+from normlab.config.rules import is_whole
 from normlab.endings import EarlyEnd, Interrupted, Stopped
+from normlab.mistakes import reason
 from normlab.sweeps.jobs import failed_result
 from normlab.sweeps.workers import Died, Workers
 from normlab.training.experiment import run, stored_result
 
-PRELOAD = ("normlab.sweeps.queue", "normlab.training.fit")
+# What the server process of the workers imports. The second module is one that `run`
+# imports only when it trains. Together they import all that a job needs, except what
+# its configuration names.
+PRELOAD = ("normlab.sweeps.queue", "normlab.training.train")
 
 
 def run_queued(
-    configs: list[dict],
+    configs: list[dict[str, Any]],
     workers: int | str = "auto",
     jobs_per_gpu: int = 1,
     jobs_per_worker: int | None = None,
-) -> Iterator[tuple[int, dict]]:
-    """Run checked configurations side by side; those with a stored result need no worker.
+) -> Generator[tuple[int, dict[str, Any]]]:
+    """Run configurations side by side; those with a stored result need no worker.
+
+    Args:
+        configs: checked configurations.
+        workers: number of worker processes, or `auto`, see `slots`.
+        jobs_per_gpu: how many jobs share a GPU if `workers` is `auto`.
+        jobs_per_worker: after how many jobs a worker is replaced; None keeps it.
 
     Yields:
-        index and result, in the order in which they end.
+        the index of a configuration and its result, in the order in which they end.
 
     Raises:
-        Stopped: by a signal, after the workers have written their checkpoints, or by a full disk.
+        Stopped: a signal came and the workers have written their checkpoints, or no
+            space is left on the disk.
     """
-    yield from stored_first(
-        configs,
-        partial(
-            _queued, options=(workers, jobs_per_gpu), jobs_per_worker=jobs_per_worker
-        ),
+    train = partial(
+        _train_in_workers,
+        workers=workers,
+        jobs_per_gpu=jobs_per_gpu,
+        jobs_per_worker=jobs_per_worker,
     )
+    return stored_first(configs, train)
 
 
 def stored_first(
-    configs: list[dict],
-    train: Callable[[list[dict]], Iterator[tuple[int, dict | Stopped]]],
-) -> Iterator[tuple[int, dict]]:
-    """Stored results at once, then those of the other configurations as `train` gives them, if there are others.
+    configs: list[dict[str, Any]],
+    train: Callable[
+        [list[dict[str, Any]]], Generator[tuple[int, dict[str, Any] | Stopped]]
+    ],
+) -> Generator[tuple[int, dict[str, Any]]]:
+    """Yield stored results at once, and those of the other configurations as they end.
 
     Args:
-        configs: checked.
-        train: configurations without a result -> index among these and result, or `Stopped`, as they end.
+        configs: checked configurations.
+        train: trains the configurations without a result. It yields the index of one
+            among them with its result, or with `Stopped` if no other can succeed. It is
+            not called if all results are stored.
+
+    Yields:
+        the index of a configuration and its result.
 
     Raises:
-        Stopped: what `train` gave.
+        Stopped: the one that `train` yielded.
     """
     to_train = []
     for index, config in enumerate(configs):
-        if (stored := stored_result(run_folder(config), config)) is not None:
-            yield index, stored
-        else:
+        stored = stored_result(run_folder(config), config)
+        if stored is None:
             to_train.append(index)
+        else:
+            yield index, stored
     if not to_train:
         return
-    with closing(train([configs[index] for index in to_train])) as ended:
-        for number, value in ended:
-            if isinstance(value, Stopped):
-                raise value
-            yield to_train[number], value
+    with closing(train([configs[index] for index in to_train])) as results:
+        for number, result in results:
+            if isinstance(result, Stopped):
+                raise result
+            yield to_train[number], result
 
 
-def _queued(
-    configs: list[dict], options: tuple[int | str, int], jobs_per_worker: int | None
-) -> Iterator[tuple[int, dict | Stopped]]:
-    with Workers(
-        train_one, slots(configs, os.environ, *options), jobs_per_worker, PRELOAD
-    ) as pool:
-        for number, value in pool.run(
-            [config | {"progress": False} for config in configs]
-        ):
+def _train_in_workers(
+    configs: list[dict[str, Any]],
+    workers: int | str,
+    jobs_per_gpu: int,
+    jobs_per_worker: int | None,
+) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
+    environments = slots(configs, os.environ, workers, jobs_per_gpu)
+    quiet = [config | {"progress": False} for config in configs]
+    with Workers(train_one, environments, jobs_per_worker, PRELOAD) as pool:
+        for index, value in pool.run(quiet):
             if isinstance(value, Died):
-                value = failed_result(
-                    f"{value.reason}; the same command tries it again"
-                )
-            yield number, value
+                why = f"{value.reason}; the same command tries it again"
+                yield index, failed_result(why)
+            else:
+                yield index, value
 
 
-def train_one(config: dict) -> dict | Stopped:
-    """What a worker does with a job.
+def train_one(config: dict[str, Any]) -> dict[str, Any] | Stopped:
+    """Train one configuration in a worker, see `result_of`.
+
+    Args:
+        config: a checked configuration.
 
     Raises:
         SystemExit: a signal came for this worker alone.
@@ -94,116 +119,147 @@ def train_one(config: dict) -> dict | Stopped:
         raise SystemExit(interrupted.exit_code) from None
 
 
-def result_of(config: dict) -> dict | Stopped:
-    """A job's result, a failed one where it raised, or why no other job needs to be tried.
+def result_of(config: dict[str, Any]) -> dict[str, Any] | Stopped:
+    """Run one configuration, with as many threads as `OMP_NUM_THREADS` says.
+
+    Args:
+        config: a checked configuration.
+
+    Returns:
+        its result, which is a failed one if the run raised an exception, or `Stopped`
+        if no other job can succeed either.
 
     Raises:
         Interrupted: a signal came.
     """
     import torch
 
-    from normlab.endings import Interrupted
-    from normlab.mistakes import reason
-
-    torch.set_num_threads(
-        int(os.environ["OMP_NUM_THREADS"])
-    )  # torch was imported before this variable was set
+    # torch reads the variable when it is imported, which was before it was set.
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
         return run(config)
     except Interrupted:
         raise
+    except EarlyEnd as error:
+        return Stopped(str(error), error.exit_code)
     except Exception as error:
-        if isinstance(error, EarlyEnd):
-            return Stopped(str(error), error.exit_code)
         return failed_result(reason(error))
 
 
 def check_options(
     workers: int | str, jobs_per_gpu: int, jobs_per_worker: int | None
 ) -> None:
-    """Refuse numbers below one.
+    """Check the options of the queue.
+
+    Args:
+        workers: `auto` or a whole number of at least 1.
+        jobs_per_gpu: a whole number of at least 1.
+        jobs_per_worker: None or a whole number of at least 1.
 
     Raises:
         ValueError: names the option.
     """
-    for name, value, other in (
-        ("workers", workers, "auto"),
-        ("jobs_per_gpu", jobs_per_gpu, 1),
-        ("jobs_per_worker", jobs_per_worker, None),
-    ):
-        if value != other and (
-            not isinstance(value, int) or isinstance(value, bool) or value < 1
-        ):
-            instead = {None: "null or ", "auto": "auto or "}.get(other, "")
-            raise ValueError(
-                f"hydra.launcher.{name} must be {instead}a whole number of at least 1, got {value!r}"
-            )
+    if workers != "auto":
+        _check_count("workers", workers, "auto or ")
+    _check_count("jobs_per_gpu", jobs_per_gpu)
+    if jobs_per_worker is not None:
+        _check_count("jobs_per_worker", jobs_per_worker, "null or ")
+
+
+def _check_count(option: str, value: Any, alternative: str = "") -> None:
+    if not is_whole(value) or value < 1:
+        raise ValueError(
+            f"hydra.launcher.{option} must be {alternative}a whole number "
+            f"of at least 1, got {value!r}"
+        )
 
 
 def slots(
-    configs: list[dict],
+    configs: list[dict[str, Any]],
     environment: Mapping[str, str],
     workers: int | str = "auto",
     jobs_per_gpu: int = 1,
 ) -> list[dict[str, str]]:
-    """Environment variables of every worker: its share of the cores, and its GPUs.
+    """The environment variables of every worker: its share of the cores, and its GPUs.
 
     Args:
-        configs: the jobs to train; the largest `device.devices` counts for all.
-        environment: of this process.
+        configs: the configurations to train. The largest `device.devices` among them
+            holds for all.
+        environment: the environment variables of this process.
+        workers: number of workers; `auto` is `jobs_per_gpu` for every GPU, or one per
+            core if no GPU is used. There are never more workers than configurations.
+        jobs_per_gpu: how many workers share a GPU.
     """
     devices = max((config["device"]["devices"] for config in configs), default=1)
-    wants_gpu = any(
-        config["device"]["accelerator"] in ("auto", "cuda") for config in configs
-    )
-    gpus = visible_gpus(environment) if wants_gpu else []
-    shares = [
-        gpus[first : first + devices]
-        for first in range(0, len(gpus) - devices + 1, devices)
-    ]
+    gpus = visible_gpus(environment) if _want_gpus(configs) else []
+    shares = []
+    for first in range(0, len(gpus) - devices + 1, devices):
+        shares.append(gpus[first : first + devices])
+
     cores = count_cores()
-    if workers == "auto":
-        workers = len(shares) * jobs_per_gpu if shares else max(1, cores // devices)
-    count = max(1, min(int(workers), len(configs)))
-    share = max(1, cores // count)
+    if workers != "auto":
+        wanted = int(workers)
+    elif shares:
+        wanted = len(shares) * jobs_per_gpu
+    else:
+        wanted = cores // devices
+    count = max(1, min(wanted, len(configs)))
+
+    threads = max(1, cores // count)
     limit = environment.get("OMP_NUM_THREADS", "")
-    threads = str(
-        min(share, int(limit)) if limit.isdigit() and int(limit) > 0 else share
-    )
-    return [
-        {"OMP_NUM_THREADS": threads} | _gpus_of(number, shares)
-        for number in range(count)
-    ]
+    if limit.isdigit() and int(limit) > 0:
+        threads = min(threads, int(limit))
+
+    environments = []
+    for number in range(count):
+        variables = {"OMP_NUM_THREADS": str(threads)}
+        if shares:
+            share = shares[number % len(shares)]
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(share)
+        environments.append(variables)
+    return environments
 
 
-def _gpus_of(worker: int, shares: list[list[str]]) -> dict[str, str]:
-    return (
-        {"CUDA_VISIBLE_DEVICES": ",".join(shares[worker % len(shares)])}
-        if shares
-        else {}
-    )
+def _want_gpus(configs: Sequence[dict[str, Any]]) -> bool:
+    """Whether any configuration uses a GPU if there is one."""
+    accelerators = {config["device"]["accelerator"] for config in configs}
+    return not accelerators.isdisjoint(("auto", "cuda"))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; torch is not needed for it."""
+    """Names of the GPUs that this process may use, without importing torch.
+
+    Args:
+        environment: the environment variables of this process.
+
+    Returns:
+        names that `CUDA_VISIBLE_DEVICES` takes.
+    """
     if "CUDA_VISIBLE_DEVICES" in environment:
-        names = [
-            name.strip() for name in environment["CUDA_VISIBLE_DEVICES"].split(",")
-        ]
-        return list(
-            takewhile(lambda name: name not in ("", "-1"), names)
-        )  # CUDA stops at the first that is none
+        return _split_gpus(environment["CUDA_VISIBLE_DEVICES"])
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
-        return subprocess.run(
+        answer = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=60
-        ).stdout.split()
+        )
     except (OSError, subprocess.SubprocessError):
         return []
+    return answer.stdout.split()
+
+
+def _split_gpus(variable: str) -> list[str]:
+    """The names in `CUDA_VISIBLE_DEVICES`. CUDA ignores all after an invalid one."""
+    names = []
+    for word in variable.split(","):
+        name = word.strip()
+        if name in ("", "-1"):
+            break
+        names.append(name)
+    return names
 
 
 def count_cores() -> int:
-    """Cores that this process may use, by affinity and by the limits of its container."""
+    """The cores that this process may use, by affinity and the container's limits."""
     from joblib import cpu_count
 
     return cpu_count()

@@ -1,4 +1,7 @@
-"""Worker processes that keep their imports and take job after job; one that dies loses only the job it had."""
+"""Worker processes that keep their imports and take one job after another.
+
+A worker that dies loses only the job that it had.
+"""
 
 import multiprocessing
 import os
@@ -7,8 +10,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -18,10 +24,10 @@ from normlab.signals import STOP_SIGNALS
 
 @dataclass(frozen=True)
 class Died:
-    """What a job gives whose worker ended under it.
+    """What a job yields if its worker process ended before the job did.
 
     Attributes:
-        exit_code: as of `multiprocessing.Process`: negative for a signal.
+        exit_code: the exit code of the process, negative if a signal ended it.
     """
 
     exit_code: int
@@ -29,38 +35,49 @@ class Died:
     @property
     def reason(self) -> str:
         """One line that names the signal or the exit code."""
-        number = -self.exit_code if self.exit_code < 0 else self.exit_code - 128
-        if number in set(signal.Signals):
-            name = signal.Signals(number).name
-            hint = (
-                " (the system does this when memory runs out)"
-                if name == "SIGKILL"
-                else ""
-            )
-            return f"its worker process was ended by {name}{hint}"
-        return f"its worker process ended with exit code {self.exit_code}"
+        # Processes that end themselves because of a signal add 128 to its number.
+        number = self.exit_code - 128
+        if self.exit_code < 0:
+            number = -self.exit_code
+        if number not in set(signal.Signals):
+            return f"its worker process ended with exit code {self.exit_code}"
+        name = signal.Signals(number).name
+        reason = f"its worker process was ended by {name}"
+        if name == "SIGKILL":
+            reason += " (the system does this when memory runs out)"
+        return reason
 
 
 @dataclass
 class _Worker:
-    process: multiprocessing.process.BaseProcess
+    process: BaseProcess
     connection: connection.Connection
     slot: int
-    job: int | None = None
+    job: int | None = None  # the index of the item that it works on
     jobs_taken: int = 0
 
 
 class Workers:
-    """`with Workers(function, environments) as workers: for index, value in workers.run(items): ...`
+    """A pool of worker processes.
 
-    Within the `with`, the stop signals raise `Stopped`; its end waits until the workers have ended. Workers
-    are in process groups of their own: Ctrl-C reaches them once, as the SIGTERM that this process sends on.
+    ::
+
+        with Workers(function, environments) as workers:
+            for index, value in workers.run(items):
+                ...
+
+    Within the block, stop signals raise `Stopped`. The end of the block waits until all
+    workers have ended. Workers are in process groups of their own, so that Ctrl-C
+    reaches them only once: as the SIGTERM that this process sends to them.
 
     Args:
-        function: takes an item, returns what can be pickled; importable by name.
-        environments: one worker for each, with these environment variables.
-        jobs_per_worker: a worker is replaced after as many jobs, and its memory returns; None keeps it.
-        preload: modules that a server process imports once; its forks are the workers. Empty starts each worker anew.
+        function: what a worker does with an item. It can be imported by its name, and
+            what it returns can be pickled.
+        environments: environment variables, one dictionary for each worker.
+        jobs_per_worker: after how many jobs a worker is replaced, which frees its
+            memory; None keeps it.
+        preload: modules that a server process imports once; its forks are the workers.
+            Without any, every worker is a new process of Python.
     """
 
     def __init__(
@@ -70,56 +87,66 @@ class Workers:
         jobs_per_worker: int | None = None,
         preload: Sequence[str] = (),
     ) -> None:
-        self.function, self.environments, self.jobs_per_worker = (
-            function,
-            environments,
-            jobs_per_worker,
-        )
-        self.context = (
-            start_server(preload) if preload else multiprocessing.get_context("spawn")
-        )
+        self.function = function
+        self.environments = environments
+        self.jobs_per_worker = jobs_per_worker
+        self.context: SpawnContext | ForkServerContext
+        if preload:
+            self.context = start_server(preload)
+        else:
+            self.context = multiprocessing.get_context("spawn")
         self.workers: list[_Worker] = []
-        self.previous: dict[int, Any] = {}
+        self.previous_handlers: dict[int, Any] = {}
 
     def run(self, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """Give each item to the next free worker.
+        """Give every item to the next free worker.
+
+        Args:
+            items: what the function takes; each can be pickled.
 
         Yields:
-            index of the item, and what the function returned or `Died`; in the order in which they end.
+            the index of an item, and what the function returned or `Died`; in the order
+            in which the items are done.
         """
         waiting = deque(range(len(items)))
-        while waiting or any(worker.job is not None for worker in self.workers):
+        while True:
             for slot in self._free_slots()[: len(waiting)]:
                 self._give(slot, waiting.popleft(), items)
-            busy = {
-                worker.connection: worker
-                for worker in self.workers
-                if worker.job is not None
-            }
+            busy = {}
+            for worker in self.workers:
+                if worker.job is not None:
+                    busy[worker.connection] = worker
+            if not busy:
+                return
             for ready in connection.wait(list(busy)):
+                assert isinstance(ready, connection.Connection)
                 yield self._take(busy[ready])
 
     def _free_slots(self) -> list[int]:
-        return [slot for slot in range(len(self.environments)) if self._is_free(slot)]
-
-    def _is_free(self, slot: int) -> bool:
-        return all(worker.job is None for worker in self.workers if worker.slot == slot)
+        """The places of workers that have no job or have not been started yet."""
+        taken = {worker.slot for worker in self.workers if worker.job is not None}
+        return [slot for slot in range(len(self.environments)) if slot not in taken]
 
     def _give(self, slot: int, job: int, items: Sequence[Any]) -> None:
-        worker = next(
-            (worker for worker in self.workers if worker.slot == slot), None
-        ) or self._start(slot)
-        worker.job, worker.jobs_taken = job, worker.jobs_taken + 1
+        """Send an item to the worker of a slot, which is started if there is none."""
+        worker = self._worker_of(slot) or self._start(slot)
+        worker.job = job
+        worker.jobs_taken += 1
         try:
             worker.connection.send(items[job])
-        except OSError:  # it died while it had nothing to do; another one takes the job
+        except OSError:
+            # The worker died while it had nothing to do. Another one takes the job.
             self._end(worker)
             worker = self._start(slot)
-            worker.job, worker.jobs_taken = job, 1
+            worker.job = job
+            worker.jobs_taken = 1
             worker.connection.send(items[job])
 
     def _take(self, worker: _Worker) -> tuple[int, Any]:
-        job, worker.job = worker.job, None
+        """Receive the value of a worker's job."""
+        job = worker.job
+        assert job is not None
+        worker.job = None
         try:
             value = worker.connection.recv()
         except (EOFError, OSError):
@@ -128,30 +155,41 @@ class Workers:
             self._end(worker)
         return job, value
 
+    def _worker_of(self, slot: int) -> _Worker | None:
+        for worker in self.workers:
+            if worker.slot == slot:
+                return worker
+        return None
+
     def _start(self, slot: int) -> _Worker:
         ours, theirs = multiprocessing.Pipe()
-        arguments = (self.function, theirs, self.environments[slot])
         process = self.context.Process(
-            target=_serve, args=arguments, name=f"worker-{slot}"
+            target=_serve,
+            args=(self.function, theirs, self.environments[slot]),
+            name=f"worker-{slot}",
         )
-        with _held_back(STOP_SIGNALS):
+        with _blocked(STOP_SIGNALS):
             process.start()
         theirs.close()
-        self.workers.append(_Worker(process, ours, slot))
-        return self.workers[-1]
+        worker = _Worker(process, ours, slot)
+        self.workers.append(worker)
+        return worker
 
     def _end(self, worker: _Worker) -> int:
+        """Wait until a worker has ended, and return its exit code."""
         self.workers.remove(worker)
         worker.connection.close()
         worker.process.join()
-        return worker.process.exitcode
+        exit_code = worker.process.exitcode
+        assert exit_code is not None
+        return exit_code
 
     def __enter__(self) -> "Workers":
         if threading.current_thread() is threading.main_thread():
-            self.previous = {
-                number: signal.signal(number, raise_stopped) for number in STOP_SIGNALS
-            }
-        # Python waits for all processes at its end, also where an exception left this `with` open in a generator.
+            for number in STOP_SIGNALS:
+                self.previous_handlers[number] = signal.signal(number, raise_stopped)
+        # At its exit Python waits for all processes, even if an exception has left this
+        # block open in a generator. Before that, this asks the workers to end.
         self.at_exit = Finalize(
             self, _end_all, (self.workers, signal.SIGTERM), exitpriority=0
         )
@@ -161,64 +199,77 @@ class Workers:
         self.at_exit.cancel()
         try:
             _end_all(self.workers, signal.SIGTERM)
-        except (
-            Stopped
-        ):  # asked again: now without waiting for what the workers still write
+        except Stopped:
+            # A second signal: do not wait for what the workers still write.
             _end_all(self.workers, signal.SIGKILL)
             raise
         finally:
-            for number, handler in self.previous.items():
+            for number, handler in self.previous_handlers.items():
                 signal.signal(number, handler)
 
 
 def _end_all(workers: list[_Worker], number: int) -> None:
-    """Send the signal to those that have a job; the others end by themselves."""
+    """End all workers and wait for them.
+
+    Those that have a job get the signal. The others end when their connection closes.
+    """
     for worker in workers:
-        if worker.job is not None and worker.process.is_alive():
-            os.kill(worker.process.pid, number)
+        pid = worker.process.pid
+        if worker.job is not None and pid is not None and worker.process.is_alive():
+            os.kill(pid, number)
     for worker in workers:
         worker.connection.close()
     for worker in workers:
         worker.process.join()
 
 
-def start_server(preload: Sequence[str]) -> multiprocessing.context.BaseContext:
-    """Begin to import `preload` in a process whose forks are workers; returns at once, a second call changes nothing.
+def start_server(preload: Sequence[str]) -> SpawnContext | ForkServerContext:
+    """Start the server process whose forks are the workers.
 
-    Elsewhere than on Linux libraries do not promise to survive a fork: there every worker imports for itself.
+    This returns at once, while the server still imports. A second call changes nothing.
+    On systems other than Linux, libraries do not promise to survive a fork. There is no
+    server then, and every worker imports for itself.
+
+    Args:
+        preload: names of the modules that the server imports.
+
+    Returns:
+        the context whose processes are the workers.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     from multiprocessing.forkserver import ensure_running
 
     context = multiprocessing.get_context("forkserver")
-    if (
-        threading.current_thread() is threading.main_thread()
-    ):  # the end of this thread would be the server's
-        preload = ["normlab.sweeps.fork_server", *preload]
-    context.set_forkserver_preload(list(preload))
-    with _held_back(
-        STOP_SIGNALS
-    ):  # what is held back here stays so in the server: a signal must not end it
+    modules = list(preload)
+    # The system kills the server when the thread that started it ends. Only the end of
+    # the main thread is the end of the process.
+    if threading.current_thread() is threading.main_thread():
+        modules.insert(0, "normlab.sweeps.fork_server")
+    context.set_forkserver_preload(modules)
+    # The server inherits which signals are blocked. No signal may end it.
+    with _blocked(STOP_SIGNALS):
         ensure_running()
     return context
 
 
-class _held_back:
-    """Signals wait until the end of the `with`."""
-
-    def __init__(self, signals: Sequence[int]) -> None:
-        self.signals = signals
-
-    def __enter__(self) -> None:
-        self.previous = signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
-
-    def __exit__(self, *error: Any) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.previous)
+@contextmanager
+def _blocked(signals: Sequence[int]) -> Iterator[None]:
+    """Let signals wait until the end of the block."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def raise_stopped(number: int, frame: Any) -> None:
-    """A handler of signals."""
+    """Raise `Stopped`; this is a handler of signals.
+
+    Args:
+        number: the number of the signal.
+        frame: where the program was; Python passes it to every handler.
+    """
     raise Stopped(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
@@ -227,20 +278,28 @@ def _serve(
     jobs: connection.Connection,
     environment: dict[str, str],
 ) -> None:
+    """What a worker process does: receive items and send back values."""
     os.setpgid(0, 0)
     os.environ.update(environment)
-    for number in STOP_SIGNALS:  # a run in training handles them itself; at any other moment its folder is in order
+    # A run in training installs handlers of its own. At any other moment the files of a
+    # job are in order and a signal may end the process.
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         while True:
             jobs.send(function(jobs.recv()))
-    except (EOFError, BrokenPipeError):  # no more jobs
-        return
+    except (EOFError, BrokenPipeError):
+        return  # there are no more jobs
 
 
 def _stop_with_parent() -> None:
-    """A launcher that was killed can tell nobody: its workers stop as on a signal, and leave a checkpoint."""
-    connection.wait([multiprocessing.parent_process().sentinel])
+    """Stop as on a signal when the launcher ends, and thus write a checkpoint.
+
+    A launcher that is killed cannot send signals to its workers.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)

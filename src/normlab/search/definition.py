@@ -1,0 +1,109 @@
+"""The definition of a search: everything that the values of its trials depend on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from normlab.config.identity import NOT_PART_OF_THE_RESULT
+from normlab.search.space import Space, describe
+
+MOST_DIFFERENCES = 3
+MISSING = "nothing"
+
+
+def define(
+    space: Space,
+    metric: str,
+    direction: str,
+    seeds: list[int],
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The definition of a search, as plain data that can be stored.
+
+    Args:
+        space: what varies between trials.
+        metric: the metric of the objective.
+        direction: `maximize` or `minimize`.
+        seeds: the seeds over which the metric is averaged.
+        config: the resolved configuration at one point of the space. It must be the
+            same point for searches that are compared.
+    """
+    settings = {}
+    for key, value in config.items():
+        if key != "seed" and key not in NOT_PART_OF_THE_RESULT:
+            settings[key] = value
+    return {
+        "metric": metric,
+        "direction": direction,
+        "seeds": seeds,
+        "space": {key: describe(space[key]) for key in space},
+        "settings": _flatten(settings),
+    }
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Describe in which points two definitions differ.
+
+    The fixed settings depend on the point of the space at which they were taken. They
+    are compared only if nothing else differs.
+
+    Args:
+        stored: the definition with which the search was started.
+        current: the definition of now.
+
+    Returns:
+        one text per difference: `seeds=[0, 1] then, [0] now`.
+    """
+    found = []
+    for key in ("metric", "direction", "seeds"):
+        if stored[key] != current[key]:
+            found.append(f"{key}={stored[key]} then, {current[key]} now")
+    for part in ("space", "settings"):
+        for key in {**stored[part], **current[part]}:
+            then = stored[part].get(key, MISSING)
+            now = current[part].get(key, MISSING)
+            if then != now:
+                found.append(f"{key}={then} then, {now} now")
+        if found:
+            break
+    return found
+
+
+def check_definition(
+    stored: Mapping[str, Any] | None, current: Mapping[str, Any], folder: Path
+) -> None:
+    """Refuse to resume a search whose values could not be compared with new ones.
+
+    Args:
+        stored: the definition with which the search was started; None if this program
+            did not start it.
+        current: the definition of now.
+        folder: the folder of the search.
+
+    Raises:
+        ValueError: shows what differs.
+    """
+    if stored is None:
+        found = ["another program started it"]
+    else:
+        found = differences(stored, current)
+    if not found:
+        return
+    shown = "; ".join(found[:MOST_DIFFERENCES])
+    if len(found) > MOST_DIFFERENCES:
+        shown += f" and {len(found) - MOST_DIFFERENCES} more"
+    raise ValueError(
+        f"the search in {folder} was started with other settings: {shown}. "
+        f"Name this one with hydra.sweeper.study_name, or delete that folder"
+    )

@@ -1,0 +1,131 @@
+"""The progress of a sweep: a line for every job that ends, and a bar over all jobs."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from normlab.sweeps.display import SHOWN_METRICS, duration, styled_status
+from normlab.sweeps.jobs import EndedJob, format_settings
+
+
+class SweepProgress:
+    """One line for every job when it ends, and in a terminal a bar over all jobs.
+
+    Args:
+        keys: the settings that tell the jobs apart, see `varied_keys`.
+        total: number of jobs in the sweep.
+        stored: number of jobs whose result is stored already. They take no time.
+    """
+
+    def __init__(self, keys: list[str], total: int, stored: int) -> None:
+        self.keys = keys
+        self.total = total
+        self.to_train = total - stored
+        self.ended = 0
+        self.trained = 0
+        self.failed = 0
+        self.started = time.monotonic()
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> "SweepProgress":
+        if sys.stderr.isatty():
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("[dim]{task.fields[left]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.task = self.bar.add_task("sweep", total=self.total, left="")
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def end(self, job: EndedJob, was_stored: bool = False) -> None:
+        """Count a job that has ended and print its line.
+
+        Args:
+            job: the job.
+            was_stored: whether its result was stored before the sweep began.
+        """
+        self.ended += 1
+        self.trained += not was_stored
+        self.failed += job.result["status"] == "failed"
+        left = self._time_left(job, was_stored)
+        line = job_line(job, self.ended, self.total, self.keys)
+        if self.bar is None:
+            words = [line, left] if left else [line]
+            console = Console(stderr=True)
+            console.print("  ".join(words), highlight=False, soft_wrap=True)
+            return
+        self.bar.console.print(line, highlight=False)
+        failed = f", [red]{self.failed} failed[/red]" if self.failed else ""
+        self.bar.update(self.task, advance=1, description=f"sweep{failed}", left=left)
+
+    def _time_left(self, job: EndedJob, was_stored: bool) -> str:
+        now = time.monotonic()
+        # The first job that trains also waits for imports, which no other job repeats:
+        # the clock starts when its training did.
+        if self.trained == 1 and not was_stored:
+            self.started = max(self.started, now - job.result["seconds"])
+        left = remaining_seconds(now - self.started, self.trained, self.to_train)
+        return f"{duration(left)} left" if left and left >= 1 else ""
+
+
+def remaining_seconds(elapsed: float, done: int, total: int) -> float | None:
+    """The time left at the pace so far.
+
+    Args:
+        elapsed: seconds in which the first `done` jobs were done.
+        done: number of jobs that are done.
+        total: number of all jobs.
+
+    Returns:
+        seconds, 0 if all jobs are done, or None before the first one has ended.
+    """
+    if done >= total:
+        return 0.0
+    if not done:
+        return None
+    return elapsed / done * (total - done)
+
+
+def job_line(job: EndedJob, number: int, total: int, keys: Sequence[str]) -> str:
+    """The line of a job: `3/24  norm=custom seed=0  finished  test/accuracy 0.9700`.
+
+    Args:
+        job: the job.
+        number: how many jobs have ended so far.
+        total: number of jobs in the sweep.
+        keys: the settings that are shown.
+
+    Returns:
+        the line with rich's markup.
+    """
+    metrics = job.result["metrics"]
+    words = [
+        f"{number:>{len(str(total))}}/{total}",
+        escape(format_settings(job, keys)),
+        styled_status(job.result["status"]),
+    ]
+    for name in reversed(SHOWN_METRICS):
+        if metrics.get(name) is not None:
+            words.append(f"{name} {metrics[name]:.4f}")
+            break
+    words.append(escape(job.result.get("reason") or ""))
+    return "  ".join(filter(None, words))

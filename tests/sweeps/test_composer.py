@@ -1,0 +1,82 @@
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from normlab.sweeps.composer import Composer
+
+
+def as_hydra_does(loader, master, overrides):
+    config = loader.load_sweep_config(master, overrides)
+    HydraConfig.instance().set_config(config)
+    plain = OmegaConf.to_container(config, resolve=False)
+    del plain["hydra"]
+    return OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
+
+
+def test_jobs_get_the_configuration_that_hydra_gives_them(start_sweep, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    mine = (
+        "# @package _global_\ndefaults:\n  - override /optimizer: adam\n"
+        "group: ${hydra:job.override_dirname}\n"
+    )
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(mine)
+    loader, master = start_sweep(f"hydra.searchpath=[file://{tmp_path / 'conf'}]")
+    jobs = [
+        ["norm=torch", "seed=1", "optimizer.lr=0.3"],
+        ["seed=2", "norm=torch", "optimizer.lr=0.3"],
+        ["optimizer.lr=0.3", "optimizer=adam", "optimizer.lr=0.2"],
+        ["norm=ghost", "norm.size=4"],
+        ["norm=group", "++norm.num_groups=2", "seed=3"],
+        ["scheduler=step", "~scheduler.gamma"],
+        ["dataset={batch_size:7}", "seed=4"],
+        ["logger=[csv,tensorboard]", "seed=5"],
+        ["experiment=mine", "seed=6"],
+        ["experiment=mine", "seed=7", "model.dropout=0.5"],
+    ]
+    compose = Composer(loader, master)
+    for job in jobs:
+        assert compose(job) == as_hydra_does(loader, master, job), job
+    assert compose(jobs[8])["group"] == "experiment=mine,seed=6"
+    assert len(compose.compositions) < len(jobs)
+
+
+def test_one_job_does_not_change_the_next(compose_job):
+    assert compose_job(["optimizer.lr=0.5", "seed=3"])["seed"] == 3
+    assert compose_job(["optimizer.lr=0.5"])["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (["optimizer.lrr=1"], "Could not override 'optimizer.lrr'"),
+        (["norm=torhc"], "Could not find 'norm/torhc'"),
+    ],
+)
+def test_overrides_that_hydra_cannot_apply_are_refused(start_sweep, job, message):
+    loader, master = start_sweep()
+    with pytest.raises(HydraException, match=message):
+        Composer(loader, master)(job)
+
+
+def test_values_that_no_run_can_have_are_refused(start_sweep):
+    loader, master = start_sweep()
+    with pytest.raises(
+        ValueError, match="optimizer.lr must be a number above 0, got -1"
+    ):
+        Composer(loader, master)(["optimizer.lr=-1"])
+
+
+def test_only_the_command_line_can_trust_packages(start_sweep):
+    trust = ["trusted_packages=[mine]"]
+    with pytest.raises(ValueError, match="must be given on the command line"):
+        Composer(*start_sweep())(trust)
+    config = Composer(*start_sweep(*trust))(trust)
+    assert config["trusted_packages"] == ["mine"]
+
+
+def test_the_configuration_of_hydra_is_as_it_was_before(start_sweep):
+    loader, master = start_sweep()
+    before = HydraConfig.instance().cfg
+    Composer(loader, master)(["norm=torch"])
+    assert HydraConfig.instance().cfg is before
