@@ -1,7 +1,7 @@
-"""Runs of two processes over gloo, which must end as a run of one process with the whole batch.
+"""Runs of two processes over gloo, which must end like a run of one process.
 
-digits with batches of 127: 1,150 training samples are 9 steps and one of 7 samples, four for one process and three for
-the other.
+Digits with batches of 127: 1,150 training samples are 9 steps and one of 7 samples, of
+which one process gets four and the other three.
 """
 
 import csv
@@ -68,7 +68,10 @@ def module_compose():
 
 
 def several_fits(rank, configs, folder):
-    """In one of two processes: every configuration, and once more interrupted after five steps and gone on with."""
+    """Fit every configuration twice; the second time is interrupted after five steps.
+
+    This runs in one of two processes.
+    """
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(configs["port"]),
@@ -135,7 +138,7 @@ def fits(module_compose, tmp_path_factory):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_two_processes_with_uneven_batches_end_as_one_with_the_whole(fits, device):
+def test_two_processes_with_uneven_batches_end_as_one(fits, device):
     one, two = fits["one"], fits[device]
     assert (two["steps"], two["best"]["epoch"]) == (20, one["best"]["epoch"])
     for name, expected in one["best"]["network"].items():
@@ -148,7 +151,7 @@ def test_two_processes_with_uneven_batches_end_as_one_with_the_whole(fits, devic
 def test_equality_would_notice_a_last_batch_weighted_wrong(
     fits, module_compose, tmp_path, monkeypatch
 ):
-    """One process whose last batch counts its halves as if they were of the same size."""
+    """One process whose last batch counts its halves as if they had the same size."""
     original = nn.functional.cross_entropy
 
     def unweighted(logits, targets, **options):
@@ -215,7 +218,7 @@ def test_fsdp_cuts_every_parameter_up_and_stores_whole_ones(fits):
 def test_a_killed_process_interrupts_the_run_which_then_goes_on(
     fits, module_compose, tmp_path, monkeypatch
 ):
-    """The second process is killed when there is a checkpoint; the first one must not wait for it."""
+    """The second process is killed after a checkpoint; the first must not wait."""
     config = module_compose("device=ddp", *WORDS, f"paths.outputs={tmp_path}")
     original = processes._signals_passed_on
 
@@ -275,35 +278,3 @@ def test_the_reason_of_a_failed_process_is_one_line(
 
 def _fail(rank):
     raise ValueError("no such thing")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (
-            ["dataset.batch_size=31"],
-            "last batch of an epoch has 3 samples for 2 processes.*more than one value per",
-        ),
-        (
-            ["dataset.validation=0.0005"],
-            "validation part must hold a sample for each of 2 processes, it has 1",
-        ),
-        (
-            ["dataset.batch_size=1"],
-            "batch_size must be at least device.devices, one sample each: got 1 for 2",
-        ),
-    ],
-)
-def test_batches_that_cannot_be_shared_are_refused(module_compose, words, message):
-    with pytest.raises(ValueError, match=message):
-        prepare(
-            module_compose(
-                "device=ddp", "device.accelerator=cpu", "dataset.split=random", *words
-            )
-        )
-
-
-def test_synchronized_norms_need_no_two_samples_of_their_own(module_compose):
-    words = ["device=ddp", "device.accelerator=cpu", "norm.sync=true"]
-    prepare(module_compose(*words, "dataset.batch_size=31"))
-    prepare(module_compose(*words, "dataset.batch_size=2"))

@@ -112,13 +112,11 @@ def _frozen(layers: list[nn.Module]) -> Iterator[str]:
 
 
 def _groups(layers: list[nn.Module]) -> Iterator[str]:
-    wanted = None
+    grouped = [layer for layer in layers if hasattr(layer, "wanted_groups")]
     other_groups = {}
-    for layer in layers:
-        if hasattr(layer, "wanted_groups"):
-            wanted = layer.wanted_groups
-            if layer.num_groups != wanted:
-                other_groups[layer.num_features] = layer.num_groups
+    for layer in grouped:
+        if layer.num_groups != layer.wanted_groups:
+            other_groups[layer.num_features] = layer.num_groups
     if not other_groups:
         return
     sizes = [
@@ -126,7 +124,7 @@ def _groups(layers: list[nn.Module]) -> Iterator[str]:
         for num_features, num_groups in sorted(other_groups.items())
     ]
     yield (
-        f"norm.num_groups={wanted} does not divide the channels of "
+        f"norm.num_groups={grouped[0].wanted_groups} does not divide the channels of "
         f"every layer: there are {shorten(sizes, SHOWN)}; "
         f"norm.largest_divisor=false refuses it"
     )
