@@ -55,9 +55,9 @@ def outcome(
 
     for seed, result in results.items():
         if result["status"] == "failed":
-            reason = f"seed {seed}: {result['reason']}"
+            failure = f"seed {seed}: {result['reason']}"
             lost = "run" not in result
-            return Outcome("failed", None, reason, values, seconds, lost)
+            return Outcome("failed", None, failure, values, seconds, lost)
         if result["status"] not in ENDED:
             return Outcome(result["status"], None, result["reason"], values, seconds)
     reason = None

@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -250,8 +251,9 @@ class Search:
         return trial
 
     def _sample(self) -> Trial:
+        space: dict[str, BaseDistribution] = {**self.space}
         try:
-            return self.optuna_study.ask(self.space)
+            return self.optuna_study.ask(space)
         except ImportError as error:
             sampler = type(self.optuna_study.sampler).__name__
             reason = str(error).splitlines()[0]
