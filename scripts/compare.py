@@ -1,4 +1,4 @@
-"""Compare runs: `python scripts/compare.py outputs/GROUP --by norm --baseline none [--out DIR]`, or `--study NAME`."""
+"""Compare runs: `python scripts/compare.py outputs/GROUP --by norm --baseline none`."""
 
 from normlab.report.cli import main
 

@@ -1,13 +1,17 @@
-"""The page as text; tests/compare/test_report_browser.py opens it."""
+"""The page as text; test_page_in_browser.py opens it in a browser."""
 
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
 import pytest
 from compare.helpers import ENVIRONMENT, write_run, write_seeds
 
+from normlab.compare import compare, load_runs
 from normlab.report import cli
+from normlab.report.assembly import Extras, make_section
+from normlab.report.page import Report, write_report
 
 NONE = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
 
@@ -69,9 +73,9 @@ def test_it_is_well_formed_and_has_its_parts_in_order(tmp_path):
     assert not re.search(
         r'(?:src|href)="(?:https?:)?//', html
     )  # nothing from elsewhere
-    assert "$" not in re.sub(
-        r"(?s)<svg\b.*?</svg>", "", html
-    )  # no hole of the template is left
+    text = re.sub(r"(?s)<svg\b.*?</svg>", "", html)
+    # Nothing of the template is left.
+    assert not re.search(r"\$|\{\{|\}\}|\{%|\{#", text)
 
 
 def test_what_the_arms_share_is_told(tmp_path):
@@ -134,3 +138,36 @@ def test_runs_without_curves_are_told_once(tmp_path):
     told = words(page_of(tmp_path, "--target", "val/accuracy=0.8"))
     assert told.count("metrics.csv is missing, damaged or cut in 1 of 12 runs") == 1
     assert f"target of val/accuracy leave out; the first is {first}." in told
+
+
+def test_every_value_on_the_page_is_escaped(tmp_path):
+    """Also in attributes, in the descriptions of figures, and in the folded details."""
+    hostile = '"><script>alert(1)</script>'
+    environment = ENVIRONMENT | {"command": ["train.py", hostile]}
+    settings = {"dataset.name": hostile, "choices.model": hostile}
+    for seed, value in enumerate(NONE[:3]):
+        write_run(tmp_path, "none", seed, value, environment=environment)
+        write_run(tmp_path, "custom", seed, value, settings=settings, curve=[0.5, 0.9])
+    write_run(tmp_path, "none", 6, 0.1, "failed", result={"reason": hostile})
+    html = page_of(tmp_path, "--by", "norm,model", "--baseline", "none, model=mlp")
+    assert "alert(1)" in html
+    assert hostile not in html
+    assert html.count("<script") == 1  # the page's own
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+
+
+def test_markup_in_the_title_and_in_warnings_is_text(tmp_path):
+    write_seeds(tmp_path, {"none": NONE, "custom": NONE})
+    runs = load_runs(tmp_path)
+    section = make_section("<i>claim</i>", compare(runs), Extras(figures=False))
+    section = replace(section, verdict="supported", reason="<b>1</b>", rule="<u>2</u>")
+    report = Report("<h1>why</h1>", "supported", [section], runs, ["<a>caution</a>"])
+    html = write_report(report, tmp_path / "report.html").read_text()
+    for tag in ("<i>", "<b>", "<u>", "<a>", "<h1>why</h1>"):
+        assert tag not in html
+    shown = words(html)
+    assert "✓ Supported" in shown
+    assert "<i>claim</i>" in shown
+    assert "The rule, written before the runs: <u>2</u>." in shown

@@ -1,4 +1,4 @@
-"""The report as a reader meets it: in a browser, with the keyboard, on a phone, in the dark, on paper."""
+"""The report in a browser: by keyboard, on a phone, in the dark, and on paper."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ HOSTILE = "<img src=x onerror=document.title='hacked'>"
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
-    """The report over 22 runs, one of them diverged, one failed, one with a hostile name of its machine."""
+    """The report over 22 runs: one diverged, one failed on a machine named HOSTILE."""
     folder = tmp_path_factory.mktemp("runs")
     custom = [value + 0.02 for value in NONE]
     write_seeds(
@@ -84,6 +84,15 @@ def find(page, selector: str):
 
 def texts(page, selector: str) -> list[str]:
     return [element.text for element in page.find_elements("css selector", selector)]
+
+
+def wait_until_open(page, selector: str) -> None:
+    """Wait for the page to open what a link points to, which follows the click."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(page, 20).until(
+        lambda _: find(page, selector).get_attribute("open") == "true"
+    )
 
 
 def shown_runs(page) -> list[str]:
@@ -183,13 +192,13 @@ def test_a_run_opens_with_its_settings_origin_and_files(page, report):
     ):
         assert Path(unquote(urlparse(link.get_attribute("href")).path)).is_file()
     run.find_element("link text", "A").click()
-    assert find(page, "#origin-a").get_attribute("open") == "true"
+    wait_until_open(page, "#origin-a")
     assert "0123456789abcdef" in find(page, "#origin-a").text
 
 
 def test_a_link_to_a_run_opens_it(browser, report):
     browser.get(f"{report.as_uri()}#run-3")
-    assert find(browser, "#run-3").get_attribute("open") == "true"
+    wait_until_open(browser, "#run-3")
 
 
 def test_it_prints(page):

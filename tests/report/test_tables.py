@@ -1,21 +1,10 @@
-"""Tables as text."""
+"""The tables of a comparison as text."""
 
-import io
-
-import pandas as pd
 import pytest
 from compare.helpers import write_run, write_seeds
-from rich.console import Console
 
 from normlab.compare import compare, load_runs
-from normlab.report.tables import (
-    contrast_table,
-    latex,
-    markdown,
-    print_table,
-    summary_table,
-    write_tables,
-)
+from normlab.report.tables import contrast_table, summary_table
 
 NONE = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
 
@@ -63,53 +52,6 @@ def test_parameters_are_a_column_where_arms_differ_in_them(tmp_path):
     table = summary_table(compare(load_runs(tmp_path)))
     assert table.columns[-1] == "parameters"
     assert [row[-1] for row in table.rows] == [("17,226", 17_226), ("17,610", 17_610)]
-
-
-def test_markdown_and_latex(comparison):
-    table = contrast_table(comparison)
-    assert table.columns[:5] == ["arm", "n", "difference", "95% interval", "verdict"]
-    lines = markdown(table).splitlines()
-    assert lines[0] == "**Difference to none in test/accuracy**"
-    assert lines[2].startswith("| arm | n | difference | 95% interval |")
-    assert lines[4].startswith(
-        "| custom | 6 pairs | +0.0100 | +0.0100 to +0.0100 | better |"
-    )
-    text = latex(table)
-    assert r"custom & 6 pairs & +0.0100" in text
-    assert r"95\% interval" in text
-    assert text.count(r"\\") == 2
-
-
-def test_the_terminal_takes_names_literally(comparison):
-    odd = comparison.summaries.assign(arm="[red]&_%")
-    console = Console(file=io.StringIO(), width=200)
-    table = summary_table(type(comparison)(**vars(comparison) | {"summaries": odd}))
-    print_table(console, table)
-    assert "[red]&_%" in console.file.getvalue()
-    assert r"[red]\&\_\%" in latex(table)
-
-
-def test_csv_keeps_every_digit(comparison, tmp_path):
-    table = summary_table(comparison)
-    paths = write_tables(tmp_path / "out", [table], {"arms": comparison.summaries})
-    assert sorted(path.name for path in paths) == ["arms.csv", "arms.md", "arms.tex"]
-    stored = pd.read_csv(tmp_path / "out" / "arms.csv")
-    assert stored["mean"].tolist() == comparison.summaries["mean"].tolist()
-
-
-def test_a_narrow_terminal_gets_the_columns_that_matter_most(comparison):
-    for width, there, not_there in (
-        (200, "Hedges g", "no room"),
-        (80, "p (Holm)", "Hedges g  "),
-    ):
-        console = Console(file=io.StringIO(), width=width)
-        print_table(console, contrast_table(comparison))
-        printed = console.file.getvalue()
-        assert there in printed
-        assert not_there not in printed
-        assert "…" not in printed
-        assert "+0.0100 to +0.0100" in printed
-    assert "no room for r, Hedges g, p" in printed
 
 
 @pytest.mark.parametrize("value", [0, None])

@@ -1,336 +1,372 @@
-"""Figures of what happens inside the networks, from `statistics.csv`."""
+"""Figures of what happens inside the networks, from the `statistics.csv` of runs."""
 
 from dataclasses import replace
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.comparison import Comparison
-from normlab.compare.runs import LARGEST_STABLE_RATE, read_layers
+from normlab.compare.curves import read_layers
 from normlab.compare.sentences import number
-from normlab.report.figures import (
+from normlab.report.axes import (
     MOST_PANELS,
-    Drawing,
-    band,
-    band_words,
-    carried,
-    carried_words,
-    dot,
-    legend,
-    lines_of,
-    logarithmic,
-    look,
-    mark,
-    middle_and_band,
-    panels,
-    shade,
-    whole_epochs,
+    add_legend,
+    arm_lines,
+    arm_marker,
+    arm_style,
+    arms_in,
+    band_caption,
+    carry_forward,
+    carry_forward_note,
+    draw_arm_band,
+    draw_band,
+    make_logarithmic,
+    make_panels,
+    mean_and_interval,
+    single_point_marker,
+    use_whole_epochs,
 )
-from normlab.report.run_figures import focus, groups, left_out
+from normlab.report.drawing import Drawing
+from normlab.report.groups import (
+    first_groups,
+    first_of_note,
+    groups_note,
+    runs_at_best_rate,
+)
 
-MOST_ROWS, MOST_LAYERS_NAMED = 4, 8
-MOST_GROUPS = 3  # a set of figures each
-MOST_RUNS = 10  # an arm; statistics.csv is long
-QUANTILES = ("activation_q15", "activation_q50", "activation_q85")
+MOST_ROWS = 4
+MOST_LAYERS_NAMED = 8
+MOST_GROUPS = 3  # every group has a set of figures
+MOST_RUNS = 10  # per arm, since statistics.csv is long
+QUANTILES = {
+    "activation_q15": ("15 %", "--"),
+    "activation_q50": ("50 %", "-"),
+    "activation_q85": ("85 %", "--"),
+}
 DRIFT = {
     "weight_mean": "scale",
     "bias_mean": "shift",
     "mean_drift": "batch to running mean, in SDs",
     "var_drift": "|log batch / running variance|",
 }
+# The band around a line of DRIFT: its standard deviation over channels.
 SPREAD = {"weight_mean": "weight_std", "bias_mean": "bias_std"}
+# The first that was recorded is drawn.
 GRADIENTS = {
     "weights_gradient_norm": "gradient norm of the weights",
     "gradient_norm": "gradient norm at the norm's output",
 }
+# The record of every run that a panel shows, by how pandas finds its epoch.
+ENDS = {"min": "first", "max": "last"}
 
 
-def layer_figures(comparison: Comparison) -> list[Drawing]:
-    """Gradient norm by depth, activation quantiles over time, drift of scale, shift and running statistics."""
-    if (
-        comparison.metric == LARGEST_STABLE_RATE
-    ):  # those runs sit at the edge of training, at another rate for every seed
+def draw_layers(comparison: Comparison) -> list[Drawing]:
+    """Draw gradients by depth, activations over time, and drift of the norm layers.
+
+    There is one set of figures per group of runs; runs without statistics have none.
+    """
+    if comparison.metric == LARGEST_STABLE_RATE:
+        # These runs sit at the edge of training, at another rate for every seed.
         return []
-    runs, note = focus(comparison)
+    runs, note = runs_at_best_rate(comparison)
     runs = runs[runs["status"] == "finished"]
-    drawn = []
-    for place, (where, group) in enumerate(groups(runs, MOST_GROUPS), 1):
-        for drawing in _of_one_group(
-            comparison, group, note + left_out(runs, MOST_GROUPS)
-        ):
-            name = drawing.name if place == 1 else f"{drawing.name}_{place}"
-            drawn.append(
-                replace(
-                    drawing,
-                    name=name,
-                    title=f"{drawing.title} ({where})" if where else drawing.title,
-                )
-            )
-    return drawn
+    note += groups_note(runs, MOST_GROUPS)
+
+    drawings = []
+    for place, (group_name, group) in enumerate(first_groups(runs, MOST_GROUPS), 1):
+        for drawing in _draw_group(comparison, group, note):
+            name = drawing.name
+            title = drawing.title
+            if place > 1:
+                name = f"{name}_{place}"
+            if group_name:
+                title = f"{title} ({group_name})"
+            drawings.append(replace(drawing, name=name, title=title))
+    return drawings
 
 
-def _of_one_group(
-    comparison: Comparison, runs: pd.DataFrame, note: str
-) -> list[Drawing]:
-    most = runs["arm"].value_counts().max()
-    runs = runs.groupby("arm", sort=False).head(MOST_RUNS)
+def _draw_group(comparison: Comparison, runs: pd.DataFrame, note: str) -> list[Drawing]:
+    if runs["arm"].value_counts().max() > MOST_RUNS:
+        runs = runs.groupby("arm", sort=False).head(MOST_RUNS)
+        note = f" The first {MOST_RUNS} runs of an arm.{note}"
     table = read_layers(runs)
     if table.empty:
         return []
+
     table = table.assign(arm=table["index"].map(runs["arm"]))
-    note = (
-        f" The first {MOST_RUNS} runs of an arm." if most > MOST_RUNS else ""
-    ) + note
-    whole = pd.concat(
-        [carried(part) for _, part in table.groupby("arm", sort=False)],
-        ignore_index=True,
+    parts = [carry_forward(part) for _, part in table.groupby("arm", sort=False)]
+    whole = pd.concat(parts, ignore_index=True)
+    over_time = carry_forward_note(table, whole) + note
+    drawings = (
+        draw_gradients(comparison, table, note),
+        draw_quantiles(comparison, whole, over_time),
+        draw_drift(comparison, whole, over_time),
     )
-    over_time = carried_words(len(table), len(whole)) + note
-    drawn = (
-        gradients(comparison, table, note),
-        quantiles(comparison, whole, over_time),
-        drift(comparison, whole, over_time),
-    )
-    return [drawing for drawing in drawn if drawing]
+    return [drawing for drawing in drawings if drawing]
 
 
-def _arms(comparison: Comparison, table: pd.DataFrame) -> list[str]:
-    return [arm for arm in comparison.arms if (table["arm"] == arm).any()]
+def draw_gradients(
+    comparison: Comparison, table: pd.DataFrame, note: str
+) -> Drawing | None:
+    """Draw the gradient norm by depth, at the first and the last record of every run.
 
-
-def gradients(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | None:
-    """Gradient norm by depth, at the first and at the last record of every run, once where these are the same."""
-    names = [name for name in GRADIENTS if (table["statistic"] == name).any()]
+    There is a single panel if these are the same, and no figure without gradients.
+    """
+    recorded = set(table["statistic"])
+    names = [name for name in GRADIENTS if name in recorded]
     if not names:
         return None
     part = table[table["statistic"] == names[0]]
-    every = {
-        end: part[part["epoch"] == part.groupby("index")["epoch"].transform(end)]
-        for end in ("min", "max")
-    }
-    if len(every["min"]) == len(part):
-        del every["min"]
-    positive = [
-        end for end, here in every.items() if (here["value"] > 0).any()
-    ]  # the others have no logarithm
-    figure, axes = panels(len(every))
-    told = []
-    for axis, (end, here) in zip(axes, every.items(), strict=True):
+    records = _records_by_end(part)
+    # A panel without positive values has no logarithmic axis.
+    positive = [end for end, rows in records.items() if (rows["value"] > 0).any()]
+
+    figure, axes = make_panels(len(records))
+    descriptions = []
+    for axis, (end, rows) in zip(axes, records.items(), strict=True):
         if positive:
             axis.set_yscale("log")
-        for arm in _arms(comparison, here):
-            told.append(
-                _depth_line(axis, comparison, arm, here[here["arm"] == arm], end)
+        for arm in arms_in(comparison, rows):
+            of_arm = rows[rows["arm"] == arm]
+            first, last = _draw_by_depth(axis, comparison, arm, of_arm)
+            descriptions.append(
+                f"{arm} at {_when(of_arm, end, 'its runs')}: {number(first)} in the "
+                f"first layer, {number(last)} in the last"
             )
+        title = _when(rows, end, "each run")
         axis.set(
-            xlabel="layer, from the input",
-            ylabel=GRADIENTS[names[0]],
-            title=_when(here, end, "each run"),
+            xlabel="layer, from the input", ylabel=GRADIENTS[names[0]], title=title
         )
-        whole_epochs(axis)
-    limits = [
-        axis.get_ylim()
-        for axis, end in zip(axes, every, strict=True)
-        if end in positive
-    ]
-    for axis in axes if positive else []:
-        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        logarithmic(axis.yaxis)
-    legend(figure, axes[0])
-    caption = f"{band_words(comparison)}.{note}"
-    return Drawing(
-        "gradients", "Gradient norm by depth", caption, "; ".join(told), figure
-    )
+        use_whole_epochs(axis)
+
+    if positive:
+        ends = zip(axes, records, strict=True)
+        _share_limits(axes, [axis for axis, end in ends if end in positive])
+        for axis in axes:
+            make_logarithmic(axis.yaxis)
+    add_legend(figure, axes[0])
+
+    caption = f"{band_caption(comparison)}.{note}"
+    title = "Gradient norm by depth"
+    return Drawing("gradients", title, caption, "; ".join(descriptions), figure)
+
+
+def _records_by_end(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The first and the last record of every run, or only the last if each has one."""
+    records = {}
+    for end in ENDS:
+        epochs = table.groupby("index")["epoch"].transform(end)
+        records[end] = table[table["epoch"] == epochs]
+    if len(records["min"]) == len(table):
+        del records["min"]
+    return records
 
 
 def _when(rows: pd.DataFrame, end: str, whose: str) -> str:
     if rows["epoch"].nunique() == 1:
         return f"epoch {rows['epoch'].iloc[0]:.0f}"
-    return f"{'first' if end == 'min' else 'last'} epoch of {whose}"
+    return f"{ENDS[end]} epoch of {whose}"
 
 
-def _depth_line(
-    axis: Axes, comparison: Comparison, arm: str, rows: pd.DataFrame, end: str
-) -> str:
+def _draw_by_depth(
+    axis: Axes, comparison: Comparison, arm: str, rows: pd.DataFrame
+) -> tuple[float, float]:
+    """Draw one arm; return the mean in the first and in the last layer."""
     layers = list(dict.fromkeys(rows["layer"]))
-    values = rows.pivot_table(index="index", columns="layer", values="value")[
-        layers
-    ].to_numpy(float)
-    mean, low, high = middle_and_band(values, comparison.confidence)
+    table = rows.pivot_table(index="index", columns="layer", values="value")
+    values = table[layers].to_numpy(float)
+    mean, low, high = mean_and_interval(values, comparison.confidence)
+
     depth = np.arange(1, len(layers) + 1)
-    options = look(comparison, arm) | {"marker": mark(comparison, arm), "markersize": 4}
-    drawn = np.where(mean > 0, mean, np.nan) if axis.get_yscale() == "log" else mean
-    band(axis, comparison, arm, depth, np.clip(low, drawn / 10, None), high)
-    axis.plot(depth, drawn, label=arm, **options)
-    at = f"{arm} at {_when(rows, end, 'its runs')}"
-    return f"{at}: {number(mean[0])} in the first layer, {number(mean[-1])} in the last"
+    drawn = mean
+    if axis.get_yscale() == "log":
+        drawn = np.where(mean > 0, mean, np.nan)
+    # Ends below zero would stretch a logarithmic axis without limit.
+    draw_arm_band(axis, comparison, arm, depth, np.clip(low, drawn / 10, None), high)
+    axis.plot(
+        depth,
+        drawn,
+        label=arm,
+        marker=arm_marker(comparison, arm),
+        markersize=4,
+        **arm_style(comparison, arm),
+    )
+    return mean[0], mean[-1]
 
 
-def quantiles(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | None:
-    """The 15th, 50th and 85th percentile of the last norm's outputs over time (Ioffe and Szegedy, 2015, figure 1)."""
-    part = table[table["statistic"].isin(QUANTILES)]
+def _share_limits(axes: list[Axes], among: list[Axes]) -> None:
+    """Give all panels the vertical limits that include those of some of them."""
+    limits = [axis.get_ylim() for axis in among]
+    bottom = min(low for low, _ in limits)
+    top = max(high for _, high in limits)
+    for axis in axes:
+        axis.set_ylim(bottom, top)
+
+
+def draw_quantiles(
+    comparison: Comparison, table: pd.DataFrame, note: str
+) -> Drawing | None:
+    """Draw the 15th, 50th and 85th percentile of the last norm's outputs over time.
+
+    This is figure 1 of Ioffe and Szegedy (2015), arXiv 1502.03167.
+    """
+    part = table[table["statistic"].isin(list(QUANTILES))]
     if part.empty:
         return None
-    every = _arms(comparison, part)
-    names = every[:MOST_PANELS]
-    figure, axes = panels(len(names), width=2.8)
-    told = []
-    for axis, arm in zip(axes, names, strict=True):
+    arms = arms_in(comparison, part)
+    shown = arms[:MOST_PANELS]
+
+    figure, axes = make_panels(len(shown), width=2.8)
+    descriptions = []
+    for axis, arm in zip(axes, shown, strict=True):
         rows = part[part["arm"] == arm]
         rows = rows[rows["layer"] == rows["layer"].iloc[-1]]
-        for name, dashes in zip(QUANTILES, ("--", "-", "--"), strict=True):
-            values = rows[rows["statistic"] == name].pivot_table(
-                index="index", columns="epoch", values="value"
-            )
-            if values.empty:
-                continue
-            mean, low, high = middle_and_band(
-                values.to_numpy(float), comparison.confidence
-            )
-            colour = look(comparison, arm)["color"]
-            shade(axis, values.columns, low, high, colour)
-            axis.plot(
-                values.columns,
-                mean,
-                color=colour,
-                linestyle=dashes,
-                **dot(values.columns),
-            )
-            end = (values.columns[-1], mean[-1])
-            axis.annotate(
-                f"{name[-2:]} %", end, (3, 0), textcoords="offset points", fontsize=7
-            )
-            told.append(f"{arm} {name[-2:]} %: {number(mean[0])} to {number(mean[-1])}")
-        axis.set(xlabel="epoch", ylabel="output of the last norm", title=lines_of(arm))
-        whole_epochs(axis)
-    limits = [axis.get_ylim() for axis in axes]
-    for axis in axes:
-        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    caption = f"15th, 50th and 85th percentile, mean and interval over seeds.{_first(names, every)}{note}"
-    return Drawing(
-        "quantiles", "Activations over time", caption, "; ".join(told), figure
-    )
+        descriptions += _draw_arm_quantiles(axis, comparison, arm, rows)
+        axis.set(xlabel="epoch", ylabel="output of the last norm", title=arm_lines(arm))
+        use_whole_epochs(axis)
+    _share_limits(axes, axes)
+
+    caption = "15th, 50th and 85th percentile, mean and interval over seeds."
+    caption += first_of_note(len(shown), len(arms), "arms") + note
+    title = "Activations over time"
+    return Drawing("quantiles", title, caption, "; ".join(descriptions), figure)
 
 
-def drift(comparison: Comparison, table: pd.DataFrame, note: str) -> Drawing | None:
-    """Scale, shift and the distance of batch from running statistics: a row an arm, a line a layer."""
+def _draw_arm_quantiles(
+    axis: Axes, comparison: Comparison, arm: str, rows: pd.DataFrame
+) -> list[str]:
+    """Draw the percentiles of one arm; return from where to where each goes."""
+    colour = arm_style(comparison, arm)["color"]
+    descriptions = []
+    for name, (percentile, dashes) in QUANTILES.items():
+        of_name = rows[rows["statistic"] == name]
+        values = of_name.pivot_table(index="index", columns="epoch", values="value")
+        if values.empty:
+            continue
+        epochs = values.columns
+        mean, low, high = mean_and_interval(
+            values.to_numpy(float), comparison.confidence
+        )
+        draw_band(axis, epochs, low, high, colour)
+        marker = single_point_marker(epochs)
+        axis.plot(epochs, mean, color=colour, linestyle=dashes, **marker)
+        end = (epochs[-1], mean[-1])
+        axis.annotate(percentile, end, (3, 0), textcoords="offset points", fontsize=7)
+        descriptions.append(
+            f"{arm} {percentile}: {number(mean[0])} to {number(mean[-1])}"
+        )
+    return descriptions
+
+
+def draw_drift(
+    comparison: Comparison, table: pd.DataFrame, note: str
+) -> Drawing | None:
+    """Draw scale, shift, and how far batch statistics are from running statistics.
+
+    There is one row of panels per arm and one line per layer; no figure if no norm
+    layer has any of them.
+    """
     part = table[table["statistic"].isin([*DRIFT, *SPREAD.values()])]
-    every = _arms(comparison, part)
-    names = every[:MOST_ROWS]
-    statistics = [name for name in DRIFT if (part["statistic"] == name).any()]
-    if not names:
+    arms = arms_in(comparison, part)
+    if not arms:
         return None
-    part = part[part["arm"].isin(names)]
-    figure = Figure(
-        figsize=(2.5 * len(statistics), 0.7 + 1.7 * len(names)), layout="constrained"
-    )
-    grid = figure.subplots(
-        len(names), len(statistics), sharex=True, sharey="col", squeeze=False
-    )
+    recorded = set(part["statistic"])
+    statistics = [name for name in DRIFT if name in recorded]
+    shown = arms[:MOST_ROWS]
+    part = part[part["arm"].isin(shown)]
     layers = list(dict.fromkeys(part["layer"]))
-    for arm, axes in zip(names, grid, strict=True):
+
+    size = (2.5 * len(statistics), 0.7 + 1.7 * len(shown))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(
+        len(shown), len(statistics), sharex=True, sharey="col", squeeze=False
+    )
+    for arm, axes in zip(shown, grid, strict=True):
+        of_arm = part[part["arm"] == arm]
         for statistic, axis in zip(statistics, axes, strict=True):
-            here = part[part["arm"] == arm]
-            if not (here["statistic"] == statistic).any():
-                axis.text(
-                    0.5,
-                    0.5,
-                    "has none",
-                    transform=axis.transAxes,
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                )
-            _layer_lines(axis, here, statistic, layers)
-            whole_epochs(axis)
-        axes[0].set_ylabel(lines_of(arm), fontweight="bold")
+            _draw_layer_lines(axis, of_arm, statistic, layers)
+            use_whole_epochs(axis)
+        axes[0].set_ylabel(arm_lines(arm), fontweight="bold")
     for statistic, top, bottom in zip(statistics, grid[0], grid[-1], strict=True):
         top.set_title(DRIFT[statistic], fontsize=8)
         bottom.set_xlabel("epoch")
-    _layer_legend(figure, grid, layers)
-    last = (
-        part[
-            (part["epoch"] == part.groupby("arm")["epoch"].transform("max"))
-            & part["statistic"].isin(DRIFT)
-        ]
-        .groupby(["arm", "statistic"])["value"]
-        .mean()
+    _name_layers(figure, grid, layers)
+
+    caption = (
+        "Every line is a layer, from dark (near the input) to light; means over seeds"
+        f"{_spread_note(part)}.{first_of_note(len(shown), len(arms), 'arms')}{note}"
     )
-    told = [
-        f"{arm}, {DRIFT[name]}: {number(value)} in the last epoch"
-        for (arm, name), value in last.items()
-    ]
-    caption = f"A line a layer, from dark (near the input) to light; means over seeds{_band_note(part)}."
-    caption += _first(names, every) + note
-    return Drawing(
-        "drift",
-        "Scale, shift and running statistics by layer",
-        caption,
-        "; ".join(told),
-        figure,
-    )
+    title = "Scale, shift and running statistics by layer"
+    description = "; ".join(_last_drift(part))
+    return Drawing("drift", title, caption, description, figure)
 
 
-def _layer_lines(
+def _last_drift(table: pd.DataFrame) -> list[str]:
+    """The mean of every statistic over layers and seeds in the last epoch."""
+    last = table["epoch"] == table.groupby("arm")["epoch"].transform("max")
+    rows = table[last & table["statistic"].isin(list(DRIFT))]
+    means = rows.groupby(["arm", "statistic"], as_index=False)["value"].mean()
+    texts = []
+    for arm, name, value in means.itertuples(index=False, name=None):
+        texts.append(f"{arm}, {DRIFT[name]}: {number(value)} in the last epoch")
+    return texts
+
+
+def _draw_layer_lines(
     axis: Axes, rows: pd.DataFrame, statistic: str, layers: list[str]
 ) -> None:
+    """Draw a statistic of one arm, one line per layer."""
+    if statistic not in set(rows["statistic"]):
+        middle = {"ha": "center", "va": "center", "transform": axis.transAxes}
+        axis.text(0.5, 0.5, "has none", fontsize=8, **middle)
+
     # The middle of the scale: its ends are hard to see on a dark or on a white page.
     colours = matplotlib.colormaps["viridis"](np.linspace(0.3, 0.75, len(layers)))
     for layer, colour in zip(layers, colours, strict=True):
-        here = rows[rows["layer"] == layer]
-        values = here[here["statistic"] == statistic].groupby("epoch")["value"].mean()
+        of_layer = rows[rows["layer"] == layer]
+        values = _mean_by_epoch(of_layer, statistic)
         if values.empty:
             continue
+        marker = single_point_marker(values)
         axis.plot(
-            values.index,
-            values,
-            color=colour,
-            linewidth=1.4,
-            label=layer,
-            **dot(values),
+            values.index, values, color=colour, linewidth=1.4, label=layer, **marker
         )
-        spread = (
-            here[here["statistic"] == SPREAD.get(statistic)]
-            .groupby("epoch")["value"]
-            .mean()
-        )
+        spread = _mean_by_epoch(of_layer, SPREAD.get(statistic))
         if len(spread) == len(values):
-            shade(axis, values.index, values - spread, values + spread, colour, 0.12)
+            low = values - spread
+            high = values + spread
+            draw_band(axis, values.index, low, high, colour, 0.12)
 
 
-def _layer_legend(figure: Figure, grid: np.ndarray, layers: list[str]) -> None:
-    """The layers' names beside the panels; of many, the first and the last."""
-    handles = {}
+def _mean_by_epoch(rows: pd.DataFrame, statistic: str | None) -> pd.Series:
+    """The mean of a statistic over seeds; empty if there is no such statistic."""
+    return rows[rows["statistic"] == statistic].groupby("epoch")["value"].mean()
+
+
+def _name_layers(figure: Figure, grid: np.ndarray, layers: list[str]) -> None:
+    """Name the layers beside the panels; of many, the first and the last."""
+    handles: dict[str, Artist] = {}
     for axis in grid.flat:
-        handles |= {
-            label: handle
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-        }
+        lines, names = axis.get_legend_handles_labels()
+        handles.update(zip(names, lines, strict=True))
     named = [layer for layer in layers if layer in handles]
-    shown = named if len(named) <= MOST_LAYERS_NAMED else [named[0], named[-1]]
+    if len(named) > MOST_LAYERS_NAMED:
+        named = [named[0], named[-1]]
     figure.legend(
-        [handles[name] for name in shown],
-        shown,
+        handles=[handles[name] for name in named],
+        labels=named,
         loc="outside right upper",
         fontsize=7,
         title="layer",
     )
 
 
-def _band_note(part: pd.DataFrame) -> str:
-    has = part["statistic"].isin(["weight_mean", "bias_mean"]).any()
-    return (
-        ", of scale and shift with the standard deviation over channels" if has else ""
-    )
-
-
-def _first(shown: list[str], every: list[str]) -> str:
-    """A note where there are more arms than panels."""
-    return (
-        f" The first {len(shown)} of {len(every)} arms."
-        if len(shown) < len(every)
-        else ""
-    )
+def _spread_note(table: pd.DataFrame) -> str:
+    if not table["statistic"].isin(list(SPREAD)).any():
+        return ""
+    return ", of scale and shift with the standard deviation over channels"

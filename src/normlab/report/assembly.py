@@ -1,0 +1,158 @@
+"""From folders of runs to a report: a comparison, or the answer to a study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from normlab.compare.comparison import Comparison, compare
+from normlab.compare.curves import curve_warnings
+from normlab.compare.runs import load_runs
+from normlab.compare.selection import validation_metric
+from normlab.compare.settings import check_keys, direction_warnings
+from normlab.compare.targets import parse_target, time_to_target
+from normlab.report.figures import draw_figures
+from normlab.report.page import Report, Section
+from normlab.report.tables import contrast_table, summary_table, target_table
+from normlab.study.plans import planned_settings
+from normlab.study.verdict import answer, read_study
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a report shows besides arms and contrasts.
+
+    Attributes:
+        target: A metric and the value to reach, `METRIC=VALUE`; None for none.
+        heatmap: The two settings of the heatmap; None for those that vary.
+        figures: Whether figures are drawn.
+    """
+
+    target: str | None = None
+    heatmap: tuple[str, str] | None = None
+    figures: bool = True
+
+
+def comparison_report(
+    folders: Sequence[Path], arguments: dict[str, Any], extras: Extras
+) -> Report:
+    """Compare the runs of some folders.
+
+    Args:
+        folders: Folders that contain runs, at any depth.
+        arguments: Arguments of `compare` by name, other than the runs.
+        extras: What the report shows besides arms and contrasts.
+
+    Raises:
+        ValueError: There is no run, or the runs cannot be compared so.
+    """
+    runs = load_runs(*folders)
+    _check_heatmap(runs, extras.heatmap)
+    comparison = compare(runs, **arguments)
+    by = ", ".join(comparison.by)
+    section = make_section(f"{comparison.metric} by {by}", comparison, extras)
+    return Report(
+        question=f"How does {comparison.metric} depend on {by}?",
+        verdict="",
+        sections=[section],
+        runs=runs,
+        warnings=[*comparison.warnings, *_unreadable_warnings(runs)],
+    )
+
+
+def study_report(name: str, folders: Sequence[Path], extras: Extras) -> Report:
+    """Answer a study by its own rule.
+
+    Args:
+        name: The study, a file of conf/study without ending.
+        folders: Folders that contain its runs.
+        extras: What the report shows besides arms and contrasts.
+
+    Raises:
+        ValueError: There is no such study, or no run that answers it.
+    """
+    study = read_study(name)
+    runs = load_runs(*folders)
+    _check_heatmap(runs, extras.heatmap)
+    settings = planned_settings(study.name, study.params)
+    verdict, claims, warnings = answer(study, runs, settings)
+
+    sections = []
+    for number, claim in enumerate(claims, 1):
+        section = make_section(claim.says, claim.comparison, extras)
+        section = _with_prefix(section, f"claim_{number}_")
+        sections.append(
+            replace(
+                section, verdict=claim.verdict, reason=claim.reason, rule=claim.rule
+            )
+        )
+    # Only now: `make_section` adds warnings about curves.
+    for claim in claims:
+        warnings = [*warnings, *claim.comparison.warnings]
+    warnings = [*warnings, *_unreadable_warnings(runs)]
+    return Report(
+        question=study.plan["question"],
+        verdict=verdict,
+        sections=sections,
+        runs=runs,
+        warnings=list(dict.fromkeys(warnings)),
+    )
+
+
+def make_section(heading: str, comparison: Comparison, extras: Extras) -> Section:
+    """Make tables and figures of a comparison.
+
+    Warnings about curves that are missing are added to those of the comparison.
+    """
+    frames = {"arms": comparison.summaries, "contrasts": comparison.contrasts}
+    tables = [summary_table(comparison)]
+    if len(comparison.contrasts):
+        tables.append(contrast_table(comparison))
+
+    curves = []
+    if extras.figures:
+        curves.append(validation_metric(comparison.runs, comparison.metric))
+    if extras.target is not None:
+        metric, value = parse_target(extras.target)
+        times = time_to_target(comparison, metric, value)
+        frames["time_to_target"] = times
+        tables.append(target_table(times, metric, value))
+        comparison.warnings.extend(direction_warnings(metric))
+        curves.append(metric)
+    comparison.warnings.extend(curve_warnings(comparison.runs, curves))
+
+    drawings = draw_figures(comparison, extras.heatmap) if extras.figures else []
+    return Section(heading, comparison, tables, drawings, frames=frames)
+
+
+def _with_prefix(section: Section, prefix: str) -> Section:
+    """The section with other names of its files: all claims share a folder."""
+    return replace(
+        section,
+        tables=[replace(table, name=prefix + table.name) for table in section.tables],
+        drawings=[
+            replace(drawing, name=prefix + drawing.name) for drawing in section.drawings
+        ],
+        frames={prefix + name: frame for name, frame in section.frames.items()},
+    )
+
+
+def _check_heatmap(runs: pd.DataFrame, keys: tuple[str, str] | None) -> None:
+    if keys and len(set(check_keys(runs, keys))) < len(keys):
+        raise ValueError(
+            f"heatmap must name two different settings, got {' '.join(keys)}"
+        )
+
+
+def _unreadable_warnings(runs: pd.DataFrame) -> list[str]:
+    """One line about folders that hold no readable run."""
+    unreadable = runs.attrs["unreadable"]
+    if not unreadable:
+        return []
+    path, reason = unreadable[0]
+    if len(unreadable) == 1:
+        return [f"1 folder was left out: {path} ({reason})."]
+    count = len(unreadable)
+    return [f"{count} folders were left out, the first: {path} ({reason})."]
