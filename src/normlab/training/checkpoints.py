@@ -370,10 +370,7 @@ class Checkpoints(Checkpoint):
 
 
 def is_last_epoch(trainer: pl.Trainer) -> bool:
-    """Whether no epoch follows the one that is ending.
-
-    The answer includes early stopping once `Checkpoints` has seen the end of the epoch.
-    """
+    """Whether no epoch follows the one that `Checkpoints` has just ended."""
     assert trainer.max_epochs is not None  # every run sets it
     return trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
 
