@@ -39,7 +39,8 @@ ARCHITECTURE = {
         *("norms", "models", "data", "loggers", "device"),
     ),
     "evaluation": (
-        *("terminal", "config", "mistakes", "norms", "data", "device", "training"),
+        *("files", "terminal", "config", "mistakes", "norms", "data", "device"),
+        "training",
     ),
     # many runs
     "compare": ("metrics", "results", "config"),

@@ -123,14 +123,15 @@ def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
         ) from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} must hold the configuration of a run")
-    config = with_defaults(config)
-    check(config)
-    others = [name for name in config["trusted_packages"] if name not in trusted]
+    packages = config.get("trusted_packages") or []
+    others = [str(name) for name in packages if name not in trusted]
     if others:
         raise ValueError(
             f"trusted must name {', '.join(others)}, since the run calls code there; "
             f"add only packages of your own"
         )
+    config = with_defaults(config)
+    check(config)
     return config
 
 
