@@ -59,7 +59,8 @@ def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame
             f"{first_line(error)}"
         ) from error
 
-    lines = lines.astype(str).apply(lambda column: column.str.strip()).astype(object)
+    lines = lines.astype(str).apply(lambda column: column.str.strip())
+    lines = lines.astype(object)
     names = lines.iloc[0].tolist()
     wrong = [name for name in names if not name or names.count(name) > 1]
     if wrong:

@@ -107,7 +107,8 @@ def load_parts(
     arrays = loaded
     if isinstance(loaded, TabularData):
         check_table_options(options)
-        encoder = encoder or loaded.fit(train_rows, options["normalize"] == "train")
+        if encoder is None:
+            encoder = loaded.fit(train_rows, options["normalize"] == "train")
         arrays = loaded.encode(encoder)
         for note in encoding_notes(loaded, encoder):
             print(f"note: {note}", file=sys.stderr)

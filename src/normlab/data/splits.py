@@ -35,7 +35,9 @@ def train_validation_indices(
         return everything[:-num_validation], everything[-num_validation:]
     if method == "random":
         shuffled = generator.permutation(num_samples)
-        return np.sort(shuffled[num_validation:]), np.sort(shuffled[:num_validation])
+        train = shuffled[num_validation:]
+        validation = shuffled[:num_validation]
+        return np.sort(train), np.sort(validation)
     if method != "stratified":
         raise ValueError(
             f"dataset.split must be stratified, random or tail, got {method!r}"

@@ -134,9 +134,10 @@ class ImageTransform:
         """
         std = torch.tensor(self.std, device=pixels.device)[:, None, None]
         mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
-        # Stored pixels are bytes; resized ones are floats that others may still need.
+        # A copy in any case, which can then be changed in place.
         pixels = pixels.float() if pixels.dtype == torch.uint8 else pixels.clone()
-        return pixels.mul_(1 / (PIXEL_RANGE * std)).sub_(mean / std)
+        factor = 1 / (PIXEL_RANGE * std)
+        return pixels.mul_(factor).sub_(mean / std)
 
     def _shift_and_flip(
         self, pixels: Tensor, shift: Tensor, flip: Tensor | None
@@ -154,7 +155,8 @@ class ImageTransform:
         padded = functional.pad(pixels, (self.crop_padding,) * 4)
         windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
         samples = torch.arange(len(pixels), device=pixels.device)
-        pixels = windows[samples, :, shift[:, 0], shift[:, 1]]
+        first_row, first_column = shift.unbind(1)
+        pixels = windows[samples, :, first_row, first_column]
         return pixels if flip is None else mirrored(pixels, flip)
 
     def _window(self, pixels: Tensor, window: Tensor, flip: Tensor | None) -> Tensor:
@@ -261,5 +263,6 @@ def channel_statistics(
     share = counts.double() / counts.sum(1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / PIXEL_RANGE
     means = (share * values).sum(1)
-    variances = (share * (values - means[:, None]).square()).sum(1)
-    return tuple(means.tolist()), tuple(variances.sqrt().tolist())
+    squares = (values - means[:, None]).square()
+    stds = (share * squares).sum(1).sqrt()
+    return tuple(means.tolist()), tuple(stds.tolist())

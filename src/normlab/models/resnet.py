@@ -99,10 +99,10 @@ class ResNet(nn.Module):
         kind = choose("model.stem", stem or shape.stem, ["cifar", "imagenet"])
 
         self.stem = build_stem(in_channels, shape.width, kind, norm, activation, bias)
+        self.stages = nn.Sequential()
         channels = shape.width
-        stages = []
         for stage, num_blocks in enumerate(shape.num_blocks):
-            blocks = []
+            blocks = nn.Sequential()
             for number in range(num_blocks):
                 residual_block = ResidualBlock(
                     channels,
@@ -116,8 +116,7 @@ class ResNet(nn.Module):
                 )
                 channels = residual_block.out_channels
                 blocks.append(residual_block)
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.Sequential(*stages)
+            self.stages.append(blocks)
         self.output = nn.Linear(channels, num_outputs)
         he_initialization(self)
 

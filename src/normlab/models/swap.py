@@ -201,6 +201,7 @@ def _successor(
 ) -> tuple[nn.Module, str]:
     """Build the layer that replaces `old`, and describe what it took over."""
     new = norm(slot.num_features, slot.dim).train(old.training)
+    # The device and dtype of the old norm, or of the network if it has no state.
     for tensor in (*old.parameters(), *old.buffers(), *network.parameters()):
         if tensor.is_floating_point():
             new.to(tensor.device, tensor.dtype)
