@@ -4,7 +4,8 @@ import pytest
 
 from compare.helpers import write_seeds
 from normlab.compare import compare, load_runs
-from normlab.compare.fairness import DIFFERENT, SAME, start_warnings
+from normlab.compare.arm_checks import DIFFERENT, SAME
+from normlab.compare.fairness import start_warnings
 
 VALUES = [0.90, 0.92, 0.94]
 ALONE = "each of 2 processes normalizes its own share of a batch"
@@ -24,29 +25,38 @@ def checks(folder, name, **options):
     ], found.warnings
 
 
-def test_a_norm_that_knows_no_sync_looks_at_a_share_of_the_batch(tmp_path):
+def test_norms_without_sync_normalize_a_share_of_the_batch(tmp_path):
     arm(tmp_path, "custom", sync=True, synchronized=True)
     arm(tmp_path, "batch_renorm", synchronized=False)
     arm(tmp_path, "group", synchronized=None)
-    told = "Of several processes, batch_renorm normalizes the share of each, custom the whole batch."
+    told = (
+        "Of several processes, batch_renorm normalizes the share of each, custom the "
+        "whole batch."
+    )
     found, warnings = checks(tmp_path, "synchronization")
     assert found == [(DIFFERENT, told, True)]
     assert told in warnings
 
 
-def test_arms_are_compared_with_each_other_and_not_with_the_baseline_alone(tmp_path):
+def test_synchronization_is_compared_among_all_arms(tmp_path):
     arm(tmp_path, "none", synchronized=None)
     arm(tmp_path, "custom", sync=False, synchronized=False)
     arm(tmp_path, "torch", sync=True, synchronized=True)
-    told = "Of several processes, custom normalizes the share of each, torch the whole batch."
+    told = (
+        "Of several processes, custom normalizes the share of each, torch the whole "
+        "batch."
+    )
     assert checks(tmp_path, "synchronization")[0] == [(DIFFERENT, told, True)]
 
 
-def test_results_that_do_not_record_it_go_by_the_setting(tmp_path):
+def test_results_without_a_record_go_by_the_setting(tmp_path):
     arm(tmp_path, "none")
     arm(tmp_path, "custom", sync=True)
     arm(tmp_path, "torch", sync=False)
-    told = "Of several processes, torch normalizes the share of each, custom the whole batch."
+    told = (
+        "Of several processes, torch normalizes the share of each, custom the whole "
+        "batch."
+    )
     assert checks(tmp_path, "synchronization")[0] == [(DIFFERENT, told, True)]
 
 
@@ -63,7 +73,7 @@ def test_arms_that_synchronize_alike_are_the_same(tmp_path, value, what):
     assert checks(tmp_path, "synchronization")[0] == [(SAME, told, False)]
 
 
-def test_cautions_of_runs_are_repeated_with_the_arms_that_have_them(tmp_path):
+def test_cautions_are_repeated_with_the_arms_that_have_them(tmp_path):
     write_seeds(
         tmp_path, {"none": VALUES}, result={"cautions": ["1 sample is left over"]}
     )
@@ -107,7 +117,7 @@ def start(weights, parameters=110, norms=10):
     }
 
 
-def test_arms_that_start_alike_need_no_word():
+def test_arms_with_the_same_start_need_no_warning():
     settings = [
         {"norm": norm, "seed": seed} for norm in ("none", "custom") for seed in "01"
     ]
@@ -119,7 +129,7 @@ def test_arms_that_start_alike_need_no_word():
     )
 
 
-def test_arms_that_start_apart_are_named_by_the_same_checks():
+def test_arms_with_different_starts_are_named():
     settings = [
         {"norm": norm, "seed": seed}
         for norm in ("none", "custom", "torch")
@@ -135,11 +145,14 @@ def test_arms_that_start_apart_are_named_by_the_same_checks():
     ]
     assert start_warnings(settings, results) == [
         "custom and none start from other weights in 1 of 2 pairs of runs.",
-        "torch has 113 parameters, 10 of them the norm's; none 100, 0 of them the norm's: 3 more outside of the norm.",
+        (
+            "torch has 113 parameters, 10 of them the norm's; none 100, 0 of them the "
+            "norm's: 3 more outside of the norm."
+        ),
     ]
 
 
-def test_arms_are_compared_within_equal_values_of_the_other_settings():
+def test_starts_are_compared_within_groups():
     settings = [
         {"norm": norm, "model": model}
         for model in ("mlp", "vgg")
@@ -151,10 +164,11 @@ def test_arms_are_compared_within_equal_values_of_the_other_settings():
     assert start_warnings(
         settings, [start("a"), start("a"), start("b"), start("c")]
     ) == [
-        "At model=vgg, custom and none start from other weights in 1 of 1 pairs of runs."
+        "At model=vgg, custom and none start from other weights in 1 of 1 pairs of "
+        "runs."
     ]
 
 
-def test_sweeps_of_something_else_have_no_arms():
+def test_sweeps_over_other_settings_have_no_arms():
     settings = [{"optimizer.lr": rate} for rate in ("0.1", "0.2")]
     assert start_warnings(settings, [start("a"), start("b")]) == []

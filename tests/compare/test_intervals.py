@@ -1,4 +1,4 @@
-"""Intervals against numbers worked out by hand and, for the bootstrap, against its own definition."""
+"""Intervals against numbers by hand and, for the bootstrap, its definition."""
 
 import math
 
@@ -23,7 +23,7 @@ def test_t_interval_of_one_run_is_unknown():
 
 
 def test_fold_interval_is_wider_by_the_overlap_of_training_sets():
-    # Nadeau and Bengio for 5 folds: sqrt(1/5 + 1/4) instead of sqrt(1/5), so wider by 1.5
+    # Nadeau and Bengio for 5 folds: sqrt(1/5 + 1/4) is 1.5 times sqrt(1/5).
     low, high = t_interval([1, 2, 3, 4, 5])
     assert fold_interval([1, 2, 3, 4, 5], folds=5) == pytest.approx(
         (3 - 1.5 * (3 - low), 3 + 1.5 * (high - 3))
@@ -31,7 +31,8 @@ def test_fold_interval_is_wider_by_the_overlap_of_training_sets():
 
 
 def test_wilson_interval_is_the_textbook_one():
-    # 4 of 10: centre (4 + 1.92073) / 13.84146, half width 1.959964 sqrt(.24 * 10 + .960365) / 13.84146
+    # 4 of 10: centre (4 + 1.92073) / 13.84146,
+    # half width 1.959964 sqrt(.24 * 10 + .960365) / 13.84146
     assert wilson_interval(4, 10) == pytest.approx((0.168180, 0.687326), abs=1e-6)
     assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
 

@@ -10,17 +10,10 @@ import numpy as np
 import pytest
 
 from compare.helpers import write_run, write_seeds
-from normlab.compare.columns import check_key
-from normlab.compare.curves import (
-    curve_warnings,
-    read_curves,
-    read_layers,
-    without_curves,
-)
 from normlab.compare.runs import load_runs, read_settings
 
 
-def test_a_row_a_run_with_settings_metrics_and_origin(tmp_path):
+def test_every_run_is_one_row_with_settings_metrics_and_origin(tmp_path):
     write_run(tmp_path, "custom", seed=3, value=0.97, settings={"optimizer.lr": 0.01})
     row = load_runs(tmp_path).iloc[0]
     assert (row["norm"], row["dataset"], row["seed"], row["status"]) == (
@@ -122,7 +115,9 @@ def test_nothing_found_says_what_a_run_is(tmp_path):
     write_run(tmp_path, "none", schema=2)
     with pytest.raises(
         ValueError,
-        match="no readable run.*schema 2, this normlab reads 1; read it with the version",
+        match=(
+            "no readable run.*schema 2, this normlab reads 1; read it with the version"
+        ),
     ):
         load_runs(tmp_path)
 
@@ -149,54 +144,6 @@ def test_null_metrics_are_missing(tmp_path):
     row = load_runs(tmp_path).iloc[0]
     assert np.isnan(row["test/loss"])
     assert row["val/loss"] == 0.5
-
-
-def test_unknown_key_names_the_near_one():
-    known = ["optimizer.lr", "optimizer.momentum", "norm"]
-    with pytest.raises(
-        ValueError, match=r"no setting 'lr'; did you mean optimizer.lr\?"
-    ):
-        check_key("lr", known, "setting")
-    with pytest.raises(ValueError, match="did you mean optimizer.momentum"):
-        check_key("optimizer.momemtum", known, "setting")
-    with pytest.raises(
-        ValueError, match="known are optimizer.lr, optimizer.momentum, norm"
-    ):
-        check_key("zzz", known, "setting")
-    with pytest.raises(ValueError, match="known are 10, 11, .*, 28, 29 and 2 more$"):
-        check_key("zzz", map(str, range(10, 32)), "setting")
-
-
-def test_names_with_commas_stand_in_quotes():
-    known = ["none, optimizer.lr=1", "custom"]
-    with pytest.raises(
-        ValueError, match=r"no arm 'none'; did you mean 'none, optimizer.lr=1'\?"
-    ):
-        check_key("none", known, "arm")
-    with pytest.raises(ValueError, match="known are 'none, optimizer.lr=1', custom$"):
-        check_key("zzz", known, "arm")
-
-
-def test_curves_survive_a_cut_line_and_a_missing_file(tmp_path):
-    folder = write_run(tmp_path, "none", curve=[0.5, 0.6, 0.7])
-    write_run(tmp_path, "none", seed=1)
-    path = folder / "metrics.csv"
-    path.write_text(path.read_text() + "4,72,2.0,0.1")
-    curves = read_curves(load_runs(tmp_path), ["val/accuracy", "nothing"])
-    assert curves["val/accuracy"].tolist() == [0.5, 0.6, 0.7]
-    assert curves["nothing"].isna().all()
-
-
-def test_layers_of_all_runs_in_order_of_depth(tmp_path):
-    write_run(tmp_path, "custom", curve=[0.5, 0.6], layers=True)
-    write_run(tmp_path, "custom", seed=1)
-    layers = read_layers(load_runs(tmp_path))
-    assert list(dict.fromkeys(layers["layer"])) == [
-        "hidden.0.norm",
-        "hidden.1.norm",
-        "hidden.2.norm",
-    ]
-    assert set(layers["epoch"]) == {1, 2}
 
 
 def test_neither_loading_nor_comparing_imports_torch(tmp_path):
@@ -324,63 +271,3 @@ def test_the_command_is_one_that_a_shell_takes(tmp_path):
         load_runs(tmp_path)["environment.command"][0]
         == "train.py 'seed=range(4)' 'data=a b'"
     )
-
-
-def cut(folder, lines):
-    """Keep the first lines of metrics.csv."""
-    path = folder / "metrics.csv"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
-
-
-def test_runs_without_a_whole_curve_are_named(tmp_path):
-    folders = [
-        write_run(tmp_path, "none", seed, curve=[0.5, 0.6, 0.7]) for seed in range(4)
-    ]
-    assert curve_warnings(load_runs(tmp_path), ["val/accuracy"]) == []
-    (folders[1] / "metrics.csv").unlink()
-    cut(folders[2], 3)
-    write_run(tmp_path, "none", 4, status="failed")  # has no result either
-    write_run(
-        tmp_path, "none", 5, status="diverged", result={"epochs": 0}
-    )  # in the first epoch
-    runs = load_runs(tmp_path)
-    finished = runs[runs["status"] != "failed"]
-    lacking = without_curves(
-        finished, read_curves(finished, ["val/accuracy"]), "val/accuracy"
-    )
-    assert lacking["seed"].tolist() == [1, 2]
-    told = "metrics.csv is missing, damaged or cut in {} of 5 runs, which learning curves and time to target of {} "
-    told += "leave out; the first is {}. rerun=true trains a run again."
-    assert curve_warnings(runs, ["val/accuracy", "val/accuracy", "val/f1"]) == [
-        told.format(2, "val/accuracy", folders[1]),
-        told.format(4, "val/f1", folders[0]),
-    ]
-
-
-def test_where_no_run_has_a_curve_none_is_left_out(tmp_path):
-    write_seeds(tmp_path, {"none": [0.9, 0.91]})
-    assert curve_warnings(load_runs(tmp_path), ["val/accuracy"]) == []
-
-
-def test_rows_without_a_place_are_no_part_of_a_curve(tmp_path):
-    folder = write_run(tmp_path, "none", curve=[0.5, 0.6, 0.7])
-    path = folder / "metrics.csv"
-    path.write_text(
-        path.read_text().replace("2,36,1.0", "2,36,-").replace("3,54", "x,54")
-    )
-    assert read_curves(load_runs(tmp_path), ["val/accuracy"])["epoch"].tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    ["2,36,a,b,-", "x,36,a,b,1", "2,36,a,b,inf", "2,36,,b,1", "2,36,a,,1", "2"],
-)
-def test_damaged_rows_of_statistics_are_left_out(tmp_path, damage):
-    path = write_run(tmp_path, "none", curve=[0.5]) / "statistics.csv"
-    path.write_text(
-        f"epoch,step,layer,statistic,value\n1,18,3,activation_q15,-0.5\n{damage}\n"
-    )
-    layers = read_layers(load_runs(tmp_path))
-    assert layers[["epoch", "layer", "statistic", "value"]].to_numpy().tolist() == [
-        [1, "3", "activation_q15", -0.5]
-    ]

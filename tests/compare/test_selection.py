@@ -1,4 +1,4 @@
-"""Every arm at its best learning rate, the edge of the grid, the largest rate that trains."""
+"""Every arm at its best learning rate, and the largest rate that trains."""
 
 import math
 
@@ -10,7 +10,7 @@ from normlab.compare import compare, load_runs
 from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.selection import best_values, largest_stable, stable_edge_warnings
 from normlab.compare.settings import arm_labels
-from normlab.report.run_figures import sensitivity
+from normlab.report.setting_figures import draw_sensitivity
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def test_selecting_compares_arms_at_their_best(grid):
     assert row["difference"] == pytest.approx(0.05)
     assert found.within == []
     assert (
-        "none: optimizer.lr=0.01 has the best mean val/accuracy of its grid and is used."
-        in found.warnings
+        "none: optimizer.lr=0.01 has the best mean val/accuracy of its grid and is "
+        "used." in found.warnings
     )
     assert not any("also differ" in text for text in found.warnings)
     assert len(found.candidates.runs) == 24
@@ -59,11 +59,14 @@ def test_a_best_rate_on_the_edge_is_named(grid):
     inside = compare(grid)
     assert not any("extend the grid" in text for text in inside.warnings)
     cut = compare(grid[grid["optimizer.lr"] <= 0.1])
-    edge = "custom: the best optimizer.lr, 0.1, is the largest that was tried; extend the grid before comparing arms"
+    edge = (
+        "custom: the best optimizer.lr, 0.1, is the largest that was tried; extend "
+        "the grid before comparing arms"
+    )
     assert any(text.startswith(edge) for text in cut.warnings)
 
 
-def test_a_best_rate_on_the_edge_is_named_where_rates_are_compared(grid):
+def test_a_best_rate_on_the_edge_is_named_if_rates_are_compared(grid):
     cut = grid[grid["optimizer.lr"] <= 0.1]
     edge = "the best optimizer.lr, 0.1, is the largest that was tried; extend the grid"
     both = [
@@ -80,7 +83,10 @@ def test_a_best_rate_on_the_edge_is_named_where_rates_are_compared(grid):
 
 
 def test_a_choice_by_the_compared_scores_is_named(grid):
-    told = "The best optimizer.lr was chosen by test/accuracy, the scores that are compared, for want of a validation"
+    told = (
+        "The best optimizer.lr was chosen by test/accuracy, the scores that are "
+        "compared, for want of a validation"
+    )
     assert not any(
         text.startswith(told) for text in compare(grid, select="optimizer.lr").warnings
     )
@@ -96,7 +102,8 @@ def test_largest_rate_that_trains_by_seed(grid):
         .apply(list)
         .to_dict()
     )
-    # the lucky seed of none is its own best at 1, so that 0.1 is not near it; the others end at 0.1
+    # The lucky seed of none is its own best at 1, so that 0.1 is not near it; the
+    # others end at 0.1.
     assert by_arm["none"] == pytest.approx([0.0, -1.0, -1.0])
     assert by_arm["custom"] == pytest.approx([0.0, 0.0, 0.0])
     assert stable_edge_warnings(grid, table, "optimizer.lr") == [
@@ -135,7 +142,7 @@ def test_an_arm_without_the_selected_setting_stays(tmp_path):
     ]
     assert found.contrasts["difference"].tolist() == pytest.approx([0.03])
     assert "none has no norm.momentum and is compared as it is." in found.warnings
-    drawing = sensitivity(found)
+    drawing = draw_sensitivity(found)
     assert [
         line.get_label()
         for line in drawing.figure.axes[0].lines

@@ -1,4 +1,7 @@
-"""Numbers and sentences as people read them; those of whole comparisons are in `test_comparison.py`."""
+"""Numbers and sentences as people read them.
+
+More sentences are quoted in `test_contrasts.py`.
+"""
 
 import math
 
@@ -70,9 +73,9 @@ def test_arms_that_never_differ(tmp_path):
     values = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
     write_seeds(tmp_path, {"torch": values, "custom": values})
     told = compare(load_runs(tmp_path), baseline="torch").contrasts["sentence"][0]
-    assert (
-        told
-        == "custom and torch have the same test/accuracy in each of 6 pairs with the same seed."
+    assert told == (
+        "custom and torch have the same test/accuracy in each of 6 pairs with the "
+        "same seed."
     )
 
 

@@ -56,14 +56,14 @@ def test_direction():
     ]
 
 
-def test_what_belongs_to_the_compared_norm():
+def test_options_of_the_compared_norm_are_compared():
     assert is_compared("norm.num_groups", ["norm"])
     assert is_compared("reparametrize._target_", ["norm"])
     assert not is_compared("optimizer.lr", ["norm"])
     assert not is_compared("norm.eps", ["norm.size"])
 
 
-def test_the_fewest_settings_that_tell_groups_apart(tmp_path):
+def test_the_fewest_settings_that_distinguish_groups(tmp_path):
     for dataset, batch_size in (("digits", 64), ("mnist", 128)):
         for lr in (0.1, 0.01):
             settings = {
@@ -97,11 +97,14 @@ def test_folds_and_further_seeds_repeat_a_run(tmp_path):
     assert distinguishing_settings(runs, ["norm"]) == []
 
 
-def test_an_unknown_setting_is_answered_with_those_that_vary(tmp_path):
+def test_an_unknown_setting_lists_those_that_vary_first(tmp_path):
     for lr in (0.1, 0.01):
         write_run(tmp_path, "none", 0, settings={"optimizer.lr": lr})
     with pytest.raises(
         ValueError,
-        match="no setting 'foo'; known are optimizer.lr, dataset, model, .* and [0-9]+ more",
+        match=(
+            "no setting 'foo'; known are optimizer.lr, dataset, model, .* and [0-9]+ "
+            "more"
+        ),
     ):
         check_keys(load_runs(tmp_path), ["foo"])

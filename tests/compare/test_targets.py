@@ -22,7 +22,7 @@ def test_survival_by_hand():
 
 @pytest.fixture
 def runs(tmp_path):
-    """custom reaches .9 in epoch 2, none in epoch 4, one seed never; one diverged after an epoch."""
+    """custom reaches .9 in epoch 2; none in epoch 4, one seed never, one diverged."""
     for seed in range(7):
         write_run(tmp_path, "custom", seed, curve=[0.8, 0.9, 0.92, 0.93, 0.94])
         write_run(
@@ -33,7 +33,7 @@ def runs(tmp_path):
     return load_runs(tmp_path)
 
 
-def test_censored_runs_count_as_waiting_until_the_end(runs):
+def test_censored_runs_count_as_waiting_until_their_end(runs):
     table = time_to_target(compare(runs), "val/accuracy", 0.9).set_index(
         ["arm", "clock"]
     )
@@ -142,7 +142,10 @@ def test_curves_that_are_all_cut_are_no_curves(tmp_path):
             write_run(tmp_path, norm, seed, curve=[0.5, 0.9], result={"epochs": 3})
     with pytest.raises(
         ValueError,
-        match=r"needs val/accuracy in every epoch, and no metrics.csv of 4 runs holds it",
+        match=(
+            r"needs val/accuracy in every epoch, "
+            r"and no metrics.csv of 4 runs holds it"
+        ),
     ):
         time_to_target(compare(load_runs(tmp_path)), "val/accuracy", 0.9)
 

@@ -77,15 +77,16 @@ def test_diverged_runs_count_and_failed_ones_do_not(runs):
     assert fewest_seeds(GRID, runs, "norm", ["none"])[1] == 3
 
 
-def test_what_is_missing_comes_with_the_command_that_makes_it(runs):
+def test_missing_runs_come_with_the_command_that_makes_them(runs):
     (told,) = missing_runs_with_command("demo", GRID, runs)
     assert told.startswith(
-        "1 of 12 planned runs are missing: norm=custom optimizer.lr=1 seed=2. `python train.py -m study=demo`"
+        "1 of 12 planned runs are missing: norm=custom optimizer.lr=1 seed=2. `python "
+        "train.py -m study=demo`"
     )
     assert missing_runs_with_command("demo", GRID | {"seed": "0,1"}, runs) == []
 
 
-def test_what_lies_outside_of_the_grid_is_named(runs):
+def test_values_outside_of_the_grid_are_named(runs):
     assert unplanned_runs(GRID, runs)[1] == ""
     outside, told = unplanned_runs(
         {"norm": "none,layer", "optimizer.lr": "0.1", "seed": "range(3)"}, runs
@@ -117,7 +118,7 @@ def test_settings_of_a_shipped_study_by_the_groups_of_its_grid():
     )
 
 
-def test_runs_made_otherwise_than_planned_are_named(runs):
+def test_deviations_from_the_plan_are_named(runs):
     planned = [
         {"norm": name, "trainer.max_epochs": 5, "dataset.batch_size": 32}
         for name in ("none", "custom")

@@ -27,7 +27,10 @@ def test_claims_of_equality_need_no_correction(tmp_path):
     assert once < 0.05 < corrected
     assert judge(comparison, "equal", 10) == (
         "supported",
-        f"every difference is inside ±0.0100 by two one-sided tests, the largest p = {once:.3f}.",
+        (
+            f"every difference is inside ±0.0100 by two one-sided tests, the largest "
+            f"p = {once:.3f}."
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Studies: the shipped ones are complete, and their rules give the verdict they state."""
+"""Studies: the shipped ones are complete, and their answers follow from the runs."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_verdicts_follow_the_rule(tmp_path, expect, gain, verdict):
     ]
 
 
-def test_a_difference_that_may_be_noise_cannot_be_told(tmp_path):
+def test_a_difference_that_may_be_noise_cannot_tell(tmp_path):
     whole, _, _ = answer(study(expect="higher"), runs_with_gain(tmp_path, 0.0))
     assert whole == "cannot tell"
 
@@ -97,12 +97,13 @@ def test_too_few_seeds_cannot_tell_and_missing_runs_are_named(tmp_path):
     assert whole == "cannot tell"
     assert claims[0].reason == "norm=torch has 7 of 10 seeds"
     assert warnings[0].startswith(
-        "6 of 20 planned runs are missing: norm=torch seed=7,8,9; norm=custom seed=7,8,9. "
+        "6 of 20 planned runs are missing: norm=torch seed=7,8,9; norm=custom "
+        "seed=7,8,9. "
     )
     assert "`python train.py -m study=demo` makes them" in warnings[0]
 
 
-def test_an_arm_without_runs_cannot_be_told(tmp_path):
+def test_an_arm_without_runs_is_refused(tmp_path):
     for seed in range(10):
         write_run(tmp_path, "torch", seed, 0.95 + NOISE[seed])
         write_run(tmp_path, "none", seed, 0.95)
@@ -150,7 +151,8 @@ def test_a_plan_that_changed_after_the_runs_is_named(tmp_path):
     assert answer(same, runs)[2] == []
     same.plan["minimum_seeds"] = 5
     assert answer(same, runs)[2] == [
-        "The study was changed after its runs were started (minimum_seeds): its verdict is exploratory."
+        "The study was changed after its runs were started (minimum_seeds): its "
+        "verdict is exploratory."
     ]
 
 
@@ -171,7 +173,8 @@ def test_the_plans_of_all_runs_are_compared(tmp_path):
         write_run(tmp_path, "torch", seed, 0.95)
     assert answer(study(expect="equal", margin=0.005), load_runs(tmp_path))[2][1:] == [
         "2 of 18 runs do not carry the study's plan: they were not started by it.",
-        "The study was changed after its runs were started (level in 6 of 16 runs, metric in 6 of 16 runs): its "
+        "The study was changed after its runs were started (level in 6 of 16 runs, "
+        "metric in 6 of 16 runs): its "
         "verdict is exploratory.",
     ]
 
@@ -191,9 +194,12 @@ def test_runs_outside_of_the_grid_do_not_answer(tmp_path):
         ["custom", 10],
     ]
     assert warnings == [
-        "22 of 42 runs lie outside of the planned grid and are left out of the verdict: norm=none in 10; "
-        "seed=10,11,12,13,14,… (6 values) in 12. 12 of them were started by the study itself: if its grid was changed "
-        "afterwards, and not only overridden on the command line, its verdict is exploratory."
+        "22 of 42 runs lie outside of the planned grid and are left out of the "
+        "verdict: norm=none in 10; "
+        "seed=10,11,12,13,14,… (6 values) in 12. 12 of them were started by the study "
+        "itself: if its grid was changed "
+        "afterwards, and not only overridden on the command line, its verdict is "
+        "exploratory."
     ]
 
 
@@ -208,11 +214,12 @@ def test_a_data_set_outside_of_the_grid_does_not_answer(tmp_path):
     whole, claims, warnings = answer(asked, load_runs(tmp_path))
     assert (whole, len(claims[0].comparison.contrasts)) == ("supported", 1)
     assert warnings == [
-        "20 of 40 runs lie outside of the planned grid and are left out of the verdict: dataset=mnist in 20."
+        "20 of 40 runs lie outside of the planned grid and are left out of the "
+        "verdict: dataset=mnist in 20."
     ]
 
 
-def test_runs_made_otherwise_are_counted_among_the_planned_ones(tmp_path):
+def test_runs_that_deviate_from_the_plan_cannot_answer(tmp_path):
     write_planned(tmp_path, range(10), plan(expect="equal", margin=0.005))
     write_run(tmp_path, "none", 0, 0.9)
     settings = [{"norm": norm, "trainer.max_epochs": 9} for norm in ("torch", "custom")]
@@ -223,11 +230,14 @@ def test_runs_made_otherwise_are_counted_among_the_planned_ones(tmp_path):
     assert claims[0].reason.endswith("trainer.max_epochs is 5 instead of 9 in 20 of 20")
 
 
-def test_a_study_without_a_planned_run_says_what_is_missing(tmp_path):
+def test_a_study_without_planned_runs_says_what_is_missing(tmp_path):
     write_run(tmp_path, "none", 0, 0.9)
     with pytest.raises(
         ValueError,
-        match=r"1 of 1 runs lie outside .*norm=none in 1\.\n20 of 20 planned runs are missing",
+        match=(
+            r"1 of 1 runs lie outside .*norm=none in 1\.\n20 of 20 planned runs are "
+            r"missing"
+        ),
     ):
         answer(study(expect="higher"), load_runs(tmp_path))
 

@@ -52,7 +52,11 @@ def name_list(names: str | Sequence[str]) -> list[str]:
 
 
 def check_arguments(
-    runs: pd.DataFrame, by: list[str], metric: str, level: float, select: str | None
+    runs: pd.DataFrame,
+    by: list[str],
+    metric: str,
+    level: float,
+    select: str | None,
 ) -> None:
     """Refuse arguments of `compare` that the runs cannot answer.
 
@@ -100,7 +104,10 @@ def _nothing_finished(runs: pd.DataFrame, metric: str) -> str:
 
 
 def arm_and_group_keys(
-    runs: pd.DataFrame, by: list[str], within: list[str] | None, select: str | None
+    runs: pd.DataFrame,
+    by: list[str],
+    within: list[str] | None,
+    select: str | None,
 ) -> tuple[list[str], list[str]]:
     """The settings that make the arms, and those that make the groups.
 
@@ -152,7 +159,9 @@ def choose_baseline(runs: pd.DataFrame, wanted: str | None) -> str:
 
 
 def planned_arms(
-    runs: pd.DataFrame, wanted: list[str] | None, baseline: str
+    runs: pd.DataFrame,
+    wanted: list[str] | None,
+    baseline: str,
 ) -> list[str]:
     """The arms that are compared to the baseline; by default all others.
 
@@ -181,7 +190,10 @@ def planned_arms(
 
 
 def refuse_single_runs(
-    runs: pd.DataFrame, metric: str, within: list[str], summaries: pd.DataFrame
+    runs: pd.DataFrame,
+    metric: str,
+    within: list[str],
+    summaries: pd.DataFrame,
 ) -> None:
     """Refuse a comparison in which no arm has two runs.
 
@@ -215,7 +227,9 @@ def refuse_single_runs(
 
 
 def margin_value(
-    margin: float | str | None, summaries: pd.DataFrame, baseline: str
+    margin: float | str | None,
+    summaries: pd.DataFrame,
+    baseline: str,
 ) -> float | None:
     """The margin as a number, in units of the metric.
 

@@ -17,12 +17,7 @@ from normlab.compare.arguments import (
     refuse_single_runs,
 )
 from normlab.compare.columns import setting_columns
-from normlab.compare.contrasts import (
-    contrasts_of,
-    finished_runs,
-    summaries_of,
-    with_verdicts,
-)
+from normlab.compare.contrasts import contrasts_of, with_verdicts
 from normlab.compare.fairness import Check, fairness_checks
 from normlab.compare.selection import edge_warnings, keep_best
 from normlab.compare.settings import (
@@ -34,6 +29,7 @@ from normlab.compare.settings import (
     setting_text,
     sorted_labels,
 )
+from normlab.compare.summaries import finished_runs, summaries_of
 
 Group = tuple[str, pd.DataFrame]  # its label, and its runs
 
@@ -156,7 +152,10 @@ def _compare(runs: pd.DataFrame, question: Question) -> Comparison:
     if question.select:
         candidates = Candidates(runs, question.select, question.metric)
         runs, warnings = keep_best(
-            runs, question.select, question.within, question.metric
+            runs,
+            question.select,
+            question.within,
+            question.metric,
         )
     runs = runs.assign(where=group_labels(runs, question.within))
     groups = _groups(runs)
@@ -201,13 +200,18 @@ def _summaries(groups: list[Group], question: Question) -> pd.DataFrame:
     rows: list[dict] = []
     for _, group in groups:
         rows += summaries_of(
-            group, question.metric, 1 - question.level, question.baseline
+            group,
+            question.metric,
+            1 - question.level,
+            question.baseline,
         )
     return pd.DataFrame(rows)
 
 
 def _contrasts(
-    groups: list[Group], question: Question, margin: float | None
+    groups: list[Group],
+    question: Question,
+    margin: float | None,
 ) -> pd.DataFrame:
     rows: list[dict] = []
     for _, group in groups:
@@ -259,8 +263,8 @@ def _missing_metric_warnings(comparison: Comparison) -> list[str]:
     first = lacking["folder"].iloc[0]
     return [
         f"{comparison.metric} is missing in {len(lacking)} of {len(finished)} runs "
-        f"that finished, and they are left out; the first is {first}. rerun=true trains "
-        "a run again."
+        f"that finished, and they are left out; the first is {first}. "
+        "rerun=true trains a run again."
     ]
 
 

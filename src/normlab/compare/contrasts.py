@@ -1,4 +1,4 @@
-"""A summary of every arm, and the difference of every arm to the baseline."""
+"""The difference of every arm to the baseline, and what it allows to say."""
 
 import math
 from collections.abc import Iterator
@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 
 from normlab.compare import effects, inference, intervals
 from normlab.compare.sentences import sentence
-from normlab.compare.settings import pairing_keys, sorted_labels
+from normlab.compare.settings import pairing_keys
+from normlab.compare.summaries import (
+    FOLD,
+    finished_runs,
+    num_folds,
+    num_runs,
+    score_values,
+)
 from normlab.metrics import higher_is_better
 
-FOLD = "dataset.fold"
 BASELINE_SUFFIX = " of the baseline"  # of the baseline's column in a table of pairs
 
 
@@ -34,107 +40,6 @@ class Sample:
     left_out: int = 0
 
 
-def finished_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Finished runs with a finite value of the metric.
-
-    A diverged run stores its last finite value, which is no result.
-    """
-    finite = np.isfinite(runs[metric].astype(float))
-    return runs.loc[(runs["status"] == "finished") & finite]
-
-
-def _num_folds(runs: pd.DataFrame) -> int | None:
-    """Number of folds of a cross-validation, or None if the runs are not from one."""
-    if FOLD not in pairing_keys(runs):
-        return None
-    for key in ("dataset.folds", "dataset.num_folds"):
-        if key in runs and runs[key].notna().any():
-            return int(runs[key].dropna().iloc[0])
-    return int(runs[FOLD].nunique())
-
-
-def _values(runs: pd.DataFrame, column: str, folds: int | None) -> NDArray:
-    """One value per run, or per fold in a cross-validation.
-
-    The value of a fold is the mean over its seeds: they share the test part of the
-    fold, so they are no further samples of it.
-    """
-    if folds:
-        return runs.groupby(FOLD)[column].mean().to_numpy(float)
-    return runs[column].to_numpy(float)
-
-
-def summaries_of(
-    group: pd.DataFrame, metric: str, confidence: float, baseline: str
-) -> Iterator[dict]:
-    """One row for every arm of a group, the baseline first.
-
-    Args:
-        group: runs with their arm in `arm` and the label of the group in `where`.
-        metric: column to summarize.
-        confidence: of the intervals, such as 0.95.
-        baseline: the arm that the others are compared to.
-    """
-    folds = _num_folds(group)
-    arms = sorted_labels(group["arm"])
-    for arm in sorted(arms, key=lambda arm: arm != baseline):
-        runs = group[group["arm"] == arm]
-        yield _summary(runs, metric, confidence, folds)
-
-
-def _summary(
-    runs: pd.DataFrame, metric: str, confidence: float, folds: int | None
-) -> dict:
-    scored = finished_runs(runs, metric)
-    values = _values(scored, metric, folds)
-    if folds:
-        interval = intervals.fold_interval(values, folds, confidence)
-        bca = intervals.UNKNOWN  # the bootstrap would treat the folds as independent
-    else:
-        interval = intervals.t_interval(values, confidence)
-        bca = intervals.bca_interval(values, confidence)
-
-    finished = _num_runs(runs, "finished")
-    diverged = _num_runs(runs, "diverged")
-    ended = finished + diverged
-    trained = intervals.wilson_interval(finished, ended, confidence)
-
-    return {
-        "where": runs["where"].iloc[0],
-        "arm": runs["arm"].iloc[0],
-        "runs": len(runs),
-        "n": len(values),
-        **_description(values),
-        "low": interval[0],
-        "high": interval[1],
-        "bca_low": bca[0],
-        "bca_high": bca[1],
-        "diverged": diverged,
-        "failed": _num_runs(runs, "failed"),
-        "without_metric": finished - len(scored),
-        "trained": finished / ended if ended else math.nan,
-        "trained_low": trained[0],
-        "trained_high": trained[1],
-        "parameters": runs["num_parameters"].max(),
-    }
-
-
-def _num_runs(runs: pd.DataFrame, status: str) -> int:
-    return int((runs["status"] == status).sum())
-
-
-def _description(values: NDArray) -> dict[str, float]:
-    if not len(values):
-        return dict.fromkeys(("mean", "sd", "median", "min", "max"), math.nan)
-    return {
-        "mean": values.mean(),
-        "sd": values.std(ddof=1) if len(values) > 1 else math.nan,
-        "median": float(np.median(values)),
-        "min": values.min(),
-        "max": values.max(),
-    }
-
-
 def contrasts_of(
     group: pd.DataFrame,
     metric: str,
@@ -153,7 +58,7 @@ def contrasts_of(
         level: significance level, such as 0.05; the intervals have `1 - level`.
         margin: differences below it do not matter; None if not stated.
     """
-    folds = _num_folds(group)
+    folds = num_folds(group)
     reference = group[group["arm"] == baseline]
     for arm in arms:
         runs = group[group["arm"] == arm]
@@ -177,12 +82,19 @@ def _contrast(
 ) -> dict:
     confidence = 1 - level
     sample = _sample(
-        finished_runs(arm, metric), finished_runs(baseline, metric), metric, folds
+        finished_runs(arm, metric),
+        finished_runs(baseline, metric),
+        metric,
+        folds,
     )
     difference = _difference(sample, folds, confidence)
     welch = _unpaired_interval(sample, folds, confidence)
     improvement, improvement_interval = effects.probability_of_improvement(
-        sample.arm, sample.baseline, higher_is_better(metric), sample.paired, confidence
+        sample.arm,
+        sample.baseline,
+        higher_is_better(metric),
+        sample.paired,
+        confidence,
     )
     if folds:  # the bootstrap would treat the folds as independent
         improvement_interval = intervals.UNKNOWN
@@ -220,7 +132,10 @@ def _mean(values: NDArray) -> float:
 
 
 def _sample(
-    arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, folds: int | None
+    arm: pd.DataFrame,
+    baseline: pd.DataFrame,
+    metric: str,
+    folds: int | None,
 ) -> Sample:
     """Values matched by seed and fold if there are enough pairs, or else all values.
 
@@ -238,15 +153,17 @@ def _sample(
     if folds and FOLD not in keys:
         keys.append(FOLD)
     pairs = arm[[*keys, metric]].merge(
-        baseline[[*keys, metric]], on=keys, suffixes=("", BASELINE_SUFFIX)
+        baseline[[*keys, metric]],
+        on=keys,
+        suffixes=("", BASELINE_SUFFIX),
     )
 
     smaller = min(len(arm), len(baseline))
     testable = folds or not len(pairs) < inference.SMALLEST_N <= smaller
     if len(pairs) >= max(2, smaller / 2) and testable:
         return Sample(
-            _values(pairs, metric, folds),
-            _values(pairs, metric + BASELINE_SUFFIX, folds),
+            score_values(pairs, metric, folds),
+            score_values(pairs, metric + BASELINE_SUFFIX, folds),
             paired=True,
             left_out=len(arm) + len(baseline) - 2 * len(pairs),
         )
@@ -254,12 +171,16 @@ def _sample(
         nothing = np.array([])
         return Sample(nothing, nothing, True, left_out=len(arm) + len(baseline))
     return Sample(
-        arm[metric].to_numpy(float), baseline[metric].to_numpy(float), paired=False
+        arm[metric].to_numpy(float),
+        baseline[metric].to_numpy(float),
+        paired=False,
     )
 
 
 def _difference(
-    sample: Sample, folds: int | None, confidence: float
+    sample: Sample,
+    folds: int | None,
+    confidence: float,
 ) -> inference.Difference:
     if folds:
         return inference.fold_difference(sample.arm, sample.baseline, folds, confidence)
@@ -269,7 +190,9 @@ def _difference(
 
 
 def _unpaired_interval(
-    sample: Sample, folds: int | None, confidence: float
+    sample: Sample,
+    folds: int | None,
+    confidence: float,
 ) -> intervals.Interval:
     """Welch's interval next to a paired one, which shows what pairing gains."""
     if folds or not sample.paired or len(sample.arm) < 2:
@@ -306,24 +229,27 @@ def _without_result(runs: pd.DataFrame, metric: str, suffix: str) -> dict[str, i
     """How many runs do not enter the means, by reason."""
     scored = len(finished_runs(runs, metric))
     return {
-        f"diverged{suffix}": _num_runs(runs, "diverged"),
-        f"failed{suffix}": _num_runs(runs, "failed"),
-        f"without_metric{suffix}": _num_runs(runs, "finished") - scored,
+        f"diverged{suffix}": num_runs(runs, "diverged"),
+        f"failed{suffix}": num_runs(runs, "failed"),
+        f"without_metric{suffix}": num_runs(runs, "finished") - scored,
     }
 
 
 def _trained_p(arm: pd.DataFrame, baseline: pd.DataFrame) -> float:
     """p of Fisher's exact test that the arms diverge equally often."""
-    trained = (_num_runs(arm, "finished"), _num_runs(baseline, "finished"))
+    trained = (num_runs(arm, "finished"), num_runs(baseline, "finished"))
     total = (
-        len(arm) - _num_runs(arm, "failed"),
-        len(baseline) - _num_runs(baseline, "failed"),
+        len(arm) - num_runs(arm, "failed"),
+        len(baseline) - num_runs(baseline, "failed"),
     )
     return inference.fisher_p(trained, total)
 
 
 def with_verdicts(
-    contrasts: pd.DataFrame, metric: str, level: float, margin: float | None
+    contrasts: pd.DataFrame,
+    metric: str,
+    level: float,
+    margin: float | None,
 ) -> pd.DataFrame:
     """Add Holm's correction over all contrasts, and a verdict and a sentence for each.
 

@@ -25,21 +25,26 @@ def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
         One row per run and epoch, with the columns `index` (of the run in `runs`),
         `epoch`, `step`, `seconds`, and the requested ones.
     """
-    names = ["index", *CLOCK_COLUMNS, *columns]
-    values: dict[str, list] = {name: [] for name in names}
-    for index, folder in runs["folder"].items():
+    values: dict[str, list] = {"index": []}
+    for name in (*CLOCK_COLUMNS, *columns):
+        values[name] = []
+    for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
         table = _read_csv(Path(folder) / "metrics.csv")
         length = max(map(len, table.values()), default=0)
         table["index"] = [index] * length
-        for name in values:
-            values[name] += table.get(name, [np.nan] * length)
+        missing = [np.nan] * length
+        for name, column in values.items():
+            column += table.get(name, missing)
 
     curves = pd.DataFrame(values)
-    return curves[np.isfinite(curves[CLOCK_COLUMNS].astype(float)).all(axis=1)]
+    finite = np.isfinite(curves[CLOCK_COLUMNS].to_numpy(float))
+    return curves.loc[finite.all(axis=1)]
 
 
 def without_curves(
-    runs: pd.DataFrame, curves: pd.DataFrame, metric: str
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    metric: str,
 ) -> pd.DataFrame:
     """The runs whose curve is incomplete or never has a value of the metric.
 
@@ -114,7 +119,7 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
         run in `runs`), `epoch`, `step`, `layer`, `statistic` and `value`.
     """
     parts = []
-    for index, folder in runs["folder"].items():
+    for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
         try:
             table = pd.read_csv(
                 Path(folder) / "statistics.csv",
@@ -137,8 +142,9 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
 def _valid_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Rows whose numbers are finite and whose names are present."""
     table = table.copy()
+    valid = table["layer"].notna() & table["statistic"].notna()
     for name in ("epoch", "value"):
-        table[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
-    finite = np.isfinite(table["epoch"]) & np.isfinite(table["value"])
-    named = table["layer"].notna() & table["statistic"].notna()
-    return table.loc[finite & named].copy()
+        numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
+        table[name] = numbers
+        valid &= np.isfinite(numbers)
+    return table.loc[valid].copy()

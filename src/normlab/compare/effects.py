@@ -97,7 +97,11 @@ def probability_of_improvement(
 
 
 def sample_size(
-    effect: float, sd: float, paired: bool, level: float = 0.05, power: float = 0.8
+    effect: float,
+    sd: float,
+    paired: bool,
+    level: float = 0.05,
+    power: float = 0.8,
 ) -> int | None:
     """Seeds per arm with which a t test detects a difference with the given power.
 
@@ -125,3 +129,15 @@ def sample_size(
         if solver.power(effect / sd, n, level) >= power:
             return n
     return None
+
+
+def seeds_needed(level: float, contrasts: int = 1) -> int:
+    """The fewest pairs with which the sign-flip test can be significant after Holm.
+
+    It is the smallest n with ``contrasts * 2 / 2^n <= level``, and at least 6.
+
+    Args:
+        level: significance level, such as 0.05.
+        contrasts: number of planned contrasts.
+    """
+    return max(SMALLEST_N, 1 + math.ceil(math.log2(contrasts / level)))

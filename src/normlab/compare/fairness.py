@@ -4,88 +4,31 @@ They read what every run stored. What one run can tell about itself, before it t
 is in `normlab.training.cautions`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from normlab.compare.arm_checks import (
+    CHECKS,
+    DIFFERENT,
+    SAME,
+    ArmPair,
+    Check,
+    group_prefix,
+    initial_weights,
+    parameters,
+)
 from normlab.compare.settings import (
     arm_labels,
-    differences,
+    capitalized,
     group_labels,
-    is_compared,
     pairing_keys,
-    setting_text,
     sorted_labels,
 )
 
-SAME, DIFFERENT, UNKNOWN = "the same", "different", "not recorded"
-# Arms that differ in one of these are different networks, and are meant to be.
-CHANGES_WEIGHTS = ("model", "dataset", "reparametrize")
 START_COLUMNS = ("initial_weights", "num_parameters", "num_norm_parameters")
-PARAMETER_COLUMNS = ["num_parameters", "num_norm_parameters"]
 
 Groups = Sequence[tuple[str, pd.DataFrame]]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition of a fair comparison.
-
-    Attributes:
-        name: what should be alike.
-        result: the same, different, or not recorded.
-        message: one sentence, with the numbers.
-        warns: whether a reader must know it before believing the comparison.
-    """
-
-    name: str
-    result: str
-    message: str
-    warns: bool = False
-
-
-@dataclass(frozen=True)
-class ArmPair:
-    """An arm and the baseline in one group of runs that differ in nothing else.
-
-    Attributes:
-        prefix: what a sentence about them begins with, `At model=vgg, `; empty if there
-            is one group only.
-        arm: name of the arm.
-        baseline: name of the baseline.
-        runs: runs of the arm.
-        reference: runs of the baseline.
-        by: the settings that are compared.
-    """
-
-    prefix: str
-    arm: str
-    baseline: str
-    runs: pd.DataFrame
-    reference: pd.DataFrame
-    by: Sequence[str]
-
-    def compares(self, groups: Sequence[str]) -> bool:
-        """Whether the arms are meant to differ in one of these groups of settings."""
-        return any(key.partition(".")[0] in groups for key in self.by)
-
-    def matched(self, column: str) -> pd.DataFrame:
-        """Values of a column in runs that share seed and fold.
-
-        Returns:
-            One row per pair in which both runs have a value, with the columns `arm` and
-            `baseline`.
-        """
-        both = pd.concat([self.runs, self.reference])
-        if column not in both:
-            return pd.DataFrame(columns=["arm", "baseline"])
-        keys = pairing_keys(both)
-        pairs = self.runs[[*keys, column]].merge(
-            self.reference[[*keys, column]], on=keys, suffixes=("", " ")
-        )
-        pairs = pairs.set_axis([*keys, "arm", "baseline"], axis=1)
-        return pairs[["arm", "baseline"]].dropna()
 
 
 def fairness_checks(groups: Groups, by: Sequence[str], baseline: str) -> list[Check]:
@@ -154,156 +97,7 @@ def _arm_pairs(groups: Groups, by: Sequence[str], baseline: str) -> Iterator[Arm
         for arm in sorted_labels(group["arm"]):
             if arm != baseline:
                 runs = group[group["arm"] == arm]
-                yield ArmPair(_prefix(where), arm, baseline, runs, reference, by)
-
-
-def _prefix(where: str) -> str:
-    return f"At {where}, " if where else ""
-
-
-def _capitalized(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def settings(pair: ArmPair) -> Iterator[Check]:
-    """All settings that are not compared: data, model, optimizer, batch size, ..."""
-    found = differences(pair.runs, pair.reference, pair.by)
-    if not found:
-        compared = ", ".join(pair.by)
-        message = f"All settings but {compared} (and what belongs to it) are alike."
-        yield Check("settings", SAME, message)
-    for key, (value, expected) in found.items():
-        message = (
-            f"{pair.prefix}{pair.arm} and {pair.baseline} also differ in {key} "
-            f"({value} against {expected})."
-        )
-        yield Check("settings", DIFFERENT, message, warns=True)
-
-
-def initial_weights(pair: ArmPair) -> Iterator[Check]:
-    """The digest of the weights outside of the norm, in runs that share a seed."""
-    if pair.compares(CHANGES_WEIGHTS):
-        return
-    name = "initial weights"
-    digests = pair.matched("initial_weights")
-    if digests.empty:
-        message = (
-            f"{pair.prefix}{pair.arm} and {pair.baseline} share no seed, or their runs "
-            "did not record their initial weights."
-        )
-        yield Check(name, UNKNOWN, message)
-        return
-
-    num_different = int((digests["arm"] != digests["baseline"]).sum())
-    if num_different:
-        message = (
-            f"{pair.prefix}{pair.arm} and {pair.baseline} start from other weights in "
-            f"{num_different} of {len(digests)} pairs of runs."
-        )
-        yield Check(name, DIFFERENT, message, warns=True)
-    else:
-        message = (
-            "Runs that share a seed start from the same weights outside of the norm."
-        )
-        yield Check(name, SAME, message)
-
-
-def parameters(pair: ArmPair) -> Iterator[Check]:
-    """The number of parameters, of which the norm's own may differ."""
-    if pair.compares(CHANGES_WEIGHTS):
-        return
-    name = "parameters"
-    for column in PARAMETER_COLUMNS:
-        if column not in pair.runs or pair.runs[column].isna().all():
-            message = "The runs did not record how many parameters are the norm's own."
-            yield Check(name, UNKNOWN, message)
-            return
-
-    total, own = _num_parameters(pair.runs)
-    base_total, base_own = _num_parameters(pair.reference)
-    excess = (total - own) - (base_total - base_own)
-    message = (
-        f"{pair.arm} has {total:,} parameters, {own:,} of them the norm's; "
-        f"{pair.baseline} {base_total:,}, {base_own:,} of them the norm's"
-    )
-    if excess:
-        more = "more" if excess > 0 else "fewer"
-        message += f": {abs(excess):,} {more} outside of the norm"
-        message = pair.prefix + message
-    result = SAME if (total, own) == (base_total, base_own) else DIFFERENT
-    yield Check(name, result, f"{message}.", warns=bool(excess))
-
-
-def _num_parameters(runs: pd.DataFrame) -> tuple[int, int]:
-    """Number of parameters, and how many of them are the norm's own."""
-    total, own = (runs[column].dropna().iloc[0] for column in PARAMETER_COLUMNS)
-    return int(total), int(own)
-
-
-def steps(pair: ArmPair) -> Iterator[Check]:
-    """Optimizer steps per epoch, in runs that share a seed and finished.
-
-    They differ if one arm drops a last, smaller batch and the other does not.
-    """
-    if pair.compares(("dataset",)):
-        return
-    num_steps = pair.matched("steps")
-    num_epochs = pair.matched("epochs")
-    if not (_is_positive(num_steps) and _is_positive(num_epochs)):
-        return
-    both = pd.concat([pair.runs["status"], pair.reference["status"]])
-    if both.ne("finished").any():
-        return  # a diverged run ends within an epoch
-
-    ratios = num_steps / num_epochs
-    num_different = int((ratios["arm"] != ratios["baseline"]).sum())
-    if num_different:
-        message = (
-            f"{pair.prefix}{pair.arm} and {pair.baseline} take a different number of "
-            f"steps per epoch in {num_different} of {len(ratios)} pairs."
-        )
-        yield Check("steps per epoch", DIFFERENT, message, warns=True)
-    else:
-        message = "Every epoch has as many optimizer steps in all arms."
-        yield Check("steps per epoch", SAME, message)
-
-
-def _is_positive(table: pd.DataFrame) -> bool:
-    """Whether the table has rows and all its values are above 0."""
-    return not table.empty and bool((table > 0).all().all())
-
-
-def weight_decay(pair: ArmPair) -> Iterator[Check]:
-    """Whether decay also shrinks the norm's scale and shift.
-
-    An arm without norm has no such parameters.
-    """
-    both = pd.concat([pair.runs, pair.reference])
-    if not {"optimizer.weight_decay", "optimizer.decay_rank_one"} <= set(both.columns):
-        return
-    decay = pd.to_numeric(both["optimizer.weight_decay"], errors="coerce")
-    if not (decay > 0).any():
-        return
-
-    on_norms = both["optimizer.decay_rank_one"].map(setting_text) == "true"
-    if on_norms.any() and is_compared("norm.eps", pair.by):
-        message = (
-            "Weight decay also shrinks scale and shift of the norm "
-            "(optimizer.decay_rank_one=true), in arms with one."
-        )
-        yield Check("weight decay", DIFFERENT, message, warns=True)
-    else:
-        message = "Weight decay leaves scale and shift of the norms alone."
-        yield Check("weight decay", SAME, message)
-
-
-CHECKS: tuple[Callable[[ArmPair], Iterator[Check]], ...] = (
-    settings,
-    initial_weights,
-    parameters,
-    steps,
-    weight_decay,
-)
+                yield ArmPair(group_prefix(where), arm, baseline, runs, reference, by)
 
 
 def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
@@ -327,11 +121,12 @@ def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
     shares = ", ".join(sorted_labels(arms[~synchronized]))
     whole = ", ".join(sorted_labels(arms[synchronized]))
     if shares and whole:
+        prefix = group_prefix(where)
         message = (
-            f"{_prefix(where)}of several processes, {shares} normalizes the share of "
-            f"each, {whole} the whole batch."
+            f"{prefix}of several processes, {shares} normalizes the share of each, "
+            f"{whole} the whole batch."
         )
-        yield Check("synchronization", DIFFERENT, _capitalized(message), warns=True)
+        yield Check("synchronization", DIFFERENT, capitalized(message), warns=True)
     elif shares or whole:
         samples = "the share of each" if shares else "the whole batch"
         message = (
@@ -350,7 +145,8 @@ def _synchronized(group: pd.DataFrame) -> pd.Series:
     unknown = pd.Series(None, index=group.index, dtype=object)
     recorded = group.get("synchronized", unknown).astype(object)
     setting = group.get("norm.sync", unknown)
-    return recorded.where(recorded.notna(), setting).dropna().astype(bool)
+    known = recorded.where(recorded.notna(), setting).dropna()
+    return known.astype(bool)
 
 
 def cautions(groups: Groups) -> Iterator[Check]:
@@ -369,9 +165,9 @@ def cautions(groups: Groups) -> Iterator[Check]:
     for (text, names, shared), labels in found.items():
         message = f"{names}: {text}."
         if len(labels) < len(groups):
-            message = _prefix("; ".join(labels)) + message
+            message = group_prefix("; ".join(labels)) + message
         if shared:
-            yield Check("cautions", SAME, _capitalized(message))
+            yield Check("cautions", SAME, capitalized(message))
         else:
             yield Check("cautions", DIFFERENT, message, warns=True)
 

@@ -65,20 +65,10 @@ def attainable_p(n: int) -> float:
     return 2 / (RESAMPLES + 1)
 
 
-def seeds_needed(level: float, contrasts: int = 1) -> int:
-    """The fewest pairs with which the sign-flip test can be significant after Holm.
-
-    It is the smallest n with ``contrasts * 2 / 2^n <= level``, and at least 6.
-
-    Args:
-        level: significance level, such as 0.05.
-        contrasts: number of planned contrasts.
-    """
-    return max(SMALLEST_N, 1 + math.ceil(math.log2(contrasts / level)))
-
-
 def paired_difference(
-    arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
+    arm: ArrayLike,
+    baseline: ArrayLike,
+    confidence: float = 0.95,
 ) -> Difference:
     """Difference over pairs of runs, with the sign-flip test and the paired t interval.
 
@@ -170,7 +160,9 @@ def correlation(arm: NDArray, baseline: NDArray) -> float:
 
 
 def independent_difference(
-    arm: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
+    arm: ArrayLike,
+    baseline: ArrayLike,
+    confidence: float = 0.95,
 ) -> Difference:
     """Difference between runs without common seeds, by Welch's t test.
 
@@ -202,7 +194,9 @@ def independent_difference(
 
 
 def welch(
-    arm: NDArray, baseline: NDArray, confidence: float = 0.95
+    arm: NDArray,
+    baseline: NDArray,
+    confidence: float = 0.95,
 ) -> tuple[Interval, float]:
     """Welch's t test, which does not assume equal variances. Welch (1947).
 
@@ -252,7 +246,10 @@ def permutation_p(arm: NDArray, baseline: NDArray) -> float:
 
 
 def fold_difference(
-    arm: ArrayLike, baseline: ArrayLike, folds: int, confidence: float = 0.95
+    arm: ArrayLike,
+    baseline: ArrayLike,
+    folds: int,
+    confidence: float = 0.95,
 ) -> Difference:
     """Difference over cross-validation folds, with the corrected t test.
 
@@ -315,7 +312,10 @@ def holm(p_values: ArrayLike) -> NDArray:
 
 
 def equivalence_p(
-    arm: ArrayLike, baseline: ArrayLike, margin: float, paired: bool
+    arm: ArrayLike,
+    baseline: ArrayLike,
+    margin: float,
+    paired: bool,
 ) -> float:
     """p-value of two one-sided t tests (TOST). Schuirmann (1987).
 
@@ -344,7 +344,9 @@ def equivalence_p(
 
 
 def fold_equivalence_p(
-    difference: Difference, confidence: float, margin: float
+    difference: Difference,
+    confidence: float,
+    margin: float,
 ) -> float:
     """p-value of two one-sided tests with the corrected standard error of folds.
 
@@ -360,10 +362,12 @@ def fold_equivalence_p(
     if n < SMALLEST_N:
         return math.nan
     low, high = difference.interval
-    error = (high - low) / 2 / stats.t.ppf(0.5 + confidence / 2, n - 1)
+    half = (high - low) / 2
+    error = half / stats.t.ppf(0.5 + confidence / 2, n - 1)
+    size = abs(difference.estimate)
     if error == 0:
-        return 0.0 if abs(difference.estimate) < margin else 1.0
-    return float(stats.t.sf((margin - abs(difference.estimate)) / error, n - 1))
+        return 0.0 if size < margin else 1.0
+    return float(stats.t.sf((margin - size) / error, n - 1))
 
 
 def fisher_p(trained: tuple[int, int], total: tuple[int, int]) -> float:
@@ -377,5 +381,8 @@ def fisher_p(trained: tuple[int, int], total: tuple[int, int]) -> float:
     """
     if min(total) < SMALLEST_N:
         return math.nan
-    table = [[trained[0], total[0] - trained[0]], [trained[1], total[1] - trained[1]]]
+    table = [
+        [trained[0], total[0] - trained[0]],
+        [trained[1], total[1] - trained[1]],
+    ]
     return float(stats.fisher_exact(table).pvalue)

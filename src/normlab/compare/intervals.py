@@ -32,8 +32,9 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
-    # sqrt(n) comes last: another order of operations rounds differently.
-    half = _t_quantile(values, confidence) * values.std(ddof=1) / math.sqrt(len(values))
+    # The root comes last: another order of operations rounds differently.
+    half = _t_quantile(values, confidence) * values.std(ddof=1)
+    half = half / math.sqrt(len(values))
     return values.mean() - half, values.mean() + half
 
 
@@ -52,7 +53,8 @@ def fold_error(values: ArrayLike, folds: int) -> float:
             the validation share picks the epoch and counts as learned from.
     """
     values = np.asarray(values, float)
-    return float(values.std(ddof=1) * math.sqrt(1 / len(values) + 1 / (folds - 1)))
+    factor = math.sqrt(1 / len(values) + 1 / (folds - 1))
+    return float(values.std(ddof=1) * factor)
 
 
 def fold_interval(values: ArrayLike, folds: int, confidence: float = 0.95) -> Interval:
@@ -95,9 +97,14 @@ def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     if len(values) < SMALLEST_N_BOOTSTRAP or np.ptp(values) == 0:
         return UNKNOWN
     found = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, rng=0
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=confidence,
+        rng=0,
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    interval = found.confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:

@@ -17,6 +17,8 @@ from normlab.compare.columns import NUMBER_FIELDS, TEXT_FIELDS
 from normlab.config.identity import options_added_later
 from normlab.results import SCHEMA
 
+Unreadable = list[tuple[str, str]]  # folder and reason
+
 STATUSES = ("finished", "diverged", "failed")
 # Lone surrogates, escaped or as bytes: they come from paths that are not UTF-8.
 SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
@@ -47,7 +49,7 @@ def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
         paths += [given] if isinstance(given, str | Path) else given
 
     rows = []
-    unreadable: list[tuple[str, str]] = []
+    unreadable: Unreadable = []
     first_with_digest: dict[str | Path, Path] = {}
     for path in find_runs(paths, unreadable):
         try:
@@ -69,9 +71,7 @@ def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     return runs
 
 
-def find_runs(
-    folders: Iterable[str | Path], closed: list[tuple[str, str]]
-) -> Iterator[Path]:
+def find_runs(folders: Iterable[str | Path], closed: Unreadable) -> Iterator[Path]:
     """Every folder, at any depth, that holds `config.yaml` or `result.json`.
 
     Each is yielded once, in the order of their names.
@@ -110,7 +110,7 @@ def _check_folder(folder: Path) -> None:
     )
 
 
-def _nothing_found(folders: list[str | Path], unreadable: list[tuple[str, str]]) -> str:
+def _nothing_found(folders: list[str | Path], unreadable: Unreadable) -> str:
     searched = ", ".join(map(str, folders))
     if not unreadable:
         return (
@@ -253,7 +253,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         )
 
     settings = {}
-    for group, options in options_added_later(str(stored["norm"])).items():
+    added = options_added_later(str(stored["norm"]))
+    for group, options in added.items():
         for key, value in options.items():
             settings[f"{group}.{key}"] = value
     return settings | stored

@@ -30,7 +30,10 @@ def _finished(runs: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def best_values(
-    runs: pd.DataFrame, key: str, within: Sequence[str], metric: str
+    runs: pd.DataFrame,
+    key: str,
+    within: Sequence[str],
+    metric: str,
 ) -> pd.Series:
     """The best value of a setting for every group and arm, by the mean over seeds.
 
@@ -60,7 +63,10 @@ def best_values(
 
 
 def keep_best(
-    runs: pd.DataFrame, key: str, within: Sequence[str], metric: str
+    runs: pd.DataFrame,
+    key: str,
+    within: Sequence[str],
+    metric: str,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The runs at every arm's best value of a setting, chosen on validation.
 
@@ -88,7 +94,8 @@ def keep_best(
     for place, value in best.items():
         arm, _ = _split_place(place)
         name = _place_name(place, within)
-        if pd.isna(value) and runs.loc[runs["arm"] == arm, key].isna().all():
+        values = runs.loc[runs["arm"] == arm, key]
+        if pd.isna(value) and values.isna().all():
             lines.append(f"{name} has no {key} and is compared as it is.")
         else:
             lines.append(
@@ -101,7 +108,10 @@ def keep_best(
 
 
 def _at_best(
-    runs: pd.DataFrame, key: str, within: Sequence[str], best: pd.Series
+    runs: pd.DataFrame,
+    key: str,
+    within: Sequence[str],
+    best: pd.Series,
 ) -> list[bool]:
     """Whether each run has the best value of its group and arm."""
     matches = []
@@ -132,7 +142,10 @@ def _place_name(place: Hashable, within: Sequence[str]) -> str:
 
 
 def edge_warnings(
-    runs: pd.DataFrame, by: Sequence[str], within: Sequence[str], metric: str
+    runs: pd.DataFrame,
+    by: Sequence[str],
+    within: Sequence[str],
+    metric: str,
 ) -> list[str]:
     """One line for every arm whose best learning rate lies on the edge of its grid.
 
@@ -153,7 +166,11 @@ def edge_warnings(
 
 
 def _edge_lines(
-    runs: pd.DataFrame, key: str, by: Sequence[str], within: Sequence[str], metric: str
+    runs: pd.DataFrame,
+    key: str,
+    by: Sequence[str],
+    within: Sequence[str],
+    metric: str,
 ) -> list[str]:
     other_settings = [name for name in by if name != key]
     other_groups = [name for name in within if name != key]
@@ -166,7 +183,7 @@ def _edge_lines(
         ["min", "max", "nunique"]
     )
     lines = []
-    for place, value in best.items():
+    for place, value in zip(best.index.tolist(), best, strict=True):
         low, high, count = grid.loc[place]
         if count > 1 and value in (low, high):
             end = "smallest" if value == low else "largest"
@@ -179,7 +196,11 @@ def _edge_lines(
 
 
 def largest_stable(
-    runs: pd.DataFrame, key: str, within: Sequence[str], metric: str, tolerance: float
+    runs: pd.DataFrame,
+    key: str,
+    within: Sequence[str],
+    metric: str,
+    tolerance: float,
 ) -> pd.DataFrame:
     """The run with the largest value of a setting that still trains, by seed.
 
@@ -199,11 +220,14 @@ def largest_stable(
     """
     identity = [*within, "arm", "seed"]
     sign = 1 if higher_is_better(metric) else -1
-    scores = (sign * runs[metric].astype(float)).where(_finished(runs, metric))
-    groups = scores.groupby([runs[name] for name in identity], dropna=False)
-    trains = scores >= groups.transform("max") - tolerance
+    scores = sign * runs[metric].astype(float)
+    scores = scores.where(_finished(runs, metric))
+    columns = [runs[name] for name in identity]
+    best = scores.groupby(columns, dropna=False).transform("max")
+    trains = scores >= best - tolerance
 
-    stable = np.log10(runs[key].astype(float).where(trains))
+    values = runs[key].astype(float)
+    stable = np.log10(values.where(trains))
     table = runs.assign(**{LARGEST_STABLE_RATE: stable})
     table = table.sort_values(LARGEST_STABLE_RATE, na_position="first")
     last = table.groupby(identity, dropna=False).tail(1)
@@ -213,7 +237,9 @@ def largest_stable(
 
 
 def stable_edge_warnings(
-    runs: pd.DataFrame, table: pd.DataFrame, key: str
+    runs: pd.DataFrame,
+    table: pd.DataFrame,
+    key: str,
 ) -> list[str]:
     """One line for every arm that still trains at the largest value that was tried.
 
@@ -227,7 +253,8 @@ def stable_edge_warnings(
     for arm in sorted_labels(table["arm"]):
         part = table[table["arm"] == arm]
         rates = part[LARGEST_STABLE_RATE].astype(float)
-        count = int(np.isclose(rates, np.log10(largest)).sum())
+        at_edge = np.isclose(rates, np.log10(largest))
+        count = int(at_edge.sum())
         if count:
             lines.append(
                 f"{arm}: {count} of {len(part)} seeds still train at the largest {key} "

@@ -2,7 +2,9 @@
 
 import math
 
-from normlab.compare.inference import SMALLEST_N, seeds_needed
+from normlab.compare.effects import seeds_needed
+from normlab.compare.inference import SMALLEST_N
+from normlab.compare.settings import capitalized
 from normlab.metrics import higher_is_better
 
 NO_NUMBER = "–"
@@ -85,11 +87,12 @@ def sentence(row: dict, metric: str, level: float, margin: float | None) -> str:
         "not told apart": _not_told_apart,
         "cannot tell": _cannot_tell,
     }
-    text = verdicts[row["verdict"]](row, metric, level, margin)
-    if row["design"] == "paired" and row["n"] > 1 and row["low"] == row["high"] == 0:
+    write = verdicts[row["verdict"]]
+    text = write(row, metric, level, margin)
+    if _never_differ(row):
         text = (
-            f"{row['arm']} and {row['baseline']} have the same {metric} in each of "
-            f"{row['n']} pairs with the same seed."
+            f"{_arms(row)} have the same {metric} in each of {row['n']} pairs with the "
+            "same seed."
         )
     text += _outcomes(row)
 
@@ -97,19 +100,26 @@ def sentence(row: dict, metric: str, level: float, margin: float | None) -> str:
         return f"At {row['where']}, {text}"
     # Other sentences begin with the name of an arm, which stays as it is.
     if text.startswith(("no ", "cannot ")):
-        return _capitalized(text)
+        return capitalized(text)
     return text
 
 
-def _capitalized(text: str) -> str:
-    return text[0].upper() + text[1:]
+def _arms(row: dict) -> str:
+    return f"{row['arm']} and {row['baseline']}"
+
+
+def _never_differ(row: dict) -> bool:
+    if row["design"] != "paired" or row["n"] < 2:
+        return False
+    return row["low"] == row["high"] == 0
 
 
 def _different(row: dict, metric: str, level: float, margin: float | None) -> str:
     way = "higher" if row["difference"] > 0 else "lower"
+    size = number(abs(row["difference"]))
     text = (
-        f"{row['arm']} does {row['verdict']} than {row['baseline']}: its {metric} is "
-        f"{number(abs(row['difference']))} {way}{_factor(row, metric)} "
+        f"{row['arm']} does {row['verdict']} than {row['baseline']}: "
+        f"its {metric} is {size} {way}{_factor(row, metric)} "
         f"({_evidence(row, level)}, {_tested(row)})."
     )
     if margin is not None and row["equivalence_p_holm"] < level:
@@ -120,7 +130,9 @@ def _different(row: dict, metric: str, level: float, margin: float | None) -> st
 def _evidence(row: dict, level: float) -> str:
     """Interval and data that a statement rests on, for a pair of parentheses."""
     confidence = percent(1 - level).removesuffix("%")
-    text = f"{confidence} % interval {signed(row['low'])} to {signed(row['high'])}"
+    low = signed(row["low"])
+    high = signed(row["high"])
+    text = f"{confidence} % interval {low} to {high}"
 
     n = row["n"]
     if row["design"] == "paired":
@@ -174,11 +186,11 @@ def _meaningful(row: dict) -> str:
 
 
 def _equivalent(row: dict, metric: str, level: float, margin: float | None) -> str:
+    tested = _tested(row, "equivalence_p")
     return (
-        f"{row['arm']} and {row['baseline']} are equivalent in {metric} within "
-        f"±{number(margin)}: the difference is {signed(row['difference'])} "
-        f"({_evidence(row, level)}, two one-sided tests "
-        f"{_tested(row, 'equivalence_p')})."
+        f"{_arms(row)} are equivalent in {metric} within ±{number(margin)}: "
+        f"the difference is {signed(row['difference'])} "
+        f"({_evidence(row, level)}, two one-sided tests {tested})."
     )
 
 
@@ -186,11 +198,12 @@ def _not_told_apart(row: dict, metric: str, level: float, margin: float | None) 
     limits = ", and that is no proof that they are equal"
     if margin is not None:
         limits = f", nor that they are equivalent within ±{number(margin)}"
-    return (
-        f"no difference in {metric} between {row['arm']} and {row['baseline']} was "
-        f"shown{limits}: {signed(row['difference'])} ({_evidence(row, level)}, "
-        f"{_tested(row)}).{_more_seeds(row, margin)}"
+    text = (
+        f"no difference in {metric} between {_arms(row)} was shown{limits}: "
+        f"{signed(row['difference'])} "
+        f"({_evidence(row, level)}, {_tested(row)})."
     )
+    return text + _more_seeds(row, margin)
 
 
 def _more_seeds(row: dict, margin: float | None) -> str:
@@ -205,7 +218,7 @@ def _more_seeds(row: dict, margin: float | None) -> str:
 
 def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> str:
     n = min(row["n"], row["n_baseline"])
-    question = f"whether {row['arm']} and {row['baseline']} differ in {metric}"
+    question = f"whether {_arms(row)} differ in {metric}"
     if n == 0:
         return f"cannot tell {question}: {_no_values(row, metric)}"
     if n == 1:
@@ -286,4 +299,4 @@ def _outcomes(row: dict) -> str:
     text = f"{' and '.join(parts)} diverged and cannot be in these means"
     if not math.isnan(row["trained_p"]):
         text += f" (trained as often: Fisher's {p_value(row['trained_p'])})"
-    return f" {_capitalized(text)}."
+    return f" {capitalized(text)}."

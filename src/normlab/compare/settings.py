@@ -37,13 +37,19 @@ def setting_text(value: Any) -> str:
     return str(value)
 
 
+def capitalized(text: str) -> str:
+    """The text with a capital first letter; the rest stays as it is."""
+    return text[0].upper() + text[1:]
+
+
 def group_labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """One string per run, `key=value, key=value`; empty without keys."""
     texts = []
     for row in runs[list(keys)].itertuples(index=False):
-        values = map(setting_text, row)
-        pairs = zip(keys, values, strict=True)
-        texts.append(", ".join(f"{key}={value}" for key, value in pairs))
+        parts = []
+        for key, value in zip(keys, row, strict=True):
+            parts.append(f"{key}={setting_text(value)}")
+        texts.append(", ".join(parts))
     return pd.Series(texts, index=runs.index, dtype=object)
 
 
@@ -114,12 +120,13 @@ def _comparable_settings(runs: pd.DataFrame) -> list[str]:
 
     Left out are those that only repeat a run or say where its data are stored.
     """
-    ignored = pairing_keys(runs)
-    return [
-        key
-        for key in setting_columns(runs)
-        if key not in ignored and key.rpartition(".")[2] not in ("root", "cache")
-    ]
+    repeating = pairing_keys(runs)
+    settings = []
+    for key in setting_columns(runs):
+        is_place = key.rpartition(".")[2] in ("root", "cache")
+        if key not in repeating and not is_place:
+            settings.append(key)
+    return settings
 
 
 def is_compared(key: str, by: Sequence[str]) -> bool:
@@ -128,11 +135,14 @@ def is_compared(key: str, by: Sequence[str]) -> bool:
     `norm.num_groups` is an option of `norm`: arms that differ in their norm are meant
     to differ in it too.
     """
-    owners = [name for name in by if name in CHOICES]
-    # Norms that act on weights are configured in a group of their own.
-    if "norm" in owners and key.partition(".")[0] == "reparametrize":
+    if key in by:
         return True
-    return key in by or any(key.startswith(f"{owner}.") for owner in owners)
+    owners = [name for name in by if name in CHOICES]
+    group = key.partition(".")[0]
+    if group in owners:
+        return True
+    # Norms that act on weights are configured in a group of their own.
+    return group == "reparametrize" and "norm" in owners
 
 
 def distinguishing_settings(runs: pd.DataFrame, by: Sequence[str]) -> list[str]:
@@ -168,7 +178,9 @@ def check_keys(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
 
 
 def differences(
-    arm: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str]
+    arm: pd.DataFrame,
+    baseline: pd.DataFrame,
+    by: Sequence[str],
 ) -> dict[str, tuple[str, str]]:
     """Settings, apart from the compared ones, whose values differ between two arms.
 
@@ -180,14 +192,17 @@ def differences(
     for key in _comparable_settings(both):
         if is_compared(key, by) or _num_values(both, key) <= 1:
             continue
-        values = set(arm[key].map(setting_text))
-        expected = set(baseline[key].map(setting_text))
+        values = _distinct_texts(arm[key])
+        expected = _distinct_texts(baseline[key])
         if values != expected and not _is_explained(both, key, found):
-            found[key] = (
-                ", ".join(sorted_labels(values)),
-                ", ".join(sorted_labels(expected)),
-            )
+            found[key] = (values, expected)
     return found
+
+
+def _distinct_texts(column: pd.Series) -> str:
+    """The distinct values of a setting as they are shown."""
+    texts = column.map(setting_text)
+    return ", ".join(sorted_labels(texts))
 
 
 def _is_explained(runs: pd.DataFrame, key: str, found: Iterable[str]) -> bool:
@@ -200,7 +215,10 @@ def _is_explained(runs: pd.DataFrame, key: str, found: Iterable[str]) -> bool:
 
 
 def check_one_run_each(
-    runs: pd.DataFrame, keys: Sequence[str], by: Sequence[str], group: str
+    runs: pd.DataFrame,
+    keys: Sequence[str],
+    by: Sequence[str],
+    group: str,
 ) -> None:
     """Refuse runs of different settings that would pass for a distribution over seeds.
 
@@ -220,10 +238,12 @@ def check_one_run_each(
         return
 
     texts = duplicates[identity].map(setting_text)
-    first = duplicates[(texts == texts.iloc[0]).all(axis=1)]
-    differing = [
-        key for key in _comparable_settings(first) if _num_values(first, key) > 1
-    ]
+    like_first = (texts == texts.iloc[0]).all(axis=1)
+    first = duplicates[like_first]
+    differing = []
+    for key in _comparable_settings(first):
+        if _num_values(first, key) > 1:
+            differing.append(key)
     differing = differing[:MAX_DIFFERING]
     remedy = "compare one folder at a time"
     if differing:
@@ -271,8 +291,9 @@ def origin_warnings(runs: pd.DataFrame) -> list[str]:
             continue
         values = sorted_labels(runs[key].map(setting_text))
         if len(values) > 1:
-            named = ", ".join(value[:20] for value in values[:MAX_ORIGINS])
-            lines.append(f"The runs come from {len(values)} {kind}: {named}.")
+            shown = [value[:20] for value in values[:MAX_ORIGINS]]
+            names = ", ".join(shown)
+            lines.append(f"The runs come from {len(values)} {kind}: {names}.")
 
     if "environment.git.dirty" in runs:
         count = int(runs["environment.git.dirty"].eq(True).sum())

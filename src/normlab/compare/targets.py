@@ -74,7 +74,8 @@ def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.Dat
     # The three clocks measure the same thing, so each is a family of its own for Holm's
     # correction. The rows of the baseline are no contrasts.
     contrasts = table[table["arm"] != comparison.baseline]
-    return table.assign(p_holm=contrasts.groupby("clock")["p"].transform(holm))
+    by_clock = contrasts.groupby("clock")["p"]
+    return table.assign(p_holm=by_clock.transform(holm))
 
 
 def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
@@ -108,10 +109,14 @@ def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
 
 
 def _check_curves(
-    runs: pd.DataFrame, curves: pd.DataFrame, lacking: pd.DataFrame, metric: str
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    lacking: pd.DataFrame,
+    metric: str,
 ) -> None:
     """Refuse a metric of which no run has a curve."""
-    has_values = np.isfinite(curves[metric].astype(float)).any()
+    values = curves[metric].astype(float)
+    has_values = np.isfinite(values).any()
     if "/" in metric and has_values and len(lacking) < len(runs):
         return
     known = [name for name in runs.columns if name.startswith(("val/", "train/"))]
@@ -123,7 +128,10 @@ def _check_curves(
 
 
 def _clock_rows(
-    group: pd.DataFrame, where: str, clock: str, comparison: Comparison
+    group: pd.DataFrame,
+    where: str,
+    clock: str,
+    comparison: Comparison,
 ) -> list[dict]:
     """One row for every arm that has runs in the group."""
     num_runs = group["arm"].value_counts()
@@ -168,7 +176,9 @@ def _clock_rows(
 
 
 def survival(
-    durations: ArrayLike, reached: ArrayLike, horizon: float
+    durations: ArrayLike,
+    reached: ArrayLike,
+    horizon: float,
 ) -> tuple[float, float]:
     """Median and restricted mean of the time until an event.
 
@@ -205,7 +215,9 @@ def _censored(durations: NDArray, reached: NDArray) -> stats.CensoredData:
 
 
 def _log_rank_p(
-    arms: dict[str, tuple[NDArray, NDArray]], arm: str, baseline: str
+    arms: dict[str, tuple[NDArray, NDArray]],
+    arm: str,
+    baseline: str,
 ) -> float:
     """Two-sided p-value of the log-rank test between an arm and the baseline.
 

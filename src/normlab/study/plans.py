@@ -16,6 +16,9 @@ from normlab.compare.runs import flat_settings
 from normlab.compare.settings import NO_SETTING, setting_text, sorted_labels
 from normlab.config.identity import configuration_directory
 
+Params = dict[str, Any]  # a grid: by key the values of an axis, as on a command line
+Settings = dict[str, Any]  # by dotted key
+
 MAX_LINES = 4
 MAX_VALUES = 5
 # Settings that say where data are stored and what computes; they are part of no plan.
@@ -23,19 +26,19 @@ MACHINE_SETTINGS = ("root", "cache", "threads")
 COUNTS = ["planned", "present", "missing"]  # columns of `seed_counts`
 
 
-def planned_runs(params: dict[str, Any]) -> Iterator[dict[str, str]]:
+def planned_runs(params: Params) -> Iterator[dict[str, str]]:
     """Every combination of a sweeper's grid.
 
     Args:
-        params: by key the values of an axis as on the command line, such as `0.1,1` or
-            `range(3)`.
+        params: by key the values of an axis, such as `0.1,1` or `range(3)`.
 
     Yields:
         By key one value, as text.
     """
     axes = []
     for key, values in params.items():
-        axes.append([(key, text) for text in _axis_values(key, values)])
+        texts = _axis_values(key, values)
+        axes.append([(key, text) for text in texts])
     for combination in product(*axes):
         yield dict(combination)
 
@@ -50,7 +53,7 @@ def _axis_values(key: str, values: Any) -> list[str]:
     return [str(values)]
 
 
-def grid(params: dict[str, Any]) -> pd.DataFrame:
+def grid(params: Params) -> pd.DataFrame:
     """One row per planned run: its settings as `setting_text` shows them."""
     return pd.DataFrame(planned_runs(params)).map(override_text)
 
@@ -69,15 +72,17 @@ def override_text(text: str) -> str:
         return value
 
 
-def _grid_settings(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+def _grid_settings(params: Params, runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run: its values of the grid's settings, as text."""
     table = pd.DataFrame(index=runs.index)
     for key in params:
-        table[key] = runs[key].map(setting_text) if key in runs else NO_SETTING
+        table[key] = NO_SETTING
+        if key in runs:
+            table[key] = runs[key].map(setting_text)
     return table
 
 
-def unplanned_runs(params: dict[str, Any], runs: pd.DataFrame) -> tuple[pd.Series, str]:
+def unplanned_runs(params: Params, runs: pd.DataFrame) -> tuple[pd.Series, str]:
     """Which runs lie outside of the grid.
 
     Args:
@@ -100,11 +105,13 @@ def unplanned_runs(params: dict[str, Any], runs: pd.DataFrame) -> tuple[pd.Serie
         shown = values[:MAX_VALUES]
         if len(values) > MAX_VALUES:
             shown.append(f"… ({len(values)} values)")
-        texts.append(f"{key}={','.join(shown)} in {int(strange.sum())}")
+        shown_values = ",".join(shown)
+        count = int(strange.sum())
+        texts.append(f"{key}={shown_values} in {count}")
     return outside, "; ".join(texts)
 
 
-def seed_counts(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+def seed_counts(params: Params, runs: pd.DataFrame) -> pd.DataFrame:
     """Planned and present seeds of every combination of the grid's other settings.
 
     Failed runs are not present: they have no result, and `retry=failed` repeats them.
@@ -124,7 +131,7 @@ def seed_counts(params: dict[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for values, group in found.groupby(keys, sort=False):
         is_present = group["_merge"] == "both"
-        row: dict[str, Any] = dict(zip(keys, values, strict=True))
+        row: Settings = dict(zip(keys, values, strict=True))
         row["planned"] = len(group)
         row["present"] = int(is_present.sum())
         row["missing"] = sorted_labels(group.loc[~is_present, "seed"])
@@ -137,7 +144,7 @@ def _combination(row: dict, keys: list[str]) -> str:
     return " ".join(f"{key}={row[key]}" for key in keys)
 
 
-def missing_runs(params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
+def missing_runs(params: Params, runs: pd.DataFrame) -> list[str]:
     """One sentence about planned runs that are not present or failed, or none.
 
     Args:
@@ -154,17 +161,20 @@ def missing_runs(params: dict[str, Any], runs: pd.DataFrame) -> list[str]:
     texts = []
     for row in lacking.to_dict("records")[:MAX_LINES]:
         combination = _combination(row, keys)
-        texts.append(f"{combination} seed={','.join(row['missing'])}".lstrip())
+        seeds = ",".join(row["missing"])
+        texts.append(f"{combination} seed={seeds}".lstrip())
     if len(lacking) > MAX_LINES:
         texts.append(f"and {len(lacking) - MAX_LINES} more combinations")
-    return [
-        f"{int(num_missing.sum())} of {int(table['planned'].sum())} planned runs are "
-        f"missing: {'; '.join(texts)}."
-    ]
+    count = int(num_missing.sum())
+    planned = int(table["planned"].sum())
+    shown = "; ".join(texts)
+    return [f"{count} of {planned} planned runs are missing: {shown}."]
 
 
 def missing_runs_with_command(
-    name: str, params: dict[str, Any], runs: pd.DataFrame
+    name: str,
+    params: Params,
+    runs: pd.DataFrame,
 ) -> list[str]:
     """The sentence of `missing_runs` with the command that makes them, or none."""
     remedy = (
@@ -180,7 +190,10 @@ def study_command(name: str) -> str:
 
 
 def fewest_seeds(
-    params: dict[str, Any], runs: pd.DataFrame, by: str, arms: list[str]
+    params: Params,
+    runs: pd.DataFrame,
+    by: str,
+    arms: list[str],
 ) -> tuple[str, int]:
     """The planned combination with the fewest seeds, and how many it has.
 
@@ -199,7 +212,7 @@ def fewest_seeds(
     return _combination(fewest, keys), fewest["present"]
 
 
-def planned_settings(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+def planned_settings(name: str, params: Params) -> list[Settings]:
     """Settings by dotted key that every run of a study must have.
 
     Args:
@@ -213,7 +226,8 @@ def planned_settings(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
     groups = [key for key in params if (configuration_directory() / key).is_dir()]
     combinations = set()
     for run in planned_runs(params):
-        combinations.add(tuple((key, run[key]) for key in groups))
+        options = [(key, run[key]) for key in groups]
+        combinations.add(tuple(options))
 
     skipped = {*UNCOMPARED, "choices", *params}
     tables = []
@@ -227,7 +241,7 @@ def planned_settings(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
     return tables
 
 
-def composed_settings(plan: str, options: dict[str, str]) -> dict[str, Any]:
+def composed_settings(plan: str, options: dict[str, str]) -> Settings:
     """Settings by dotted key of a study or an experiment.
 
     Settings that are only known in a run (interpolations) are left out.
@@ -256,7 +270,9 @@ def composed_settings(plan: str, options: dict[str, str]) -> dict[str, Any]:
 
 
 def deviations(
-    settings: list[dict[str, Any]], params: dict[str, Any], runs: pd.DataFrame
+    settings: list[Settings],
+    params: Params,
+    runs: pd.DataFrame,
 ) -> str:
     """Settings of the runs that differ from the plan, in words; empty without any.
 
@@ -270,7 +286,8 @@ def deviations(
     for planned in settings:
         part = runs
         for key in groups:
-            part = part[part[key].map(setting_text) == setting_text(planned[key])]
+            values = part[key].map(setting_text)
+            part = part[values == setting_text(planned[key])]
         for key in part.columns:
             if key in planned and key not in groups:
                 _count_deviations(part[key], planned[key], counts)
@@ -285,6 +302,7 @@ def _count_deviations(column: pd.Series, planned: Any, counts: dict[str, int]) -
     """Add to `counts` how many runs have each other value than the planned one."""
     expected = setting_text(planned)
     values = column.map(setting_text)
-    for value, count in values[values != expected].value_counts().items():
+    others = values[values != expected]
+    for value, count in others.value_counts().items():
         text = f"{column.name} is {value} instead of {expected}"
         counts[text] = counts.get(text, 0) + int(count)

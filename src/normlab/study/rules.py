@@ -23,7 +23,10 @@ RULES = {
 
 
 def judge(
-    comparison: Comparison, expect: str, minimum_seeds: int, arms: list | None = None
+    comparison: Comparison,
+    expect: str,
+    minimum_seeds: int,
+    arms: list | None = None,
 ) -> tuple[str, str]:
     """Apply one of the `RULES` to a comparison.
 

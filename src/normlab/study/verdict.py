@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from normlab.compare.arguments import name_list
 from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.comparison import Candidates, Comparison, compare
 from normlab.compare.selection import (
@@ -96,7 +97,8 @@ def read_study(name: str) -> Study:
     folder = configuration_directory() / "study"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
-        hint = did_you_mean(name, known) or f"; known are {', '.join(known) or 'none'}"
+        listed = ", ".join(known) or "none"
+        hint = did_you_mean(name, known) or f"; known are {listed}"
         raise ValueError(f"there is no study {name!r} in conf/study{hint}")
 
     content = yaml.safe_load((folder / f"{name}.yaml").read_text())
@@ -135,7 +137,9 @@ def _check_names(file: str, block: dict[str, Any], known: tuple[str, ...]) -> No
 
 
 def answer(
-    study: Study, runs: pd.DataFrame, settings: list[dict[str, Any]] | None = None
+    study: Study,
+    runs: pd.DataFrame,
+    settings: list[dict[str, Any]] | None = None,
 ) -> tuple[str, list[Claim], list[str]]:
     """The verdict of a study.
 
@@ -186,7 +190,10 @@ def _overall_verdict(claims: list[Claim]) -> str:
 
 
 def _answer_claim(
-    study: Study, plan: dict[str, Any], runs: pd.DataFrame, deviating: str
+    study: Study,
+    plan: dict[str, Any],
+    runs: pd.DataFrame,
+    deviating: str,
 ) -> Claim:
     """Answer one claim.
 
@@ -198,7 +205,10 @@ def _answer_claim(
     """
     comparison = _compare(plan, runs)
     verdict, reason = judge(
-        comparison, plan["expect"], plan["minimum_seeds"], plan.get("arms")
+        comparison,
+        plan["expect"],
+        plan["minimum_seeds"],
+        plan.get("arms"),
     )
     incomplete = _incomplete(study, plan, runs)
     if incomplete:
@@ -207,7 +217,13 @@ def _answer_claim(
     if deviating:
         verdict = "cannot tell"
         reason = f"the runs were not made as planned: {deviating}"
-    return Claim(plan["says"], RULES[plan["expect"]], verdict, reason, comparison)
+    return Claim(
+        says=plan["says"],
+        rule=RULES[plan["expect"]],
+        verdict=verdict,
+        reason=reason,
+        comparison=comparison,
+    )
 
 
 def _incomplete(study: Study, plan: dict[str, Any], runs: pd.DataFrame) -> str:
@@ -217,11 +233,13 @@ def _incomplete(study: Study, plan: dict[str, Any], runs: pd.DataFrame) -> str:
     """
     if not plan.get("arms") or not isinstance(plan["by"], str):
         return ""
-    arms = [setting_text(arm) for arm in [plan["baseline"], *plan["arms"]]]
-    combination, count = plans.fewest_seeds(study.params, runs, plan["by"], arms)
-    if count >= plan["minimum_seeds"]:
+    arms = [plan["baseline"], *plan["arms"]]
+    labels = [setting_text(arm) for arm in arms]
+    combination, count = plans.fewest_seeds(study.params, runs, plan["by"], labels)
+    needed = plan["minimum_seeds"]
+    if count >= needed:
         return ""
-    return f"{combination} has {count} of {plan['minimum_seeds']} seeds"
+    return f"{combination} has {count} of {needed} seeds"
 
 
 def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
@@ -230,7 +248,7 @@ def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
     if key is None:
         return compare(runs, **options, select=plan.get("select"))
 
-    by = [options["by"]] if isinstance(options["by"], str) else options["by"]
+    by = name_list(options["by"])
     within = list(options.get("within", []))
     check_keys(runs, [key, *within])
     runs = runs.assign(arm=arm_labels(runs, by))
@@ -248,7 +266,10 @@ def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
 
 
 def _unplanned_warnings(
-    study: Study, outside: pd.DataFrame, texts: str, num_runs: int
+    study: Study,
+    outside: pd.DataFrame,
+    texts: str,
+    num_runs: int,
 ) -> list[str]:
     """How many runs lie outside of the grid, and how many the study itself started.
 

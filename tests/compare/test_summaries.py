@@ -1,0 +1,50 @@
+"""The summary of every arm."""
+
+import numpy as np
+import pytest
+
+from compare.helpers import write_run, write_seeds
+from normlab.compare import compare, load_runs
+
+NONE = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.91, 0.92, 0.93, 0.94]
+GAIN = [0.020, 0.018, 0.022, 0.019, 0.021, 0.020, 0.017, 0.023, 0.020, 0.020]
+CUSTOM = [value + gain for value, gain in zip(NONE, GAIN, strict=True)]
+
+
+def contrast(found, arm="custom"):
+    return found.contrasts.set_index("arm").loc[arm]
+
+
+def test_summary_of_an_arm(tmp_path):
+    write_seeds(tmp_path, {"none": [0.90, 0.92, 0.94], "custom": [0.95, 0.96, 0.97]})
+    row = compare(load_runs(tmp_path)).summaries.set_index("arm").loc["none"]
+    assert (
+        row["n"],
+        row["mean"],
+        row["median"],
+        row["min"],
+        row["max"],
+    ) == pytest.approx((3, 0.92, 0.92, 0.90, 0.94))
+    assert row["sd"] == pytest.approx(0.02)
+    assert (row["low"], row["high"]) == pytest.approx(
+        (0.92 - 0.0496828, 0.92 + 0.0496828), abs=1e-6
+    )  # t = 4.302653
+
+
+def test_diverged_and_failed_runs_are_counted_and_not_averaged(tmp_path):
+    write_seeds(tmp_path, {"none": NONE[:8], "custom": CUSTOM[:10]})
+    for seed, status in ((8, "diverged"), (9, "diverged"), (10, "failed")):
+        write_run(tmp_path, "none", seed, 0.1, status)
+    found = compare(load_runs(tmp_path))
+    row = found.summaries.set_index("arm").loc["none"]
+    assert (row["runs"], row["n"], row["diverged"], row["failed"]) == (11, 8, 2, 1)
+    assert row["mean"] == pytest.approx(np.mean(NONE[:8]))
+    assert (row["trained"], row["trained_low"]) == pytest.approx(
+        (0.8, 0.490162), abs=1e-6
+    )
+    told = contrast(found)["sentence"]
+    assert "2 runs without a partner left out" in told
+    assert (
+        "2 runs of none diverged and cannot be in these means (trained as often: "
+        "Fisher's p = 0.474)." in told
+    )
