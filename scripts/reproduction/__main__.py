@@ -1,6 +1,9 @@
-"""Run the notebooks' experiments and write docs/RESULTS.md: `python scripts/reproduction DATA [--only mlp_mnist]`.
+"""Run the notebooks' experiments and write docs/results/experiments.md.
 
-An experiment that fails stops no other one; the document is written all the same, and the exit code is 1.
+    python scripts/reproduction DATA [--only mlp_mnist]
+
+If an experiment fails, the others still run and the document is written; the exit code
+is then 1.
 """
 
 import argparse
@@ -8,23 +11,25 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "docs" / "RESULTS.md"
+DOCUMENT = ROOT / "docs" / "results" / "experiments.md"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "data",
-        help="folder that holds MNIST/, FashionMNIST/, cifar-10-batches-py/, or some of them",
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--seeds", type=int, default=10, help="runs an arm (default 10)"
+        "data",
+        help="folder with MNIST/, FashionMNIST/, cifar-10-batches-py/, or some of them",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=10, help="seeds per arm (default 10)"
     )
     parser.add_argument(
         "--only",
         nargs="+",
         metavar="EXPERIMENT",
-        help="run these; the document shows all that ran",
+        help="run only these; the document shows all experiments that have runs",
     )
     parser.add_argument(
         "--outputs",
@@ -35,10 +40,10 @@ def main() -> None:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="run nothing, write the document from the runs there are",
+        help="run nothing; write the document from the runs that exist",
     )
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "scripts"))  # `reproduction` as a package
+    sys.path.insert(0, str(ROOT / "scripts"))  # makes `reproduction` a package
     from reproduction.experiments import write_results
 
     try:

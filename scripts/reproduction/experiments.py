@@ -1,4 +1,4 @@
-"""The notebooks' experiments, run again: what is run, with which data, and the document that comes of it."""
+"""Run the notebooks' experiments again, and write the document about them."""
 
 import shlex
 import subprocess
@@ -10,28 +10,29 @@ import pandas as pd
 import yaml
 from reproduction.document import Section, absent, document, section
 
-from normlab.compare.runs import load_runs, setting_columns
-from normlab.compare.settings import label
+from normlab.compare.columns import setting_columns
+from normlab.compare.runs import load_runs
+from normlab.compare.settings import setting_text
 from normlab.config.identity import configuration_directory
 from normlab.signals import STOP_SIGNALS
 from normlab.study.plans import (
-    composed,
-    label_of,
-    lacking_runs,
+    composed_settings,
+    missing_runs,
+    override_text,
     planned_runs,
-    unplanned,
+    unplanned_runs,
 )
 
 PLAN = Path(__file__).with_name("reproduce.yaml")
 
 
 def read_plan(path: Path = PLAN) -> dict[str, dict[str, Any]]:
-    """The experiments in their order, by name."""
+    """The experiments of the plan by name, in the order of the document."""
     return yaml.safe_load(path.read_text())
 
 
 def command(name: str, entry: dict[str, Any], data: str, seeds: int) -> list[str]:
-    """The sweep of an experiment, as words of a command line after `python`."""
+    """The command line of an experiment's sweep: its words after `python`."""
     axes = [f"{key}={values}" for key, values in entry["sweep"].items()]
     root = [f"dataset.root={data}"] if "needs" in entry else []
     return [
@@ -46,11 +47,11 @@ def command(name: str, entry: dict[str, Any], data: str, seeds: int) -> list[str
 
 
 def run_sweep(words: list[str], outputs: Path) -> None:
-    """Run a sweep; what an earlier one finished is there at once.
+    """Run a sweep; runs that an earlier sweep finished are not trained again.
 
     Raises:
-        RuntimeError: a run failed.
-        SystemExit: the sweep was stopped by a signal, and no other one should begin.
+        RuntimeError: A run failed.
+        SystemExit: A signal stopped the sweep, so that no other one should start.
     """
     ended = subprocess.run(
         [sys.executable, *words, f"paths.outputs={outputs}"], check=False
@@ -59,20 +60,17 @@ def run_sweep(words: list[str], outputs: Path) -> None:
         sys.exit(ended.returncode)
     if ended.returncode:
         raise RuntimeError(
-            f"python {shlex.join(words)} ended with exit code {ended.returncode}; see its lines above"
+            f"python {shlex.join(words)} ended with exit code {ended.returncode}; see "
+            "its lines above"
         )
 
 
 def missing_data(entry: dict[str, Any], data: str) -> str | None:
     """The first file that an experiment needs and the data folder lacks, if any."""
-    return next(
-        (
-            needed
-            for needed in entry.get("needs", [])
-            if not (Path(data) / needed).is_file()
-        ),
-        None,
-    )
+    for needed in entry.get("needs", []):
+        if not (Path(data) / needed).is_file():
+            return needed
+    return None
 
 
 def write_results(
@@ -83,39 +81,42 @@ def write_results(
     only: list[str] | None = None,
     write_only: bool = False,
 ) -> None:
-    """Run the plan (or parts of it) and write the document.
+    """Run the experiments of the plan, or some of them, and write the document.
 
     Args:
-        path: of the Markdown file; figures go into a folder `results` beside it.
-        data: folder of the data sets; experiments whose data are not there are named and left out.
-        outputs: folder of the runs.
-        seeds: runs an arm.
-        only: names of the experiments to run; the document shows all that have runs.
-        write_only: run nothing.
+        path: The Markdown file; figures go into a folder `figures` beside it.
+        data: The folder of the data sets; experiments whose data are missing are named
+            and left out.
+        outputs: The folder of the runs.
+        seeds: The number of seeds per arm.
+        only: The names of the experiments to run, all by default; the document shows
+            all that have runs.
+        write_only: Run nothing.
 
     Raises:
-        ValueError: an unknown experiment, no seeds.
-        RuntimeError: a sweep failed; the others were run and the document is written.
+        ValueError: An unknown experiment, or fewer than one seed.
+        RuntimeError: A sweep failed; the others ran and the document is written.
     """
     plan = read_plan()
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {seeds}")
-    if unknown := [name for name in only or () if name not in plan]:
-        raise ValueError(
-            f"--only must name some of {', '.join(plan)}, got {unknown[0]}"
+    wanted = list(plan) if only is None else only
+    for name in wanted:
+        if name not in plan:
+            raise ValueError(f"--only must name some of {', '.join(plan)}, got {name}")
+
+    failures = {}
+    if not write_only:
+        # In the order of the plan, whatever the order of the names.
+        chosen = {name: plan[name] for name in plan if name in wanted}
+        failures = _run(chosen, data, outputs, seeds)
+
+    sections = []
+    for name, entry in plan.items():
+        reason = _reason_for_absence(entry, data, name in failures)
+        sections.append(
+            _section(name, entry, data, outputs, seeds, path.parent, reason)
         )
-    wanted = (
-        {}
-        if write_only
-        else {
-            name: entry for name, entry in plan.items() if only is None or name in only
-        }
-    )
-    failures = _run(wanted, data, outputs, seeds)
-    sections = [
-        _section(name, entry, data, outputs, seeds, path.parent, name in failures)
-        for name, entry in plan.items()
-    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document(sections))
     print(f"written: {path}", file=sys.stderr)
@@ -126,7 +127,7 @@ def write_results(
 def _run(
     plan: dict[str, dict[str, Any]], data: str, outputs: Path, seeds: int
 ) -> dict[str, str]:
-    """Run every experiment that has its data; the names of those that failed, and how."""
+    """Run the experiments that have their data; return how some of them failed."""
     failures = {}
     for name, entry in plan.items():
         if missing := missing_data(entry, data):
@@ -148,62 +149,68 @@ def _section(
     outputs: Path,
     seeds: int,
     folder: Path,
-    failed: bool,
+    reason: str,
 ) -> Section:
-    """Of an experiment with runs, or why it has no result."""
+    """The section of an experiment; without runs it gives the reason."""
     shown = shlex.join(["python", *command(name, entry, "DATA", seeds)])
-    missing = missing_data(entry, data)
-    why = (
-        f"the data folder holds no `{missing}`"
-        if missing
-        else "its sweep failed"
-        if failed
-        else "it was left out"
-    )
     if not (outputs / name).is_dir():
-        return absent(name, entry, shown, why)
+        return absent(name, entry, shown, reason)
     try:
         found = load_runs(outputs / name)
         runs = planned(name, entry, found, data, seeds)
         if runs.empty:
-            return absent(
-                name,
-                entry,
-                shown,
-                f"none of the {len(found)} runs in its folder is one of this command",
+            reason = (
+                f"none of the {len(found)} runs in its folder is one of this command"
             )
-        notes = [*_left_out(runs, found), *lacking_runs(_axes(entry, seeds), runs)]
-        return section(name, entry, runs, shown, folder / "results", notes)
+            return absent(name, entry, shown, reason)
+        notes = [*_left_out(runs, found), *missing_runs(_axes(entry, seeds), runs)]
+        return section(name, entry, runs, shown, folder / "figures", notes)
     except ValueError as error:  # too few runs, which more runs will cure
         return absent(name, entry, shown, str(error).partition(":")[0])
+
+
+def _reason_for_absence(entry: dict[str, Any], data: str, failed: bool) -> str:
+    """Why an experiment has no runs, if it has none."""
+    missing = missing_data(entry, data)
+    if missing:
+        return f"the data folder holds no `{missing}`"
+    if failed:
+        return "its sweep failed"
+    return "it was left out"
 
 
 def planned(
     name: str, entry: dict[str, Any], runs: pd.DataFrame, data: str, seeds: int
 ) -> pd.DataFrame:
-    """The runs that the experiment's command makes, wherever their data lay; each once.
+    """Keep the runs that the experiment's command makes, each once.
 
     Args:
-        name: of the experiment.
-        entry: of the plan.
-        runs: from `load_runs`, whatever is in the experiment's folder.
-        data: folder of the data sets; of two runs that differ in nothing else the one on these is kept.
-        seeds: runs an arm.
+        name: The name of the experiment.
+        entry: Its entry in the plan.
+        runs: All runs in its folder, as `load_runs` returns them.
+        data: The folder of the data sets. The place of the data does not matter, but
+            of two runs that differ in nothing else, the one with this place is kept.
+        seeds: The number of seeds per arm.
     """
     axes = _axes(entry, seeds)
-    kept = ~unplanned(axes, runs)[0]
-    for picked in planned_runs(
-        {key: axes[key] for key in axes if (configuration_directory() / key).is_dir()}
-    ):
-        settings = composed(f"experiment={name}", picked)
-        alike = [runs[key].map(label) == label_of(text) for key, text in picked.items()]
-        of_these = pd.concat(alike, axis=1).all(axis=1)
+    kept = ~unplanned_runs(axes, runs)[0]
+
+    # A group such as norm brings settings of its own: those of every choice are checked
+    # for the runs that made it.
+    folder = configuration_directory()
+    choices = {key: values for key, values in axes.items() if (folder / key).is_dir()}
+    for picked in planned_runs(choices):
+        matches = pd.Series(True, index=runs.index)
+        for key, text in picked.items():
+            matches &= runs[key].map(setting_text) == override_text(text)
+        settings = composed_settings(f"experiment={name}", picked)
         for key in set(setting_columns(runs)) & settings.keys() - axes.keys():
-            kept &= ~of_these | (runs[key].map(label) == label(settings[key]))
-    elsewhere = runs.reindex(columns=["dataset.root"])["dataset.root"].map(
-        label
-    ) != label(data)
-    ordered = runs[kept].loc[elsewhere[kept].sort_values(kind="stable").index]
+            is_same = runs[key].map(setting_text) == setting_text(settings[key])
+            kept &= ~matches | is_same
+
+    roots = runs.reindex(columns=["dataset.root"])["dataset.root"].map(setting_text)
+    is_elsewhere = roots[kept] != setting_text(data)
+    ordered = runs.loc[is_elsewhere.sort_values(kind="stable").index]
     return ordered.drop_duplicates(list(axes)).sort_index()
 
 
@@ -212,15 +219,14 @@ def _axes(entry: dict[str, Any], seeds: int) -> dict[str, Any]:
 
 
 def _left_out(runs: pd.DataFrame, found: pd.DataFrame) -> list[str]:
-    """A line about the other runs of the folder."""
+    """A note about the other runs of the folder, if there are any."""
     others = len(found) - len(runs)
     if not others:
         return []
-    which = (
-        "1 other run in the folder is"
-        if others == 1
-        else f"{others} other runs in the folder are"
-    )
+    which = f"{others} other runs in the folder are"
+    if others == 1:
+        which = "1 other run in the folder is"
     return [
-        f"{which} left out: made with other settings than this command's, or again with data in another place."
+        f"{which} left out: made with other settings than this command's, or again "
+        "with data in another place."
     ]

@@ -1,4 +1,4 @@
-"""The document of results holds what the runs say and what the notebook said, and nothing else."""
+"""The document of results: what the runs say, and what the notebook printed."""
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,12 @@ from reproduction.document import (
     Section,
     absent,
     document,
-    first_epochs,
     networks,
-    points,
-    rounded_to,
     section,
 )
 from reproduction.experiments import read_plan
+from reproduction.notebook import points
+from reproduction.tables import first_epochs, rounded_to
 
 from normlab.compare.comparison import compare
 from normlab.compare.runs import load_runs
@@ -38,7 +37,7 @@ ENTRY = {
 
 @pytest.fixture
 def made(tmp_path):
-    """Six seeds; by epoch the training loss of none is .3, about .195, .15 and that of torch .2, .15, .1."""
+    """Six seeds; losses by epoch: none .3, about .195, .15; torch .2, .15, .1."""
     for seed in range(6):
         write_run(
             tmp_path,
@@ -63,8 +62,8 @@ def made(tmp_path):
 
 def test_arms_stand_beside_what_the_notebook_printed(made):
     assert (
-        "| none | 0.9000 | 6 | 0.9025 | 0.0019 | 0.9005 to 0.9045 | 0.9000 | 0.9050 | 0 | 17,226 |"
-        in made.text
+        "| none | 0.9000 | 6 | 0.9025 | 0.0019 | 0.9005 to 0.9045 | 0.9000 | 0.9050 "
+        "| 0 | 17,226 |" in made.text
     )
     assert "| torch | 0.9900 | 6 | 0.9230 |" in made.text
     assert "diverged" not in made.text.split("\n\n")[4]
@@ -73,19 +72,18 @@ def test_arms_stand_beside_what_the_notebook_printed(made):
     )
 
 
-def test_the_notebooks_difference_is_judged_by_the_interval(made):
+def test_the_interval_tells_whether_it_contains_the_notebooks_difference(made):
     assert (
-        "none is +9.00 points. Here it is +2.05 points, 23 % of that, and the interval from +2.01"
-        in made.text
+        "none is +9.00 points. Here it is +2.05 points, 23 % of that, and the interval "
+        "from +2.01" in made.text
     )
     assert "does not hold the notebook's." in made.text
     assert made.overview[1] == "+9.00 points of test accuracy"
     assert made.overview[2].startswith(
         "+2.05 points of test accuracy (+2.01 to +2.09, 6 seeds), torch against none"
     )
-    assert (
-        made.overview[3]
-        == "torch does better than none; the notebook's difference is outside the interval"
+    assert made.overview[3] == (
+        "torch does better than none; the notebook's difference is outside the interval"
     )
 
 
@@ -93,8 +91,9 @@ def test_losses_by_epoch(made, tmp_path):
     assert "| 1 | 0.300 (0.000) | 0.350* | 0.200 (0.000) | 0.100* |" in made.text
     assert "| 2 | 0.195 (0.004) | 0.196 | 0.150 (0.000) | – |" in made.text
     assert (
-        "with the same seed has after 3, median and range over seeds: torch 2 (2 to 2), the notebook's 1."
-        in made.text
+        "with the same seed has after 3, median and range over seeds: "
+        "torch 2 (2 to 2), "
+        "the notebook's 1." in made.text
     )
     assert (tmp_path / "figures" / "demo.png").stat().st_size > 5000
     assert made.text.endswith("\n\nNote: A remark.")
@@ -142,15 +141,18 @@ def test_folds_have_intervals_and_no_sentence_of_a_test(tmp_path):
     made = section(
         "demo", FOLDS, runs, "python train.py norm=torch", tmp_path / "figures"
     )
-    # Differences 3, 4, 5, 6, 7: mean 5, SD 1.58, error 1.58 sqrt(1/5 + 1/4) = 1.06, t(4) = 2.776
+    # Differences 3, 4, 5, 6, 7: mean 5, SD 1.58, error 1.58 sqrt(1/5 + 1/4) = 1.06,
+    # t(4) = 2.776
     assert "| PyTorch's | 5 | +5.0 | +2.1 to +7.9 |" in made.text
     assert "| PyTorch's | 5 | 2 | 57.0 | 3.2 |" in made.text
     assert "no test is made with fewer than 6 folds" in made.text
     assert "norm=torch" in made.text  # commands stay as they are
     assert made.overview == [
-        "A title", "one fold", "+5.0 test/rmse (+2.1 to +7.9, 5 folds), PyTorch's against none",
+        "A title",
+        "one fold",
+        "+5.0 test/rmse (+2.1 to +7.9, 5 folds), PyTorch's against none",
         "the interval lies above 0; no test is made with fewer than 6 folds",
-    ]  # fmt: skip
+    ]
     assert set(compare(runs, **FOLDS["comparisons"][0]).contrasts["verdict"]) == {
         "cannot tell"
     }
@@ -223,8 +225,8 @@ def test_one_arm_alone_has_its_row_and_no_conclusion(tmp_path):
         assert made.overview[2:] == ["too few runs", "cannot tell"]
 
 
-def test_both_printed_runs_of_one_network_stand_beside_the_arm_that_has_it(tmp_path):
-    """The notebook's `with` and `without` batch norm both had four: no figure of its own is one without."""
+def test_both_printed_runs_stand_beside_the_arm_of_their_network(tmp_path):
+    """Both of the notebook's networks had four norms; of one without it has no run."""
     for seed in range(7):
         for norm, value, layers in (
             ("none", 0.62, 0),
@@ -256,7 +258,8 @@ def test_both_printed_runs_of_one_network_stand_beside_the_arm_that_has_it(tmp_p
         == "−1.03 points of test accuracy, between two runs of one network"
     )
     assert made.overview[3] == "torch does better than none"
-    heading = '| epoch | none | custom | torch | notebook, its "with" | notebook, its "without" |'
+    headings = 'notebook, its "with" | notebook, its "without"'
+    heading = f"| epoch | none | custom | torch | {headings} |"
     assert made.text.count(heading) == 2
     assert (
         "| 1 | 0.600 (0.000) | 0.600 (0.000) | 0.600 (0.000) | 1.631* | 1.604* |"
@@ -264,8 +267,8 @@ def test_both_printed_runs_of_one_network_stand_beside_the_arm_that_has_it(tmp_p
     )
 
 
-def test_without_runs_networks_are_counted_all_the_same():
-    """The notebook's `without` had four norm layers and 62,458 parameters; ours has none."""
+def test_networks_are_counted_without_runs():
+    """The notebook's `without` had 4 norms and 62,458 parameters; ours has none."""
     entry = read_plan()["lenet_cifar10"]
     counted = [("none", 0, 62_006), ("torch", 4, 62_458), ("custom", 4, 62_458)]
     assert networks("lenet_cifar10", entry) == counted

@@ -1,4 +1,4 @@
-"""The plan: what is run, what is left out, and that it is the experiments' own commands."""
+"""The plan: what is run, what is left out, and the commands of the experiments."""
 
 import subprocess
 
@@ -40,14 +40,14 @@ def outputs(tmp_path):
 
 @pytest.fixture
 def swept(monkeypatch):
-    """The plan has one experiment with runs and CIFAR-10's without data; returns the commands that are run."""
+    """A plan of two experiments, one without data; returns the commands that run."""
     plan = {
         "demo": ENTRY,
         "lenet_cifar10": {**ENTRY, "title": "Another", "needs": ["CIFAR/file"]},
     }
     monkeypatch.setattr(
         reproduction,
-        "composed",
+        "composed_settings",
         lambda name, picked: {"trainer.max_epochs": 5, "model.bias": True},
     )
     monkeypatch.setattr(reproduction, "read_plan", lambda: plan)
@@ -107,8 +107,8 @@ def test_one_run_an_arm_is_no_result_and_stops_nothing(outputs, swept, tmp_path)
     text = (tmp_path / "RESULTS.md").read_text()
     assert "## A title" in text
     assert (
-        "**No result here**: every arm must have at least two runs, each has one (seed 0)."
-        in text
+        "**No result here**: every arm must have at least two runs, "
+        "each has one (seed 0)." in text
     )
 
 
@@ -176,14 +176,14 @@ def test_runs_of_other_settings_are_left_out_and_counted(outputs, swept, tmp_pat
     assert "| torch | 6 | 0.9230 |" in text
     assert "| custom |" not in text
     assert (
-        "Note: 5 other runs in the folder are left out: made with other settings than this command's, or again with "
-        "data in another place."
+        "Note: 5 other runs in the folder are left out: made with other settings than "
+        "this command's, or again with data in another place."
     ) in text
 
 
 @pytest.fixture
 def made(compose, tmp_path):
-    """made(name, *words) -> the table of one run of an experiment with these words, as its folder would hold it."""
+    """made(name, *words) -> a table of one run of an experiment with these words."""
 
     def run(name, *words):
         config = OmegaConf.to_container(
@@ -271,7 +271,10 @@ def test_missing_runs_are_named(outputs, swept, tmp_path):
     write_results(
         tmp_path / "RESULTS.md", str(tmp_path / "data"), outputs, 8, write_only=True
     )
-    note = "Note: 4 of 16 planned runs are missing: norm=none seed=6,7; norm=torch seed=6,7."
+    note = (
+        "Note: 4 of 16 planned runs are missing: "
+        "norm=none seed=6,7; norm=torch seed=6,7."
+    )
     assert note in (tmp_path / "RESULTS.md").read_text()
 
 
@@ -300,7 +303,7 @@ def test_the_plan_names_every_experiment_but_the_pretrained_one():
 
 @pytest.mark.parametrize("name", sorted(read_plan()))
 def test_the_plan_is_the_experiments_own_command(name):
-    """The header of the experiment and the plan show one command, and the contrast is one of its arms."""
+    """The experiment's header shows the plan's command, with the arm of the contrast."""
     entry = read_plan()[name]
     header = " ".join(
         (configuration_directory() / "experiment" / f"{name}.yaml").read_text().split()
