@@ -24,7 +24,7 @@ def download_weights(download: Callable[[], T]) -> T:
         reason = message.splitlines()[0] if message else type(error).__name__
         raise ValueError(
             f"model.pretrained=true: the weights could not be downloaded ({reason}); "
-            "download the file elsewhere and set model.pretrained=PATH"
+            "download the file on another machine and set model.pretrained=PATH"
         ) from error
 
 
