@@ -132,11 +132,14 @@ class SearchProgress:
         if ranked:
             line.append(f"[dim]best {ranked[0].value:.4f}[/dim]")
         elapsed = time.monotonic() - self.started
-        left = remaining_seconds(elapsed, ended - self.stored, self.total - self.stored)
+        to_run = self.total - self.stored
+        left = remaining_seconds(elapsed, ended - self.stored, to_run)
         if ended < self.total and left:
             line.append(f"[dim]{duration(left)} left[/dim]")
 
-        console = Console(stderr=True) if self.bar is None else self.bar.console
+        console = Console(stderr=True)
+        if self.bar is not None:
+            console = self.bar.console
         console.print("  ".join(line), highlight=False, soft_wrap=True)
         if self.bar is not None:
             self.bar.update(self.task, completed=ended)
@@ -264,7 +267,10 @@ def _row(trial: FrozenTrial, keys: Sequence[str]) -> list[str]:
 def _short_overrides(params: dict[str, Any]) -> list[str]:
     """Sampled values by short names, rounded: `lr=0.0123`."""
     names = short_names(list(params))
-    return words({names[key]: _short_value(params[key]) for key in params})
+    shown = {}
+    for key, value in params.items():
+        shown[names[key]] = _short_value(value)
+    return words(shown)
 
 
 def _short_value(value: Any) -> Any:
@@ -344,15 +350,18 @@ def _print_best(
         "params": best.params,
         "command": fresh,
     }
-    text = yaml.safe_dump(content, sort_keys=False)
-    write_atomically(search.folder / "best.yaml", text.encode())
+    document = yaml.safe_dump(content, sort_keys=False)
+    write_atomically(search.folder / "best.yaml", document.encode())
 
     shares = importances(search.optuna_study)
     if shares:
         draw_importances(shares, metric, search.folder / "importance.png")
         names = short_names(list(shares))
-        shown = ", ".join(f"{names[key]} {shares[key]:.2f}" for key in shares)
-        console.print(f"[bold]importance[/bold]  {escape(shown)}  [dim](fANOVA)[/dim]")
+        shown = []
+        for key, share in shares.items():
+            shown.append(f"{names[key]} {share:.2f}")
+        text = escape(", ".join(shown))
+        console.print(f"[bold]importance[/bold]  {text}  [dim](fANOVA)[/dim]")
 
     console.print("[bold]with seeds that the search has not seen[/bold]")
     console.print(f"  {fresh}", markup=False, soft_wrap=True)

@@ -23,6 +23,8 @@ from normlab.search.storage import (
 )
 from normlab.sweeps.jobs import Job, failed_result
 
+ResultBySeed = dict[int, dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class TrialRun:
@@ -121,7 +123,7 @@ def _run_trials(
     if prunes:
         phases = [seeds[:1], seeds[1:]]
     worst = worst_value(plan.metric, plan.direction)
-    results: dict[int, dict[int, dict[str, Any]]] = {}
+    results: dict[int, ResultBySeed] = {}
     open_trials = list(trials)
     for phase in phases:
         runs = []
@@ -136,7 +138,8 @@ def _run_trials(
             if len(found) == len(seeds) or not _have_ended(found.values()):
                 open_trials.remove(run.trial)
                 in_order = {seed: found[seed] for seed in seeds if seed in found}
-                yield run.trial, outcome(in_order, plan.metric, worst)
+                ended = outcome(in_order, plan.metric, worst)
+                yield run.trial, ended
 
 
 def _have_ended(results: Iterable[dict[str, Any]]) -> bool:
@@ -155,7 +158,9 @@ def _run(
     jobs = []
     started = []
     for run in runs:
-        overrides = [*plan.fixed, *words(run.trial.params), f"seed={run.seed}"]
+        overrides = list(plan.fixed)
+        overrides += words(run.trial.params)
+        overrides.append(f"seed={run.seed}")
         if run.reports:
             callback = search.callback_config(run.trial)
             overrides.append(f"trial={_to_hydra(callback)}")

@@ -41,10 +41,13 @@ def draw_importances(shares: dict[str, float], metric: str, path: Path) -> None:
         metric: the metric of the objective.
         path: the file of the figure.
     """
+    # The first bar is drawn at the bottom.
     names = list(reversed(shares))
-    figure = Figure(figsize=(6, 1 + 0.35 * len(names)), layout="constrained")
+    lengths = [shares[name] for name in names]
+    height = 1 + 0.35 * len(names)
+    figure = Figure(figsize=(6, height), layout="constrained")
     axes = figure.add_subplot()
-    bars = axes.barh(names, [shares[name] for name in names], color="#0072B2")
+    bars = axes.barh(names, lengths, color="#0072B2")
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set(xlim=(0, 1.1), xlabel=f"importance for {metric} (fANOVA, all together 1)")
     axes.spines[["top", "right"]].set_visible(False)

@@ -126,11 +126,15 @@ def _range(key: str, given: RangeSweep, log: bool) -> Distribution:
             f"{key}: range(start, stop, step) must hold a value, "
             f"got range({start}, {stop}, {step})"
         )
-    low, high = sorted((start, start + (count - 1) * step))
-    whole = all(isinstance(x, int) for x in (given.start, given.stop, given.step))
+    last = start + (count - 1) * step
+    low = min(start, last)
+    high = max(start, last)
+    size = abs(step)
+    numbers = (given.start, given.stop, given.step)
+    whole = all(isinstance(number, int) for number in numbers)
     if log:
         _check_positive(key, low)
-        if abs(step) != 1:
+        if size != 1:
             raise ValueError(
                 f"{key}: tag(log, ...) needs an interval(...) or a range(...) "
                 f"of step 1, got step {step}"
@@ -141,8 +145,8 @@ def _range(key: str, given: RangeSweep, log: bool) -> Distribution:
                 f"whole numbers"
             )
     if whole:
-        return IntDistribution(int(low), int(high), log=log, step=int(abs(step)))
-    return FloatDistribution(float(low), float(high), step=float(abs(step)))
+        return IntDistribution(int(low), int(high), log=log, step=int(size))
+    return FloatDistribution(float(low), float(high), step=float(size))
 
 
 def _check_positive(key: str, low: float | Decimal) -> None:
@@ -160,8 +164,9 @@ def describe(distribution: Distribution) -> str:
     if isinstance(distribution, FloatDistribution):
         text = f"interval({low}, {high})"
         if distribution.step is not None:
-            stop = float(Decimal(str(high)) + Decimal(str(distribution.step)))
-            text = f"range({low}, {stop}, {distribution.step})"
+            step = distribution.step
+            stop = Decimal(str(high)) + Decimal(str(step))
+            text = f"range({low}, {float(stop)}, {step})"
     else:
         text = f"int(interval({low}, {high}))"
         if distribution.step != 1:
@@ -175,7 +180,10 @@ def words(params: Mapping[str, Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value)
+    if isinstance(value, bool):
+        return text.lower()
+    return text
 
 
 def probes(space: Space) -> list[list[str]]:
@@ -194,6 +202,8 @@ def probes(space: Space) -> list[list[str]]:
             values[key] = [distribution.low, distribution.high]
     points = []
     for index in range(max(map(len, values.values()))):
-        point = {key: ends[index % len(ends)] for key, ends in values.items()}
+        point = {}
+        for key, ends in values.items():
+            point[key] = ends[index % len(ends)]
         points.append(words(point))
     return points

@@ -79,7 +79,11 @@ def _estimate(seconds: float | None, unknown: list[str], workers: int) -> str:
 def _count_each(names: Iterable[str], order: Iterable[str]) -> str:
     """How many there are of each name: `3 finished, 1 failed`."""
     counts = Counter(names)
-    return ", ".join(f"{counts[name]} {name}" for name in order if counts[name])
+    found = []
+    for name in order:
+        if counts[name]:
+            found.append(f"{counts[name]} {name}")
+    return ", ".join(found)
 
 
 def print_summary(jobs: Sequence[EndedJob]) -> None:
@@ -197,7 +201,12 @@ def _distribution(values: Sequence[float]) -> list[str]:
     spread = MISSING
     if len(values) > 1:
         spread = f"{statistics.stdev(values):.4f}"
-    return [f"{mean:.4f}", spread, f"{min(values):.4f}", f"{max(values):.4f}"]
+    return [
+        f"{mean:.4f}",
+        spread,
+        f"{min(values):.4f}",
+        f"{max(values):.4f}",
+    ]
 
 
 def _empty_table(title: str, keys: Sequence[str]) -> Table:
@@ -229,14 +238,19 @@ def _cautions(jobs: Sequence[EndedJob]) -> list[str]:
         if len(arms) == len(all_arms):
             texts.append(caution)
         else:
-            texts.append(f"{shorten(list(arms), MOST_ARMS_NAMED)}: {caution}")
+            shown = shorten(list(arms), MOST_ARMS_NAMED)
+            texts.append(f"{shown}: {caution}")
     return texts
 
 
 def _start_warnings(jobs: Sequence[EndedJob]) -> list[str]:
     """Name arms that do not start from the same network apart from the norm."""
-    names = {key: key.lstrip("+~") for key in varied_keys(jobs)}
-    groups = [name.partition(".")[0] for name in names.values()]
+    names = {}
+    groups = set()
+    for key in varied_keys(jobs):
+        name = key.lstrip("+~")
+        names[key] = name
+        groups.add(name.partition(".")[0])
     if "norm" not in groups or _start_alike(jobs):
         return []
     # Imported here since it takes pandas, half a second.
@@ -284,4 +298,6 @@ def duration(seconds: float) -> str:
 
 def quantity(number: int, noun: str) -> str:
     """A number and what it counts: `1 run`, `2 runs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun}s"

@@ -11,6 +11,9 @@ from hydra.core.override_parser.types import Override
 
 from normlab.spelling import did_you_mean
 
+# The overrides `key=value` of every value, by key.
+Axes = Mapping[str, list[str]]
+
 ZIP = "hydra.sweeper.zip"
 EXCLUDE = "hydra.sweeper.exclude"
 
@@ -71,9 +74,7 @@ def _expand(override: Override) -> list[str]:
     return [word for (word,) in batch]
 
 
-def _join(
-    axes: Mapping[str, list[str]], zipped: Sequence[Sequence[str]]
-) -> list[list[tuple[str, ...]]]:
+def _join(axes: Axes, zipped: Sequence[Sequence[str]]) -> list[list[tuple[str, ...]]]:
     """The axes to combine, each a list of tuples of overrides.
 
     Zipped keys form one axis, at the place of the first of them.
@@ -89,9 +90,7 @@ def _join(
     return joined
 
 
-def _zip_groups(
-    axes: Mapping[str, list[str]], zipped: Sequence[Sequence[str]]
-) -> dict[str, list[str]]:
+def _zip_groups(axes: Axes, zipped: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """The group of every zipped key."""
     group_of: dict[str, list[str]] = {}
     for names in zipped:
@@ -114,7 +113,7 @@ def _zip_groups(
 
 
 def _exclusions(
-    excluded: Sequence[Mapping[str, Any]], axes: Mapping[str, list[str]]
+    excluded: Sequence[Mapping[str, Any]], axes: Axes
 ) -> list[dict[str, Any]]:
     """The excluded settings, by the keys that the sweep sets."""
     for pattern in excluded:
@@ -131,7 +130,7 @@ def _exclusions(
     return patterns
 
 
-def _find_axis(option: str, key: str, axes: Mapping[str, Any]) -> str:
+def _find_axis(option: str, key: str, axes: Axes) -> str:
     """The key as the sweep sets it, with Hydra's `+` or without."""
     for name in (key, f"+{key}", f"++{key}"):
         if name in axes:

@@ -128,7 +128,11 @@ def estimate_seconds(
         if mean is not None:
             expected.append(mean)
 
-    unknown = sorted(group.name for group, mean in means.items() if mean is None)
+    unknown = []
+    for group, mean in means.items():
+        if mean is None:
+            unknown.append(group.name)
+    unknown.sort()
     if not expected:
         return None, unknown
     busy_workers = min(workers, len(expected))
@@ -173,9 +177,14 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     """
     last_parts = {}
     for key in keys:
-        _, _, last_parts[key] = key.lstrip("+~").rpartition(".")
+        _, _, last_part = key.lstrip("+~").rpartition(".")
+        last_parts[key] = last_part
     count = Counter(last_parts.values())
-    return {key: name if count[name] == 1 else key for key, name in last_parts.items()}
+    names = {}
+    for key, last_part in last_parts.items():
+        is_unique = count[last_part] == 1
+        names[key] = last_part if is_unique else key
+    return names
 
 
 def format_settings(job: AnyJob, keys: Sequence[str]) -> str:
@@ -186,7 +195,11 @@ def format_settings(job: AnyJob, keys: Sequence[str]) -> str:
 def _overrides_of(job: AnyJob, names: Mapping[str, str]) -> list[str]:
     """`name=value` for every key of `names` that the job sets."""
     settings = job.settings
-    return [f"{name}={settings[key]}" for key, name in names.items() if key in settings]
+    overrides = []
+    for key, name in names.items():
+        if key in settings:
+            overrides.append(f"{name}={settings[key]}")
+    return overrides
 
 
 def values_by_arm(
@@ -207,10 +220,15 @@ def values_by_arm(
     for job in jobs:
         arm = tuple(job.settings.get(key, "") for key in keys)
         values = arms.setdefault(arm, [])
-        result = job.result
-        if result["status"] == "finished" and metric in result["metrics"]:
-            values.append(result["metrics"][metric])
-    return [(dict(zip(keys, arm, strict=True)), values) for arm, values in arms.items()]
+        metrics = job.result["metrics"]
+        is_finished = job.result["status"] == "finished"
+        if is_finished and metric in metrics:
+            values.append(metrics[metric])
+    by_arm = []
+    for arm, values in arms.items():
+        settings = dict(zip(keys, arm, strict=True))
+        by_arm.append((settings, values))
+    return by_arm
 
 
 def _values_by_key(overrides: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,12 @@ from normlab.sweeps.jobs import failed_result
 from normlab.sweeps.workers import Died, Workers
 from normlab.training.experiment import run, stored_result
 
+Result = dict[str, Any]
+# The index of a configuration, and its result.
+Results = Generator[tuple[int, Result]]
+# The same, or `Stopped` if no other configuration can succeed.
+ResultsOrStopped = Generator[tuple[int, Result | Stopped]]
+
 # What the server process of the workers imports. The second module is one that `run`
 # imports only when it trains. Together they import all that a job needs, except what
 # its configuration names.
@@ -26,7 +32,7 @@ def run_queued(
     workers: int | str = "auto",
     jobs_per_gpu: int = 1,
     jobs_per_worker: int | None = None,
-) -> Generator[tuple[int, dict[str, Any]]]:
+) -> Results:
     """Run configurations side by side; those with a stored result need no worker.
 
     Args:
@@ -53,10 +59,8 @@ def run_queued(
 
 def stored_first(
     configs: list[dict[str, Any]],
-    train: Callable[
-        [list[dict[str, Any]]], Generator[tuple[int, dict[str, Any] | Stopped]]
-    ],
-) -> Generator[tuple[int, dict[str, Any]]]:
+    train: Callable[[list[dict[str, Any]]], ResultsOrStopped],
+) -> Results:
     """Yield stored results at once, and those of the other configurations as they end.
 
     Args:
@@ -92,7 +96,7 @@ def _train_in_workers(
     workers: int | str,
     jobs_per_gpu: int,
     jobs_per_worker: int | None,
-) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
+) -> ResultsOrStopped:
     environments = slots(configs, os.environ, workers, jobs_per_gpu)
     quiet = [config | {"progress": False} for config in configs]
     with Workers(train_one, environments, jobs_per_worker, PRELOAD) as pool:
@@ -104,7 +108,7 @@ def _train_in_workers(
                 yield index, value
 
 
-def train_one(config: dict[str, Any]) -> dict[str, Any] | Stopped:
+def train_one(config: dict[str, Any]) -> Result | Stopped:
     """Train one configuration in a worker, see `result_of`.
 
     Args:
@@ -119,7 +123,7 @@ def train_one(config: dict[str, Any]) -> dict[str, Any] | Stopped:
         raise SystemExit(interrupted.exit_code) from None
 
 
-def result_of(config: dict[str, Any]) -> dict[str, Any] | Stopped:
+def result_of(config: dict[str, Any]) -> Result | Stopped:
     """Run one configuration, with as many threads as `OMP_NUM_THREADS` says.
 
     Args:
