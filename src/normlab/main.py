@@ -98,13 +98,12 @@ def _hydra_checked() -> Iterator[None]:
     """
     compose = Hydra.compose_config
 
-    def compose_and_check(
-        *arguments: Any, with_log_configuration: bool = False, **options: Any
-    ) -> DictConfig:
-        config = compose(*arguments, with_log_configuration=False, **options)
+    def compose_and_check(*arguments: Any, **options: Any) -> DictConfig:
+        configures_logging = options.pop("with_log_configuration", False)
+        config = compose(*arguments, **options)  # by default, this configures none
         HydraConfig.instance().set_config(config)
         check_hydra(config)
-        if with_log_configuration:
+        if configures_logging:
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         return config
 

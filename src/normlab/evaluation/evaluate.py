@@ -123,8 +123,9 @@ def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
         ) from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} must hold the configuration of a run")
-    packages = config.get("trusted_packages") or []
-    others = [str(name) for name in packages if name not in trusted]
+    packages = config.get("trusted_packages")
+    named = packages if isinstance(packages, list) else []
+    others = [str(name) for name in named if name not in trusted]
     if others:
         raise ValueError(
             f"trusted must name {', '.join(others)}, since the run calls code there; "
