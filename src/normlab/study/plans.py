@@ -37,10 +37,9 @@ def planned_runs(params: Params) -> Iterator[dict[str, str]]:
     """
     axes = []
     for key, values in params.items():
-        texts = _axis_values(key, values)
-        axes.append([(key, text) for text in texts])
+        axes.append(_axis_values(key, values))
     for combination in product(*axes):
-        yield dict(combination)
+        yield dict(zip(params, combination, strict=True))
 
 
 def _axis_values(key: str, values: Any) -> list[str]:
@@ -134,14 +133,16 @@ def seed_counts(params: Params, runs: pd.DataFrame) -> pd.DataFrame:
         row: Settings = dict(zip(keys, values, strict=True))
         row["planned"] = len(group)
         row["present"] = int(is_present.sum())
-        row["missing"] = sorted_labels(group.loc[~is_present, "seed"])
+        missing = group.loc[~is_present, "seed"]
+        row["missing"] = sorted_labels(missing)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _combination(row: dict, keys: list[str]) -> str:
     """`norm=none optimizer.lr=0.1`."""
-    return " ".join(f"{key}={row[key]}" for key in keys)
+    parts = [f"{key}={row[key]}" for key in keys]
+    return " ".join(parts)
 
 
 def missing_runs(params: Params, runs: pd.DataFrame) -> list[str]:
@@ -157,7 +158,7 @@ def missing_runs(params: Params, runs: pd.DataFrame) -> list[str]:
     if lacking.empty:
         return []
 
-    keys = [key for key in table.columns if key not in COUNTS]
+    keys = table.columns.drop(COUNTS).tolist()
     texts = []
     for row in lacking.to_dict("records")[:MAX_LINES]:
         combination = _combination(row, keys)
@@ -204,7 +205,7 @@ def fewest_seeds(
         arms: its values that count.
     """
     table = seed_counts(params, runs)
-    keys = [key for key in table.columns if key not in COUNTS]
+    keys = table.columns.drop(COUNTS).tolist()
     if by in keys:
         table = table[table[by].isin(arms)]
     rows = table.to_dict("records")
@@ -223,19 +224,22 @@ def planned_settings(name: str, params: Params) -> list[Settings]:
         One table for every combination of the grid's groups, such as norms. The other
         keys of the grid and settings that are only known in a run are left out.
     """
-    groups = [key for key in params if (configuration_directory() / key).is_dir()]
+    folder = configuration_directory()
+    groups = [key for key in params if (folder / key).is_dir()]
     combinations = set()
     for run in planned_runs(params):
-        options = [(key, run[key]) for key in groups]
-        combinations.add(tuple(options))
+        combination = [(key, run[key]) for key in groups]
+        combinations.add(tuple(combination))
 
     skipped = {*UNCOMPARED, "choices", *params}
     tables = []
-    for combination in sorted(combinations):
-        options = dict(combination)
+    for picked in sorted(combinations):
+        options = dict(picked)
+        settings = composed_settings(f"study={name}", options)
         table = {}
-        for key, value in composed_settings(f"study={name}", options).items():
-            if key not in skipped and key.partition(".")[0] not in skipped:
+        for key, value in settings.items():
+            group = key.partition(".")[0]
+            if key not in skipped and group not in skipped:
                 table[key] = value
         tables.append(table | options)
     return tables
@@ -263,8 +267,9 @@ def composed_settings(plan: str, options: dict[str, str]) -> Settings:
 
     settings = {}
     for key, value in flat_settings(tree).items():
-        interpolated = isinstance(value, str) and "${" in value
-        if key.rpartition(".")[2] not in MACHINE_SETTINGS and not interpolated:
+        name = key.rpartition(".")[2]
+        is_interpolation = isinstance(value, str) and "${" in value
+        if name not in MACHINE_SETTINGS and not is_interpolation:
             settings[key] = value
     return settings
 
@@ -293,7 +298,8 @@ def deviations(
                 _count_deviations(part[key], planned[key], counts)
 
     texts = []
-    for text, count in sorted(counts.items())[:MAX_LINES]:
+    sorted_counts = sorted(counts.items())
+    for text, count in sorted_counts[:MAX_LINES]:
         texts.append(f"{text} in {count} of {len(runs)}")
     return ", ".join(texts)
 

@@ -40,22 +40,19 @@ def judge(
         The verdict and what it rests on.
     """
     rows = comparison.contrasts.to_dict("records")
-    present = {row["arm"] for row in rows}
+    present = set(comparison.contrasts.get("arm", ()))
     wanted = map(setting_text, arms or [])
-    absent = ", ".join(arm for arm in wanted if arm not in present)
+    absent = [arm for arm in wanted if arm not in present]
     if not rows or absent:
-        missing = absent or "more than one arm"
+        missing = ", ".join(absent) or "more than one arm"
         return "cannot tell", f"there are no runs of {missing} beside the baseline"
 
     for row in rows:
         n = min(row["n"], row["n_baseline"])
         if n < minimum_seeds:
             at = f" at {row['where']}" if row["where"] else ""
-            return (
-                "cannot tell",
-                f"{row['arm']} against {row['baseline']}{at} has {n} of "
-                f"{minimum_seeds} seeds",
-            )
+            arms_compared = f"{row['arm']} against {row['baseline']}{at}"
+            return "cannot tell", f"{arms_compared} has {n} of {minimum_seeds} seeds"
 
     if expect == "equal":
         assert comparison.margin is not None, "a claim of equality states its margin"

@@ -14,7 +14,6 @@ adds:
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -31,6 +30,7 @@ from normlab.compare.settings import NO_SETTING, arm_labels, check_keys, setting
 from normlab.config.identity import configuration_directory
 from normlab.spelling import did_you_mean
 from normlab.study import plans
+from normlab.study.plans import Settings
 from normlab.study.rules import RULES, judge
 
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
@@ -78,9 +78,9 @@ class Study:
     """
 
     name: str
-    plan: dict[str, Any]
+    plan: Settings
     group: str
-    params: dict[str, Any]
+    params: Settings
 
     @property
     def outputs(self) -> Path:
@@ -106,10 +106,11 @@ def read_study(name: str) -> Study:
     _check_plan(name, plan)
     sweeper = (content.get("hydra") or {}).get("sweeper", {})
     params = sweeper.get("params") or {}
-    return Study(name, plan, str(content.get("group", name)), params)
+    group = str(content.get("group", name))
+    return Study(name, plan, group, params)
 
 
-def _check_plan(name: str, plan: dict[str, Any]) -> None:
+def _check_plan(name: str, plan: Settings) -> None:
     file = f"conf/study/{name}.yaml"
     missing = [key for key in REQUIRED if not plan.get(key)]
     if missing:
@@ -129,7 +130,7 @@ def _check_plan(name: str, plan: dict[str, Any]) -> None:
             )
 
 
-def _check_names(file: str, block: dict[str, Any], known: tuple[str, ...]) -> None:
+def _check_names(file: str, block: Settings, known: tuple[str, ...]) -> None:
     for key in block:
         if key not in known:
             hint = did_you_mean(key, known)
@@ -139,7 +140,7 @@ def _check_names(file: str, block: dict[str, Any], known: tuple[str, ...]) -> No
 def answer(
     study: Study,
     runs: pd.DataFrame,
-    settings: list[dict[str, Any]] | None = None,
+    settings: list[Settings] | None = None,
 ) -> tuple[str, list[Claim], list[str]]:
     """The verdict of a study.
 
@@ -168,14 +169,17 @@ def answer(
     if runs.empty:
         raise ValueError("\n".join([*warnings, *missing]))
 
-    deviating = plans.deviations(settings, study.params, runs) if settings else ""
+    deviating = ""
+    if settings:
+        deviating = plans.deviations(settings, study.params, runs)
     try:
         claims = [
             _answer_claim(study, study.plan | claim, runs, deviating)
             for claim in study.plan["claims"]
         ]
     except ValueError as error:
-        raise ValueError("\n".join([str(error), *missing])) from error
+        lines = [str(error), *missing]
+        raise ValueError("\n".join(lines)) from error
     warnings += [*missing, *_change_warnings(study, runs)]
     return _overall_verdict(claims), claims, warnings
 
@@ -191,7 +195,7 @@ def _overall_verdict(claims: list[Claim]) -> str:
 
 def _answer_claim(
     study: Study,
-    plan: dict[str, Any],
+    plan: Settings,
     runs: pd.DataFrame,
     deviating: str,
 ) -> Claim:
@@ -226,7 +230,7 @@ def _answer_claim(
     )
 
 
-def _incomplete(study: Study, plan: dict[str, Any], runs: pd.DataFrame) -> str:
+def _incomplete(study: Study, plan: Settings, runs: pd.DataFrame) -> str:
     """Why the grid of a claim's arms has too few seeds; empty if it has enough.
 
     A value may only be chosen, or arms compared, on a complete grid.
@@ -234,7 +238,7 @@ def _incomplete(study: Study, plan: dict[str, Any], runs: pd.DataFrame) -> str:
     if not plan.get("arms") or not isinstance(plan["by"], str):
         return ""
     arms = [plan["baseline"], *plan["arms"]]
-    labels = [setting_text(arm) for arm in arms]
+    labels = list(map(setting_text, arms))
     combination, count = plans.fewest_seeds(study.params, runs, plan["by"], labels)
     needed = plan["minimum_seeds"]
     if count >= needed:
@@ -242,7 +246,7 @@ def _incomplete(study: Study, plan: dict[str, Any], runs: pd.DataFrame) -> str:
     return f"{combination} has {count} of {needed} seeds"
 
 
-def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
+def _compare(plan: Settings, runs: pd.DataFrame) -> Comparison:
     options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
     key = plan.get("largest_stable")
     if key is None:
@@ -255,7 +259,8 @@ def _compare(plan: dict[str, Any], runs: pd.DataFrame) -> Comparison:
     # Whether a value trains is judged on validation: judged by its test score, it would
     # be chosen by the very scores that are compared.
     metric = validation_metric(runs, plan["metric"])
-    table = largest_stable(runs, key, within, metric, plan.get("tolerance", 0.01))
+    tolerance = plan.get("tolerance", 0.01)
+    table = largest_stable(runs, key, within, metric, tolerance)
     options |= {"metric": LARGEST_STABLE_RATE, "within": within}
     comparison = compare(table, **options)
     return replace(
@@ -326,8 +331,7 @@ def _change_warnings(study: Study, runs: pd.DataFrame) -> list[str]:
 
 def _stored_plans(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run: the `study:` block that it was started with, as text."""
-    columns = [name for name in runs.columns if name.startswith("study.")]
-    texts = runs[columns].map(setting_text)
+    texts = runs.filter(regex=r"^study\.").map(setting_text)
     return texts.rename(columns=lambda name: name.partition(".")[2])
 
 
@@ -337,7 +341,8 @@ def _changed_keys(study: Study, stored: pd.DataFrame) -> list[str]:
     for key in sorted({*study.plan, *stored}):
         expected = setting_text(study.plan.get(key))
         absent = pd.Series(NO_SETTING, index=stored.index)
-        count = int((stored.get(key, absent) != expected).sum())
+        differs = stored.get(key, absent) != expected
+        count = int(differs.sum())
         if count == len(stored):
             changed.append(key)
         elif count:
