@@ -1,8 +1,8 @@
-"""The MLP on MNIST as a bare PyTorch loop over tensors in memory: what a framework is measured against.
+"""The MLP on MNIST as a bare PyTorch loop over tensors in memory, to compare with.
 
     python benchmarks/bare.py DATA [EPOCHS]
 
-It keeps nothing: no records, no checkpoints, one loss read an epoch.
+It keeps no records and no checkpoints, and reads one loss per epoch.
 """
 
 import sys
@@ -22,9 +22,14 @@ def bare_epoch(
     context: Callable = nullcontext,
     **options,
 ) -> Callable[[], None]:
-    """One epoch and the validation loss: inputs and targets of the training part, then of validation.
+    """A function that trains one epoch and computes the validation loss.
 
-    `context` is that of a forward pass; `options` go to Adam.
+    Args:
+        net: The network.
+        parts: Inputs and targets for training, then inputs and targets for validation.
+        batch_size: The number of samples per batch.
+        context: Makes the context of a forward pass.
+        options: Further arguments of Adam.
     """
     inputs, targets, validation_inputs, validation_targets = parts
     loss_function = nn.CrossEntropyLoss()
@@ -40,18 +45,18 @@ def bare_epoch(
             optimizer.step()
         net.eval()
         with torch.no_grad(), context():
-            for some, labels in zip(
+            for images, labels in zip(
                 validation_inputs.split(1000),
                 validation_targets.split(1000),
                 strict=True,
             ):
-                loss_function(net(some), labels).item()
+                loss_function(net(images), labels).item()
 
     return epoch
 
 
 def mnist(root: str) -> tuple[Tensor, ...]:
-    """Images ``(N, 1, 28, 28)`` and targets of training and validation, normalized once."""
+    """Normalized images ``(N, 1, 28, 28)`` and targets of training and validation."""
     data = torchvision.datasets.MNIST(root, train=True)
     images = data.data[:, None].float().div_(255).sub_(0.5).div_(0.5)
     return (

@@ -1,15 +1,17 @@
-"""The head of a frozen AlexNet: epochs on features that were computed once, against epochs that compute them anew.
+"""The head of a frozen AlexNet: cached features against features of every epoch.
 
-    python benchmarks/features.py DATA        (the folder that holds tiny-imagenet-20/ or tiny-imagenet-200/)
+    python benchmarks/features.py DATA
 
-The experiment `alexnet_tiny_imagenet` as it is, on one thread, but for weights that were not trained: what they are
-changes no time.
+DATA is the folder that holds tiny-imagenet-20/ or tiny-imagenet-200/. The experiment
+`alexnet_tiny_imagenet` runs as it is, on one thread, but with untrained weights, which
+take the same time.
 """
 
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median_high
 
 import torch
 import torchvision
@@ -23,7 +25,10 @@ EPOCHS = {"true": 4, "false": 3}  # the first is not counted
 
 
 def measured(root: Path, outputs: str) -> dict[str, list[float]]:
-    """Seconds of every epoch but the first, with the cache (true) and without; and of filling it (fill)."""
+    """Seconds of epochs with the cache (`true`) and without it, and of filling it.
+
+    The first epoch of every run is not counted.
+    """
     weights = Path(outputs) / "alexnet.pth"
     torch.save(torchvision.models.alexnet().state_dict(), weights)
     words = [
@@ -48,25 +53,27 @@ def measured(root: Path, outputs: str) -> dict[str, list[float]]:
 
 
 def rows(root: str) -> list[Row]:
-    """One row; none without photographs."""
+    """One row, or none if the folder holds no photographs."""
     folder = photographs(root)
     if folder is None:
         return []
     with tempfile.TemporaryDirectory() as outputs:
         found = measured(folder, outputs)
-    cached, anew = (
-        sorted(found[key])[len(found[key]) // 2] for key in ("true", "false")
-    )
+    cached = median_high(found["true"])
+    computed = median_high(found["false"])
     name = (
         f"epoch of AlexNet's head at 224 pixels, {folder.name}, features from the cache"
     )
-    note = f"filling the cache took {found['fill'][0]:.0f} s, once for all norms, seeds and epochs"
+    note = (
+        f"filling the cache took {found['fill'][0]:.0f} s, once for all norms, seeds "
+        "and epochs"
+    )
     return [
         Row(
             name,
             "features computed in every epoch",
             cached,
-            anew,
+            computed,
             3,
             faster=True,
             note=note,

@@ -1,9 +1,10 @@
-"""On a CUDA device: epochs against a bare loop, the share of time it is busy, and the Triton batch norm.
+"""On a CUDA device: epochs against a bare loop, its idle time, the Triton batch norm.
 
-    python benchmarks/gpu.py DATA        (the folder that holds MNIST/)
+    python benchmarks/gpu.py DATA
 
-Batches of 512 with the data on the device, in float32 and in bf16 with channels_last and torch.compile. The bare loop
-trains the same network under the same switches. Without a CUDA device there is nothing to measure and no row.
+DATA is the folder that holds MNIST/. Batches are 512 images, with the data on the
+device, in float32 and in bf16 with channels_last and torch.compile. The bare loop trains the
+same network under the same switches. Without a CUDA device there are no rows.
 """
 
 import json
@@ -37,15 +38,20 @@ SWITCHES = {
     ],
 }
 SHAPES = ((64, 64, 56, 56), (64, 192, 27, 27), (128, 16, 32, 32))
-PASSES = 8  # over the input, in both directions, of a batch norm that keeps nothing in a cache: 6 reads, 2 writes
-BUSY, BANDWIDTH = 0.9, 0.8  # shares to reach; rows show their inverse
+# A batch norm that keeps nothing in a cache reads its input 6 times and writes it twice
+# in a step, forward and backward.
+PASSES = 8
+# Shares to reach; rows show their inverse.
+BUSY = 0.9
+BANDWIDTH = 0.8
 
 
 def bare(
     config: dict, parts: tuple[Tensor, ...], device: torch.device
 ) -> Callable[[], None]:
-    """The bare loop's epoch over tensors on the device, under the switches of a configuration."""
-    options, net = config["device"], prepare(config).task.network.to(device)
+    """The bare loop's epoch on the device, under the switches of a configuration."""
+    options = config["device"]
+    net = prepare(config).task.network.to(device)
     if options["compile"]:
         net.compile()
     context = evaluation_context(options["precision"], device)
@@ -56,7 +62,8 @@ def bare(
 
 def epoch_rows(root: str, device: torch.device, rounds: int) -> list[Row]:
     """Whole runs against the bare loop, for every network and set of switches."""
-    found, parts = [], mnist(root)
+    found = []
+    parts = mnist(root)
     common = [
         "dataset=mnist",
         f"dataset.root={root}",
@@ -85,7 +92,7 @@ def epoch_rows(root: str, device: torch.device, rounds: int) -> list[Row]:
 
 
 def busy_row(root: str) -> Row:
-    """The share of a block of steps during which kernels run, from the trace of `profile=true`."""
+    """The share of a block of steps during which kernels run, from `profile=true`."""
     words = [
         "dataset=mnist",
         f"dataset.root={root}",
@@ -110,7 +117,10 @@ def busy_row(root: str) -> Row:
         max(event["ts"] + event["dur"] for event in kernels)
         - min(event["ts"] for event in kernels)
     )
-    name = f"from the first to the last kernel, steps of ResNet-20 on MNIST, batch {BATCH}, float32"
+    name = (
+        "from the first to the last kernel, steps of ResNet-20 on MNIST, batch "
+        f"{BATCH}, float32"
+    )
     return Row(name, "time in kernels alone", span, seconds, round(1 / BUSY, 2))
 
 
@@ -131,7 +141,8 @@ def triton_rows(device: torch.device) -> list[Row]:
             }
             timers["copy"] = _timer("dy.copy_(x)", x=x.detach(), dy=dy)
             median = take_turns(timers, 3)
-            name = f"Triton batch norm {' x '.join(map(str, shape))}, {str(dtype).removeprefix('torch.')}"
+            size = " x ".join(map(str, shape))
+            name = f"Triton batch norm {size}, {str(dtype).removeprefix('torch.')}"
             found.append(
                 Row(
                     name, "PyTorch's", median["triton"], median["torch"], 1.0, unit="ms"

@@ -1,11 +1,12 @@
-"""Augmented images: normlab's blocks against torchvision's transforms in a DataLoader with two workers.
+"""Augmented images: blocks of normlab against a DataLoader with two workers.
 
-    python benchmarks/images.py DATA        (the folder that holds tiny-imagenet-20/ or tiny-imagenet-200/)
+    python benchmarks/images.py DATA
 
-CIFAR-10's images are random numbers of its shape: what they show changes no time. Photographs are decoded once and
-mapped from the cache, so what is measured is the second epoch and every later one. First with one thread, then with
-as many as the other side has workers; its own process has the same threads for the network. As in a run, freed memory
-is kept on normlab's side.
+DATA is the folder that holds tiny-imagenet-20/ or tiny-imagenet-200/. The DataLoader
+applies torchvision's transforms. CIFAR-10's images are random numbers of its shape,
+which take the same time. Photographs are decoded once and mapped from the cache, so
+the second epoch and later ones are measured. Both sides have one thread first, then as many as
+there are workers.
 """
 
 import sys
@@ -27,21 +28,21 @@ from normlab.data.transforms import ImageTransform
 from normlab.models import AlexNet, LeNet5
 from normlab.norms import torch_batch_norm
 
-BATCH, WORKERS = 64, 2
-MEAN, STD = (0.5,) * 3, (0.25,) * 3
+BATCH = 64
+WORKERS = 2
+MEAN = (0.5,) * 3
+STD = (0.25,) * 3
 
 
 class Images(torch.utils.data.Dataset):
-    """As torchvision's CIFAR10 hands images over: arrays in memory, made a Pillow image on access."""
+    """Arrays in memory that become Pillow images on access, as in torchvision."""
 
     def __init__(
         self, images: torch.Tensor, targets: torch.Tensor, transform: Callable
     ) -> None:
-        self.images, self.targets, self.transform = (
-            images.permute(0, 2, 3, 1).numpy(),
-            targets.tolist(),
-            transform,
-        )
+        self.images = images.permute(0, 2, 3, 1).numpy()
+        self.targets = targets.tolist()
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -56,7 +57,9 @@ def workers(data: torch.utils.data.Dataset) -> torch.utils.data.DataLoader:
     )
 
 
-def epoch(batches: Callable[[], Iterable], net: nn.Module | None) -> Callable[[], None]:
+def epoch(
+    batches: Callable[[], Iterable], net: nn.Module | None = None
+) -> Callable[[], None]:
     """Training steps over batches, or the batches alone."""
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, fused=True) if net else None
 
@@ -69,13 +72,6 @@ def epoch(batches: Callable[[], Iterable], net: nn.Module | None) -> Callable[[]
                 optimizer.step()
 
     return run
-
-
-def ours(
-    batches: Callable[[], Iterable], net: nn.Module | None = None
-) -> Callable[[], None]:
-    """An epoch as a run has it."""
-    return epoch(batches, net)
 
 
 def blocks(part: Part) -> Callable[[], Iterable]:
@@ -112,10 +108,10 @@ def cifar_rows(rounds: int, count: int = 10_000) -> list[Row]:
     ready = list(blocks(part)())
     nets = [LeNet5((3, 32, 32), 10, torch_batch_norm) for _ in range(3)]
     epochs = {
-        "normlab": ours(blocks(part), nets[0]),
+        "normlab": epoch(blocks(part), nets[0]),
         "workers": epoch(lambda: loader, nets[1]),
     }
-    epochs["network"] = ours(lambda: ready, nets[2])
+    epochs["network"] = epoch(lambda: ready, nets[2])
     median = take_turns({name: timed(run) for name, run in epochs.items()}, rounds)
     name = f"epoch of LeNet-5, {count:,} images of CIFAR-10's size, flip and crop"
     note = f"the network alone, on ready batches, takes {median['network']:.3g} s"
@@ -166,38 +162,48 @@ def input_row(part: Part, root: Path, size: int, reach: float, rounds: int) -> R
     )
     loader = workers(torch.utils.data.Subset(folder, range(len(part))))
     arms = {
-        "normlab": timed(ours(blocks(part))),
-        "workers": timed(epoch(lambda: loader, None)),
+        "normlab": timed(epoch(blocks(part))),
+        "workers": timed(epoch(lambda: loader)),
     }
     median = take_turns(arms, 3 * rounds)  # they are short
-    name = f"input of an epoch, {len(part):,} Tiny-ImageNet images, windows and flips, {size} pixels"
+    name = (
+        f"input of an epoch, {len(part):,} Tiny-ImageNet images, windows and flips, "
+        f"{size} pixels"
+    )
     against = f"ImageFolder and DataLoader, {WORKERS} workers"
     return Row(name, against, median["normlab"], median["workers"], reach, faster=True)
 
 
 def share_row(part: Part) -> Row:
-    """What the input takes of the time that it and AlexNet take, at 224 pixels."""
+    """The input's share of the time of an epoch of AlexNet at 224 pixels."""
     net = AlexNet((3, 224, 224), 200, torch_batch_norm)
-    some = Part(part.inputs, part.targets, part.rows[:256], part.transform)
-    median = take_turns(
-        {"input": timed(ours(blocks(some))), "all": timed(ours(blocks(some), net))}, 2
+    first = Part(part.inputs, part.targets, part.rows[:256], part.transform)
+    arms = {
+        "input": timed(epoch(blocks(first))),
+        "all": timed(epoch(blocks(first), net)),
+    }
+    median = take_turns(arms, 2)
+    return Row(
+        "input of AlexNet at 224 pixels",
+        "input and training steps",
+        median["input"],
+        median["all"],
+        0.5,
+        note="its share of the time; it and the network have the same threads",
     )
-    note = "its share of the time; it and the network have the same threads"
-    what, against = "input of AlexNet at 224 pixels", "input and training steps"
-    return Row(what, against, median["input"], median["all"], 0.5, note=note)
 
 
 def rows(root: str, rounds: int = 5) -> list[Row]:
-    folder, found = photographs(root), []
+    folder = photographs(root)
+    found = []
     for threads in (1, WORKERS):
         torch.set_num_threads(threads)
-        measured = cifar_rows(rounds) + (
-            photograph_rows(folder, rounds) if folder else []
-        )
-        found += [
-            replace(row, what=f"{row.what}, {threads} thread{'s' * (threads > 1)}")
-            for row in measured
-        ]
+        measured = cifar_rows(rounds)
+        if folder:
+            measured += photograph_rows(folder, rounds)
+        unit = "thread" if threads == 1 else "threads"
+        for row in measured:
+            found.append(replace(row, what=f"{row.what}, {threads} {unit}"))
     return found
 
 

@@ -1,9 +1,10 @@
-"""How long `normlab.compare.load_runs` takes for many run folders, and how much memory.
+"""Time and memory of `normlab.compare.load_runs` for many run folders.
 
-    python benchmarks/load_runs.py [NUMBER]        (10000)
+    python benchmarks/load_runs.py [NUMBER]
 
-The folders are made first, as a sweep over norms, learning rates and seeds leaves them; one in a thousand is cut in the
-middle of its result. What is compared with is reading the same files without understanding them, in the same process.
+NUMBER is 10,000 by default. The folders are made first, as a sweep over norms, learning
+rates and seeds leaves them; one result in a thousand is cut in the middle. The
+reference is reading the same files without parsing them, in the same process.
 """
 
 import json
@@ -21,16 +22,16 @@ from normlab.compare import load_runs
 from normlab.config.identity import digest, run_folder
 from normlab.results import SCHEMA
 
-NORMS, RATES = (
-    ("none", "torch", "custom", "layer", "group"),
-    (0.01, 0.03, 0.1, 0.3, 1.0),
-)
+NORMS = ("none", "torch", "custom", "layer", "group")
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 FILES = ("config.yaml", "result.json", "environment.json")
-SECONDS, GIBIBYTES = 20, 2  # to stay under with ten thousand
+# Limits for ten thousand folders.
+SECONDS = 20
+GIBIBYTES = 2
 
 
 def make(outputs: Path, number: int) -> None:
-    """Folders of runs below `outputs`."""
+    """Make folders of runs below `outputs`."""
     configs = {
         norm: configured(
             "experiment=mlp_mnist", f"norm={norm}", f"paths.outputs={outputs}"
@@ -45,7 +46,7 @@ def make(outputs: Path, number: int) -> None:
         "platform": sys.platform,
         "command": ["train.py", "-m", "experiment=mlp_mnist"],
     }
-    seeds = range(number)  # more than are taken
+    seeds = range(number)  # more than are needed
     for place, (seed, lr, norm) in enumerate(
         islice(product(seeds, RATES, NORMS), number)
     ):
@@ -99,7 +100,7 @@ def _result(config: dict, seed: int) -> dict:
 
 
 def rows(number: int = 10_000) -> list[Row]:
-    """A row for the seconds, and the memory in its note."""
+    """One row with the seconds; the memory is in its note."""
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), number)
         started = time.perf_counter()
@@ -115,8 +116,9 @@ def rows(number: int = 10_000) -> list[Row]:
         loaded = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     note = (
-        f"{len(runs):,} runs, {len(runs.attrs['unreadable'])} cut ones listed; peak memory of the process "
-        f"{peak:.2f} GiB ({before / 2**20:.2f} before), to stay under {GIBIBYTES}"
+        f"{len(runs):,} runs, {len(runs.attrs['unreadable'])} cut ones listed; peak "
+        f"memory of the process {peak:.2f} GiB ({before / 2**20:.2f} before), to stay "
+        f"under {GIBIBYTES}"
     )
     reach = round(SECONDS * number / 10_000 / read, 1)
     return [

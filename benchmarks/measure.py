@@ -1,4 +1,4 @@
-"""What all benchmarks share: arms that take turns, medians, rows, and runs by configuration."""
+"""What all benchmarks share: arms in turns, medians, rows, runs by configuration."""
 
 import csv
 import os
@@ -27,14 +27,14 @@ class Row:
     """A ratio measured side by side in one run.
 
     Attributes:
-        what: was measured.
-        against: what.
-        value: of the first, in `unit`.
-        reference: of the second.
-        reach: the ratio to reach; with `faster`, how many times faster than the second.
-        faster: the ratio is reference / value.
-        unit: of both.
-        note: shown behind.
+        what: What was measured.
+        against: What it was measured against.
+        value: The value of the first, in `unit`.
+        reference: The value of the second, in `unit`.
+        reach: The ratio to reach: at most, or with `faster` at least.
+        faster: Whether the ratio is reference / value instead of value / reference.
+        unit: The unit of both values.
+        note: A note in the last column.
     """
 
     what: str
@@ -48,29 +48,28 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        return (
-            self.reference / self.value if self.faster else self.value / self.reference
-        )
+        if self.faster:
+            return self.reference / self.value
+        return self.value / self.reference
 
     @property
     def reached(self) -> bool:
-        return self.ratio >= self.reach if self.faster else self.ratio <= self.reach
+        if self.faster:
+            return self.ratio >= self.reach
+        return self.ratio <= self.reach
 
     def cells(self) -> list[str]:
-        """As text: what, against, both values, ratio, reach, reached."""
-        ratio = f"{self.ratio:.2f} x" + (" faster" if self.faster else "")
-        reach = f"at {'least' if self.faster else 'most'} {self.reach:g} x" + (
-            " faster" if self.faster else ""
-        )
-        values = [
-            f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-            for value in (self.value, self.reference)
-        ]
-        values = [f"{value} {self.unit}" for value in values]
+        """The cells of the row, one for every header of COLUMNS."""
+        ratio = f"{self.ratio:.2f} x"
+        reach = f"at most {self.reach:g} x"
+        if self.faster:
+            ratio = f"{self.ratio:.2f} x faster"
+            reach = f"at least {self.reach:g} x faster"
         return [
             self.what,
             self.against,
-            *values,
+            f"{_short(self.value)} {self.unit}",
+            f"{_short(self.reference)} {self.unit}",
             ratio,
             reach,
             "yes" if self.reached else "no",
@@ -90,16 +89,23 @@ COLUMNS = [
 ]
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def show(rows: list[Row]) -> None:
     """Print rows as a Markdown table."""
     print(markdown(rows))
 
 
 def markdown(rows: list[Row]) -> str:
-    """Rows as a Markdown table, the last column left out where nothing is noted."""
-    cells = [COLUMNS, ["---"] * len(COLUMNS), *(row.cells() for row in rows)]
-    width = len(COLUMNS) if any(row.note for row in rows) else len(COLUMNS) - 1
-    return "\n".join("| " + " | ".join(line[:width]) + " |" for line in cells)
+    """Rows as a Markdown table, without the last column if there are no notes."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS)]
+    lines += [row.cells() for row in rows]
+    width = len(COLUMNS)
+    if not any(row.note for row in rows):
+        width -= 1
+    return "\n".join(f"| {' | '.join(line[:width])} |" for line in lines)
 
 
 def take_turns(
@@ -107,12 +113,15 @@ def take_turns(
     rounds: int,
     warm_up: bool = True,
 ) -> dict[str, float]:
-    """Median of every arm; the arms take turns, so that whatever else the machine does hits all alike.
+    """Measure arms in turns, so that other load on the machine affects all alike.
 
     Args:
-        arms: functions that return one measurement, or several.
-        rounds: turns of each.
-        warm_up: one more turn comes first and is not counted.
+        arms: Functions that return one measurement, or several.
+        rounds: The number of turns of each arm.
+        warm_up: Whether one more turn comes first and is not counted.
+
+    Returns:
+        The median of every arm.
     """
     found: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds + warm_up):
@@ -124,13 +133,13 @@ def take_turns(
 
 
 def in_new_process(function: Callable, *arguments: object) -> object:
-    """What a function of a module returns in an interpreter that has done nothing else."""
+    """Call a function of a module in a new interpreter; return its result."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def timed(function: Callable[[], object]) -> Callable[[], float]:
-    """The function as an arm: it returns its own seconds."""
+    """Make an arm of a function: the arm returns how many seconds it took."""
 
     def measure() -> float:
         started = time.perf_counter()
@@ -141,14 +150,15 @@ def timed(function: Callable[[], object]) -> Callable[[], float]:
 
 
 def configured(*overrides: str) -> dict:
-    """The resolved configuration that `python train.py *overrides` would run, on the CPU unless they say otherwise."""
-    words = (
-        ["device=cpu", *overrides]
-        if not any(word.startswith("device=") for word in overrides)
-        else overrides
-    )
+    """The resolved configuration that `python train.py *overrides` would run.
+
+    The device is the CPU unless the overrides name another.
+    """
+    words = list(overrides)
+    if not any(word.startswith("device=") for word in overrides):
+        words.insert(0, "device=cpu")
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-        composed = compose("config", overrides=list(words), return_hydra_config=True)
+        composed = compose("config", overrides=words, return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
     config = OmegaConf.to_container(composed, resolve=False)
     del config["hydra"]
@@ -157,7 +167,7 @@ def configured(*overrides: str) -> dict:
 
 @contextmanager
 def terminal() -> Iterator[None]:
-    """While open, standard error is a terminal that nobody looks at, so that runs draw their progress bar."""
+    """Make standard error a terminal, so that runs draw their progress bar."""
     ours, theirs = pty.openpty()
     reader = threading.Thread(target=_read_all, args=(ours,), daemon=True)
     reader.start()
@@ -171,12 +181,12 @@ def _read_all(descriptor: int) -> None:
     try:
         while os.read(descriptor, 65536):
             pass
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux reports a closed other end so
         pass
 
 
 def epoch_seconds(*overrides: str) -> list[float]:
-    """Seconds of every epoch but the first of a whole run with its progress bar, as the run itself recorded them."""
+    """Run with the progress bar; return the recorded seconds of later epochs."""
     from normlab.training.experiment import run
 
     with tempfile.TemporaryDirectory() as outputs, terminal():
@@ -184,7 +194,8 @@ def epoch_seconds(*overrides: str) -> list[float]:
         result = run(config)
         if result["status"] != "finished":
             raise RuntimeError(
-                f"the run of {' '.join(overrides)} {result['status']}: {result['reason']}"
+                f"the run of {' '.join(overrides)} {result['status']}: "
+                f"{result['reason']}"
             )
         return recorded_epochs(run_folder(config))
 
@@ -197,6 +208,6 @@ def recorded_epochs(folder: Path) -> list[float]:
 
 
 def photographs(root: str) -> Path | None:
-    """The Tiny-ImageNet in a folder of data sets, whole or a cut of it, if there is one."""
+    """The folder of Tiny-ImageNet, or of a part of it, if there is one."""
     folders = sorted(Path(root).glob("tiny-imagenet-*"))
     return next((path for path in folders if (path / "wnids.txt").is_file()), None)

@@ -1,9 +1,10 @@
-"""What the statistics of the norm layers add to a run: epochs with and without them, on one thread.
+"""Epochs with and without the statistics of the norm layers, on one thread.
 
-    python benchmarks/norm_statistics.py DATA        (the folder that holds MNIST/)
+    python benchmarks/norm_statistics.py DATA
 
-Both arms write metrics and TensorBoard's curves. Epochs are summed after the first, since small data sets are not
-recorded in every epoch; the first one is, and is part of the whole process.
+DATA is the folder that holds MNIST/. Both arms write metrics and TensorBoard's curves.
+Epochs after the first are summed, since runs on small data sets do not record every
+epoch; the first epoch, which is always recorded, is part of the whole process.
 """
 
 import sys
@@ -21,7 +22,7 @@ CASES = {
 
 
 def rows(root: str, rounds: int = 7) -> list[Row]:
-    """A row a network and data set."""
+    """One row per network and data set, and one for a whole process."""
     found = []
     for name, words in CASES.items():
         words = [*COMMON, *words, f"dataset.root={root}"]
@@ -45,7 +46,7 @@ def rows(root: str, rounds: int = 7) -> list[Row]:
 
 
 def process_row(rounds: int) -> Row:
-    """The shortest run there is, where a record weighs most."""
+    """The shortest run there is, on which a record weighs most."""
     with tempfile.TemporaryDirectory() as outputs:
         words = ["train.py", *COMMON, "rerun=true", f"paths.outputs={outputs}"]
         arms = {
@@ -64,6 +65,7 @@ def process_row(rounds: int) -> Row:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(
-            "usage: python benchmarks/norm_statistics.py DATA, the folder that holds MNIST/"
+            "usage: python benchmarks/norm_statistics.py DATA, "
+            "the folder that holds MNIST/"
         )
     show(rows(sys.argv[1]))

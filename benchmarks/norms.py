@@ -1,10 +1,11 @@
-"""Batch norm, one training step (forward and backward): PyTorch's, this project's, the notebooks', side by side.
+"""One training step of batch norm: PyTorch's, this project's and the notebooks'.
 
     python benchmarks/norms.py [--compile] [--seconds 10]
 
-The variants take turns of several steps, so that whatever else the machine does hits all alike. The first steps of a
-turn are not counted, so that none finds caches and memory as another left them; as in a run, freed memory is kept, for
-all of them. The median of all turns is shown and, for machines that are not idle, the fastest turn. One thread.
+A step is one forward and one backward pass, on one thread. The variants take turns of
+several steps, so that other load on the machine affects all alike. The first steps of a
+turn are not counted, so that no variant finds caches and memory as another left them.
+The median of all turns is shown and, for machines that are not idle, the fastest turn.
 """
 
 import argparse
@@ -18,25 +19,29 @@ from torch import Tensor, nn
 
 from normlab.norms import BatchNorm1d, BatchNorm2d
 
-WARM_UP, FEWEST_TURNS, TURN_MILLISECONDS = 5, 11, 20
+WARM_UP = 5  # steps
+FEWEST_TURNS = 11
+TURN_MILLISECONDS = 20
 REACH = {"normlab": 1.5, "normlab compiled": 1.0}
 SHAPES = ((64, 64, 56, 56), (64, 192, 27, 27), (128, 16, 32, 32), (512, 1024))
 
 
 class NotebookBatchNorm(nn.Module):
-    """As in the course notebooks: textbook formulas, autograd, running averages that keep no graph here."""
+    """As in the course notebooks: textbook formulas and autograd.
+
+    Unlike there, the running averages keep no graph.
+    """
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.gamma, self.beta = (
-            nn.Parameter(torch.ones(num_features)),
-            nn.Parameter(torch.zeros(num_features)),
-        )
+        self.gamma = nn.Parameter(torch.ones(num_features))
+        self.beta = nn.Parameter(torch.zeros(num_features))
         self.register_buffer("mean", torch.zeros(num_features))
         self.register_buffer("var", torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        axes, shape = (0, *range(2, x.ndim)), (1, -1, *[1] * (x.ndim - 2))
+        axes = (0, *range(2, x.ndim))
+        shape = (1, -1, *[1] * (x.ndim - 2))
         mean = x.mean(axes)
         var = ((x - mean.view(shape)) ** 2).mean(axes)
         xhat = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + 1e-5)
@@ -47,11 +52,8 @@ class NotebookBatchNorm(nn.Module):
 
 
 def variants(shape: tuple[int, ...], compiled: bool) -> dict[str, nn.Module]:
-    theirs, ours = (
-        (nn.BatchNorm1d, BatchNorm1d)
-        if len(shape) == 2
-        else (nn.BatchNorm2d, BatchNorm2d)
-    )
+    theirs = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
+    ours = BatchNorm1d if len(shape) == 2 else BatchNorm2d
     layers = {
         "torch": theirs(shape[1]),
         "normlab": ours(shape[1]),
@@ -76,7 +78,7 @@ def step(layer: nn.Module, x: Tensor, dy: Tensor) -> Callable[[], None]:
 
 
 def turn(run: Callable[[], None], steps: int) -> float:
-    """Milliseconds of a step, the mean of several in a row, after some that bring the caches back to this variant."""
+    """Mean milliseconds of several steps, after steps that fill the caches."""
     for _ in range(WARM_UP):
         run()
     started = time.perf_counter()
@@ -86,7 +88,7 @@ def turn(run: Callable[[], None], steps: int) -> float:
 
 
 def saved_bytes(layer: nn.Module, x: Tensor) -> int:
-    """What the forward pass keeps for the backward pass."""
+    """The bytes that the forward pass saves for the backward pass."""
     sizes = []
     with torch.autograd.graph.saved_tensors_hooks(
         lambda tensor: sizes.append(tensor.nbytes) or tensor, lambda t: t
@@ -98,9 +100,14 @@ def saved_bytes(layer: nn.Module, x: Tensor) -> int:
 def measure(
     shape: tuple[int, ...], compiled: bool, seconds: float
 ) -> dict[str, tuple[float, float, int | None]]:
-    """Median and shortest milliseconds of a step and bytes kept, by variant, from turns that last `seconds`."""
-    torch.compiler.reset()  # as a run does, or this shape and the one before would share a graph for any shape
-    x, dy = torch.randn(shape, requires_grad=True), torch.randn(shape)
+    """Median and shortest milliseconds of a step and saved bytes, by variant.
+
+    The turns last `seconds` in all.
+    """
+    # As in a run; otherwise this shape and the last would share a graph for any shape.
+    torch.compiler.reset()
+    x = torch.randn(shape, requires_grad=True)
+    dy = torch.randn(shape)
     layers = variants(shape, compiled)
     runs = {name: step(layer, x, dy) for name, layer in layers.items()}
     for run in runs.values():
@@ -111,18 +118,18 @@ def measure(
     while time.perf_counter() < end or len(found["torch"]) < FEWEST_TURNS:
         for name, run in runs.items():
             found[name].append(turn(run, steps))
-    kept = {
+    saved = {
         name: None if "compiled" in name else saved_bytes(layer, x)
         for name, layer in layers.items()
     }
     return {
-        name: (statistics.median(times), min(times), kept[name])
+        name: (statistics.median(times), min(times), saved[name])
         for name, times in found.items()
     }
 
 
 def rows(seconds: float = 10, compiled: bool = True) -> list[Row]:
-    """Two rows a shape, eager and compiled, both against torch's layer as it is."""
+    """Two rows per shape, eager and compiled, both against torch's eager layer."""
     torch.set_num_threads(1)
     found = []
     for shape in SHAPES:
@@ -131,7 +138,9 @@ def rows(seconds: float = 10, compiled: bool = True) -> list[Row]:
         for variant, reach in REACH.items():
             if variant not in measured:
                 continue
-            name = f"batch norm {' x '.join(map(str, shape))}, forward and backward{variant.removeprefix('normlab')}"
+            size = " x ".join(map(str, shape))
+            mode = variant.removeprefix("normlab")
+            name = f"batch norm {size}, forward and backward{mode}"
             middle, least, _ = measured[variant]
             note = (
                 f"fastest turns {least / fastest:.2f} x; {_others(variant, measured)}"
@@ -143,10 +152,12 @@ def rows(seconds: float = 10, compiled: bool = True) -> list[Row]:
 
 
 def _others(variant: str, measured: dict[str, tuple[float, float, int | None]]) -> str:
-    """What else took turns, against torch's layer: the notebooks', or torch's when it is compiled."""
-    median, _, kept = measured["torch"]
+    """The notebooks' layer, or torch's compiled one, against torch's eager layer."""
+    median, _, saved = measured["torch"]
     if variant == "normlab":
-        return f"bytes kept {measured[variant][2] / kept:.2f} x; the notebooks' {measured['notebook'][0] / median:.1f} x"
+        ratio = measured[variant][2] / saved
+        notebook = measured["notebook"][0] / median
+        return f"bytes kept {ratio:.2f} x; the notebooks' {notebook:.1f} x"
     return f"PyTorch's compiled {measured['torch compiled'][0] / median:.2f} x"
 
 
@@ -155,7 +166,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--seconds", type=float, default=10, help="of measurement for every shape"
+        "--seconds",
+        type=float,
+        default=10,
+        help="seconds of measurement for every shape (default 10)",
     )
     parser.add_argument(
         "--compile",

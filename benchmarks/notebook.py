@@ -1,8 +1,9 @@
-"""The notebooks' way to train the MLP on MNIST, as a script: the loop that others are measured against.
+"""The notebooks' way to train the MLP on MNIST, as a script to compare with.
 
     python benchmarks/notebook.py DATA [EPOCHS]
 
-torchvision's data set, transforms image by image, a DataLoader, the loss read every step, accuracy over three loaders.
+It has torchvision's data set, transforms image by image, a DataLoader, a loss that is
+read in every step, and accuracy over three loaders.
 """
 
 import sys
@@ -12,7 +13,8 @@ import torch
 import torchvision
 from torch import nn
 
-NUM_TRAIN, BATCH = 48_000, 64
+NUM_TRAIN = 48_000
+BATCH = 64
 
 
 def network() -> nn.Module:
@@ -26,7 +28,7 @@ def network() -> nn.Module:
 
 
 def loaders(root: str) -> tuple:
-    """Training and validation part."""
+    """Loaders of the training and the validation part."""
     steps = [
         torchvision.transforms.ToTensor(),
         torchvision.transforms.Normalize((0.5,), (0.5,)),
@@ -36,9 +38,10 @@ def loaders(root: str) -> tuple:
     )
     train = torch.utils.data.Subset(data, range(NUM_TRAIN))
     validation = torch.utils.data.Subset(data, range(NUM_TRAIN, len(data)))
-    return torch.utils.data.DataLoader(
-        train, BATCH, shuffle=True
-    ), torch.utils.data.DataLoader(validation, BATCH)
+    return (
+        torch.utils.data.DataLoader(train, BATCH, shuffle=True),
+        torch.utils.data.DataLoader(validation, BATCH),
+    )
 
 
 def epoch_of(train, validation, net: nn.Module) -> Callable[[], None]:
@@ -63,7 +66,7 @@ def epoch_of(train, validation, net: nn.Module) -> Callable[[], None]:
 
 
 def accuracy(net: nn.Module, loader) -> float:
-    """Mean of the batches' accuracies, as the notebooks take it."""
+    """The mean accuracy over batches, as the notebooks compute it."""
     with torch.no_grad():
         found = [
             (net(images).argmax(1) == labels).float().mean().item()
@@ -73,7 +76,8 @@ def accuracy(net: nn.Module, loader) -> float:
 
 
 def main() -> None:
-    root, epochs = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 10
+    root = sys.argv[1]
+    epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 10
     train, validation = loaders(root)
     net = network()
     epoch = epoch_of(train, validation, net)

@@ -1,8 +1,9 @@
 """Whole processes: cold start, a run from the shell, peak memory.
 
-    python benchmarks/process.py DATA        (the folder that holds MNIST/)
+    python benchmarks/process.py DATA
 
-Processes take as many threads as they choose by themselves; the bare loop takes one.
+DATA is the folder that holds MNIST/. Processes use as many threads as they choose by
+themselves; the bare loop uses one.
 """
 
 import os
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def command(*words: str) -> Callable[[], float]:
-    """An arm that runs `python *words` in the checkout, quietly."""
+    """Make an arm that runs `python *words` in the checkout, without output."""
 
     def measure() -> float:
         started = time.perf_counter()
@@ -32,7 +33,7 @@ def command(*words: str) -> Callable[[], float]:
 
 
 def first_step(*words: str) -> Callable[[], float]:
-    """An arm that starts a run from the shell and stops it when its first optimizer step is on the disk."""
+    """Make an arm that runs until the first optimizer step is on the disk."""
 
     def measure() -> float:
         with tempfile.TemporaryDirectory() as outputs:
@@ -52,7 +53,8 @@ def first_step(*words: str) -> Callable[[], float]:
             while not any(Path(outputs).rglob("last.ckpt")):
                 if process.poll() is not None:
                     raise RuntimeError(
-                        f"train.py {' '.join(words)} ended with status {process.returncode}"
+                        f"train.py {' '.join(words)} ended with status "
+                        f"{process.returncode}"
                     )
                 time.sleep(0.005)
             seconds = time.perf_counter() - started
@@ -64,7 +66,7 @@ def first_step(*words: str) -> Callable[[], float]:
 
 
 def peak_memory(*words: str) -> Callable[[], float]:
-    """Largest resident size of `python *words`, in MiB."""
+    """Make an arm that measures the peak memory of `python *words`, in MiB."""
 
     def measure() -> float:
         process = subprocess.Popen(
@@ -82,10 +84,13 @@ def peak_memory(*words: str) -> Callable[[], float]:
 
 
 def start_rows(root: str, outputs: str, rounds: int) -> list[Row]:
-    """The floor is what a first step costs where nothing is ours: its libraries, and a step of a linear layer."""
+    """Cold starts; the note has the cost of a first step without normlab."""
     stored = ["train.py", "trainer.max_epochs=1", f"paths.outputs={outputs}/stored"]
-    step = "import torch; net = torch.nn.Linear(2, 1); optimizer = torch.optim.SGD(net.parameters(), lr=0.1)"
-    step += "; net(torch.ones(1, 2)).sum().backward(); optimizer.step()"
+    step = (
+        "import torch; net = torch.nn.Linear(2, 1); "
+        "optimizer = torch.optim.SGD(net.parameters(), lr=0.1); "
+        "net(torch.ones(1, 2)).sum().backward(); optimizer.step()"
+    )
     arms = {
         "torch": command("-c", "import torch"),
         "help": command("train.py", "--help"),
@@ -98,8 +103,12 @@ def start_rows(root: str, outputs: str, rounds: int) -> list[Row]:
         "lightning": command("-c", f"import pytorch_lightning; {step}"),
     }
     median = take_turns(arms, rounds)
-    against, torch = "python -c 'import torch'", median["torch"]
-    floor = f"a bare step takes {median['bare'] / torch:.2f} x, with Lightning imported {median['lightning'] / torch:.2f} x"
+    against = "python -c 'import torch'"
+    torch = median["torch"]
+    floor = (
+        f"a bare step takes {median['bare'] / torch:.2f} x, with Lightning imported "
+        f"{median['lightning'] / torch:.2f} x"
+    )
     return [
         Row("python train.py --help", against, median["help"], torch, 0.5),
         Row(

@@ -1,10 +1,11 @@
 """Run every benchmark and write docs/results/benchmarks.md: `make bench DATA=FOLDER`.
 
-    python benchmarks/run_all.py DATA [--only norms sweep] [--out docs/results/benchmarks.md]
+    python benchmarks/run_all.py DATA [--only norms sweep] [--out FILE]
 
-DATA is the folder that holds MNIST/ and tiny-imagenet-20/ or tiny-imagenet-200/. Every script runs in a process of its
-own, one after the other; close what else the machine does. A script that fails leaves its reason in the document, and
-the others run. With --only, the document keeps what it says of the other scripts.
+DATA is the folder that holds MNIST/ and tiny-imagenet-20/ or tiny-imagenet-200/. Every
+script runs in a process of its own, one after the other; the machine should have
+nothing else to do. If a script fails, the document says why, and the others run. With
+--only, the document keeps what it says about the other scripts.
 """
 
 import argparse
@@ -48,26 +49,27 @@ def _rows(name: str, *arguments: str) -> list[Row]:
 
 def section(name: str, data: str) -> tuple[str, bool]:
     """The part of the document about one script, and whether it failed."""
-    arguments = [data] if name in WITH_DATA else []
-    shown = " ".join(
-        ["python", f"benchmarks/{name}.py", *(["DATA"] if arguments else [])]
-    )
-    started, failed = time.monotonic(), False
+    arguments = []
+    shown = f"python benchmarks/{name}.py"
+    if name in WITH_DATA:
+        arguments = [data]
+        shown += " DATA"
+    started = time.monotonic()
+    failed = False
     try:
         found = in_new_process(_rows, name, *arguments)
         body = markdown(found) if found else f"Not measured: {NO_ROWS[name]}."
-    except Exception as error:  # whatever it is, the other scripts go on
-        body, failed = f"**Failed**: {type(error).__name__}: {error}", True
+    except Exception as error:  # whatever it is, the other scripts run
+        body = f"**Failed**: {type(error).__name__}: {error}"
+        failed = True
     minutes = (time.monotonic() - started) / 60
     print(
         f"{name}: {'failed' if failed else 'measured'} in {minutes:.1f} min",
         file=sys.stderr,
         flush=True,
     )
-    return (
-        f"## {TITLES[name]}\n\n`{shown}`, {date.today()}, {minutes:.1f} min\n\n{body}\n",
-        failed,
-    )
+    head = f"## {TITLES[name]}\n\n`{shown}`, {date.today()}, {minutes:.1f} min"
+    return f"{head}\n\n{body}\n", failed
 
 
 def machine() -> str:
@@ -101,14 +103,15 @@ def document(sections: list[str]) -> str:
     return (
         "# Benchmarks\n\n"
         f"Written by `make bench DATA=FOLDER`: {machine()}.\n\n"
-        "Both sides of a row are measured in turns, in one run of its script; times are medians. normlab runs with "
-        "everything on that is on by default: metrics, TensorBoard, statistics of the norms, checkpoints and the "
-        "progress bar. What misses its mark says so.\n\n" + "\n".join(sections)
+        "Both sides of a row are measured in turns, in one run of its script; times "
+        "are medians. normlab runs with everything that is on by default: metrics, "
+        "TensorBoard, statistics of the norms, checkpoints and the progress bar. The "
+        "column `reached` says which rows miss their goal.\n\n" + "\n".join(sections)
     )
 
 
-def kept(path: Path, measured: Iterable[str]) -> dict[str, str]:
-    """Sections of an earlier document about other scripts, by name."""
+def earlier_sections(path: Path, measured: Iterable[str]) -> dict[str, str]:
+    """Sections of an earlier document about other scripts, by script."""
     texts = path.read_text().split("\n## ")[1:] if path.is_file() else []
     titles = {title: name for name, title in TITLES.items() if name not in measured}
     found = {
@@ -143,7 +146,8 @@ def main() -> None:
         sys.exit(2)
     wanted = options.only or list(TITLES)
     done = {name: section(name, str(options.data.resolve())) for name in wanted}
-    texts = kept(options.out, wanted) | {name: text for name, (text, _) in done.items()}
+    texts = earlier_sections(options.out, wanted)
+    texts |= {name: text for name, (text, _) in done.items()}
     options.out.write_text(document([texts[name] for name in TITLES if name in texts]))
     print(f"written: {options.out}", file=sys.stderr)
     sys.exit(any(failed for _, failed in done.values()))

@@ -1,6 +1,8 @@
-"""24 small runs three ways: single commands, a sweep in one process, a sweep in worker processes.
+"""24 small runs as single commands, as a sweep in one process, and in workers.
 
-python benchmarks/sweep.py [epochs of a run, 10 if not given]
+    python benchmarks/sweep.py [EPOCHS]
+
+EPOCHS is the number of epochs of a run, 10 by default.
 """
 
 import sys
@@ -20,7 +22,7 @@ JOBS = 24
 
 
 def single_commands(*words: str) -> float:
-    """Seconds of one command for every combination, one after the other."""
+    """Seconds of one command per combination, one after the other."""
     jobs = [
         [f"{key}={value}" for key, value in zip(AXES, values, strict=True)]
         for values in product(*AXES.values())

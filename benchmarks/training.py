@@ -1,10 +1,11 @@
 """Steps, epochs and evaluation against bare PyTorch, on one thread.
 
-    python benchmarks/training.py DATA        (the folder that holds MNIST/)
+    python benchmarks/training.py DATA
 
-normlab runs with everything on that is on by default: metrics, TensorBoard, statistics of the norms, checkpoints and,
-on a terminal, the progress bar. The bare loop keeps nothing, over tensors in memory, with the same fused optimizer; a
-second one has PyTorch's default.
+DATA is the folder that holds MNIST/. normlab runs with everything that is on by default:
+metrics, TensorBoard, statistics of the norms, checkpoints and the progress bar. The bare
+loop runs over tensors in memory and keeps nothing; one has the same fused optimizer, a
+second one PyTorch's default.
 """
 
 import sys
@@ -25,19 +26,18 @@ from normlab.training.checkpoints import BEST, load
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
 
-ROWS, FEATURES = 25_000, 20
+ROWS = 25_000
+FEATURES = 20
 
 
 def mlp_rows(root: str, rounds: int) -> list[Row]:
-    parts, words = (
-        mnist(root),
-        [
-            "experiment=mlp_mnist",
-            "norm=torch",
-            f"dataset.root={root}",
-            "trainer.max_epochs=3",
-        ],
-    )
+    parts = mnist(root)
+    words = [
+        "experiment=mlp_mnist",
+        "norm=torch",
+        f"dataset.root={root}",
+        "trainer.max_epochs=3",
+    ]
     arms = {
         "normlab": lambda: epoch_seconds(*words, "device.threads=1"),
         "fused": timed(bare_epoch(network(), parts, 64, fused=True)),
@@ -130,7 +130,7 @@ def table_rows(rounds: int) -> list[Row]:
 
 
 def evaluation_rows(root: str, rounds: int) -> list[Row]:
-    """Scoring a stored run on its three parts, from its folder on, against forward passes over ready inputs."""
+    """Score a stored run from its folder, against forward passes over ready inputs."""
     words = [
         "dataset=mnist",
         f"dataset.root={root}",
@@ -156,10 +156,9 @@ def evaluation_rows(root: str, rounds: int) -> list[Row]:
                 for inputs in ready:
                     network(inputs)
 
-        bare = forward
         arms = {
             "normlab": timed(lambda: evaluate_run(run_folder(config))),
-            "bare": timed(bare),
+            "bare": timed(forward),
         }
         median = take_turns(arms, rounds)
     name = "evaluation of a stored run, LeNet-5, all 70,000 images of MNIST"
