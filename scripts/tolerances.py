@@ -1,7 +1,8 @@
-"""How far `norm=custom` is from PyTorch's batch norm: `python scripts/tolerances.py [--write]`.
+"""Measure how far `norm=custom` is from PyTorch's batch norm.
 
-Two layers, one of each, get the same inputs and output gradients for 100 steps and walk along their own gradients.
-Every quantity is compared at every step. `--write` puts the table into docs/results/tolerances.md.
+Run as `python scripts/tolerances.py [--write]`. Two layers, one of each, get the same
+inputs and output gradients for 100 steps and follow their own gradients. Every quantity
+is compared at every step. `--write` puts the table into docs/results/tolerances.md.
 """
 
 import argparse
@@ -16,7 +17,8 @@ from normlab.norms import BatchNorm
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "tolerances.md"
 STEPS = 100
 CHANNELS = 4
-# |ours - torch's| <= tolerance * (1 + |torch's|), by the type of the input; half types with layers in float32.
+# |ours - PyTorch's| <= tolerance * (1 + |PyTorch's|), by the type of the input. The
+# layers are in float32 if the input is in half precision.
 TOLERANCES = {
     torch.float64: 1e-10,
     torch.float32: 1e-5,
@@ -38,7 +40,7 @@ Case = tuple[torch.dtype, str, int]
 
 
 def cases() -> Iterator[Case]:
-    """Type, memory layout and number of axes of the inputs that are measured."""
+    """Yield type, memory layout and number of axes of the inputs that are measured."""
     for dtype in TOLERANCES:
         for rank in SHAPES:
             for layout in LAYOUTS:
@@ -49,44 +51,52 @@ def cases() -> Iterator[Case]:
 def measure(
     dtype: torch.dtype, layout: str, rank: int, steps: int = STEPS
 ) -> tuple[list[float], list[float]]:
-    """Deviation of every quantity in the first step, and the largest of all steps."""
+    """Measure the deviation of every quantity from PyTorch's.
+
+    Args:
+        dtype: type of the input.
+        layout: memory layout of the input, one of `LAYOUTS`.
+        rank: number of axes of the input.
+        steps: number of training steps.
+
+    Returns:
+        The deviations in the first step, and the largest of all steps.
+    """
     generator = torch.Generator().manual_seed(0)
     layer_dtype = torch.float64 if dtype == torch.float64 else torch.float32
     ours = BatchNorm(CHANNELS, max(1, rank - 2)).to(layer_dtype)
     theirs = TORCHS[rank](CHANNELS).to(layer_dtype)
-    rows = []
+
+    deviations = []  # one row per step
     for _ in range(steps):
-        x, dy = (
-            draw(generator, dtype, layout, rank),
-            draw(generator, dtype, "contiguous", rank),
-        )
-        pairs = zip(
-            one_step(ours, 3 * x + 2, dy), one_step(theirs, 3 * x + 2, dy), strict=True
-        )
-        rows.append([deviation(a, b) for a, b in pairs])
-    return rows[0], [max(column) for column in zip(*rows, strict=True)]
+        x = 3 * draw(generator, dtype, layout, rank) + 2
+        dy = draw(generator, dtype, "contiguous", rank)
+        pairs = zip(one_step(ours, x, dy), one_step(theirs, x, dy), strict=True)
+        deviations.append([deviation(a, b) for a, b in pairs])
+    largest = [max(column) for column in zip(*deviations, strict=True)]
+    return deviations[0], largest
 
 
 def draw(
     generator: torch.Generator, dtype: torch.dtype, layout: str, rank: int
 ) -> Tensor:
-    """Standard normal values in a tensor with this memory layout."""
+    """Draw standard normal values into a tensor with this memory layout."""
     shape = SHAPES[rank]
     if layout == "strided":
-        wide = torch.randn(
-            2 * shape[0],
-            *shape[1:-1],
-            2 * shape[-1],
-            generator=generator,
-            dtype=torch.float64,
-        )
-        return wide.to(dtype)[::2, ..., ::2]
+        shape = (2 * shape[0], *shape[1:-1], 2 * shape[-1])
     x = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-    return x.to(memory_format=CHANNELS_LAST[rank]) if layout == "channels last" else x
+    if layout == "strided":
+        return x[::2, ..., ::2]
+    if layout == "channels last":
+        return x.to(memory_format=CHANNELS_LAST[rank])
+    return x
 
 
 def one_step(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
-    """The quantities of one training step; the layer then takes a small step along its gradient."""
+    """Train for one step, and return `QUANTITIES`.
+
+    The layer then takes a small step along its gradient.
+    """
     x = x.detach().requires_grad_()
     y = layer(x)
     y.backward(dy)
@@ -95,59 +105,60 @@ def one_step(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
         for parameter in layer.parameters():
             parameter -= 0.01 * parameter.grad
             parameter.grad = None
-    return [
-        y.detach(),
-        x.grad,
-        gradients,
-        torch.cat([layer.running_mean, layer.running_var]),
-    ]
+    statistics = torch.cat([layer.running_mean, layer.running_var])
+    return [y.detach(), x.grad, gradients, statistics]
 
 
 def deviation(a: Tensor, b: Tensor) -> float:
-    """Largest ``|a - b| / (1 + |b|)``.
+    """Return the largest ``|a - b| / (1 + |b|)``.
 
     Raises:
-        ValueError: types or shapes differ, or a value is no number.
+        ValueError: types or shapes differ, or a value is not finite.
     """
     if (a.dtype, a.shape) != (b.dtype, b.shape):
         raise ValueError(
-            f"{a.dtype} {tuple(a.shape)} must be as PyTorch's {b.dtype} {tuple(b.shape)}"
+            f"{a.dtype} {tuple(a.shape)} must be as PyTorch's "
+            f"{b.dtype} {tuple(b.shape)}"
         )
-    a, b = a.double(), b.double()
+    a = a.double()
+    b = b.double()
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError("values must be finite")
     return ((a - b).abs() / (1 + b.abs())).max().item()
 
 
 def tolerance_table() -> str:
-    """The stated tolerances, as the document shows them."""
-    rows = [
-        f"| {name(dtype)} | {tolerance:.0e} |"
-        for dtype, tolerance in TOLERANCES.items()
-    ]
-    return "\n".join(["| type of the input | tolerance |", "|---|---|", *rows])
+    """Return the stated tolerances, as the document shows them."""
+    lines = ["| type of the input | tolerance |", "|---|---|"]
+    for dtype, tolerance in TOLERANCES.items():
+        lines.append(f"| {name(dtype)} | {tolerance:.0e} |")
+    return "\n".join(lines)
 
 
 def measured_table() -> str:
-    """What this machine measures, as the document shows it."""
+    """Measure all cases, and return the results as the document shows them."""
     head = " | ".join(["input", "layout", "axes", *QUANTITIES])
-    rows = [f"| {head} |", "|---" * (3 + len(QUANTITIES)) + "|"]
+    lines = [f"| {head} |", "|---" * (3 + len(QUANTITIES)) + "|"]
     for dtype, layout, rank in cases():
-        first, largest = measure(dtype, layout, rank)
-        cells = [f"{short(a)}, {short(b)}" for a, b in zip(first, largest, strict=True)]
-        rows.append(f"| {' | '.join([name(dtype), layout, str(rank), *cells])} |")
-    return "\n".join(rows)
+        cells = [name(dtype), layout, str(rank)]
+        for first, largest in zip(*measure(dtype, layout, rank), strict=True):
+            cells.append(f"{short(first)}, {short(largest)}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def name(dtype: torch.dtype) -> str:
+    """Return "float32" for `torch.float32`."""
     return str(dtype).removeprefix("torch.")
 
 
 def short(value: float) -> str:
+    """Format a deviation with one digit."""
     return f"{value:.0e}" if value else "0"
 
 
 def document() -> str:
+    """Return the whole document, with the measurements of this machine."""
     return f"""{document_head()}## Measured
 
 Largest `|ours - PyTorch's| / (1 + |PyTorch's|)` in the first step, and in all {STEPS}; PyTorch
@@ -155,11 +166,11 @@ Largest `|ours - PyTorch's| / (1 + |PyTorch's|)` in the first step, and in all {
 "Strided" takes every second sample and position of a larger tensor.
 
 {measured_table()}
-"""
+"""  # noqa: E501 (lines of the document)
 
 
 def document_head() -> str:
-    """What does not depend on the machine."""
+    """Return the part of the document that does not depend on the machine."""
     return f"""# How close `norm=custom` is to PyTorch's batch norm
 
 Written by `python scripts/tolerances.py --write`; `tests/norms/test_tolerances.py` measures all of it again.
@@ -176,7 +187,7 @@ in the last place. The difference is rounding: both add and multiply in another 
 apart from such differences after some steps, as they do between two machines; from there on only distributions over
 seeds can be compared.
 
-"""
+"""  # noqa: E501 (lines of the document)
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""What every norm must do. A norm is tested here from the moment its YAML exists in conf/norm/."""
+"""What every norm must do.
+
+A norm is tested here from the moment that its file exists in conf/norm/.
+"""
 
 import copy
 import inspect
@@ -17,12 +20,10 @@ from normlab.norms import BatchNorm, standardize_weights, torch_batch_norm
 CONF = Path(__file__).resolve().parents[2] / "conf" / "norm"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 SHAPES = [(1, (6, 16)), (1, (6, 16, 5)), (2, (6, 16, 4, 3)), (3, (6, 16, 2, 3, 2))]
-UNCHECKED = (
-    "none",
-    "weight_norm",
-    "torch",
-)  # nn.Identity takes everything, PyTorch's layer has messages of its own
-# What a paper claims of the training output of one sample: does it change with the others in the batch?
+# nn.Identity takes everything, and PyTorch's layer has messages of its own.
+UNCHECKED = ("none", "weight_norm", "torch")
+# Norms with which the output of one sample in training depends on the other samples,
+# according to their papers.
 BATCH_DEPENDENT = {
     "custom",
     "torch",
@@ -31,17 +32,12 @@ BATCH_DEPENDENT = {
     "noisy_batch",
     "evonorm_b0",
 }
-RUNNING = [
-    "custom",
-    "torch",
-    "ghost",
-    "batch_renorm",
-    "noisy_batch",
-]  # by running mean and variance
-SILENT = {
-    "noisy_batch": {"mean_range": 0.0, "scale_range": 1.0, "spread": 0.0}
-}  # options without random draws
-COMPOSED = {}  # configurations by norm: hundreds of tests ask for the same nineteen
+# Norms whose evaluation uses a running mean and a running variance.
+RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]
+# Options without random draws.
+SILENT = {"noisy_batch": {"mean_range": 0.0, "scale_range": 1.0, "spread": 0.0}}
+# Configurations by norm: hundreds of tests ask for the same nineteen.
+COMPOSED = {}
 
 
 @pytest.fixture(params=NAMES)
@@ -117,9 +113,7 @@ def test_a_batch_of_nothing_goes_through_and_is_no_statistic(make, name, dim, sh
 
 
 @pytest.mark.parametrize(("dim", "shape"), SHAPES)
-def test_evaluation_changes_nothing_and_is_independent_of_the_batch(
-    make, name, dim, shape
-):
+def test_evaluation_changes_nothing_and_ignores_the_batch(make, name, dim, shape):
     layer, x = make(name, 16, dim), draw(shape)
     layer(x)
     layer.eval()
@@ -209,7 +203,10 @@ def test_every_option_is_shown(make, settings, name):
 
 
 def options_of(function):
-    """Names of the arguments that a norm's file may set; those of batch norm for variants that hand the rest to it."""
+    """Names of the options that the file of a norm may set.
+
+    Variants of batch norm hand the options they do not know to batch norm.
+    """
     parameters = inspect.signature(function).parameters.values()
     handed_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     onto = nn.BatchNorm2d if function is torch_batch_norm else BatchNorm
@@ -253,7 +250,7 @@ def test_inference_after_some_updates_follows_the_closed_form(make, name, update
 
 
 @pytest.mark.parametrize("updates", [1, 10, 100])
-def test_evonorms_variance_after_some_updates_follows_the_closed_form(make, updates):
+def test_evonorms_variance_after_updates_follows_the_closed_form(make, updates):
     x = torch.tensor(
         [[-3.0], [-7.0]], dtype=torch.float64
     )  # unbiased variance 8; v * x is below any deviation
@@ -295,9 +292,7 @@ def test_it_compiles_into_one_graph(make, name):
     )
 
 
-def test_it_trains_in_a_network_that_follows_it_with_the_right_activation(
-    settings, name
-):
+def test_it_trains_in_a_network_with_the_right_activation(settings, name):
     config = settings(name)
     torch.manual_seed(0)
     network = LeNet5(input_shape=(1, 28, 28), num_outputs=3, norm=build(config["norm"]))

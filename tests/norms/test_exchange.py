@@ -1,4 +1,4 @@
-"""Batch norm written out, handed to what takes modules: compilers, exporters, checkpointing, casts, checkpoints."""
+"""Batch norm in the hands of compilers, exporters, checkpointing and state dicts."""
 
 import copy
 import io
@@ -91,7 +91,7 @@ def test_generated_kernels_train_as_eager():
         assert_steps_alike(torch.compile(layer, fullgraph=True), layer, twin, steps=2)
 
 
-def test_the_exported_evaluation_graph_gives_the_same_for_any_batch():
+def test_the_exported_evaluation_graph_takes_any_batch():
     layer, batch = seasoned().eval(), torch.export.Dim("batch", min=2)
     graph = torch.export.export(
         layer, (draw(*SHAPE),), dynamic_shapes=({0: batch},)
@@ -101,7 +101,7 @@ def test_the_exported_evaluation_graph_gives_the_same_for_any_batch():
         torch.testing.assert_close(graph(x), layer(x))
 
 
-def test_the_exported_training_graph_learns_and_remembers_as_the_layer():
+def test_the_exported_training_graph_learns_as_the_layer():
     layer = seasoned()
     graph = torch.export.export(
         copy.deepcopy(layer), (draw(*SHAPE),)
@@ -132,8 +132,11 @@ def checkpointed(network):
 
 
 @pytest.mark.parametrize("cls", [BatchNorm2d, nn.BatchNorm2d])
-def test_checkpointed_activations_are_remembered_twice_as_in_torch(cls):
-    """The forward pass runs again for the gradient: the gradients are right, the running statistics move twice."""
+def test_checkpointed_activations_are_remembered_twice(cls):
+    """The forward pass runs again for the gradient.
+
+    The gradients are right, and the running statistics move twice.
+    """
     layer, plain = seasoned(cls), seasoned(cls)
     x, dy = draw(*SHAPE), draw(*SHAPE, seed=1)
     found = step(checkpointed(nn.Sequential(layer, nn.Sigmoid())), layer, x, dy)
@@ -156,10 +159,11 @@ def test_a_momentum_of_half_a_step_makes_up_for_checkpointing(cls):
 
 
 @pytest.mark.parametrize(("early_stop", "batches"), [(True, 1), (False, 2)])
-def test_the_last_layer_of_a_checkpoint_is_remembered_once_if_recomputation_stops_early(
-    early_stop, batches
-):
-    """Recomputation stops at the last tensor that was saved, which here is the norm's own; torch's norm moves twice."""
+def test_recomputation_that_stops_early_skips_the_last_layer(early_stop, batches):
+    """Recomputation stops at the last saved tensor, which is that of the last norm.
+
+    Its statistics then move once; those of PyTorch's norm move twice.
+    """
     layer = BatchNorm2d(4).double()
     with set_checkpoint_early_stop(early_stop):
         step(checkpointed(layer), layer, draw(*SHAPE), draw(*SHAPE, seed=1))
@@ -210,7 +214,7 @@ def test_casting_the_module_casts_its_buffers_as_torchs(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_automatic_mixed_precision_keeps_buffers_and_gradients_in_float32(dtype):
+def test_mixed_precision_keeps_buffers_and_gradients_in_float32(dtype):
     x, dy = draw(*SHAPE, dtype=dtype), draw(*SHAPE, seed=1, dtype=dtype)
     found = []
     for layer in (BatchNorm2d(4), nn.BatchNorm2d(4)):
@@ -258,7 +262,7 @@ def state_without_counter(version):
 
 @pytest.mark.parametrize("version", [None, 1])
 @pytest.mark.parametrize("cls", [BatchNorm2d, nn.BatchNorm2d])
-def test_old_states_without_a_counter_load_into_a_network_strictly(cls, version):
+def test_old_states_without_a_counter_load_into_a_network(cls, version):
     network = nn.Sequential(nn.Conv2d(1, 4, 1), cls(4))
     network[1].num_batches_tracked.fill_(7)
     network.load_state_dict(state_without_counter(version))
@@ -290,7 +294,7 @@ def test_copies_share_nothing_and_go_on_alike():
     "make", [BatchNorm2d, nn.BatchNorm2d, lambda c: GhostBatchNorm(c, 2, size=2)]
 )
 def test_evaluation_with_gradients_differentiates_by_constants(make):
-    """In evaluation dy/dx is weight / sqrt(running_var + eps), whatever else is in the batch."""
+    """dy/dx is weight / sqrt(running_var + eps), whatever else is in the batch."""
     layer = seasoned(make).eval()
     x = draw(*SHAPE).requires_grad_()
     layer(x).sum().backward()

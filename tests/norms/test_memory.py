@@ -13,7 +13,7 @@ STEPS = 1000
 
 
 def train(layer, steps):
-    """Take steps on new inputs; how many of the inputs are still alive afterwards, held by some graph."""
+    """Take steps on new inputs, and count the inputs that some graph keeps alive."""
     inputs = []
     for _ in range(steps):
         layer.zero_grad()
@@ -51,7 +51,7 @@ def test_1000_steps_leave_as_many_tensors_and_bytes_as_200(options):
 
 
 def test_a_graph_that_grows_in_a_buffer_is_found():
-    """As in hand-written layers whose running mean is assigned anew, with the graph of every batch behind it."""
+    """As in layers that assign a new running mean with the graph of every batch."""
 
     class Growing(BatchNorm1d):
         def forward(self, x):
@@ -75,7 +75,7 @@ def test_variants_keep_no_tensors(make):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_dropped_output_frees_its_input(training):
-    """Neither the buffers nor anything else hold on to the graph of a batch whose gradient nobody asked for."""
+    """Nothing keeps the graph of a batch whose gradient was never computed."""
     layer = BatchNorm2d(3).train(training)
     x = torch.randn(4, 3, 2, 2, requires_grad=True)
     references = [weakref.ref(x), weakref.ref(layer(x))]

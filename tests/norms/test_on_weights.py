@@ -1,4 +1,4 @@
-"""Which weights a norm on weights reaches: all that a network has, or it says which not."""
+"""What norms on weights compute, and which weights they reach or name."""
 
 import copy
 
@@ -10,7 +10,8 @@ from torch.nn.utils import parametrize
 from normlab.models import AlexNet, RecurrentNetwork
 from normlab.models.alexnet import no_norm
 from normlab.norms import GroupNorm, normalize_weights, standardize_weights
-from normlab.norms.on_weights import weights_without_norm
+from normlab.norms.on_weights import is_weight_length, weights_without_norm
+from norms.helpers import draw
 
 NORMS = [normalize_weights, standardize_weights]
 
@@ -40,6 +41,61 @@ class Attentive(nn.Module):
         return self.output(self.attention(x, x, x)[0].mean(1))
 
 
+def test_weight_norm_computes_what_the_network_did_before():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(8, 4, 2), nn.Flatten(), nn.Linear(24, 3))
+    x = draw(5, 8, 4, 3, dtype=torch.float32)
+    before = network(x)
+    assert normalize_weights(network) is network
+    torch.testing.assert_close(network(x), before)
+    assert network[0].parametrizations.weight.original0.shape == (4, 1, 1, 1)
+
+
+def test_normalized_weights_by_head():
+    network = normalize_weights(nn.Sequential(nn.Linear(2, 2)))
+    parametrization = network[0].parametrizations.weight
+    with torch.no_grad():
+        parametrization.original0.copy_(torch.tensor([[10.0], [2.0]]))
+        parametrization.original1.copy_(torch.tensor([[3.0, 4.0], [0.0, -7.0]]))
+    expected = torch.tensor([[6.0, 8.0], [0.0, -2.0]])
+    torch.testing.assert_close(network[0].weight, expected)
+
+
+def test_standardized_weights_by_head():
+    network = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 1))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[1.0, 3.0]]))
+    output = network[1].weight.clone()
+    standardize_weights(network, eps=0.0)
+    torch.testing.assert_close(network[0].weight, torch.tensor([[-1.0, 1.0]]))
+    assert torch.equal(network[1].weight, output)
+    other = nn.Sequential(nn.Linear(4, 1))
+    standardize_weights(
+        other, scaled=True, activation_gain=3.0, eps=0.0, skip_output=False
+    )
+    # 4 inputs, each of variance 9 / 4.
+    assert other[0].weight.square().sum().item() == pytest.approx(9.0)
+
+
+def test_one_input_cannot_be_standardized():
+    with pytest.raises(ValueError, match="at least 2 inputs"):
+        standardize_weights(nn.Sequential(nn.Linear(1, 3)), skip_output=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("0.parametrizations.weight.original0", True),
+        ("parametrizations.in_proj_weight.original0", True),
+        ("0.parametrizations.weight.original1", False),
+        ("0.parametrizations.weight.original", False),
+        ("0.weight", False),
+    ],
+)
+def test_lengths_of_weight_norm_are_known_by_name(name, expected):
+    assert is_weight_length(name) == expected
+
+
 NETWORKS = {
     "recurrent": (recurrent, (5, 1, 8, 8), ["lstm.weight_x", "lstm.weight_h"]),
     "transposed": (Upwards, (5, 4, 3, 3), ["up.weight"]),
@@ -58,7 +114,7 @@ def case(request):
     return make(), torch.randn(shape), names
 
 
-def test_weight_norm_reaches_every_weight_and_changes_nothing_at_first(case):
+def test_weight_norm_reaches_every_weight_and_changes_nothing(case):
     network, x, names = case
     plain = copy.deepcopy(network)
     normalize_weights(network)
@@ -83,7 +139,7 @@ def test_weight_norm_reaches_every_weight_and_changes_nothing_at_first(case):
     )
 
 
-def test_standardized_weights_have_mean_0_and_variance_1_for_every_output(case):
+def test_standardized_weights_have_mean_0_and_variance_1(case):
     network, x, names = case
     standardize_weights(network, eps=0.0)
     assert weights_without_norm(network) == []
@@ -147,10 +203,10 @@ def test_a_network_without_weights_for_it_is_refused(norm):
 def test_weights_of_zeros_have_no_direction():
     network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
     nn.init.zeros_(network[1].weight[1])
-    with pytest.raises(
-        ValueError,
-        match=r"1\.weight starts with an output of zeros; set reparametrize\.skip_output",
-    ):
+    message = (
+        r"1\.weight starts with an output of zeros; set reparametrize\.skip_output"
+    )
+    with pytest.raises(ValueError, match=message):
         normalize_weights(network)
     assert (
         normalize_weights(network, skip_output=True)(torch.randn(2, 4)).isfinite().all()

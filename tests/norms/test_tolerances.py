@@ -60,7 +60,7 @@ def test_deviations_worked_by_head():
 
 
 def test_a_norm_that_differs_is_found(monkeypatch):
-    """Biased running variances, as other frameworks store them, are beyond the tolerance."""
+    """Biased running variances, as in other frameworks, are beyond the tolerance."""
 
     class Biased(nn.BatchNorm1d):
         def forward(self, x):

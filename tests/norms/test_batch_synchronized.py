@@ -1,4 +1,7 @@
-"""Batch norm over the batches of two processes equals one process with all of it, whatever share each of them has."""
+"""Batch norm over two processes equals one process with the whole batch.
+
+That must hold for any shares of the batch that they have.
+"""
 
 from contextlib import contextmanager
 
@@ -42,7 +45,10 @@ def draw(shape, dtype, seed):
 
 
 def train(kind, dtype, rows, sync):
-    """Outputs and gradients of three steps, those of scale and shift summed over processes, and the buffers."""
+    """Outputs and gradients of three steps, and the buffers.
+
+    Gradients of scale and shift are summed over the processes.
+    """
     dim, shape = SHAPES[kind]
     layer, found = BatchNorm(4, dim, sync=sync).to(dtype), []
     for seed in range(3):
@@ -61,7 +67,10 @@ def train(kind, dtype, rows, sync):
 
 
 def steps_with(options, dtype, rows, sync):
-    """Output and gradients after two steps of images, those of parameters summed over processes, and the buffers."""
+    """Output and gradients after two steps of images, and the buffers.
+
+    Gradients of parameters are summed over the processes.
+    """
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     layer = BatchNorm(4, 2, sync=sync, **options).to(wide)
     for seed in range(2):
@@ -146,7 +155,7 @@ def processes(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("kind", "share", "dtype"), CASES)
-def test_two_processes_with_uneven_batches_are_one_with_the_whole(
+def test_two_processes_with_uneven_batches_equal_one_process(
     processes, kind, share, dtype
 ):
     whole = train(kind, DTYPES[dtype][0], slice(0, 8), sync=False)
@@ -176,7 +185,7 @@ def test_two_processes_with_uneven_batches_are_one_with_the_whole(
 
 
 @pytest.mark.parametrize("name", [*OPTIONS, *HALVES])
-def test_options_and_half_precision_are_one_process_with_the_whole(processes, name):
+def test_options_and_half_precision_equal_one_process(processes, name):
     dtype, tolerance = HALVES.get(name, (torch.float64, 1e-10))
     expected, expected_state = steps_with(
         OPTIONS.get(name, {}), dtype, slice(0, 8), sync=False
@@ -192,7 +201,7 @@ def test_options_and_half_precision_are_one_process_with_the_whole(processes, na
         )  # long sums
 
 
-def test_it_compiles_into_one_graph_since_nothing_waits_for_values(tmp_path):
+def test_it_compiles_into_one_graph(tmp_path):
     distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
     )
