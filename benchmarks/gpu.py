@@ -3,8 +3,9 @@
     python benchmarks/gpu.py DATA
 
 DATA is the folder that holds MNIST/. Batches are 512 images, with the data on the
-device, in float32 and in bf16 with channels_last and torch.compile. The bare loop trains the
-same network under the same switches. Without a CUDA device there are no rows.
+device, in float32 and in bf16 with channels_last and torch.compile. The bare loop
+trains the same network under the same switches. Without a CUDA device there are no
+rows.
 """
 
 import json

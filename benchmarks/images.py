@@ -4,9 +4,9 @@
 
 DATA is the folder that holds tiny-imagenet-20/ or tiny-imagenet-200/. The DataLoader
 applies torchvision's transforms. CIFAR-10's images are random numbers of its shape,
-which take the same time. Photographs are decoded once and mapped from the cache, so
-the second epoch and later ones are measured. Both sides have one thread first, then as many as
-there are workers.
+which take the same time. Photographs are decoded once and mapped from the cache, so the
+second epoch and later ones are measured. Both sides have one thread first, then as many
+as there are workers.
 """
 
 import sys

@@ -2,10 +2,10 @@
 
     python benchmarks/training.py DATA
 
-DATA is the folder that holds MNIST/. normlab runs with everything that is on by default:
-metrics, TensorBoard, statistics of the norms, checkpoints and the progress bar. The bare
-loop runs over tensors in memory and keeps nothing; one has the same fused optimizer, a
-second one PyTorch's default.
+DATA is the folder that holds MNIST/. normlab runs with everything that is on by
+default: metrics, TensorBoard, statistics of the norms, checkpoints and the progress
+bar. The bare loop runs over tensors in memory and keeps nothing; one has the same fused
+optimizer, a second one PyTorch's default.
 """
 
 import sys

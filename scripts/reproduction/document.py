@@ -23,7 +23,7 @@ from normlab.report.arm_figures import draw_arms
 from normlab.report.drawing import figure_style
 from normlab.report.learning_curves import draw_learning_curves
 
-HEADING = """# Results
+HEADING = """# The notebooks' experiments
 
 The experiments of five course notebooks, run again with the arms that they lacked.
 `make reproduce DATA=FOLDER` writes this file from the runs; what the notebooks printed,
@@ -117,7 +117,7 @@ def _in_words(text: str, entry: dict[str, Any]) -> str:
 
 def _head(entry: dict[str, Any], command: str) -> list[str]:
     flaws = entry["notebook"]["flaws"].strip()
-    return [f"**The notebook.** {flaws}", f"```\n{command}\n```"]
+    return [f"**The notebook.** {flaws}", f"```console\n$ {command}\n```"]
 
 
 def _draw(comparison: Comparison, name: str, figures: Path) -> str:

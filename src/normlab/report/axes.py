@@ -61,7 +61,8 @@ def arm_style(comparison: Comparison, arm: str) -> dict[str, Any]:
     If there are more arms than colours, arms of one colour have other dashes.
     """
     again, place = divmod(comparison.arms.index(arm), len(COLOURS))
-    return {"color": COLOURS[place], "linestyle": DASHES[(place + again) % len(DASHES)]}
+    dashes = DASHES[(place + again) % len(DASHES)]
+    return {"color": COLOURS[place], "linestyle": dashes}
 
 
 def arm_marker(comparison: Comparison, arm: str) -> str:
@@ -80,8 +81,10 @@ def add_legend(figure: Figure, axis: Axes) -> None:
     """Name the arms: few inside the panel, many beside all panels."""
     handles, names = axis.get_legend_handles_labels()
     if len(names) > MOST_NAMES_INSIDE:
-        figure.set_figheight(max(figure.get_figheight(), 0.3 + 0.19 * len(names)))
-        figure.set_figwidth(figure.get_figwidth() + 0.5 + 0.07 * max(map(len, names)))
+        height = 0.3 + 0.19 * len(names)
+        width = 0.5 + 0.07 * max(map(len, names))
+        figure.set_figheight(max(figure.get_figheight(), height))
+        figure.set_figwidth(figure.get_figwidth() + width)
         figure.legend(handles, names, loc="outside right upper", fontsize=8)
     elif names:
         axis.legend(fontsize=8)
@@ -203,9 +206,9 @@ def make_logarithmic(axis: Axis) -> None:
     """
     _set(axis, "scale", "log")
     low, high = sorted(axis.get_view_interval())
-    subs = (1, 2, 5)
+    subs = [1, 2, 5]
     if math.log10(high / low) > 2:
-        subs = (1,)
+        subs = [1]
     axis.set_major_locator(LogLocator(subs=subs))
     if not any(low <= tick <= high for tick in axis.get_majorticklocs()):
         # So short that it contains no 1, 2 or 5.

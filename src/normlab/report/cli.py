@@ -61,13 +61,20 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES.format(program=program()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "folders",
         nargs="*",
         type=Path,
         help="folders that contain runs, at any depth",
     )
+    _add_comparison_options(parser)
+    _add_report_options(parser)
+    return parser
+
+
+def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that are arguments of `compare`."""
+    add = parser.add_argument
     add(
         "--by",
         metavar="KEY[,KEY]",
@@ -109,6 +116,11 @@ def parser() -> argparse.ArgumentParser:
         help="compare every arm at its best value of this setting, chosen by the "
         "validation metric, or by the compared metric if there is none",
     )
+
+
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options about what the report shows and where it goes."""
+    add = parser.add_argument
     add(
         "--target",
         metavar="METRIC=VALUE",
@@ -131,7 +143,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the folder to write report.html, figures, CSV, Markdown and LaTeX to",
     )
-    return parser
 
 
 def program() -> str:

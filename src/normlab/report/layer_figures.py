@@ -1,6 +1,7 @@
 """Figures of what happens inside the networks, from the `statistics.csv` of runs."""
 
 from dataclasses import replace
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -61,8 +62,7 @@ GRADIENTS = {
     "weights_gradient_norm": "gradient norm of the weights",
     "gradient_norm": "gradient norm at the norm's output",
 }
-# The record of every run that a panel shows, by how pandas finds its epoch.
-ENDS = {"min": "first", "max": "last"}
+MIDDLE: dict[str, Any] = {"ha": "center", "va": "center"}
 
 
 def draw_layers(comparison: Comparison) -> list[Drawing]:
@@ -158,19 +158,18 @@ def draw_gradients(
 
 def _records_by_end(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The first and the last record of every run, or only the last if each has one."""
-    records = {}
-    for end in ENDS:
-        epochs = table.groupby("index")["epoch"].transform(end)
-        records[end] = table[table["epoch"] == epochs]
-    if len(records["min"]) == len(table):
-        del records["min"]
-    return records
+    epochs = table.groupby("index")["epoch"]
+    first = table[table["epoch"] == epochs.transform("min")]
+    last = table[table["epoch"] == epochs.transform("max")]
+    if len(first) == len(table):
+        return {"last": last}
+    return {"first": first, "last": last}
 
 
 def _when(rows: pd.DataFrame, end: str, whose: str) -> str:
     if rows["epoch"].nunique() == 1:
         return f"epoch {rows['epoch'].iloc[0]:.0f}"
-    return f"{ENDS[end]} epoch of {whose}"
+    return f"{end} epoch of {whose}"
 
 
 def _draw_by_depth(
@@ -322,8 +321,8 @@ def _draw_layer_lines(
 ) -> None:
     """Draw a statistic of one arm, one line per layer."""
     if statistic not in set(rows["statistic"]):
-        middle = {"ha": "center", "va": "center", "transform": axis.transAxes}
-        axis.text(0.5, 0.5, "has none", fontsize=8, **middle)
+        place = axis.transAxes
+        axis.text(0.5, 0.5, "has none", fontsize=8, transform=place, **MIDDLE)
 
     # The middle of the scale: its ends are hard to see on a dark or on a white page.
     colours = matplotlib.colormaps["viridis"](np.linspace(0.3, 0.75, len(layers)))

@@ -284,7 +284,7 @@ def test_the_document_starts_with_all_conclusions():
             Section(["f", "g", "h", "i"], "## Two"),
         ]
     )
-    assert text.startswith("# Results\n")
+    assert text.startswith("# The notebooks' experiments\n")
     assert (
         text.index("| a | b\\|c | d | e |")
         < text.index("| f | g | h | i |")

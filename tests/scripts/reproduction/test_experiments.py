@@ -303,7 +303,7 @@ def test_the_plan_names_every_experiment_but_the_pretrained_one():
 
 @pytest.mark.parametrize("name", sorted(read_plan()))
 def test_the_plan_is_the_experiments_own_command(name):
-    """The experiment's header shows the plan's command, with the arm of the contrast."""
+    """An experiment's header shows the plan's command and the contrast is an arm."""
     entry = read_plan()[name]
     header = " ".join(
         (configuration_directory() / "experiment" / f"{name}.yaml").read_text().split()
