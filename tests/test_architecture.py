@@ -30,20 +30,20 @@ ARCHITECTURE = {
     # what people add
     "norms": (),
     "models": ("spelling",),
-    "data": ("config", "spelling", "streams"),
+    "data": ("config", "files", "spelling", "streams"),
     "loggers": ("config", "endings", "metrics"),
     # one run
     "device": ("norms",),
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
-        *("norms", "models", "data", "loggers", "device"),
+        *("norms", "models", "data", "loggers", "device", "files"),
     ),
     "evaluation": (
         *("files", "terminal", "config", "mistakes", "norms", "data", "device"),
         "training",
     ),
     # many runs
-    "compare": ("metrics", "results", "config"),
+    "compare": ("files", "metrics", "results", "config"),
     "study": ("spelling", "config", "compare"),
     "report": ("metrics", "terminal", "compare", "study"),
     "sweeps": (

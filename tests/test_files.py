@@ -86,8 +86,11 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (LAUGHS, "more than 100 aliases"),
+        (LAUGHS, "an alias of something that holds aliases"),
+        ("a: &a x\nb: [" + "*a, " * 101 + "]", "more than 100 aliases"),
+        ("a: &a [*a]", "an alias of something that holds aliases"),
         ("[" * 5000, "deeper than 100 levels"),
+        ("- " * 5000, "deeper than 100 levels"),
         ("a: " + "{b: " * 200 + "}" * 200, "deeper than 100 levels"),
         ("!!python/object/apply:os.system [x]", "could not determine a constructor"),
         ("a: [", "while parsing"),

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import damages
 import kills
-from hostile import hostile_configurations
 from killed_sweeps import killed_sweep
 from runs import configuration, report, undisturbed
 
@@ -104,7 +103,6 @@ def main() -> None:
             "sweep with a crash, divergence and kills": partial(
                 killed_sweep, scratch[10]
             ),
-            "hostile configurations": partial(hostile_configurations, scratch[11]),
         }
         found = [report(name, scenario) for name, scenario in scenarios.items()]
     sys.exit(any(figures and figures["wrong"] for figures in found))

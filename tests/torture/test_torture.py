@@ -1,4 +1,4 @@
-"""The fast part of the torture: one kill at every kind of change, hostile files.
+"""The fast part of the torture: one kill at every kind of change to files.
 
 The whole of it is in harness.py.
 """
@@ -14,15 +14,9 @@ sys.path.insert(0, str(HERE))  # the harness is run as a script
 
 import damages  # noqa: E402
 import kills  # noqa: E402
-from damages import Hostile, save_hostile  # noqa: E402
 from harness import SHORT, STOPPING  # noqa: E402
-from hostile import hostile_configurations  # noqa: E402
 from kill_points import KillPoints  # noqa: E402
 from runs import configuration, undisturbed  # noqa: E402
-
-from normlab.evaluation.evaluate import read_config  # noqa: E402
-from normlab.models.weights import weights_from_file  # noqa: E402
-from normlab.training.checkpoints import load  # noqa: E402
 
 needs_minutes = pytest.mark.skipif(
     "NORMLAB_TORTURE" not in os.environ,
@@ -123,27 +117,6 @@ def test_a_full_disk(config, scratch, expected):
 
 
 @needs_minutes
-def test_hostile_configurations_run_nothing(tmp_path):
-    assert hostile_configurations(tmp_path)["wrong"] == []
-
-
-def test_hostile_files_run_nothing(tmp_path):
-    path, marker = tmp_path / "best.ckpt", tmp_path / "marker"
-    save_hostile(path, marker)
-    with pytest.raises(ValueError, match="holds more than tensors and plain types"):
-        load(path)
-    with pytest.raises(ValueError, match="is not a weights file"):
-        weights_from_file(path)
-    (tmp_path / "config.yaml").write_text("trusted_packages: [joblib]\n")
-    with pytest.raises(
-        ValueError,
-        match="trusted must name joblib, since the run calls code there",
-    ):
-        read_config(tmp_path)
-    assert not marker.exists()
-    assert Hostile(marker).__reduce__()[1] == (f"touch '{marker}'",)
-
-
 def test_every_change_is_counted_before_it_is_made(tmp_path, monkeypatch):
     """Writing atomically, in this process, dying nowhere."""
     import builtins

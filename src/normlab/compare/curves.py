@@ -1,11 +1,14 @@
 """The tables that runs write as they train: `metrics.csv` and `statistics.csv`."""
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from normlab.files import LARGEST_TABLE, open_regular
 
 CLOCK_COLUMNS = ["epoch", "step", "seconds"]
 LAYER_COLUMNS = ["index", "epoch", "step", "layer", "statistic", "value"]
@@ -90,8 +93,9 @@ def curve_warnings(runs: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
 def _read_csv(path: Path) -> dict[str, list[float]]:
     """The columns of a CSV file; none if it is missing or damaged."""
     try:
-        with open(path, newline="") as file:
-            header, *rows = list(csv.reader(file))
+        with open_regular(path, LARGEST_TABLE) as file:
+            lines = io.TextIOWrapper(file, newline="")
+            header, *rows = list(csv.reader(lines))
     except (OSError, ValueError, csv.Error):
         return {}
     # A process that was killed may leave the last line incomplete.
@@ -121,12 +125,14 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
         try:
-            table = pd.read_csv(
-                Path(folder) / "statistics.csv",
-                on_bad_lines="skip",
-                low_memory=False,
-                dtype={"layer": str, "statistic": str},
-            )
+            path = Path(folder) / "statistics.csv"
+            with open_regular(path, LARGEST_TABLE) as file:
+                table = pd.read_csv(
+                    file,
+                    on_bad_lines="skip",
+                    low_memory=False,
+                    dtype={"layer": str, "statistic": str},
+                )
         except (OSError, ValueError):  # what pandas raises derives from ValueError
             continue
         if {"epoch", "layer", "statistic", "value"} <= set(table.columns):

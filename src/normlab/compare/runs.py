@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from normlab.compare.columns import NUMBER_FIELDS, TEXT_FIELDS
 from normlab.config.identity import options_added_later
+from normlab.files import parse_yaml, read_bytes, read_text
 from normlab.results import SCHEMA
 
 Unreadable = list[tuple[str, str]]  # folder and reason
@@ -22,7 +22,6 @@ Unreadable = list[tuple[str, str]]  # folder and reason
 STATUSES = ("finished", "diverged", "failed")
 # Lone surrogates, escaped or as bytes: they come from paths that are not UTF-8.
 SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
@@ -201,7 +200,7 @@ def _number(value: Any) -> float:
 
 def _read_json(path: Path, if_missing: str) -> dict[str, Any]:
     try:
-        content = _parse_json(path.read_bytes())
+        content = _parse_json(read_bytes(path))
     except FileNotFoundError:
         raise ValueError(f"no {path.name}: {if_missing}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -234,8 +233,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         ValueError: if the file is missing or not the configuration of a run.
     """
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path.name} is not readable ({error})") from error
 
     stored: dict[str, Any] = {}
@@ -264,10 +263,9 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _parse_settings(text: str) -> dict[str, Any]:
     """Settings by dotted key. The dictionary is cached: do not change it."""
     try:
-        tree = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"config.yaml is not readable ({reason})") from error
+        tree = parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"config.yaml is not readable ({error})") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -310,7 +308,7 @@ def _scalar(value: Any) -> Any:
 def _environment(path: Path) -> dict[str, Any]:
     """The origin of a run by dotted key; empty if it is not known."""
     try:
-        return _parse_environment(path.read_text())
+        return _parse_environment(read_text(path))
     except (OSError, ValueError, RecursionError):
         return {}  # a run of unknown origin still has its result
 

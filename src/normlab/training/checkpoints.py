@@ -31,6 +31,7 @@ from normlab.device.sharding import (
     network_state,
     optimizer_state,
 )
+from normlab.files import open_regular
 from normlab.results import write_atomically
 from normlab.training.collectives import gather_over_processes
 from normlab.training.tasks import Task
@@ -69,9 +70,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         ValueError: the file is damaged, or holds anything but tensors and plain types.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise ValueError(f"record {damaged} does not match its checksum")
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            _check_records(archive, path.stat().st_size)
         return torch.load(path, map_location=device, weights_only=True)
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
         reason = type(error).__name__
@@ -85,6 +85,19 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             f"checkpoint {path} holds more than tensors and plain types; "
             f"it is not loaded, since it could run code"
         ) from error
+
+
+def _check_records(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse damaged records, and records that unpack to more than the file has.
+
+    Torch stores its records as they are. If they were compressed, somebody else wrote
+    them, and a small file could fill the memory.
+    """
+    if sum(record.file_size for record in archive.infolist()) > size:
+        raise ValueError("its records are larger than the file")
+    damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"record {damaged} does not match its checksum")
 
 
 def _warn(text: str) -> None:

@@ -1,0 +1,179 @@
+"""Run folders of a stranger run no code, and are read within bounds."""
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from normlab.compare import load_runs
+from normlab.evaluation.evaluate import evaluate_run
+from normlab.evaluation.inspection import inspect_run
+from normlab.models.weights import weights_from_file
+from security.hostile import STORED, Hostile, make_trap
+
+RUN = Path(__file__).parents[1] / "stored_runs" / "custom-sgd-lr0.1-seed0-c2b4372c5c"
+READERS = {"evaluate": evaluate_run, "inspect": inspect_run}
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+
+
+@pytest.fixture
+def trap(tmp_path):
+    return make_trap(tmp_path)
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """A run folder that somebody else may have changed."""
+    return Path(shutil.copytree(RUN, tmp_path / "group" / RUN.name))
+
+
+def change(folder, key, value):
+    """Set a dotted key of the stored configuration."""
+    path = folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    *parents, last = key.split(".")
+    node = config
+    for name in parents:
+        node = node[name]
+    node[last] = value
+    path.write_text(yaml.safe_dump(config))
+
+
+def filled(trap, value):
+    return yaml.safe_load(trap.fill(yaml.safe_dump(value)))
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("name", STORED)
+def test_a_hostile_configuration_is_refused(trap, stranger, name, read):
+    key, value = STORED[name]
+    change(stranger, key, filled(trap, value))
+    with pytest.raises(ValueError, match=r".") as error:
+        read(stranger)
+    assert not trap.marker.exists()
+    assert len(str(error.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_hostile_configuration_is_compared_as_data(trap, stranger, name):
+    key, value = STORED[name]
+    change(stranger, key, filled(trap, value))
+    load_runs(stranger.parent)
+    assert not trap.marker.exists()
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_hostile_checkpoint_is_refused(trap, stranger, read):
+    torch.save(
+        {"network": Hostile(trap.marker)}, stranger / "checkpoints" / "best.ckpt"
+    )
+    with pytest.raises(ValueError, match="holds more than tensors and plain types"):
+        read(stranger)
+    assert not trap.marker.exists()
+
+
+def test_hostile_weights_are_refused(trap):
+    with pytest.raises(ValueError, match="is not a weights file"):
+        weights_from_file(trap.folder / "x.ckpt")
+    assert not trap.marker.exists()
+
+
+def test_the_hostile_files_do_what_they_threaten(trap):
+    pickle.loads((trap.folder / "x.pkl").read_bytes())
+    assert trap.marker.exists()
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+
+
+def as_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def as_device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def as_link(path):
+    path.rename(path.with_suffix(".original"))
+    path.symlink_to(path.with_suffix(".original"))
+
+
+def as_bomb(path):
+    path.write_text(BOMB)
+
+
+def as_sparse_giant(path):
+    with open(path, "r+b") as file:
+        file.truncate(2**40)
+
+
+def as_deep_nest(path):
+    path.write_bytes(b"[" * 200_000)
+
+
+def as_noise(path):
+    path.write_bytes(bytes(range(256)) * 100)
+
+
+CHANGES = [
+    as_pipe,
+    as_device,
+    as_link,
+    as_bomb,
+    as_sparse_giant,
+    as_deep_nest,
+    as_noise,
+]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("change_file", CHANGES)
+@pytest.mark.parametrize("name", ["config.yaml", "checkpoints/best.ckpt"])
+def test_a_changed_file_ends_in_one_line(stranger, name, change_file, read):
+    change_file(stranger / name)
+    with pytest.raises(ValueError, match=Path(name).name) as error:
+        read(stranger)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+NAMES = [
+    *("config.yaml", "result.json", "environment.json", "metrics.csv"),
+    "statistics.csv",
+]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("change_file", CHANGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_changed_file_does_not_stop_a_comparison(stranger, name, change_file):
+    shutil.copytree(
+        RUN.with_name("none-sgd-lr0.1-seed0-64b411328c"), stranger.parent / "other"
+    )
+    change_file(stranger / name)
+    runs = load_runs(stranger.parent)
+    assert "other" in {Path(folder).name for folder in runs["folder"]}
+
+
+DAMAGES = [
+    *("", "[]", "a", "seed: 1", "model: {}", "choices: [1]", "trusted_packages: 3"),
+    *("dataset: null", "model: 3", "norm: []", "device: x", "\x00", "a: [", "? {}"),
+]
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("content", DAMAGES)
+def test_a_damaged_configuration_is_one_line(stranger, content, read):
+    (stranger / "config.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r".") as error:
+        read(stranger)
+    assert len(str(error.value).splitlines()) <= 2
