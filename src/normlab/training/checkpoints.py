@@ -161,7 +161,8 @@ def truncate_logs(
 ) -> None:
     """Cut every log file back to its length at the time of the checkpoint.
 
-    Files that did not exist then are deleted.
+    Files that did not exist then are deleted. So are links, since a run writes none, and
+    what they lead to is left alone.
 
     Args:
         folder: the run folder.
@@ -170,7 +171,7 @@ def truncate_logs(
     """
     for path in log_files(folder):
         length = lengths.get(path.relative_to(folder).as_posix())
-        if length is None:
+        if length is None or path.is_symlink():
             path.unlink()
         elif path.stat().st_size > length:
             os.truncate(path, length)
