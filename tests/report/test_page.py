@@ -99,6 +99,15 @@ def test_how_to_reproduce_has_commit_commands_and_this_page(tmp_path):
     assert f"python scripts/compare.py {tmp_path} --out {tmp_path}/report" in told
 
 
+def test_a_stored_commit_cannot_add_a_command(tmp_path):
+    git = {"commit": "x; touch marker", "dirty": False}
+    for norm in ("none", "custom"):
+        for seed, value in enumerate(NONE):
+            origin = ENVIRONMENT | {"git": git}
+            write_run(tmp_path, norm, seed, value, environment=origin)
+    assert "git checkout 'x; touch marker'" in words(page_of(tmp_path))
+
+
 def test_many_contrasts_are_counted_and_folded(tmp_path):
     for size in range(1, 11):
         write_seeds(

@@ -8,7 +8,13 @@ from compare.helpers import write_seeds
 from rich.console import Console
 
 from normlab.compare import compare, load_runs
-from normlab.report.table_formats import latex, markdown, print_table, write_tables
+from normlab.report.table_formats import (
+    latex,
+    markdown,
+    print_table,
+    without_formula,
+    write_tables,
+)
 from normlab.report.tables import contrast_table, summary_table
 
 NONE = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
@@ -52,6 +58,31 @@ def test_csv_keeps_every_digit(comparison, tmp_path):
     assert sorted(path.name for path in paths) == ["arms.csv", "arms.md", "arms.tex"]
     stored = pd.read_csv(tmp_path / "out" / "arms.csv")
     assert stored["mean"].tolist() == comparison.summaries["mean"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("@x", "'@x"),
+        ("+x", "'+x"),
+        ("-x", "'-x"),
+        ("-0.5", "-0.5"),
+        ("norm=none", "norm=none"),
+        (-0.5, -0.5),
+        (None, None),
+    ],
+)
+def test_a_cell_is_no_formula_of_a_spreadsheet(cell, written):
+    assert without_formula(cell) == written
+
+
+def test_written_tables_have_no_formulas(tmp_path):
+    frame = pd.DataFrame({"arm": ["=1+1", "none"], "mean": [-0.5, 0.25]})
+    write_tables(tmp_path, [], {"summary": frame})
+    assert (tmp_path / "summary.csv").read_text() == (
+        "arm,mean\n'=1+1,-0.5\nnone,0.25\n"
+    )
 
 
 def test_a_narrow_terminal_gets_the_columns_that_matter_most(comparison):

@@ -1,6 +1,7 @@
 """The report as one self-contained page, rendered from the template `report.html`."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -204,7 +205,8 @@ def _commands(report: Report) -> str:
     runs = report.runs
     if "environment.git.commit" in runs:
         commits = runs["environment.git.commit"].dropna().unique()
-        lines += [f"git checkout {commit}" for commit in commits[:MOST_COMMITS]]
+        for commit in commits[:MOST_COMMITS]:
+            lines.append(f"git checkout {shlex.quote(str(commit))}")
     if "environment.command" in runs:
         commands = runs["environment.command"].dropna().unique()
         lines += [f"python {command}" for command in commands[:MOST_COMMANDS]]

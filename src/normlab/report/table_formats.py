@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -163,6 +164,21 @@ def write_tables(
     paths = list(texts)
     for name, frame in frames.items():
         path = folder / f"{name}.csv"
-        frame.to_csv(path, index=False)
+        frame.map(without_formula).to_csv(path, index=False)
         paths.append(path)
     return paths
+
+
+def without_formula(cell: Any) -> Any:
+    """A cell of a table that no spreadsheet takes for a formula.
+
+    A text that begins with one of `=+-@` gets an apostrophe in front, unless it is a
+    number. Names of arms and reasons come from configurations of other people.
+    """
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
