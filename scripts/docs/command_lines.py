@@ -56,10 +56,12 @@ def write_fragments() -> None:
 def options_table(parser: argparse.ArgumentParser) -> str:
     """Options and positional arguments, with their help."""
     lines = ["| option | meaning |", "|---|---|"]
-    for action in parser._actions:  # argparse has no public list, as of Python 3.11
+    formatter = parser._get_formatter()  # these are private, as of Python 3.11
+    for action in parser._actions:
         if not isinstance(action, argparse._HelpAction):
-            text = (action.help or "").replace("%%", "%").replace("|", "\\|")
-            lines.append(f"| `{usage(action)}` | {text.replace('<', '&lt;')} |")
+            text = formatter._expand_help(action) if action.help else ""
+            text = text.replace("|", "\\|").replace("<", "&lt;")
+            lines.append(f"| `{usage(action)}` | {text} |")
     return "\n".join(lines) + "\n"
 
 

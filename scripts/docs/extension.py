@@ -7,18 +7,22 @@ from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
+from sphinx.util.logging import getLogger
 
 from docs import architecture, command_lines, configuration, norm_pages
+from docs.docstrings import with_literal_blocks
 from docs.keys import unknown_keys
+from docs.names import missing_names
 from docs.options import undocumented
-from docs.paths import PAGES
 
+LOGGER = getLogger(__name__)
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", generate)
-    app.connect("source-read", check_keys)
+    app.connect("source-read", check_page)
+    app.connect("autodoc-process-docstring", mark_formulas, priority=100)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -40,14 +44,19 @@ def generate(app: Sphinx) -> None:
     command_lines.write_fragments()
 
 
-def check_keys(app: Sphinx, page: str, content: list[str]) -> None:
-    """Warn of settings in a page that no configuration has."""
-    from sphinx.util import logging
-
+def check_page(app: Sphinx, page: str, content: list[str]) -> None:
+    """Warn of settings, files and names in a page that do not exist."""
     for line, word, hint in unknown_keys(content[0]):
-        logging.getLogger(__name__).warning(
-            "%s is no key of the configuration%s", word, hint, location=(page, line)
-        )
+        LOGGER.warning("%s is no setting%s", word, hint, location=(page, line))
+    for line, word in missing_names(content[0]):
+        LOGGER.warning("%s does not exist", word, location=(page, line))
+
+
+def mark_formulas(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Keep the lines of formulas in plain text: indented blocks of a docstring."""
+    lines[:] = with_literal_blocks(lines)
 
 
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
@@ -63,6 +72,3 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
             shutil.copytree(source / name, target, dirs_exist_ok=True)
         else:
             shutil.copy(source / name, target)
-
-
-__all__ = ["PAGES", "setup"]

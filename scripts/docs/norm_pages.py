@@ -120,7 +120,8 @@ def formula(cell: str) -> str:
     _, first, *rest = cell.split("$")
     shown = f"y = {first}"
     for text, other in zip(rest[::2], rest[1::2], strict=False):
-        shown += rf" \qquad \text{{{text.strip(' ,;')}}} \quad {other}"
+        words = text.strip(" ,;").replace("`", "")
+        shown += rf" \qquad \text{{{words}}} \quad {other}"
     return shown
 
 

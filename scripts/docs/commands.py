@@ -1,0 +1,122 @@
+"""The commands and the code of the pages, and how the tests run them.
+
+A comment directly above a block of code says what is special about it:
+
+    <!-- not run: needs a GPU -->          only checked: its settings and options exist
+    <!-- process: starts workers -->       run in a process of its own
+    <!-- small: dataset=digits -->         run with these settings too
+    <!-- file: my_conf/norm/my.yaml -->    a file that later commands use
+
+Every other block of `console`, `bash` or `python` is run as it is, with small settings.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from docs.paths import PAGES, ROOT
+
+SHELL = ("console", "bash")
+MARKERS = ("not run", "process", "small", "file")
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<marker>[a-z ]+): ?(?P<value>.*?) -->\n)?"
+    r"^(?P<fence>```+)(?P<language>\w+)\n(?P<text>.*?)^(?P=fence)$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code in a page.
+
+    Attributes:
+        line: of the page, on which it begins.
+        language: behind the fence.
+        text: between the fences.
+        marker: what the comment above says; empty without one.
+        value: the rest of the comment.
+    """
+
+    line: int
+    language: str
+    text: str
+    marker: str
+    value: str
+
+
+def pages() -> list[Path]:
+    """The pages that people have written, and the README."""
+    generated = ("_build", "_generated", "configuration")
+    found = [
+        path
+        for path in sorted(PAGES.rglob("*.md"))
+        if not set(generated) & set(path.relative_to(PAGES).parts)
+    ]
+    norms = PAGES / "reference" / "norms"
+    written = [path for path in found if path.parent != norms or path.stem == "index"]
+    return [ROOT / "README.md", *written]
+
+
+def blocks(text: str) -> list[Block]:
+    """All blocks of a page.
+
+    Raises:
+        ValueError: a comment above a block has an unknown word.
+    """
+    found = []
+    for match in BLOCK.finditer(text):
+        marker = match["marker"] or ""
+        if marker and marker not in MARKERS:
+            raise ValueError(
+                f"a comment above code must begin with {', '.join(MARKERS)}, "
+                f"got {marker!r}"
+            )
+        line = text.count("\n", 0, match.start("fence")) + 1
+        value = match["value"] or ""
+        found.append(Block(line, match["language"], match["text"], marker, value))
+    return found
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a block, without prompts; continued lines are joined."""
+    text = re.sub(r"\\\n\s*", "", block.text)
+    lines = [line.strip() for line in text.splitlines()]
+    if block.language == "console":
+        return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def words(command: str) -> list[str]:
+    """The words of a command, without a comment behind it and what is set before it."""
+    found = shlex.split(command, comments=True)
+    while found and re.match(r"[A-Z_]+=", found[0]):
+        del found[0]
+    return found
+
+
+def small(found: list[str], extra: str = "") -> list[str]:
+    """The words of `train.py` with settings under which it takes about a second."""
+    optuna = any(word.startswith("hydra/sweeper=") for word in found)
+    given = shlex.split(extra)
+    shrunk = [_shrink(word) for word in found if word != "hydra/launcher=queue"]
+    if "--help" in found or "--cfg" in found:
+        return shrunk
+    defaults = ["trainer.max_epochs=1", "progress=false"]
+    defaults += ["statistics.every_n_epochs=0", "logger=[]"]
+    if optuna:
+        defaults += ["hydra.sweeper.n_trials=2", "hydra.sweeper.seeds=[0]"]
+    names = {word.split("=")[0] for word in shrunk}
+    shrunk += [word for word in defaults if word.split("=")[0] not in names]
+    replaced = {word.split("=")[0] for word in given}
+    kept = [word for word in shrunk if word.split("=")[0] not in replaced]
+    return kept + given
+
+
+def _shrink(word: str) -> str:
+    """One word: few epochs, few seeds, few trials, and data that are there."""
+    word = re.sub(r"^trainer\.max_epochs=\d+$", "trainer.max_epochs=1", word)
+    word = re.sub(r"^(seed|dataset\.fold)=range\(\d+\)$", r"\1=range(2)", word)
+    word = re.sub(r"^hydra\.sweeper\.n_trials=\d+$", "hydra.sweeper.n_trials=2", word)
+    word = re.sub(r"^dataset\.root=PATH$", "dataset.root=data/tiny-imagenet-200", word)
+    return re.sub(r"\bDATA\b", "data", word)
