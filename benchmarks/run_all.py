@@ -102,7 +102,7 @@ def _lines(path: str) -> list[str]:
 def document(sections: list[str]) -> str:
     return (
         "# Benchmarks\n\n"
-        f"Written by `make bench DATA=FOLDER`: {machine()}.\n\n"
+        f"This page is written by `make bench DATA=FOLDER`, here on {machine()}.\n\n"
         "Both sides of a row are measured in turns, in one run of its script; times "
         "are medians. normlab runs with everything that is on by default: metrics, "
         "TensorBoard, statistics of the norms, checkpoints and the progress bar. The "

@@ -161,33 +161,37 @@ def document() -> str:
     """Return the whole document, with the measurements of this machine."""
     return f"""{document_head()}## Measured
 
-Largest `|ours - PyTorch's| / (1 + |PyTorch's|)` in the first step, and in all {STEPS}; PyTorch
-{torch.__version__.partition("+")[0]}, CPU. Weight gradient means scale and shift, running statistics mean and variance.
-"Strided" takes every second sample and position of a larger tensor.
+The largest `|ours - PyTorch's| / (1 + |PyTorch's|)` in the first step, and in all
+{STEPS}; PyTorch {torch.__version__.partition("+")[0]}, CPU. The weight gradient is that
+of scale and shift, the running statistics are mean and variance. "Strided" takes every
+second sample and position of a larger tensor.
 
 {measured_table()}
-"""  # noqa: E501 (lines of the document)
+"""
 
 
 def document_head() -> str:
     """Return the part of the document that does not depend on the machine."""
-    return f"""# How close `norm=custom` is to PyTorch's batch norm
+    return f"""# How close the custom batch norm is to PyTorch's
 
-Written by `python scripts/tolerances.py --write`; `tests/norms/test_tolerances.py` measures all of it again.
+This page is written by `python scripts/tolerances.py --write`, and
+`tests/norms/test_tolerances.py` measures all of it again.
 
-Two layers, `normlab.norms.BatchNorm` and PyTorch's, get the same inputs and output gradients for {STEPS} steps and walk
-along their own gradients. At every step, and for every value,
+Two layers, `normlab.norms.BatchNorm` and PyTorch's, get the same inputs and output
+gradients for {STEPS} steps, and each follows its own gradients. At every step, and for
+every value,
 
     |ours - PyTorch's| <= tolerance * (1 + |PyTorch's|)
 
 {tolerance_table()}
 
-The layers are in float32, for float64 inputs in float64; halves come out as halves, and their tolerance is some units
-in the last place. The difference is rounding: both add and multiply in another order. Whole networks in float32 drift
-apart from such differences after some steps, as they do between two machines; from there on only distributions over
-seeds can be compared.
+The layers are in float32, and in float64 for inputs in float64. Inputs in half
+precision come out in half precision; their tolerance is some units in the last place.
+The difference is one of rounding, since both layers add and multiply in another order.
+Whole networks in float32 drift apart from such differences after some steps, as they do
+between two machines. From there on only distributions over seeds can be compared.
 
-"""  # noqa: E501 (lines of the document)
+"""
 
 
 def main() -> None:

@@ -117,7 +117,9 @@ def _in_words(text: str, entry: dict[str, Any]) -> str:
 
 def _head(entry: dict[str, Any], command: str) -> list[str]:
     flaws = entry["notebook"]["flaws"].strip()
-    return [f"**The notebook.** {flaws}", f"```console\n$ {command}\n```"]
+    # The comment is for the test that runs the commands of the documentation.
+    shown = f"<!-- small: seed=0 -->\n```console\n$ {command}\n```"
+    return [f"**The notebook.** {flaws}", shown]
 
 
 def _draw(comparison: Comparison, name: str, figures: Path) -> str:
