@@ -177,3 +177,29 @@ def test_a_stored_run_gets_the_keys_that_came_later(plain):
     assert completed["trainer"]["gradient_clip"] is None
     assert completed["trainer"]["max_epochs"] == 3
     assert "profile" not in config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+task.label_smothing=0.1", "no key 'task.label_smothing'"),
+        ("+trainer.max_epoch=3", "did you mean 'trainer.max_epochs'"),
+        ("+trainer.accumulate_grad_batches=4", "no key 'trainer.accumulate_grad_"),
+        ("+statistics.histogram=1", "did you mean 'statistics.histograms'"),
+        ("+checkpoint.every_second=1", "did you mean 'checkpoint.every_seconds'"),
+        ("+paths.output=x", "did you mean 'paths.outputs'"),
+        ("+device.thread=1", "did you mean 'device.threads'"),
+        ("+dataset.bach_size=1", "did you mean 'dataset.batch_size'"),
+        ("+dataset.augment.flp=true", "did you mean 'dataset.augment.flip'"),
+    ],
+)
+def test_a_key_that_nothing_reads_is_refused_at_any_level(plain, override, message):
+    with pytest.raises(ValueError, match=message):
+        check(plain(override))
+
+
+def test_a_data_set_of_ones_own_may_have_keys_of_its_own(plain):
+    config = plain()
+    config["choices"]["dataset"] = "mine"
+    config["dataset"]["sensor"] = 3
+    check(config)

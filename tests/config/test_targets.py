@@ -131,3 +131,59 @@ def test_build_resolves_nothing():
     node = {"_target_": "torch.nn.Linear", "in_features": "${oc.env:HOME}"}
     with pytest.raises(ValueError, match="in_features must not contain"):
         build(node, out_features=2)
+
+
+@pytest.mark.parametrize(
+    ("place", "node", "message"),
+    [
+        (
+            "optimizer",
+            {"_target_": "torch.optim.NAdam", "lr": 0.1, "nesterov": False},
+            "optimizer has 'nesterov', which torch.optim.NAdam does not take",
+        ),
+        (
+            "optimizer",
+            {"_target_": "torch.optim.SGD", "momentom": 0.9},
+            "did you mean 'momentum'?; remove it with ~optimizer.momentom",
+        ),
+        (
+            "scheduler",
+            {"_target_": "torch.optim.lr_scheduler.StepLR", "step": 3},
+            "which torch.optim.lr_scheduler.StepLR does not take",
+        ),
+        (
+            "norm",
+            {"_target_": "normlab.norms.GroupNorm", "group": 3},
+            "norm has 'group', which normlab.norms.GroupNorm does not take",
+        ),
+        (
+            "model",
+            {"_target_": "normlab.models.MLP", "hiden": [3]},
+            "did you mean 'hidden'?",
+        ),
+        (
+            "dataset.load",
+            {"_target_": "normlab.data.images.mnist", "rot": "x"},
+            "did you mean 'root'?",
+        ),
+    ],
+)
+def test_arguments_that_a_class_does_not_take_are_refused(place, node, message):
+    config = OmegaConf.create({"trusted_packages": []})
+    OmegaConf.update(config, place, node, force_add=True)
+    with pytest.raises(ValueError) as error:
+        check_homes(OmegaConf.to_container(config))
+    assert message in str(error.value)
+
+
+def test_keys_that_are_read_before_the_call_are_no_arguments():
+    optimizer = {"_target_": "torch.optim.SGD", "decay_rank_one": True}
+    scheduler = {
+        "_target_": "torch.optim.lr_scheduler.StepLR",
+        "interval": "epoch",
+        "_partial_": True,
+        "step_size": 3,
+    }
+    check_homes(
+        {"trusted_packages": [], "optimizer": optimizer, "scheduler": scheduler}
+    )

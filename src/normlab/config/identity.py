@@ -43,6 +43,15 @@ NORM_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
 }
 
 
+# Options that data sets were given after runs had been stored, by the name of the data
+# set, with the values that describe what those runs did. They are arguments of the
+# function that loads the data, too.
+DATASET_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
+    "csv": {"encoding": None},
+    "image_folder": {"use_val": False},
+}
+
+
 # Keys whose default in conf/ is null and whose values are real numbers.
 REAL_NUMBERS = ("gradient_clip", "gamma")
 
@@ -59,16 +68,23 @@ def configuration_directory() -> Path:
     return package / "conf"
 
 
-def options_added_later(norm: str) -> dict[str, dict[str, Any]]:
+def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
     """Settings that stored runs of earlier versions lack, by group.
 
     Each has the value that describes what those runs did. At this value a setting does
     not change the name of a run, and a comparison treats a run without it like a run
     with it.
+
+    Args:
+        norm: name of the norm.
+        dataset: name of the data set.
     """
+    dataset_options = DATASET_OPTIONS_ADDED_LATER.get(dataset, {})
     return {
         "device": {"channels_last": False},
         "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
+        "dataset": dataset_options,
+        "dataset.load": dataset_options,
     }
 
 
@@ -101,13 +117,30 @@ def _relevant(config: dict[str, Any]) -> dict[str, Any]:
     kept = {
         key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT
     }
-    for group, unchanged in options_added_later(config["choices"]["norm"]).items():
-        kept[group] = {
-            key: value
-            for key, value in config[group].items()
-            if (key, value) not in unchanged.items()
-        }
+    choices = config["choices"]
+    added = options_added_later(choices["norm"], choices["dataset"])
+    for group, unchanged in added.items():
+        _leave_out(kept, group.split("."), unchanged)
     return kept
+
+
+def _leave_out(node: dict[str, Any], path: list[str], options: dict[str, Any]) -> None:
+    """Remove options that have the given values from a group below a node.
+
+    Args:
+        node: replaced by copies where it changes.
+        path: keys that lead to the group.
+        options: keys and values to remove.
+    """
+    name, *rest = path
+    group = dict(node[name])
+    if rest:
+        _leave_out(group, rest, options)
+    else:
+        for key, value in options.items():
+            if key in group and group[key] == value:
+                del group[key]
+    node[name] = group
 
 
 def _typed_alike(value: Any, default: Any, key: str = "") -> Any:

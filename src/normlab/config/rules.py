@@ -1,7 +1,7 @@
 """Rules that the values of a configuration must satisfy."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -120,6 +120,8 @@ RULES = {
     "dataset.normalize": NORMALIZATION,
     "dataset.augment": MAPPING,
     "dataset.load": MAPPING,
+    "dataset.use_val": BOOLEAN,
+    "dataset.encoding": optional(TEXT),
     "dataset.augment.flip": BOOLEAN,
     "dataset.augment.crop_padding": whole(0),
     "optimizer.lr": POSITIVE,
@@ -257,13 +259,39 @@ def _check_names(config: dict[str, Any]) -> None:
     """Refuse unknown keys.
 
     With `+`, Hydra adds any key. A misspelt one would change nothing although it looks
-    like a setting.
+    like a setting. What a class takes that a `_target_` names is checked when it is
+    looked up, in `targets.py`.
     """
-    known = _known_names()
-    for key in config:
+    _refuse_unknown("", config, _known_names())
+    for key, default in _defaults().items():
+        if isinstance(default, dict):
+            _refuse_unknown(f"{key}.", config[key], list(default))
+    _refuse_unknown("device.", config["device"], list(_option("device", "auto")))
+    augmentations = _option("dataset", "digits")["augment"]
+    _refuse_unknown("dataset.augment.", config["dataset"]["augment"], augmentations)
+    # Data sets of one's own may have keys of their own, which their loader gets.
+    shipped = _option("dataset", str(config["choices"]["dataset"]))
+    if shipped:
+        known = [*shipped, *REQUIRED["dataset"]]
+        _refuse_unknown("dataset.", config["dataset"], known)
+
+
+def _refuse_unknown(prefix: str, node: Any, known: Iterable[str]) -> None:
+    known = list(known)
+    for key in node if isinstance(node, dict) else ():
         if key not in known:
-            hint = did_you_mean(key, known)
-            raise ValueError(f"the configuration has no key {key!r}{hint}")
+            full_key = f"{prefix}{key}"
+            hint = did_you_mean(full_key, [f"{prefix}{name}" for name in known])
+            raise ValueError(f"the configuration has no key {full_key!r}{hint}")
+
+
+@cache
+def _option(group: str, choice: str) -> dict[str, Any]:
+    """The keys of a file of our own conf/; none if there is no such file."""
+    path = configuration_directory() / group / f"{choice}.yaml"
+    if not path.is_file():
+        return {}
+    return yaml.safe_load(path.read_text()) or {}
 
 
 @cache

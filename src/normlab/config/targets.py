@@ -5,6 +5,7 @@ module where a model is wanted, an optimizer where an optimizer is wanted. Names
 checked before anything is imported (`trust.py`), objects before anything is called.
 """
 
+import inspect
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -23,6 +24,7 @@ from normlab.config.trust import (
     refuse_interpolations,
     targets_of,
 )
+from normlab.spelling import did_you_mean
 
 # Which class a target at a place must be derived from, and in which group of conf/ it
 # may be named instead. The latter is how a new data set or logger is added.
@@ -35,6 +37,11 @@ PLACES: dict[str, tuple[type | None, str | None]] = {
     "dataset.load": (None, "dataset"),
     "logger.*": (None, "logger"),
 }
+
+
+# Keys of a place that we read ourselves, and those that Hydra reads.
+OWN_KEYS = {"optimizer": ("decay_rank_one",), "scheduler": ("interval",)}
+HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 
 def check_homes(config: dict[str, Any]) -> None:
@@ -50,17 +57,19 @@ def check_homes(config: dict[str, Any]) -> None:
     """
     trusted = config["trusted_packages"]
     check_targets(config, trusted)  # by name, before anything is imported
-    for place, path in _placed_targets(config):
+    for place, node in _placed_targets(config):
+        path = str(node["_target_"])
         found = _find(path)
         if not is_in(path, trusted):
             _check_kind(place, path, found)
+        _check_arguments(place, node, found)
 
 
-def _placed_targets(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every place that has a `_target_`, such as `model.hidden[0]`, and the target."""
+def _placed_targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every place that has a `_target_`, such as `model.hidden[0]`, and its node."""
     if isinstance(node, dict):
         if node.get("_target_") is not None:
-            yield place, str(node["_target_"])
+            yield place, node
         for key, value in node.items():
             yield from _placed_targets(value, f"{place}.{key}" if place else str(key))
     elif isinstance(node, list):
@@ -83,6 +92,24 @@ def _check_kind(place: str, path: str, found: Any) -> None:
         requirements.append(f"named in conf/{group}")
     requirement = " or ".join(requirements) or "left out: nothing is called there"
     raise ValueError(f"{place}._target_ must be {requirement}, got {path!r}")
+
+
+def _check_arguments(place: str, node: dict[str, Any], found: Any) -> None:
+    """Refuse arguments that a class or function does not take."""
+    try:
+        parameters = inspect.signature(found).parameters
+    except (TypeError, ValueError):  # some callables written in C have none
+        return
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return
+    own = OWN_KEYS.get(place, ())
+    for key in node:
+        if key not in parameters and key not in own and key not in HYDRA_KEYS:
+            hint = did_you_mean(key, [*parameters, *own])
+            raise ValueError(
+                f"{place} has {key!r}, which {node['_target_']} does not take{hint}; "
+                f"remove it with ~{place}.{key}"
+            )
 
 
 def _allowed(place: str) -> tuple[type | None, str | None]:
