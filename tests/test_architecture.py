@@ -56,7 +56,10 @@ ARCHITECTURE = {
     ),
     # entry points
     "hydra_plugins": ("endings", "mistakes", "sweeps", "search"),
-    "main": ("endings", "signals", "config", "mistakes", "training", "sweeps"),
+    "main": (
+        *("endings", "terminal", "signals", "config", "mistakes"),
+        *("training", "sweeps"),
+    ),
     "__main__": ("spelling", "evaluation", "report", "main"),
 }
 

@@ -23,6 +23,7 @@ from normlab.config.rules import check
 from normlab.config.trust import check_hydra, check_trust, load_only_weights
 from normlab.endings import EarlyEnd, Stopped
 from normlab.mistakes import MISTAKES, explain
+from normlab.terminal import output_may_end, without_control
 
 USER_MISTAKE = 2
 PREEMPTED = 128 + signal.SIGUSR1
@@ -32,10 +33,12 @@ PREEMPTED = 128 + signal.SIGUSR1
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
+@output_may_end()
 def main() -> None:
     """Run the command line and exit.
 
-    Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 130 or 143 interrupted.
+    Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 130 or 143 interrupted. A
+    reader of the output that ends, or a terminal that hangs up, changes none of them.
 
     In a SLURM job, SIGUSR1 announces the end of the job's time: the run stops as it
     does on Ctrl-C, and the job is queued again.
@@ -140,12 +143,13 @@ def requeue(environment: Mapping[str, str]) -> None:
 
 
 def _exit_with_mistake(error: Exception) -> NoReturn:
-    print(f"error: {explain(error)}", file=sys.stderr)
+    print(f"error: {without_control(explain(error))}", file=sys.stderr)
     sys.exit(USER_MISTAKE)
 
 
 def _exit_early(end: EarlyEnd) -> NoReturn:
-    print(f"{end}; run the same command again to resume", file=sys.stderr)
+    ending = without_control(str(end))
+    print(f"{ending}; run the same command again to resume", file=sys.stderr)
     sys.exit(end.exit_code)
 
 

@@ -1,6 +1,13 @@
-"""Pieces of what is shown in a terminal: styles, progress bars, tables of metrics."""
+"""What is shown in a terminal: streams that may end, styles, bars and tables."""
 
-from collections.abc import Sequence
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -17,12 +24,168 @@ from rich.table import Table
 
 from normlab.metrics import PARTS
 
+SMALL = 0.01  # below, four decimals would show two digits or fewer
+
 STATUS_STYLE = {
     "finished": "green",
     "diverged": "yellow",
     "failed": "red",
     "pruned": "cyan",
 }
+
+# Characters that could move the cursor, change the terminal or turn the direction of a
+# line, apart from tabs and ends of lines. Half surrogates stand for bytes that are not
+# in UTF-8.
+CONTROL_CHARACTERS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+class Output:
+    """A stream of text that falls silent when nobody can receive its text any more.
+
+    A reader may end (`| head`), a terminal may hang up, a disk may fill, a stream may
+    be closed. The computation does not notice any of it.
+
+    Args:
+        stream: standard output or standard error.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._is_silent = False
+
+    def write(self, text: str) -> int:
+        """Write a text; characters that the stream cannot encode become escapes."""
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            escaped = text.encode(encoding, "backslashreplace")
+            self.write(escaped.decode(encoding))
+        except BlockingIOError:
+            pass  # the reader is slow, and this text is lost
+        except (OSError, ValueError):
+            self._fall_silent()
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts one after the other."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Hand on what has been written."""
+        try:
+            self._stream.flush()
+        except BlockingIOError:
+            pass  # it stays in the buffer
+        except (OSError, ValueError):
+            self._fall_silent()
+
+    def end(self) -> None:
+        """Flush so that Python has nothing left to write when it exits."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._fall_silent()
+
+    def isatty(self) -> bool:
+        """Whether this is a terminal that can still show something."""
+        try:
+            return not self._is_silent and bool(self._stream.isatty())
+        except (OSError, ValueError):
+            return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _fall_silent(self) -> None:
+        """Let the stream lead nowhere, also for C libraries and at Python's exit."""
+        if self._is_silent:
+            return
+        self._is_silent = True
+        try:
+            number = self._stream.fileno()
+            if number in (1, 2):
+                _connect_to_nothing(number)
+                self._stream.flush()
+        except (OSError, ValueError):
+            return  # it is closed, or no file
+
+
+@contextmanager
+def output_may_end() -> Iterator[None]:
+    """Within the block, a fault of the output is no fault of the computation.
+
+    Standard output and standard error fall silent when they cannot be written to. A
+    terminal that hangs up takes the output with it, and nothing else: SIGHUP is ignored
+    (Ctrl-C and SIGTERM stop a run). As a decorator, this holds for a whole function.
+    """
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    ignores_hangup = (
+        is_main_thread and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    )
+    if ignores_hangup:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = (sys.stdin, sys.stdout, sys.stderr)
+    _connect_closed_streams()
+    nothing = open(os.devnull, "r+")  # noqa: SIM115 # closed below
+    outputs = [_as_output(sys.stdout or nothing), _as_output(sys.stderr or nothing)]
+    sys.stdin = sys.stdin or nothing
+    sys.stdout, sys.stderr = outputs  # type: ignore[assignment] # a duck of a file
+    try:
+        yield
+    finally:
+        for output in outputs:
+            output.end()
+        sys.stdin, sys.stdout, sys.stderr = before
+        nothing.close()
+        if ignores_hangup:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _as_output(stream: Any) -> Output:
+    return stream if isinstance(stream, Output) else Output(stream)
+
+
+def _connect_closed_streams() -> None:
+    """Connect standard streams that were closed (`2>&-`) to nothing.
+
+    Otherwise the next file that is opened would get the number of the stream, and C
+    libraries would write their messages into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            _connect_to_nothing(number)
+
+
+def _connect_to_nothing(number: int) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    if nothing == number:
+        os.set_inheritable(number, True)
+        return
+    os.dup2(nothing, number)
+    os.close(nothing)
+
+
+def shown(text: object) -> str:
+    """A text of a user for rich: neither its brackets nor its characters act.
+
+    Control characters become escapes such as `\\x1b`.
+    """
+    return escape(without_control(str(text)))
+
+
+def without_control(text: str) -> str:
+    """A text with control characters, apart from tabs and ends of lines, as escapes."""
+    return CONTROL_CHARACTERS.sub(_as_escape, text)
+
+
+def _as_escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def shorten(names: Sequence[str], most: int) -> str:
@@ -41,7 +204,7 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, emoji=False),
         transient=True,
     )
 
@@ -50,7 +213,7 @@ def print_cautions(console: Console, cautions: Sequence[str]) -> None:
     """Print one line per caution."""
     for caution in cautions:
         console.print(
-            f"[yellow]caution[/yellow]  {escape(caution)}",
+            f"[yellow]caution[/yellow]  {shown(caution)}",
             soft_wrap=not console.is_terminal,
         )
 
@@ -61,9 +224,9 @@ def print_metrics(console: Console, metrics: dict[str, float], title: str) -> No
     Args:
         console: where it is printed.
         metrics: values by name, such as `test/accuracy`.
-        title: printed above the table, with rich's markup.
+        title: printed above the table.
     """
-    console.print(f"[bold]{title}[/bold]", soft_wrap=True)
+    console.print(f"[bold]{shown(title)}[/bold]", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric")
     for part in PARTS:
@@ -71,10 +234,18 @@ def print_metrics(console: Console, metrics: dict[str, float], title: str) -> No
         table.add_column(part, justify="right", style=style)
     names = dict.fromkeys(key.split("/")[1] for key in metrics)
     for name in names:
-        values = [_number(metrics.get(f"{part}/{name}")) for part in PARTS]
-        table.add_row(name, *values)
+        values = [format_metric(metrics.get(f"{part}/{name}")) for part in PARTS]
+        table.add_row(shown(name), *values)
     console.print(table)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def format_metric(value: float | None) -> str:
+    """A metric as text: four decimals, or four digits if it is small.
+
+    It is a dash for None.
+    """
+    if value is None:
+        return "–"
+    if 0 < abs(value) < SMALL:
+        return f"{value:.4g}"
+    return f"{value:.4f}"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from normlab.sweeps.jobs import (
@@ -20,7 +19,14 @@ from normlab.sweeps.jobs import (
     values_by_arm,
     varied_keys,
 )
-from normlab.terminal import STATUS_STYLE, print_cautions, shorten
+from normlab.terminal import (
+    STATUS_STYLE,
+    format_metric,
+    print_cautions,
+    shorten,
+    shown,
+    without_control,
+)
 
 SHOWN_METRICS = ("val/accuracy", "test/accuracy", "val/rmse", "test/rmse")
 STATES = ("done", "interrupted", "failed", "new")
@@ -56,7 +62,8 @@ def print_jobs(jobs: Sequence[Job], workers: int = 1, excluded: int = 0) -> None
             words.append(f"{text:<{width}}")
         words.append(f"{state:<11}")
         words.append(str(job.folder))
-        console.print("  ".join(words), soft_wrap=True, markup=False)
+        line = without_control("  ".join(words))
+        console.print(line, soft_wrap=True, markup=False)
 
     seconds, unknown = estimate_seconds(jobs, workers)
     console.print(_estimate(seconds, unknown, workers), soft_wrap=True, markup=False)
@@ -116,11 +123,11 @@ def _console() -> Console:
     Lines are cut to the width of a terminal, but not in a file.
     """
     width = None if sys.stdout.isatty() else 1000
-    return Console(highlight=False, width=width)
+    return Console(highlight=False, width=width, emoji=False)
 
 
 def _print_labelled(console: Console, label: str, text: str) -> None:
-    console.print(f"{label}  {escape(text)}", soft_wrap=not console.is_terminal)
+    console.print(f"{label}  {shown(text)}", soft_wrap=not console.is_terminal)
 
 
 def _known_metrics(jobs: Sequence[EndedJob]) -> list[str]:
@@ -152,7 +159,7 @@ def _jobs_table(jobs: Sequence[EndedJob], metrics: Sequence[str]) -> Table:
         table.add_column(name.replace("/", "/\n"), justify="right")
 
     for job in jobs:
-        row = [escape(job.settings.get(key, "")) for key in keys]
+        row = [shown(job.settings.get(key, "")) for key in keys]
         row.append(styled_status(job.result["status"]))
         for name in columns:
             row.append(_cell(job, name))
@@ -176,7 +183,7 @@ def _cell(job: EndedJob, column: str) -> str:
         seconds = job.result["seconds"]
         return f"{seconds:.1f}" if seconds else MISSING
     value = job.result["metrics"].get(column)
-    return MISSING if value is None else f"{value:.4f}"
+    return format_metric(value)
 
 
 def _seeds_table(jobs: Sequence[EndedJob], metric: str) -> Table:
@@ -186,7 +193,7 @@ def _seeds_table(jobs: Sequence[EndedJob], metric: str) -> Table:
     for name in ("n", "mean", "SD", "min", "max"):
         table.add_column(name, justify="right")
     for settings, values in arms:
-        row = list(map(escape, settings.values()))
+        row = list(map(shown, settings.values()))
         row.append(str(len(values)))
         row += _distribution(values)
         table.add_row(*row)
@@ -200,12 +207,12 @@ def _distribution(values: Sequence[float]) -> list[str]:
     mean = statistics.fmean(values)
     spread = MISSING
     if len(values) > 1:
-        spread = f"{statistics.stdev(values):.4f}"
+        spread = format_metric(statistics.stdev(values))
     return [
-        f"{mean:.4f}",
+        format_metric(mean),
         spread,
-        f"{min(values):.4f}",
-        f"{max(values):.4f}",
+        format_metric(min(values)),
+        format_metric(max(values)),
     ]
 
 

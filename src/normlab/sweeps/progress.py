@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,7 @@ from rich.progress import (
 
 from normlab.sweeps.display import SHOWN_METRICS, duration, styled_status
 from normlab.sweeps.jobs import EndedJob, format_settings
+from normlab.terminal import format_metric, shown
 
 
 class SweepProgress:
@@ -45,7 +45,7 @@ class SweepProgress:
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("[dim]{task.fields[left]}"),
-                console=Console(stderr=True),
+                console=Console(stderr=True, emoji=False),
                 transient=True,
             )
             self.task = self.bar.add_task("sweep", total=self.total, left="")
@@ -70,7 +70,7 @@ class SweepProgress:
         line = job_line(job, self.ended, self.total, self.keys)
         if self.bar is None:
             words = [line, left] if left else [line]
-            console = Console(stderr=True)
+            console = Console(stderr=True, emoji=False)
             console.print("  ".join(words), highlight=False, soft_wrap=True)
             return
         self.bar.console.print(line, highlight=False)
@@ -120,12 +120,12 @@ def job_line(job: EndedJob, number: int, total: int, keys: Sequence[str]) -> str
     metrics = job.result["metrics"]
     words = [
         f"{number:>{len(str(total))}}/{total}",
-        escape(format_settings(job, keys)),
+        shown(format_settings(job, keys)),
         styled_status(job.result["status"]),
     ]
     for name in reversed(SHOWN_METRICS):
         if metrics.get(name) is not None:
-            words.append(f"{name} {metrics[name]:.4f}")
+            words.append(f"{name} {format_metric(metrics[name])}")
             break
-    words.append(escape(job.result.get("reason") or ""))
+    words.append(shown(job.result.get("reason") or ""))
     return "  ".join(filter(None, words))

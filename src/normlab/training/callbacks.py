@@ -32,7 +32,7 @@ from rich.progress import Progress, TaskID
 from normlab import signals
 from normlab.data.blocks import Block
 from normlab.endings import Diverged, Interrupted, Pruned
-from normlab.terminal import progress_bar
+from normlab.terminal import format_metric, progress_bar
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.tasks import Task
 
@@ -205,7 +205,7 @@ class Terminal(Callback):
         if self.bar is None:
             print(text, file=sys.stderr, flush=True)
         else:
-            self.bar.console.print(text, highlight=False)
+            self.bar.console.print(text, highlight=False, markup=False)
 
     def _stop_bar(self) -> None:
         if self.bar is not None:
@@ -216,7 +216,11 @@ class Terminal(Callback):
 def epoch_line(epoch: int, max_epochs: int, metrics: dict[str, float]) -> str:
     """`epoch  3/10   train/loss 0.2134   train/accuracy 0.9410   ...`"""
     width = len(str(max_epochs))
-    columns = [f"{name} {value:.4f}" for name, value in metrics.items() if name != "lr"]
+    columns = [
+        f"{name} {format_metric(value)}"
+        for name, value in metrics.items()
+        if name != "lr"
+    ]
     return "   ".join([f"epoch {epoch:>{width}}/{max_epochs}", *columns])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from normlab.terminal import STATUS_STYLE, print_cautions, print_metrics
+from normlab.terminal import STATUS_STYLE, print_cautions, print_metrics, shown
 
 if TYPE_CHECKING:
     from normlab.models.swap import Swap
@@ -28,7 +28,8 @@ def swap_table(swaps: Sequence["Swap"], title: str = "Norms") -> Table:
     for heading in ("layer", "what", "from", "to", "why"):
         table.add_column(heading, overflow="fold")
     for swap in swaps:
-        table.add_row(swap.name, swap.kind, swap.old, swap.new, swap.why)
+        cells = (swap.name, swap.kind, swap.old, swap.new, swap.why)
+        table.add_row(*map(shown, cells))
     return table
 
 
@@ -63,7 +64,7 @@ def print_start(cautions: Sequence[str], norm_report: Sequence["Swap"] = ()) -> 
         cautions: what sets the run apart from others, one sentence each.
         norm_report: what became of the norms of a network from a library.
     """
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     print_cautions(console, cautions)
     if norm_report:
         console.print(norm_report_table(norm_report))
@@ -76,7 +77,7 @@ def print_result(result: dict[str, Any], config: dict[str, Any]) -> None:
         result: from `normlab.training.experiment.run`.
         config: the resolved configuration.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     choices = result["choices"]
     title = (
         f"{choices['model']} · {choices['norm']} · {choices['dataset']} · "
@@ -87,9 +88,13 @@ def print_result(result: dict[str, Any], config: dict[str, Any]) -> None:
         print_metrics(console, result["metrics"], title)
 
     folder = Path(config["paths"]["outputs"]) / result["run"]
-    facts = [("status", _status(result)), *_facts(result), ("run folder", str(folder))]
+    facts = [
+        ("status", _status(result)),
+        *_facts(result),
+        ("run folder", shown(folder)),
+    ]
     if "tensorboard" in (config.get("logger") or {}):
-        facts.append(("curves", f"tensorboard --logdir {folder.parent}"))
+        facts.append(("curves", shown(f"tensorboard --logdir {folder.parent}")))
     for name, value in facts:
         console.print(f"[dim]{name:>12}[/dim]  {value}", soft_wrap=True)
     console.print()
@@ -99,7 +104,7 @@ def _status(result: dict[str, Any]) -> str:
     style = STATUS_STYLE[result["status"]]
     status = f"[{style}]{result['status']}[/{style}]"
     if result["reason"]:
-        return f"{status}: {result['reason']}"
+        return f"{status}: {shown(result['reason'])}"
     return status
 
 

@@ -22,6 +22,7 @@ from normlab.results import (
     write_atomically,
     write_json,
 )
+from normlab.terminal import output_may_end, without_control
 
 if TYPE_CHECKING:
     from normlab.training.preparation import Prepared
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 TRACEBACK = "traceback.txt"
 
 
+@output_may_end()
 def run(config: dict) -> dict[str, Any]:
     """Return the result of a configuration, and train if there is none yet.
 
@@ -183,7 +185,8 @@ def _failed(error: Exception, folder: Path, progress: bool) -> dict[str, Any]:
     write_atomically(path, traceback.format_exc().encode())
     reason = f"{type(error).__name__}: {error}".strip()
     if progress:  # a sweep lists its failed jobs itself
-        print(f"failed: {reason}; see {path}", file=sys.stderr)
+        notice = without_control(f"failed: {reason}; see {path}")
+        print(notice, file=sys.stderr)
     return _unfinished("failed", reason, seconds=0.0)
 
 

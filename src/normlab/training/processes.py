@@ -20,6 +20,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from normlab import signals
 from normlab.endings import Interrupted, Pruned, disk_is_full
+from normlab.terminal import output_may_end
 from normlab.training.checkpoints import load, load_latest, save
 
 OUTCOME = ".outcome.ckpt"
@@ -93,6 +94,7 @@ def _start(
     )
 
 
+@output_may_end()
 def _one_process(
     rank: int,
     work: Work,
