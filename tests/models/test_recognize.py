@@ -4,7 +4,7 @@ import torchvision
 from torch import nn
 
 from normlab.models.recognize import NormSlot, looks_like_norm, norm_slot
-from normlab.norms import BatchNorm, DynamicTanh, EvoNormB0
+from normlab.norms import BatchNorm, DynamicTanh, EvoNormB0, GhostBatchNorm
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,9 @@ def test_norms_that_cannot_be_replaced(layer, reason):
 )
 def test_layers_that_are_not_norms(layer):
     assert not looks_like_norm(layer)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("cls", [BatchNorm, GhostBatchNorm])
+def test_our_batch_norms_say_their_own_number_of_axes(cls, dim):
+    assert norm_slot(cls(4, dim), dim_hint=2) == NormSlot(4, dim)

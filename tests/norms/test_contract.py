@@ -99,6 +99,16 @@ def test_other_shapes_are_refused_with_both_shapes(make, name, dim, shape):
     assert str(shape) in str(error.value)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_refused_with_their_type(make, name, dtype, training):
+    if name in UNCHECKED:
+        pytest.skip(f"{name} is PyTorch's own layer")
+    layer = make(name, 2, 1).train(training)
+    with pytest.raises(TypeError, match=f"floating-point input, got {dtype}"):
+        layer(torch.tensor([[0, 10], [3, 200]]).to(dtype))
+
+
 @pytest.mark.parametrize(("dim", "shape"), SHAPES)
 def test_a_batch_of_nothing_goes_through_and_is_no_statistic(make, name, dim, shape):
     layer, x = make(name, 16, dim), torch.empty(0, *shape[1:], requires_grad=True)

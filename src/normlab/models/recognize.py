@@ -58,11 +58,12 @@ def norm_slot(layer: nn.Module, dim_hint: int) -> NormSlot | str:
         The slot, or the reason as the rest of a sentence about the layer.
     """
     name = type(layer).__name__
+    is_ours = type(layer).__module__.startswith(OUR_NORMS)
     if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         return "its number of channels is not known before the first batch"
     if any(looks_like_norm(part) for part in _inner_modules(layer)):
         return "it is made of several norms"
-    if isinstance(layer, nn.modules.batchnorm._NormBase):
+    if isinstance(layer, nn.modules.batchnorm._NormBase) and not is_ours:
         return NormSlot(layer.num_features, _num_axes(layer, dim_hint))
     if isinstance(layer, nn.GroupNorm):
         return NormSlot(layer.num_channels, dim_hint)
@@ -77,7 +78,7 @@ def norm_slot(layer: nn.Module, dim_hint: int) -> NormSlot | str:
             "and which activation would replace it is not known"
         )
     num_features = getattr(layer, "num_features", None)
-    if type(layer).__module__.startswith(OUR_NORMS) and num_features is not None:
+    if is_ours and num_features is not None:
         return NormSlot(num_features, getattr(layer, "dim", dim_hint))
     weight = getattr(layer, "weight", None)
     if name.startswith(KNOWN_NAMES) and weight is not None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.fx import Proxy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from normlab.norms.batch_statistics import normalize_batch
 from normlab.norms.batch_synchronized import normalize_synchronized_batch
@@ -15,7 +17,7 @@ from normlab.norms.shapes import check_dim, check_input
 KERNELS = ("auto", "eager", "triton")
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(_BatchNorm):
     r"""Normalize every channel by its mean and variance over the batch.
 
     .. math::
@@ -43,7 +45,9 @@ class BatchNorm(nn.Module):
     other norms that look at one sample do not have this problem.
 
     Parameters and buffers have the names and shapes of PyTorch's, so that state dicts
-    load in both directions.
+    load in both directions. They come from the base class of PyTorch's batch norms, by
+    which tools such as `torch.optim.swa_utils.update_bn` recognize a batch norm;
+    nothing is computed by it.
 
     Args:
         num_features: number of channels C.
@@ -69,6 +73,7 @@ class BatchNorm(nn.Module):
             for input of another rank or number of channels, for one value per channel
             if the batch is normalized by its own statistics, and if "triton" cannot
             run.
+        TypeError: from the call for input that is not floating-point.
 
     References:
         Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by
@@ -80,8 +85,6 @@ class BatchNorm(nn.Module):
     # True while statistics are computed again for stored weights: variants of batch
     # norm then normalize as this class does.
     plain = False
-    # State dicts of version 1 have no `num_batches_tracked`, as in PyTorch.
-    _version = 2
 
     running_mean: Tensor | None
     running_var: Tensor | None
@@ -102,41 +105,20 @@ class BatchNorm(nn.Module):
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.num_features = num_features
+        super().__init__(
+            num_features,
+            eps,
+            momentum,
+            affine,
+            track_running_stats,
+            device,
+            dtype,
+        )
+        if not bias:  # older versions of PyTorch do not have the option
+            self.bias = None
         self.dim = check_dim(dim)
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
         self.sync = sync
         self.kernel = check_kernel(kernel, sync)
-
-        factory: Any = {"device": device, "dtype": dtype}
-        self.weight = self.bias = None
-        if affine:
-            self.weight = nn.Parameter(torch.ones(num_features, **factory))
-        if affine and bias:
-            self.bias = nn.Parameter(torch.zeros(num_features, **factory))
-
-        if track_running_stats:
-            self.register_buffer("running_mean", torch.zeros(num_features, **factory))
-            self.register_buffer("running_var", torch.ones(num_features, **factory))
-            counter = torch.tensor(0, dtype=torch.long, device=device)
-            self.register_buffer("num_batches_tracked", counter)
-        else:
-            self.register_buffer("running_mean", None)
-            self.register_buffer("running_var", None)
-            self.register_buffer("num_batches_tracked", None)
-
-    def reset_running_stats(self) -> None:
-        """Forget every batch seen so far."""
-        if self.running_mean is not None:
-            self.running_mean.zero_()
-        if self.running_var is not None:
-            self.running_var.fill_(1)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.zero_()
 
     def reset_parameters(self) -> None:
         """Set scale to 1 and shift to 0, and forget every batch seen so far."""
@@ -148,13 +130,23 @@ class BatchNorm(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C, ...)``; the output has the same shape and type."""
+        if isinstance(input, Proxy):
+            return self._trace(input)
         check_input(input, self.num_features, self.dim)
         if not self.training and self.running_mean is not None:
             return self._normalize_by_averages(input)
         output, mean, var, count = self._normalize_batch(input)
-        if self.training and self.running_mean is not None:
+        if self.training and self.track_running_stats and self.running_mean is not None:
             self._remember(mean, var, count)
         return output
+
+    def _trace(self, input: Proxy) -> Any:
+        """Add one call of this layer to a graph of `torch.fx`, as for PyTorch's layers.
+
+        What a layer does depends on the shape of its input, which has no value yet.
+        """
+        name = input.tracer.path_of_module(self)
+        return input.tracer.create_proxy("call_module", name, (input,), {})
 
     def _normalize_by_averages(self, input: Tensor) -> Tensor:
         """Normalize by the running averages."""
@@ -232,24 +224,6 @@ class BatchNorm(nn.Module):
             f"{tuple(input.shape)}; use a larger batch, or a norm that does not depend "
             "on it"
         )
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        *arguments: Any,
-    ) -> None:
-        """Let state dicts of version 1 keep this layer's counter of batches.
-
-        As in PyTorch: they have no counter of their own.
-        """
-        version = local_metadata.get("version") or 1
-        counter = self.num_batches_tracked
-        key = f"{prefix}num_batches_tracked"
-        if version < 2 and counter is not None and key not in state_dict:
-            state_dict[key] = counter.detach().clone()
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *arguments)
 
     def extra_repr(self) -> str:
         return (

@@ -24,6 +24,7 @@ operations of each direction. `torch.export`, `torch.func` and tracing get
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
 
 from normlab.norms.channel_statistics import channel_axes, channel_moments, channel_sum
@@ -49,12 +50,13 @@ def normalize_batch(
         The output with shape and type of `x`, and the mean and biased variance ``(C,)``
         of the batch, in float32 or better and without gradient.
     """
-    # None of these can look into an autograd function. The third is a private function
-    # of PyTorch, checked with 2.15.
+    # None of these can look into an autograd function; the last is forward-mode
+    # differentiation. The last two are private in PyTorch, checked with 2.15.
     needs_plain_operations = (
         torch.compiler.is_exporting()
         or torch.jit.is_tracing()
         or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
     )
     if needs_plain_operations:
         return normalize_by_autograd(x, weight, bias, eps)
@@ -114,7 +116,12 @@ class _BatchNormalization(torch.autograd.Function):
         ctx: BatchNormalizationContext, dy: Tensor, *unused: Tensor
     ) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse_std = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        needs_plain_operations = (
+            torch.is_grad_enabled()  # for second derivatives
+            or torch._C._are_functorch_transforms_active()
+            or _is_batch_of_gradients(dy)
+        )
+        if needs_plain_operations:
             return _differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
 
         wide = in_dtype(x, mean.dtype)
@@ -130,6 +137,16 @@ class _BatchNormalization(torch.autograd.Function):
         return in_dtype(dx, x.dtype), dweight, dbias, None
 
 
+def _is_batch_of_gradients(dy: Tensor) -> bool:
+    """Whether autograd got several output gradients at once, by `is_grads_batched`.
+
+    The function of PyTorch is private, checked with 2.15.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.is_legacy_batchedtensor(dy)
+
+
 def _differentiable_backward(
     x: Tensor,
     weight: Tensor | None,
@@ -139,7 +156,8 @@ def _differentiable_backward(
 ) -> tuple[Tensor | None, ...]:
     """Compute the gradients in operations that can be differentiated again.
 
-    For second derivatives, which also go through the statistics.
+    For second derivatives, which also go through the statistics, and for batches of
+    output gradients, which have no rule for memory that is overwritten.
     """
     mean, var = channel_moments(x)
     inverse_std = torch.rsqrt(var.flatten() + eps)

@@ -19,7 +19,9 @@ def check_dim(dim: int) -> int:
 
 
 def check_input(input: Tensor, num_features: int, dim: int) -> None:
-    """Refuse input with another number of axes or channels than the layer has.
+    """Refuse input of another type, number of axes or channels than the layer takes.
+
+    Whole numbers are refused because the output has the type of the input.
 
     Args:
         input: ``(N, C)`` or ``(N, C, L)`` for dim 1, ``(N, C, H, W)`` for dim 2,
@@ -29,6 +31,7 @@ def check_input(input: Tensor, num_features: int, dim: int) -> None:
 
     Raises:
         ValueError: the shape differs; the message has the expected and the actual one.
+        TypeError: the input is not floating-point.
     """
     ranks = LEGAL_RANKS[dim]
     if input.ndim not in ranks or input.shape[1] != num_features:
@@ -37,6 +40,8 @@ def check_input(input: Tensor, num_features: int, dim: int) -> None:
             f"expected {expected} input with {num_features} channels on axis 1, "
             f"got shape {tuple(input.shape)}"
         )
+    if not input.is_floating_point():
+        raise TypeError(f"expected floating-point input, got {input.dtype}")
 
 
 def position_axes(input: Tensor) -> tuple[int, ...]:
