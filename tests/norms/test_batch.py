@@ -273,3 +273,25 @@ def test_the_constructors_are_torchs():
                 None,
             )
         assert layers[0].dim == {BatchNorm1d: 1, BatchNorm2d: 2, BatchNorm3d: 3}[ours]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(512, 4), (64, 4, 7, 7)])
+def test_evaluation_of_a_layer_in_half_precision_is_as_exact_as_torchs(dtype, shape):
+    """Against float64, by the same parameters, which half precision has rounded."""
+    dim = max(1, len(shape) - 2)
+    ours = randomized(OURS[dim](4)).to(dtype).eval()
+    theirs = THEIRS[dim](4).to(dtype).eval()
+    theirs.load_state_dict(ours.state_dict())
+    exact = copy.deepcopy(theirs).double()
+    x = draw(*shape, dtype=dtype)
+    dy = draw(*shape, seed=1, dtype=dtype)
+
+    expected = step(exact, x.double(), dy.double())
+    found = [value.double() for value in step(ours, x, dy)]
+    others = [value.double() for value in step(theirs, x, dy)]
+    unit = torch.finfo(dtype).eps
+    for own, other, value in zip(found, others, expected, strict=True):
+        error = (own - value).abs()
+        assert (error <= 0.51 * unit * value.abs() + unit**2).all()  # rounded once
+        assert error.max() <= 1.01 * (other - value).abs().max() + unit**2

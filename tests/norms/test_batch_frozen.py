@@ -57,3 +57,15 @@ def test_a_layer_is_fresh_until_a_buffer_has_another_value(name):
     assert layer.is_fresh()
     layer.get_buffer(name)[1] = 0.5
     assert not layer.is_fresh()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_frozen_norm_in_half_precision_rounds_once(dtype):
+    layer = randomized(FrozenBatchNorm(4, 2)).to(dtype)
+    exact = FrozenBatchNorm(4, 2).double()
+    exact.load_state_dict(layer.state_dict())
+    x = draw(64, 4, 7, 7, dtype=dtype)
+    expected = exact(x.double())
+    unit = torch.finfo(dtype).eps
+    error = (layer(x).double() - expected).abs()
+    assert (error <= 0.51 * unit * expected.abs() + unit**2).all()

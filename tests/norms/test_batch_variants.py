@@ -119,6 +119,18 @@ def test_batch_renorm_by_its_formula_with_random_state():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_batch_renorm_in_half_precision_rounds_once(dtype):
+    layer = randomized(BatchRenorm(4, 2, warmup_steps=0, ramp_steps=0)).to(dtype)
+    exact = BatchRenorm(4, 2, warmup_steps=0, ramp_steps=0).double()
+    exact.load_state_dict(layer.state_dict())
+    x = draw(16, 4, 7, 7, dtype=dtype)
+    expected = exact(x.double())
+    unit = torch.finfo(dtype).eps
+    error = (layer(x).double() - expected).abs()
+    assert (error <= 0.51 * unit * expected.abs() + unit**2).all()
+
+
 def test_batch_renorm_clips_and_stops_the_gradient():
     layer = BatchRenorm(1, 1, r_max=1.0, d_max=0.0, warmup_steps=0, ramp_steps=0)
     layer.num_batches_tracked.fill_(10)
@@ -187,14 +199,16 @@ def test_noisy_norm_without_noise_is_batch_norm():
 # -- All of them -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cls", [BatchRenorm, NoisyBatchNorm])
+@pytest.mark.parametrize("cls", [GhostBatchNorm, BatchRenorm, NoisyBatchNorm])
 def test_plain_variants_normalize_as_batch_norm(cls):
-    layer = randomized(cls(4, 1))
+    options = {"size": 2} if cls is GhostBatchNorm else {}
+    layer = randomized(cls(4, 1, **options))
     layer.num_batches_tracked.fill_(5000)  # beyond the ramp of batch renormalization
     twin = BatchNorm(4, 1).double()
     twin.load_state_dict(layer.state_dict())
     layer.plain = True
     assert_same(layer, twin, draw(6, 4), 1e-12)
+    torch.testing.assert_close(layer.state_dict(), twin.state_dict())
 
 
 @pytest.mark.parametrize(

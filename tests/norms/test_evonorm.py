@@ -99,3 +99,15 @@ def test_evonorm_s0_by_its_formula_with_random_state(dim, shape, training):
     v, weight, bias = (channels(p, x) for p in (layer.v, layer.weight, layer.bias))
     y = x * torch.sigmoid(v * x) / std * weight + bias
     torch.testing.assert_close(layer(x), y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_evonorm_b0_in_half_precision_rounds_once_in_evaluation(dtype):
+    layer = randomized(EvoNormB0(4, 2)).to(dtype).eval()
+    exact = EvoNormB0(4, 2).double().eval()
+    exact.load_state_dict(layer.state_dict())
+    x = draw(16, 4, 7, 7, dtype=dtype)
+    expected = exact(x.double())
+    unit = torch.finfo(dtype).eps
+    error = (layer(x).double() - expected).abs()
+    assert (error <= 0.51 * unit * expected.abs() + unit**2).all()

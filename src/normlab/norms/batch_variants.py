@@ -92,6 +92,8 @@ class GhostBatchNorm(BatchNorm):
     def _normalize_batch(
         self, input: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+        if self.plain:
+            return super()._normalize_batch(input)
         parts = list(input.split(self.size))
         if len(parts) > 1 and len(parts[-1]) == 1 and self.size > 1:
             parts[-2:] = [torch.cat(parts[-2:])]
@@ -250,7 +252,7 @@ class BatchRenorm(BatchNorm):
         r_max = 1 + (self.r_max - 1) * opened
         d_max = self.d_max * opened
 
-        running_std = torch.sqrt(running_var + self.eps)
+        running_std = torch.sqrt(running_var.to(var.dtype) + self.eps)
         r = torch.sqrt(var + self.eps) / running_std
         d = (mean - running_mean) / running_std
         return r.clamp(1 / r_max, r_max), d.clamp(-d_max, d_max)

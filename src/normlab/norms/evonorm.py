@@ -102,7 +102,7 @@ class EvoNormB0(nn.Module):
         It is that of the batch in training, and the running average in evaluation.
         """
         if not self.training:
-            return per_channel(self.running_var, x.ndim)
+            return per_channel(self.running_var.to(x.dtype), x.ndim)
         count = values_per_channel(x)
         if count == 1:
             raise ValueError(

@@ -22,6 +22,8 @@ from typing import overload
 import torch
 from torch import Tensor
 
+HALF_PRECISION = (torch.float16, torch.bfloat16)
+
 
 def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the precision in which statistics of such values are computed.
@@ -31,7 +33,7 @@ def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
     Args:
         dtype: the type of the values.
     """
-    if dtype in (torch.float16, torch.bfloat16):
+    if dtype in HALF_PRECISION:
         return torch.float32
     return dtype
 
@@ -77,7 +79,8 @@ def normalize(
 
     .. math:: y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \, \gamma + \beta
 
-    The computation has the precision of the statistics.
+    The computation has the precision of the statistics, and that of float32 if they are
+    in half precision, so that the values are rounded once.
 
     Args:
         x: the values, of any shape.
@@ -91,6 +94,9 @@ def normalize(
     Returns:
         The normalized values, with the shape and type of `x`.
     """
+    if var.dtype in HALF_PRECISION:
+        var = var.float()
+        mean = mean.float()
     scale = torch.rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight.to(scale.dtype)
