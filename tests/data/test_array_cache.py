@@ -1,11 +1,13 @@
 """Arrays on disk: complete or written again, for all who may read the folder."""
 
+import hashlib
 import os
 import stat
 
 import numpy as np
 import pytest
 
+from normlab.data import array_cache
 from normlab.data.array_cache import cached_array
 
 
@@ -16,29 +18,68 @@ def cached(path, shape=(1000, 4), dtype=np.float32, value=7):
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "fault"),
     [
-        lambda content: content[:-1],
-        lambda content: content[: len(content) // 2],
-        lambda content: b"",
-        lambda content: content[:9],
-        lambda content: content.replace(b"{", b"("),
-        lambda content: b"PK\x03\x04no",
+        (lambda content: content[:-1], "has no complete digest of its content"),
+        (lambda content: content + b"x", "has no complete digest of its content"),
+        (lambda content: content[:-40], "has no complete digest of its content"),
+        (lambda content: content[:-41], "cannot be read ("),
+        (lambda content: content[: len(content) // 2], "cannot be read ("),
+        (lambda content: b"", "cannot be read ("),
+        (lambda content: content[:9], "cannot be read ("),
+        (lambda content: content.replace(b"{", b"("), "cannot be read ("),
+        (lambda content: b"PK\x03\x04no", "cannot be read ("),
+        (
+            lambda content: content[:5000] + b"\1" + content[5001:],
+            "does not hold the bytes that were written",
+        ),
     ],
-    ids=["one byte", "half", "empty", "header", "bracket", "zip"],
+    ids=[
+        *("last byte", "one byte more", "no digest", "one byte of the array", "half"),
+        *("empty", "header", "bracket", "zip", "one bit"),
+    ],
 )
-def test_a_damaged_file_is_reported_and_written_again(tmp_path, capsys, damage):
+def test_a_damaged_file_is_reported_and_written_again(tmp_path, capsys, damage, fault):
     path = tmp_path / "numbers.npy"
     cached(path)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert cached(path).unique().tolist() == [7.0]
-    assert capsys.readouterr().err.startswith(
-        f"note: the cache {path} cannot be read ("
-    )
+    assert capsys.readouterr().err.startswith(f"warning: the cache {path} {fault}")
     assert path.read_bytes() == whole
     assert cached(path, value=8).unique().tolist() == [7.0]
     assert capsys.readouterr().err == ""
+
+
+def test_a_file_of_an_earlier_version_is_written_again(tmp_path, capsys):
+    path = tmp_path / "numbers.npy"
+    np.save(path, np.full((1000, 4), 8, np.float32))
+    assert cached(path).unique().tolist() == [7.0]
+    assert capsys.readouterr().err == (
+        f"warning: the cache {path} has no complete digest of its content; "
+        "it is written again\n"
+    )
+
+
+def test_a_file_is_checked_again_after_it_changed(tmp_path):
+    path = tmp_path / "numbers.npy"
+    for _ in range(2):
+        cached(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:5000] + b"\1" + content[5001:])
+    os.utime(path, (1e9, 1e9))  # clocks of file systems tick every few milliseconds
+    assert cached(path).unique().tolist() == [7.0]
+
+
+def test_the_digest_does_not_depend_on_the_number_of_threads(monkeypatch):
+    array = np.arange(1000, dtype=np.int64)
+    whole = array_cache._digest(array)
+    assert whole == hashlib.sha256(hashlib.sha256(array.tobytes()).digest()).digest()
+    monkeypatch.setattr(array_cache, "CHUNK_BYTES", 4000)
+    halves = [
+        hashlib.sha256(part.tobytes()).digest() for part in (array[:500], array[500:])
+    ]
+    assert array_cache._digest(array) == hashlib.sha256(b"".join(halves)).digest()
 
 
 def test_an_array_of_another_shape_is_written_again(tmp_path, capsys):
@@ -46,7 +87,7 @@ def test_an_array_of_another_shape_is_written_again(tmp_path, capsys):
     cached(path, shape=(3,), dtype=np.uint8)
     assert cached(path).shape == (1000, 4)
     assert capsys.readouterr().err == (
-        f"note: the cache {path} holds uint8 (3,) instead of float32 (1000, 4); "
+        f"warning: the cache {path} holds uint8 (3,) instead of float32 (1000, 4); "
         "it is written again\n"
     )
 

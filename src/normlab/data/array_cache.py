@@ -1,9 +1,15 @@
-"""Arrays that are computed once, kept on disk and mapped into memory by later runs."""
+"""Arrays that are computed once, kept on disk and mapped into memory by later runs.
 
+A file is a `.npy` file of numpy, followed by a digest of the array. The digest is
+checked before the array is used, once per process.
+"""
+
+import hashlib
 import os
 import secrets
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +17,13 @@ import torch
 from filelock import FileLock
 
 from normlab.data.downloads import first_line, new_folder
+
+DIGEST_MARK = b"normlab1"  # between the array and its digest
+DIGEST_BYTES = 32
+CHUNK_BYTES = 16 * 2**20  # digested by one thread at a time
+
+# Files whose digest this process has checked, as they were then, see `_identity`.
+_checked: set[tuple[object, ...]] = set()
 
 
 def cached_array(
@@ -51,10 +64,7 @@ def cached_array(
 
 
 def _fault(path: Path, shape: tuple[int, ...], dtype: type) -> str | None:
-    """Why the file does not hold the array, or None if it does.
-
-    Only the header and the length of the file are read.
-    """
+    """Why the file does not hold the array, or None if it does."""
     if not path.is_file():
         return "is missing"
     try:
@@ -64,7 +74,46 @@ def _fault(path: Path, shape: tuple[int, ...], dtype: type) -> str | None:
         return f"cannot be read ({first_line(error)})"
     if found.shape != shape or found.dtype != np.dtype(dtype):
         return f"holds {found.dtype} {found.shape} instead of {np.dtype(dtype)} {shape}"
+    identity = _identity(path)
+    if identity in _checked:
+        return None
+    fault = _content_fault(path, found)
+    if fault is None:
+        _checked.add(identity)
+    return fault
+
+
+def _identity(path: Path) -> tuple[object, ...]:
+    """What changes if a program writes to the file or replaces it."""
+    status = path.stat()
+    return path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _content_fault(path: Path, array: np.memmap) -> str | None:
+    """Compare the array with the digest behind it in the file."""
+    with path.open("rb") as file:
+        file.seek(array.offset + array.nbytes)
+        trailer = file.read()
+    mark = trailer[: len(DIGEST_MARK)]
+    if mark != DIGEST_MARK or len(trailer) != len(DIGEST_MARK) + DIGEST_BYTES:
+        return "has no complete digest of its content"
+    if trailer != DIGEST_MARK + _digest(array):
+        return "does not hold the bytes that were written"
     return None
+
+
+def _digest(array: np.ndarray) -> bytes:
+    """Digest of the bytes of an array, computed in several threads.
+
+    Each chunk has a digest of its own, and the result is the digest of these.
+    """
+    content = memoryview(array.reshape(-1).view(np.uint8))
+    starts = range(0, len(content), CHUNK_BYTES)
+    chunks = [content[start : start + CHUNK_BYTES] for start in starts]
+    # hashlib releases Python's global interpreter lock.
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(lambda chunk: hashlib.sha256(chunk).digest(), chunks)
+    return hashlib.sha256(b"".join(digests)).digest()
 
 
 def _write_once(
@@ -82,7 +131,7 @@ def _write_once(
                 return
             if path.is_file():
                 print(
-                    f"note: the cache {path} {fault}; it is written again",
+                    f"warning: the cache {path} {fault}; it is written again",
                     file=sys.stderr,
                 )
             _remove_abandoned(path)
@@ -122,7 +171,10 @@ def _write(
                 os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         fill(array)
         array.flush()
+        trailer = DIGEST_MARK + _digest(array)
         del array
+        with temporary.open("ab") as file:
+            file.write(trailer)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
