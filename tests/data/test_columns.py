@@ -3,7 +3,7 @@ import re
 import pytest
 
 from normlab.data.columns import (
-    check_names,
+    choose,
     class_targets,
     columns_of,
     note_categories,
@@ -22,8 +22,8 @@ def columns(
 ):
     path.write_text(text)
     table = read_text(str(path), separator, missing)
-    check_names(table, str(path), target, categorical, drop)
-    return columns_of(table, str(path), target, categorical, drop)
+    choice = choose(table, str(path), target, categorical, drop)
+    return columns_of(table, str(path), choice)
 
 
 def test_blanks_are_stripped_and_missing_values_marked(path):
@@ -45,7 +45,14 @@ def test_names_lose_byte_order_mark_and_quotes(path):
         ("a,y\n", "has a line of column names and no rows below it"),
         ("a,a,y\n1,2,3\n", "name every column once in its first line; 'a' comes twice"),
         ("a,,y\n1,2,3\n", "'' comes twice or is empty"),
-        ("a,y\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
+        (
+            "a,y\n1,2\n1,2,3\n",
+            "every line must have 2 cells, as the first one, line 3 has 3",
+        ),
+        (
+            "a,y\n1,2\n1\n",
+            "every line must have 2 cells, as the first one, line 3 has 1",
+        ),
         (
             "a,y\n1,2\nfive,3\n2,4\n",
             "column a must hold numbers, row 2 has 'five'; "
@@ -70,9 +77,23 @@ def test_names_lose_byte_order_mark_and_quotes(path):
         ),
         ("y\n1\n2\n", "has no column besides the target y"),
         (
-            "a;y\n1;2\n",
-            "dataset.target must name a column of .*, got 'y'; they are a;y; "
+            "a:y\n1:2\n",
+            "dataset.target must name a column of .*, got 'y'; they are a:y; "
             "is dataset.separator right?",
+        ),
+        (
+            'w,y\n"1,000",1\n"2,500",2\n"12,000",3\n"1,000,000",4\n',
+            r"column w: row 1 has '1,000', no number \(commas between thousands\?\); "
+            "write the numbers without them",
+        ),
+        (
+            'w,y\n950,1\n"1,000",2\n"2,500",3\n',
+            r"column w must hold numbers, row 2 has '1,000' "
+            r"\(commas between thousands\?\); write the numbers without them",
+        ),
+        (
+            'w,y\n3,1\n"3,500",2\n"2,5",3\n',
+            r"row 2 has '3,500' \(a decimal comma\?\); write a decimal point",
         ),
     ],
 )
@@ -119,6 +140,9 @@ def test_a_bad_file_is_refused_by_column_and_row(path, text, message):
             "dataset.separator must be one character, got ', '",
         ),
         ({"target": "prices", "missing": "NA"}, "dataset.missing must be a list"),
+        ({"target": "prices", "missing": -999}, "dataset.missing must be a list"),
+        ({"target": "prices", "drop": 1}, "dataset.drop must be a list"),
+        ({"target": 3}, "dataset.target must name a column of .*, got 3; they are a"),
     ],
 )
 def test_bad_options_are_refused(path, options, message):
@@ -138,8 +162,8 @@ def test_no_file(path):
         match=r"dataset\.root must be the path of a file with a table, got None",
     ):
         read_text(None, ",", [])
-    path.write_bytes(b"\xff\xfea\x00")
-    with pytest.raises(ValueError, match="is no table .*can't decode"):
+    path.write_bytes(b"\xff\xfea")
+    with pytest.raises(ValueError, match="is no readable text .*can't decode"):
         read_text(str(path), ",", [])
 
 
@@ -152,6 +176,56 @@ def test_a_file_of_another_format_than_its_name_is_refused(path, ending):
     ) as error:
         read_text(str(named), ",", [])
     assert "\n" not in str(error.value)
+
+
+def test_the_unnamed_index_of_a_data_frame_is_left_out(path, capsys):
+    path.write_text(",a,y\n0,1,2\n1,5,3\n2,7,4\n")
+    assert read_text(str(path), ",", []).columns.tolist() == ["a", "y"]
+    assert capsys.readouterr().err == (
+        f"note: {path}: the first column has no name and a different value in every "
+        "row; it is taken for row numbers and left out\n"
+    )
+
+
+@pytest.mark.parametrize("text", [",a,y\n7,1,2\n7,5,3\n", ",,y\n0,1,2\n1,5,3\n"])
+def test_another_column_without_a_name_is_refused(path, text):
+    path.write_text(text)
+    with pytest.raises(ValueError, match="'' comes twice or is empty"):
+        read_text(str(path), ",", [])
+
+
+def test_options_may_name_columns_by_numbers(path):
+    path.write_text("0,1,2.50,1e3,True\n1,x,3,4,5\n2,y,4,5,6\n")
+    table = read_text(str(path), ",", [])
+    choice = choose(table, "f", 1000.0, [1], [2.5, True, "0"])
+    assert choice == ("1e3", ["1"], ["2.50", "True", "0"])
+    with pytest.raises(ValueError, match="dataset.drop must not name the target, got"):
+        choose(table, "f", 0, None, ["0"])
+
+
+def test_numbers_of_one_value_are_one_class(path, capsys):
+    path.write_text("n,y\n1,1\n2,1.0\n3,0\n4,1.00\n5,0.50\n6,.5\n7,007\n")
+    indices, names = class_targets(read_text(str(path), ",", [])["y"], "table.csv")
+    assert names == ("0", "0.5", "1", "007")
+    assert indices.tolist() == [2, 2, 0, 2, 1, 1, 3]
+    assert capsys.readouterr().err == (
+        "note: table.csv: 1, 1.0, 1.00 are taken for one class\n"
+        "note: table.csv: .5, 0.50 are taken for one class\n"
+    )
+
+
+def test_a_target_that_is_one_number_in_two_spellings_is_refused(path):
+    path.write_text("n,y\n1,1\n2,1.0\n")
+    with pytest.raises(ValueError, match="target y is 1 in every row"):
+        class_targets(read_text(str(path), ",", [])["y"], "f")
+
+
+def test_numbers_of_one_value_are_one_category(path, capsys):
+    text = "c,y\n1,1\n1.0,2\n2,3\nx,4\n"
+    table = columns(path, text, categorical=["c"])
+    assert table["c"].tolist() == ["1", "1", "2", "x"]
+    note = f"note: {path}: 1, 1.0 are taken for one category of c\n"
+    assert capsys.readouterr().err == note
 
 
 def test_categorical_columns_are_noted_once(path, capsys):

@@ -4,30 +4,55 @@ Every mistake in the file is reported by column and row. Rows are counted from 1
 first row below the line of column names.
 """
 
-import sys
 from collections.abc import Sequence
-from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from normlab.data.downloads import data_path, first_line
+from normlab.data.cell_values import commas_meaning, numbers_of, one_spelling
+from normlab.data.missing_values import without_missing
+from normlab.data.notes import note_once
+from normlab.data.table_files import read_cells
 from normlab.spelling import nearest
 
 MISSING_CATEGORY = "missing"
-LARGEST = float(np.finfo(np.float32).max)
 # A column of text is no category if a larger share of its values differ.
 MOST_DIFFERENT = 0.9
 MOST_NAMES_SHOWN = 20  # in an error message
 
 
-def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame:
+class Choice(NamedTuple):
+    """Columns of a table that the options name, as the file spells them.
+
+    Attributes:
+        target: the column to predict.
+        categorical: columns of categories. None stands for the columns in which no
+            value is a number.
+        drop: columns to leave out.
+    """
+
+    target: str
+    categorical: list[str] | None = None
+    drop: Sequence[str] = ()
+
+
+def read_text(
+    path: str,
+    separator: str,
+    missing: Sequence[Any],
+    encoding: str | None = None,
+) -> pd.DataFrame:
     """Read a file as a table of text.
+
+    A first column without a name holds the row numbers that pandas writes, and is left
+    out with a note.
 
     Args:
         path: of the file, whose first line names the columns.
-        separator: the character between columns.
-        missing: texts that stand for a missing value, besides the empty one.
+        separator: the character between columns, see `read_cells`.
+        missing: what stands for a missing value, see `without_missing`.
+        encoding: of the file. None finds it by the content.
 
     Returns:
         Text without surrounding blanks, None where a value is missing. The index counts
@@ -37,59 +62,45 @@ def read_text(path: str, separator: str, missing: Sequence[str]) -> pd.DataFrame
         ValueError: there is no such file or no table in it, or a column name is empty
             or comes twice.
     """
-    if not isinstance(separator, str) or len(separator) != 1:
-        raise ValueError(f"dataset.separator must be one character, got {separator!r}")
-    if not data_path(path, "a file with a table").is_file():
-        raise ValueError(
-            f"dataset.root must be a file with a table; there is no file {path}"
+    missing = _as_list("missing", missing)
+    names, *rows = read_cells(path, separator, encoding)
+    if not rows:
+        raise ValueError(f"{path} has a line of column names and no rows below it")
+    table = pd.DataFrame(rows, dtype=object, index=range(1, len(rows) + 1))
+    if _is_index(names, table[0]):
+        note_once(
+            f"{path}: the first column has no name and a different value in every row; "
+            "it is taken for row numbers and left out"
         )
-    try:
-        lines = pd.read_csv(
-            path,
-            sep=separator,
-            header=None,
-            dtype=object,
-            na_filter=False,
-            encoding="utf-8-sig",
-        )
-    # Any type: the readers of .zip, .xz and other formats each raise their own.
-    except Exception as error:
-        raise ValueError(
-            f"{path} is no table with columns separated by {separator!r}: "
-            f"{first_line(error)}"
-        ) from error
-
-    lines = lines.astype(str).apply(lambda column: column.str.strip())
-    lines = lines.astype(object)
-    names = lines.iloc[0].tolist()
+        del table[0]
+        names = names[1:]
     wrong = [name for name in names if not name or names.count(name) > 1]
     if wrong:
         raise ValueError(
             f"{path} must name every column once in its first line; "
             f"{wrong[0]!r} comes twice or is empty"
         )
-    if len(lines) < 2:
-        raise ValueError(f"{path} has a line of column names and no rows below it")
-
-    table = lines.iloc[1:].set_axis(names, axis=1)
-    table = table.set_axis(range(1, len(lines)), axis=0)
-    is_missing = table.isin(["", *map(str, _as_list("missing", missing))])
-    return table.where(~is_missing, None)
+    return without_missing(table.set_axis(names, axis=1), missing, path)
 
 
-def check_names(
+def _is_index(names: list[str], first: pd.Series) -> bool:
+    """Whether the first column is the index of a data frame, stored without a name."""
+    return not names[0] and all(names[1:]) and first.is_unique and len(names) > 1
+
+
+def choose(
     text: pd.DataFrame,
     path: str,
-    target: str,
-    categorical: Sequence[str] | None,
-    drop: Sequence[str],
-) -> None:
-    """Check the column names in the options of a table.
+    target: Any,
+    categorical: Sequence[Any] | None,
+    drop: Sequence[Any],
+) -> Choice:
+    """Find the columns that the options of a table name.
 
     Args:
         text: the table, from `read_text`.
         path: of its file, for messages.
-        target: the column to predict.
+        target: the column to predict. YAML takes a name such as 3 for a number.
         categorical: columns of categories, or None.
         drop: columns to leave out.
 
@@ -97,34 +108,29 @@ def check_names(
         ValueError: an option names a column that does not exist, or the target is also
             named by another option.
     """
-    _check_name(text, path, "target", target)
+    found = {"target": [_find_name(text, path, "target", target)]}
     for key, names in (("categorical", categorical or ()), ("drop", drop)):
+        found[key] = []
         for name in _as_list(key, names):
-            _check_name(text, path, key, name)
-        if target in names:
+            found[key].append(_find_name(text, path, key, name))
+        if found["target"][0] in found[key]:
             raise ValueError(
                 f"dataset.{key} must not name the target, got {target}; "
                 "leave it out there"
             )
+    chosen = None if categorical is None else found["categorical"]
+    return Choice(found["target"][0], chosen, found["drop"])
 
 
 def columns_of(
-    text: pd.DataFrame,
-    path: str,
-    target: str,
-    categorical: Sequence[str] | None,
-    drop: Sequence[str],
-    remedy: str | None = None,
+    text: pd.DataFrame, path: str, choice: Choice, remedy: str | None = None
 ) -> pd.DataFrame:
     """Convert all columns except the target and the dropped ones.
 
     Args:
         text: the table, from `read_text`.
         path: of its file, for messages.
-        target: the column to predict.
-        categorical: columns of categories. None takes the columns in which no value is
-            a number.
-        drop: columns to leave out.
+        choice: which columns are what, from `choose`.
         remedy: what an error message advises; None for the options of `dataset=csv`.
 
     Returns:
@@ -134,13 +140,16 @@ def columns_of(
     Raises:
         ValueError: text among numbers, a column with a single value, or no column left.
     """
-    names = [name for name in text if name != target and name not in drop]
+    others = {choice.target, *choice.drop}
+    names = [name for name in text if name not in others]
     if not names:
         raise ValueError(
-            f"{path} has no column besides the target {target} and the dropped ones; "
-            "inputs are needed"
+            f"{path} has no column besides the target {choice.target} and the dropped "
+            "ones; inputs are needed"
         )
-    columns = {name: _column(text[name], path, categorical, remedy) for name in names}
+    columns = {
+        name: _column(text[name], path, choice.categorical, remedy) for name in names
+    }
     for name, column in columns.items():
         if column.nunique() >= 2:
             continue
@@ -171,15 +180,18 @@ def note_categories(columns: pd.DataFrame, path: str) -> None:
         )
 
 
-@cache
-def note_once(note: str) -> None:
-    """Print a note, each text once per process."""
-    print(f"note: {note}", file=sys.stderr)
+def _find_name(text: pd.DataFrame, path: str, key: str, name: Any) -> str:
+    """The column that an option names.
 
-
-def _check_name(text: pd.DataFrame, path: str, key: str, name: str | None) -> None:
+    Raises:
+        ValueError: there is none.
+    """
     if name in text:
-        return
+        return name
+    if name is not None and not isinstance(name, str):
+        for column in text:
+            if column == str(name) or _is_same_number(column, name):
+                return column
     by_lower_case = {column.lower(): column for column in text.columns}
     match = nearest(str(name).lower(), by_lower_case)
     if match is None:
@@ -191,8 +203,18 @@ def _check_name(text: pd.DataFrame, path: str, key: str, name: str | None) -> No
     raise ValueError(f"dataset.{key} must name a column of {path}, got {name!r}{hint}")
 
 
-def _as_list(key: str, values: Sequence[str]) -> Sequence[str]:
-    if isinstance(values, str):
+def _is_same_number(column: str, value: Any) -> bool:
+    """Whether the name of a column is a number that YAML may have spelled otherwise."""
+    if isinstance(value, bool):
+        return column.lower() == str(value).lower()
+    try:
+        return float(column) == value
+    except ValueError:
+        return False
+
+
+def _as_list(key: str, values: Sequence[Any]) -> Sequence[Any]:
+    if not isinstance(values, list | tuple):
         raise ValueError(
             f"dataset.{key} must be a list, as in dataset.{key}=[{values}], "
             f"got {values!r}"
@@ -204,6 +226,7 @@ def _column(
     text: pd.Series, path: str, categorical: Sequence[str] | None, remedy: str | None
 ) -> pd.Series:
     """Convert one column: to text if it holds categories, otherwise to numbers."""
+    numbers = None
     if categorical is None:
         numbers = pd.to_numeric(text, errors="coerce")
         is_categorical = bool(text.notna().any() and numbers.isna().all())
@@ -212,8 +235,9 @@ def _column(
     else:
         is_categorical = text.name in categorical
     if is_categorical:
-        return text.fillna(MISSING_CATEGORY)
-    return _numbers(text, path, remedy)
+        what = f"one category of {text.name}"
+        return one_spelling(text, path, what).fillna(MISSING_CATEGORY)
+    return numbers_of(text, path, remedy, numbers)
 
 
 def _check_categories(text: pd.Series, path: str) -> None:
@@ -223,11 +247,12 @@ def _check_categories(text: pd.Series, path: str) -> None:
     """
     values = text.dropna()
     first = f"row {values.index[0]} has {values.iloc[0]!r}, no number"
-    with_points = pd.to_numeric(values.str.replace(",", "."), errors="coerce")
-    if with_points.notna().all():
+    commas = commas_meaning(values)
+    if commas is not None:
+        what, advice = commas
         raise ValueError(
-            f"{path}: column {text.name}: {first} (a decimal comma?); "
-            f"write a decimal point, or put {text.name} into dataset.categorical"
+            f"{path}: column {text.name}: {first} ({what}?); "
+            f"{advice}, or put {text.name} into dataset.categorical"
         )
     different = values.nunique()
     if different > max(2, MOST_DIFFERENT * len(values)):
@@ -236,22 +261,6 @@ def _check_categories(text: pd.Series, path: str) -> None:
             f"and {different} of its {len(values)} values differ; correct it, "
             f"or put {text.name} into dataset.categorical or dataset.drop"
         )
-
-
-def _numbers(text: pd.Series, path: str, remedy: str | None) -> pd.Series:
-    """Convert a column to float64, NaN where a value is missing."""
-    values = pd.to_numeric(text, errors="coerce").astype(np.float64)
-    wrong = text[text.notna() & ~(values.abs() <= LARGEST)]
-    if len(wrong):
-        advice = remedy or (
-            "correct it, add it to dataset.missing, "
-            f"or put {text.name} into dataset.categorical"
-        )
-        raise ValueError(
-            f"{path}: column {text.name} must hold numbers, "
-            f"row {wrong.index[0]} has {wrong.iloc[0]!r}; {advice}"
-        )
-    return values
 
 
 def number_targets(text: pd.Series, path: str, remedy: str | None = None) -> np.ndarray:
@@ -268,9 +277,10 @@ def number_targets(text: pd.Series, path: str, remedy: str | None = None) -> np.
     Raises:
         ValueError: a row has no number, or all numbers are the same.
     """
-    _check_targets(text, path)
+    _check_missing(text, path)
+    _check_varied(text, path)
     advice = remedy or "correct it, or predict classes with dataset.task=classification"
-    return _numbers(text, path, advice).to_numpy(np.float64)
+    return numbers_of(text, path, advice).to_numpy(np.float64)
 
 
 def class_targets(text: pd.Series, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -287,7 +297,9 @@ def class_targets(text: pd.Series, path: str) -> tuple[np.ndarray, tuple[str, ..
     Raises:
         ValueError: a row has no class, or all classes are the same.
     """
-    _check_targets(text, path)
+    _check_missing(text, path)
+    text = one_spelling(text, path, "one class")
+    _check_varied(text, path)
     names = sorted(text.unique())
     if pd.to_numeric(pd.Series(names), errors="coerce").notna().all():
         names = sorted(names, key=float)
@@ -295,7 +307,7 @@ def class_targets(text: pd.Series, path: str) -> tuple[np.ndarray, tuple[str, ..
     return text.map(index_by_name).to_numpy(np.int64), tuple(names)
 
 
-def _check_targets(text: pd.Series, path: str) -> None:
+def _check_missing(text: pd.Series, path: str) -> None:
     empty = text[text.isna()]
     if len(empty):
         others = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
@@ -304,6 +316,9 @@ def _check_targets(text: pd.Series, path: str) -> None:
             f"column {text.name} is empty in row {empty.index[0]}{others}; "
             "remove the rows without one"
         )
+
+
+def _check_varied(text: pd.Series, path: str) -> None:
     if len(text) > 1 and text.nunique() < 2:
         raise ValueError(
             f"{path}: target {text.name} is {text.iloc[0]} in every row; "

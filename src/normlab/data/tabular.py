@@ -14,12 +14,13 @@ import torch
 
 from normlab.data.downloads import check_digest, data_path, digest_of, download_file
 from normlab.data.encoding import TabularData
+from normlab.data.missing_values import MISSING
+from normlab.data.notes import note_once
 from normlab.data.splits import fold_indices
 
 # The assignment of rows to folds is part of the data set: every seed of a run has the
 # same one.
 FOLDS_SEED = 0
-MISSING = ("", "NA", "NaN", "nan", "?")
 
 JH_SIMPLE = "https://data.heatonresearch.com/data/t81-558/jh-simple-dataset.csv"
 JH_SIMPLE_TASKS = {"age": "regression", "product": "classification"}
@@ -54,51 +55,56 @@ def diabetes(fold: int, num_folds: int) -> TabularData:
 
 def csv(
     root: str,
-    target: str,
+    target: str | float,
     fold: int,
     num_folds: int,
     task: str = "regression",
-    categorical: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
-    missing: Sequence[str] = MISSING,
+    categorical: Sequence[str | float] | None = None,
+    drop: Sequence[str | float] = (),
+    missing: Sequence[str | float | None] = MISSING,
     separator: str = ",",
+    encoding: str | None = None,
 ) -> TabularData:
     """Any text file with columns of numbers and categories.
 
     Args:
-        root: path of the file, whose first line names the columns.
-        target: the column to predict.
+        root: path of the file, whose first line names the columns. A first column
+            without a name, as pandas writes it, is left out.
+        target: the column to predict. For a column that is named 3, it may be a number.
         fold: index of the fold that is the test part, from 0. Rows are assigned to
             folds at random, but always in the same way.
         num_folds: number of folds, at least 2.
         task: `regression`, or `classification`, for which every different value of
-            `target` is a class.
+            `target` is a class. Numbers of one value, such as 1 and 1.0, are one class.
         categorical: columns that hold categories. None takes the columns in which no
             value is a number, and prints which they are. It refuses such a column if it
             looks like numbers with a decimal comma or differs in nearly every row.
         drop: columns to leave out, such as row numbers.
-        missing: texts that stand for a missing value. In columns of categories, missing
-            is a category of its own.
-        separator: the character between columns.
+        missing: texts and numbers that stand for a missing value. Numbers stand for all
+            cells of their value. In columns of categories, missing is a category of its
+            own.
+        separator: the character between columns. If the first line does not have it,
+            the separator is found by the content.
+        encoding: of the text. None finds UTF-8, UTF-16 and Latin-1 by the content.
 
     Raises:
         ValueError: names the column, row and value that is wrong.
     """
     from normlab.data.columns import read_text
 
-    text = read_text(root, separator, missing)
+    text = read_text(root, separator, missing, encoding)
     return _from_text(text, root, target, fold, num_folds, task, categorical, drop)
 
 
 def _from_text(
     text: Any,
     path: str,
-    target: str,
+    target: str | float,
     fold: int,
     num_folds: int,
     task: str,
-    categorical: Sequence[str] | None,
-    drop: Sequence[str],
+    categorical: Sequence[str | float] | None,
+    drop: Sequence[str | float],
     remedy: str | None = None,
 ) -> TabularData:
     """Convert the text of a file.
@@ -115,28 +121,28 @@ def _from_text(
         remedy: what an error message advises; None for the options of `csv`.
     """
     from normlab.data.columns import (
-        check_names,
+        choose,
         class_targets,
         columns_of,
         note_categories,
         number_targets,
     )
 
-    check_names(text, path, target, categorical, drop)
+    choice = choose(text, path, target, categorical, drop)
     if isinstance(num_folds, int) and len(text) < num_folds:
         rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
         raise ValueError(
             f"{path} has {rows}, dataset.num_folds={num_folds} needs at least as many"
         )
-    columns = columns_of(text, path, target, categorical, drop, remedy)
+    columns = columns_of(text, path, choice, remedy)
     if categorical is None:
         note_categories(columns, path)
 
     class_names: tuple[str, ...] = ()
     if task == "classification":
-        targets, class_names = class_targets(text[target], path)
+        targets, class_names = class_targets(text[choice.target], path)
     else:
-        targets = number_targets(text[target], path, remedy)
+        targets = number_targets(text[choice.target], path, remedy)
     return by_folds(columns, targets, class_names, fold, num_folds)
 
 
@@ -206,8 +212,6 @@ def _jh_simple_file(root: str, sha256: str | None) -> Path:
 
 def _check_jh_simple(text: Any, path: str, remedy: str) -> None:
     """Refuse other columns; another number of rows is worth a note only."""
-    from normlab.data.columns import note_once
-
     lacking = [name for name in JH_SIMPLE_COLUMNS if name not in text]
     others = [name for name in text if name not in JH_SIMPLE_COLUMNS]
     differences = []

@@ -1,0 +1,19 @@
+"""Notes about data, on standard error: each text once per process."""
+
+import sys
+from collections.abc import Sequence
+from functools import cache
+
+MOST_NAMES_SHOWN = 5
+
+
+@cache
+def note_once(note: str) -> None:
+    """Print a note, each text once per process."""
+    print(f"note: {note}", file=sys.stderr)
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first names of a list, and dots if there are more."""
+    shown = ", ".join(names[:MOST_NAMES_SHOWN])
+    return f"{shown}, ..." if len(names) > MOST_NAMES_SHOWN else shown
