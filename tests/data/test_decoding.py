@@ -41,6 +41,87 @@ def test_sixteen_bits_are_scaled(tmp_path):
     assert decode([tmp_path / "scan.png"], 4).unique().tolist() == [100]
 
 
+def tiff(path, values, tags):
+    """Write a TIFF file by hand: a header, one strip of values, and its tags.
+
+    Args:
+        path: of the file.
+        values: array ``(H, W)`` in the byte order of the file.
+        tags: value by number, in addition to those that describe the array.
+    """
+    is_big = values.dtype.byteorder == ">"
+    order = "big" if is_big else "little"
+    bits = values.dtype.itemsize * 8
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    height, width = values.shape
+    strip = values.tobytes()
+    entries = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1}
+    entries |= {278: height, 279: len(strip), 339: kind, **tags}
+    directory = len(entries).to_bytes(2, order)
+    for tag, value in sorted(entries.items()):
+        directory += tag.to_bytes(2, order) + (4).to_bytes(2, order)
+        directory += (1).to_bytes(4, order) + value.to_bytes(4, order)
+    head = (b"MM" if is_big else b"II") + (42).to_bytes(2, order)
+    head += (8 + len(strip)).to_bytes(4, order)
+    path.write_bytes(head + strip + directory + bytes(4))
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "value", "tags", "expected"),
+    [
+        ("u2", 40_000, {}, 155),
+        ("f4", 0.5, {}, 128),
+        ("f4", 0.2, {}, 51),
+        ("f4", 0.2, {262: 0}, 204),
+        ("f4", 1.0, {}, 255),
+    ],
+)
+def test_wide_values_of_tiff_are_scaled(tmp_path, order, kind, value, tags, expected):
+    values = np.full((4, 4), value, f"{order}{kind}")
+    path = tiff(tmp_path / "scan.tiff", values, tags)
+    assert decode([path], 4).unique().tolist() == [expected]
+
+
+def test_sixteen_bits_may_count_from_white(tmp_path):
+    values = np.full((4, 4), 40_000, "<u2")
+    assert decode([tiff(tmp_path / "scan.tiff", values, {262: 0})], 4).max() == 99
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [
+        ("i4", 40_000, "its values are whole numbers of an unknown range; store it"),
+        ("i2", 300, "its values are whole numbers of an unknown range"),
+        ("f4", 300.0, "its values are real numbers from 300 to 300, a range that is"),
+        ("f4", -0.5, "its values are real numbers from -0.5 to -0.5"),
+        ("f4", float("nan"), "its values are real numbers from nan to nan"),
+    ],
+)
+def test_values_of_an_unknown_range_are_refused(tmp_path, order, kind, value, reason):
+    values = np.full((4, 4), value, f"{order}{kind}")
+    path = tiff(tmp_path / "scan.tiff", values, {})
+    with pytest.raises(ValueError, match=f"image {path} cannot be read: {reason}"):
+        decode([path], 4)
+
+
+def test_twelve_bits_of_tiff_are_scaled(tmp_path):
+    """Two values in three bytes: 0xfff is white, 0x800 half of it."""
+    path = tmp_path / "scan.tiff"
+    strip = np.frombuffer(b"\xff\xf8\x00" * 8, "<u1").reshape(4, 6)
+    tiff(path, strip, {256: 4, 258: 12})
+    assert decode([path], 4)[0, 0, 0].tolist() == [255, 127, 255, 127]
+
+
+def test_sixteen_bits_of_pgm_are_scaled(tmp_path):
+    (tmp_path / "scan.pgm").write_bytes(b"P5 2 2 65535\n" + b"\x64\x64" * 4)
+    assert decode([tmp_path / "scan.pgm"], 2).unique().tolist() == [100]
+    (tmp_path / "scan.pgm").write_bytes(b"P5 2 2 1023\n" + b"\x03\xff" * 4)
+    assert decode([tmp_path / "scan.pgm"], 2).unique().tolist() == [255]
+
+
 def test_a_truncated_jpeg_is_refused_by_name(tmp_path):
     whole = photograph(tmp_path / "whole.jpg", size=(64, 64)).read_bytes()
     (tmp_path / "half.jpg").write_bytes(whole[:400])
@@ -50,8 +131,43 @@ def test_a_truncated_jpeg_is_refused_by_name(tmp_path):
 
 def test_an_image_of_absurd_size_is_refused_by_name(files, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(
+        ValueError,
+        match=r"0\.png cannot be read: Image size .*; scale it down or remove it",
+    ):
+        decode(files, 4)
+    # Between the limit and twice the limit, Pillow itself only warns.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 47)
     with pytest.raises(ValueError, match=r"0\.png cannot be read: Image size"):
         decode(files, 4)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48)
+    assert len(decode(files, 4)) == 3
+
+
+@pytest.mark.timeout(10)
+def test_pipes_and_devices_are_refused_by_name(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        for cache in (None, str(tmp_path / "cache")):
+            with pytest.raises(ValueError, match=rf"{name}\.png.* (a|no) regular file"):
+                decode([tmp_path / f"{name}.png"], 4, cache)
+
+
+def test_a_link_to_an_image_is_followed(files, tmp_path):
+    (tmp_path / "link.png").symlink_to(files[1])
+    assert decode([tmp_path / "link.png"], 4)[0, 0, 0, 0] == 10
+
+
+def test_a_cache_with_other_pixels_is_decoded_again(files, tmp_path, capsys):
+    cache = tmp_path / "cache"
+    decode(files, 4, str(cache))
+    (path,) = cache.glob("*.npy")
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    assert torch.equal(decode(files, 4, str(cache)), decode(files, 4))
+    assert "does not hold the bytes that were written" in capsys.readouterr().err
 
 
 def test_decoding_leaves_the_warning_filters_as_they_were(files):

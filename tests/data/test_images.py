@@ -1,3 +1,4 @@
+import shutil
 from functools import partial
 
 import numpy as np
@@ -73,6 +74,7 @@ def test_mnist(shared_data):
     assert data.train_targets[:5].tolist() == [5, 0, 4, 1, 9]
     assert torch.bincount(data.train_targets).min() == 5421
     assert data.test_targets[:3].tolist() == [7, 2, 1]
+    assert data.class_names == digits().class_names
 
 
 def test_fashion_mnist(shared_data):
@@ -101,63 +103,6 @@ def test_cifar10_from_local_files(tmp_path, monkeypatch):
     assert data.train_inputs[0, 0, 0, :3].tolist() == [0, 1, 2]
     assert data.train_inputs[0, 1, 0, 0].item() == 1024 % 256
     assert data.test_targets.tolist() == [3]
-
-
-@pytest.mark.parametrize("load", [mnist, fashion_mnist, cifar10])
-def test_a_failed_download_names_the_root(tmp_path, monkeypatch, load):
-    monkeypatch.setattr("socket.getaddrinfo", no_network)
-    with pytest.raises(
-        ValueError, match=r"dataset\.root=.* must hold .* downloading it failed"
-    ):
-        load(str(tmp_path / "nothing" / "here"))
-    assert not (tmp_path / "nothing").exists()
-
-
-def test_a_failed_download_keeps_other_folders(tmp_path, monkeypatch):
-    (tmp_path / "mine" / "empty").mkdir(parents=True)
-    monkeypatch.setattr("socket.getaddrinfo", no_network)
-    with pytest.raises(ValueError, match="downloading it failed"):
-        mnist(str(tmp_path))
-    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "empty"]
-
-
-def idx(folder, labels, num_images):
-    """MNIST's files with black images: magic number, sizes, bytes."""
-    folder.mkdir(parents=True)
-    for part, count in (("train", num_images), ("t10k", 2)):
-        head = b"".join(number.to_bytes(4, "big") for number in (0x803, count, 28, 28))
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + bytes(count * 784))
-        values = labels if part == "train" else [0, 1]
-        head = b"".join(number.to_bytes(4, "big") for number in (0x801, len(values)))
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(head + bytes(values))
-
-
-@pytest.mark.parametrize(
-    ("labels", "num_images", "message"),
-    [
-        (
-            [3, 77, 1],
-            3,
-            r"MNIST in dataset\.root=.*training part: "
-            r"labels must lie in 0\.\.9 .*sample 1 has 77",
-        ),
-        ([3, 7], 3, "every image must have a label, there are 3 and 2"),
-    ],
-)
-def test_labels_that_do_not_fit_are_refused(tmp_path, labels, num_images, message):
-    idx(tmp_path / "MNIST" / "raw", labels, num_images)
-    with pytest.raises(ValueError, match=message):
-        mnist(str(tmp_path))
-
-
-def test_a_truncated_idx_file_is_reported_as_damaged(tmp_path):
-    idx(tmp_path / "MNIST" / "raw", [3, 7, 1], 3)
-    file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(
-        ValueError, match=r"MNIST in dataset\.root=.* is damaged .*; replace MNIST/raw/"
-    ):
-        mnist(str(tmp_path))
 
 
 def test_tiny_imagenet(shared_data, tmp_path):
@@ -202,6 +147,41 @@ def test_tiny_imagenet_in_its_original_layout(tiny):
     assert data.train_inputs[:, 0, 0, 0].tolist() == [20, 10]
     assert data.test_targets.tolist() == [1]
     assert data.test_inputs[0, :, 0, 0].tolist() == [10, 10, 10]
+
+
+def test_tiny_imagenet_with_val_sorted_into_classes(tiny):
+    for name in ("n1", "n2"):
+        photograph(tiny / "val" / name / "images" / "a.png", (30, 0, 0), (64, 64))
+        photograph(tiny / "val" / name / "b.png", (40, 0, 0), (64, 64))
+    data = tiny_imagenet(str(tiny))
+    assert data.test_targets.tolist() == [0, 1]
+    assert data.test_inputs[:, 0, 0, 0].tolist() == [30, 30]
+    for name in ("n1", "n2"):
+        (tiny / "val" / name / "images" / "a.png").unlink()
+        (tiny / "val" / name / "images").rmdir()
+    (tiny / "val" / "val_annotations.txt").unlink()
+    assert tiny_imagenet(str(tiny)).test_inputs[:, 0, 0, 0].tolist() == [40, 40]
+
+
+def test_tiny_imagenet_with_images_beside_their_boxes(tiny):
+    for name in ("n1", "n2"):
+        folder = tiny / "train" / name
+        (folder / "images" / f"{name}_0.png").rename(folder / f"{name}_0.png")
+        (folder / "images").rmdir()
+        (folder / f"{name}_boxes.txt").write_text("")
+    data = tiny_imagenet(str(tiny))
+    assert data.train_inputs[:, 0, 0, 0].tolist() == [20, 10]
+
+
+def test_blank_lines_of_the_annotations_are_left_out(tiny):
+    path = tiny / "val" / "val_annotations.txt"
+    path.write_text(path.read_text() + "\n  \n")
+    assert tiny_imagenet(str(tiny)).test_targets.tolist() == [1]
+
+
+def test_classes_that_share_their_first_word_are_told_apart(tiny):
+    (tiny / "words.txt").write_text("n1\tcrane, bird\nn2\tcrane\n")
+    assert tiny_imagenet(str(tiny)).class_names == ("crane (n2)", "crane (n1)")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +278,87 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage, message):
     damage(folder)
     with pytest.raises(ValueError, match=message):
         image_folder(str(folder), 4)
+
+
+def test_images_in_folders_of_a_class_and_of_many_formats_are_taken(folder, capsys):
+    for ending in ("gif", "jfif", "JPG", "bmp"):
+        photograph(folder / "train" / "dog" / "deep" / "er" / f"9.{ending}")
+    photograph(folder / "train" / ".ipynb_checkpoints" / "0.png")
+    photograph(folder / "train" / "cat" / ".hidden" / "0.png")
+    data = image_folder(str(folder), 4)
+    assert data.class_names == ("cat", "dog")
+    assert data.train_targets.tolist() == [0] * 3 + [1] * 7
+    assert capsys.readouterr().err == ""
+
+
+def test_files_that_are_left_out_are_counted(folder, capsys):
+    (folder / "train" / "cat" / "a.heic").write_bytes(b"")
+    (folder / "test" / "dog" / "notes.txt").write_text("")
+    (folder / "test" / "dog" / ".DS_Store").write_text("")
+    photograph(folder / "train" / "lost.png")
+    photograph(folder / "train" / "cat" / "._0.png")
+    image_folder(str(folder), 4)
+    start = f"note: {folder}: left out"
+    assert capsys.readouterr().err == (
+        f"{start} images that Pillow cannot read here: 1 .heic; "
+        "convert them or install pillow-heif\n"
+        f"{start} files that are no images: 1 .txt\n"
+        f"{start} hidden images: 1\n"
+        f"{start} images that lie in no folder of a class: 1\n"
+    )
+
+
+@pytest.fixture
+def with_val(folder):
+    """A folder with one validation image per class, brighter than the others."""
+    for index, name in enumerate(("cat", "dog")):
+        photograph(folder / "val" / name / "0.png", (200 + index, 0, 0))
+    return folder
+
+
+def test_val_beside_test_is_unused_and_noted(with_val, capsys):
+    data = image_folder(str(with_val), 4)
+    assert (len(data.train_targets), data.num_validation) == (6, 0)
+    assert capsys.readouterr().err == (
+        f"note: {with_val / 'val'} is not used: validation is taken out of train/; "
+        "dataset.use_val=true validates on val/ instead\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_val_beside_test_validates_if_asked(with_val, capsys, name):
+    (with_val / "val").rename(with_val / name)
+    data = image_folder(str(with_val), 4, use_val=True)
+    assert data.train_targets.tolist() == [0, 0, 0, 1, 1, 1, 0, 1]
+    assert data.train_inputs[:, 0, 0, 0].tolist() == [*[0] * 3, *[100] * 3, 200, 201]
+    assert (len(data.test_targets), data.num_validation) == (6, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_val_without_test_is_the_test_part(with_val, capsys):
+    shutil.rmtree(with_val / "test")
+    assert image_folder(str(with_val), 4).test_inputs[1, 0, 0, 0] == 201
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="dataset.use_val=true needs val/<class>/ bes"):
+        image_folder(str(with_val), 4, use_val=True)
+
+
+def test_val_takes_the_place_of_a_test_folder_without_classes(with_val, capsys):
+    """Such as `test/images/` of Tiny-ImageNet, or that of a competition."""
+    shutil.rmtree(with_val / "test")
+    photograph(with_val / "test" / "images" / "0.png")
+    assert image_folder(str(with_val), 4).test_inputs[1, 0, 0, 0] == 201
+    assert capsys.readouterr().err == (
+        f"note: {with_val / 'test'} holds no folder of a class; val/ is the test part\n"
+    )
+
+
+def test_val_must_hold_the_classes_of_train(with_val):
+    (with_val / "val" / "dog").rename(with_val / "val" / "wolf")
+    with pytest.raises(
+        ValueError, match=r"val must hold the classes of .*\['dog', 'wolf'\]"
+    ):
+        image_folder(str(with_val), 4, use_val=True)
 
 
 def test_the_size_of_stored_images_must_be_given(folder):

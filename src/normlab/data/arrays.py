@@ -11,10 +11,13 @@ class Arrays:
 
     Attributes:
         train_inputs: images as uint8 ``(N, C, H, W)``, tables as float32 ``(N, F)``.
+            They include the samples for validation.
         train_targets: int64 ``(N,)`` class indices, or float32 ``(N,)`` for regression.
         test_inputs: as `train_inputs`.
         test_targets: as `train_targets`.
         class_names: name of class ``i`` at index ``i``; empty for regression.
+        num_validation: how many of the last training samples were published for
+            validation. If it is 0, `dataset.validation` is the share for validation.
     """
 
     train_inputs: Tensor
@@ -22,3 +25,4 @@ class Arrays:
     test_inputs: Tensor
     test_targets: Tensor
     class_names: tuple[str, ...] = ()
+    num_validation: int = 0

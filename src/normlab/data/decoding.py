@@ -1,6 +1,7 @@
 """Image files as one uint8 tensor, decoded once and mapped from a cache later."""
 
 import hashlib
+import stat
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,15 @@ from PIL import Image
 from rich.progress import track
 
 from normlab.data.array_cache import cached_array
+from normlab.data.downloads import first_line, open_data
 
 CACHE_VERSION = 1  # part of the key: another number makes every older cache unused
 FILES_WORTH_A_BAR = 5000  # from this number on, a progress bar is shown
+
+# Tags of TIFF files, and the value of the second one if zero is white.
+BITS_PER_SAMPLE = 258
+PHOTOMETRIC = 262
+WHITE_IS_ZERO = 0
 
 
 def decode(
@@ -56,6 +63,8 @@ def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
     # Warning filters are shared by all threads, so they are set once, outside them.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")
+        # Pillow only warns of images that have up to twice the pixels of its limit.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             done = pool.map(decode_one, range(len(files)))
             for _ in track(
@@ -72,20 +81,76 @@ def _read(path: Path, image_size: int) -> np.ndarray:
     """Read one image as uint8 ``(3, S, S)``."""
     size = (image_size, image_size)
     try:
-        with Image.open(path) as file:
-            image: Image.Image = file
-            if image.mode.startswith("I;16"):
-                # Scaled to 0..255 here; Pillow's conversion would clip at 255.
-                image = image.point(lambda value: value / 257).convert("L")
-            image = image.convert("RGB")
+        with open_data(path) as content, Image.open(content) as file:
+            image = _as_rgb(file)
             if image.size != size:
                 image = image.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(image).transpose(2, 0, 1)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(
+            f"image {path} cannot be read: {first_line(error).rstrip('.')}; "
+            "scale it down or remove it"
+        ) from error
     # Any type: Pillow's readers raise whatever a damaged file leads to.
     except Exception as error:
         raise ValueError(
             f"image {path} cannot be read: {error}; replace or remove it"
         ) from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to 8 bits per channel.
+
+    Pillow's own conversion clips wider values at 255, so those are scaled first.
+
+    Raises:
+        ValueError: the values have no known range.
+    """
+    if image.mode == "F":
+        image = _from_real_numbers(image)
+    elif image.mode == "I" and image.format != "PPM":
+        raise ValueError(
+            "its values are whole numbers of an unknown range; "
+            "store it with 8 or 16 unsigned bits"
+        )
+    elif image.mode.startswith("I"):
+        image = _from_16_bits(image)
+    return image.convert("RGB")
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    """Scale whole numbers of up to 16 bits, and those of PGM files, to 0..255."""
+    values = np.asarray(image).astype(np.uint16)
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined] # of this format only
+        levels = 2 ** tags[BITS_PER_SAMPLE][0]
+        if levels < 2**16:
+            values = (values.astype(np.uint32) * 65535 // (levels - 1)).astype(
+                np.uint16
+            )
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            values = 65535 - values
+    image = Image.fromarray(values)
+    return image.point(lambda value: value / 257).convert("L")
+
+
+def _from_real_numbers(image: Image.Image) -> Image.Image:
+    """Scale real numbers from 0..1, their usual range in images, to 0..255.
+
+    Raises:
+        ValueError: a value lies outside of this range.
+    """
+    values = np.asarray(image)
+    if not (values.min() >= 0 and values.max() <= 1):  # also if one is NaN
+        raise ValueError(
+            f"its values are real numbers from {values.min():g} to {values.max():g}, "
+            "a range that is not known to be black to white; scale them to 0..1"
+        )
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined] # of this format only
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            values = 1 - values
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
 
 
 def _key(files: list[Path], image_size: int) -> str:
@@ -104,6 +169,8 @@ def _key(files: list[Path], image_size: int) -> str:
             status = path.stat()
         except OSError as error:
             raise ValueError(f"image {path} cannot be read: {error}") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"image {path} cannot be read: it is no regular file")
         times = f"{status.st_mtime_ns}|{status.st_ctime_ns}"
         state.update(f"{path.absolute()}|{status.st_size}|{times}\n".encode())
     return state.hexdigest()[:20]

@@ -1,14 +1,18 @@
 """Download files completely or not at all, and leave nothing behind on failure."""
 
 import os
-import shutil
 import sys
+import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+
+from normlab.files import open_regular
 
 # Of the network or disk; torch and torchvision raise RuntimeError.
 FAILURES = (OSError, HTTPException, RuntimeError)
@@ -28,6 +32,33 @@ def data_path(root: str | os.PathLike, needed: str) -> Path:
     if not isinstance(root, str | os.PathLike):
         raise ValueError(f"dataset.root must be the path of {needed}, got {root!r}")
     return Path(root)
+
+
+def open_data(path: Path) -> BinaryIO:
+    """Open a file of a data set for reading; a link to a file is followed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a folder, a pipe or a device. Reading these could wait for
+            ever, or never come to an end.
+    """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    return open_regular(path)
+
+
+def refuse_special_files(folder: Path) -> None:
+    """Refuse a folder that holds pipes or devices, before a library reads its files.
+
+    Raises:
+        ValueError: names the first one.
+    """
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        is_special = path.exists() and not path.is_file() and not path.is_dir()
+        if is_special:
+            raise ValueError(f"{path} must be a regular file; remove it")
 
 
 @contextmanager
@@ -70,7 +101,7 @@ def download_archive(url: str, md5: str, inner: str, folder: Path, needed: str) 
             archive = Path(temporary) / Path(url).name
             download_url_to_file(url, str(archive), progress=sys.stderr.isatty())
             check_digest(archive, "md5", md5)
-            shutil.unpack_archive(archive, temporary)
+            unpack_archive(archive, Path(temporary))
             (Path(temporary) / inner).rename(folder)
     except FAILURES as error:
         raise ValueError(
@@ -78,6 +109,41 @@ def download_archive(url: str, md5: str, inner: str, folder: Path, needed: str) 
             f"and downloading {url} failed ({first_line(error)}); "
             "unpack that archive anywhere and name its folder"
         ) from error
+
+
+def unpack_archive(archive: Path, folder: Path) -> None:
+    """Unpack an archive, unless it holds anything but files and folders of its own.
+
+    Args:
+        archive: a zip or tar file.
+        folder: where to unpack it.
+
+    Raises:
+        ValueError: a member would lie outside of `folder`, or is a device, a pipe or a
+            link to the outside, or the archive is damaged. Of a zip file nothing was
+            written then.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as zip_file:
+                for name in zip_file.namelist():
+                    _check_member(name)
+                zip_file.extractall(folder)
+        else:
+            with tarfile.open(archive) as tar_file:
+                tar_file.extractall(folder, filter="data")
+    except (ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{archive.name} cannot be unpacked: {first_line(error)}; "
+            "take the published archive"
+        ) from error
+
+
+def _check_member(name: str) -> None:
+    """Refuse the name of a zip file's member that leads out of its folder."""
+    for path in (PurePosixPath(name), PureWindowsPath(name)):
+        if path.is_absolute() or path.drive or path.root or ".." in path.parts:
+            raise ValueError(f"its member {name!r} would lie outside of the folder")
 
 
 def download_file(url: str, sha256: str | None, path: Path) -> None:
@@ -118,8 +184,12 @@ def check_digest(path: Path, algorithm: str, expected: str) -> None:
 
 
 def digest_of(path: Path, algorithm: str) -> str:
-    """Compute the hexadecimal checksum of a file."""
-    with path.open("rb") as file:
+    """Compute the hexadecimal checksum of a file.
+
+    Raises:
+        ValueError: it is no regular file.
+    """
+    with open_data(path) as file:
         return file_digest(file, algorithm).hexdigest()
 
 

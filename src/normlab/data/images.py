@@ -1,33 +1,25 @@
 """Image data sets as uint8 tensors ``(N, C, H, W)``, one function each."""
 
-from collections.abc import Sequence
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import numpy as np
 import torch
 
 from normlab.data.arrays import Arrays
-from normlab.data.downloads import (
-    FAILURES,
-    data_path,
-    download_archive,
-    first_line,
-    new_folder,
-)
+from normlab.data.downloads import data_path, download_archive, open_data
+from normlab.data.image_files import LeftOut, class_names, labelled_files
+from normlab.data.notes import note_once
+from normlab.data.torchvision_files import read_torchvision
 
-# What torchvision's data sets raise for damaged files.
-DAMAGED = (
-    *(RuntimeError, ValueError, AssertionError, OSError, EOFError, LookupError),
-    UnpicklingError,
-)
 TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 TINY_IMAGENET_SIZE = 64
 TINY_IMAGENET_FOLDER = (
     "the unpacked Tiny-ImageNet folder, with wnids.txt, train/ and val/"
 )
+VALIDATION_FOLDERS = ("val", "valid", "validation")
 DIGITS_LEVELS = 16  # scikit-learn stores pixels as 0..16
 
 
@@ -65,7 +57,9 @@ def mnist(root: str) -> Arrays:
     Raises:
         ValueError: files are damaged, or the download failed.
     """
-    return _torchvision("MNIST", root, "MNIST/raw/ with the four idx files")
+    data = read_torchvision("MNIST", root, "MNIST/raw/ with the four idx files")
+    # torchvision calls the classes "0 - zero" and so on.
+    return replace(data, class_names=tuple("0123456789"))
 
 
 def fashion_mnist(root: str) -> Arrays:
@@ -81,7 +75,7 @@ def fashion_mnist(root: str) -> Arrays:
         ValueError: files are damaged, or the download failed.
     """
     needed = "FashionMNIST/raw/ with the four idx files"
-    return _torchvision("FashionMNIST", root, needed)
+    return read_torchvision("FashionMNIST", root, needed)
 
 
 def cifar10(root: str) -> Arrays:
@@ -96,139 +90,115 @@ def cifar10(root: str) -> Arrays:
     Raises:
         ValueError: files are damaged, or the download failed.
     """
-    return _torchvision("CIFAR10", root, "cifar-10-batches-py/ with its batches")
+    return read_torchvision("CIFAR10", root, "cifar-10-batches-py/ with its batches")
 
 
-def _torchvision(name: str, root: str, needed: str) -> Arrays:
-    """Read both parts of a torchvision data set, which are downloaded if missing.
+def image_folder(
+    root: str, image_size: int, cache: str | None = None, use_val: bool = False
+) -> Arrays:
+    """Photographs in `train/<class>/` and `test/<class>/`, of any size.
 
-    Args:
-        name: of torchvision's class.
-        root: the folder that holds the data set.
-        needed: what `root` must hold, for messages.
-    """
-    # Imported here: it takes a twentieth of the time to the first training step, which
-    # the digits need not spend.
-    from torchvision import datasets
-
-    data_path(root, f"the folder that holds {needed}")
-    dataset = getattr(datasets, name)
-    train = _open(dataset, root, True, needed)
-    train_inputs, train_targets = _images_and_labels(train, root, "training")
-    test = _open(dataset, root, False, needed)
-    test_inputs, test_targets = _images_and_labels(test, root, "test")
-    return Arrays(
-        train_inputs, train_targets, test_inputs, test_targets, tuple(test.classes)
-    )
-
-
-def _open(dataset: type, root: str, train: bool, needed: str) -> Any:
-    """Return one part of a torchvision data set.
-
-    Raises:
-        ValueError: the files are damaged, or the download failed.
-    """
-    name = dataset.__name__
-    try:
-        return dataset(root, train=train)
-    except DAMAGED as error:
-        # torchvision reports missing files with these words.
-        if "not found" not in str(error):
-            raise ValueError(
-                f"{name} in dataset.root={root} is damaged ({first_line(error)}); "
-                f"replace {needed}"
-            ) from error
-
-    # CIFAR10 is unpacked into the root, the others into a folder of their own.
-    folder = Path(root)
-    if name != "CIFAR10":
-        folder = Path(root, name, "raw")
-    try:
-        with new_folder(folder):
-            return dataset(root, train=train, download=True)
-    except FAILURES as error:
-        raise ValueError(
-            f"dataset.root={root} must hold {needed} of {name}, "
-            f"and downloading it failed ({first_line(error)}); "
-            "put the files there or name the folder that has them"
-        ) from error
-
-
-def _images_and_labels(
-    opened: Any, root: str, part: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images uint8 ``(N, C, H, W)`` and labels int64 ``(N,)`` of one part.
-
-    Raises:
-        ValueError: the numbers of images and labels differ, or a label is no class.
-    """
-    images = opened.data
-    if isinstance(images, np.ndarray):
-        images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    else:
-        images = images[:, None]
-    labels = torch.as_tensor(opened.targets, dtype=torch.int64)
-
-    source = f"{type(opened).__name__} in dataset.root={root}, {part} part"
-    if len(images) != len(labels):
-        raise ValueError(
-            f"{source}: every image must have a label, "
-            f"there are {len(images)} and {len(labels)}"
-        )
-    num_classes = len(opened.classes)
-    wrong = ((labels < 0) | (labels >= num_classes)).nonzero()
-    if len(wrong):
-        sample = int(wrong[0])
-        raise ValueError(
-            f"{source}: labels must lie in 0..{num_classes - 1} "
-            f"({num_classes} classes), sample {sample} has {int(labels[sample])}"
-        )
-    return images, labels
-
-
-def image_folder(root: str, image_size: int, cache: str | None = None) -> Arrays:
-    """Photographs in `train/<class>/` and `test/<class>/` (or `val/<class>/`).
-
-    They may have any size and are resized to squares.
+    They are resized to squares. Without `test/`, the test part is `val/<class>/`.
 
     Args:
         root: the folder that holds `train`.
         image_size: height and width in pixels to which images are resized.
         cache: folder for the decoded images. None decodes them in every run.
+        use_val: validate on `val/<class>/`, which lies beside `test`. Otherwise
+            validation is taken out of the training images, and a note says that `val`
+            is not used.
 
     Raises:
         ValueError: a folder is missing, the parts have different classes or only one,
             or an image is damaged.
     """
-    needed = "the folder that holds train/<class>/ and test/<class>/ (or val/)"
-    folder = data_path(root, needed)
-    train_folder = folder / "train"
-    test_folder = folder / "test"
-    if not test_folder.is_dir():
-        test_folder = folder / "val"
-
-    classes = _classes(train_folder, root)
-    test_classes = _classes(test_folder, root)
-    if test_classes != classes:
-        differing = sorted(set(classes) ^ set(test_classes))
-        raise ValueError(
-            f"{test_folder} must hold the classes of {train_folder}; "
-            f"they differ in {differing[:5]}"
-        )
-    if len(classes) < 2:
-        raise ValueError(
-            f"{train_folder} holds one class only, {classes[0]}; "
-            "there is nothing to tell apart"
-        )
+    folder = data_path(root, "the folder that holds train/<class>/ and test/<class>/")
     if not isinstance(image_size, int) or image_size < 1:
         raise ValueError(
             "dataset.stored_size must be a whole number of at least 1, "
             f"got {image_size!r}"
         )
+    left_out = LeftOut()
+    train_folder = folder / "train"
+    classes = _classes(train_folder, root, left_out)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{train_folder} holds one class only, {classes[0]}; "
+            "there is nothing to tell apart"
+        )
+    test_folder, validation_folder = _other_parts(folder, classes, use_val)
 
-    train = _labelled([train_folder / name for name in classes])
-    test = _labelled([test_folder / name for name in classes])
-    return _decoded(train, test, image_size, cache, tuple(classes))
+    parts = []
+    for part_folder in (train_folder, validation_folder, test_folder):
+        if part_folder is None:
+            parts.append([])
+            continue
+        if part_folder != train_folder:
+            part_classes = _classes(part_folder, root, left_out)
+            _check_same_classes(part_folder, part_classes, train_folder, classes)
+        folders = [part_folder / name for name in classes]
+        parts.append(labelled_files(folders, left_out))
+    left_out.note(root)
+
+    train, validation, test = parts
+    data = _decoded(train + validation, test, image_size, cache, tuple(classes))
+    return replace(data, num_validation=len(validation))
+
+
+def _other_parts(
+    folder: Path, classes: list[str], use_val: bool
+) -> tuple[Path, Path | None]:
+    """The folder of the test part, and that of validation if it is to be used.
+
+    A test folder without any of the classes holds images without labels, as in the
+    archives of competitions. The labelled validation folder takes its place.
+
+    Args:
+        folder: the root.
+        classes: names of the classes.
+        use_val: as in `image_folder`.
+    """
+    test = folder / "test"
+    validation = None
+    for name in VALIDATION_FOLDERS:
+        if validation is None and _has_classes(folder / name, classes):
+            validation = folder / name
+    if validation is not None and not _has_classes(test, classes):
+        if test.is_dir():
+            note_once(
+                f"{test} holds no folder of a class; {validation.name}/ is the test "
+                "part"
+            )
+        test = validation
+        validation = None
+
+    if use_val and validation is None:
+        raise ValueError(
+            "dataset.use_val=true needs val/<class>/ beside train/<class>/ and "
+            f"test/<class>/ in dataset.root={folder}"
+        )
+    if validation is not None and not use_val:
+        note_once(
+            f"{validation} is not used: validation is taken out of train/; "
+            f"dataset.use_val=true validates on {validation.name}/ instead"
+        )
+        validation = None
+    return test, validation
+
+
+def _has_classes(folder: Path, classes: list[str]) -> bool:
+    return any((folder / name).is_dir() for name in classes)
+
+
+def _check_same_classes(
+    folder: Path, classes: list[str], train_folder: Path, train_classes: list[str]
+) -> None:
+    if classes != train_classes:
+        differing = sorted(set(train_classes) ^ set(classes))
+        raise ValueError(
+            f"{folder} must hold the classes of {train_folder}; "
+            f"they differ in {differing[:5]}"
+        )
 
 
 def tiny_imagenet(
@@ -239,7 +209,8 @@ def tiny_imagenet(
     Stanford University, course CS231n. The labels of its `test` are not published, so
     the labelled `val` is the test part here, and validation is taken out of `train`.
     Classes are the lines of `wnids.txt`, in that order. Grayscale files become colour
-    images.
+    images. The images of `val` may also have been sorted into `val/<class>/`, and the
+    folders `images` inside those of the classes may be missing.
 
     Args:
         root: the folder that holds `wnids.txt`. If it does not exist, the published
@@ -272,10 +243,27 @@ def tiny_imagenet(
             "remove one"
         )
 
-    train = _labelled([folder / "train" / name / "images" for name in ids])
-    test = _annotated(folder / "val", root, label_by_id)
-    class_names = _words(folder / "words.txt", ids)
-    return _decoded(train, test, image_size or TINY_IMAGENET_SIZE, cache, class_names)
+    train = labelled_files([_class_folder(folder / "train", name) for name in ids])
+    test_folder = folder / "val"
+    if _has_classes(test_folder, ids):
+        test = labelled_files([_class_folder(test_folder, name) for name in ids])
+    else:
+        test = _annotated(test_folder, root, label_by_id)
+    words = _words(folder / "words.txt", ids)
+    return _decoded(train, test, image_size or TINY_IMAGENET_SIZE, cache, words)
+
+
+def _class_folder(folder: Path, class_id: str) -> Path:
+    """Where the images of a class of Tiny-ImageNet lie.
+
+    As published, that is `<class>/images/`. Some programs that sort them leave out the
+    inner folder.
+    """
+    outer = folder / class_id
+    inner = outer / "images"
+    if inner.is_dir() or not outer.is_dir():
+        return inner
+    return outer
 
 
 def _decoded(
@@ -283,7 +271,7 @@ def _decoded(
     test: list[tuple[Path, int]],
     image_size: int,
     cache: str | None,
-    class_names: tuple[str, ...],
+    names: tuple[str, ...],
 ) -> Arrays:
     """Decode the images of both parts, each given with its label."""
     from normlab.data.decoding import decode
@@ -293,7 +281,7 @@ def _decoded(
         train_targets=torch.tensor([label for _, label in train]),
         test_inputs=decode([path for path, _ in test], image_size, cache),
         test_targets=torch.tensor([label for _, label in test]),
-        class_names=class_names,
+        class_names=names,
     )
 
 
@@ -302,7 +290,8 @@ def _text(path: Path, root: str) -> str:
         raise ValueError(
             f"dataset.root={root} must be {TINY_IMAGENET_FOLDER}; there is no {path}"
         )
-    return path.read_text()
+    with open_data(path) as file:
+        return file.read().decode()
 
 
 def _annotated(
@@ -315,6 +304,8 @@ def _annotated(
     path = folder / "val_annotations.txt"
     found = []
     for number, line in enumerate(_text(path, root).splitlines(), start=1):
+        if not line.strip():
+            continue
         name, _, rest = line.partition("\t")
         class_id = rest.partition("\t")[0]
         if class_id not in label_by_id:
@@ -329,45 +320,33 @@ def _annotated(
 
 
 def _words(path: Path, ids: list[str]) -> tuple[str, ...]:
-    """The first word of each class in `words.txt`; the ids if the file is missing."""
+    """The first word of each class in `words.txt`; the ids if the file is missing.
+
+    Classes that share their first word are told apart by their ids.
+    """
     if not path.is_file():
         return tuple(ids)
-    lines = path.read_text().splitlines()
+    with open_data(path) as file:
+        lines = file.read().decode().splitlines()
     words = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    return tuple(words.get(name, name).split(",")[0] for name in ids)
+    first_words = [words.get(name, name).split(",")[0] for name in ids]
+    counts = Counter(first_words)
+    names = []
+    for name, word in zip(ids, first_words, strict=True):
+        names.append(word if counts[word] == 1 else f"{word} ({name})")
+    return tuple(names)
 
 
-def _classes(folder: Path, root: str) -> list[str]:
+def _classes(folder: Path, root: str, left_out: LeftOut) -> list[str]:
     """Sorted names of the folders inside a folder."""
     if not folder.is_dir():
         raise ValueError(
             f"dataset.root={root} must hold train/<class>/ and test/<class>/ "
             f"(or val/); no {folder}"
         )
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    classes = class_names(folder, left_out)
     if not classes:
         raise ValueError(
             f"{folder} must hold a folder of images for every class; it has none"
         )
     return classes
-
-
-def _labelled(folders: Sequence[Path]) -> list[tuple[Path, int]]:
-    """Images and labels, given one folder per class."""
-    found = []
-    for label, folder in enumerate(folders):
-        found += [(path, label) for path in _files(folder)]
-    return found
-
-
-def _files(folder: Path) -> list[Path]:
-    """Sorted image files of a folder."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    endings = {extension.lower() for extension in IMG_EXTENSIONS}
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in endings)
-    if not files:
-        raise ValueError(
-            f"{folder} must hold images ({', '.join(sorted(endings))}); it has none"
-        )
-    return files
