@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +9,8 @@ from normlab.data.checks import (
     check_numbers,
     check_shape,
     check_table_options,
+    check_tail,
+    source_of,
 )
 
 IMAGES = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
@@ -93,3 +96,35 @@ def test_options_of_images_are_refused_for_tables(option, message):
     check_table_options(options)
     with pytest.raises(ValueError, match=message):
         check_table_options(options | option)
+
+
+def tail_of(targets, num_validation):
+    everything = np.arange(len(targets))
+    train, validation = np.split(everything, [len(targets) - num_validation])
+    check_tail(np.array(targets), train, validation)
+
+
+@pytest.mark.parametrize(
+    ("targets", "num_validation"),
+    [
+        ([0] * 8 + [1] * 8, 8),  # classes that training lacks
+        ([0] * 8 + [1] * 8, 4),  # one class only
+        ([2] * 8 + [0] * 8 + [1] * 8, 9),
+        ([*[0] * 8, *[1] * 8, 2, 2], 4),
+    ],
+)
+def test_a_tail_of_sorted_samples_is_refused(targets, num_validation):
+    with pytest.raises(ValueError, match="use dataset.split=stratified$"):
+        tail_of(targets, num_validation)
+
+
+@pytest.mark.parametrize("num_validation", [1, 3, 8])
+def test_a_tail_of_mixed_samples_is_accepted(num_validation):
+    tail_of([0, 1, 2] * 8, num_validation)
+    tail_of([0, 1, 0, 0, 1, 1, 0, 1, 0, 1, 1, 2], num_validation)
+
+
+def test_a_data_set_is_called_by_its_path_or_its_name():
+    assert source_of({"root": "a.csv", "name": "csv"}) == "a.csv"
+    assert source_of({"root": None, "name": "digits"}) == "digits"
+    assert source_of({}) == "the data set"

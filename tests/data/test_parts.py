@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from normlab.data.arrays import Arrays
 from normlab.data.blocks import Part
-from normlab.data.parts import Parts, load_parts, normalization, one_class_cautions
+from normlab.data.parts import Parts, load_parts, normalization
 from normlab.data.transforms import Unchanged
 
 ROWS = [f"{number},{'ab'[number % 2]},{10 * number}" for number in range(1, 11)]
@@ -209,23 +209,63 @@ def test_classes_that_the_data_do_not_have_are_refused(compose, words, message):
         load_parts(config, None if "dataset=diabetes" in words else 8)
 
 
-def test_scored_parts_of_one_class_cause_a_caution():
-    targets, plain = torch.tensor([0, 1, 1, 0]), Unchanged()
-    both, one = (
-        Part(torch.zeros(4, 1), targets, torch.tensor(rows), plain)
-        for rows in ([0, 1], [1, 2])
+def images(labels, names="0123", num_validation=0):
+    """Images of 8 x 8 pixels; the test part has one of each class."""
+    labels = torch.tensor(labels)
+    test = torch.arange(len(names))
+    train_images = torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8)
+    train_images[:, :, 0] = 255
+    test_images = torch.zeros(len(test), 1, 8, 8, dtype=torch.uint8)
+    names = tuple(names)
+    return Arrays(train_images, labels, test_images, test, names, num_validation)
+
+
+@pytest.fixture
+def digits_config(compose, monkeypatch):
+    def config(arrays, *words):
+        monkeypatch.setattr("normlab.data.images.digits", lambda: arrays)
+        return OmegaConf.to_container(
+            compose("dataset.num_classes=null", *words), resolve=True
+        )
+
+    return config
+
+
+def test_a_tail_of_samples_sorted_by_class_is_refused(digits_config):
+    config = digits_config(images([0] * 10 + [1] * 10), "dataset.split=tail")
+    message = (
+        r"digits \(24 images\): dataset.split=tail takes the last samples for "
+        "validation, but the samples are sorted by class, .*; use "
+        "dataset.split=stratified"
     )
-    caution = (
-        "the test part holds one class only: "
-        "its accuracy does not show that classes are told apart"
+    with pytest.raises(ValueError, match=message):
+        load_parts(config, 8)
+    del config["dataset"]["name"]  # a data set of one's own need not have it
+    with pytest.raises(
+        ValueError, match="the data set .24 images.: dataset.split=tail"
+    ):
+        load_parts(config, 8)
+
+
+def test_a_tail_of_shuffled_samples_is_taken(digits_config):
+    config = digits_config(images([0, 1] * 10), "dataset.split=tail")
+    assert load_parts(config, 8).validation.rows.tolist() == [16, 17, 18, 19]
+
+
+def test_published_validation_samples_validate(digits_config):
+    arrays = images([0] * 5 + [1] * 5 + [0, 1, 1], "01", num_validation=3)
+    parts = load_parts(digits_config(arrays, "dataset.split=tail"), 8)
+    assert parts.train.rows.tolist() == list(range(10))
+    assert parts.validation.rows.tolist() == [10, 11, 12]
+
+
+def test_parts_know_the_names_of_their_classes(table, digits_config):
+    assert load_parts(digits_config(images([0, 1] * 10)), 8).class_names == tuple(
+        "0123"
     )
-    assert one_class_cautions(Parts(both, both, one, (1,), 2), "classification") == [
-        caution
-    ]
-    assert one_class_cautions(Parts(both, one, both, (1,), 2), "classification") == [
-        caution.replace("test", "validation")
-    ]
-    assert one_class_cautions(Parts(both, one, one, (1,), 1), "regression") == []
+    words = ["dataset.target=kind", "dataset.task=classification"]
+    assert load_parts(table(ROWS, *words), None).class_names == ("a", "b")
+    assert load_parts(table(), None).class_names == ()
 
 
 def test_tensors_that_parts_share_are_moved_once():

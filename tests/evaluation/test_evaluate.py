@@ -1,10 +1,23 @@
 """A stored run is scored as it was, and otherwise as asked."""
 
+import json
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from normlab.evaluation.evaluate import evaluate_run, load_run, training_batches
+from normlab.config.identity import run_folder
+from normlab.data import images
+from normlab.evaluation.evaluate import (
+    _load_other_parts,
+    evaluate_run,
+    load_run,
+    read_classes,
+    training_batches,
+)
+from normlab.training.experiment import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -80,3 +93,129 @@ def test_packages_that_a_run_calls_must_be_trusted(stored, tmp_path):
         ValueError, match="trusted must name yours, since the run calls code there"
     ):
         evaluate_run(tmp_path, trusted=["mine"])
+
+
+def write_table(path, names, swap=False):
+    """A table of 60 rows whose class is the sign of `a`.
+
+    Args:
+        path: of the file.
+        names: of the classes for negative and positive numbers.
+        swap: whether the first row is positive.
+    """
+    numbers = np.linspace(-3, 3, 60)
+    if swap:
+        numbers = numbers[::-1]
+    lines = [
+        f"{number:.3f},{number**2:.3f},{names[int(number > 0)]}" for number in numbers
+    ]
+    path.write_text("\n".join(["a,b,y", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture
+def table_run(compose, tmp_path):
+    """Folder of a run that tells neg from pos, and a function for other tables."""
+
+    def dataset(names, **options):
+        name = "-".join([*names, *options])
+        path = write_table(tmp_path / f"{name}.csv", names, **options)
+        return [
+            *("dataset=csv", f"dataset.root={path}", "dataset.target=y"),
+            *("dataset.task=classification", "dataset.split=stratified"),
+        ]
+
+    words = [
+        *(*dataset(("neg", "pos")), "model=tabular", "trainer.max_epochs=20"),
+        *("progress=false", f"paths.outputs={tmp_path / 'outputs'}"),
+    ]
+    config = OmegaConf.to_container(compose(*words), resolve=True)
+    result = run(config)
+
+    def other(names, **options):
+        node = compose(*dataset(names, **options)).dataset
+        return OmegaConf.to_container(node, resolve=True)
+
+    return run_folder(config), result, other
+
+
+def test_classes_are_stored_and_matched_by_name(table_run):
+    folder, result, other = table_run
+    assert result["classes"] == read_classes(folder) == ["neg", "pos"]
+    accuracy = result["metrics"]["test/accuracy"]
+    assert accuracy > 0.8
+    # The first row is positive in one file, and the names are exchanged in the other.
+    reversed_rows = evaluate_run(folder, other(("neg", "pos"), swap=True))
+    assert reversed_rows["test/accuracy"] > 0.6
+    exchanged = evaluate_run(folder, other(("pos", "neg")))
+    assert exchanged["test/accuracy"] == pytest.approx(1 - accuracy)
+
+
+def test_classes_in_another_order_get_their_own_outputs(table_run):
+    """A data set of one's own may number its classes in any order."""
+    folder, result, other = table_run
+    content = json.loads((folder / "result.json").read_text())
+    content["classes"] = ["pos", "neg"]  # as if the run had numbered them so
+    (folder / "result.json").write_text(json.dumps(content))
+    accuracy = evaluate_run(folder)["test/accuracy"]
+    assert accuracy == pytest.approx(1 - result["metrics"]["test/accuracy"])
+    again = evaluate_run(folder, other(("neg", "pos")))["test/accuracy"]
+    assert again == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("names", "unknown"),
+    [
+        (("neg", "abnormal"), "abnormal"),
+        (("zero", "one"), "one, zero"),
+        (("0", "1"), "0, 1"),
+    ],
+)
+@pytest.mark.parametrize("is_old", [False, True])
+def test_classes_that_the_run_does_not_know_are_refused(
+    table_run, names, unknown, is_old
+):
+    folder, _, other = table_run
+    if is_old:  # the training data of the run give the names
+        result = json.loads((folder / "result.json").read_text())
+        del result["classes"]
+        (folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(
+        ValueError,
+        match="dataset=csv has classes that the run does not know: "
+        f"{unknown}; it knows neg, pos",
+    ):
+        evaluate_run(folder, other(names))
+
+
+def test_classes_of_a_runs_own_data_may_not_change(table_run, tmp_path):
+    folder, _, _ = table_run
+    write_table(tmp_path / "neg-pos.csv", ("neg", "positive"))
+    with pytest.raises(
+        ValueError, match="must have the 2 classes .* differ in pos, positive; restore"
+    ):
+        evaluate_run(folder)
+
+
+def test_stored_classes_must_be_names(table_run):
+    folder, _, _ = table_run
+    for classes in ("neg", [1, 2]):
+        (folder / "result.json").write_text(json.dumps({"classes": classes}))
+        with pytest.raises(ValueError, match="classes must be a list of names, got"):
+            evaluate_run(folder)
+    (folder / "result.json").write_text("[]")
+    with pytest.raises(ValueError, match="result.json must hold the result of a run"):
+        read_classes(folder)
+    (folder / "result.json").unlink()
+    assert read_classes(folder) is None
+
+
+def test_data_without_names_are_matched_by_number(stored, monkeypatch, capsys):
+    folder, _, config = stored
+    digits = images.digits()
+    nameless = {**config["dataset"], "num_classes": 10, "name": "nameless"}
+    own = load_run(folder)[1]
+    monkeypatch.setattr(images, "digits", lambda: replace(digits, class_names=()))
+    parts = _load_other_parts(config, nameless, own.parts)
+    assert parts.test.targets.equal(digits.test_targets)
+    assert "dataset=nameless or the run names no classes" in capsys.readouterr().err

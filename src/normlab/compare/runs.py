@@ -252,7 +252,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         )
 
     settings = {}
-    added = options_added_later(str(stored["norm"]))
+    added = options_added_later(str(stored["norm"]), str(stored.get("dataset")))
     for group, options in added.items():
         for key, value in options.items():
             settings[f"{group}.{key}"] = value

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from normlab.data.arrays import Arrays
@@ -89,7 +90,7 @@ def check_numbers(targets: torch.Tensor, options: dict) -> None:
         if options.get("target"):
             target = f"target {options['target']}"
         raise ValueError(
-            f"{options.get('root') or options['name']}: {target} is "
+            f"{source_of(options)}: {target} is "
             f"{targets[0].item():g} in all {len(targets)} samples of the training "
             "part; there is nothing to learn, use another fold, another seed, or other "
             "data"
@@ -114,6 +115,40 @@ def check_classes(targets: torch.Tensor, class_names: Sequence[str]) -> None:
             f"all {len(targets)} samples are of class {name}; "
             "use dataset.split=stratified or other data"
         )
+
+
+def check_tail(targets: np.ndarray, train: np.ndarray, validation: np.ndarray) -> None:
+    """Refuse to validate on the last samples if the samples are sorted by their class.
+
+    Validation would hold whole classes that training has never seen, or a single one.
+
+    Args:
+        targets: ``(N,)``, classes of the samples.
+        train: indices of training.
+        validation: indices of validation.
+
+    Raises:
+        ValueError: the samples are sorted, and the parts do not have the same classes.
+    """
+    classes = set(targets.tolist())
+    num_changes = np.count_nonzero(targets[1:] != targets[:-1])
+    # In a random order, nearly every sample has another class than the one before.
+    is_sorted = num_changes < 2 * len(classes)
+    if is_sorted and set(targets[train].tolist()) != set(targets[validation].tolist()):
+        raise ValueError(
+            "dataset.split=tail takes the last samples for validation, but the samples "
+            "are sorted by class, so that training and validation would have different "
+            "classes; use dataset.split=stratified"
+        )
+
+
+def source_of(options: dict) -> str:
+    """What a data set is called in messages: its path, or else its name.
+
+    Args:
+        options: the `dataset` section of a configuration.
+    """
+    return str(options.get("root") or options.get("name") or "the data set")
 
 
 def check_table_options(options: dict) -> None:

@@ -16,15 +16,17 @@ from normlab.data.checks import (
     check_numbers,
     check_shape,
     check_table_options,
+    check_tail,
+    source_of,
 )
 from normlab.data.encoding import Encoder, TabularData
+from normlab.data.notes import shortened
 from normlab.data.splits import train_validation_indices
 from normlab.data.transforms import ImageTransform, Unchanged, channel_statistics
 from normlab.streams import numpy_generator
 
 # Mean and standard deviation that torchvision's networks were trained with.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-MOST_NAMES_SHOWN = 5  # in a note
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,14 @@ class Parts:
 
     Attributes:
         train: the training samples without those for validation.
-        validation: samples that were taken out of the published training samples.
+        validation: samples that were taken out of the published training samples, or
+            that were published for validation.
         test: the published test samples.
         input_shape: shape of one sample as the network gets it.
         num_outputs: number of classes, or 1 for a number to predict.
         encoder: of a table, fitted to the training part; None for images.
+        class_names: name of class ``i`` at index ``i``. It is empty for a regression,
+            and for data that name no classes.
     """
 
     train: Part
@@ -46,6 +51,7 @@ class Parts:
     input_shape: tuple[int, ...]
     num_outputs: int
     encoder: Encoder | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def by_name(self) -> dict[str, Part]:
@@ -133,6 +139,7 @@ def load_parts(
         input_shape=input_shape,
         num_outputs=num_classes if is_classification else 1,
         encoder=encoder,
+        class_names=tuple(loaded.class_names),
     )
 
 
@@ -142,16 +149,24 @@ def _split(
     """Rows of training and validation. Error messages name the data set."""
     options = config["dataset"]
     targets = loaded.train_targets.numpy()
+    if isinstance(loaded, Arrays) and loaded.num_validation:
+        rows = torch.arange(len(targets))
+        num_train = len(targets) - loaded.num_validation
+        return rows[:num_train], rows[num_train:]
+
     generator = numpy_generator(config["seed"], "split")
     try:
         train, validation = train_validation_indices(
             targets, options["validation"], options["split"], generator
         )
+        if options["split"] == "tail" and options["task"] == "classification":
+            check_tail(targets, train, validation)
     except ValueError as error:
         num_samples = len(targets) + len(loaded.test_targets)
         unit = "rows" if isinstance(loaded, TabularData) else "images"
-        name = options.get("root") or options["name"]
-        raise ValueError(f"{name} ({num_samples} {unit}): {error}") from error
+        raise ValueError(
+            f"{source_of(options)} ({num_samples} {unit}): {error}"
+        ) from error
     return torch.from_numpy(train), torch.from_numpy(validation)
 
 
@@ -206,27 +221,10 @@ def encoding_notes(table: TabularData, encoder: Encoder) -> Iterator[str]:
     if encoder.constant:
         yield (
             "these columns have one value in all training rows and are treated as "
-            f"constant: {_shortened(encoder.constant)}"
+            f"constant: {shortened(encoder.constant)}"
         )
     for column, names in table.unknown_categories(encoder).items():
         yield (
             f"these categories of {column} are in no training row and are encoded as "
-            f"zeros: {_shortened(names)}"
+            f"zeros: {shortened(names)}"
         )
-
-
-def _shortened(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MOST_NAMES_SHOWN])
-    return f"{shown}, ..." if len(names) > MOST_NAMES_SHOWN else shown
-
-
-def one_class_cautions(parts: Parts, task: str) -> list[str]:
-    """Warn about parts of a classification that are scored and hold one class only."""
-    if task != "classification":
-        return []
-    return [
-        f"the {name} part holds one class only: "
-        "its accuracy does not show that classes are told apart"
-        for name, part in (("validation", parts.validation), ("test", parts.test))
-        if len(part.targets[part.rows].unique()) < 2
-    ]

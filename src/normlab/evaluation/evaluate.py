@@ -9,6 +9,8 @@ import torch
 
 from normlab.config.rules import check, with_defaults
 from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
+from normlab.data.classes import match_classes
+from normlab.data.notes import note_once
 from normlab.data.parts import Parts, load_parts
 from normlab.device.devices import evaluation_context, scoring_device, set_threads
 from normlab.evaluation.statistics import (
@@ -17,7 +19,7 @@ from normlab.evaluation.statistics import (
     recalibrate,
     shuffled_batches,
 )
-from normlab.files import read_yaml
+from normlab.files import read_json, read_yaml
 from normlab.training.checkpoints import BEST, load
 from normlab.training.preparation import Prepared, prepare
 from normlab.training.tasks import evaluate
@@ -35,8 +37,8 @@ def evaluate_run(
     Args:
         folder: the run folder.
         dataset: configuration of another data set, whose three parts are scored
-            instead. Its inputs are normalized as in training, by the statistics of the
-            run's own training part.
+            instead. Its classes are matched by their names. Its inputs are normalized
+            as in training, by the statistics of the run's own training part.
         statistics: by which statistics norms with running statistics normalize:
             `running` (stored in training), `batch` (of the batch that is scored),
             `recalibrated` (recomputed with the final weights over training batches,
@@ -94,11 +96,14 @@ def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]
 
     Raises:
         ValueError: the folder holds no run, an unreadable checkpoint, or a run that
-            calls other packages.
+            calls other packages, or its data have other classes by now.
     """
     config = read_config(folder, trusted)
     state = load(folder / "checkpoints" / BEST)
+    classes = read_classes(folder)
     prepared = prepare(config)
+    if classes is not None:
+        prepared = replace(prepared, parts=_with_classes(prepared.parts, classes))
     set_threads(prepared.device.threads, prepared.flops)
     prepared.task.network.load_state_dict(state["network"])
     return config, prepared
@@ -136,6 +141,42 @@ def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
     return config
 
 
+def read_classes(folder: Path) -> list[str] | None:
+    """The names of the classes with which a run was trained, in their order.
+
+    None if the run has no classes, or was stored before their names were.
+
+    Raises:
+        ValueError: `result.json` is damaged.
+    """
+    path = folder / "result.json"
+    try:
+        result = read_json(path)
+    except FileNotFoundError:
+        return None
+    if not isinstance(result, dict):
+        raise ValueError(f"{path} must hold the result of a run")
+    classes = result.get("classes")
+    if classes is None:
+        return None
+    if not isinstance(classes, list) or not all(isinstance(n, str) for n in classes):
+        raise ValueError(f"{path}: classes must be a list of names, got {classes!r}")
+    return classes
+
+
+def _with_classes(own: Parts, classes: list[str]) -> Parts:
+    """A run's own data, their classes numbered as when the run was trained."""
+    if sorted(own.class_names) != sorted(classes):
+        differing = sorted(set(own.class_names) ^ set(classes))
+        raise ValueError(
+            f"the data of the run must have the {len(classes)} classes with which it "
+            f"was trained, they differ in {', '.join(differing[:5])}; restore the data"
+        )
+    return replace(
+        match_classes(own, classes, "the data of the run"), num_outputs=own.num_outputs
+    )
+
+
 def training_batches(config: dict, train: Part, num_batches: int) -> Iterator[Block]:
     """The first batches of a run's first epoch, as in its training.
 
@@ -152,6 +193,8 @@ def training_batches(config: dict, train: Part, num_batches: int) -> Iterator[Bl
 def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:
     """The parts of another data set, prepared as those of the run.
 
+    Classes have the numbers that the run gave to these names.
+
     Args:
         config: the configuration of the run.
         dataset: the configuration of the other data set.
@@ -163,10 +206,16 @@ def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:
     if holds_images and len(own.input_shape) == 3:
         image_size = own.input_shape[-1]
     other = load_parts(config | {"dataset": dataset}, image_size, own.encoder)
+    name = f"dataset={dataset.get('name')}"
+    if other.input_shape == own.input_shape and other.class_names and own.class_names:
+        other = match_classes(other, own.class_names, name)
+        other = replace(other, num_outputs=own.num_outputs)
+    elif dataset["task"] == "classification":
+        note_once(f"{name} or the run names no classes; they are matched by number")
     if (other.input_shape, other.num_outputs) != (own.input_shape, own.num_outputs):
         raise ValueError(
             f"the run takes inputs {own.input_shape} and has {own.num_outputs} "
-            f"outputs, dataset={dataset['name']} has {other.input_shape} and "
+            f"outputs, {name} has {other.input_shape} and "
             f"{other.num_outputs}; name one that fits"
         )
     transform = own.validation.transform
@@ -176,6 +225,7 @@ def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:
         test=replace(other.test, transform=transform),
         input_shape=own.input_shape,
         num_outputs=own.num_outputs,
+        class_names=own.class_names,
     )
 
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from normlab.config.targets import check_homes
 from normlab.data.blocks import num_batches
+from normlab.data.classes import class_cautions
 from normlab.data.features import can_be_computed_once, with_features
-from normlab.data.parts import Parts, load_parts, one_class_cautions
+from normlab.data.parts import Parts, load_parts
 from normlab.device.devices import (
     Device,
     check_device,
@@ -81,7 +82,7 @@ def prepare(config: dict) -> Prepared:
     num_samples = len(parts.train)
     sentences = [
         *cautions(config, device, network, norm_layers, num_samples, step.idle),
-        *one_class_cautions(parts, config["dataset"]["task"]),
+        *class_cautions(parts, config["dataset"]["task"]),
         *untrained_cautions(config["model"]),
     ]
 

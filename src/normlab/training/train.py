@@ -52,6 +52,8 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         outcome = fit(config, prepared, folder)
 
     result = _describe(outcome) | describe_network(prepared)
+    if prepared.parts.class_names:
+        result["classes"] = list(prepared.parts.class_names)
     result["cautions"] = prepared.cautions
     result["norm_report"] = [asdict(swap) for swap in norm_report]
     if outcome["diverged"]:
