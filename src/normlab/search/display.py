@@ -28,7 +28,7 @@ from normlab.search.storage import STATES, Search
 from normlab.sweeps.display import MISSING, duration, quantity, styled_status
 from normlab.sweeps.jobs import short_names
 from normlab.sweeps.progress import remaining_seconds
-from normlab.terminal import STATUS_STYLE, progress_bar
+from normlab.terminal import STATUS_STYLE, format_metric, progress_bar
 
 MOST_ROWS = 30
 NUM_FRESH_SEEDS = 10
@@ -130,7 +130,7 @@ class SearchProgress:
         ]
         ranked = best_first(trials, self.search.optuna_study)
         if ranked:
-            line.append(f"[dim]best {ranked[0].value:.4f}[/dim]")
+            line.append(f"[dim]best {format_metric(ranked[0].value)}[/dim]")
         elapsed = time.monotonic() - self.started
         to_run = self.total - self.stored
         left = remaining_seconds(elapsed, ended - self.stored, to_run)
@@ -149,7 +149,7 @@ class SearchProgress:
             return [f"[{STATUS_STYLE['pruned']}]{outcome.reason}[/]"]
         line = [styled_status(outcome.status)]
         if outcome.value is not None:
-            line.append(f"{self.metric} {outcome.value:.4f}")
+            line.append(f"{self.metric} {format_metric(outcome.value)}")
         if outcome.reason:
             line.append(escape(outcome.reason))
         return line
@@ -255,11 +255,11 @@ def _row(trial: FrozenTrial, keys: Sequence[str]) -> list[str]:
     row.append(styled_status(STATUS[trial.state]))
     value = MISSING
     if trial.state == TrialState.COMPLETE:
-        value = f"{trial.value:.4f}"
+        value = format_metric(trial.value)
     spread = MISSING
     values = trial.user_attrs.get("values", [])
     if len(values) > 1:
-        spread = f"{statistics.stdev(values):.4f}"
+        spread = format_metric(statistics.stdev(values))
     seconds = trial.user_attrs.get("seconds", 0)
     return [*row, value, spread, f"{seconds:.1f}"]
 
@@ -337,7 +337,8 @@ def _print_best(
     if len(seeds) > 1:
         mean = f", mean of {quantity(len(seeds), 'seed')}"
     console.print(
-        f"[bold]best[/bold]  trial {best.number}, {metric} {best.value:.4f}{mean}"
+        f"[bold]best[/bold]  trial {best.number}, {metric} "
+        f"{format_metric(best.value)}{mean}"
     )
     for word in words(best.params):
         console.print(f"  {word}", markup=False, soft_wrap=True)
