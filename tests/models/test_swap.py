@@ -14,7 +14,14 @@ from normlab.models import (
     replace_norms,
 )
 from normlab.models.blocks import TokenNorm
-from normlab.norms import BatchNorm, DynamicTanh, EvoNormB0, FilterResponseNorm
+from normlab.norms import (
+    BatchNorm,
+    DynamicTanh,
+    EvoNormB0,
+    FilterResponseNorm,
+    InstanceNorm,
+    LocalResponseNorm,
+)
 
 
 def train_a_little(network):
@@ -115,6 +122,51 @@ def test_norm_none_removes_norms_and_reports_what_was_lost():
         why == "not taken over: "
         "weight, bias, running_mean, running_var, num_batches_tracked"
     )
+
+
+def without_in_place(network):
+    """A copy of the network in which no layer overwrites its input."""
+    network = copy.deepcopy(network)
+    for layer in network.modules():
+        if hasattr(layer, "inplace"):
+            layer.inplace = False
+    return network
+
+
+@pytest.mark.parametrize(
+    "norm", [no_norm, InstanceNorm, LocalResponseNorm, BatchNorm], ids=str
+)
+def test_kept_activations_do_not_overwrite_the_input_of_the_norm(norm):
+    """timm's pre-activation block hands its input to the shortcut as well."""
+    torch.manual_seed(0)
+    network = timm.create_model("resnetv2_18", num_classes=4).eval()
+    assert network.stages[0].blocks[0].norm1.act.inplace
+    replace_norms(network, norm)
+    x = torch.randn(2, 3, 64, 64)
+    twin = without_in_place(network)
+    with torch.no_grad():
+        assert torch.equal(network(x), twin(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_activations_behind_a_removed_norm_do_not_overwrite_its_input(training):
+    class PreActivation(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+            self.activation = nn.Sequential(nn.ReLU(inplace=True))
+            self.dropout = nn.Dropout(0.0, inplace=True)
+
+        def forward(self, x):
+            return x + self.dropout(self.activation(self.norm(x)))
+
+    network = nn.Sequential(PreActivation(), PreActivation()).train(training)
+    replace_norms(network, no_norm)
+    x = torch.randn(6, 4)
+    before = x.clone()
+    once = before + before.relu()
+    assert torch.equal(network(x), once + once.relu())
+    assert torch.equal(x, before)
 
 
 def test_norms_of_a_transformer_act_on_the_last_axis():

@@ -135,6 +135,20 @@ def test_evaluation_changes_nothing_and_ignores_the_batch(make, name, dim, shape
     torch.testing.assert_close(together[:1], layer(x[:1]))
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize(("dim", "shape"), SHAPES)
+def test_the_output_may_be_overwritten(make, name, dim, shape, training, gradients):
+    """An activation that works in place must not change the input of the norm."""
+    if name in ("none", "weight_norm"):
+        pytest.skip(f"{name} is PyTorch's identity")
+    layer, x = make(name, 16, dim).train(training), draw(shape)
+    before = x.clone()
+    with torch.set_grad_enabled(gradients):
+        layer(x).zero_()
+    assert torch.equal(x, before)
+
+
 @pytest.mark.parametrize(("dim", "shape"), SHAPES)
 def test_dependence_on_the_batch_is_what_the_paper_claims(make, name, dim, shape):
     layer, x = make(name, 16, dim), draw(shape)

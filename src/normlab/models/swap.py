@@ -70,6 +70,10 @@ def replace_norms(module: nn.Module, norm: Norm) -> list[Swap]:
     are on the last axis, as in transformers, the norm is wrapped in a `TokenNorm`. A
     layer that the network uses in several places gets one replacement for all of them.
 
+    Activations that stay no longer work in place: behind an identity they would
+    overwrite what the norm got, which other layers may read as well. If norms are
+    replaced by identities, this holds for all layers of the network.
+
     Args:
         module: the network, which is changed in place. It must not itself be a norm.
         norm: called as ``norm(num_features, dim)``.
@@ -80,6 +84,7 @@ def replace_norms(module: nn.Module, norm: Norm) -> list[Swap]:
     swaps = []
     replaced: dict[nn.Module, tuple[str, nn.Module]] = {}
     dim_hint = 1
+    removed = False
     for child in list(_children(module)):
         old = child.layer
         if isinstance(old, nn.modules.conv._ConvNd):
@@ -100,6 +105,11 @@ def replace_norms(module: nn.Module, norm: Norm) -> list[Swap]:
         row = Swap(child.name, "replaced", _class_name(old), _class_name(new), why)
         swaps.append(row)
         child.replace_by(new)
+        if isinstance(new, nn.Identity):
+            removed = True
+
+    if removed:
+        _forbid_working_in_place(module)
     return swaps
 
 
@@ -218,11 +228,19 @@ def _successor(
         if key == "act" and includes_activation(parts["norm"]):
             notes.append(f"in place of its {type(part).__name__}")
         else:
+            _forbid_working_in_place(part)
             parts[key] = part
             notes.append(f"{type(part).__name__} kept")
 
     successor = new if len(parts) == 1 else nn.Sequential(parts)
     return successor, "; ".join(filter(None, notes))
+
+
+def _forbid_working_in_place(module: nn.Module) -> None:
+    """Let activations and dropout write their output into memory of its own."""
+    for layer in module.modules():
+        if getattr(layer, "inplace", False) is True:
+            layer.inplace = False  # type: ignore[assignment]  # no module and no tensor
 
 
 def _with_norm(weights: Weights, norm: Norm) -> nn.Sequential:

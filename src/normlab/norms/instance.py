@@ -30,7 +30,7 @@ def check_vectors(vectors: str) -> str:
 
 
 def passes_through(input: Tensor, vectors: str, name: str) -> bool:
-    """Whether a norm that needs positions returns its input unchanged.
+    """Whether a norm that needs positions returns the values of its input unchanged.
 
     Args:
         input: ``(N, C, ...)``.
@@ -121,7 +121,7 @@ class InstanceNorm(nn.Module):
         bias = self.bias
         if passes_through(input, self.vectors, "instance norm"):
             if weight is None or bias is None or not torch.is_grad_enabled():
-                return input
+                return input.clone()  # a layer behind may work in place
             zeros = 0 * (weight + bias)  # gives scale and shift a gradient of 0
             return input + zeros.to(input.dtype)
 
@@ -206,7 +206,7 @@ class LocalResponseNorm(nn.Module):
         """Normalize ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)
         if passes_through(input, self.vectors, "local response norm"):
-            return input
+            return input.clone()  # a layer behind may work in place
         x = input.to(statistics_dtype(input.dtype))
         y = functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
         return y.to(input.dtype)
