@@ -115,7 +115,7 @@ class BatchNorm(_BatchNorm):
             dtype,
         )
         if not bias:  # older versions of PyTorch do not have the option
-            self.bias = None
+            self.register_parameter("bias", None)
         self.dim = check_dim(dim)
         self.sync = sync
         self.kernel = check_kernel(kernel, sync)
@@ -128,7 +128,7 @@ class BatchNorm(_BatchNorm):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor | Proxy) -> Tensor:
         """Normalize ``(N, C, ...)``; the output has the same shape and type."""
         if isinstance(input, Proxy):
             return self._trace(input)
@@ -145,8 +145,9 @@ class BatchNorm(_BatchNorm):
 
         What a layer does depends on the shape of its input, which has no value yet.
         """
-        name = input.tracer.path_of_module(self)
-        return input.tracer.create_proxy("call_module", name, (input,), {})
+        tracer: Any = input.tracer
+        name = tracer.path_of_module(self)
+        return tracer.create_proxy("call_module", name, (input,), {})
 
     def _normalize_by_averages(self, input: Tensor) -> Tensor:
         """Normalize by the running averages."""
