@@ -1,5 +1,6 @@
 """Stop signals in a run of this process, which sends them to itself."""
 
+import csv
 import json
 import math
 import os
@@ -12,9 +13,11 @@ from normlab import main, signals
 from normlab.config.identity import run_folder
 from normlab.endings import Diverged, Interrupted, Pruned
 from normlab.signals import STOP_SIGNALS, hand_over
+from normlab.training import checkpoints, experiment
 from normlab.training.callbacks import Recorder
 from normlab.training.checkpoints import Checkpoints, load
 from normlab.training.experiment import run
+from normlab.training.tasks import Classification
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -145,6 +148,151 @@ def test_a_second_signal_does_not_wait(config, monkeypatch):
     monkeypatch.setattr(Checkpoints, "on_train_batch_end", twice)
     with pytest.raises(Interrupted):
         run(config)
+
+
+@pytest.fixture
+def send_in_batch(monkeypatch):
+    """send_in_batch(number, batch): while the loss of a training batch is computed.
+
+    It returns the list of the losses that have been computed since then.
+    """
+    original = Classification.loss
+
+    def arrange(number, batch):
+        calls = []
+
+        def loss(self, *arguments):
+            calls.append(1)
+            if len(calls) == batch:
+                os.kill(os.getpid(), number)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(Classification, "loss", loss)
+        return calls
+
+    return arrange
+
+
+def records(config):
+    """All that a run stored of its training, without times."""
+    folder = run_folder(config)
+    with open(folder / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"]
+    names = ("statistics.csv", "checkpoints/best.ckpt")
+    return rows, [(folder / name).read_bytes() for name in names]
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet5"])
+def test_a_run_stops_within_a_block_and_ends_in_the_same_bits(
+    compose, send_in_batch, tmp_path, model
+):
+    """An epoch is one block of 26 batches; a record computes one more loss."""
+    words = [
+        f"model={model}",
+        "trainer.max_epochs=2",
+        "progress=false",
+        "device=cpu",
+        "dataset.batch_size=45",
+    ]
+    config = OmegaConf.to_container(compose(*words), resolve=True)
+    whole = config | {"paths": {"outputs": str(tmp_path / "whole")}}
+    config["paths"] = {"outputs": str(tmp_path / "stopped")}
+    result = run(whole)
+    batches = result["steps"] // 2
+    stored = []
+    for batch in (3, 4, batches):  # within the first epoch twice, then the second
+        losses = send_in_batch(signal.SIGTERM, batch)
+        with pytest.raises(Interrupted):
+            run(config)
+        assert len(losses) == batch
+        state = load(run_folder(config) / "checkpoints" / "last.ckpt")
+        stored.append(
+            (state["progress"]["steps"], len(state["unfinished_block"]["losses"]))
+        )
+    assert stored == [(0, 3), (0, 7), (batches, 6)]
+    send_in_batch(signal.SIGTERM, 0)
+    assert run(config)["metrics"] == result["metrics"]
+    assert records(config) == records(whole)
+
+
+def test_a_run_continues_its_block_if_the_former_handler_returns(
+    config, send_in_batch, tmp_path
+):
+    config["checkpoint"]["every_n_steps"] = None
+    whole = config | {"paths": {"outputs": str(tmp_path / "whole")}}
+    run(whole)
+    noted = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
+    send_in_batch(signal.SIGTERM, 5)
+    assert run(config)["status"] == "finished"
+    signal.signal(signal.SIGTERM, previous)
+    assert noted == [signal.SIGTERM]
+    assert records(config) == records(whole)
+
+
+@pytest.mark.parametrize(("sent_before", "expected"), [(False, 18), (True, 10)])
+def test_two_signals_wait_for_the_write_of_a_checkpoint(
+    config, send, monkeypatch, sent_before, expected
+):
+    """They come between the two renames, when there is no last.ckpt."""
+    if sent_before:
+        send(signal.SIGTERM, "on_train_batch_end")
+    folder = run_folder(config) / "checkpoints"
+    write, found = checkpoints.write_atomically, []
+
+    def write_late(path, content):
+        if not (folder / "last.ckpt").exists() and (folder / "previous.ckpt").exists():
+            found.append(path.name)
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+        write(path, content)
+
+    monkeypatch.setattr(checkpoints, "write_atomically", write_late)
+    with pytest.raises(Interrupted):
+        run(config)
+    assert set(found) == {"last.ckpt"}
+    assert steps(config) == expected
+
+
+def test_ctrl_c_waits_for_the_write_of_the_result(config, monkeypatch):
+    write = experiment.write_json
+
+    def write_late(path, content):
+        if path.name == "result.json":
+            os.kill(os.getpid(), signal.SIGINT)
+        write(path, content)
+
+    monkeypatch.setattr(experiment, "write_json", write_late)
+    with pytest.raises(KeyboardInterrupt):
+        run(config)
+    assert (run_folder(config) / "result.json").exists()
+
+
+def test_a_request_that_slurm_repeats_is_one_request(config, monkeypatch):
+    """SLURM signals every process of a job, and their parents do so once more."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+
+    def twice(self, *arguments):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", twice)
+    with pytest.raises(Interrupted):
+        run(config)
+    assert steps(config) == 10
+
+
+def test_signals_are_postponed_and_sent_on_once():
+    received = []
+    with signals.restored():
+        signals.install(lambda number, frame: received.append(number))
+        with signals.postponed():
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+            assert received == []
+        assert received == [signal.SIGTERM, signal.SIGINT]
 
 
 def test_the_former_handler_is_called_after_the_checkpoint(config, send):

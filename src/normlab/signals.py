@@ -4,6 +4,8 @@ While a run trains, it has handlers of its own: it first writes a checkpoint and
 hands the signal on to the handler that was there before.
 """
 
+import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +47,36 @@ def restored() -> Iterator[None]:
         for number, handler in before.items():
             if signal.getsignal(number) is not handler and handler is not None:
                 signal.signal(number, handler)
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Let stop signals wait until the end of the block.
+
+    Files are written in such blocks, so that no signal ends a write in the middle. One
+    that comes several times is sent on once.
+    """
+    received: dict[int, None] = {}  # a set that keeps its order
+    try:
+        with restored():
+            install(lambda number, frame: received.setdefault(number))
+            yield
+    finally:
+        for number in received:
+            signal.raise_signal(number)
+
+
+def may_come_twice(number: int) -> bool:
+    """Whether the second signal of a number may be the first one once more.
+
+    SLURM signals every process of a job, and a process that started others hands its
+    signals on to them: one request then arrives twice. Only a second Ctrl-C is always a
+    wish of its own.
+    """
+    if number == signal.SIGINT:
+        return False
+    has_parent = multiprocessing.parent_process() is not None
+    return has_parent or "SLURM_JOB_ID" in os.environ
 
 
 def hand_over(number: int, handler: Any) -> None:

@@ -35,6 +35,7 @@ class Task:
         self.metrics = {"train/loss": 0.5, "val/loss": 0.25, "lr": 0.1}
         self.step_seconds, self.timed_steps, self.scoring_seconds = 0.0, 0, 0.0
         self.closed = []
+        self.unfinished = self.on_stop = None
 
     def close_epoch(self, validation, context):
         self.closed.append((validation, context))

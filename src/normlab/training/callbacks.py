@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,8 @@ class Scoring(Callback):
         self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:
-        self._resumed_within_epoch = task.progress.blocks > 0
+        is_within_block = task.unfinished is not None
+        self._resumed_within_epoch = is_within_block or task.progress.blocks > 0
         self._epoch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
@@ -225,10 +227,11 @@ def epoch_line(epoch: int, max_epochs: int, metrics: dict[str, float]) -> str:
 
 
 class StopOnSignal(Callback):
-    """Finishes the block, writes a checkpoint, and hands a stop signal on.
+    """Finishes the batch, writes a checkpoint, and hands a stop signal on.
 
-    A signal during the last block of an epoch waits until the epoch has ended: until it
-    is scored, recorded, and reported to a search. A second signal does not wait.
+    A signal during the last batch of an epoch waits until the epoch has ended: until it
+    is scored, recorded, and reported to a search. A second signal does not wait, except
+    for a checkpoint that is being written, or if it `normlab.signals.may_come_twice`.
     `normlab.signals` says which handler gets the signal afterwards.
 
     The handlers stay installed when training ends; the caller of the trainer puts the
@@ -246,8 +249,12 @@ class StopOnSignal(Callback):
         self.checkpoints = checkpoints
         self.received = 0
         self.previous: dict[int, Any] = {}
+        self._stop_within_block: Callable[[], None] | None = None
+        self._task: Task | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
+        self._task = task
+        self._stop_within_block = partial(self._stop_if_asked, trainer, task)
         self.previous = signals.install(self._handle)
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
@@ -287,9 +294,11 @@ class StopOnSignal(Callback):
             self._hand_over()
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self.received:
+        if self.received and not signals.may_come_twice(number):
             raise Interrupted(number)
         self.received = number
+        if self._task is not None:
+            self._task.on_stop = self._stop_within_block
 
     def _stop_if_asked(self, trainer: pl.Trainer, task: Task) -> None:
         if self._any_received(trainer, task):
@@ -307,6 +316,8 @@ class StopOnSignal(Callback):
     def _hand_over(self) -> None:
         number = self.received
         self.received = 0
+        if self._task is not None:
+            self._task.on_stop = None
         signals.hand_over(number, self.previous.get(number))
 
 

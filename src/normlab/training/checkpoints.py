@@ -24,6 +24,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from normlab import signals
 from normlab.data.blocks import Block, Progress
 from normlab.device.sharding import (
     load_network_state,
@@ -35,6 +36,7 @@ from normlab.files import open_regular
 from normlab.results import write_atomically
 from normlab.training.collectives import gather_over_processes
 from normlab.training.tasks import Task
+from normlab.training.unfinished import restored_block, stored_block
 
 # Files in the folder `checkpoints` of a run.
 LAST = "last.ckpt"
@@ -49,14 +51,15 @@ STATE_KEYS = {
 
 
 def save(path: Path, state: dict) -> None:
-    """Write a checkpoint atomically.
+    """Write a checkpoint atomically. Stop signals wait until it is written.
 
     Raises:
         OSError: the file could not be written; an older file at `path` is unchanged.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomically(path, buffer.getbuffer())
+    with signals.postponed():
+        write_atomically(path, buffer.getbuffer())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -261,6 +264,7 @@ class Checkpoints(Checkpoint):
         if state["train_sums"] is not None:
             rows = torch.atleast_2d(state["train_sums"])  # one per process
             task.train_sums = rows[trainer.global_rank].to(task.device)
+        task.unfinished = restored_block(state, task.device)
         task.metrics = state["metrics"]
         self.best = state["best"]
         self._saved_steps = task.progress.steps
@@ -303,6 +307,8 @@ class Checkpoints(Checkpoint):
     def write(self, trainer: pl.Trainer, task: Task, ended: bool = False) -> None:
         """Replace `last.ckpt` and keep its former content as `previous.ckpt`.
 
+        Stop signals wait until both files are complete.
+
         Args:
             trainer: Lightning's trainer.
             task: the task that it trains.
@@ -326,11 +332,12 @@ class Checkpoints(Checkpoint):
             return
         last = self.folder / "checkpoints" / LAST
         last.parent.mkdir(parents=True, exist_ok=True)
-        # If last.ckpt is damaged, this run was resumed from previous.ckpt: keep that.
-        if self._last_is_intact and last.is_file():
-            last.replace(last.with_name(PREVIOUS))
-        save(last, state)
-        self._last_is_intact = True
+        with signals.postponed():
+            # If last.ckpt is damaged, this run was resumed from previous.ckpt: keep it.
+            if self._last_is_intact and last.is_file():
+                last.replace(last.with_name(PREVIOUS))
+            save(last, state)
+            self._last_is_intact = True
 
     def _improves(self, metrics: dict[str, float]) -> bool:
         value = metrics[self.monitor]
@@ -380,6 +387,7 @@ class Checkpoints(Checkpoint):
                 path.relative_to(self.folder).as_posix(): synced_size(path)
                 for path in log_files(self.folder)
             },
+            **stored_block(task.unfinished),
         }
 
 

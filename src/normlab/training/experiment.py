@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from normlab import signals
 from normlab.config.identity import digest, is_digest_of, run_folder, run_name
 from normlab.endings import DiskFull, Interrupted, Pruned, disk_is_full
 from normlab.results import (
@@ -175,7 +176,8 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
         result = header | _failed(error, folder, config["progress"])
     finally:
         close_loggers()
-    write_json(folder / "result.json", result)
+    with signals.postponed():
+        write_json(folder / "result.json", result)
     return result
 
 

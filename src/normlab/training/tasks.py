@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from itertools import islice
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -15,11 +16,12 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from normlab.data.blocks import Block, Progress
+from normlab.data.blocks import Block, Progress, ceil_div
 from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shard
 from normlab.endings import Diverged
 from normlab.metrics import METRICS
 from normlab.training.collectives import sum_over_processes
+from normlab.training.unfinished import UnfinishedBlock
 
 REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": functional.mse_loss,
@@ -77,6 +79,8 @@ class Task(pl.LightningModule):
         progress: how far training has come.
         metrics: the latest epoch's metrics by name, such as `val/loss`.
         train_sums: sums of the running epoch's scores, None before its first block.
+        unfinished: batches of the running block that were made before a signal.
+        on_stop: called after the running batch, if a signal asks the run to stop.
         last_loss: training loss of the latest optimizer step.
         reuses_outputs: whether the network writes the predictions of every step into
             the same memory, as a CUDA graph does.
@@ -108,6 +112,8 @@ class Task(pl.LightningModule):
         self.progress = Progress()
         self.metrics: dict[str, float] = {}
         self.train_sums: Tensor | None = None
+        self.unfinished: UnfinishedBlock | None = None
+        self.on_stop: Callable[[], None] | None = None
         self.last_loss: Tensor | None = None
         self.reuses_outputs = False
 
@@ -132,8 +138,11 @@ class Task(pl.LightningModule):
     def training_step(self, block: Block, index: int) -> None:
         """Make one optimizer step for every batch of the block.
 
+        A stop signal is handled after the running batch, whatever is left of the block.
+
         Raises:
             Diverged: a loss is not finite.
+            Interrupted: a signal stopped the run; its state is on disk.
         """
         if len(block.targets) == 0:
             return
@@ -151,14 +160,15 @@ class Task(pl.LightningModule):
         if isinstance(self.network, FSDPModule):
             broadcast_buffers(self.network)
 
-        losses = []
-        predictions = []
+        num_batches = ceil_div(len(block.targets), block.batch_size)
+        losses, predictions = self._take_unfinished(block)
+        done_before = len(losses)
         batches = zip(
             block.inputs.split(block.batch_size),
             block.targets.split(block.batch_size),
             strict=True,
         )
-        for inputs, targets in batches:
+        for inputs, targets in islice(batches, done_before, None):
             prediction = self.network(inputs)
             loss = self.loss(prediction, targets)
             optimizer.zero_grad()
@@ -174,11 +184,35 @@ class Task(pl.LightningModule):
             if self.reuses_outputs:  # the next step would overwrite them
                 prediction = prediction.clone()
             predictions.append(prediction)
+            if self.on_stop is not None and len(losses) < num_batches:
+                self._stop_within_block(losses, predictions, self.on_stop)
 
         # This reads the losses, so that the device has finished when the clock is read.
         self._account(block, torch.stack(losses), torch.cat(predictions))
         self.step_seconds += time.perf_counter() - started
-        self.timed_steps += len(losses)
+        self.timed_steps += len(losses) - done_before
+
+    def _take_unfinished(self, block: Block) -> tuple[list[Tensor], list[Tensor]]:
+        """Losses and predictions of the batches of a block that are made already."""
+        if self.unfinished is None:
+            return [], []
+        made, self.unfinished = self.unfinished.split(
+            block.batch_size, len(block.targets)
+        )
+        return list(made.losses), [made.predictions]
+
+    def _stop_within_block(
+        self,
+        losses: list[Tensor],
+        predictions: list[Tensor],
+        stop: Callable[[], None],
+    ) -> None:
+        """Stop the run, or continue if the signal was only noted."""
+        made = torch.stack(losses)
+        self._check_finite(made)
+        self.unfinished = UnfinishedBlock(made, torch.cat(predictions))
+        stop()
+        self.unfinished = None
 
     def _account(self, block: Block, losses: Tensor, predictions: Tensor) -> None:
         """Check a block's losses and add its scores to the sums of the epoch.
