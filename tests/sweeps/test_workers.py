@@ -72,6 +72,21 @@ def ignore_sigterm(folder):
         time.sleep(1)
 
 
+def save_late_on_sigterm(folder):
+    """On SIGTERM take until the file `again` exists to write the state."""
+
+    def save(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path(folder, "asked").touch()
+        wait_for(Path(folder, "again"))
+        Path(folder, "saved").touch()
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, save)
+    Path(folder, "started").touch()
+    time.sleep(60)
+
+
 def is_alive(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -179,6 +194,20 @@ def test_a_second_signal_does_not_wait(tmp_path):
     with pytest.raises(Stopped), Workers(task, [{}], preload=LIGHT) as pool:
         list(pool.run([("ignore_sigterm", tmp_path)]))
     assert not is_alive((tmp_path / "pid").read_text())
+
+
+def test_workers_save_their_state_although_slurm_repeats_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+
+    def signal_twice():
+        signal_when(tmp_path / "started", tmp_path / "asked", signal.SIGTERM)
+        time.sleep(0.2)  # in which workers would be killed
+        (tmp_path / "again").touch()
+
+    threading.Thread(target=signal_twice).start()
+    with pytest.raises(Stopped), Workers(task, [{}], preload=LIGHT) as pool:
+        list(pool.run([("save_late_on_sigterm", tmp_path)]))
+    assert (tmp_path / "saved").exists()
 
 
 LAUNCHER = """

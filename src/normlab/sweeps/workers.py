@@ -19,7 +19,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from normlab.endings import Stopped
-from normlab.signals import STOP_SIGNALS
+from normlab.signals import STOP_SIGNALS, may_come_twice
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,8 @@ class Workers:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.at_exit.cancel()
         try:
+            if error is not None:
+                self._ignore_repetitions()
             _end_all(self.workers, signal.SIGTERM)
         except Stopped:
             # A second signal: do not wait for what the workers still write.
@@ -206,6 +208,12 @@ class Workers:
         finally:
             for number, handler in self.previous_handlers.items():
                 signal.signal(number, handler)
+
+    def _ignore_repetitions(self) -> None:
+        """Do not take the signal that ended the block for a second one."""
+        for number in self.previous_handlers:
+            if may_come_twice(number):
+                signal.signal(number, lambda number, frame: None)
 
 
 def _end_all(workers: list[_Worker], number: int) -> None:
