@@ -18,6 +18,7 @@ from rich.console import Console
 
 from normlab.terminal import (
     Output,
+    format_metric,
     output_may_end,
     print_cautions,
     print_metrics,
@@ -184,3 +185,27 @@ def test_brackets_of_users_are_shown(text):
     print_metrics(console, {f"test/{text.replace('/', '')}": 0.5}, text)
     printed = console.file.getvalue()
     assert printed.count(text) >= 3
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.97, "0.9700"),
+        (54.61234, "54.6123"),
+        (0.0, "0.0000"),
+        (0.01, "0.0100"),
+        (0.0012345678, "0.001235"),
+        (-0.00001234567, "-1.235e-05"),
+        (None, "–"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_small_metrics_are_shown_with_four_digits(value, text):
+    assert format_metric(value) == text
+
+
+def test_the_error_of_small_targets_is_not_shown_as_zero():
+    console = Console(file=io.StringIO(), width=80)
+    print_metrics(console, {"test/rmse": 1.5e-5, "val/rmse": 0.25}, "title")
+    row = console.file.getvalue().splitlines()[-2]
+    assert row.split() == ["rmse", "–", "0.2500", "1.5e-05"]

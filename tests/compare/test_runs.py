@@ -131,6 +131,15 @@ def test_runs_from_before_a_setting_have_its_value(tmp_path):
     assert not runs["device.channels_last"].any()
 
 
+def test_tables_from_before_a_setting_have_its_value(tmp_path):
+    write_run(tmp_path, "none", 0, settings={"dataset": "csv"})
+    write_run(tmp_path, "none", 1, settings={"dataset": "digits"})
+    runs = load_runs(tmp_path).set_index("seed")
+    for name in ("dataset.encoding", "dataset.load.encoding"):
+        assert name in runs
+        assert runs[name].isna().all()
+
+
 def test_folders_may_be_a_list(tmp_path):
     for name in "abc":
         write_run(tmp_path / name, "none", seed=ord(name))

@@ -57,6 +57,8 @@ LATER = [
         ("norm=noisy_batch", "norm", key)
         for key in ("bias", "track_running_stats", "sync", "kernel")
     ),
+    ("dataset=image_folder", "dataset", "use_val"),
+    ("dataset=csv", "dataset", "encoding"),
 ]
 
 
@@ -65,8 +67,19 @@ def test_runs_from_before_a_setting_keep_their_names(plain, choice, group, key):
     config = plain(choice)
     name, value = run_name(config), config[group].pop(key)
     assert run_name(config) == name
+    if group == "dataset":  # the function that loads the data has it too
+        assert config[group]["load"].pop(key) == value
+        assert run_name(config) == name
     config[group][key] = "eager" if key == "kernel" else not value
     assert run_name(config) != name
+
+
+def test_a_setting_is_left_out_of_the_digest_for_its_data_set_alone(plain):
+    config = plain("dataset=csv")
+    name = run_name(config)
+    config["dataset"]["use_val"] = False
+    assert run_name(config) != name
+    assert config["dataset"]["load"]["encoding"] is None  # left as it was
 
 
 def test_a_setting_that_a_norm_had_from_the_start_is_part_of_the_name(plain):

@@ -198,6 +198,19 @@ def test_a_key_that_nothing_reads_is_refused_at_any_level(plain, override, messa
         check(plain(override))
 
 
+def test_a_data_set_of_ones_own_is_told_what_it_must_have(plain):
+    config = plain()
+    config["choices"]["dataset"] = "mine"
+    del config["dataset"]["image_size"], config["dataset"]["name"]
+    with pytest.raises(
+        ValueError,
+        match="must have the key dataset.image_size; the file of an option of dataset "
+        "must have task, shape, num_classes, image_size, batch_size, validation, split,"
+        " normalize, augment, load$",
+    ):
+        check(config)
+
+
 def test_a_data_set_of_ones_own_may_have_keys_of_its_own(plain):
     config = plain()
     config["choices"]["dataset"] = "mine"

@@ -22,6 +22,16 @@ def test_the_summary_has_counts_means_and_failures(capsys):
     assert lines(text)[-1] == "failed  norm=ghost seed=0: because"
 
 
+def test_small_values_are_not_shown_as_zero(capsys):
+    jobs = [ended(norm="none", seed=seed) for seed in (0, 1)]
+    for job, error in zip(jobs, (1e-5, 3e-5), strict=True):
+        job.result["metrics"] = {"test/rmse": error}
+    print_summary(jobs)
+    text = capsys.readouterr().out
+    assert "2e-05   1.414e-05   1e-05   3e-05" in text
+    assert "0.0000" not in text
+
+
 def test_different_networks_get_a_warning_and_a_column(capsys):
     jobs = [
         ended(norm="none", seed=0, start=("a", 1000, 0)),

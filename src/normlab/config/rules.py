@@ -207,7 +207,8 @@ def _check_structure(config: dict[str, Any]) -> None:
                 f"{key} must be an option of conf/{key}, as in {key}=NAME, "
                 f"got {_shown(config, key)}"
             )
-        _check_keys(f"{key}.", names, config[key])
+        needed = f"; the file of an option of {key} must have {', '.join(names)}"
+        _check_keys(f"{key}.", names, config[key], needed)
     for key, default in _defaults().items():
         if isinstance(default, dict) and isinstance(config.get(key), dict):
             _check_keys(f"{key}.", tuple(default), config[key])
@@ -219,10 +220,14 @@ def _check_structure(config: dict[str, Any]) -> None:
     _check_keys("choices.", tuple(REQUIRED), config["choices"])
 
 
-def _check_keys(prefix: str, names: tuple[str, ...], node: dict[str, Any]) -> None:
+def _check_keys(
+    prefix: str, names: tuple[str, ...], node: dict[str, Any], needed: str = ""
+) -> None:
     for name in names:
         if name not in node:
-            raise ValueError(f"the configuration must have the key {prefix}{name}")
+            raise ValueError(
+                f"the configuration must have the key {prefix}{name}{needed}"
+            )
 
 
 def _shown(config: dict[str, Any], key: str) -> str:
