@@ -188,3 +188,26 @@ def test_compiled_columns_equal_eager_ones(shape):
     )
     found, expected = step(formula, x, dy), step(eager, x, dy)
     assert_alike(found, expected, 1e-10)
+
+
+@pytest.mark.parametrize("mean", [0, 30])
+@pytest.mark.parametrize("shape", [(131072, 3, 2), (32768, 3, 2, 2), (4096, 16, 7, 7)])
+def test_many_samples_lose_no_digits(shape, mean):
+    """Against float64; PyTorch's sums over samples and positions lose two digits."""
+    x = draw(*shape, dtype=torch.float32) / 2 + mean
+    dy = draw(*shape, seed=1, dtype=torch.float32) / 2 - 0.5
+    layer = BatchNorm(shape[1], max(1, len(shape) - 2))
+    exact = BatchNorm(shape[1], max(1, len(shape) - 2)).double()
+    found = step(layer, x, dy)
+    expected = step(exact, x.double(), dy.double())
+
+    errors = [
+        (a.double() - b).abs().max().item()
+        for a, b in zip(found, expected, strict=True)
+    ]
+    unit = torch.finfo(torch.float32).eps
+    num_values = x.numel() / shape[1]
+    assert errors[0] < 8 * unit * (1 + mean)  # y
+    assert errors[1] < 16 * unit  # dx
+    assert errors[2] < 0.01 * num_values * unit * (1 + mean)  # dweight
+    assert errors[3] < 0.01 * num_values * unit  # dbias

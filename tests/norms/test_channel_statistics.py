@@ -1,8 +1,11 @@
+from math import prod
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
 from normlab.norms.channel_statistics import (
+    MANY_SAMPLES,
     channel_axes,
     channel_moments,
     channel_sum,
@@ -62,6 +65,26 @@ def test_axes_and_values_of_channels(shape, axes, count):
     assert channel_axes(x) == axes
     assert values_per_channel(x) == count
     torch.testing.assert_close(channel_sum(x), x.sum(axes))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (600, 3, 2),
+        (600, 3, 1),
+        (600, 3, 7, 7),
+        (600, 3, 3, 2, 2),
+        (600, 3, 0),
+        (600, 0, 2),
+    ],
+)
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_channel_sums_of_many_samples_are_exact(shape, channels_last):
+    assert shape[0] > MANY_SAMPLES
+    x = torch.arange(prod(shape), dtype=torch.float32).reshape(shape) % 7
+    if channels_last:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    assert torch.equal(channel_sum(x), x.double().sum(channel_axes(x)).float())
 
 
 def test_no_values_and_no_channels_are_counted_as_none():
