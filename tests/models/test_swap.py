@@ -134,7 +134,9 @@ def without_in_place(network):
 
 
 @pytest.mark.parametrize(
-    "norm", [no_norm, InstanceNorm, LocalResponseNorm, BatchNorm], ids=str
+    "norm",
+    [no_norm, InstanceNorm, LocalResponseNorm, BatchNorm],
+    ids=lambda norm: norm.__name__,
 )
 def test_kept_activations_do_not_overwrite_the_input_of_the_norm(norm):
     """timm's pre-activation block hands its input to the shortcut as well."""
