@@ -210,6 +210,45 @@ def test_workers_save_their_state_although_slurm_repeats_itself(tmp_path, monkey
     assert (tmp_path / "saved").exists()
 
 
+DEADLY = """
+import os, pathlib, signal
+again = pathlib.Path(__file__).with_name("deaths")
+deaths = int(again.read_text()) if again.exists() else 0
+again.write_text(str(deaths + 1))
+if deaths < {deaths}:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+OF_DEADLY = """
+from test_workers import task
+from normlab.sweeps.workers import Workers
+
+if __name__ == "__main__":
+    with Workers(task, [{}], preload=["deadly"]) as pool:
+        print([index for index, value in pool.run([("process",)])])
+"""
+
+
+@pytest.mark.parametrize(
+    ("deaths", "last_line"),
+    [
+        (1, "[0]"),
+        (99, "workers was killed (the system does this when memory runs out)"),
+    ],
+)
+def test_a_killed_server_of_workers_is_started_again(tmp_path, deaths, last_line):
+    (tmp_path / "deadly.py").write_text(DEADLY.format(deaths=deaths))
+    (tmp_path / "script.py").write_text(OF_DEADLY)
+    folders = f"{Path(__file__).parent}:{tmp_path}"
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")],
+        env=os.environ | {"PYTHONPATH": folders},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.stdout + done.stderr).splitlines()[-1].endswith(last_line)
+
+
 LAUNCHER = """
 import sys
 from test_workers import LIGHT, task

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from typing import Any
 
 from normlab.endings import Stopped
 from normlab.signals import STOP_SIGNALS, may_come_twice
+
+MOST_STARTS = 5  # of a worker, if the server process is killed each time
+SECONDS_BETWEEN_STARTS = 0.2
 
 
 @dataclass(frozen=True)
@@ -163,17 +167,32 @@ class Workers:
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = multiprocessing.Pipe()
-        process = self.context.Process(
-            target=_serve,
-            args=(self.function, theirs, self.environments[slot]),
-            name=f"worker-{slot}",
-        )
-        with _blocked(STOP_SIGNALS):
-            process.start()
+        process = self._start_process(slot, theirs)
         theirs.close()
         worker = _Worker(process, ours, slot)
         self.workers.append(worker)
         return worker
+
+    def _start_process(self, slot: int, jobs: connection.Connection) -> BaseProcess:
+        """Start a process; a server that was killed is started again for it."""
+        for _ in range(MOST_STARTS):
+            process = self.context.Process(
+                target=_serve,
+                args=(self.function, jobs, self.environments[slot]),
+                name=f"worker-{slot}",
+            )
+            try:
+                with _blocked(STOP_SIGNALS):
+                    process.start()
+                return process
+            except (EOFError, ConnectionError):
+                # Until the system has removed the server, it counts as running.
+                time.sleep(SECONDS_BETWEEN_STARTS)
+        raise Stopped(
+            "the process that starts the workers was killed "
+            "(the system does this when memory runs out)",
+            exit_code=1,
+        )
 
     def _end(self, worker: _Worker) -> int:
         """Wait until a worker has ended, and return its exit code."""
