@@ -6,13 +6,17 @@ from pathlib import Path
 import pytest
 
 from normlab.endings import (
+    STORAGE_ERRORS,
     DiskFull,
     Diverged,
     EarlyEnd,
     Interrupted,
     Pruned,
     Stopped,
+    StorageFault,
     disk_is_full,
+    explain_file_error,
+    find_file_error,
 )
 
 
@@ -53,3 +57,40 @@ def test_other_errors_are_no_full_disk():
     assert not disk_is_full(OSError(errno.EACCES, "denied"))
     assert not disk_is_full(ValueError("no space left"))
     assert not disk_is_full(None)
+
+
+@pytest.mark.parametrize("number", STORAGE_ERRORS)
+def test_a_file_system_that_cannot_be_used_is_found(number):
+    outer = RuntimeError("writer failed")
+    outer.__cause__ = fault = OSError(number, "out of order")
+    assert find_file_error(outer, Path("outputs/run")) is fault
+    end = explain_file_error(fault, Path("outputs/run"))
+    assert isinstance(end, StorageFault)
+    assert str(end).startswith("outputs/run cannot be ")
+    assert "(out of order)" in str(end)
+    assert end.exit_code == 1
+
+
+def test_a_folder_without_locks_gets_a_remedy():
+    end = explain_file_error(OSError(errno.ENOLCK, "No locks available"), Path("x"))
+    assert str(end) == (
+        "x cannot be locked (No locks available): "
+        "paths.outputs must be on a file system that has locks"
+    )
+
+
+def test_a_run_folder_that_was_moved_is_a_mistake():
+    missing = FileNotFoundError(errno.ENOENT, "No such file", "outputs/run/x.csv")
+    assert find_file_error(missing, Path("outputs/run")) is missing
+    assert find_file_error(missing, Path("outputs/other")) is None
+    end = explain_file_error(missing, Path("outputs/run"))
+    assert isinstance(end, ValueError)
+    assert str(end) == (
+        "outputs/run must stay in its place while the run trains, "
+        "outputs/run/x.csv: No such file"
+    )
+
+
+def test_other_errors_are_none_of_files():
+    assert find_file_error(ValueError("outputs/run"), Path("outputs/run")) is None
+    assert find_file_error(None, Path("outputs/run")) is None

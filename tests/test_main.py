@@ -3,6 +3,7 @@
 Commands that train nothing run in this process, the others in processes of their own.
 """
 
+import errno
 import json
 import os
 import signal
@@ -138,6 +139,30 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: optimizer.lr must be a number above 0, got -1\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_gets_one_line(here, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    done = here("device=cpu", "trainer.max_epochs=1")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "cannot be locked (No locks available): paths.outputs must be on" in line
+
+
+def test_a_file_system_out_of_order_gets_one_line(here, monkeypatch):
+    def read_json(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("normlab.results.read_json", read_json)
+    for words in (["dry_run=true"], ["-m", "seed=0,1"], ["-m", "hydra/launcher=queue"]):
+        done = here(*words, "device=cpu")
+        assert done.returncode == 1
+        line = done.stderr.splitlines()[-1]
+        assert line.startswith("error: [Errno 5] Input/output error: 'outputs/")
+        assert "Traceback" not in done.stderr
 
 
 def test_a_dry_run_of_one_run_writes_nothing(here, tmp_path):

@@ -7,6 +7,14 @@ import errno
 import signal
 from pathlib import Path
 
+# What a system says if files cannot be used at all: damaged or read-only disks, too
+# many open files, lost network folders, and file systems without locks.
+STORAGE_ERRORS = (
+    *(errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE),
+    *(errno.ESTALE, errno.ENOLCK, errno.EOPNOTSUPP),
+)
+WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+
 
 class EarlyEnd(Exception):
     """A run or a sweep ends before it is finished.
@@ -54,6 +62,10 @@ class DiskFull(EarlyEnd):
         )
 
 
+class StorageFault(EarlyEnd):
+    """The system cannot use the files of a run, whatever the run does."""
+
+
 class Pruned(EarlyEnd):
     """A search stopped an unpromising run.
 
@@ -86,3 +98,52 @@ def disk_is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def find_file_error(error: BaseException | None, folder: Path) -> OSError | None:
+    """The fault of a file behind an exception, if it is none of the computation.
+
+    Args:
+        error: an exception of a run.
+        folder: the run folder.
+
+    Returns:
+        an exception, or one that caused it, with one of `STORAGE_ERRORS` or about a
+        path in the run folder; None if there is none.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and (
+            error.errno in STORAGE_ERRORS or _is_within(error.filename, folder)
+        ):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_within(path: object, folder: Path) -> bool:
+    return isinstance(path, str) and Path(path).is_relative_to(folder)
+
+
+def explain_file_error(error: OSError, folder: Path) -> Exception:
+    """What ends a run because of an exception that `find_file_error` found.
+
+    Args:
+        error: the exception.
+        folder: the run folder.
+
+    Returns:
+        `StorageFault`, after which no other run could succeed either, or `ValueError`
+        if somebody has moved, removed or closed this run folder.
+    """
+    reason = error.strerror or str(error)
+    path = error.filename or folder
+    if error.errno in WITHOUT_LOCKS:
+        return StorageFault(
+            f"{path} cannot be locked ({reason}): "
+            f"paths.outputs must be on a file system that has locks"
+        )
+    if error.errno in STORAGE_ERRORS:
+        return StorageFault(f"{path} cannot be used ({reason})")
+    return ValueError(
+        f"{folder} must stay in its place while the run trains, {path}: {reason}"
+    )

@@ -21,7 +21,7 @@ from normlab import signals
 from normlab.config.identity import configuration_directory
 from normlab.config.rules import check
 from normlab.config.trust import check_hydra, check_trust, load_only_weights
-from normlab.endings import EarlyEnd, Stopped
+from normlab.endings import EarlyEnd
 from normlab.mistakes import MISTAKES, explain
 from normlab.terminal import output_may_end, without_control
 
@@ -76,8 +76,13 @@ def _run_hydra() -> None:
         if show_traceback:
             raise
         _exit_with_mistake(error)
-    except Stopped as stopped:
-        _exit_early(stopped)
+    except EarlyEnd as end:
+        _exit_early(end)
+    except OSError as error:
+        if show_traceback:
+            raise
+        print(f"error: {without_control(str(error))}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 

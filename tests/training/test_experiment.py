@@ -1,8 +1,12 @@
 """Whole runs on scikit-learn's digits, by the function that the command line calls."""
 
+import builtins
 import csv
 import errno
 import json
+import os
+import re
+import shutil
 import signal
 import threading
 
@@ -11,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 
 from normlab.config.identity import run_folder
-from normlab.endings import DiskFull, Interrupted
+from normlab.endings import DiskFull, Interrupted, StorageFault
 from normlab.training.checkpoints import Checkpoints, load
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
@@ -198,6 +202,81 @@ def test_a_full_disk_gets_one_line_wherever_it_is_met(config, monkeypatch, where
         run(settings)
     monkeypatch.undo()
     assert run(settings)["status"] == "finished"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EMFILE, errno.ESTALE])
+@pytest.mark.parametrize("name", ["open", "replace", "fsync"])
+def test_a_file_system_out_of_order_is_no_result(config, monkeypatch, number, name):
+    settings = config("trainer.max_epochs=1")
+    checkpoints = run_folder(settings) / "checkpoints"
+    owner = builtins if name == "open" else os
+    original = getattr(owner, name)
+
+    def fail(first, *arguments, **options):
+        if checkpoints.exists() and str(checkpoints.parent) in sys_path(first):
+            raise OSError(number, os.strerror(number))
+        return original(first, *arguments, **options)
+
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(StorageFault, match=re.escape(os.strerror(number))):
+        run(settings)
+    monkeypatch.undo()
+    assert not (run_folder(settings) / "result.json").exists()
+    assert run(settings)["status"] == "finished"
+
+
+def sys_path(file):
+    """The path of a file or a file descriptor."""
+    return os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else str(file)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(config, monkeypatch, number):
+    def flock(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StorageFault, match="on a file system that has locks"):
+        run(config("trainer.max_epochs=1"))
+
+
+@pytest.mark.parametrize("what", ["moved", "removed", "replaced"])
+@pytest.mark.parametrize("where", ["on_train_batch_end", "on_train_epoch_end"])
+def test_a_run_folder_that_is_lost_while_training(config, monkeypatch, what, where):
+    """No second folder comes into being, which would lack the first rows."""
+    settings = config("checkpoint.every_n_steps=5", "trainer.max_epochs=2")
+    folder = run_folder(settings)
+    original = getattr(Checkpoints, where)
+
+    def lose(self, *arguments):
+        original(self, *arguments)
+        if what == "moved":
+            folder.rename(folder.with_name("elsewhere"))
+        else:
+            shutil.rmtree(folder)
+        if what == "replaced":
+            folder.touch()
+
+    monkeypatch.setattr(Checkpoints, where, lose)
+    with pytest.raises(ValueError, match="must stay in its place") as mistake:
+        run(settings)
+    assert len(str(mistake.value).splitlines()) == 1
+    assert not folder.is_dir()
+
+
+def test_too_many_open_files_do_not_condemn_a_checkpoint(config, monkeypatch):
+    settings = config("checkpoint.every_n_steps=5", "trainer.max_epochs=2")
+    _interrupt_after(monkeypatch, 4)
+    with pytest.raises(Interrupted):
+        run(settings)
+    monkeypatch.undo()
+
+    def open_regular(*arguments):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("normlab.training.checkpoints.open_regular", open_regular)
+    with pytest.raises(StorageFault, match="Too many open files"):
+        run(settings)
 
 
 @pytest.mark.parametrize(

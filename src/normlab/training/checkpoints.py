@@ -9,6 +9,7 @@ lengths of the log files: newer rows are cut off, since they will be written aga
 # Lightning's hooks receive any LightningModule, those of this package always a Task.
 # mypy: disable-error-code="override"
 
+import errno
 import io
 import math
 import os
@@ -43,6 +44,9 @@ LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 BEST = "best.ckpt"
 
+# After these, a file may be read another time: they say nothing about its content.
+PASSING_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ESTALE)
+
 # By these keys the state of a run is recognized.
 STATE_KEYS = {
     *("ended", "progress", "network", "optimizer", "scheduler"),
@@ -71,12 +75,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
     Raises:
         ValueError: the file is damaged, or holds anything but tensors and plain types.
+        OSError: the system cannot open files at present.
     """
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             _check_records(archive, path.stat().st_size)
         return torch.load(path, map_location=device, weights_only=True)
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in PASSING_ERRORS:
+            raise
         reason = type(error).__name__
         if str(error):
             reason = str(error).splitlines()[0]
@@ -331,7 +338,7 @@ class Checkpoints(Checkpoint):
         if not trainer.is_global_zero:
             return
         last = self.folder / "checkpoints" / LAST
-        last.parent.mkdir(parents=True, exist_ok=True)
+        last.parent.mkdir(exist_ok=True)  # in a run folder that was moved, a fault
         with signals.postponed():
             # If last.ckpt is damaged, this run was resumed from previous.ckpt: keep it.
             if self._last_is_intact and last.is_file():

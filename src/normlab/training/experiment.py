@@ -15,7 +15,15 @@ from filelock import FileLock, Timeout
 
 from normlab import signals
 from normlab.config.identity import digest, is_digest_of, run_folder, run_name
-from normlab.endings import DiskFull, Interrupted, Pruned, disk_is_full
+from normlab.endings import (
+    DiskFull,
+    EarlyEnd,
+    Interrupted,
+    Pruned,
+    disk_is_full,
+    explain_file_error,
+    find_file_error,
+)
 from normlab.results import (
     SCHEMA,
     read_result,
@@ -52,11 +60,26 @@ def run(config: dict) -> dict[str, Any]:
         config: a resolved configuration, checked by `normlab.config.rules.check`.
 
     Raises:
-        ValueError: a mistake of the user; nothing was written.
+        ValueError: a mistake of the user; nothing was written, or the folder was moved
+            or removed while the run trained.
         Interrupted: a signal stopped the run; its state is in the folder.
         DiskFull: no space is left; the run can be resumed once there is.
+        StorageFault: the system cannot use files, whatever the run does.
     """
     folder = run_folder(config)
+    try:
+        return _stored_or_trained(folder, config)
+    except Exception as error:
+        if disk_is_full(error):
+            raise DiskFull(folder) from error
+        file_error = find_file_error(error, folder)
+        is_explained = isinstance(error, EarlyEnd | ValueError)
+        if file_error is None or is_explained:
+            raise
+        raise explain_file_error(file_error, folder) from error
+
+
+def _stored_or_trained(folder: Path, config: dict) -> dict[str, Any]:
     stored = stored_result(folder, config)
     if stored is not None and config["profile"]:
         raise ValueError(
@@ -69,17 +92,8 @@ def run(config: dict) -> dict[str, Any]:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from normlab.training.preparation import prepare
 
-    try:
-        prepared = prepare(config)
-        _make_folder(folder)
-        return _run_in(folder, config, prepared)
-    except Exception as error:
-        if disk_is_full(error):
-            raise DiskFull(folder) from error
-        raise
-
-
-def _run_in(folder: Path, config: dict, prepared: "Prepared") -> dict[str, Any]:
+    prepared = prepare(config)
+    _make_folder(folder)
     with locked(folder):
         stored = stored_result(folder, config, warn=True)
         if stored is not None:
@@ -171,8 +185,8 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
         # Nothing is stored: without the search, this run was interrupted.
         return header | _unfinished("pruned", str(pruned), pruned.seconds)
     except Exception as error:
-        if disk_is_full(error):
-            raise
+        if disk_is_full(error) or find_file_error(error, folder):
+            raise  # no result: this says nothing about the configuration
         result = header | _failed(error, folder, config["progress"])
     finally:
         close_loggers()

@@ -19,7 +19,13 @@ from filelock import FileLock
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from normlab import signals
-from normlab.endings import Interrupted, Pruned, disk_is_full
+from normlab.endings import (
+    STORAGE_ERRORS,
+    Interrupted,
+    Pruned,
+    disk_is_full,
+    find_file_error,
+)
 from normlab.terminal import output_may_end
 from normlab.training.checkpoints import load, load_latest, save
 
@@ -30,6 +36,7 @@ SECONDS_TO_STOP = 30
 # Exit codes of a process that ends early; 128 and above mean signals.
 NO_SPACE = 74
 PRUNED = 75
+FIRST_STORAGE_ERROR = 80  # plus the index of the error in STORAGE_ERRORS
 
 Work = Callable[[dict, Path], dict]  # from a configuration and its folder to an outcome
 
@@ -50,7 +57,7 @@ def fit_in_processes(work: Work, config: dict, folder: Path, processes: int) -> 
         Interrupted: a signal stopped the run or one of its processes; its state is in
             the folder.
         Pruned: a search stopped the run.
-        OSError: no space is left for its files.
+        OSError: no space is left for its files, or they cannot be used.
         RuntimeError: a process failed.
     """
     while True:
@@ -126,6 +133,9 @@ def _one_process(
     except Exception as error:
         if disk_is_full(error):
             os._exit(NO_SPACE)
+        file_error = find_file_error(error, folder)
+        if file_error is not None and file_error.errno in STORAGE_ERRORS:
+            os._exit(FIRST_STORAGE_ERROR + STORAGE_ERRORS.index(file_error.errno))
         raise
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -142,6 +152,10 @@ def _reason(exit_code: int, rank: int, folder: Path) -> Exception:
         return Pruned(state["progress"]["epoch"], state["progress"]["seconds"])
     if exit_code == NO_SPACE:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    storage_error = exit_code - FIRST_STORAGE_ERROR
+    if 0 <= storage_error < len(STORAGE_ERRORS):
+        code = STORAGE_ERRORS[storage_error]
+        return OSError(code, os.strerror(code))
     number = -exit_code if exit_code < 0 else exit_code - 128
     if number in set(signal.Signals):
         return Interrupted(number)
