@@ -56,7 +56,7 @@ def test_many_endings_are_shortened(capsys):
     left_out.count("1.g")
     left_out.note("here")
     assert capsys.readouterr().err == (
-        "note: here: left out files that are no images: "
+        "note: here: left out files of other formats: "
         "2 .g, 1 .a, 1 .b, 1 .c, 1 .d, 2 others\n"
     )
 

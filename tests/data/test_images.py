@@ -302,7 +302,7 @@ def test_files_that_are_left_out_are_counted(folder, capsys):
     assert capsys.readouterr().err == (
         f"{start} images that Pillow cannot read here: 1 .heic; "
         "convert them or install pillow-heif\n"
-        f"{start} files that are no images: 1 .txt\n"
+        f"{start} files of other formats: 1 .txt\n"
         f"{start} hidden images: 1\n"
         f"{start} images that lie in no folder of a class: 1\n"
     )

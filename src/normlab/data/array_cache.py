@@ -107,7 +107,7 @@ def _digest(array: np.ndarray) -> bytes:
 
     Each chunk has a digest of its own, and the result is the digest of these.
     """
-    content = memoryview(array.reshape(-1).view(np.uint8))
+    content = array.reshape(-1).view(np.uint8).data
     starts = range(0, len(content), CHUNK_BYTES)
     chunks = [content[start : start + CHUNK_BYTES] for start in starts]
     # hashlib releases Python's global interpreter lock.

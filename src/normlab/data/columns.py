@@ -189,7 +189,7 @@ def _find_name(text: pd.DataFrame, path: str, key: str, name: Any) -> str:
     if name in text:
         return name
     if name is not None and not isinstance(name, str):
-        for column in text:
+        for column in map(str, text.columns):
             if column == str(name) or _is_same_number(column, name):
                 return column
     by_lower_case = {column.lower(): column for column in text.columns}

@@ -190,7 +190,8 @@ def digest_of(path: Path, algorithm: str) -> str:
         ValueError: it is no regular file.
     """
     with open_data(path) as file:
-        return file_digest(file, algorithm).hexdigest()
+        # The file has `readinto`, which the type BinaryIO lacks.
+        return file_digest(file, algorithm).hexdigest()  # type: ignore[arg-type]
 
 
 def first_line(error: BaseException) -> str:

@@ -14,8 +14,9 @@ from normlab.data.notes import note_once
 # Endings of pixel images. Pillow reads some only with a library or package that may be
 # missing, and further formats that hold no photographs, such as drawings.
 IMAGE_ENDINGS = (
-    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k"),
-    *(".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm"),
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2c"),
+    *(".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx"),
+    *(".mpo", ".pbm"),
     *(".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".sgi", ".tga", ".tif"),
     *(".tiff", ".webp", ".xbm"),
 )
@@ -29,7 +30,7 @@ class LeftOut:
 
     Attributes:
         unreadable: by ending, images in formats that Pillow cannot read here.
-        others: by ending, files that are no images.
+        others: by ending, files that are not taken for images.
         hidden: images whose names begin with a dot.
         without_class: images that lie beside the folders of the classes.
     """
@@ -66,7 +67,7 @@ class LeftOut:
             )
         if self.others:
             note_once(
-                f"{place}: left out files that are no images: {_counted(self.others)}"
+                f"{place}: left out files of other formats: {_counted(self.others)}"
             )
         if self.hidden:
             note_once(f"{place}: left out hidden images: {self.hidden}")

@@ -128,19 +128,18 @@ def image_folder(
         )
     test_folder, validation_folder = _other_parts(folder, classes, use_val)
 
-    parts = []
-    for part_folder in (train_folder, validation_folder, test_folder):
-        if part_folder is None:
-            parts.append([])
-            continue
+    def labelled(part_folder: Path) -> list[tuple[Path, int]]:
         if part_folder != train_folder:
-            part_classes = _classes(part_folder, root, left_out)
-            _check_same_classes(part_folder, part_classes, train_folder, classes)
-        folders = [part_folder / name for name in classes]
-        parts.append(labelled_files(folders, left_out))
-    left_out.note(root)
+            found = _classes(part_folder, root, left_out)
+            _check_same_classes(part_folder, found, train_folder, classes)
+        return labelled_files([part_folder / name for name in classes], left_out)
 
-    train, validation, test = parts
+    train = labelled(train_folder)
+    validation = []
+    if validation_folder is not None:
+        validation = labelled(validation_folder)
+    test = labelled(test_folder)
+    left_out.note(root)
     data = _decoded(train + validation, test, image_size, cache, tuple(classes))
     return replace(data, num_validation=len(validation))
 

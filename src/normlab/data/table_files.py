@@ -88,7 +88,11 @@ def _one_character(separator: str) -> str:
 def _content(path: str, separator: str) -> bytes:
     """The bytes of a file, decompressed if its ending says that it is compressed."""
     # pandas decompresses by endings in this private module, checked with version 3.1.
-    from pandas.io.common import get_handle, infer_compression
+    # Its stubs do not have it.
+    from pandas.io.common import (  # type: ignore[import-not-found]
+        get_handle,
+        infer_compression,
+    )
 
     try:
         with open_data(Path(path)) as file:
