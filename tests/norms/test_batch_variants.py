@@ -122,6 +122,7 @@ def test_batch_renorm_by_its_formula_with_random_state():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_batch_renorm_in_half_precision_rounds_once(dtype):
     layer = randomized(BatchRenorm(4, 2, warmup_steps=0, ramp_steps=0)).to(dtype)
+    layer.num_batches_tracked.fill_(10)
     exact = BatchRenorm(4, 2, warmup_steps=0, ramp_steps=0).double()
     exact.load_state_dict(layer.state_dict())
     x = draw(16, 4, 7, 7, dtype=dtype)
@@ -141,6 +142,38 @@ def test_batch_renorm_clips_and_stops_the_gradient():
     (layer(x) * weight).sum().backward()
     (BatchNorm(1, 1)(reference) * weight).sum().backward()
     torch.testing.assert_close(x.grad, reference.grad)
+
+
+def test_batch_renorm_clips_either_correction_on_either_side():
+    options = {"r_max": 1.5, "d_max": 0.5, "warmup_steps": 0, "ramp_steps": 0}
+    layer = randomized(BatchRenorm(4, 1, eps=0.0, **options))
+    layer.num_batches_tracked.fill_(10)
+    layer.running_mean.copy_(torch.tensor([9.0, -9.0, 0.0, 0.0]))  # d is -10 and 10
+    layer.running_var.copy_(torch.tensor([1.0, 1.0, 100.0, 0.01]))  # r is 0.1 and 10
+    x = torch.tensor([[-1.0], [1.0]]).double().expand(2, 4)  # mean 0, deviation 1
+    xhat = x
+    r = torch.tensor([1.0, 1.0, 1 / 1.5, 1.5])
+    d = torch.tensor([-0.5, 0.5, 0.0, 0.0])
+    expected = (xhat * r.double() + d) * layer.weight + layer.bias
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_batch_renorms_corrections_are_constants_in_the_gradient():
+    options = {"r_max": 100.0, "d_max": 100.0, "warmup_steps": 0, "ramp_steps": 0}
+    layer = randomized(BatchRenorm(4, 2, eps=0.3, **options))
+    layer.num_batches_tracked.fill_(10)
+    x = draw(6, 4, 3, 2).requires_grad_()
+    dy = draw(6, 4, 3, 2, seed=1)
+    mean = over_channels(torch.mean, x)
+    std = (over_channels(lambda v: v.var(correction=0), x) + 0.3).sqrt()
+    running_std = (channels(layer.running_var, x) + 0.3).sqrt()
+    r = (std / running_std).detach()
+    d = ((mean - channels(layer.running_mean, x)) / running_std).detach()
+    y = (x - mean) / std * r + d
+    y = y * channels(layer.weight, x) + channels(layer.bias, x)
+    inputs = (x, layer.weight, layer.bias)
+    expected = torch.autograd.grad(y, inputs, dy)
+    torch.testing.assert_close(torch.autograd.grad(layer(x), inputs, dy), expected)
 
 
 def test_batch_renorm_without_scale_or_shift():
@@ -185,6 +218,31 @@ def test_noise_lies_within_its_ranges_around_that_of_its_channel():
     means = shift.mean(0)
     assert 1.8 < means.max() < 2.1
     assert -2.1 < means.min() < -1.8
+
+
+def noise_of_scale(**options):
+    """The factors, ``(N, C)``, beside which the noise of the shift is negligible."""
+    layer = NoisyBatchNorm(500, 1, mean_range=0.0, scale_range=1.5, **options)
+    with torch.no_grad():
+        layer.weight.fill_(1e6)
+    x = torch.tensor([-1.0, 1.0]).repeat(20)[:, None].expand(40, 500)
+    torch.manual_seed(0)
+    return layer(x).detach() / (1e6 * x)
+
+
+def test_the_scale_of_noise_is_at_least_one():
+    scale = noise_of_scale(spread=0.0)
+    assert (scale.amax(0) - scale.amin(0)).max() < 1e-3  # one factor per channel
+    assert 0.999 < scale.min() < 1.02
+    assert 1.48 < scale.max() < 1.501
+
+
+def test_the_scale_of_noise_differs_from_value_to_value():
+    scale = noise_of_scale(spread=0.25)
+    spread = scale.amax(0) - scale.amin(0)
+    assert spread.min() > 0.35
+    assert spread.max() < 0.501  # twice 0.25
+    assert 1.2 < scale.mean() < 1.3
 
 
 def test_noisy_norm_without_noise_is_batch_norm():
