@@ -254,6 +254,20 @@ def test_every_option_that_a_norm_takes_is_in_its_file(make, settings, name):
             make(name, 16, 2, **{option: True})
 
 
+def test_a_reset_gives_memory_without_values_the_first_ones(make, name):
+    """As FSDP does with layers that were built on the meta device."""
+    first = make(name, 16, 2)
+    with torch.device("meta"):
+        layer = make(name, 16, 2)
+    layer.to_empty(device="cpu")
+    with torch.no_grad():
+        for value in layer.state_dict().values():
+            value.fill_(7)
+    if first.state_dict():
+        layer.reset_parameters()
+    torch.testing.assert_close(layer.state_dict(), first.state_dict(), rtol=0, atol=0)
+
+
 def test_construction_draws_no_random_numbers(make, name):
     before = torch.get_rng_state()
     make(name, 16, 2)

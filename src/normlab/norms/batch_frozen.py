@@ -58,6 +58,13 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
 
+    def reset_parameters(self) -> None:
+        """Set all buffers to the values that they started with."""
+        self.weight.fill_(1)
+        self.bias.zero_()
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+
     def is_fresh(self) -> bool:
         """Whether all buffers still have the values that they started with."""
         ones = bool((self.weight == 1).all() and (self.running_var == 1).all())

@@ -47,6 +47,12 @@ class DynamicTanh(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 
+    def reset_parameters(self) -> None:
+        """Set the slope to its initial value, scale to 1 and shift to 0."""
+        nn.init.constant_(self.alpha, self.initial_alpha)
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
     def forward(self, input: Tensor) -> Tensor:
         """Squash ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)

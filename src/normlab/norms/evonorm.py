@@ -78,6 +78,13 @@ class EvoNormB0(nn.Module):
         self.v = nn.Parameter(torch.ones(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
 
+    def reset_parameters(self) -> None:
+        """Set v and scale to 1 and shift to 0, and forget every batch seen so far."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        nn.init.ones_(self.v)
+        self.running_var.fill_(1)
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize and activate ``(N, C, ...)``; output of the same shape and type."""
         check_input(input, self.num_features, self.dim)
@@ -181,6 +188,12 @@ class EvoNormS0(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.v = nn.Parameter(torch.ones(num_features))
+
+    def reset_parameters(self) -> None:
+        """Set v and scale to 1 and shift to 0."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        nn.init.ones_(self.v)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize and activate ``(N, C, ...)``; output of the same shape and type."""

@@ -60,6 +60,12 @@ class FilterResponseNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.threshold = nn.Parameter(torch.zeros(num_features))
 
+    def reset_parameters(self) -> None:
+        """Set scale to 1, and shift and threshold to 0."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.threshold)
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize and activate ``(N, C, ...)``; output of the same shape and type."""
         check_input(input, self.num_features, self.dim)

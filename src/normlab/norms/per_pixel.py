@@ -61,6 +61,13 @@ class LayerNormPerPixel(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
+    def reset_parameters(self) -> None:
+        """Set scale to 1 and shift to 0."""
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)
@@ -127,6 +134,11 @@ class RMSNorm(nn.Module):
         self.eps = eps
         self.affine = affine
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+
+    def reset_parameters(self) -> None:
+        """Set the scale to 1."""
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C, ...)``; the output has the same shape and type."""
