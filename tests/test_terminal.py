@@ -18,11 +18,11 @@ from rich.console import Console
 
 from normlab.terminal import (
     Output,
+    escaped,
     format_metric,
     output_may_end,
     print_cautions,
     print_metrics,
-    shown,
     without_control,
 )
 
@@ -180,7 +180,7 @@ def test_control_characters_do_not_reach_the_terminal(text, escaped):
 @pytest.mark.parametrize("text", ["/x/[old] runs", "a [/b] c", "[/tmp/x]", "x[red]\\"])
 def test_brackets_of_users_are_shown(text):
     console = Console(file=io.StringIO(), width=80)
-    console.print(shown(text))
+    console.print(escaped(text))
     print_cautions(console, [text])
     print_metrics(console, {f"test/{text.replace('/', '')}": 0.5}, text)
     printed = console.file.getvalue()

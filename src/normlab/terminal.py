@@ -171,7 +171,7 @@ def _connect_to_nothing(number: int) -> None:
     os.close(nothing)
 
 
-def shown(text: object) -> str:
+def escaped(text: object) -> str:
     """A text of a user for rich: neither its brackets nor its characters act.
 
     Control characters become escapes such as `\\x1b`.
@@ -213,7 +213,7 @@ def print_cautions(console: Console, cautions: Sequence[str]) -> None:
     """Print one line per caution."""
     for caution in cautions:
         console.print(
-            f"[yellow]caution[/yellow]  {shown(caution)}",
+            f"[yellow]caution[/yellow]  {escaped(caution)}",
             soft_wrap=not console.is_terminal,
         )
 
@@ -226,7 +226,7 @@ def print_metrics(console: Console, metrics: dict[str, float], title: str) -> No
         metrics: values by name, such as `test/accuracy`.
         title: printed above the table.
     """
-    console.print(f"[bold]{shown(title)}[/bold]", soft_wrap=True)
+    console.print(f"[bold]{escaped(title)}[/bold]", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric")
     for part in PARTS:
@@ -235,7 +235,7 @@ def print_metrics(console: Console, metrics: dict[str, float], title: str) -> No
     names = dict.fromkeys(key.split("/")[1] for key in metrics)
     for name in names:
         values = [format_metric(metrics.get(f"{part}/{name}")) for part in PARTS]
-        table.add_row(shown(name), *values)
+        table.add_row(escaped(name), *values)
     console.print(table)
 
 

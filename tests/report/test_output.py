@@ -31,6 +31,17 @@ def test_the_terminal_shows_tables_then_sentences_then_warnings(tmp_path):
     assert "/[cut] (no result.json" in shown  # not markup
 
 
+def test_names_of_arms_are_no_markup_in_the_terminal(tmp_path):
+    folder = write_seeds(tmp_path, {"[/x]": NONE, "[red]\x1b[2J": NONE})
+    report = comparison_report([folder], {"baseline": "[/x]"}, Extras(figures=False))
+    console = Console(file=io.StringIO(), width=200)
+    print_report(report, console)
+    shown = console.file.getvalue()
+    assert "• [red]" in shown
+    assert "[/x]" in shown
+    assert "\x1b" not in shown
+
+
 def test_a_report_is_a_page_and_files_with_every_digit(tmp_path):
     folder = write_seeds(tmp_path, {"none": NONE, "custom": NONE})
     report = comparison_report([folder], {}, Extras(figures=False))

@@ -85,6 +85,20 @@ def test_a_failed_run_has_its_reason_and_no_metrics(capsys):
     ]
 
 
+def test_paths_and_reasons_are_no_markup_and_no_commands_of_terminals(capsys):
+    kept = ("run", "seed", "choices")
+    failed = {key: RESULT[key] for key in kept} | {"status": "failed", "metrics": {}}
+    reason = "ValueError: [/tmp/x] is bad [red] \x1b[2J :cat:"
+    outputs = {"paths": {"outputs": "/x/[old] runs"}, "logger": {"tensorboard": {}}}
+    print_result(failed | {"reason": reason}, outputs)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line] == [
+        r"status  failed: ValueError: [/tmp/x] is bad [red] \x1b[2J :cat:",
+        "run folder  /x/[old] runs/digits-mlp/custom-seed3",
+        "curves  tensorboard --logdir /x/[old] runs/digits-mlp",
+    ]
+
+
 def test_the_start_shows_cautions_and_norms_on_standard_error(capsys):
     print_start(["this [is] a caution"])
     shown = capsys.readouterr()

@@ -27,7 +27,13 @@ def evaluate_main(arguments: Sequence[str] | None = None) -> None:
             line.
     """
     options = evaluate_parser().parse_intermixed_args(arguments)
+    from normlab.terminal import output_may_end
 
+    with output_may_end():
+        _evaluate(options)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from rich.console import Console
 
@@ -104,12 +110,19 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
             line.
     """
     options = inspect_parser().parse_args(arguments)
+    from normlab.terminal import output_may_end
 
+    with output_may_end():
+        _inspect(options)
+
+
+def _inspect(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from rich.console import Console
 
     from normlab.config.trust import load_only_weights
     from normlab.evaluation.inspection import draw_layers, inspect_run, layers_table
+    from normlab.terminal import escaped
 
     load_only_weights()
     path = options.out or options.run / "norms.png"
@@ -123,7 +136,7 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
     width = None if sys.stdout.isatty() else 200
     console = Console(highlight=False, width=width)
     console.print(layers_table(states))
-    console.print(f"[dim]figure[/dim]  {path}", soft_wrap=True)
+    console.print(f"[dim]figure[/dim]  {escaped(path)}", soft_wrap=True)
 
 
 def inspect_parser() -> argparse.ArgumentParser:
@@ -203,5 +216,8 @@ def with_option_names(message: str) -> str:
 
 
 def _exit_with(error: Exception) -> NoReturn:
-    print(f"error: {with_option_names(str(error))}", file=sys.stderr)
+    from normlab.terminal import without_control
+
+    message = without_control(with_option_names(str(error)))
+    print(f"error: {message}", file=sys.stderr)
     sys.exit(USER_MISTAKE)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from normlab.data.blocks import Block
 from normlab.evaluation.evaluate import load_run, training_batches
+from normlab.terminal import escaped
 from normlab.training.norm_statistics import preserved_state
 
 # Colour and marker of the first and the second quantity in a panel (colours of Okabe
@@ -246,8 +247,8 @@ def layers_table(states: list[LayerState]) -> Table:
         table.add_column(column, justify="right")
     for state in states:
         table.add_row(
-            state.name,
-            state.kind,
+            escaped(state.name),
+            escaped(state.kind),
             str(state.batch_mean.shape[-1]),
             _range(state.scale),
             _range(state.shift),

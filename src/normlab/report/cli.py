@@ -43,14 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: The words of the command line; by default those of the process.
     """
     options = parser().parse_args(arguments)
-    try:
-        report = _make_report(options)
-        _show(report, options.out)
-    except (ValueError, OSError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"error: {_with_option_names(str(error))}", file=sys.stderr)
-        sys.exit(USER_MISTAKE)
+    from normlab.terminal import output_may_end, without_control
+
+    with output_may_end():
+        try:
+            report = _make_report(options)
+            _show(report, options.out)
+        except (ValueError, OSError) as error:
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            message = without_control(_with_option_names(str(error)))
+            print(f"error: {message}", file=sys.stderr)
+            sys.exit(USER_MISTAKE)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -269,6 +273,7 @@ def _with_option_names(message: str) -> str:
 def _show(report: "Report", folder: Path | None) -> None:
     """Print the report; write its files if a folder is named."""
     from normlab.report.output import make_console, print_report, write_files
+    from normlab.terminal import escaped
 
     console = make_console()
     print_report(report, console)
@@ -278,4 +283,5 @@ def _show(report: "Report", folder: Path | None) -> None:
         )
     else:
         path = write_files(report, folder)
-        console.print(f"[dim]report[/dim]  {path}", soft_wrap=True)
+        name = escaped(path)
+        console.print(f"[dim]report[/dim]  {name}", soft_wrap=True)

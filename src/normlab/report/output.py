@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from normlab.report.drawing import save_drawing
 from normlab.report.page import Report, Section, write_report
 from normlab.report.table_formats import print_table, write_tables
+from normlab.terminal import escaped
 
 VERDICT_STYLES = {"supported": "bold green", "contradicted": "bold red"}
 OPEN_VERDICT_STYLE = "bold yellow"
@@ -16,34 +16,34 @@ WIDTH_OF_FILES = 200  # of the output if it goes to a file or a pipe
 
 def make_console() -> Console:
     """A console as wide as the terminal; in a file or a pipe nothing is cut."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     if console.is_terminal:
         return console
-    return Console(highlight=False, width=WIDTH_OF_FILES)
+    return Console(highlight=False, emoji=False, width=WIDTH_OF_FILES)
 
 
 def print_report(report: Report, console: Console) -> None:
     """Print the verdict, then tables and sentences, then what to know about them."""
     if report.verdict:
-        console.print(f"\n[bold]{escape(report.question)}[/bold]", soft_wrap=True)
+        console.print(f"\n[bold]{escaped(report.question)}[/bold]", soft_wrap=True)
         console.print(f"{_coloured(report.verdict)}\n")
     for section in report.sections:
         _print_section(section, console)
     for warning in report.warnings:
-        console.print(f"[yellow]![/yellow] {escape(warning)}", soft_wrap=True)
+        console.print(f"[yellow]![/yellow] {escaped(warning)}", soft_wrap=True)
 
 
 def _print_section(section: Section, console: Console) -> None:
     if section.verdict:
-        console.print(escape(section.heading), soft_wrap=True)
-        verdict = f"{_coloured(section.verdict)}: {escape(section.reason)}"
+        console.print(escaped(section.heading), soft_wrap=True)
+        verdict = f"{_coloured(section.verdict)}: {escaped(section.reason)}"
         console.print(verdict, soft_wrap=True)
-        rule = f"[dim]Rule: {escape(section.rule)}.[/dim]\n"
+        rule = f"[dim]Rule: {escaped(section.rule)}.[/dim]\n"
         console.print(rule, soft_wrap=True)
     for table in section.tables:
         print_table(console, table)
     for sentence in section.comparison.contrasts.get("sentence", []):
-        console.print(f"• {escape(sentence)}", soft_wrap=True)
+        console.print(f"• {escaped(sentence)}", soft_wrap=True)
     console.print()
 
 

@@ -7,11 +7,10 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
 
 from normlab.report.tables import Table
-from normlab.terminal import STATUS_STYLE
+from normlab.terminal import STATUS_STYLE, escaped
 
 # Columns that a narrow terminal leaves out, the least important first; headers may
 # have a percentage before these words.
@@ -65,7 +64,8 @@ def print_table(console: Console, table: Table) -> None:
 
     console.print(shown)
     if left_out:
-        console.print(f"[dim]no room for {', '.join(left_out)}[/dim]\n", soft_wrap=True)
+        names = escaped(", ".join(left_out))
+        console.print(f"[dim]no room for {names}[/dim]\n", soft_wrap=True)
 
 
 def _width(console: Console, table: RichTable) -> int:
@@ -75,7 +75,10 @@ def _width(console: Console, table: RichTable) -> int:
 
 def _rich_table(table: Table, left_out: list[str]) -> RichTable:
     shown = RichTable(
-        box=box.SIMPLE_HEAD, title=table.title, title_justify="left", title_style="bold"
+        box=box.SIMPLE_HEAD,
+        title=escaped(table.title),
+        title_justify="left",
+        title_style="bold",
     )
     kept = [
         place for place, header in enumerate(table.columns) if header not in left_out
@@ -83,7 +86,7 @@ def _rich_table(table: Table, left_out: list[str]) -> RichTable:
     for place in kept:
         header = table.columns[place]
         shown.add_column(
-            escape(header),
+            escaped(header),
             justify="right" if table.numeric[place] else "left",
             no_wrap=header == "arm",
         )
@@ -95,7 +98,7 @@ def _rich_table(table: Table, left_out: list[str]) -> RichTable:
 def _coloured(text: str) -> str:
     if text in STYLES:
         return f"[{STYLES[text]}]{text}[/]"
-    return escape(text)
+    return escaped(text)
 
 
 def markdown(table: Table) -> str:

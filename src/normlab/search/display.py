@@ -15,7 +15,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -28,7 +27,13 @@ from normlab.search.storage import STATES, Search
 from normlab.sweeps.display import MISSING, duration, quantity, styled_status
 from normlab.sweeps.jobs import short_names
 from normlab.sweeps.progress import remaining_seconds
-from normlab.terminal import STATUS_STYLE, format_metric, progress_bar
+from normlab.terminal import (
+    STATUS_STYLE,
+    escaped,
+    format_metric,
+    progress_bar,
+    without_control,
+)
 
 MOST_ROWS = 30
 NUM_FRESH_SEEDS = 10
@@ -100,7 +105,7 @@ class SearchProgress:
         objective = _objective(direction, self.metric, self.search.options.seeds)
         done = f", {self.stored} done" if self.stored else ""
         console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        console.print(f"search in {self.search.folder}")
+        console.print(without_control(f"search in {self.search.folder}"))
         console.print(f"{objective}: {quantity(self.total, 'trial')}{done}")
         if sys.stderr.isatty():
             self.bar = progress_bar()
@@ -125,7 +130,7 @@ class SearchProgress:
         ended = _count_ended(trials)  # those of other processes too
         line = [
             f"{ended:>{len(str(self.total))}}/{self.total}",
-            escape(" ".join(_short_overrides(trial.params))),
+            escaped(" ".join(_short_overrides(trial.params))),
             *self._describe(outcome),
         ]
         ranked = best_first(trials, self.search.optuna_study)
@@ -151,7 +156,7 @@ class SearchProgress:
         if outcome.value is not None:
             line.append(f"{self.metric} {format_metric(outcome.value)}")
         if outcome.reason:
-            line.append(escape(outcome.reason))
+            line.append(escaped(outcome.reason))
         return line
 
 
@@ -321,7 +326,7 @@ def write_trials(
 def _print_failure(console: Console, trial: FrozenTrial) -> None:
     settings = " ".join(_short_overrides(trial.params))
     text = f"trial {trial.number}, {settings}: {trial.user_attrs['reason']}"
-    console.print(f"[red]failed[/red]  {escape(text)}", soft_wrap=True)
+    console.print(f"[red]failed[/red]  {escaped(text)}", soft_wrap=True)
 
 
 def _print_best(
@@ -361,13 +366,14 @@ def _print_best(
         shown = []
         for key, share in shares.items():
             shown.append(f"{names[key]} {share:.2f}")
-        text = escape(", ".join(shown))
+        text = escaped(", ".join(shown))
         console.print(f"[bold]importance[/bold]  {text}  [dim](fANOVA)[/dim]")
 
     console.print("[bold]with seeds that the search has not seen[/bold]")
     console.print(f"  {fresh}", markup=False, soft_wrap=True)
     files = [name for name in FILES if (search.folder / name).is_file()]
-    console.print(f"[dim]{', '.join(files)} in {search.folder}[/dim]", soft_wrap=True)
+    place = escaped(f"{', '.join(files)} in {search.folder}")
+    console.print(f"[dim]{place}[/dim]", soft_wrap=True)
 
 
 def fresh_command(

@@ -21,10 +21,10 @@ from normlab.sweeps.jobs import (
 )
 from normlab.terminal import (
     STATUS_STYLE,
+    escaped,
     format_metric,
     print_cautions,
     shorten,
-    shown,
     without_control,
 )
 
@@ -127,7 +127,7 @@ def _console() -> Console:
 
 
 def _print_labelled(console: Console, label: str, text: str) -> None:
-    console.print(f"{label}  {shown(text)}", soft_wrap=not console.is_terminal)
+    console.print(f"{label}  {escaped(text)}", soft_wrap=not console.is_terminal)
 
 
 def _known_metrics(jobs: Sequence[EndedJob]) -> list[str]:
@@ -159,7 +159,7 @@ def _jobs_table(jobs: Sequence[EndedJob], metrics: Sequence[str]) -> Table:
         table.add_column(name.replace("/", "/\n"), justify="right")
 
     for job in jobs:
-        row = [shown(job.settings.get(key, "")) for key in keys]
+        row = [escaped(job.settings.get(key, "")) for key in keys]
         row.append(styled_status(job.result["status"]))
         for name in columns:
             row.append(_cell(job, name))
@@ -193,7 +193,7 @@ def _seeds_table(jobs: Sequence[EndedJob], metric: str) -> Table:
     for name in ("n", "mean", "SD", "min", "max"):
         table.add_column(name, justify="right")
     for settings, values in arms:
-        row = list(map(shown, settings.values()))
+        row = list(map(escaped, settings.values()))
         row.append(str(len(values)))
         row += _distribution(values)
         table.add_row(*row)

@@ -15,7 +15,7 @@ from rich.progress import (
 
 from normlab.sweeps.display import SHOWN_METRICS, duration, styled_status
 from normlab.sweeps.jobs import EndedJob, format_settings
-from normlab.terminal import format_metric, shown
+from normlab.terminal import escaped, format_metric
 
 
 class SweepProgress:
@@ -120,12 +120,12 @@ def job_line(job: EndedJob, number: int, total: int, keys: Sequence[str]) -> str
     metrics = job.result["metrics"]
     words = [
         f"{number:>{len(str(total))}}/{total}",
-        shown(format_settings(job, keys)),
+        escaped(format_settings(job, keys)),
         styled_status(job.result["status"]),
     ]
     for name in reversed(SHOWN_METRICS):
         if metrics.get(name) is not None:
             words.append(f"{name} {format_metric(metrics[name])}")
             break
-    words.append(shown(job.result.get("reason") or ""))
+    words.append(escaped(job.result.get("reason") or ""))
     return "  ".join(filter(None, words))

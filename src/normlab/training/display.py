@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from normlab.terminal import STATUS_STYLE, print_cautions, print_metrics, shown
+from normlab.terminal import STATUS_STYLE, escaped, print_cautions, print_metrics
 
 if TYPE_CHECKING:
     from normlab.models.swap import Swap
@@ -29,7 +29,7 @@ def swap_table(swaps: Sequence["Swap"], title: str = "Norms") -> Table:
         table.add_column(heading, overflow="fold")
     for swap in swaps:
         cells = (swap.name, swap.kind, swap.old, swap.new, swap.why)
-        table.add_row(*map(shown, cells))
+        table.add_row(*map(escaped, cells))
     return table
 
 
@@ -91,10 +91,10 @@ def print_result(result: dict[str, Any], config: dict[str, Any]) -> None:
     facts = [
         ("status", _status(result)),
         *_facts(result),
-        ("run folder", shown(folder)),
+        ("run folder", escaped(folder)),
     ]
     if "tensorboard" in (config.get("logger") or {}):
-        facts.append(("curves", shown(f"tensorboard --logdir {folder.parent}")))
+        facts.append(("curves", escaped(f"tensorboard --logdir {folder.parent}")))
     for name, value in facts:
         console.print(f"[dim]{name:>12}[/dim]  {value}", soft_wrap=True)
     console.print()
@@ -104,7 +104,7 @@ def _status(result: dict[str, Any]) -> str:
     style = STATUS_STYLE[result["status"]]
     status = f"[{style}]{result['status']}[/{style}]"
     if result["reason"]:
-        return f"{status}: {shown(result['reason'])}"
+        return f"{status}: {escaped(result['reason'])}"
     return status
 
 
