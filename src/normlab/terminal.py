@@ -133,7 +133,7 @@ def output_may_end() -> Iterator[None]:
     nothing = open(os.devnull, "r+")  # noqa: SIM115 # closed below
     outputs = [_as_output(sys.stdout or nothing), _as_output(sys.stderr or nothing)]
     sys.stdin = sys.stdin or nothing
-    sys.stdout, sys.stderr = outputs  # type: ignore[assignment] # a duck of a file
+    sys.stdout, sys.stderr = outputs
     try:
         yield
     finally:

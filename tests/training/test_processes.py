@@ -19,13 +19,13 @@ from torch import nn
 from normlab.config.identity import run_folder
 from normlab.data.blocks import EvaluationBlocks
 from normlab.device import sharding
-from normlab.endings import Interrupted
+from normlab.endings import STORAGE_ERRORS, Interrupted
 from normlab.training import processes
 from normlab.training.checkpoints import Checkpoints, load
 from normlab.training.experiment import run
 from normlab.training.fit import fit
 from normlab.training.preparation import prepare
-from normlab.training.processes import NO_SPACE, _reason
+from normlab.training.processes import FIRST_STORAGE_ERROR, NO_SPACE, _reason
 from normlab.training.tasks import evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
@@ -255,6 +255,8 @@ def test_exit_codes_of_processes(tmp_path):
         reason = _reason(code, 0, tmp_path)
         assert (type(reason), reason.signal_number) == (Interrupted, number)
     assert _reason(NO_SPACE, 0, tmp_path).errno == errno.ENOSPC
+    for number, error in enumerate(STORAGE_ERRORS):
+        assert _reason(FIRST_STORAGE_ERROR + number, 0, tmp_path).errno == error
     assert str(_reason(3, 1, tmp_path)) == "process 1 ended with exit code 3"
 
 

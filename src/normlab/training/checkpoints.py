@@ -35,6 +35,7 @@ from normlab.device.sharding import (
 )
 from normlab.files import open_regular
 from normlab.results import write_atomically
+from normlab.terminal import without_control
 from normlab.training.collectives import gather_over_processes
 from normlab.training.tasks import Task
 from normlab.training.unfinished import restored_block, stored_block
@@ -113,7 +114,7 @@ def _check_records(archive: zipfile.ZipFile, size: int) -> None:
 def _warn(text: str) -> None:
     # Of the processes of a run, only the first one prints.
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"warning: {text}", file=sys.stderr)
+        print(f"warning: {without_control(text)}", file=sys.stderr)
 
 
 def load_latest(
@@ -171,8 +172,8 @@ def truncate_logs(
 ) -> None:
     """Cut every log file back to its length at the time of the checkpoint.
 
-    Files that did not exist then are deleted. So are links, since a run writes none, and
-    what they lead to is left alone.
+    Files that did not exist then are deleted. So are links, since a run writes none,
+    and what they lead to is left alone.
 
     Args:
         folder: the run folder.

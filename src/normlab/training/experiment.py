@@ -126,10 +126,8 @@ def stored_result(
     except ValueError as error:
         if warn:
             what = str(error).rpartition(";")[0]
-            print(
-                f"warning: {what}; it is made again from the last checkpoint",
-                file=sys.stderr,
-            )
+            warning = f"warning: {what}; it is made again from the last checkpoint"
+            print(without_control(warning), file=sys.stderr)
         return None
     if result is None:
         return None
@@ -154,10 +152,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        print(
-            f"another process works in {folder}; waiting for it to end",
-            file=sys.stderr,
-        )
+        notice = f"another process works in {folder}; waiting for it to end"
+        print(without_control(notice), file=sys.stderr)
         lock.acquire()
     try:
         yield
