@@ -183,13 +183,15 @@ def options(group):
 )
 def test_shipped_values_are_canonical(plain, group, option):
     config = plain(f"{group}={option}")
-    for key, value in canonical(config).items():
-        original = (
-            {name: config[key][name] for name in value}
-            if (isinstance(value, dict))
-            else config[key]
-        )
-        assert json.dumps(value, sort_keys=True) == json.dumps(original, sort_keys=True)
+    found = canonical(config)
+    original = with_keys_of(found, config)  # options that came later are left out
+    assert json.dumps(found, sort_keys=True) == json.dumps(original, sort_keys=True)
+
+
+def with_keys_of(like, value):
+    if not isinstance(like, dict):
+        return value
+    return {key: with_keys_of(like[key], value[key]) for key in like}
 
 
 def store(config, name):
