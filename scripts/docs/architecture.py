@@ -2,7 +2,7 @@
 
 import ast
 import importlib.util
-from collections.abc import Callable, Iterable
+import itertools
 from functools import cache
 
 from docs.paths import FRAGMENTS, ROOT, write_if_changed
@@ -12,8 +12,20 @@ SOURCE = ROOT / "src"
 
 Table = dict[str, tuple[str, ...]]
 
-BOX, GAP = (108, 34), (22, 58)  # width and height
+Place = tuple[float, float]
+
+BOX_WIDTH, BOX_HEIGHT = 108, 34
+GAP = 22  # between boxes
+LEVEL = 92  # from one level to the next
 MARGIN = 14
+SVG = """<svg class="normlab-figure" role="img" viewBox="0 0 {width} {height}"
+  aria-label="Parts of the package in levels; arrows point at what a part imports"
+  style="max-width: {width}px">
+<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"
+  markerHeight="7" orient="auto"><path d="M0,0 L8,4 L0,8 z"/></marker></defs>
+{shapes}
+</svg>
+"""
 
 
 def write_fragments() -> None:
@@ -35,53 +47,53 @@ def read_table() -> Table:
 def levels(table: Table) -> list[list[str]]:
     """Parts by the longest chain of imports below them."""
     level: dict[str, int] = {}
+    rows: list[list[str]] = []
     for part, imported in table.items():
         level[part] = 1 + max((level[other] for other in imported), default=-1)
-    return [
-        [part for part in table if level[part] == number]
-        for number in range(max(level.values()) + 1)
-    ]
+        if level[part] == len(rows):
+            rows.append([])
+        rows[level[part]].append(part)
+    return rows
 
 
 def direct_imports(table: Table) -> Table:
     """Without the imports that follow from others."""
     below: dict[str, set[str]] = {}
+    direct = {}
     for part, imported in table.items():
-        below[part] = set(imported).union(*(below[other] for other in imported))
-    return {
-        part: tuple(
-            other
-            for other in imported
-            if not any(other in below[third] for third in imported)
-        )
-        for part, imported in table.items()
-    }
+        indirect = set().union(*(below[other] for other in imported))
+        direct[part] = tuple(other for other in imported if other not in indirect)
+        below[part] = indirect.union(imported)
+    return direct
 
 
 def ordered_rows(table: Table) -> list[list[str]]:
     """The levels, each ordered so that few arrows cross."""
-    arrows = direct_imports(table)
+    neighbours: dict[str, set[str]] = {part: set() for part in table}
+    for part, imported in direct_imports(table).items():
+        for other in imported:
+            neighbours[part].add(other)
+            neighbours[other].add(part)
+
     rows = levels(table)
     for _ in range(8):
-        for row, below in zip(rows[1:], rows, strict=False):
-            _sort_by_neighbours(row, below, lambda part: arrows[part])
-        for row, above in zip(rows[-2::-1], rows[:0:-1], strict=False):
-            _sort_by_neighbours(
-                row, above, lambda part: [p for p in arrows if part in arrows[p]]
-            )
+        for upwards in (True, False):
+            ordered = rows if upwards else rows[::-1]
+            for fixed, row in itertools.pairwise(ordered):
+                _sort_by_neighbours(row, fixed, neighbours)
     return rows
 
 
 def _sort_by_neighbours(
-    row: list[str], fixed: list[str], neighbours: Callable[[str], Iterable[str]]
+    row: list[str], fixed: list[str], neighbours: dict[str, set[str]]
 ) -> None:
     """Sort a row by the mean place of each part's neighbours in the fixed row."""
-    place = {part: (number + 0.5) / len(fixed) for number, part in enumerate(fixed)}
+    places = {part: (number + 0.5) / len(fixed) for number, part in enumerate(fixed)}
     own = {part: (number + 0.5) / len(row) for number, part in enumerate(row)}
 
     def mean(part: str) -> float:
-        places = [place[other] for other in neighbours(part) if other in place]
-        return sum(places) / len(places) if places else own[part]
+        found = [places[other] for other in neighbours[part] if other in places]
+        return sum(found) / len(found) if found else own[part]
 
     row.sort(key=mean)
 
@@ -90,48 +102,42 @@ def drawing(table: Table) -> str:
     """Boxes in levels, foundations at the bottom; arrows point at what is imported."""
     rows = ordered_rows(table)
     widest = max(map(len, rows))
-    width = 2 * MARGIN + widest * BOX[0] + (widest - 1) * GAP[0]
-    height = 2 * MARGIN + len(rows) * BOX[1] + (len(rows) - 1) * GAP[1]
-    places = {}
+    width = 2 * MARGIN + widest * BOX_WIDTH + (widest - 1) * GAP
+    height = 2 * MARGIN + len(rows) * LEVEL - (LEVEL - BOX_HEIGHT)
+    places: dict[str, Place] = {}
     for number, row in enumerate(rows):
-        y = height - MARGIN - BOX[1] - number * (BOX[1] + GAP[1])
+        y = height - MARGIN - BOX_HEIGHT - number * LEVEL
         step = (width - 2 * MARGIN) / len(row)
         for column, part in enumerate(row):
-            x = MARGIN + (column + 0.5) * step - BOX[0] / 2
-            places[part] = (x, y)
+            places[part] = (MARGIN + (column + 0.5) * step, y)
 
-    lines = [
-        _arrow(places[part], places[other])
-        for part, imported in direct_imports(table).items()
-        for other in imported
-    ]
-    boxes = [_box(part, place) for part, place in places.items()]
-    label = "Parts of the package in levels; arrows point at what a part imports"
-    return (
-        f'<svg class="normlab-figure" role="img" aria-label="{label}" '
-        f'viewBox="0 0 {width} {height}" style="max-width: {width}px">'
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        'markerHeight="7" orient="auto"><path d="M0,0 L8,4 L0,8 z"/></marker></defs>'
-        f"{''.join(lines)}{''.join(boxes)}</svg>"
-    )
+    shapes = []
+    for part, imported in direct_imports(table).items():
+        shapes += [_arrow(places[part], places[other]) for other in imported]
+    shapes += [_box(part, place) for part, place in places.items()]
+    return SVG.format(width=width, height=height, shapes="".join(shapes))
 
 
-def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    x1, y1 = start[0] + BOX[0] / 2, start[1] + BOX[1]
-    x2, y2 = end[0] + BOX[0] / 2, end[1]
+def _arrow(start: Place, end: Place) -> str:
+    """From the bottom of a box to the top of one below, as a curve."""
+    (x1, y1), (x2, y2) = start, end
+    y1 += BOX_HEIGHT
     bend = min(40.0, (y2 - y1) / 2)
-    points = [(x1, y1), (x1, y1 + bend), (x2, y2 - bend), (x2, y2 - 1)]
-    begin, *curve = [f"{x:.0f},{y:.0f}" for x, y in points]
-    path = f"M{begin} C{' '.join(curve)}"
+    path = (
+        f"M{x1:.0f},{y1:.0f} C{x1:.0f},{y1 + bend:.0f} "
+        f"{x2:.0f},{y2 - bend:.0f} {x2:.0f},{y2 - 1:.0f}"
+    )
     return f'<path class="arrow" d="{path}" marker-end="url(#head)"/>'
 
 
-def _box(part: str, place: tuple[float, float]) -> str:
+def _box(part: str, place: Place) -> str:
+    """A box with its name; a place is the middle of its upper edge."""
     x, y = place
-    middle = f'x="{x + BOX[0] / 2:.0f}" y="{y + BOX[1] / 2 + 5:.0f}"'
+    size = f'width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6"'
+    middle = f'x="{x:.0f}" y="{y + BOX_HEIGHT / 2 + 5:.0f}" text-anchor="middle"'
     return (
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{BOX[0]}" height="{BOX[1]}" rx="6"/>'
-        f'<text {middle} text-anchor="middle">{part}</text>'
+        f'<rect x="{x - BOX_WIDTH / 2:.0f}" y="{y:.0f}" {size}/>'
+        f"<text {middle}>{part}</text>"
     )
 
 

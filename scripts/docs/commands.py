@@ -13,8 +13,8 @@ Every other block of `console`, `bash` or `python` is run as it is, with small s
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
+from docs import configuration
 from docs.paths import PAGES, ROOT
 
 SHELL = ("console", "bash")
@@ -24,6 +24,21 @@ BLOCK = re.compile(
     r"^(?P<fence>```+)(?P<language>\w+)\n(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
+
+SMALL = (
+    "trainer.max_epochs=1",
+    "progress=false",
+    "statistics.every_n_epochs=0",
+    "logger=[]",
+)
+SMALL_SEARCH = ("hydra.sweeper.n_trials=2", "hydra.sweeper.seeds=[0]")
+SHRUNK = {
+    r"^trainer\.max_epochs=\d+$": "trainer.max_epochs=1",
+    r"^(seed|dataset\.fold)=range\(\d+\)$": r"\1=range(2)",
+    r"^hydra\.sweeper\.n_trials=\d+$": "hydra.sweeper.n_trials=2",
+    r"^dataset\.root=PATH$": "dataset.root=data/tiny-imagenet-200",
+    r"\bDATA\b": "data",
+}
 
 
 @dataclass(frozen=True)
@@ -45,17 +60,23 @@ class Block:
     value: str
 
 
-def pages() -> list[Path]:
-    """The pages that people have written, and the README."""
-    generated = ("_build", "_generated", "configuration")
-    found = [
-        path
-        for path in sorted(PAGES.rglob("*.md"))
-        if not set(generated) & set(path.relative_to(PAGES).parts)
-    ]
-    norms = PAGES / "reference" / "norms"
-    written = [path for path in found if path.parent != norms or path.stem == "index"]
-    return [ROOT / "README.md", *written]
+def pages() -> dict[str, str]:
+    """The text of every page that shows commands or code, by its name."""
+    found = {"README": (ROOT / "README.md").read_text()}
+    for path in sorted(PAGES.rglob("*.md")):
+        name = path.relative_to(PAGES).with_suffix("").as_posix()
+        if not is_generated(name):
+            found[f"docs/{name}"] = path.read_text()
+    found["docs/reference/configuration/index"] = configuration.index_page()
+    return found
+
+
+def is_generated(name: str) -> bool:
+    """Whether the build writes this page."""
+    folder, _, page = name.rpartition("/")
+    if folder == "reference/norms":
+        return page != "index"
+    return folder.startswith(("_build", "_generated", "reference/configuration"))
 
 
 def blocks(text: str) -> list[Block]:
@@ -97,26 +118,26 @@ def words(command: str) -> list[str]:
 
 def small(found: list[str], extra: str = "") -> list[str]:
     """The words of `train.py` with settings under which it takes about a second."""
-    optuna = any(word.startswith("hydra/sweeper=") for word in found)
-    given = shlex.split(extra)
     shrunk = [_shrink(word) for word in found if word != "hydra/launcher=queue"]
     if "--help" in found or "--cfg" in found:
         return shrunk
-    defaults = ["trainer.max_epochs=1", "progress=false"]
-    defaults += ["statistics.every_n_epochs=0", "logger=[]"]
-    if optuna:
-        defaults += ["hydra.sweeper.n_trials=2", "hydra.sweeper.seeds=[0]"]
-    names = {word.split("=")[0] for word in shrunk}
-    shrunk += [word for word in defaults if word.split("=")[0] not in names]
-    replaced = {word.split("=")[0] for word in given}
-    kept = [word for word in shrunk if word.split("=")[0] not in replaced]
-    return kept + given
+
+    defaults = [*SMALL]
+    if any(word.startswith("hydra/sweeper=") for word in found):
+        defaults += SMALL_SEARCH
+    given = shlex.split(extra)
+    kept = _without(shrunk, given)
+    return [*kept, *_without(defaults, [*kept, *given]), *given]
+
+
+def _without(settings: list[str], others: list[str]) -> list[str]:
+    """Settings whose keys the others do not set."""
+    keys = {word.partition("=")[0] for word in others}
+    return [word for word in settings if word.partition("=")[0] not in keys]
 
 
 def _shrink(word: str) -> str:
     """One word: few epochs, few seeds, few trials, and data that are there."""
-    word = re.sub(r"^trainer\.max_epochs=\d+$", "trainer.max_epochs=1", word)
-    word = re.sub(r"^(seed|dataset\.fold)=range\(\d+\)$", r"\1=range(2)", word)
-    word = re.sub(r"^hydra\.sweeper\.n_trials=\d+$", "hydra.sweeper.n_trials=2", word)
-    word = re.sub(r"^dataset\.root=PATH$", "dataset.root=data/tiny-imagenet-200", word)
-    return re.sub(r"\bDATA\b", "data", word)
+    for pattern, replacement in SHRUNK.items():
+        word = re.sub(pattern, replacement, word)
+    return word

@@ -84,19 +84,27 @@ must lie in this package, in a library that normlab uses, or in a package that
 
 def write_pages() -> None:
     """Write the pages of all groups and their index."""
-    pages = {group: group.replace("hydra/", "").replace("/", "-") for group in GROUPS}
-    for group, page in pages.items():
-        write_if_changed(FOLDER / f"{page}.md", group_page(group))
-    links = [
-        f"- [{TITLES[group]}]({page}.md): {', '.join(map(code, options(group)))}"
-        for group, page in pages.items()
-    ]
-    index = INDEX.format(
+    write_if_changed(FOLDER / "index.md", index_page())
+    for group in GROUPS:
+        write_if_changed(FOLDER / f"{page_name(group)}.md", group_page(group))
+
+
+def page_name(group: str) -> str:
+    """`sweeper-pruner` for `hydra/sweeper/pruner`."""
+    return group.removeprefix("hydra/").replace("/", "-")
+
+
+def index_page() -> str:
+    """The general keys, and links to the pages of the groups."""
+    links = []
+    for group in GROUPS:
+        names = ", ".join(map(code, options(group)))
+        links.append(f"- [{TITLES[group]}]({page_name(group)}.md): {names}")
+    return INDEX.format(
         table=key_table(general_keys().values()),
         groups="\n".join(links),
-        pages="\n".join(pages.values()),
+        pages="\n".join(map(page_name, GROUPS)),
     )
-    write_if_changed(FOLDER / "index.md", index)
 
 
 def group_page(group: str) -> str:

@@ -148,17 +148,17 @@ def describe(cube: Cube) -> str:
 
 
 def _cube(cube: Cube) -> str:
-    samples, channels, positions = SIZE
     faces = []
-    for c, p in itertools.product(range(channels), range(positions)):
-        front = [(0, c, p), (0, c, p + 1), (0, c + 1, p + 1), (0, c + 1, p)]
-        faces.append(_face(front, cube, (0, c, p)))
-    for n, p in itertools.product(range(samples), range(positions)):
-        top = [(n, 0, p), (n, 0, p + 1), (n + 1, 0, p + 1), (n + 1, 0, p)]
-        faces.append(_face(top, cube, (n, 0, p)))
-    for n, c in itertools.product(range(samples), range(channels)):
-        right = [(n, c, 0), (n + 1, c, 0), (n + 1, c + 1, 0), (n, c + 1, 0)]
-        faces.append(_face(right, cube, (n, c, 0)))
+    for n, c, p in itertools.product(*map(range, SIZE)):
+        if n == 0:
+            front = [(0, c, p), (0, c, p + 1), (0, c + 1, p + 1), (0, c + 1, p)]
+            faces.append(_face(front, cube, (n, c, p)))
+        if c == 0:
+            top = [(n, 0, p), (n, 0, p + 1), (n + 1, 0, p + 1), (n + 1, 0, p)]
+            faces.append(_face(top, cube, (n, c, p)))
+        if p == 0:
+            right = [(n, c, 0), (n + 1, c, 0), (n + 1, c + 1, 0), (n, c + 1, 0)]
+            faces.append(_face(right, cube, (n, c, p)))
     return "".join([*faces, *_texts(cube)])
 
 

@@ -18,9 +18,15 @@ def read_tables() -> tuple[Rows, Rows]:
 
 
 def _rows(block: str) -> Rows:
-    lines = [line.strip().strip("|").split("|") for line in block.splitlines()]
-    head, _, *rows = [[cell.strip() for cell in line] for line in lines]
-    return {_key(row[0]): dict(zip(head, row, strict=True)) for row in rows}
+    head, _, *lines = [_cells(line) for line in block.splitlines()]
+    rows = {}
+    for cells in lines:
+        rows[_key(cells[0])] = dict(zip(head, cells, strict=True))
+    return rows
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def _key(cell: str) -> str:

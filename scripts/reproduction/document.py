@@ -118,7 +118,7 @@ def _in_words(text: str, entry: dict[str, Any]) -> str:
 def _head(entry: dict[str, Any], command: str) -> list[str]:
     flaws = entry["notebook"]["flaws"].strip()
     # The comment is for the test that runs the commands of the documentation.
-    shown = f"<!-- small: seed=0 -->\n```console\n$ {command}\n```"
+    shown = f"<!-- small: seed=0 dry_run=true -->\n```console\n$ {command}\n```"
     return [f"**The notebook.** {flaws}", shown]
 
 

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from docs.command_lines import parser_of
 from docs.commands import blocks, commands, pages, small, words
+from docs.options import options
 from docs.paths import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
 from small_data import write_small_data
@@ -31,6 +33,8 @@ from normlab.main import main
 
 NOT_PROGRAMS_OF_OURS = ("tensorboard", "source")
 SAMPLES = 100
+PAGES = pages()
+SAVE_FIGURE = Figure.savefig
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,7 @@ def here(data, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "digits", lambda: few)
     # The checksums are those of the published files.
     monkeypatch.setattr(cifar, "check_integrity", lambda *_: True)
+    monkeypatch.setattr(Figure, "savefig", save_coarsely)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -69,15 +74,21 @@ def here(data, tmp_path, monkeypatch):
     HydraConfig.instance().cfg = None
 
 
+def save_coarsely(figure, path, **options):
+    """Spend no time on figures, which tests/report looks at."""
+    if str(path).endswith((".svg", ".pdf")):
+        Path(path).write_bytes(b"")
+    else:
+        SAVE_FIGURE(figure, path, **options | {"dpi": 20})
+
+
 @pytest.mark.filterwarnings("ignore:.*treespec.*", "ignore:.*constant.*")
-@pytest.mark.parametrize(
-    "page", pages(), ids=lambda page: str(page.relative_to(ROOT).with_suffix(""))
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_what_the_page_shows_works(page, here, monkeypatch):
     write_files(here)
     names = {}
-    for block in blocks(page.read_text()):
-        place = f"{page.name}, line {block.line}"
+    for block in blocks(PAGES[page]):
+        place = f"{page}, line {block.line}"
         if block.marker == "file":
             assert (here / block.value).is_file()
         elif block.language == "python":
@@ -97,8 +108,8 @@ def test_what_the_page_shows_works(page, here, monkeypatch):
 
 def write_files(folder):
     """The files that pages show, which commands of other pages may use too."""
-    for page in pages():
-        for block in blocks(page.read_text()):
+    for text in PAGES.values():
+        for block in blocks(text):
             if block.marker == "file":
                 path = folder / block.value
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,11 +226,13 @@ def check_settings(rest):
     given = [word for word in rest if not word.startswith("-")]
     overrides = []
     for word in given:
-        parsed = parser.parse_override(word.replace("DATA", "data"))
-        value = word.partition("=")[2]
-        if parsed.is_sweep_override():
+        key, _, value = word.replace("DATA", "data").partition("=")
+        parsed = parser.parse_override(f"{key}={value}")
+        if value == "glob(*)":
+            value = next(iter(options(key)))
+        elif parsed.is_sweep_override():
             value = next(iter(parsed.sweep_string_iterator()))
-        overrides.append(f"{parsed.get_key_element()}={value}")
+        overrides.append(f"{key}={value}")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", overrides, return_hydra_config=True)
     HydraConfig.instance().set_config(config)
