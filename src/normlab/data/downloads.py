@@ -42,9 +42,12 @@ def open_data(path: Path) -> BinaryIO:
         ValueError: it is a folder, a pipe or a device. Reading these could wait for
             ever, or never come to an end.
     """
-    if path.is_symlink():
-        path = Path(os.path.realpath(path))
-    return open_regular(path)
+    try:
+        return open_regular(path)
+    except ValueError:
+        if not path.is_symlink():
+            raise
+    return open_regular(Path(os.path.realpath(path)))
 
 
 def refuse_special_files(folder: Path) -> None:

@@ -173,6 +173,8 @@ def readable_endings() -> frozenset[str]:
 
     if find_spec("pillow_heif"):
         import_module("pillow_heif").register_heif_opener()
+    # Formats are tried in the order in which they were loaded: common ones first.
+    Image.preinit()
     Image.init()
     formats = Image.registered_extensions()
     readers = {*Image.OPEN, "MPO"}  # the reader of JPEG opens this one
