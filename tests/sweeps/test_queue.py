@@ -171,7 +171,7 @@ def plain(tmp_path):
     """plain(seed) -> what a queue reads of a configuration."""
 
     def make(seed):
-        choices = {"norm": "custom", "optimizer": "sgd"}
+        choices = {"norm": "custom", "optimizer": "sgd", "dataset": "digits"}
         config = {
             "seed": seed,
             "choices": choices,
@@ -184,7 +184,7 @@ def plain(tmp_path):
             "retry": None,
             "progress": True,
         }
-        config |= {"norm": {}, "dataset": {}}
+        config |= {"norm": {}, "dataset": {"load": {}}}
         return config | {"device": {"devices": 1, "accelerator": "cpu"}}
 
     return make
