@@ -108,15 +108,16 @@ class GridSweeper(BasicSweeper):
 
         stored = [job.stored_result is not None for job in jobs]
         progress = SweepProgress(varied_keys(jobs), len(jobs), sum(stored))
-        ended: dict[int, EndedJob] = {}
+        ended: list[EndedJob | None] = [None] * len(jobs)
         # Without `closing`, workers would run on after a signal until Python happens to
         # delete the generator.
         with progress, closing(self._stream_results(jobs)) as stream:
             for index, result in stream:
                 job = jobs[index]
-                ended[index] = EndedJob(job.overrides, result, job.folder)
-                progress.end(ended[index], stored[index])
-        return [ended[index] for index in sorted(ended)]
+                ended_job = EndedJob(job.overrides, result, job.folder)
+                ended[index] = ended_job
+                progress.end(ended_job, stored[index])
+        return list(filter(None, ended))
 
     def _warm_up(self) -> None:
         """Let the launcher prepare its workers, if it can."""
@@ -144,7 +145,7 @@ class GridSweeper(BasicSweeper):
         for index, job in enumerate(jobs):
             stored = job.stored_result
             if stored is None:
-                to_launch.append(index)
+                to_launch.append((index, job))
             else:
                 yield index, stored
 
@@ -152,15 +153,20 @@ class GridSweeper(BasicSweeper):
         if isinstance(self.launcher, BasicLauncher):
             size = 1  # it runs them one after the other: each is shown when it ends
         for first in range(0, len(to_launch), size):
-            batch = to_launch[first : first + size]
-            results = self._launch([jobs[index] for index in batch], batch[0])
-            yield from zip(batch, results, strict=True)
+            yield from self._launch(to_launch[first : first + size])
 
-    def _launch(self, jobs: Sequence["Job"], first: int) -> list[dict[str, Any]]:
-        """The results of jobs that a launcher runs all together."""
+    def _launch(
+        self, batch: list[tuple[int, "Job"]]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Let the launcher run jobs all together, and yield the result of each.
+
+        Args:
+            batch: the jobs, each with its index in the sweep.
+        """
         from normlab.sweeps.jobs import failed_result
 
-        overrides = [list(job.overrides) for job in jobs]
+        first, _ = batch[0]
+        overrides = [list(job.overrides) for _, job in batch]
         try:
             returned = self.launcher.launch(overrides, initial_job_idx=first)
         except Exception as error:
@@ -168,8 +174,11 @@ class GridSweeper(BasicSweeper):
             launcher = type(self.launcher).__name__
             reason = f"{launcher}: {type(error).__name__}: {error}"
             lost = failed_result(reason.splitlines()[0])
-            return [job.stored_result or lost for job in jobs]
-        return [_result(job) for job in returned]
+            for index, job in batch:
+                yield index, job.stored_result or lost
+            return
+        for (index, _), job_return in zip(batch, returned, strict=True):
+            yield index, _result(job_return)
 
 
 def plain(option: Any) -> Any:

@@ -27,7 +27,9 @@ class OptunaSweeper(GridSweeper):
 
     def __init__(self, params: Any = None, **options: Any) -> None:
         super().__init__(params=params)
-        self.options = {key: plain(value) for key, value in options.items()}
+        self.options = {}
+        for key, value in options.items():
+            self.options[key] = plain(value)
 
     def sweep(self, arguments: list[str]) -> None:
         """Search, or show with `dry_run=true` what would be searched.

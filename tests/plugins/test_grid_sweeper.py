@@ -107,6 +107,15 @@ def test_a_signal_ends_the_sweep():
     assert len(launcher.calls) == 2
 
 
+def test_jobs_that_ended_before_a_signal_are_reported():
+    sweeper = plugin().GridSweeper()
+    sweeper.launcher = Launcher({"seed=1": Interrupted(15)})
+    results = sweeper._stream_results([FakeJob(0), FakeJob(1), FakeJob(2)])
+    assert next(results) == (0, {"status": "finished"})
+    with pytest.raises(Stopped):
+        next(results)
+
+
 def test_jobs_that_a_cluster_lost_have_failed():
     class Loses(Launcher):
         def launch(self, job_overrides, initial_job_idx):
