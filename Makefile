@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 # PyTorch's own package index, which not every network reaches.
 TORCH ?=
 
-.PHONY: help setup run test torture lint docs reproduce bench tensorboard clean
+.PHONY: help setup run test extra torture lint docs reproduce bench tensorboard clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: setup ## run the tests
 # A fast part of it runs with the tests; NORMLAB_TORTURE=1 adds the slower tests.
 torture: setup ## kill runs again and again, and check that nothing is lost
 	@$(BIN)/python tests/torture/harness.py $(ARGS)
+
+extra: setup ## add optional packages: make extra EXTRA=ray (or mlflow, wandb)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[$(EXTRA)]"
 
 lint: setup ## check style and types
 	@$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+pytest_plugins = ["skips"]
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
 
