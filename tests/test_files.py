@@ -45,7 +45,7 @@ def unix_socket(path):
     server.close()
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize("make", [pipe, link, device, folder, unix_socket])
 @pytest.mark.parametrize("read", [read_text, read_json, read_yaml])
 def test_what_is_no_regular_file_is_refused(tmp_path, make, read):
@@ -82,7 +82,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -32,7 +32,7 @@ def start(*words, folder=ROOT, **environment):
     )
 
 
-def command(*words, timeout=240, **options):
+def command(*words, timeout=300, **options):
     with start(*words, **options) as process:
         out, err = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
@@ -306,18 +306,18 @@ def test_a_stopped_sweep_is_resumed_by_the_same_command(tmp_path):
     words = ["-m", "hydra/launcher=queue", "hydra.launcher.workers=2", "seed=0,1"]
     words += ["trainer.max_epochs=100", f"paths.outputs={tmp_path}"]
     process = start(*words)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 300
     while len(list(tmp_path.glob("*/*/metrics.csv"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 143
     assert errors == "stopped by SIGTERM; run the same command again to resume\n"
     assert len(list(tmp_path.glob("*/*/checkpoints/last.ckpt"))) == 2
     assert list(tmp_path.glob("*/*/result.json")) == []
     together = [start(*words), start(*words)]  # two at once share the folders
-    outputs = [each.communicate(timeout=240)[0] for each in together]
+    outputs = [each.communicate(timeout=300)[0] for each in together]
     assert [each.returncode for each in together] == [0, 0]
     assert outputs[0] == outputs[1]
     assert outputs[0].count("finished") == 3  # in the title and in both rows

@@ -142,7 +142,7 @@ def serving(folder: Path) -> Iterator[str]:
         [sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(600):
+        for _ in range(3000):
             assert server.poll() is None, "TensorBoard ended"
             with (
                 suppress(OSError),
@@ -153,7 +153,7 @@ def serving(folder: Path) -> Iterator[str]:
         yield f"http://localhost:{port}"
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=300)
 
 
 ALL_TEXT = """
@@ -170,7 +170,7 @@ return texts.join("");
 
 def wait_for(browser, text: str) -> str:
     """The text of the page with all its components, once it holds `text`."""
-    for _ in range(600):
+    for _ in range(3000):
         found = browser.execute_script(ALL_TEXT)
         if text in found:
             return found

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN = ["device=cpu", "trainer.max_epochs=3"]
 
 
-def train(outputs, *words, redirect="", timeout=240, **options):
+def train(outputs, *words, redirect="", timeout=300, **options):
     """Start `train.py` in a shell, with redirections such as `2>&1 | head -1`."""
     command = f'exec 3>&1; ("$@"; echo $? >&3) {redirect}'
     program = [sys.executable, str(ROOT / "train.py")]
@@ -106,7 +106,7 @@ def test_a_run_outlives_its_terminal(tmp_path, leads_the_session):
     os.close(slave)
     assert os.read(master, 1)  # the first line of the first epoch, or the bar
     os.close(master)
-    assert process.wait(timeout=240) == 0
+    assert process.wait(timeout=300) == 0
     assert results(tmp_path) == ["finished"]
 
 

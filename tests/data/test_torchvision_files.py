@@ -68,7 +68,7 @@ def test_a_truncated_idx_file_is_reported_as_damaged(tmp_path):
         mnist(str(tmp_path))
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize(
     ("load", "file"),
     [

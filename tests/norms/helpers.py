@@ -74,7 +74,7 @@ def run_python(program: str, *arguments: object, **environment: str) -> str:
         capture_output=True,
         text=True,
         env=os.environ | environment,
-        timeout=250,
+        timeout=300,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout

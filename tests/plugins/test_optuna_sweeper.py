@@ -404,7 +404,7 @@ def start(folder, *words):
     )
 
 
-def wait_for_trials(folder, count, timeout=200):
+def wait_for_trials(folder, count, timeout=300):
     journal = folder / "outputs/digits-mlp/search-sgd/study.journal"
     until = time.monotonic() + timeout
     while time.monotonic() < until:
@@ -423,7 +423,7 @@ def test_two_processes_finish_a_killed_search_with_no_trial_twice(command, tmp_p
     first.communicate()
     assert TrialState.RUNNING in {trial.state for trial in trials(tmp_path)}
     both = [start(tmp_path, *words) for _ in range(2)]
-    ended = [process.communicate(timeout=250) for process in both]
+    ended = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
     found = trials(tmp_path)
     # A trial whose process was killed before it had parameters does not count.

@@ -38,8 +38,11 @@ def test_a_profiled_run_is_the_same_run(epochs, compose, tmp_path, capsys):
         for line in error.splitlines()
         if line.strip().startswith(("aten::", "Optimizer"))
     ]
-    assert "aten::addmm" in names
-    assert len(names) <= ROWS
+    # Which operators took longest depends on the machine.
+    traced = {event.get("name") for event in events}
+    assert "aten::addmm" in traced
+    assert set(names) <= traced
+    assert 0 < len(names) <= ROWS
     with pytest.raises(
         ValueError,
         match=r"profile=true needs a run that trains, .* has ended: add rerun=true",
