@@ -1,0 +1,190 @@
+"""Norms in files of the user's own, named as `my_norms.py:MyBatchNorm1d`."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from normlab.spelling import did_you_mean
+
+
+class BrokenNorm(ValueError):
+    """The code of a norm fails: its file cannot be imported, or it cannot be built.
+
+    Attributes:
+        line: of the norm's file, where it fails; None if unknown.
+    """
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def is_file_reference(text: str) -> bool:
+    """Whether a text names something in a Python file: `FILE.py` or `FILE.py:NAME`."""
+    path, _, _ = text.rpartition(":")
+    return text.endswith(".py") or path.endswith(".py")
+
+
+def load_norm(reference: str) -> Callable[..., Any]:
+    """Import the file of a norm, and return the class or function that was named.
+
+    The code of the file runs, so the reference must come from somebody who is trusted
+    with that, such as the user who types it.
+
+    Args:
+        reference: `FILE.py:NAME`, or `FILE.py` if the file defines one norm only.
+
+    Raises:
+        ValueError: there is no such file, or it has no norm of that name.
+        BrokenNorm: the file cannot be imported.
+    """
+    path, name = split_reference(reference)
+    module = import_file(path)
+    if not name:
+        return _only_norm(module, path)
+    if not hasattr(module, name):
+        found = norms_of(module)
+        hint = did_you_mean(name, found)
+        listed = f"; it has {', '.join(found)}" if found else "; it has no norm at all"
+        raise ValueError(f"{path} has no {name!r}{hint or listed}")
+    found_norm = getattr(module, name)
+    if isinstance(found_norm, nn.Module):
+        kind = type(found_norm).__name__
+        raise ValueError(
+            f"{path}:{name} must be a class or a function, got a layer that was built "
+            f"already; name its class {kind}"
+        )
+    if not callable(found_norm):
+        kind = type(found_norm).__name__
+        raise ValueError(f"{path}:{name} must be a class or a function, got {kind}")
+    result: Callable[..., Any] = found_norm
+    return result
+
+
+def split_reference(reference: str) -> tuple[Path, str]:
+    """Split `FILE.py:NAME` into the path of the file and the name, which may be empty.
+
+    Raises:
+        ValueError: the text does not name a Python file, or there is no such file.
+    """
+    if not is_file_reference(reference):
+        raise ValueError(
+            f"a norm of your own must be named FILE.py:CLASS, got {reference!r}"
+        )
+    text, separator, name = reference.rpartition(":")
+    if not separator or reference.endswith(".py"):
+        text, name = reference, ""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{text} is no file; name a Python file that exists")
+    return path, name
+
+
+def import_file(path: Path) -> ModuleType:
+    """Import a Python file by its place, under a name that no other module has.
+
+    While it is imported, the modules beside the file can be imported too. The same file
+    is imported anew in every call, so that changes of it are seen.
+
+    Args:
+        path: the file.
+
+    Raises:
+        BrokenNorm: it cannot be imported; the message has the line.
+    """
+    place = path.resolve()
+    digest = hashlib.sha256(str(place).encode()).hexdigest()[:12]
+    name = f"normlab_file_{digest}_{place.stem}"
+    spec = importlib.util.spec_from_file_location(name, place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # by which pickle and `inspect` find the class
+    sys.path.insert(0, str(place.parent))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _broken_file(path, error) from error
+    finally:
+        sys.path.remove(str(place.parent))
+    return module
+
+
+def _broken_file(path: Path, error: BaseException) -> BrokenNorm:
+    """The error for a file that cannot be imported."""
+    if isinstance(error, SyntaxError) and error.filename == str(path.resolve()):
+        line = error.lineno
+        text = (error.text or "").strip()
+        reason = f"{error.msg}: {text}" if text else error.msg
+    else:
+        line = line_in_file(error, path)
+        reason = describe(error)
+    place = f", line {line}" if line else ""
+    return BrokenNorm(f"{path} cannot be imported{place}: {reason}", line)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its class, and the first line of its message."""
+    if isinstance(error, SystemExit):
+        return f"it ends the program (sys.exit({error.code!r}))"
+    first_line = str(error).strip().partition("\n")[0]
+    name = type(error).__name__
+    return f"{name}: {first_line}" if first_line else name
+
+
+def line_in_file(error: BaseException, path: Path | None) -> int | None:
+    """The last line of a file that an exception passed; None if it passed none."""
+    if path is None:
+        return None
+    place = str(path.resolve())
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == place]
+    return lines[-1] if lines else None
+
+
+def norms_of(module: ModuleType) -> list[str]:
+    """Names of the modules (`torch.nn.Module`) that a file defines itself.
+
+    If other classes of the file are derived from a class, it is left out as their base.
+    """
+    classes = []
+    for value in vars(module).values():
+        if not inspect.isclass(value) or value.__module__ != module.__name__:
+            continue
+        if issubclass(value, nn.Module) and value not in classes:
+            classes.append(value)
+    bases = {base for one in classes for base in one.__mro__[1:]}
+    return [one.__name__ for one in classes if one not in bases]
+
+
+def _only_norm(module: ModuleType, path: Path) -> Callable[..., Any]:
+    found = norms_of(module)
+    if not found:
+        raise ValueError(
+            f"{path} defines no class derived from torch.nn.Module; name the function "
+            f"or class that builds the norm as {path}:NAME"
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"{path} defines {', '.join(found)}; name one of them as {path}:NAME"
+        )
+    result: Callable[..., Any] = getattr(module, found[0])
+    return result
+
+
+def source_file(target: Callable[..., Any]) -> Path | None:
+    """The file in which a class or function is defined; None if there is none."""
+    try:
+        found = inspect.getsourcefile(inspect.unwrap(target))
+    except TypeError:
+        return None
+    return None if found is None else Path(found)
