@@ -1,6 +1,11 @@
 import pytest
 
-from normlab.metrics import METRICS, direction_is_known, higher_is_better
+from normlab.metrics import (
+    METRICS,
+    direction_is_known,
+    higher_is_better,
+    is_metric,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +39,19 @@ def test_the_direction_of_every_metric_of_a_task_is_known():
 def test_the_first_metric_of_a_task_picks_the_best_epoch():
     assert METRICS["classification"][0] == "accuracy"
     assert METRICS["regression"][0] == "loss"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("train/loss", True),
+        ("val/accuracy", True),
+        ("test/quality", True),
+        ("test", False),
+        ("model/encoder", False),
+        ("model.sizes.test/b", False),
+        ("seconds", False),
+    ],
+)
+def test_metrics_are_of_a_part_of_the_data(name, expected):
+    assert is_metric(name) is expected

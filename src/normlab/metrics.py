@@ -35,6 +35,15 @@ LOWER_IS_BETTER = (
 )
 
 
+def is_metric(name: str) -> bool:
+    """Whether a name is that of a metric on a part of the data, such as `val/loss`.
+
+    A slash alone does not make a metric: settings may have one in their key too.
+    """
+    part, slash, _ = name.partition("/")
+    return part in PARTS and slash == "/"
+
+
 def higher_is_better(metric: str) -> bool:
     """Whether a high value of the metric is good.
 

@@ -55,3 +55,11 @@ def test_metrics_include_the_counts_of_every_run(tmp_path):
     metrics = metric_columns(load_runs(tmp_path))
     assert {"test/accuracy", "test/loss", "seconds", "steps"} <= set(metrics)
     assert "optimizer.lr" not in metrics
+
+
+def test_a_slash_alone_does_not_make_a_metric(tmp_path):
+    settings = {"choices.model/encoder": "small", "model.sizes.a/b": 3}
+    write_run(tmp_path, "custom", settings=settings)
+    runs = load_runs(tmp_path)
+    assert {"model/encoder", "model.sizes.a/b"} <= set(setting_columns(runs))
+    assert not {"model/encoder", "model.sizes.a/b"} & set(metric_columns(runs))

@@ -58,7 +58,6 @@ def test_paired_difference_is_the_paired_t_interval():
 def test_no_p_below_six_runs():
     assert math.isnan(inference.paired_difference(ARM[:5], BASELINE[:5]).p)
     assert math.isnan(inference.independent_difference(ARM[:5], BASELINE).p)
-    assert math.isnan(inference.fold_difference(ARM[:5], BASELINE[:5], folds=5).p)
     assert math.isnan(inference.equivalence_p(ARM[:5], BASELINE[:5], 0.1, paired=True))
     assert math.isnan(inference.fisher_p((5, 0), (5, 5)))
 
@@ -93,16 +92,6 @@ def test_permutation_p_equals_enumeration():
     assert inference.permutation_p(arm, baseline) == pytest.approx(2 * tail)
 
 
-def test_fold_difference_by_the_formula():
-    found = inference.fold_difference(ARM, BASELINE, folds=7)
-    differences = ARM - BASELINE
-    t = differences.mean() / (differences.std(ddof=1) * math.sqrt(1 / 7 + 1 / 6))
-    assert found.p == pytest.approx(2 * stats.t.sf(t, 6))
-    assert (
-        found.p > stats.ttest_rel(ARM, BASELINE).pvalue
-    )  # a plain t test takes the folds for independent
-
-
 def test_holm_by_hand():
     # .01 * 4, max(.02 * 3, .04), max(.03 * 2, .06), max(.04, .06)
     assert inference.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx(
@@ -125,14 +114,6 @@ def test_equivalence_is_two_one_sided_tests(paired):
     assert inference.equivalence_p(ARM, BASELINE, margin, paired) == pytest.approx(
         max(above, below)
     )
-
-
-def test_fold_equivalence_uses_the_corrected_error():
-    found = inference.fold_difference(ARM, BASELINE, folds=7)
-    differences = ARM - BASELINE
-    error = differences.std(ddof=1) * math.sqrt(1 / 7 + 1 / 6)
-    expected = stats.t.sf((0.05 - differences.mean()) / error, 6)
-    assert inference.fold_equivalence_p(found, 0.95, 0.05) == pytest.approx(expected)
 
 
 def test_fisher_p_by_hand():

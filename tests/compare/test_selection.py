@@ -164,3 +164,49 @@ def test_no_value_can_be_the_best_one(tmp_path):
     runs = load_runs(tmp_path)
     best = best_values(runs.assign(arm="all"), "norm.momentum", [], "val/accuracy")
     assert math.isnan(best["all"])
+
+
+@pytest.fixture
+def optimizers(tmp_path):
+    """SGD with two momenta and Adam, which has none; the best rates differ."""
+    best = {("sgd", 0.0): 1.0, ("sgd", 0.9): 0.1, ("adam", None): 0.01}
+    for norm, gain in (("none", 0.0), ("custom", 0.02)):
+        for (optimizer, momentum), best_lr in best.items():
+            for lr in (0.001, 0.01, 0.1, 1.0, 10.0):
+                for seed in range(2):
+                    loss = 0.01 * abs(math.log10(lr / best_lr))
+                    settings = {
+                        "choices.optimizer": optimizer,
+                        "optimizer.momentum": momentum,
+                        "optimizer.lr": lr,
+                    }
+                    value = 0.9 + gain - loss + 0.001 * seed
+                    write_run(tmp_path, norm, seed, value, settings=settings)
+    return load_runs(tmp_path)
+
+
+def test_the_best_value_is_found_in_a_group_without_a_setting(optimizers):
+    found = compare(optimizers, select="optimizer.lr")
+    assert found.within == ["optimizer", "optimizer.momentum"]
+    kept = found.runs.groupby("where")["optimizer.lr"].unique().map(list)
+    assert kept.to_dict() == {
+        "optimizer=adam, optimizer.momentum=–": [0.01],
+        "optimizer=sgd, optimizer.momentum=0": [1.0],
+        "optimizer=sgd, optimizer.momentum=0.9": [0.1],
+    }
+    assert found.contrasts["difference"].tolist() == pytest.approx([0.02] * 3)
+    line = "custom, optimizer=adam, optimizer.momentum=–: optimizer.lr=0.01 has the"
+    assert any(text.startswith(line) for text in found.warnings)
+
+
+def test_a_rate_on_the_edge_is_named_in_a_group_without_a_setting(optimizers):
+    cut = compare(optimizers[optimizers["optimizer.lr"] >= 0.01])
+    names = []
+    for text in cut.warnings:
+        name, _, rest = text.partition(": the best optimizer.lr, 0.01, is the smallest")
+        if rest:
+            names.append(name)
+    assert sorted(names) == [
+        "custom, optimizer=adam, optimizer.momentum=–",
+        "none, optimizer=adam, optimizer.momentum=–",
+    ]

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 import pandas as pd
 
 from normlab.config.identity import NOT_PART_OF_THE_RESULT
+from normlab.metrics import is_metric
 
 # Fields of result.json that are strings; null where unknown.
 TEXT_FIELDS = ("reason", "config_digest", "initial_weights")
@@ -60,7 +61,7 @@ def setting_columns(runs: pd.DataFrame) -> list[str]:
 
 
 def _is_setting(column: str) -> bool:
-    if "/" in column or column in RESULT_COLUMNS:
+    if is_metric(column) or column in RESULT_COLUMNS:
         return False
     group = column.partition(".")[0]
     return group != "environment" and group not in UNCOMPARED
@@ -69,7 +70,7 @@ def _is_setting(column: str) -> bool:
 def metric_columns(runs: pd.DataFrame) -> list[str]:
     """Columns that can be compared: the metrics, and the counts that every run has."""
     counts = (LARGEST_STABLE_RATE, *NUMBER_FIELDS)
-    return [name for name in runs.columns if "/" in name or name in counts]
+    return [name for name in runs.columns if is_metric(name) or name in counts]
 
 
 def check_key(name: str, known: Iterable[str], kind: str) -> str:

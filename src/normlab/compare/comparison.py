@@ -269,7 +269,8 @@ def _missing_metric_warnings(comparison: Comparison) -> list[str]:
 
 
 def _missing_baseline_warnings(
-    comparison: Comparison, groups: list[Group]
+    comparison: Comparison,
+    groups: list[Group],
 ) -> list[str]:
     baseline = comparison.baseline
     lines = []

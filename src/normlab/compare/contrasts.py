@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from normlab.compare import effects, inference, intervals
+from normlab.compare.folds import fold_difference, fold_equivalence_p
 from normlab.compare.sentences import sentence
 from normlab.compare.settings import pairing_keys
 from normlab.compare.summaries import (
@@ -183,7 +184,7 @@ def _difference(
     confidence: float,
 ) -> inference.Difference:
     if folds:
-        return inference.fold_difference(sample.arm, sample.baseline, folds, confidence)
+        return fold_difference(sample.arm, sample.baseline, folds, confidence)
     if sample.paired:
         return inference.paired_difference(sample.arm, sample.baseline, confidence)
     return inference.independent_difference(sample.arm, sample.baseline, confidence)
@@ -210,7 +211,7 @@ def _equivalence_p(
     if margin is None:
         return math.nan
     if difference.design == "folds":
-        return inference.fold_equivalence_p(difference, confidence, margin)
+        return fold_equivalence_p(difference, confidence, margin)
     paired = difference.design == "paired"
     return inference.equivalence_p(sample.arm, sample.baseline, margin, paired)
 
@@ -225,7 +226,11 @@ def _spread(sample: Sample) -> float:
     return math.sqrt(np.mean(variances))
 
 
-def _without_result(runs: pd.DataFrame, metric: str, suffix: str) -> dict[str, int]:
+def _without_result(
+    runs: pd.DataFrame,
+    metric: str,
+    suffix: str,
+) -> dict[str, int]:
     """How many runs do not enter the means, by reason."""
     scored = len(finished_runs(runs, metric))
     return {

@@ -16,10 +16,12 @@ MAX_SEEDS = 10_000  # that a power analysis considers
 
 
 def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
-    """Hedges' g, the difference of the means in standard deviations. Hedges (1981).
+    """Hedges' g, the difference of the means in standard deviations.
 
     ``(1 - 3 / (4 (n + m) - 9)) (mean difference) / (pooled SD)``, whether the runs are
-    paired or not. NaN below two runs per arm, or if only the means differ.
+    paired or not. NaN below two runs per arm, or if only the means differ. Hedges
+    (1981), Distribution theory for Glass's estimator of effect size and related
+    estimators, Journal of Educational Statistics 6.
 
     Args:
         arm: values of the arm, shape `(n,)`.
@@ -49,10 +51,11 @@ def probability_of_improvement(
 ) -> tuple[float, Interval]:
     """Probability that a run of the arm beats a run of the baseline; ties count half.
 
-    It is ``U / (n m)`` with the U of Mann and Whitney (1947). The difference is
-    meaningful if the value is at least .75 and its interval lies above .5, as proposed
-    by Bouthillier et al. (2021), Accounting for variance in machine learning
-    benchmarks.
+    It is ``U / (n m)`` with the U of Mann and Whitney (1947), On a test of whether one
+    of two random variables is stochastically larger than the other, Annals of
+    Mathematical Statistics 18. The difference is meaningful if the value is at least
+    .75 and its interval lies above .5, as proposed by Bouthillier et al. (2021),
+    Accounting for variance in machine learning benchmarks, arXiv 2103.03098.
 
     Args:
         arm: values of the arm, shape `(n,)`.
@@ -73,7 +76,11 @@ def probability_of_improvement(
         return math.nan, UNKNOWN
     value = stats.mannwhitneyu(arm, baseline).statistic / num_comparisons
 
-    def share_of_wins(arm: NDArray, baseline: NDArray, axis: int) -> NDArray:
+    def share_of_wins(
+        arm: NDArray,
+        baseline: NDArray,
+        axis: int,
+    ) -> NDArray:
         differences = arm[..., :, None] - baseline[..., None, :]
         wins = (differences > 0) + 0.5 * (differences == 0)
         return wins.mean((-2, -1))
@@ -106,7 +113,8 @@ def sample_size(
     """Seeds per arm with which a t test detects a difference with the given power.
 
     The power follows from the noncentral t distribution with effect size
-    ``effect / sd``; Cohen (1988), Statistical Power Analysis, chapter 2.
+    ``effect / sd``; Cohen (1988), Statistical Power Analysis for the Behavioral
+    Sciences, second edition, chapter 2.
 
     Args:
         effect: difference of the means that should be detected.

@@ -31,7 +31,11 @@ START_COLUMNS = ("initial_weights", "num_parameters", "num_norm_parameters")
 Groups = Sequence[tuple[str, pd.DataFrame]]
 
 
-def fairness_checks(groups: Groups, by: Sequence[str], baseline: str) -> list[Check]:
+def fairness_checks(
+    groups: Groups,
+    by: Sequence[str],
+    baseline: str,
+) -> list[Check]:
     """All checks of every arm against the baseline, in every group.
 
     A check that passes everywhere is listed once.
@@ -51,7 +55,8 @@ def fairness_checks(groups: Groups, by: Sequence[str], baseline: str) -> list[Ch
 
 
 def start_warnings(
-    settings: Sequence[dict[str, str]], results: Sequence[dict]
+    settings: Sequence[dict[str, str]],
+    results: Sequence[dict],
 ) -> list[str]:
     """Lines about arms that do not start from the same network outside of the norm.
 
@@ -88,7 +93,11 @@ def _is_of_norm(key: str) -> bool:
     return key == "norm" or key.startswith("norm.")
 
 
-def _arm_pairs(groups: Groups, by: Sequence[str], baseline: str) -> Iterator[ArmPair]:
+def _arm_pairs(
+    groups: Groups,
+    by: Sequence[str],
+    baseline: str,
+) -> Iterator[ArmPair]:
     """Every arm of every group with the baseline, in groups that have a baseline."""
     for where, group in groups:
         reference = group[group["arm"] == baseline]

@@ -17,8 +17,6 @@ from normlab.compare.intervals import (
     RESAMPLES,
     UNKNOWN,
     Interval,
-    fold_error,
-    fold_interval,
     t_interval,
 )
 
@@ -133,7 +131,11 @@ def _signed_sums(values: NDArray) -> NDArray:
 
 
 def _sampled_sign_flip_p(differences: NDArray) -> float:
-    def mean_difference(arm: NDArray, baseline: NDArray, axis: int) -> NDArray:
+    def mean_difference(
+        arm: NDArray,
+        baseline: NDArray,
+        axis: int,
+    ) -> NDArray:
         return (arm - baseline).mean(axis)
 
     found = stats.permutation_test(
@@ -198,7 +200,10 @@ def welch(
     baseline: NDArray,
     confidence: float = 0.95,
 ) -> tuple[Interval, float]:
-    """Welch's t test, which does not assume equal variances. Welch (1947).
+    """Welch's t test, which does not assume equal variances.
+
+    Welch (1947), The generalization of 'Student's' problem when several different
+    population variances are involved, Biometrika 34.
 
     Args:
         arm: values of the arm, shape `(n,)`.
@@ -224,14 +229,20 @@ def permutation_p(arm: NDArray, baseline: NDArray) -> float:
     """Two-sided p-value of the difference of means under exchanges between the arms.
 
     It is twice the smaller one-sided p-value (scipy's definition). All exchanges are
-    enumerated up to 100,000, and sampled beyond. Pitman (1937).
+    enumerated up to 100,000, and sampled beyond. Pitman (1937), Significance tests
+    which may be applied to samples from any populations, Supplement to the Journal of
+    the Royal Statistical Society 4.
 
     Args:
         arm: values of the arm, shape `(n,)`.
         baseline: values of the baseline, shape `(m,)`.
     """
 
-    def difference_of_means(arm: NDArray, baseline: NDArray, axis: int) -> NDArray:
+    def difference_of_means(
+        arm: NDArray,
+        baseline: NDArray,
+        axis: int,
+    ) -> NDArray:
         return arm.mean(axis) - baseline.mean(axis)
 
     exchanges = math.comb(len(arm) + len(baseline), len(arm))
@@ -245,53 +256,12 @@ def permutation_p(arm: NDArray, baseline: NDArray) -> float:
     return float(found.pvalue)
 
 
-def fold_difference(
-    arm: ArrayLike,
-    baseline: ArrayLike,
-    folds: int,
-    confidence: float = 0.95,
-) -> Difference:
-    """Difference over cross-validation folds, with the corrected t test.
-
-    ``t = mean / fold_error`` with J - 1 degrees of freedom, where J is the number of
-    folds that were run. Nadeau and Bengio (2003), see `intervals.fold_error`.
-
-    Args:
-        arm: one value of the arm per fold, shape `(J,)`.
-        baseline: values of the baseline at the same folds, shape `(J,)`.
-        folds: number of folds that the data are split into.
-        confidence: of the interval.
-    """
-    arm = np.asarray(arm, float)
-    baseline = np.asarray(baseline, float)
-    differences = arm - baseline
-    n = len(arm)
-    estimate = float(differences.mean()) if n else math.nan
-    return Difference(
-        "folds",
-        (n, n),
-        estimate,
-        interval=fold_interval(differences, folds, confidence),
-        p=_fold_p(differences, estimate, folds),
-        correlation=correlation(arm, baseline),
-    )
-
-
-def _fold_p(differences: NDArray, estimate: float, folds: int) -> float:
-    n = len(differences)
-    if n < SMALLEST_N:
-        return math.nan
-    error = fold_error(differences, folds)
-    if not error:
-        return float(estimate == 0)
-    return 2 * float(stats.t.sf(abs(estimate) / error, n - 1))
-
-
 def holm(p_values: ArrayLike) -> NDArray:
-    """Holm's correction for several tests. Holm (1979).
+    """Holm's correction for several tests.
 
     The i-th smallest of m p-values is multiplied by ``m - i + 1``, and no corrected
-    p-value is below an earlier one.
+    p-value is below an earlier one. Holm (1979), A simple sequentially rejective
+    multiple test procedure, Scandinavian Journal of Statistics 6.
 
     Args:
         p_values: of all planned contrasts, shape `(m,)`. NaN (no p-value was given)
@@ -317,10 +287,13 @@ def equivalence_p(
     margin: float,
     paired: bool,
 ) -> float:
-    """p-value of two one-sided t tests (TOST). Schuirmann (1987).
+    """p-value of two one-sided t tests (TOST).
 
     The null hypothesis is that the means differ by at least the margin, so a small
-    p-value shows that the arms are equivalent. NaN below n = 6.
+    p-value shows that the arms are equivalent. NaN below n = 6. Schuirmann (1987), A
+    comparison of the two one-sided tests procedure and the power approach for assessing
+    the equivalence of average bioavailability, Journal of Pharmacokinetics and
+    Biopharmaceutics 15.
 
     Args:
         arm: values of the arm, shape `(n,)`.
@@ -343,37 +316,11 @@ def equivalence_p(
     return float(ttost_ind(arm, baseline, -margin, margin, usevar="unequal")[0])
 
 
-def fold_equivalence_p(
-    difference: Difference,
-    confidence: float,
-    margin: float,
-) -> float:
-    """p-value of two one-sided tests with the corrected standard error of folds.
-
-    ``P(T > (margin - |estimate|) / fold_error)`` for T with J - 1 degrees of freedom;
-    NaN below 6 folds. Schuirmann (1987), Nadeau and Bengio (2003).
-
-    Args:
-        difference: from `fold_difference`.
-        confidence: that its interval was computed with.
-        margin: the smallest difference that matters, in units of the metric.
-    """
-    n = difference.n[0]
-    if n < SMALLEST_N:
-        return math.nan
-    low, high = difference.interval
-    half = (high - low) / 2
-    error = half / stats.t.ppf(0.5 + confidence / 2, n - 1)
-    size = abs(difference.estimate)
-    if error == 0:
-        return 0.0 if size < margin else 1.0
-    return float(stats.t.sf((margin - size) / error, n - 1))
-
-
 def fisher_p(trained: tuple[int, int], total: tuple[int, int]) -> float:
     """p-value of Fisher's exact test that two arms train equally often.
 
-    NaN below 6 runs. Fisher (1922).
+    NaN below 6 runs. Fisher (1935), The logic of inductive inference, Journal of the
+    Royal Statistical Society 98.
 
     Args:
         trained: number of runs of the arm and of the baseline that finished.

@@ -20,7 +20,7 @@ UNKNOWN: Interval = (math.nan, math.nan)
 def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Student's interval of a mean: ``mean ± t(n - 1) sd / sqrt(n)``.
 
-    Student (1908), The probable error of a mean.
+    Student (1908), The probable error of a mean, Biometrika 6.
 
     Args:
         values: one value per run, shape `(n,)`.
@@ -43,7 +43,7 @@ def fold_error(values: ArrayLike, folds: int) -> float:
 
     Training sets of two folds share most of their samples, so their scores are not
     independent and ``sd / sqrt(J)`` is too small. Nadeau and Bengio (2003), Inference
-    for the generalization error.
+    for the generalization error, Machine Learning 52.
 
     Args:
         values: one score for each of the J folds that were run, shape `(J,)`; scores of
@@ -57,7 +57,11 @@ def fold_error(values: ArrayLike, folds: int) -> float:
     return float(values.std(ddof=1) * factor)
 
 
-def fold_interval(values: ArrayLike, folds: int, confidence: float = 0.95) -> Interval:
+def fold_interval(
+    values: ArrayLike,
+    folds: int,
+    confidence: float = 0.95,
+) -> Interval:
     """Interval of a mean over folds: ``mean ± t(J - 1) fold_error``.
 
     Args:
@@ -83,7 +87,8 @@ def _t_quantile(values: NDArray, confidence: float) -> float:
 def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Bias-corrected and accelerated (BCa) bootstrap interval of a mean.
 
-    Efron (1987), Better bootstrap confidence intervals.
+    Efron (1987), Better bootstrap confidence intervals, Journal of the American
+    Statistical Association 82.
 
     Args:
         values: one value per run, shape `(n,)`.
@@ -107,8 +112,15 @@ def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return float(interval.low), float(interval.high)
 
 
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion. Wilson (1927), Probable inference.
+def wilson_interval(
+    successes: int,
+    total: int,
+    confidence: float = 0.95,
+) -> Interval:
+    """Wilson's score interval of a proportion.
+
+    Wilson (1927), Probable inference, the law of succession, and statistical inference,
+    Journal of the American Statistical Association 22.
 
     Args:
         successes: number of trials that succeeded.

@@ -10,6 +10,7 @@ from normlab.compare.settings import arm_labels, setting_text, sorted_labels
 from normlab.metrics import higher_is_better
 
 LEARNING_RATES = ("lr", "max_lr")
+BEST = "best value"  # the column of `best_values` in a table
 
 
 def validation_metric(runs: pd.DataFrame, metric: str) -> str:
@@ -114,14 +115,13 @@ def _at_best(
     best: pd.Series,
 ) -> list[bool]:
     """Whether each run has the best value of its group and arm."""
-    matches = []
-    columns = runs[[*within, "arm", key]]
-    for *place, value in columns.itertuples(index=False, name=None):
-        # A lookup in the series, unlike one in a dictionary, finds missing values.
-        wanted = best[tuple(place) if within else place[0]]
-        both_missing = pd.isna(value) and pd.isna(wanted)
-        matches.append(bool(value == wanted or both_missing))
-    return matches
+    places = [*within, "arm"]
+    chosen = best.rename(BEST).reset_index()
+    # A merge, unlike a lookup by label, also finds groups that lack a setting.
+    found = runs[[*places, key]].merge(chosen, on=places, how="left")
+    both_missing = found[key].isna() & found[BEST].isna()
+    matches = found[key].eq(found[BEST]) | both_missing
+    return matches.tolist()
 
 
 def _split_place(place: Hashable) -> tuple[str, tuple]:
@@ -179,14 +179,16 @@ def _edge_lines(
         runs = runs.assign(arm=arms)
 
     best = best_values(runs, key, other_groups, validation_metric(runs, metric))
-    grid = runs.groupby([*other_groups, "arm"], dropna=False)[key].agg(
-        ["min", "max", "nunique"]
-    )
+    places = [*other_groups, "arm"]
+    values = runs.groupby(places, dropna=False)[key]
+    grid = values.agg(smallest="min", largest="max", count="nunique").reset_index()
+    table = best.rename(BEST).reset_index().merge(grid, on=places, how="left")
+    rows = table.to_dict("records")
     lines = []
-    for place, value in zip(best.index.tolist(), best, strict=True):
-        low, high, count = grid.loc[place]
-        if count > 1 and value in (low, high):
-            end = "smallest" if value == low else "largest"
+    for place, row in zip(best.index.tolist(), rows, strict=True):
+        value = row[BEST]
+        if row["count"] > 1 and value in (row["smallest"], row["largest"]):
+            end = "smallest" if value == row["smallest"] else "largest"
             name = _place_name(place, other_groups)
             lines.append(
                 f"{name}: the best {key}, {setting_text(value)}, is the {end} that was "

@@ -71,7 +71,12 @@ def direction(metric: str) -> str:
     return "higher is better" if higher_is_better(metric) else "lower is better"
 
 
-def sentence(row: dict, metric: str, level: float, margin: float | None) -> str:
+def sentence(
+    row: dict,
+    metric: str,
+    level: float,
+    margin: float | None,
+) -> str:
     """What one contrast says, in words that need no statistics.
 
     Args:
@@ -114,7 +119,12 @@ def _never_differ(row: dict) -> bool:
     return row["low"] == row["high"] == 0
 
 
-def _different(row: dict, metric: str, level: float, margin: float | None) -> str:
+def _different(
+    row: dict,
+    metric: str,
+    level: float,
+    margin: float | None,
+) -> str:
     way = "higher" if row["difference"] > 0 else "lower"
     size = number(abs(row["difference"]))
     text = (
@@ -185,7 +195,12 @@ def _meaningful(row: dict) -> str:
     )
 
 
-def _equivalent(row: dict, metric: str, level: float, margin: float | None) -> str:
+def _equivalent(
+    row: dict,
+    metric: str,
+    level: float,
+    margin: float | None,
+) -> str:
     tested = _tested(row, "equivalence_p")
     return (
         f"{_arms(row)} are equivalent in {metric} within ±{number(margin)}: "
@@ -194,7 +209,12 @@ def _equivalent(row: dict, metric: str, level: float, margin: float | None) -> s
     )
 
 
-def _not_told_apart(row: dict, metric: str, level: float, margin: float | None) -> str:
+def _not_told_apart(
+    row: dict,
+    metric: str,
+    level: float,
+    margin: float | None,
+) -> str:
     limits = ", and that is no proof that they are equal"
     if margin is not None:
         limits = f", nor that they are equivalent within ±{number(margin)}"
@@ -216,7 +236,12 @@ def _more_seeds(row: dict, margin: float | None) -> str:
     )
 
 
-def _cannot_tell(row: dict, metric: str, level: float, margin: float | None) -> str:
+def _cannot_tell(
+    row: dict,
+    metric: str,
+    level: float,
+    margin: float | None,
+) -> str:
     n = min(row["n"], row["n_baseline"])
     question = f"whether {_arms(row)} differ in {metric}"
     if n == 0:

@@ -205,7 +205,11 @@ def _distinct_texts(column: pd.Series) -> str:
     return ", ".join(sorted_labels(texts))
 
 
-def _is_explained(runs: pd.DataFrame, key: str, found: Iterable[str]) -> bool:
+def _is_explained(
+    runs: pd.DataFrame,
+    key: str,
+    found: Iterable[str],
+) -> bool:
     """Whether a difference follows from one in `found`.
 
     `optimizer._target_` adds nothing if `optimizer` is already named.

@@ -32,7 +32,11 @@ def num_folds(runs: pd.DataFrame) -> int | None:
     return int(runs[FOLD].nunique())
 
 
-def score_values(runs: pd.DataFrame, column: str, folds: int | None) -> NDArray:
+def score_values(
+    runs: pd.DataFrame,
+    column: str,
+    folds: int | None,
+) -> NDArray:
     """One value per run, or per fold in a cross-validation.
 
     The value of a fold is the mean over its seeds: they share the test part of the

@@ -12,7 +12,7 @@ from normlab.compare.comparison import Comparison
 from normlab.compare.curves import CLOCK_COLUMNS, read_curves, without_curves
 from normlab.compare.inference import SMALLEST_N, holm
 from normlab.compare.settings import sorted_labels
-from normlab.metrics import higher_is_better
+from normlab.metrics import higher_is_better, is_metric
 
 # Columns of metrics.csv that tell the time, and what they count.
 CLOCKS = dict(zip(CLOCK_COLUMNS, ("epochs", "steps", "seconds"), strict=True))
@@ -33,7 +33,11 @@ def parse_target(text: str) -> tuple[str, float]:
         ) from None
 
 
-def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.DataFrame:
+def time_to_target(
+    comparison: Comparison,
+    metric: str,
+    target: float,
+) -> pd.DataFrame:
     """Epochs, steps and seconds until a metric reaches a target.
 
     A run reaches the target in the first epoch in which the metric is at least the
@@ -53,8 +57,9 @@ def time_to_target(comparison: Comparison, metric: str, target: float) -> pd.Dat
         - `reached`: how many of them reach the target;
         - `median`: infinite if fewer than half reach it;
         - `restricted_mean`: mean time up to `horizon`, see `survival`;
-        - `p`: of the log-rank test against the baseline (Mantel, 1966); NaN below 6
-          runs;
+        - `p`: of the log-rank test against the baseline, NaN below 6 runs; Mantel
+          (1966), Evaluation of survival data and two new rank order statistics arising
+          in its consideration, Cancer Chemotherapy Reports 50;
         - `p_holm`: with Holm's correction over all contrasts by the same clock;
         - `without_curves`: runs whose `metrics.csv` is damaged or missing.
 
@@ -117,7 +122,7 @@ def _check_curves(
     """Refuse a metric of which no run has a curve."""
     values = curves[metric].astype(float)
     has_values = np.isfinite(values).any()
-    if "/" in metric and has_values and len(lacking) < len(runs):
+    if is_metric(metric) and has_values and len(lacking) < len(runs):
         return
     known = [name for name in runs.columns if name.startswith(("val/", "train/"))]
     check_key(metric, known, "curve of the metric")
@@ -182,9 +187,11 @@ def survival(
 ) -> tuple[float, float]:
     """Median and restricted mean of the time until an event.
 
-    Both are taken from the estimate of Kaplan and Meier (1958), the share S(t) of runs
-    that still wait at time t: the median is the first t with ``S(t) <= 1/2``, and the
-    restricted mean the area under S from 0 to the horizon.
+    Both are taken from the estimate S(t) of Kaplan and Meier, the share of runs that
+    still wait at time t: the median is the first t with ``S(t) <= 1/2``, and the
+    restricted mean the area under S from 0 to the horizon. Kaplan and Meier (1958),
+    Nonparametric estimation from incomplete observations, Journal of the American
+    Statistical Association 53.
 
     Args:
         durations: time until the event or until the observation ended, shape `(n,)`.
