@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from normlab.colours import BLUE, ORANGE
 from normlab.norms import BatchNorm, LayerNorm
 
 SHIFT = 2.0
@@ -29,8 +30,8 @@ FEATURES = 64
 BATCH_SIZE = 100
 BATCHES = 200
 
-# Label and colour (of Okabe and Ito, 2008) of the two histograms in a panel.
-HISTOGRAMS = (("trained on", "#0072B2"), ("shifted", "#E69F00"))
+# Label and colour of the two histograms in a panel.
+HISTOGRAMS = (("trained on", BLUE), ("shifted", ORANGE))
 
 
 def outputs(seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:

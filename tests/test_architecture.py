@@ -17,42 +17,47 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 # From the foundations to the entry points.
 ARCHITECTURE = {
     # foundations, which know nothing of runs
+    "colours": (),
+    "cores": (),
     "endings": (),
     "files": (),
+    "checksums": ("files",),
     "metrics": (),
     "spelling": (),
     "streams": (),
-    "results": ("files",),
+    "results": ("checksums", "files"),
     "terminal": ("metrics",),
     "signals": ("endings",),
     "config": ("files", "spelling"),
     "mistakes": ("config", "spelling"),
     # what people add
-    "norms": (),
+    "norms": ("spelling",),
     "models": ("spelling",),
-    "data": ("config", "files", "spelling", "streams"),
-    "loggers": ("config", "endings", "metrics"),
+    "data": ("config", "files", "spelling", "streams", "terminal"),
+    "event_files": ("locks",),
+    "loggers": ("config", "endings", "event_files", "locks", "metrics", "terminal"),
     # one run
-    "device": ("norms",),
+    "device": ("cores", "norms"),
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
-        *("norms", "models", "data", "loggers", "device", "files"),
+        *("norms", "models", "data", "loggers", "device", "files", "locks", "leases"),
+        "checksums",
     ),
     "evaluation": (
-        *("files", "terminal", "config", "mistakes", "norms", "data", "device"),
-        "training",
+        *("colours", "checksums", "files", "terminal", "config", "mistakes"),
+        *("norms", "data", "device", "training"),
     ),
     # many runs
-    "compare": ("files", "metrics", "results", "config"),
+    "compare": ("checksums", "files", "metrics", "results", "config"),
     "study": ("spelling", "config", "compare"),
-    "report": ("metrics", "terminal", "compare", "study"),
+    "report": ("colours", "metrics", "terminal", "compare", "study"),
     "sweeps": (
-        *("endings", "spelling", "results", "terminal", "signals", "config"),
-        *("mistakes", "training", "compare"),
+        *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
+        *("mistakes", "training", "compare", "files", "locks"),
     ),
     "search": (
-        *("endings", "metrics", "spelling", "results", "terminal", "config"),
-        *("mistakes", "training", "sweeps"),
+        *("colours", "endings", "locks", "metrics", "spelling", "results", "terminal"),
+        *("config", "mistakes", "training", "sweeps"),
     ),
     # entry points
     "hydra_plugins": ("endings", "mistakes", "sweeps", "search"),
@@ -60,7 +65,7 @@ ARCHITECTURE = {
         *("endings", "terminal", "signals", "config", "mistakes"),
         *("training", "sweeps"),
     ),
-    "__main__": ("spelling", "evaluation", "report", "main"),
+    "__main__": ("spelling", "evaluation", "report", "sweeps", "main"),
 }
 
 

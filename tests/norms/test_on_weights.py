@@ -10,7 +10,11 @@ from torch.nn.utils import parametrize
 from normlab.models import AlexNet, RecurrentNetwork
 from normlab.models.alexnet import no_norm
 from normlab.norms import GroupNorm, normalize_weights, standardize_weights
-from normlab.norms.on_weights import is_weight_length, weights_without_norm
+from normlab.norms.on_weights import (
+    is_weight_length,
+    plain_name,
+    weights_without_norm,
+)
 from norms.helpers import draw
 
 NORMS = [normalize_weights, standardize_weights]
@@ -94,6 +98,20 @@ def test_one_input_cannot_be_standardized():
 )
 def test_lengths_of_weight_norm_are_known_by_name(name, expected):
     assert is_weight_length(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("0.parametrizations.weight.original", "0.weight"),
+        ("0.parametrizations.weight.original1", "0.weight"),
+        ("parametrizations.in_proj_weight.original1", "in_proj_weight"),
+        ("0.parametrizations.weight.original0", "0.parametrizations.weight.original0"),
+        ("0.weight", "0.weight"),
+    ],
+)
+def test_a_reparametrized_weight_keeps_its_plain_name(name, expected):
+    assert plain_name(name) == expected
 
 
 NETWORKS = {

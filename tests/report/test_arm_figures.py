@@ -3,9 +3,9 @@
 import pytest
 from compare.helpers import write_run, write_seeds
 
+from normlab.colours import COLOURS
 from normlab.compare import compare, load_runs
 from normlab.report.arm_figures import draw_arms, draw_pairs, draw_response
-from normlab.report.axes import COLOURS
 from normlab.report.drawing import figure_style
 from normlab.report.learning_curves import draw_learning_curves
 

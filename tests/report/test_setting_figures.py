@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from compare.helpers import write_run
 
+from normlab.colours import COLOURS
 from normlab.compare import compare, load_runs
 from normlab.report.arm_figures import draw_arms
-from normlab.report.axes import COLOURS
 from normlab.report.setting_figures import draw_heatmap, draw_sensitivity
 
 

@@ -16,14 +16,14 @@ from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 
+from normlab.colours import BLUE, ORANGE
 from normlab.data.blocks import Block
 from normlab.evaluation.evaluate import load_run, training_batches
 from normlab.terminal import escaped
 from normlab.training.norm_statistics import preserved_state
 
-# Colour and marker of the first and the second quantity in a panel (colours of Okabe
-# and Ito, 2008).
-STYLES = (("#0072B2", "o"), ("#E69F00", "s"))
+# Colour and marker of the first and the second quantity in a panel.
+STYLES = ((BLUE, "o"), (ORANGE, "s"))
 NO_VALUE = "–"
 
 

@@ -18,6 +18,9 @@ ATTENTION_WEIGHTS = (
     "k_proj_weight",
     "v_proj_weight",
 )
+# How PyTorch names the parts of a reparametrized tensor.
+WEIGHT_LENGTH = re.compile(r"(^|\.)parametrizations\.\w+\.original0$")
+REPARAMETRIZED = re.compile(r"parametrizations\.(\w+)\.original1?$")
 
 
 class Weight(NamedTuple):
@@ -178,7 +181,20 @@ def _has_output_of_zeros(weight: Weight) -> bool:
 
 def is_weight_length(name: str) -> bool:
     """Whether a parameter of this name is a length g of `normalize_weights`."""
-    return re.search(r"(^|\.)parametrizations\.\w+\.original0$", name) is not None
+    return WEIGHT_LENGTH.search(name) is not None
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a parameter had before a norm reparametrized it.
+
+    PyTorch stores a reparametrized `weight` as `parametrizations.weight.original`, or
+    as `original1` beside a length `original0`. All other names are returned unchanged,
+    those of lengths too.
+
+    Args:
+        name: as `named_parameters` gives it.
+    """
+    return REPARAMETRIZED.sub(r"\1", name)
 
 
 class StandardizedWeight(nn.Module):

@@ -7,13 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from normlab.colours import COLOURS, GREY
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import number, percent
 from normlab.compare.settings import pairing_keys
 from normlab.compare.summaries import finished_runs
 from normlab.report.axes import (
-    COLOURS,
-    GREY,
     MOST_PANELS,
     arm_lines,
     arm_marker,

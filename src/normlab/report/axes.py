@@ -18,14 +18,12 @@ from matplotlib.ticker import (
 )
 from numpy.typing import ArrayLike
 
+from normlab.colours import COLOURS
 from normlab.compare.comparison import Comparison
 from normlab.compare.intervals import t_interval
 from normlab.compare.sentences import percent
 
-# Okabe and Ito (2008): colours that can be told apart with every kind of colour vision.
-# Markers and dashes differ too, for print in grey.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
-GREY = COLOURS[-1]
+# Beside the colours, markers and dashes differ, for print in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 MOST_PANELS = 6

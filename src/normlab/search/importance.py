@@ -8,12 +8,15 @@ from matplotlib.figure import Figure
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from normlab.colours import BLUE
+
 
 def importances(optuna_study: optuna.Study) -> dict[str, float]:
     """The share of the variation of the objective that each parameter explains.
 
-    Computed by fANOVA (Hutter et al. 2014): a random forest predicts the objective from
-    the parameters, and the variance of its predictions is decomposed.
+    Computed by fANOVA: a random forest predicts the objective from the parameters, and
+    the variance of its predictions is decomposed. Hutter, Hoos and Leyton-Brown (2014),
+    An efficient approach for assessing hyperparameter importance, ICML.
 
     Args:
         optuna_study: the study of a search.
@@ -33,7 +36,11 @@ def importances(optuna_study: optuna.Study) -> dict[str, float]:
     return get_param_importances(optuna_study, evaluator=evaluator)
 
 
-def draw_importances(shares: dict[str, float], metric: str, path: Path) -> None:
+def draw_importances(
+    shares: dict[str, float],
+    metric: str,
+    path: Path,
+) -> None:
     """Draw one bar per parameter, the most important on top, into a file.
 
     Args:
@@ -47,7 +54,7 @@ def draw_importances(shares: dict[str, float], metric: str, path: Path) -> None:
     height = 1 + 0.35 * len(names)
     figure = Figure(figsize=(6, height), layout="constrained")
     axes = figure.add_subplot()
-    bars = axes.barh(names, lengths, color="#0072B2")
+    bars = axes.barh(names, lengths, color=BLUE)
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set(xlim=(0, 1.1), xlabel=f"importance for {metric} (fANOVA, all together 1)")
     axes.spines[["top", "right"]].set_visible(False)

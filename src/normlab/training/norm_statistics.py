@@ -9,7 +9,6 @@ put back. `benchmarks/norm_statistics.py` measures what it costs.
 # mypy: disable-error-code="override"
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from normlab.data.blocks import Block
+from normlab.norms.on_weights import plain_name
 from normlab.training.callbacks import append_rows
 from normlab.training.tasks import Task
 
@@ -225,10 +225,10 @@ def weights(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     by_layer = {}
     for name, parameter in parameters.items():
-        plain_name = re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name)
-        is_weight = plain_name.rpartition(".")[2].startswith("weight")
+        plain = plain_name(name)
+        is_weight = plain.rpartition(".")[2].startswith("weight")
         if is_weight and parameter.ndim > 1:
-            by_layer[plain_name.removesuffix(".weight")] = parameter
+            by_layer[plain.removesuffix(".weight")] = parameter
     return by_layer
 
 

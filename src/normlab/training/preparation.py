@@ -1,7 +1,6 @@
 """Check a configuration and build what its run needs, before anything is written."""
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from normlab.device.devices import (
 )
 from normlab.loggers import check_loggers
 from normlab.models.weights import untrained_cautions
-from normlab.norms.on_weights import is_weight_length
+from normlab.norms.on_weights import is_weight_length, plain_name
 from normlab.training.build import build_network, build_task
 from normlab.training.cautions import (
     cautions,
@@ -239,8 +238,7 @@ def weights_digest(network: nn.Module, norm_layers: dict[str, nn.Module]) -> str
     """Digest of all weights outside of the norm layers.
 
     It is equal for arms that start from the same weights. A weight that a norm
-    reparametrizes counts as the weight that it was: PyTorch stores it as `original`, or
-    as `original1` beside a length `original0`.
+    reparametrizes counts as the weight that it was, and its length does not count.
 
     Returns:
         16 hexadecimal digits.
@@ -250,8 +248,7 @@ def weights_digest(network: nn.Module, norm_layers: dict[str, nn.Module]) -> str
     weights = {}
     for name, value in network.named_parameters():
         if id(value) not in norm_ids and not is_weight_length(name):
-            plain = re.sub(r"parametrizations\.(\w+)\.original1?$", r"\1", name)
-            weights[plain] = value
+            weights[plain_name(name)] = value
 
     state = hashlib.sha256()
     for name, value in sorted(weights.items()):
