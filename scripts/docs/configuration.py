@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable
 
-from docs.options import GROUPS, Key, Option, general_keys, options
 from docs.paths import PAGES, write_if_changed
+from normlab.config.schema import Key, Option, general_keys, groups, options
+from normlab.config.types import alternatives
 
 FOLDER = PAGES / "reference" / "configuration"
 TITLES = {
@@ -22,30 +23,13 @@ TITLES = {
     "hydra/sweeper/sampler": "Samplers of a search",
     "hydra/sweeper/pruner": "Pruners of a search",
 }
-WHAT = {
-    "dataset": "What is trained on. `dataset=NAME` picks a file of `conf/dataset/`.",
-    "model": "The network. `model=NAME` picks a file of `conf/model/`.",
-    "norm": "The normalization layer. `norm=NAME` picks a file of `conf/norm/`; "
-    "[the pages of the norms](../norms/index.md) have their formulas.",
-    "optimizer": "`optimizer=NAME` picks a file of `conf/optimizer/`. Every optimizer "
-    "of PyTorch works: `optimizer._target_=torch.optim.RAdam`.",
-    "scheduler": "How the learning rate changes. `scheduler=NAME` picks a file of "
-    "`conf/scheduler/`.",
-    "device": "What the run computes on. `device=NAME` picks a file of `conf/device/`; "
-    "[](../../how-to/device.md) says when each switch pays.",
-    "logger": "What a run writes besides its own files. `logger=[NAME,NAME]` picks "
-    "files of `conf/logger/`; `logger=[]` picks none.",
-    "experiment": "Recipes: data, model and training of one experiment. "
-    "`experiment=NAME` picks a file of `conf/experiment/`.",
-    "study": "Questions with their plan. `study=NAME` picks a file of `conf/study/`; "
-    "[](../../how-to/study.md) explains how one is run and answered.",
-    "hydra/launcher": "Where the jobs of a sweep run. `hydra/launcher=NAME` picks one; "
-    "without it they run one after the other in the process of the command.",
-    "hydra/sweeper": "What a command with `-m` runs. `hydra/sweeper=NAME` picks one.",
-    "hydra/sweeper/sampler": "How a search picks the settings of its next trial: "
-    "`hydra/sweeper/sampler=NAME`.",
-    "hydra/sweeper/pruner": "Which runs a search ends early: "
-    "`hydra/sweeper/pruner=NAME`; without it, none.",
+# What a page says beside the meaning of its group.
+MORE = {
+    "norm": "[The pages of the norms](../norms/index.md) have their formulas.",
+    "optimizer": "Every optimizer of PyTorch works: "
+    "`optimizer._target_=torch.optim.RAdam`.",
+    "device": "[](../../how-to/device.md) says when each switch pays.",
+    "study": "[](../../how-to/study.md) explains how one is run and answered.",
 }
 INDEX = """# Configuration
 
@@ -85,7 +69,7 @@ must lie in this package, in a library that normlab uses, or in a package that
 def write_pages() -> None:
     """Write the pages of all groups and their index."""
     write_if_changed(FOLDER / "index.md", index_page())
-    for group in GROUPS:
+    for group in groups():
         write_if_changed(FOLDER / f"{page_name(group)}.md", group_page(group))
 
 
@@ -97,19 +81,19 @@ def page_name(group: str) -> str:
 def index_page() -> str:
     """The general keys, and links to the pages of the groups."""
     links = []
-    for group in GROUPS:
+    for group in groups():
         names = ", ".join(map(code, options(group)))
         links.append(f"- [{TITLES[group]}]({page_name(group)}.md): {names}")
     return INDEX.format(
         table=key_table(general_keys().values()),
         groups="\n".join(links),
-        pages="\n".join(map(page_name, GROUPS)),
+        pages="\n".join(map(page_name, groups())),
     )
 
 
 def group_page(group: str) -> str:
     """The page of one group, with a section per option."""
-    sections = [f"# {TITLES[group]}: `{group}=`", WHAT[group]]
+    sections = [f"# {TITLES[group]}: `{group}=`", introduction(group)]
     for option in options(group).values():
         sections.append(f"({anchor(option)})=\n## `{option.name}`")
         if group in ("experiment", "study"):
@@ -122,6 +106,19 @@ def group_page(group: str) -> str:
         plan = [key for key in keys if key.name.startswith("study.")]
         sections += ["## Keys of a study", key_table(plan)]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def introduction(group: str) -> str:
+    """What a group is for, where its files lie, and what they must have."""
+    found = groups()[group]
+    sentences = [
+        f"{with_code(found.meaning[0].upper() + found.meaning[1:])}.",
+        f"`{group}=NAME` picks a file of `conf/{group}/`.",
+    ]
+    if found.required:
+        names = ", ".join(map(code, found.required))
+        sentences.append(f"A file of your own must have {names}.")
+    return " ".join([*sentences, MORE.get(group, "")]).strip()
 
 
 def anchor(option: Option) -> str:
@@ -144,9 +141,19 @@ def key_table(keys: Iterable[Key]) -> str:
         holds_others = any(other.name.startswith(f"{key.name}.") for other in keys)
         if holds_others:
             continue
-        cells = [code(key.name), key.type, code(key.default), with_code(key.meaning)]
+        cells = [code(key.name), type_in_words(key.type)]
+        cells += [code(key.default), with_code(key.meaning)]
         lines.append(f"| {' | '.join(map(cell, cells))} |")
     return "\n".join(lines) if len(lines) > 2 else "No options."
+
+
+def type_in_words(type: str) -> str:
+    """A type with null at its end: `text, or null`."""
+    names = alternatives(type)
+    if "null" not in names:
+        return type
+    names.remove("null")
+    return f"{' or '.join(names)}, or null"
 
 
 def recipe(option: Option) -> str:

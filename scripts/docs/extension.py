@@ -13,7 +13,7 @@ from docs import architecture, command_lines, configuration, norm_pages
 from docs.docstrings import with_literal_blocks
 from docs.keys import unknown_keys
 from docs.names import missing_names
-from docs.options import undocumented
+from normlab.config.schema import undocumented
 
 LOGGER = getLogger(__name__)
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts")

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from docs.options import GROUPS, general_keys, known_keys, options
+from normlab.config import schema
+from normlab.config.schema import general_keys, known_keys, options
 
 # KEY=VALUE, GROUP/NAME=VALUE or a dotted key, as a whole word of code.
 SETTING = re.compile(r"^[+~]{0,2}(?P<key>[a-z_]+(?:[./][a-zA-Z_]\w*)*)(?P<value>=.*)?$")
@@ -73,7 +74,7 @@ def problem_of_choice(group: str, value: str) -> str:
     """Why `GROUP=NAME` names no file; several names are separated by commas."""
     if not value or PLACEHOLDER.search(value.replace(",", "")):
         return ""
-    names = set(options(group)) if group in GROUPS else set()
+    names = set(options(group)) if group in groups() else set()
     for name in value.removeprefix("=").strip("'\"[]").split(","):
         if name and name not in {*names, "null", "basic"} and not name.isupper():
             return hint(name, names)
@@ -82,13 +83,13 @@ def problem_of_choice(group: str, value: str) -> str:
 
 @cache
 def groups() -> set[str]:
-    return {*GROUPS, "hydra/sweeper/sampler", "hydra/sweeper/pruner"}
+    return set(schema.groups())
 
 
 @cache
 def first_names() -> set[str]:
     names = {key.split(".")[0] for key in general_keys()}
-    return names | {group.split("/")[0] for group in GROUPS}
+    return names | {group.split("/")[0] for group in groups()}
 
 
 def is_parent(key: str) -> bool:

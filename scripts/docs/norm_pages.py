@@ -11,8 +11,8 @@ from typing import Any
 from docs.configuration import key_table, with_code
 from docs.norm_figures import SMALL, cubes, describe, drawing
 from docs.norm_tables import read_tables
-from docs.options import Option, options
 from docs.paths import CONF, FRAGMENTS, PAGES, ROOT, write_if_changed
+from normlab.config.schema import Option, options
 
 FOLDER = PAGES / "reference" / "norms"
 CONTRACT = ROOT / "tests" / "norms" / "test_contract.py"

@@ -1,15 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from normlab.config.rules import (
-    REQUIRED,
-    RULES,
-    check,
-    one_of,
-    optional,
-    whole,
-    with_defaults,
-)
+from normlab.config.rules import GROUPS, check, with_defaults
 
 
 @pytest.fixture
@@ -35,8 +27,7 @@ def plain(compose):
         ),
         (
             "dataset.task=clasification",
-            "dataset.task must be one of classification, regression, "
-            "got 'clasification'",
+            "dataset.task must be classification or regression, got 'clasification'",
         ),
         (
             "trainer.max_epochs=2.5",
@@ -50,8 +41,8 @@ def plain(compose):
             "norm.momentum=abc",
             "norm.momentum must be null or a number from 0 to 1, got 'abc'",
         ),
-        ("norm.eps=-1", "norm.eps must be null or a number of at least 0, got -1"),
-        ("retry=always", "retry must be one of null, failed, got 'always'"),
+        ("norm.eps=-1", "norm.eps must be a number of at least 0, got -1"),
+        ("retry=always", "retry must be null or failed, got 'always'"),
         (
             "model._target_=os.system",
             "_target_ 'os.system' is not in a trusted package",
@@ -72,48 +63,12 @@ def test_the_default_passes(plain):
     check(plain())
 
 
-def test_every_rule_accepts_the_defaults(plain):
-    config = plain()
-    for key, rule in RULES.items():
-        group, _, name = key.partition(".")
-        node = config.get(group)
-        if isinstance(node, dict) and name in node:
-            assert rule.holds(node[name]), key
-
-
-@pytest.mark.parametrize("value", [0, 1.0, True, "1", None])
-def test_a_whole_number_of_at_least_one(value):
-    assert whole(1).holds(1)
-    assert not whole(1).holds(value)
-
-
-def test_optional_and_one_of_say_what_they_allow():
-    rule = optional(one_of("a", "b"))
-    assert rule.requirement == "null or one of a, b"
-    assert [rule.holds(value) for value in (None, "a", "c")] == [True, True, False]
-
-
-@pytest.mark.parametrize(
-    ("value", "allowed"),
-    [
-        ("train", True),
-        ([0.5, 0.25], True),
-        ([0.5, 0], False),
-        ([0.5], False),
-        (["a", 1], False),
-        ("mean", False),
-    ],
-)
-def test_normalization_is_a_name_or_two_numbers(value, allowed):
-    assert RULES["dataset.normalize"].holds(value) is allowed
-
-
 def test_an_unknown_key_is_refused_with_the_near_one(plain):
     with pytest.raises(ValueError, match="no key 'sead', did you mean 'seed'"):
         check(plain() | {"sead": 1})
 
 
-@pytest.mark.parametrize("group", REQUIRED)
+@pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("left", ["nothing", "null", "text"])
 def test_a_group_that_was_taken_away_is_named(plain, group, left):
     config = plain()

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from docs.command_lines import parser_of
 from docs.commands import blocks, commands, pages, small, words
-from docs.options import options
 from docs.paths import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -28,6 +27,7 @@ from small_data import write_small_data
 from torchvision.datasets import cifar
 
 from normlab.config.rules import check
+from normlab.config.schema import options
 from normlab.data import images
 from normlab.main import main
 

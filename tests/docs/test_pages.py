@@ -12,46 +12,13 @@ from docs.keys import unknown_keys
 from docs.names import missing_names
 from docs.norm_figures import CORNER, influences
 from docs.norm_pages import checks, formula
-from docs.options import GROUPS, general_keys, options, undocumented
 from docs.paths import ROOT
-from docs.yaml_comments import read_commented
 
+from normlab.config.schema import groups, options
 from normlab.norms import BatchNorm, GroupNorm, LayerNorm
 
-YAML = """# A heading.
-# Its second line.
-first: 1 # what it is
-# above the key,
-# on two lines
-second: [1, 2]
-third: {left: true, right: null} # left: this side; right: (text) that side
-fourth:
-  inner: "a # in quotes" # behind it
-"""
 
-
-def test_comments_are_found_behind_and_above_keys():
-    file = read_commented(YAML)
-    assert file.heading == ["A heading.", "Its second line."]
-    comments = {".".join(path): entry.comment for path, entry in file.keys.items()}
-    assert comments == {
-        "first": "what it is",
-        "second": "above the key, on two lines",
-        "third": "left: this side; right: (text) that side",
-        "third.left": "this side",
-        "third.right": "(text) that side",
-        "fourth": "",
-        "fourth.inner": "behind it",
-    }
-    assert file.keys["second",].value == [1, 2]
-    assert file.keys["fourth", "inner"].source == '"a # in quotes"'
-
-
-def test_every_key_of_the_configuration_is_explained():
-    assert undocumented() == []
-
-
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", groups())
 def test_a_page_has_every_key_of_its_options(group):
     page = group_page(group)
     for option in options(group).values():
@@ -59,20 +26,6 @@ def test_a_page_has_every_key_of_its_options(group):
         if group not in ("experiment", "study"):
             settings = [key for key in option.keys.values() if key.default]
             assert all(f"`{key.name}`" in page for key in settings)
-
-
-def test_types_come_from_rules_annotations_and_values():
-    norm = options("norm")
-    assert norm["custom"].keys["norm.momentum"].type == "number from 0 to 1, or null"
-    assert norm["group"].keys["norm.num_groups"].type == "whole number"
-    assert norm["custom"].keys["norm.affine"].type == "true or false"
-    assert general_keys()["trainer.monitor"].type == "text, or null"
-
-
-def test_inherited_keys_are_those_of_the_other_file():
-    keys = options("device")["ddp"].keys
-    assert keys["device.precision"].default == "32-true"
-    assert keys["device.devices"].default == "2"
 
 
 def test_settings_in_comments_become_code_and_the_rest_is_escaped():

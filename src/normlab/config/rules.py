@@ -1,183 +1,23 @@
-"""Rules that the values of a configuration must satisfy."""
+"""Check a configuration against the schema: what conf/ says of every key."""
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable
 from typing import Any
 
-import yaml
-
-from normlab.config.identity import configuration_directory
+from normlab.config.schema import (
+    Key,
+    defaults,
+    general_keys,
+    groups,
+    has_option,
+    keys_of,
+    read_option,
+)
 from normlab.config.trust import check_targets, refuse_interpolations
+from normlab.config.types import rule_of
 from normlab.spelling import did_you_mean
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What a value must satisfy.
-
-    Attributes:
-        holds: whether it does.
-        requirement: the same in words, as in "lr must be <requirement>".
-    """
-
-    holds: Callable[[Any], bool]
-    requirement: str
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a real number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def whole(minimum: int) -> Rule:
-    """A whole number that is not smaller than `minimum`."""
-    return Rule(
-        lambda value: is_whole(value) and value >= minimum,
-        f"a whole number of at least {minimum}",
-    )
-
-
-def one_of(*allowed: Any) -> Rule:
-    """One of the listed values."""
-    names = ["null" if value is None else str(value) for value in allowed]
-    return Rule(lambda value: value in allowed, "one of " + ", ".join(names))
-
-
-def optional(rule: Rule) -> Rule:
-    """Null, or what another rule allows."""
-    return Rule(
-        lambda value: value is None or rule.holds(value), f"null or {rule.requirement}"
-    )
-
-
-def _is_mean_and_deviation(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) != 2:
-        return False
-    return all(map(is_number, value)) and value[1] > 0
-
-
-POSITIVE = Rule(
-    lambda value: is_number(value) and 0 < value < math.inf, "a number above 0"
-)
-NOT_NEGATIVE = Rule(
-    lambda value: is_number(value) and 0 <= value < math.inf, "a number of at least 0"
-)
-FRACTION = Rule(
-    lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1"
-)
-SHARE = Rule(lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
-BOOLEAN = Rule(lambda value: isinstance(value, bool), "true or false")
-NORMALIZATION = Rule(
-    lambda value: (
-        value in ("train", "none", "imagenet") or _is_mean_and_deviation(value)
-    ),
-    "train, none, imagenet, or [mean, standard deviation above 0]",
-)
-THREADS = Rule(
-    lambda value: value == "auto" or (is_whole(value) and value >= 1),
-    "auto or a whole number of at least 1",
-)
-MAPPING = Rule(lambda value: isinstance(value, dict), "keys and values, as in {a: 1}")
-TEXT = Rule(lambda value: isinstance(value, str) and value != "", "a text")
-NAMES = Rule(
-    lambda value: (
-        isinstance(value, list) and all(isinstance(name, str) for name in value)
-    ),
-    "a list of names",
-)
-LOGGERS = Rule(
-    lambda value: (
-        value is None
-        or (
-            isinstance(value, dict)
-            and all(isinstance(node, dict) for node in value.values())
-        )
-    ),
-    "a list of options, such as [tensorboard,csv]",
-)
-SET_BY_A_SEARCH = Rule(
-    lambda value: value is None or isinstance(value, dict), "null: a search sets it"
-)
-
-RULES = {
-    "seed": whole(0),
-    "group": TEXT,
-    "paths.outputs": TEXT,
-    "logger": LOGGERS,
-    "trusted_packages": NAMES,
-    "dataset.task": one_of("classification", "regression"),
-    "dataset.batch_size": whole(1),
-    "dataset.image_size": optional(whole(1)),
-    "dataset.validation": FRACTION,
-    "dataset.split": one_of("stratified", "random", "tail"),
-    "dataset.normalize": NORMALIZATION,
-    "dataset.augment": MAPPING,
-    "dataset.load": MAPPING,
-    "dataset.use_val": BOOLEAN,
-    "dataset.encoding": optional(TEXT),
-    "dataset.augment.flip": BOOLEAN,
-    "dataset.augment.crop_padding": whole(0),
-    "optimizer.lr": POSITIVE,
-    "optimizer.momentum": NOT_NEGATIVE,
-    "optimizer.weight_decay": NOT_NEGATIVE,
-    "optimizer.eps": NOT_NEGATIVE,
-    "optimizer.decay_rank_one": BOOLEAN,
-    "scheduler.interval": one_of("epoch", "step", "plateau"),
-    "scheduler.step_size": whole(1),
-    "scheduler.gamma": POSITIVE,
-    "scheduler.eta_min": NOT_NEGATIVE,
-    "scheduler.max_lr": POSITIVE,
-    "scheduler.pct_start": FRACTION,
-    "scheduler.factor": FRACTION,
-    "scheduler.patience": whole(0),
-    "model.dropout": SHARE,
-    "norm.eps": optional(NOT_NEGATIVE),
-    "norm.momentum": optional(SHARE),
-    "trainer.max_epochs": whole(1),
-    "trainer.monitor": optional(TEXT),
-    "trainer.patience": optional(whole(1)),
-    "trainer.gradient_clip": optional(POSITIVE),
-    "statistics.every_n_epochs": whole(0),
-    "statistics.histograms": BOOLEAN,
-    "checkpoint.every_seconds": NOT_NEGATIVE,
-    "checkpoint.every_n_steps": optional(whole(1)),
-    "device.devices": whole(1),
-    "device.deterministic": BOOLEAN,
-    "device.precision": one_of("32-true", "bf16-mixed"),
-    "device.compile": one_of(True, False, "default", "reduce-overhead", "max-autotune"),
-    "device.channels_last": BOOLEAN,
-    "device.threads": THREADS,
-    "task.loss": optional(TEXT),
-    "task.softmax_before_loss": BOOLEAN,
-    "cache_features": BOOLEAN,
-    "rerun": BOOLEAN,
-    "retry": one_of(None, "failed"),
-    "progress": BOOLEAN,
-    "dry_run": BOOLEAN,
-    "profile": BOOLEAN,
-    "trial": SET_BY_A_SEARCH,
-}
-
-
-# What every option of a group must have, beside the keys of conf/config.yaml.
-REQUIRED = {
-    "dataset": (
-        *("task", "shape", "num_classes", "image_size", "batch_size", "validation"),
-        *("split", "normalize", "augment", "load"),
-    ),
-    "model": ("_target_",),
-    "norm": ("_target_",),
-    "optimizer": ("_target_", "weight_decay", "decay_rank_one"),
-    "scheduler": ("_target_", "interval"),
-    "device": ("accelerator", "devices", "strategy", "precision", "threads", "compile"),
-}
+# Groups of which a run has one option each.
+GROUPS = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
 
 
 def check(config: dict[str, Any]) -> None:
@@ -192,36 +32,88 @@ def check(config: dict[str, Any]) -> None:
     refuse_interpolations(config)
     _check_structure(config)
     _check_names(config)
-    for key, rule in RULES.items():
-        present, value = _look_up(config, key)
-        if present and not rule.holds(value):
-            raise ValueError(f"{key} must be {rule.requirement}, got {value!r}")
+    check_values(config, general_keys())
+    for group in GROUPS:
+        choice = str(config["choices"][group])
+        check_values(config, keys_of(group, choice, config[group]))
     check_targets(config, config["trusted_packages"])
+
+
+def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:
+    """Refuse values that are not of the type of their key; keys may be absent.
+
+    Args:
+        config: the resolved configuration.
+        keys: the keys with their types, by dotted name.
+
+    Raises:
+        ValueError: names the key, what it must be and what it is.
+    """
+    for name, key in keys.items():
+        present, value = _look_up(config, name)
+        if present and key.type and not key.rule.holds(value):
+            raise ValueError(f"{name} must be {key.rule.requirement}, got {value!r}")
 
 
 def _check_structure(config: dict[str, Any]) -> None:
     """Refuse a configuration from which groups or keys were taken away."""
-    for key, names in REQUIRED.items():
-        if not isinstance(config.get(key), dict):
+    for name in GROUPS:
+        if not isinstance(config.get(name), dict):
             raise ValueError(
-                f"{key} must be an option of conf/{key}, as in {key}=NAME, "
-                f"got {_shown(config, key)}"
+                f"{name} must be an option of conf/{name}, as in {name}=NAME, "
+                f"got {_shown(config, name)}"
             )
-        needed = f"; the file of an option of {key} must have {', '.join(names)}"
-        _check_keys(f"{key}.", names, config[key], needed)
-    for key, default in _defaults().items():
+        required = groups()[name].required
+        needed = f"; the file of an option of {name} must have {', '.join(required)}"
+        _check_keys(f"{name}.", required, config[name], needed)
+    for key, default in defaults().items():
         if isinstance(default, dict) and isinstance(config.get(key), dict):
-            _check_keys(f"{key}.", tuple(default), config[key])
+            _check_keys(f"{key}.", default, config[key])
         elif isinstance(default, dict):
             raise ValueError(
                 f"{key} must hold {', '.join(default)}, got {_shown(config, key)}"
             )
-    _check_keys("", tuple(_defaults()), config)
-    _check_keys("choices.", tuple(REQUIRED), config["choices"])
+    _check_keys("", defaults(), config)
+    _check_keys("choices.", GROUPS, config["choices"])
+    _check_mappings(config)
+
+
+def _check_mappings(config: dict[str, Any]) -> None:
+    """Refuse other values where a key of a group holds keys and values."""
+    mapping = rule_of("mapping")
+    for name in ("augment", "load"):
+        value = config["dataset"][name]
+        if not mapping.holds(value):
+            raise ValueError(
+                f"dataset.{name} must be {mapping.requirement}, got {value!r}"
+            )
+    loggers = {} if config.get("logger") is None else config["logger"]
+    if not mapping.holds(loggers) or not all(map(mapping.holds, loggers.values())):
+        raise ValueError(
+            f"logger must be a list of options, such as [tensorboard,csv], "
+            f"got {loggers!r}"
+        )
+    _check_study(config)
+
+
+def _check_study(config: dict[str, Any]) -> None:
+    """Refuse what is no plan, and the trial of a study where there is none."""
+    plan = config.get("study")
+    if plan is None:
+        return
+    if not isinstance(plan, dict):
+        raise ValueError(
+            f"study must be an option of conf/study, as in study=NAME, got {plan!r}"
+        )
+    is_trial = plan.get("try", False)
+    if not isinstance(is_trial, bool):
+        raise ValueError(f"study.try must be true or false, got {is_trial!r}")
+    if is_trial and config["choices"].get("study") is None:
+        raise ValueError("study.try=true must come with a study: add study=NAME")
 
 
 def _check_keys(
-    prefix: str, names: tuple[str, ...], node: dict[str, Any], needed: str = ""
+    prefix: str, names: Iterable[str], node: dict[str, Any], needed: str = ""
 ) -> None:
     for name in names:
         if name not in node:
@@ -236,14 +128,6 @@ def _shown(config: dict[str, Any], key: str) -> str:
     return "null" if config[key] is None else repr(config[key])
 
 
-@cache
-def _defaults() -> dict[str, Any]:
-    """The keys of conf/config.yaml with their defaults, some of them unresolved."""
-    content = yaml.safe_load((configuration_directory() / "config.yaml").read_text())
-    del content["defaults"], content["hydra"]
-    return content
-
-
 def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """A stored configuration, completed with keys that its version did not have.
 
@@ -252,7 +136,7 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
             stored.
     """
     completed = dict(config)
-    for key, default in _defaults().items():
+    for key, default in defaults().items():
         if isinstance(default, dict) and isinstance(config.get(key), dict):
             completed[key] = {**default, **config[key]}
         elif key != "choices":
@@ -267,18 +151,33 @@ def _check_names(config: dict[str, Any]) -> None:
     like a setting. What a class takes that a `_target_` names is checked when it is
     looked up, in `targets.py`.
     """
-    _refuse_unknown("", config, _known_names())
-    for key, default in _defaults().items():
+    _refuse_unknown("", config, [*defaults(), *groups()])
+    for key, default in defaults().items():
         if isinstance(default, dict):
-            _refuse_unknown(f"{key}.", config[key], list(default))
-    _refuse_unknown("device.", config["device"], list(_option("device", "auto")))
-    augmentations = _option("dataset", "digits")["augment"]
+            _refuse_unknown(f"{key}.", config[key], default)
+    _refuse_unknown("device.", config["device"], _names_below("device"))
+    augmentations = _names_below("dataset", "augment.")
     _refuse_unknown("dataset.augment.", config["dataset"]["augment"], augmentations)
     # Data sets of one's own may have keys of their own, which their loader gets.
-    shipped = _option("dataset", str(config["choices"]["dataset"]))
-    if shipped:
-        known = [*shipped, *REQUIRED["dataset"]]
+    choice = str(config["choices"]["dataset"])
+    if has_option("dataset", choice):
+        known = _names_below("dataset", choice=choice)
+        known += groups()["dataset"].required
         _refuse_unknown("dataset.", config["dataset"], known)
+
+
+def _names_below(group: str, prefix: str = "", choice: str = "") -> list[str]:
+    """The names of the keys of an option, such as `lr`.
+
+    Args:
+        group: such as `optimizer`.
+        prefix: of the keys within the group; names are without it.
+        choice: the option; by default the one that is picked without a word.
+    """
+    option = read_option(group, choice or groups()[group].default)
+    start = f"{group}.{prefix}"
+    below = [key.removeprefix(start) for key in option.keys if key.startswith(start)]
+    return [name for name in below if "." not in name]
 
 
 def _refuse_unknown(prefix: str, node: Any, known: Iterable[str]) -> None:
@@ -288,21 +187,6 @@ def _refuse_unknown(prefix: str, node: Any, known: Iterable[str]) -> None:
             full_key = f"{prefix}{key}"
             hint = did_you_mean(full_key, [f"{prefix}{name}" for name in known])
             raise ValueError(f"the configuration has no key {full_key!r}{hint}")
-
-
-@cache
-def _option(group: str, choice: str) -> dict[str, Any]:
-    """The keys of a file of our own conf/; none if there is no such file."""
-    path = configuration_directory() / group / f"{choice}.yaml"
-    if not path.is_file():
-        return {}
-    return yaml.safe_load(path.read_text()) or {}
-
-
-@cache
-def _known_names() -> list[str]:
-    groups = [path.name for path in configuration_directory().iterdir()]
-    return [*_defaults(), *groups]
 
 
 def _look_up(config: dict[str, Any], key: str) -> tuple[bool, Any]:

@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 
-from normlab.config.rules import is_whole
+from normlab.config.types import is_whole
 from normlab.metrics import METRICS, higher_is_better
 from normlab.spelling import did_you_mean
 
@@ -177,7 +177,10 @@ def _build(
 
 
 def _check_targets(
-    option: str, options: Mapping[str, Any], module: ModuleType, base: type
+    option: str,
+    options: Mapping[str, Any],
+    module: ModuleType,
+    base: type,
 ) -> None:
     """Refuse a `_target_` that is not a class derived from `base` in the module."""
     known = []

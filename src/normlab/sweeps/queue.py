@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from normlab.config.identity import run_folder
-from normlab.config.rules import is_whole
+from normlab.config.types import is_whole
+from normlab.cores import slurm_cores
 from normlab.endings import EarlyEnd, Interrupted, Stopped
 from normlab.mistakes import reason
 from normlab.sweeps.jobs import failed_result
@@ -263,7 +264,11 @@ def _split_gpus(variable: str) -> list[str]:
 
 
 def count_cores() -> int:
-    """The cores that this process may use, by affinity and the container's limits."""
+    """The cores that this process may use.
+
+    They follow from its affinity, the limits of a container, and SLURM's variables.
+    """
     from joblib import cpu_count
 
-    return cpu_count()
+    cores = cpu_count()
+    return min(cores, slurm_cores(os.environ) or cores)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
+
+from normlab.files import FAST_LOADER
 
 Path = tuple[str, ...]
 
@@ -33,11 +36,14 @@ class CommentedFile:
         heading: the comment on top of the file, line by line, without Hydra's package.
         keys: the leaves, by their path.
         package: "_global_" if the file says so, else empty.
+        defaults: the groups of the defaults list, by name; of a group that the list
+            overrides, without the word `override`.
     """
 
     heading: list[str]
     keys: dict[Path, Commented]
     package: str
+    defaults: dict[str, Commented]
 
 
 def read_commented(text: str) -> CommentedFile:
@@ -57,10 +63,27 @@ def read_commented(text: str) -> CommentedFile:
     if heading and heading[0].startswith("@package"):
         package = heading.pop(0).split()[1]
 
-    node = yaml.compose(text)
+    node = yaml.compose(text, FAST_LOADER)
     if not isinstance(node, yaml.MappingNode):
         raise ValueError("the top level of a configuration must be a mapping")
-    return CommentedFile(heading, dict(_leaves(node, lines, (), first_line)), package)
+    keys = dict(_leaves(node, lines, (), first_line))
+    defaults = {}
+    for key, value in node.value:
+        if key.value == "defaults" and isinstance(value, yaml.SequenceNode):
+            defaults = dict(_groups(value, lines, first_line))
+    return CommentedFile(heading, keys, package, defaults)
+
+
+def _groups(
+    node: yaml.SequenceNode, lines: list[str], first_line: int
+) -> Iterator[tuple[str, Commented]]:
+    """The items of a defaults list that pick an option: group, option and comment."""
+    for item in node.value:
+        if isinstance(item, yaml.MappingNode):
+            key, value = item.value[0]
+            name = key.value.removeprefix("override ").strip("/")
+            comment = _comment(key, value, lines, first_line)
+            yield name, _leaf(value, lines, comment)
 
 
 def _leaves(
@@ -123,14 +146,9 @@ def _comment(
 
 def _leaf(node: yaml.Node, lines: list[str], comment: str) -> Commented:
     start, end = node.start_mark, node.end_mark
+    value = SafeConstructor().construct_document(node)
     if start.line == end.line:
         source = lines[start.line][start.column : end.column].strip()
-        return Commented(yaml.safe_load(source), source, comment)
-    block = "\n".join([" " * start.column, *lines[start.line : end.line]])
-    if start.column and lines[start.line][: start.column].strip():
-        block = "\n".join(
-            [lines[start.line][start.column :], *lines[start.line + 1 : end.line]]
-        )
-    value = yaml.safe_load(block)
-    source = yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
+    else:
+        source = yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
     return Commented(value, source, comment)

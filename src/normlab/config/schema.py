@@ -1,0 +1,293 @@
+"""What conf/ says of every key: its type, default and meaning.
+
+The files of conf/ and their comments are the schema. From it follow the check of a
+configuration (`rules.py`), the output of `--help` and the reference in docs/.
+
+A comment may begin with the type in brackets, `(null or number above 0) what the key
+means`; see `types.py` for the words. Without one, the type is that of the default. A
+default of null needs one, and `null or` goes without saying there.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from normlab.config.identity import configuration_directory
+from normlab.config.types import Rule, rule_of, type_of
+from normlab.config.yaml_comments import Commented, CommentedFile, read_commented
+
+# Hydra's own keys, and those that build an object: explained once, not for every file.
+NOT_SETTINGS = {"defaults", "_target_", "_partial_", "_recursive_", "load", "choices"}
+AXES = "hydra.sweeper.params"  # what stands below it are keys of a run
+# Groups whose files set keys of other groups.
+RECIPES = ("experiment", "study")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration.
+
+    Attributes:
+        name: as the command line has it, such as `optimizer.lr`.
+        default: as YAML writes it; empty for a key that holds others.
+        type: in words, such as `null or text`; empty for a key that holds others.
+        meaning: the comment without the type.
+    """
+
+    name: str
+    default: str
+    type: str
+    meaning: str
+
+    @property
+    def rule(self) -> Rule:
+        """What the type asks of a value."""
+        return rule_of(self.type)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A file of a group, such as `norm=custom`.
+
+    Attributes:
+        group: the folder, such as `hydra/sweeper`.
+        name: the file without its ending.
+        heading: lines of the comment on top.
+        keys: by name.
+        target: dotted path of what the file builds; empty if it builds nothing.
+        source: the text of the file.
+    """
+
+    group: str
+    name: str
+    heading: list[str]
+    keys: dict[str, Key]
+    target: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A folder of conf/, from which a command picks a file.
+
+    Attributes:
+        name: of the folder, such as `norm` or `hydra/sweeper`.
+        default: the option that is picked without a word on the command line.
+        meaning: what the group is for.
+        required: keys that every file of the group must have.
+    """
+
+    name: str
+    default: str
+    meaning: str
+    required: tuple[str, ...]
+
+
+@cache
+def groups() -> dict[str, Group]:
+    """The groups, in the order of the defaults lists that name them."""
+    found = _groups_of(_read("config.yaml"), "")
+    sweeper = "hydra/sweeper"
+    for option in option_names(sweeper):
+        found |= _groups_of(_read(f"{sweeper}/{option}.yaml"), f"{sweeper}/")
+    return {name: group for name, group in found.items() if option_names(name)}
+
+
+def _groups_of(file: CommentedFile, prefix: str) -> dict[str, Group]:
+    """The groups of a defaults list: `what it is for; every option must have a, b`."""
+    found = {}
+    for name, entry in file.defaults.items():
+        meaning, _, required = entry.comment.partition("; every option must have ")
+        keys = tuple(re.findall(r"\w+", required))
+        full_name = f"{prefix}{name}"
+        found[full_name] = Group(full_name, entry.source, meaning, keys)
+    return found
+
+
+def option_names(group: str, folder: Path | None = None) -> list[str]:
+    """The names of the options of a group.
+
+    Args:
+        group: such as `norm`.
+        folder: a folder with the layout of conf/; None for conf/ itself.
+    """
+    root = folder or configuration_directory()
+    return sorted(path.stem for path in (root / group).glob("*.yaml"))
+
+
+@cache
+def options(group: str, folder: Path | None = None) -> dict[str, Option]:
+    """The options of a group, by name.
+
+    Args:
+        group: such as `norm`.
+        folder: a folder with the layout of conf/; None for conf/ itself.
+    """
+    names = option_names(group, folder)
+    return {name: read_option(group, name, folder) for name in names}
+
+
+@cache
+def read_option(group: str, name: str, folder: Path | None = None) -> Option:
+    """The option of a group with a name.
+
+    Args:
+        group: such as `norm`.
+        name: of the file, without its ending.
+        folder: a folder with the layout of conf/; None for conf/ itself.
+    """
+    path = (folder or configuration_directory()) / group / f"{name}.yaml"
+    text = path.read_text()
+    file = read_commented(text)
+    prefix = () if file.package == "_global_" else tuple(group.split("/"))
+    target = ""
+    keys = _inherited(group, file)
+    for path_of_key, entry in file.keys.items():
+        key = ".".join((*prefix, *path_of_key))
+        if path_of_key in (("_target_",), ("reparametrize", "_target_")):
+            target = str(entry.value or "")
+        if not NOT_SETTINGS & set(path_of_key) and not key.startswith(f"{AXES}."):
+            keys[key] = _key(key, entry, keys.get(key))
+    return Option(group, name, file.heading, keys, target, text)
+
+
+def has_option(group: str, name: str) -> bool:
+    """Whether conf/ itself has an option."""
+    return (configuration_directory() / group / f"{name}.yaml").is_file()
+
+
+@cache
+def general_keys() -> dict[str, Key]:
+    """The keys of `conf/config.yaml` itself, without those of Hydra."""
+    keys = {}
+    for path, entry in _read("config.yaml").keys.items():
+        if path[0] != "hydra" and not NOT_SETTINGS & set(path):
+            name = ".".join(path)
+            keys[name] = _key(name, entry)
+    return keys
+
+
+def known_keys() -> set[str]:
+    """Every key that a command may set, over all options of all groups."""
+    names = set(general_keys())
+    for group in groups():
+        for option in options(group).values():
+            names |= set(option.keys)
+    return names
+
+
+@cache
+def common_keys(group: str) -> dict[str, Key]:
+    """The keys of all options of a group; a value may be what any of them allows.
+
+    Options of one's own, and keys that an option was given with `+`, are checked by
+    these.
+    """
+    found: dict[str, Key] = {}
+    for option in options(group).values():
+        for name, key in option.keys.items():
+            other = found.get(name, key)
+            types = dict.fromkeys((other.type, key.type))
+            found[name] = replace(other, type=" or ".join(filter(None, types)))
+    return found
+
+
+def keys_of(group: str, choice: str, names: Iterable[str]) -> dict[str, Key]:
+    """The keys by which the settings of a group are checked.
+
+    Args:
+        group: such as `norm`.
+        choice: the picked option, which may be one of the user's own.
+        names: the keys of the group that a configuration has, without the group.
+    """
+    keys = read_option(group, choice).keys if has_option(group, choice) else {}
+    if any(f"{group}.{name}" not in keys for name in names):
+        return common_keys(group) | keys
+    return keys
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    """The keys of conf/config.yaml with their defaults, some of them unresolved."""
+    tree: dict[str, Any] = {}
+    for path, entry in _read("config.yaml").keys.items():
+        if path[0] in ("hydra", "defaults"):
+            continue
+        node = tree
+        for name in path[:-1]:
+            node = node[name]
+        node[path[-1]] = entry.value if entry.source else {}
+    return tree
+
+
+def undocumented() -> list[str]:
+    """Keys without a meaning, each with the file that has it."""
+    missing = [
+        f"conf/config.yaml: {key.name}"
+        for key in general_keys().values()
+        if not key.meaning and not _holds_keys(key.name, general_keys())
+    ]
+    for group in groups().values():
+        if not group.meaning:
+            missing.append(f"the defaults list that names {group.name}")
+        for option in options(group.name).values():
+            missing += _undocumented(option)
+    return missing
+
+
+def _undocumented(option: Option) -> list[str]:
+    file = f"conf/{option.group}/{option.name}.yaml"
+    missing = [] if option.heading else [f"{file}: the first line"]
+    for key in option.keys.values():
+        is_of_another_group = option.group in RECIPES and not key.name.startswith(
+            "study."
+        )
+        if key.meaning or is_of_another_group or _holds_keys(key.name, option.keys):
+            continue
+        missing.append(f"{file}: {key.name}")
+    return missing
+
+
+def _holds_keys(name: str, keys: dict[str, Key]) -> bool:
+    return any(other.startswith(f"{name}.") for other in keys)
+
+
+@cache
+def _read(file: str) -> CommentedFile:
+    return read_commented((configuration_directory() / file).read_text())
+
+
+def _inherited(group: str, file: CommentedFile) -> dict[str, Key]:
+    """Keys of the files of the same folder that a defaults list names."""
+    keys: dict[str, Key] = {}
+    entry = file.keys.get(("defaults",), Commented([], "", ""))
+    for word in entry.value:
+        if isinstance(word, str) and word != "_self_":
+            base, _, package = word.partition("@")
+            folder = package or group
+            if has_option(folder, base):
+                keys |= read_option(folder, base).keys
+    return keys
+
+
+def _key(name: str, entry: Commented, inherited: Key | None = None) -> Key:
+    """A key from its entry; a key without a comment has that of the inherited one."""
+    if inherited is not None and not entry.comment:
+        return replace(inherited, default=entry.source)
+    match = re.match(r"(?:\((.*?)\) )?(.*)", entry.comment)
+    assert match is not None
+    stated, meaning = match.groups()
+    if stated and entry.value is None and entry.source:
+        stated = f"null or {stated}"
+    return Key(name, entry.source, stated or _by_value(entry), meaning)
+
+
+def _by_value(entry: Commented) -> str:
+    if not entry.source:
+        return ""
+    if entry.source.startswith("${"):
+        return "anything"
+    return type_of(entry.value)
