@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 from measure import Row, configured, show
 
+from normlab.checksums import with_checksum
 from normlab.compare import load_runs
 from normlab.config.identity import digest, run_folder
 from normlab.results import SCHEMA
@@ -28,63 +29,61 @@ FILES = ("config.yaml", "result.json", "environment.json")
 # Limits for ten thousand folders.
 SECONDS = 20
 GIBIBYTES = 2
+# What every run holds alike.
+ORIGIN = {
+    "git": {"commit": "0" * 40, "dirty": False},
+    "python": sys.version.split()[0],
+    "packages": {"normlab": "0", "torch": "0", "numpy": "0"},
+    "device": {"accelerator": "cpu", "name": "cpu", "threads": 1},
+    "platform": sys.platform,
+    "command": ["train.py", "-m", "experiment=mlp_mnist"],
+}
+COUNTS = {
+    "epochs": 10,
+    "best_epoch": 9,
+    "steps": 7500,
+    "num_parameters": 109_770,
+    "num_norm_parameters": 384,
+}
+SPEED = {
+    "seconds": 10.0,
+    "samples_per_second": 5e4,
+    "step_milliseconds": 1.0,
+    "outside_share": 0.2,
+}
 
 
 def make(outputs: Path, number: int) -> None:
     """Make folders of runs below `outputs`."""
-    configs = {
-        norm: configured(
-            "experiment=mlp_mnist", f"norm={norm}", f"paths.outputs={outputs}"
-        )
-        for norm in NORMS
-    }
-    origin = {
-        "git": {"commit": "0" * 40, "dirty": False},
-        "python": sys.version.split()[0],
-        "packages": {"normlab": "0", "torch": "0", "numpy": "0"},
-        "device": {"accelerator": "cpu", "name": "cpu", "threads": 1},
-        "platform": sys.platform,
-        "command": ["train.py", "-m", "experiment=mlp_mnist"],
-    }
+    configs = {}
+    for norm in NORMS:
+        words = ("experiment=mlp_mnist", f"norm={norm}", f"paths.outputs={outputs}")
+        configs[norm] = configured(*words)
     seeds = range(number)  # more than are needed
-    for place, (seed, lr, norm) in enumerate(
-        islice(product(seeds, RATES, NORMS), number)
-    ):
-        config = configs[norm] | {
-            "seed": seed,
-            "optimizer": configs[norm]["optimizer"] | {"lr": lr},
-        }
-        folder = run_folder(config)
-        folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text(
-            yaml.dump(config, Dumper=yaml.CSafeDumper, sort_keys=False)
-        )
-        (folder / "environment.json").write_text(json.dumps(origin, indent=2))
-        text = json.dumps(_result(config, seed), indent=2)
-        (folder / "result.json").write_text(
-            text[: len(text) // 2] if place % 1000 == 999 else text
-        )
+    settings = islice(product(seeds, RATES, NORMS), number)
+    for place, (seed, lr, norm) in enumerate(settings):
+        config = configs[norm] | {"seed": seed}
+        config["optimizer"] = config["optimizer"] | {"lr": lr}
+        _make_run(config, seed, is_cut=place % 1000 == 999)
+
+
+def _make_run(config: dict, seed: int, is_cut: bool) -> None:
+    """Make the folder of one run, with half of its result if that is cut."""
+    folder = run_folder(config)
+    folder.mkdir(parents=True)
+    text = yaml.dump(config, Dumper=yaml.CSafeDumper, sort_keys=False)
+    (folder / "config.yaml").write_text(text)
+    (folder / "environment.json").write_text(json.dumps(ORIGIN, indent=2))
+    text = json.dumps(with_checksum(_result(config, seed)), indent=2)
+    if is_cut:
+        text = text[: len(text) // 2]
+    (folder / "result.json").write_text(text)
 
 
 def _result(config: dict, seed: int) -> dict:
-    scores = {
-        f"{part}/{name}": 0.5 + seed * 1e-6
-        for part in ("train", "val", "test")
-        for name in ("accuracy", "loss")
-    }
-    counts = {
-        "epochs": 10,
-        "best_epoch": 9,
-        "steps": 7500,
-        "num_parameters": 109_770,
-        "num_norm_parameters": 384,
-    }
-    speed = {
-        "seconds": 10.0,
-        "samples_per_second": 5e4,
-        "step_milliseconds": 1.0,
-        "outside_share": 0.2,
-    }
+    scores = {}
+    for part, name in product(("train", "val", "test"), ("accuracy", "loss")):
+        scores[f"{part}/{name}"] = 0.5 + seed * 1e-6
     return {
         "schema": SCHEMA,
         "config_digest": digest(config),
@@ -94,9 +93,18 @@ def _result(config: dict, seed: int) -> dict:
         "reason": None,
         "metrics": scores,
         "initial_weights": f"{seed:016x}",
-        **counts,
-        **speed,
+        **COUNTS,
+        **SPEED,
     }
+
+
+def _read_all(outputs: Path) -> int:
+    """Read the files of all runs; returns their size in bytes."""
+    size = 0
+    for path in outputs.rglob(FILES[0]):
+        for name in FILES:
+            size += len((path.parent / name).read_bytes())
+    return size
 
 
 def rows(number: int = 10_000) -> list[Row]:
@@ -104,11 +112,7 @@ def rows(number: int = 10_000) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), number)
         started = time.perf_counter()
-        size = sum(
-            len((path.parent / name).read_bytes())
-            for path in Path(folder).rglob(FILES[0])
-            for name in FILES
-        )
+        size = _read_all(Path(folder))
         read = time.perf_counter() - started
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.perf_counter()

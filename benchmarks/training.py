@@ -22,7 +22,7 @@ from torch import nn
 from normlab.config.identity import run_folder
 from normlab.data.blocks import EvaluationBlocks
 from normlab.evaluation.evaluate import evaluate_run
-from normlab.training.checkpoints import BEST, load
+from normlab.training.checkpoint_files import BEST, load
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
 

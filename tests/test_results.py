@@ -9,6 +9,7 @@ from normlab.results import (
     without_password,
     write_atomically,
     write_json,
+    write_result,
 )
 
 
@@ -22,6 +23,21 @@ def test_json_has_null_where_a_number_is_not_finite(tmp_path):
         "metrics": {"loss": None, "list": [None, 1.5]},
     }
     assert read_result(tmp_path)["status"] == "diverged"
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path):
+    result = {"status": "finished", "metrics": {"loss": math.nan}, "sizes": (1, 2.5)}
+    write_result(tmp_path, result)
+    expected = {"status": "finished", "metrics": {"loss": None}, "sizes": [1, 2.5]}
+    assert read_result(tmp_path) == expected
+
+
+def test_a_changed_result_is_refused(tmp_path):
+    path = tmp_path / "result.json"
+    write_result(tmp_path, {"status": "finished", "metrics": {"test/accuracy": 0.9667}})
+    path.write_text(path.read_text().replace("0.9667", "0.1667"))
+    with pytest.raises(ValueError, match="does not match its checksum.* delete it to"):
+        read_result(tmp_path)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -15,9 +15,10 @@ from normlab.endings import Diverged, Interrupted, Pruned
 from normlab.signals import STOP_SIGNALS, hand_over
 from normlab.training import checkpoints, experiment
 from normlab.training.callbacks import Recorder
-from normlab.training.checkpoints import Checkpoints, load
+from normlab.training.checkpoint_files import load
+from normlab.training.checkpoints import Checkpoints
+from normlab.training.classification import Classification
 from normlab.training.experiment import run
-from normlab.training.tasks import Classification
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from normlab.checksums import verified, with_checksum
 from normlab.files import read_json
 
 SCHEMA = 1
@@ -71,18 +72,23 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """The stored result of a run folder, or None if the run has not ended.
 
     Raises:
-        ValueError: `result.json` is not a file that normlab wrote.
+        ValueError: `result.json` is not as normlab wrote it.
     """
     path = folder / "result.json"
     try:
         result = read_json(path)
+        if not isinstance(result, dict) or "status" not in result:
+            raise ValueError(f"{path} holds no result")
+        return verified(result, str(path))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise ValueError(f"{error}; delete it to run again") from error
-    if not isinstance(result, dict) or "status" not in result:
-        raise ValueError(f"{path} holds no result; delete it to run again")
-    return result
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write `result.json`, with a checksum of its values."""
+    write_json(folder / "result.json", with_checksum(_finite(result)))
 
 
 def environment(device: dict[str, Any]) -> dict[str, Any]:

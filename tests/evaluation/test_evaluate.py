@@ -1,22 +1,27 @@
 """A stored run is scored as it was, and otherwise as asked."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from normlab.checksums import best_checkpoint
 from normlab.config.identity import run_folder
 from normlab.data import images
 from normlab.evaluation.evaluate import (
     _load_other_parts,
     evaluate_run,
     load_run,
-    read_classes,
+    read_stored,
     training_batches,
 )
+from normlab.results import read_result, write_result
+from normlab.training.checkpoint_files import load, save
 from normlab.training.experiment import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
@@ -25,6 +30,36 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 def test_a_stored_run_scores_as_it_did(stored):
     folder, result, _ = stored
     assert evaluate_run(folder) == result["metrics"]
+
+
+def test_the_best_checkpoint_of_another_run_is_refused(stored, tmp_path):
+    folder = Path(shutil.copytree(stored[0], tmp_path / stored[0].name))
+    path = best_checkpoint(folder)
+    state = load(path)
+    assert state["run"] == folder.name
+    save(path, state | {"run": "none-sgd-lr0.1-seed7-0123456789"})
+    with pytest.raises(ValueError, match=r"best\.ckpt is of the run none-sgd-lr0\.1"):
+        load_run(folder)
+    weights = {name: value + 1 for name, value in state["network"].items()}
+    save(path, state | {"network": weights})
+    with pytest.raises(ValueError, match=r"best\.ckpt is not the checkpoint that was"):
+        load_run(folder)
+    save(path, {"weights": weights})
+    with pytest.raises(ValueError, match=r"best\.ckpt must hold the best state"):
+        load_run(folder)
+
+
+def test_a_folder_that_was_renamed_is_scored(stored, tmp_path):
+    folder = Path(shutil.copytree(stored[0], tmp_path / "my favourite run"))
+    assert evaluate_run(folder) == stored[1]["metrics"]
+
+
+def test_a_changed_result_is_refused(stored, tmp_path):
+    folder = Path(shutil.copytree(stored[0], tmp_path / stored[0].name))
+    path = folder / "result.json"
+    path.write_text(path.read_text().replace('"steps": ', '"steps": 1'))
+    with pytest.raises(ValueError, match=r"result\.json does not match its checksum"):
+        evaluate_run(folder)
 
 
 def test_a_runs_own_data_by_name_score_alike(stored):
@@ -141,7 +176,7 @@ def table_run(compose, tmp_path):
 
 def test_classes_are_stored_and_matched_by_name(table_run):
     folder, result, other = table_run
-    assert result["classes"] == read_classes(folder) == ["neg", "pos"]
+    assert result["classes"] == ["neg", "pos"]
     accuracy = result["metrics"]["test/accuracy"]
     assert accuracy > 0.8
     # The first row is positive in one file, and the names are exchanged in the other.
@@ -154,9 +189,9 @@ def test_classes_are_stored_and_matched_by_name(table_run):
 def test_classes_in_another_order_get_their_own_outputs(table_run):
     """A data set of one's own may number its classes in any order."""
     folder, result, other = table_run
-    content = json.loads((folder / "result.json").read_text())
-    content["classes"] = ["pos", "neg"]  # as if the run had numbered them so
-    (folder / "result.json").write_text(json.dumps(content))
+    stored = read_result(folder)
+    # As if the run had numbered them so.
+    write_result(folder, stored | {"classes": ["pos", "neg"]})
     accuracy = evaluate_run(folder)["test/accuracy"]
     assert accuracy == pytest.approx(1 - result["metrics"]["test/accuracy"])
     again = evaluate_run(folder, other(("neg", "pos")))["test/accuracy"]
@@ -177,9 +212,9 @@ def test_classes_that_the_run_does_not_know_are_refused(
 ):
     folder, _, other = table_run
     if is_old:  # the training data of the run give the names
-        result = json.loads((folder / "result.json").read_text())
+        result = read_result(folder)
         del result["classes"]
-        (folder / "result.json").write_text(json.dumps(result))
+        write_result(folder, result)
     with pytest.raises(
         ValueError,
         match="dataset=csv has classes that the run does not know: "
@@ -205,9 +240,9 @@ def test_stored_classes_must_be_names(table_run):
             evaluate_run(folder)
     (folder / "result.json").write_text("[]")
     with pytest.raises(ValueError, match="result.json must hold the result of a run"):
-        read_classes(folder)
+        read_stored(folder)
     (folder / "result.json").unlink()
-    assert read_classes(folder) is None
+    assert read_stored(folder) == {}
 
 
 def test_data_without_names_are_matched_by_number(stored, monkeypatch, capsys):

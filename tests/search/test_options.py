@@ -12,7 +12,8 @@ from normlab.search.options import (
     resolve_metric,
     worst_value,
 )
-from normlab.training.tasks import Classification, Regression
+from normlab.training.classification import Classification
+from normlab.training.regression import Regression
 
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 0}
 GOOD = {

@@ -13,7 +13,7 @@ from normlab.compare import load_runs
 from normlab.evaluation.evaluate import evaluate_run
 from normlab.evaluation.inspection import inspect_run
 from normlab.models.weights import weights_from_file
-from normlab.training.checkpoints import truncate_logs
+from normlab.training.log_files import truncate_logs
 from security.hostile import STORED, Hostile, make_trap
 
 RUN = Path(__file__).parents[1] / "stored_runs" / "custom-sgd-lr0.1-seed0-c2b4372c5c"
@@ -186,7 +186,7 @@ def test_a_link_among_the_logs_is_deleted_and_its_target_kept(stranger, tmp_path
     (stranger / "metrics.csv").unlink()
     (stranger / "metrics.csv").symlink_to(target)
     warnings = []
-    truncate_logs(stranger, {"metrics.csv": 3}, warnings.append)
+    truncate_logs(stranger, {"metrics.csv": 3}, {}, warnings.append)
     assert target.read_text() == "a,b\n1,2\n"
     assert not (stranger / "metrics.csv").is_symlink()
     assert "metrics.csv has 0 of the 3 bytes" in warnings[0]

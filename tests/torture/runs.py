@@ -111,7 +111,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from normlab.results import read_result
-    from normlab.training.checkpoints import load
+    from normlab.training.checkpoint_files import load
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     with open(folder / "metrics.csv") as file:

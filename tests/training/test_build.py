@@ -13,7 +13,8 @@ from normlab.training.build import (
     parameter_groups,
     scheduler_builder,
 )
-from normlab.training.tasks import Classification, Regression
+from normlab.training.classification import Classification
+from normlab.training.regression import Regression
 
 
 @pytest.fixture

@@ -14,9 +14,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from normlab.checksums import best_checkpoint
 from normlab.config.identity import run_folder
 from normlab.endings import DiskFull, Interrupted, StorageFault
-from normlab.training.checkpoints import Checkpoints, load
+from normlab.results import read_result, write_json
+from normlab.training.checkpoint_files import load
+from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
 
@@ -47,7 +50,7 @@ def test_a_run_folder_holds_everything(config):
     result = run(settings)
     folder = run_folder(settings)
     assert result["status"] == "finished"
-    assert result == json.loads((folder / "result.json").read_text())
+    assert result == read_result(folder)
     assert set(result["metrics"]) == {
         f"{part}/{name}"
         for part in ("train", "val", "test")
@@ -156,6 +159,36 @@ def test_a_damaged_result_is_made_again_without_training(config, monkeypatch, ca
     assert json.loads(path.read_text())["metrics"] == expected["metrics"]
 
 
+def test_a_changed_result_is_made_again_without_training(config, monkeypatch, capsys):
+    settings = config()
+    expected, path = run(settings), run_folder(settings) / "result.json"
+    stored = json.loads(path.read_text())
+    write_json(path, stored | {"metrics": stored["metrics"] | {"test/accuracy": 0.1}})
+    monkeypatch.setattr(
+        "normlab.training.fit._run_trainer",
+        lambda *arguments: pytest.fail("trained again"),
+    )
+    assert run(settings)["metrics"] == expected["metrics"]
+    warning = capsys.readouterr().err
+    assert f"{path} does not match its checksum: it was changed" in warning
+    assert "it is made again from the last checkpoint" in warning
+    assert read_result(path.parent)["metrics"] == expected["metrics"]
+
+
+def test_a_result_beside_the_best_checkpoint_of_another_run_is_refused(config):
+    settings, others = config("seed=1"), config("seed=2")
+    result, path = run(settings), best_checkpoint(run_folder(settings))
+    run(others)
+    own = path.read_bytes()
+    path.write_bytes(best_checkpoint(run_folder(others)).read_bytes())
+    with pytest.raises(ValueError, match=r"best\.ckpt is not the checkpoint .* rerun="):
+        run(settings)
+    path.write_bytes(own)
+    assert run(settings) == result
+    path.unlink()  # a result does not need it any more
+    assert run(settings) == result
+
+
 def test_what_a_killed_process_was_writing_is_removed(config):
     settings = config("trainer.max_epochs=1")
     checkpoints = run_folder(settings) / "checkpoints"
@@ -190,7 +223,7 @@ def _no_space(*arguments):
 @pytest.mark.parametrize(
     "where",
     [
-        "normlab.training.experiment.write_json",
+        "normlab.training.experiment.write_result",
         "normlab.training.train.save",
         "normlab.training.experiment.FileLock",
     ],
@@ -274,7 +307,7 @@ def test_too_many_open_files_do_not_condemn_a_checkpoint(config, monkeypatch):
     def open_regular(*arguments):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("normlab.training.checkpoints.open_regular", open_regular)
+    monkeypatch.setattr("normlab.training.checkpoint_files.open_regular", open_regular)
     with pytest.raises(StorageFault, match="Too many open files"):
         run(settings)
 

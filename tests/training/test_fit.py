@@ -12,7 +12,7 @@ from torch import nn
 from normlab.config.identity import run_folder
 from normlab.data.parts import load_parts
 from normlab.streams import torch_generator
-from normlab.training.checkpoints import load
+from normlab.training.checkpoint_files import load
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
 

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.tensorboard import SummaryWriter
 
 from normlab.norms import BatchNorm1d
+from normlab.training.classification import Classification
 from normlab.training.norm_statistics import (
     MIN_STEPS_BETWEEN_RECORDS,
     SAMPLED_VALUES,
@@ -21,7 +22,6 @@ from normlab.training.norm_statistics import (
     statistics_rows,
     weights,
 )
-from normlab.training.tasks import Classification
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from normlab.config.identity import run_folder
 from normlab.data.images import digits
 from normlab.models import Swap
+from normlab.training.classification import Classification
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
-from normlab.training.tasks import Classification
 from normlab.training.train import _divergence_in, score_best, train, write_origin
 
 # Lightning's, about its own logging.

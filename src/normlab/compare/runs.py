@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from normlab.checksums import verified
 from normlab.compare.columns import NUMBER_FIELDS, TEXT_FIELDS
 from normlab.config.identity import options_added_later
 from normlab.files import parse_yaml, read_bytes, read_text
@@ -129,7 +130,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: with the reason, if the run has not ended or a file is damaged.
     """
-    result = _read_json(folder / "result.json", "the run has not ended")
+    result = _read_result(folder / "result.json")
     _check_result(result)
 
     row: dict[str, Any] = {
@@ -198,27 +199,39 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def _read_json(path: Path, if_missing: str) -> dict[str, Any]:
+def _read_result(path: Path) -> dict[str, Any]:
+    """The content of `result.json`, without its checksum.
+
+    Raises:
+        ValueError: it is missing, damaged or changed.
+    """
     try:
-        content = _parse_json(read_bytes(path))
+        text = read_bytes(path)
+        content = json.loads(text)
     except FileNotFoundError:
-        raise ValueError(f"no {path.name}: {if_missing}") from None
+        raise ValueError(f"no {path.name}: the run has not ended") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is not readable ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} is not a table of names and values")
-    return content
+    try:
+        result = verified(content, path.name)
+    except ValueError as error:
+        raise ValueError(f"{error}; the command of the run makes it again") from error
+    return _without_surrogates(result, text)
 
 
-def _parse_json(text: str | bytes) -> Any:
+def _without_surrogates(content: Any, text: bytes) -> Any:
     """The content of a JSON document, with `?` in place of lone surrogates.
 
     Lone surrogates cannot be encoded as UTF-8, so a report with one could not be
     written.
+
+    Args:
+        content: what the document holds.
+        text: the document.
     """
-    content = json.loads(text)
-    encoded = text.encode() if isinstance(text, str) else text
-    if not SURROGATE.search(encoded):
+    if not SURROGATE.search(text):
         return content
     return json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
 
@@ -315,7 +328,7 @@ def _environment(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _parse_environment(text: str) -> dict[str, Any]:
-    content = _parse_json(text)
+    content = _without_surrogates(json.loads(text), text.encode())
     if not isinstance(content, dict):
         return {}
     command = content.pop("command", None)

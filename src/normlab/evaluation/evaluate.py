@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from normlab.checksums import best_checkpoint, check_best_checkpoint, verified
 from normlab.config.rules import check, with_defaults
 from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.classes import match_classes
@@ -20,7 +22,7 @@ from normlab.evaluation.statistics import (
     shuffled_batches,
 )
 from normlab.files import read_json, read_yaml
-from normlab.training.checkpoints import BEST, load
+from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, prepare
 from normlab.training.tasks import evaluate
 
@@ -99,8 +101,9 @@ def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]
             calls other packages, or its data have other classes by now.
     """
     config = read_config(folder, trusted)
-    state = load(folder / "checkpoints" / BEST)
-    classes = read_classes(folder)
+    result = read_stored(folder)
+    state = load_best(folder, result)
+    classes = read_classes(folder, result)
     prepared = prepare(config)
     if classes is not None:
         prepared = replace(prepared, parts=_with_classes(prepared.parts, classes))
@@ -141,21 +144,64 @@ def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
     return config
 
 
-def read_classes(folder: Path) -> list[str] | None:
-    """The names of the classes with which a run was trained, in their order.
-
-    None if the run has no classes, or was stored before their names were.
+def read_stored(folder: Path) -> dict[str, Any]:
+    """The content of `result.json`; empty if the run has not ended.
 
     Raises:
-        ValueError: `result.json` is damaged.
+        ValueError: the file is damaged, or was changed.
     """
     path = folder / "result.json"
     try:
         result = read_json(path)
     except FileNotFoundError:
-        return None
+        return {}
     if not isinstance(result, dict):
         raise ValueError(f"{path} must hold the result of a run")
+    try:
+        return verified(result, str(path))
+    except ValueError as error:
+        raise ValueError(f"{error}; the command of the run makes it again") from error
+
+
+def load_best(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Read the best state of a run.
+
+    Args:
+        folder: the run folder.
+        result: the result that lies in it; empty if there is none.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or of another run.
+    """
+    path = best_checkpoint(folder)
+    state = load(path)
+    if not isinstance(state, dict) or not isinstance(state.get("network"), dict):
+        raise ValueError(f"{path} must hold the best state of a run")
+    # A folder may have been renamed; its result still has the name of the run.
+    recorded = str(result.get("run")).rpartition("/")[2]
+    run = state.get("run", recorded)
+    if run not in (folder.resolve().name, recorded):
+        raise ValueError(
+            f"{path} is of the run {run}; put that of {folder.name} back, or train it "
+            f"again with rerun=true"
+        )
+    check_best_checkpoint(folder, result)
+    return state
+
+
+def read_classes(folder: Path, result: dict[str, Any]) -> list[str] | None:
+    """The names of the classes with which a run was trained, in their order.
+
+    None if the run has no classes, or was stored before their names were.
+
+    Args:
+        folder: the run folder.
+        result: the result that lies in it.
+
+    Raises:
+        ValueError: they are no names.
+    """
+    path = folder / "result.json"
     classes = result.get("classes")
     if classes is None:
         return None

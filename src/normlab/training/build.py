@@ -14,7 +14,9 @@ from torch import nn
 from normlab.config.targets import build
 from normlab.norms.on_weights import is_weight_length
 from normlab.streams import stream_seed
-from normlab.training.tasks import Classification, Regression, Task
+from normlab.training.classification import Classification
+from normlab.training.regression import Regression
+from normlab.training.tasks import Task
 
 
 def build_network(

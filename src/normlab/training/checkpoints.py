@@ -3,20 +3,14 @@
 A checkpoint holds all that the rest of a run depends on, so that a resumed run ends in
 the same bits as an uninterrupted one: network, optimizer, scheduler, random numbers,
 position, scores of the unfinished epoch, and the best state so far. It also holds the
-lengths of the log files: newer rows are cut off, since they will be written again.
+lengths and digests of the log files, see `normlab.training.log_files`.
 """
 
 # Lightning's hooks receive any LightningModule, those of this package always a Task.
 # mypy: disable-error-code="override"
 
-import errno
-import io
 import math
-import os
-import sys
 import time
-import zipfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,182 +27,11 @@ from normlab.device.sharding import (
     network_state,
     optimizer_state,
 )
-from normlab.files import open_regular
-from normlab.results import write_atomically
-from normlab.terminal import without_control
+from normlab.training.checkpoint_files import LAST, PREVIOUS, save
 from normlab.training.collectives import gather_over_processes
+from normlab.training.log_files import LogMeter
 from normlab.training.tasks import Task
 from normlab.training.unfinished import restored_block, stored_block
-
-# Files in the folder `checkpoints` of a run.
-LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"
-BEST = "best.ckpt"
-
-# After these, a file may be read another time: they say nothing about its content.
-PASSING_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ESTALE)
-
-# By these keys the state of a run is recognized.
-STATE_KEYS = {
-    *("ended", "progress", "network", "optimizer", "scheduler"),
-    *("random", "metrics", "best", "logs"),
-}
-
-
-def save(path: Path, state: dict) -> None:
-    """Write a checkpoint atomically. Stop signals wait until it is written.
-
-    Raises:
-        OSError: the file could not be written; an older file at `path` is unchanged.
-    """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    with signals.postponed():
-        write_atomically(path, buffer.getbuffer())
-
-
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint and verify the checksum of every record in it.
-
-    Args:
-        path: the file.
-        device: where its tensors are put.
-
-    Raises:
-        ValueError: the file is damaged, or holds anything but tensors and plain types.
-        OSError: the system cannot open files at present.
-    """
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            _check_records(archive, path.stat().st_size)
-        return torch.load(path, map_location=device, weights_only=True)
-    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in PASSING_ERRORS:
-            raise
-        reason = type(error).__name__
-        if str(error):
-            reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"checkpoint {path} cannot be read: {reason}; delete it or name another one"
-        ) from error
-    except Exception as error:  # the unpickler refuses in several other ways
-        raise ValueError(
-            f"checkpoint {path} holds more than tensors and plain types; "
-            f"it is not loaded, since it could run code"
-        ) from error
-
-
-def _check_records(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse damaged records, and records that unpack to more than the file has.
-
-    Torch stores its records as they are. If they were compressed, somebody else wrote
-    them, and a small file could fill the memory.
-    """
-    if sum(record.file_size for record in archive.infolist()) > size:
-        raise ValueError("its records are larger than the file")
-    damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"record {damaged} does not match its checksum")
-
-
-def _warn(text: str) -> None:
-    # Of the processes of a run, only the first one prints.
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"warning: {without_control(text)}", file=sys.stderr)
-
-
-def load_latest(
-    folder: Path, warn: Callable[[str], None] = _warn
-) -> dict[str, Any] | None:
-    """Read the newest intact state of an unfinished run.
-
-    Args:
-        folder: the folder `checkpoints` of the run.
-        warn: called with a sentence about every file that cannot be used.
-
-    Returns:
-        The state, with the name of its file as `read_from`; None if there is none.
-    """
-    paths = [folder / LAST, folder / PREVIOUS]
-    existing = [path for path in paths if path.is_file()]
-    for path in existing:
-        try:
-            return check_state(load(path), path) | {"read_from": path.name}
-        except ValueError as error:
-            warn(str(error))
-    if existing:
-        warn(
-            f"no checkpoint in {folder} can be used; the run starts from the beginning"
-        )
-    return None
-
-
-def check_state(state: Any, path: Path) -> dict[str, Any]:
-    """Return a state if it belongs to the run in whose folder it was found.
-
-    Args:
-        state: the content of a checkpoint.
-        path: its file.
-
-    Raises:
-        ValueError: it is the state of another run, or of none.
-    """
-    run = path.parents[1].name
-    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
-        raise ValueError(
-            f"checkpoint {path} is not the state of a run; "
-            f"delete it or name another one"
-        )
-    if state.get("run", run) != run:
-        raise ValueError(
-            f"checkpoint {path} is of the run {state['run']}; "
-            f"delete it or name another one"
-        )
-    return state
-
-
-def truncate_logs(
-    folder: Path, lengths: dict[str, int], warn: Callable[[str], None] = _warn
-) -> None:
-    """Cut every log file back to its length at the time of the checkpoint.
-
-    Files that did not exist then are deleted. So are links, since a run writes none,
-    and what they lead to is left alone.
-
-    Args:
-        folder: the run folder.
-        lengths: bytes of every log file by its path relative to `folder`.
-        warn: called with a sentence about every file that is shorter than that.
-    """
-    for path in log_files(folder):
-        length = lengths.get(path.relative_to(folder).as_posix())
-        if length is None or path.is_symlink():
-            path.unlink()
-        elif path.stat().st_size > length:
-            os.truncate(path, length)
-
-    for name, length in lengths.items():
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else 0
-        if size < length:
-            warn(
-                f"{path} has {size} of the {length} bytes that were written to it; "
-                f"the missing rows are lost, rerun=true trains the run again"
-            )
-
-
-def log_files(folder: Path) -> list[Path]:
-    """The files of a run folder that grow during training."""
-    patterns = ("*.csv", "csv/*.csv", "events.out.*")
-    return sorted(path for pattern in patterns for path in folder.glob(pattern))
-
-
-def synced_size(path: Path) -> int:
-    """Force a file to the disk and return its size in bytes."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_size
-
 
 class Checkpoints(Checkpoint):
     """Keeps the best state in memory and the whole state on disk; stops a run early.
@@ -251,6 +74,7 @@ class Checkpoints(Checkpoint):
         self.every_seconds = every_seconds
         self.state = state
         self.best: dict = {"epoch": 0, "value": math.nan, "metrics": {}, "network": {}}
+        self.logs = LogMeter(folder)
 
         self._last_is_intact = state is not None and state["read_from"] == LAST
         self._saved_steps = 0
@@ -338,6 +162,7 @@ class Checkpoints(Checkpoint):
         state = self._state(trainer, task) | {"ended": ended}
         if not trainer.is_global_zero:
             return
+        state["logs"], state["log_digests"] = self.logs.measure()
         last = self.folder / "checkpoints" / LAST
         last.parent.mkdir(exist_ok=True)  # in a run folder that was moved, a fault
         with signals.postponed():
@@ -391,10 +216,6 @@ class Checkpoints(Checkpoint):
             "train_sums": train_sums,
             "metrics": task.metrics,
             "best": self.best,
-            "logs": {
-                path.relative_to(self.folder).as_posix(): synced_size(path)
-                for path in log_files(self.folder)
-            },
             **stored_block(task.unfinished),
         }
 

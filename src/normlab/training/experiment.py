@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from normlab import signals
+from normlab.checksums import check_best_checkpoint
 from normlab.config.identity import digest, is_digest_of, run_folder, run_name
 from normlab.endings import (
     DiskFull,
@@ -29,7 +30,7 @@ from normlab.results import (
     read_result,
     remove_unfinished,
     write_atomically,
-    write_json,
+    write_result,
 )
 from normlab.terminal import output_may_end, without_control
 
@@ -109,7 +110,8 @@ def stored_result(
 ) -> dict[str, Any] | None:
     """The stored result that answers a configuration, or None.
 
-    A damaged file counts as none: the run is resumed from its last checkpoint.
+    A damaged or changed file counts as none: the run is resumed from its last
+    checkpoint.
 
     Args:
         folder: the run folder.
@@ -117,7 +119,8 @@ def stored_result(
         warn: print a warning about a damaged file.
 
     Raises:
-        ValueError: the folder holds the result of another configuration.
+        ValueError: the folder holds the result of another configuration, or the best
+            checkpoint of another run.
     """
     if config["rerun"]:
         return None
@@ -138,6 +141,7 @@ def stored_result(
         raise ValueError(
             f"{folder} holds the result of another configuration; move it away"
         )
+    check_best_checkpoint(folder, result)
     return result
 
 
@@ -187,7 +191,7 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
     finally:
         close_loggers()
     with signals.postponed():
-        write_json(folder / "result.json", result)
+        write_result(folder, result)
     return result
 
 

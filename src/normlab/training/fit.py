@@ -14,7 +14,9 @@ from normlab.device.devices import Device, evaluation_context
 from normlab.endings import Diverged
 from normlab.streams import stream_seed
 from normlab.training.callbacks import Scoring
-from normlab.training.checkpoints import load_latest, resumed_progress, truncate_logs
+from normlab.training.checkpoint_files import load_latest, print_warning
+from normlab.training.checkpoints import resumed_progress
+from normlab.training.log_files import truncate_logs
 from normlab.training.preparation import Prepared, prepare
 from normlab.training.tasks import Task
 from normlab.training.trainer import (
@@ -58,7 +60,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         it adds to the result) and `speed` (see `Scoring`).
     """
     task = prepared.task
-    state = load_latest(folder / "checkpoints")
+    state = load_latest(folder / "checkpoints", task)
     task.progress = resumed_progress(state)
     checkpoints = build_checkpoints(config, task.metric_names, folder, state)
     trainer = build_trainer(config, prepared.device, folder, task.progress.epoch)
@@ -67,7 +69,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     others = callbacks_after_scoring(config, prepared, checkpoints, folder)
     set_callbacks(trainer, [scoring, *others])
     if trainer.is_global_zero:
-        truncate_logs(folder, state["logs"] if state else {})
+        _cut_back_logs(folder, state or {})
 
     torch.manual_seed(stream_seed(config["seed"], "dropout"))
     diverged = None
@@ -111,6 +113,12 @@ def _run_trainer(
         task.reuses_outputs = True
     with quiet_lightning(), signals.restored():
         trainer.fit(task, train_dataloaders=blocks)
+
+
+def _cut_back_logs(folder: Path, state: dict[str, Any]) -> None:
+    lengths = state.get("logs", {})
+    digests = state.get("log_digests", {})
+    truncate_logs(folder, lengths, digests, print_warning)
 
 
 def _build_scoring(device: Device, parts: Parts, trainer: pl.Trainer) -> Scoring:

@@ -27,7 +27,7 @@ from normlab.endings import (
     find_file_error,
 )
 from normlab.terminal import output_may_end
-from normlab.training.checkpoints import load, load_latest, save
+from normlab.training.checkpoint_files import load, load_latest, save
 
 OUTCOME = ".outcome.ckpt"
 LOCK = ".lock.processes"

@@ -1,33 +1,27 @@
-"""The two LightningModules: a network with its loss, its metrics and its optimizer."""
+"""A network with its loss, its metrics and its optimizer: what both tasks share.
 
-import math
-import sys
+The two LightningModules are `normlab.training.classification.Classification` and
+`normlab.training.regression.Regression`.
+"""
+
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
-from typing import Any, cast
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from normlab.data.blocks import Block, Progress, ceil_div
 from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shard
 from normlab.endings import Diverged
-from normlab.metrics import METRICS
 from normlab.training.collectives import sum_over_processes
 from normlab.training.unfinished import UnfinishedBlock
-
-REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
-    "mse": functional.mse_loss,
-    "mae": functional.l1_loss,
-    "huber": functional.huber_loss,
-}
 
 
 @torch.no_grad()
@@ -305,130 +299,3 @@ class Task(pl.LightningModule):
     def metrics_from(self, sums: list[float]) -> dict[str, float]:
         """The metrics of a part from the sums of its `score` vectors."""
         raise NotImplementedError
-
-
-class Classification(Task):
-    """Cross-entropy of logits; the metrics are loss and accuracy.
-
-    Args:
-        softmax_before_loss: pass probabilities to the cross-entropy as if they were
-            logits. For K classes the loss can then not fall below
-            ``ln(e + K - 1) - 1``, and gradients shrink. This is a common mistake, which
-            the option makes measurable.
-    """
-
-    metric_names = METRICS["classification"]
-
-    def __init__(
-        self, *args: Any, softmax_before_loss: bool = False, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.softmax_before_loss = softmax_before_loss
-
-    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of logits ``(N, K)`` and classes ``(N,)``."""
-        return functional.cross_entropy(self._logits(predictions), targets)
-
-    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Number of samples, summed loss, number of correct predictions ``(3,)``."""
-        logits = self._logits(predictions).float()
-        loss = functional.cross_entropy(logits, targets, reduction="sum")
-        correct = predictions.argmax(1).eq(targets).sum()
-        return torch.stack(
-            [torch.full_like(loss, len(targets)), loss, correct.to(loss)]
-        )
-
-    def metrics_from(self, sums: list[float]) -> dict[str, float]:
-        """Mean loss and share of correct predictions."""
-        count, loss, correct = sums
-        return {"loss": loss / count, "accuracy": correct / count}
-
-    def _logits(self, predictions: Tensor) -> Tensor:
-        if self.softmax_before_loss:
-            return predictions.softmax(1)
-        return predictions
-
-
-class Regression(Task):
-    """One number per sample, learned in standardized form and scored in its own units.
-
-    The loss compares the prediction with ``(target - mean) / standard deviation``,
-    where both are those of the training part. RMSE and MAE are in units of the target.
-    ``R2 = 1 - sum (y - prediction)^2 / sum (y - mean y)^2``; it is NaN if all y are
-    equal.
-
-    Args:
-        target_mean: mean of the targets of the training part.
-        target_std: their standard deviation, or 1 if they are constant.
-        loss_name: `mse`, `mae` or `huber`.
-
-    Raises:
-        ValueError: the loss is none of these.
-    """
-
-    metric_names = METRICS["regression"]
-
-    def __init__(
-        self,
-        *args: Any,
-        target_mean: float = 0.0,
-        target_std: float = 1.0,
-        loss_name: str = "mse",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        if loss_name not in REGRESSION_LOSSES:
-            known = ", ".join(REGRESSION_LOSSES)
-            raise ValueError(
-                f"task.loss must be one of {known} for regression, got {loss_name!r}"
-            )
-        self.target_mean = target_mean
-        self.target_std = target_std
-        self.loss_function = REGRESSION_LOSSES[loss_name]
-
-    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of standardized predictions ``(N, 1)`` and targets ``(N,)``."""
-        standardized = (targets - self.target_mean) / self.target_std
-        return self.loss_function(predictions.flatten(), standardized)
-
-    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Six sums over standardized samples ``(6,)``.
-
-        Number of samples, loss, squared errors, absolute errors, targets, and squared
-        targets.
-        """
-        standardized = (targets - self.target_mean) / self.target_std
-        predictions = predictions.flatten()
-        loss = self.loss_function(predictions.float(), standardized, reduction="sum")
-        error = predictions - standardized
-
-        # R2 subtracts two large sums if the targets hardly differ, which would cancel
-        # all digits of float32. MPS has no wider type.
-        wide = standardized
-        if standardized.device.type != "mps":
-            wide = standardized.double()
-        return torch.stack(
-            [
-                torch.full_like(loss, len(targets)),
-                loss,
-                error.square().sum(),
-                error.abs().sum(),
-                wide.sum(),
-                wide.square().sum(),
-            ]
-        )
-
-    def metrics_from(self, sums: list[float]) -> dict[str, float]:
-        """Mean loss, RMSE and MAE in units of the target, and R2."""
-        count, loss, squared, absolute, total, total_squared = sums
-        r2 = math.nan
-        spread = total_squared - total**2 / count
-        rounding = total_squared * count * sys.float_info.epsilon
-        if count > 1 and spread > rounding:
-            r2 = 1 - squared / spread
-        return {
-            "loss": loss / count,
-            "rmse": math.sqrt(squared / count) * self.target_std,
-            "mae": absolute / count * self.target_std,
-            "r2": r2,
-        }

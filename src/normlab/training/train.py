@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from normlab.checksums import BEST_CHECKPOINT, archive_digest, best_checkpoint
 from normlab.data.blocks import EvaluationBlocks
 from normlab.device.devices import (
     describe_device,
@@ -16,7 +17,7 @@ from normlab.device.devices import (
 )
 from normlab.loggers import log_final, unknown_metrics
 from normlab.results import environment, write_atomically, write_json
-from normlab.training.checkpoints import BEST, save
+from normlab.training.checkpoint_files import save
 from normlab.training.display import print_start
 from normlab.training.fit import fit, prepare_and_fit
 from normlab.training.preparation import Prepared, describe_network
@@ -62,8 +63,10 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         return result | {"status": "diverged"} | outcome["diverged"]
 
     best = outcome["best"]
-    state = {"network": best["network"], "epoch": best["epoch"]}
-    save(folder / "checkpoints" / BEST, state)
+    state = {"run": folder.name, "network": best["network"], "epoch": best["epoch"]}
+    path = best_checkpoint(folder)
+    save(path, state)
+    result[BEST_CHECKPOINT] = archive_digest(path)
     result["metrics"] = score_best(prepared, best["network"])
     log_final(config, folder, "finished", result["metrics"])
     return result | _divergence_in(result["metrics"], result["steps"])

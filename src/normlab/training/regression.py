@@ -1,0 +1,104 @@
+"""The task of regression: one number per sample, scored in the units of the target."""
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from normlab.metrics import METRICS
+from normlab.training.tasks import Task
+
+REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": functional.mse_loss,
+    "mae": functional.l1_loss,
+    "huber": functional.huber_loss,
+}
+
+
+class Regression(Task):
+    """One number per sample, learned in standardized form and scored in its own units.
+
+    The loss compares the prediction with ``(target - mean) / standard deviation``,
+    where both are those of the training part. RMSE and MAE are in units of the target.
+    ``R2 = 1 - sum (y - prediction)^2 / sum (y - mean y)^2``; it is NaN if all y are
+    equal.
+
+    Args:
+        target_mean: mean of the targets of the training part.
+        target_std: their standard deviation, or 1 if they are constant.
+        loss_name: `mse`, `mae` or `huber`.
+
+    Raises:
+        ValueError: the loss is none of these.
+    """
+
+    metric_names = METRICS["regression"]
+
+    def __init__(
+        self,
+        *args: Any,
+        target_mean: float = 0.0,
+        target_std: float = 1.0,
+        loss_name: str = "mse",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if loss_name not in REGRESSION_LOSSES:
+            known = ", ".join(REGRESSION_LOSSES)
+            raise ValueError(
+                f"task.loss must be one of {known} for regression, got {loss_name!r}"
+            )
+        self.target_mean = target_mean
+        self.target_std = target_std
+        self.loss_function = REGRESSION_LOSSES[loss_name]
+
+    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of standardized predictions ``(N, 1)`` and targets ``(N,)``."""
+        standardized = (targets - self.target_mean) / self.target_std
+        return self.loss_function(predictions.flatten(), standardized)
+
+    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Six sums over standardized samples ``(6,)``.
+
+        Number of samples, loss, squared errors, absolute errors, targets, and squared
+        targets.
+        """
+        standardized = (targets - self.target_mean) / self.target_std
+        predictions = predictions.flatten()
+        loss = self.loss_function(predictions.float(), standardized, reduction="sum")
+        error = predictions - standardized
+
+        # R2 subtracts two large sums if the targets hardly differ, which would cancel
+        # all digits of float32. MPS has no wider type.
+        wide = standardized
+        if standardized.device.type != "mps":
+            wide = standardized.double()
+        return torch.stack(
+            [
+                torch.full_like(loss, len(targets)),
+                loss,
+                error.square().sum(),
+                error.abs().sum(),
+                wide.sum(),
+                wide.square().sum(),
+            ]
+        )
+
+    def metrics_from(self, sums: list[float]) -> dict[str, float]:
+        """Mean loss, RMSE and MAE in units of the target, and R2."""
+        count, loss, squared, absolute, total, total_squared = sums
+        r2 = math.nan
+        spread = total_squared - total**2 / count
+        rounding = total_squared * count * sys.float_info.epsilon
+        if count > 1 and spread > rounding:
+            r2 = 1 - squared / spread
+        return {
+            "loss": loss / count,
+            "rmse": math.sqrt(squared / count) * self.target_std,
+            "mae": absolute / count * self.target_std,
+            "r2": r2,
+        }
