@@ -21,7 +21,8 @@ from normlab.data.blocks import EvaluationBlocks
 from normlab.device import sharding
 from normlab.endings import STORAGE_ERRORS, Interrupted
 from normlab.training import processes
-from normlab.training.checkpoints import Checkpoints, load
+from normlab.training.checkpoint_files import load
+from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
 from normlab.training.fit import fit
 from normlab.training.preparation import prepare
@@ -161,7 +162,9 @@ def test_equality_would_notice_a_last_batch_weighted_wrong(
             original(logits[::2], targets[::2]) + original(logits[1::2], targets[1::2])
         ) / 2
 
-    monkeypatch.setattr("normlab.training.tasks.functional.cross_entropy", unweighted)
+    monkeypatch.setattr(
+        "normlab.training.classification.functional.cross_entropy", unweighted
+    )
     config = module_compose("device=cpu", *WORDS)
     wrong = _fit(config, tmp_path, prepare(config))["best"]["network"]
     expected = fits["one"]["best"]["network"]
