@@ -1,9 +1,133 @@
 """Explanations of the user's mistakes."""
 
-import pytest
-from hydra.errors import ConfigCompositionException, InstantiationException
+import sys
 
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+)
+
+from normlab.config.identity import configuration_directory
 from normlab.mistakes import explain, reason
+
+# What people who know other programs may write, and what the answer must hold.
+SLIPS = {
+    # keys of other programs
+    "epochs=3": "did you mean 'trainer.max_epochs'?",
+    "num_epochs=3": "did you mean 'trainer.max_epochs'?",
+    "trainer.epochs=3": "did you mean 'trainer.max_epochs'?",
+    "lr=.1": "did you mean 'optimizer.lr'?",
+    "learning_rate=0.1": "did you mean 'optimizer.lr'?",
+    "optimizer.learning_rate=1": "did you mean 'optimizer.lr'?",
+    "batch_size=32": "did you mean 'dataset.batch_size'?",
+    "bs=32": "did you mean 'dataset.batch_size'?",
+    "wd=1e-4": "did you mean 'optimizer.weight_decay'?",
+    "momentum=0.5": "did you mean 'norm.momentum' or 'optimizer.momentum'?",
+    "dropout=0.1": "did you mean 'model.dropout'?",
+    "patience=3": "did you mean 'trainer.patience'?",
+    "early_stopping=true": "did you mean 'trainer.patience'?",
+    "gradient_clip_val=1": "did you mean 'trainer.gradient_clip'?",
+    "loss=mse": "did you mean 'task.loss'?",
+    "output_dir=x": "did you mean 'paths.outputs'?",
+    "name=x": "did you mean 'group'?",
+    "num_workers=4": "did you mean 'device.threads'?",
+    "amp=true": "did you mean 'device.precision=bf16-mixed'?",
+    "gpu=1": "did you mean 'device=cuda'?",
+    "gpus=2": "did you mean 'device.devices' or 'device=cuda'?",
+    "verbose=false": "did you mean 'progress'?",
+    "seeds=10": "several seeds are a sweep, as in -m 'seed=range(10)'",
+    "resume=true": "the same command resumes an interrupted run",
+    "n_trials=5": "hydra.sweeper.n_trials belongs to hydra/sweeper=optuna, optuna_sgd",
+    # another group than the right one
+    "trainer.lr=0.1": "did you mean 'optimizer.lr'?",
+    "model.lr=0.1": "did you mean 'optimizer.lr'?",
+    "trainer.seed=1": "did you mean 'seed'?",
+    "train.max_epochs=3": "did you mean 'trainer.max_epochs'?",
+    "model.layers=[10]": "did you mean 'model.hidden'?",
+    "trainer.precision=bf16": "did you mean 'device.precision'?",
+    "data=mnist": "did you mean 'dataset'?",
+    "network=mlp": "did you mean 'model'?",
+    "normalization=torch": "did you mean 'norm'?",
+    "lr_scheduler=cosine": "did you mean 'scheduler'?",
+    # misspelt
+    "optimizer.momentun=0.5": "did you mean 'optimizer.momentum'?",
+    "optimzer.lr=1": "did you mean 'optimizer.lr'?",
+    "batchsize=8": "did you mean 'dataset.batch_size'?",
+    "modle=mlp": "did you mean 'model'?",
+    # a key of another option than the picked one
+    "norm.num_groups=4": "it belongs to norm=evonorm_s0, group",
+    "norm.groups=4": "norm.num_groups belongs to norm=evonorm_s0, group",
+    "optimizer=adam optimizer.momentum=0.9": "it belongs to optimizer=sgd",
+    "scheduler.gamma=0.3": "it belongs to scheduler=step",
+    "model.depth=50": "it belongs to model=resnet, vgg, vit",
+    "fold=1": "dataset.fold belongs to dataset=csv, diabetes, jh_simple",
+    # options
+    "norm=batchnorm": "did you mean 'custom' or 'torch'?",
+    "norm=bn": "did you mean 'custom' or 'torch'?",
+    "norm=LayerNorm": "did you mean 'layer'?",
+    "norm=gn": "did you mean 'group'?",
+    "norm=sync_bn": "did you mean 'norm=custom norm.sync=true'?",
+    "norm=null": "norm=null does not exist, did you mean 'none'?",
+    "norm=None": "norm=None does not exist, did you mean 'none'?",
+    "norm=torhc": "did you mean 'torch'?",
+    "model=resnet18": "did you mean 'model=resnet model.depth=18'?",
+    "model=vgg16": "did you mean 'model=vgg model.depth=16'?",
+    "model=lenet": "did you mean 'lenet5'?",
+    "model=efficientnet": "model=torchvision model.name=NAME takes networks of",
+    "optimizer=Adam": "did you mean 'adam'?",
+    "optimizer=rmsprop": "does not exist; optimizer is one of adam, adamw, sgd",
+    "scheduler=null": "did you mean 'none'?",
+    "scheduler=onecycle": "did you mean 'one_cycle'?",
+    "device=gpu": "did you mean 'cuda'?",
+    "device=0": "device=0 does not exist, did you mean 'cuda'?",
+    "device=tpu": "device=tpu does not exist; device is one of",
+    "dataset=MNIST": "did you mean 'mnist'?",
+    "dataset=fashion": "did you mean 'fashion_mnist'?",
+    "logger=tb": "did you mean 'tensorboard'?",
+    "logger=none": "did you mean 'logger=[]'?",
+    "study=null": "study is null unless one is named: leave out study=null",
+    # words that Hydra reads in another way
+    "~trainer.patience": "it is null already",
+    "~optimizer.lr=3": "~optimizer.lr=3 removes nothing: optimizer.lr is 0.1",
+    "+optimizer.lr=1": "optimizer.lr exists already",
+    "seed=1,2": "seed=1,2 has several values: add -m to run each of them",
+    "seed=range(10)": "seed=range(10) has several values: add -m",
+    "model.hidden=8,4": "add -m to run each of them, or write model.hidden=[8,4] for a",
+    "logger=csv,wandb": "or write logger=[csv,wandb] for a list",
+    "custom": "'custom' must be KEY=VALUE",
+    "model.hidden=[8,4": "model.hidden=[8,4 cannot be read",
+}
+
+
+@pytest.mark.parametrize("words", SLIPS)
+def test_a_slip_gets_the_right_hint(words, monkeypatch):
+    overrides = words.split()
+    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
+    with (
+        initialize_config_dir(str(configuration_directory()), version_base="1.3"),
+        pytest.raises((HydraException, ValueError)) as caught,
+    ):
+        compose("config", overrides=overrides)
+    explanation = explain(caught.value)
+    assert SLIPS[words] in explanation
+    assert "\n" not in explanation
+
+
+@pytest.mark.parametrize("words", ["~foo", "test=1", "config=x", "xyz.abc=1"])
+def test_what_resembles_nothing_gets_no_hint(words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", words])
+    with (
+        initialize_config_dir(str(configuration_directory()), version_base="1.3"),
+        pytest.raises(HydraException) as caught,
+    ):
+        compose("config", overrides=[words])
+    key = words.lstrip("~").partition("=")[0]
+    assert explain(caught.value) == (
+        f"the configuration has no key {key!r}; `--cfg job` prints all keys"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra_plugins.normlab_grid_sweeper import GridSweeper, plain
+from normlab.config.composition import config_dirs
 
 if TYPE_CHECKING:
     from normlab.search.plan import Compose, SearchPlan
@@ -40,13 +41,15 @@ class OptunaSweeper(GridSweeper):
         if find_spec("optuna") is None:
             raise ValueError(
                 "hydra/sweeper=optuna needs the package optuna, which is not "
-                "installed: pip install 'normlab[search]'"
+                "installed: pip install optuna"
             )
         from normlab.search.driver import print_search
         from normlab.search.options import Options
         from normlab.search.plan import plan_search
         from normlab.sweeps.composer import Composer
 
+        if self._is_trial():
+            raise ValueError("study.try=true needs hydra/sweeper=grid")
         overrides = self._parse(arguments)
         options = Options(**self.options)
         compose = Composer(self.hydra_context.config_loader, self.config)
@@ -75,7 +78,6 @@ class OptunaSweeper(GridSweeper):
     def _config_dir(self) -> list[str]:
         """The words with which the command line named a folder of configurations."""
         words = []
-        for source in self.config.hydra.runtime.config_sources:
-            if source.provider == "command-line":
-                words += ["--config-dir", source.path]
+        for folder in config_dirs(self.config.hydra):
+            words += ["--config-dir", str(folder)]
         return words

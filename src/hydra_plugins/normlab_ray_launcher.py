@@ -28,7 +28,7 @@ class RayLauncher(ClusterLauncher):
         """
         from normlab.sweeps.clusters import require_package
 
-        require_package("ray", launcher="ray", extra="ray")
+        require_package("ray", launcher="ray")
         super().setup(**hydra)
 
     def train(

@@ -1,13 +1,15 @@
 """What is shown in a terminal: streams that may end, styles, bars and tables."""
 
+import math
 import os
 import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -16,6 +18,8 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -24,6 +28,9 @@ from rich.table import Table
 
 from normlab.metrics import PARTS
 
+Item = TypeVar("Item")
+
+SECONDS_IN_SILENCE = 2
 SMALL = 0.01  # below, four decimals would show two digits or fewer
 
 STATUS_STYLE = {
@@ -171,6 +178,15 @@ def _connect_to_nothing(number: int) -> None:
     os.close(nothing)
 
 
+def print_line(text: str) -> None:
+    """Print a text to standard error, its control characters as escapes.
+
+    What is printed may hold names of files, columns or runs that other people chose.
+    Texts for rich go through `escaped` instead.
+    """
+    print(without_control(text), file=sys.stderr)
+
+
 def escaped(text: object) -> str:
     """A text of a user for rich: neither its brackets nor its characters act.
 
@@ -196,17 +212,80 @@ def shorten(names: Sequence[str], most: int) -> str:
     return f"{shown} and {len(names) - most} more"
 
 
-def progress_bar() -> Progress:
-    """A bar on standard error that disappears when it is done."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True, emoji=False),
-        transient=True,
-    )
+class Bar(Progress):
+    """A bar on standard error that disappears when it is done.
+
+    Args:
+        last: the last column; None for the time that is left.
+
+    Attributes:
+        num_shown: how many bars are shown now; a second one would garble the first.
+    """
+
+    num_shown: ClassVar[int] = 0
+
+    def __init__(self, last: ProgressColumn | None = None) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            last or TimeRemainingColumn(),
+            console=Console(stderr=True, emoji=False),
+            transient=True,
+        )
+
+    def start(self) -> None:
+        """Show the bar."""
+        if not self.live.is_started:
+            Bar.num_shown += 1
+        super().start()
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        if self.live.is_started:
+            Bar.num_shown -= 1
+        super().stop()
+
+
+def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Yield items, and show how far they are if they take more than two seconds.
+
+    On a terminal this is a bar. In a file, and below a bar of somebody else, it is one
+    line.
+
+    Args:
+        items: what to yield.
+        total: number of items.
+        what: what is done with them, as in "decoding images".
+    """
+    started = time.monotonic()
+    bar = None
+    is_shown = False
+    try:
+        for done, item in enumerate(items, start=1):
+            yield item
+            seconds = time.monotonic() - started
+            if bar is not None:
+                bar.update(TaskID(0), completed=done)
+            elif not is_shown and seconds > SECONDS_IN_SILENCE and done < total:
+                is_shown = True
+                bar = _start_bar(done, total, what, seconds)
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _start_bar(done: int, total: int, what: str, seconds: float) -> Bar | None:
+    """Show a bar, or a line with an estimate where there can be no bar."""
+    if not sys.stderr.isatty() or Bar.num_shown:
+        left = seconds / done * (total - done)
+        print_line(f"{what}: {done} of {total}, about {math.ceil(left)} s left")
+        return None
+    bar = Bar()
+    bar.add_task(what, total=total, completed=done)
+    bar.start()
+    return bar
 
 
 def print_cautions(console: Console, cautions: Sequence[str]) -> None:

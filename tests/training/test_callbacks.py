@@ -215,7 +215,7 @@ def test_the_bar_counts_blocks_and_goes_at_the_end(capsys, monkeypatch, end):
         update=lambda line, advance, description: calls.append(description),
         stop=lambda: calls.append("stop"),
     )
-    monkeypatch.setattr(callbacks, "progress_bar", lambda: bar)
+    monkeypatch.setattr(callbacks, "Bar", lambda: bar)
     monkeypatch.setattr(callbacks.sys.stderr, "isatty", lambda: True)
     terminal, task = Terminal(5), Task(epoch=2)
     terminal.on_train_start(trainer(), task)

@@ -7,16 +7,17 @@ checked before the array is used, once per process.
 import hashlib
 import os
 import secrets
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from normlab.data.downloads import first_line, new_folder
+from normlab.terminal import print_line
 
 DIGEST_MARK = b"normlab1"  # between the array and its digest
 DIGEST_BYTES = 32
@@ -125,20 +126,32 @@ def _write_once(
     """Write the file unless another process has written it in the meantime."""
     lock = path.with_name(f".{path.stem}.lock")
     try:
-        with FileLock(lock):
+        with _locked(lock, path):
             fault = _fault(path, shape, dtype)
             if fault is None:
                 return
             if path.is_file():
-                print(
-                    f"warning: the cache {path} {fault}; it is written again",
-                    file=sys.stderr,
-                )
+                print_line(f"warning: the cache {path} {fault}; it is written again")
             _remove_abandoned(path)
             _write(path, shape, dtype, fill)
     except BaseException:
         lock.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _locked(lock_path: Path, path: Path) -> Iterator[None]:
+    """Lock a file that is to be written. A second process says that it waits."""
+    lock = FileLock(lock_path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print_line(f"another process computes {path}; waiting for it to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _remove_abandoned(path: Path) -> None:

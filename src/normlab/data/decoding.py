@@ -2,7 +2,6 @@
 
 import hashlib
 import stat
-import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from rich.progress import track
 
 from normlab.data.array_cache import cached_array
 from normlab.data.downloads import first_line, open_data
+from normlab.data.notes import note_once
+from normlab.terminal import with_progress
 
 CACHE_VERSION = 1  # part of the key: another number makes every older cache unused
-FILES_WORTH_A_BAR = 5000  # from this number on, a progress bar is shown
+
+# Formats in which a file may be an animation or a stack of slices.
+MANY_FRAMES = ("GIF", "PNG", "TIFF", "WEBP")
 
 # Tags of TIFF files, and the value of the second one if zero is white.
 BITS_PER_SAMPLE = 258
@@ -56,10 +58,13 @@ def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
     Pillow decodes without holding Python's global interpreter lock.
     """
 
-    def decode_one(index: int) -> None:
-        array[index] = _read(files[index], array.shape[-1])
+    with_more_frames: list[Path] = []
 
-    quiet = len(files) < FILES_WORTH_A_BAR or not sys.stderr.isatty()
+    def decode_one(index: int) -> None:
+        array[index], has_more_frames = _read(files[index], array.shape[-1])
+        if has_more_frames:
+            with_more_frames.append(files[index])
+
     # Warning filters are shared by all threads, so they are set once, outside them.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")
@@ -67,25 +72,29 @@ def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             done = pool.map(decode_one, range(len(files)))
-            for _ in track(
-                done, "decoding images", total=len(files), transient=True, disable=quiet
-            ):
+            for _ in with_progress(done, len(files), "decoding images"):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    if with_more_frames:
+        note_once(
+            f"of images with several frames, only the first frame is used: "
+            f"{len(with_more_frames)} of {len(files)}, such as {min(with_more_frames)}"
+        )
     return array
 
 
-def _read(path: Path, image_size: int) -> np.ndarray:
-    """Read one image as uint8 ``(3, S, S)``."""
+def _read(path: Path, image_size: int) -> tuple[np.ndarray, bool]:
+    """Read one image as uint8 ``(3, S, S)``, and whether the file has more frames."""
     size = (image_size, image_size)
     try:
         with open_data(path) as content, Image.open(content) as file:
             image = _as_rgb(file)
             if image.size != size:
                 image = image.resize(size, Image.Resampling.BILINEAR)
-            return np.asarray(image).transpose(2, 0, 1)
+            pixels = np.asarray(image).transpose(2, 0, 1)
+            return pixels, _has_more_frames(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
             f"image {path} cannot be read: {first_line(error).rstrip('.')}; "
@@ -96,6 +105,21 @@ def _read(path: Path, image_size: int) -> np.ndarray:
         raise ValueError(
             f"image {path} cannot be read: {error}; replace or remove it"
         ) from error
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    """Whether a file goes on behind its first frame.
+
+    Further frames of MPO files, as cameras write them, are previews.
+    """
+    if image.format not in MANY_FRAMES:
+        return False
+    try:
+        image.seek(1)
+    # Any type: a damaged frame that is not used does no harm.
+    except Exception:
+        return False
+    return True
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -13,17 +13,16 @@ from typing import cast
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
 from normlab.data.array_cache import cached_array
 from normlab.data.blocks import Part
 from normlab.data.parts import Parts
 from normlab.data.transforms import ImageTransform
+from normlab.terminal import with_progress
 
 CACHE_VERSION = 1  # part of the key: another number makes every older cache unused
 BATCH_SIZE = 64
-BATCHES_WORTH_A_BAR = 20  # from this number on, a progress bar is shown
 
 
 @dataclass(frozen=True)
@@ -125,12 +124,8 @@ def _fill(
     """Write the features ``(N, V, F)`` of all images."""
     batches = images.split(BATCH_SIZE)
     start = 0
-    for batch in track(
-        batches,
-        "features of the frozen layers",
-        transient=True,
-        disable=len(batches) < BATCHES_WORTH_A_BAR,
-    ):
+    what = f"features of {len(images)} images, in batches"
+    for batch in with_progress(batches, len(batches), what):
         end = start + len(batch)
         array[start:end] = extract(batch).cpu().numpy()
         start = end

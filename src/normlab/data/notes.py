@@ -1,8 +1,9 @@
 """Notes about data, on standard error: each text once per process."""
 
-import sys
 from collections.abc import Sequence
 from functools import cache
+
+from normlab.terminal import print_line
 
 MOST_NAMES_SHOWN = 5
 
@@ -10,7 +11,7 @@ MOST_NAMES_SHOWN = 5
 @cache
 def note_once(note: str) -> None:
     """Print a note, each text once per process."""
-    print(f"note: {note}", file=sys.stderr)
+    print_line(f"note: {note}")
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """From a configuration to the training, validation and test part of a data set."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,6 +23,7 @@ from normlab.data.notes import shortened
 from normlab.data.splits import train_validation_indices
 from normlab.data.transforms import ImageTransform, Unchanged, channel_statistics
 from normlab.streams import numpy_generator
+from normlab.terminal import print_line
 
 # Mean and standard deviation that torchvision's networks were trained with.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -103,7 +103,10 @@ def load_parts(
     loaded = build(options["load"])
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
+    limit = config["trainer"].get("max_samples")
     train_rows, validation_rows = _split(loaded, config)
+    train_rows = spread(train_rows, limit)
+    validation_rows = spread(validation_rows, limit)
     train_targets = loaded.train_targets[train_rows]
     if is_classification:
         check_classes(train_targets, loaded.class_names)
@@ -117,11 +120,11 @@ def load_parts(
             encoder = loaded.fit(train_rows, options["normalize"] == "train")
         arrays = loaded.encode(encoder)
         for note in encoding_notes(loaded, encoder):
-            print(f"note: {note}", file=sys.stderr)
+            print_line(f"note: {note}")
     check_shape(arrays, options)
 
     augmented, plain = _transforms(arrays, train_rows, options, image_size)
-    test_rows = torch.arange(len(arrays.test_targets))
+    test_rows = spread(torch.arange(len(arrays.test_targets)), limit)
     train = Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented)
     test = Part(arrays.test_inputs, arrays.test_targets, test_rows, plain)
     # Configurations that were stored before the option existed do not have the key.
@@ -141,6 +144,16 @@ def load_parts(
         encoder=encoder,
         class_names=tuple(loaded.class_names),
     )
+
+
+def spread(rows: torch.Tensor, limit: int | None) -> torch.Tensor:
+    """At most `limit` rows, spread evenly over all of them; None keeps all.
+
+    Files are often sorted by class, so that the first rows would lack classes.
+    """
+    if limit is None or len(rows) <= limit:
+        return rows
+    return rows[torch.arange(limit) * len(rows) // limit]
 
 
 def _split(

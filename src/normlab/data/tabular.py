@@ -4,7 +4,6 @@ A table has no official test part. One fold of a cross-validation takes its plac
 cross-validation is a sweep over `fold`.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from normlab.data.encoding import TabularData
 from normlab.data.missing_values import MISSING
 from normlab.data.notes import note_once
 from normlab.data.splits import fold_indices
+from normlab.terminal import print_line
 
 # The assignment of rows to folds is part of the data set: every seed of a run has the
 # same one.
@@ -200,10 +200,9 @@ def _jh_simple_file(root: str, sha256: str | None) -> Path:
         download_file(JH_SIMPLE, sha256, path)
         if sha256 is None:
             digest = digest_of(path, "sha256")
-            print(
+            print_line(
                 f"note: downloaded {path}; to make sure that later runs read the same "
-                f"file, set dataset.sha256={digest}",
-                file=sys.stderr,
+                f"file, set dataset.sha256={digest}"
             )
     if sha256 is not None:
         check_digest(path, "sha256", sha256)

@@ -45,11 +45,19 @@ def _evaluate(options: argparse.Namespace) -> None:
     title = options.run.name
     dataset = None
     try:
+        _find_own_code(options)
         if options.dataset is not None:
             title += f" on {options.dataset}"
-            dataset = compose_dataset(options.dataset, options.overrides)
+            dataset = compose_dataset(
+                options.dataset, options.overrides, options.config_dir, options.trust
+            )
+        elif options.overrides:
+            raise ValueError(
+                f"settings are for another data set, got {options.overrides[0]}: "
+                f"add --dataset NAME"
+            )
         metrics = evaluate_run(
-            options.run, dataset, options.statistics, options.batches, options.trust
+            options.run, dataset, options.statistics, options.batches, trusted
         )
     except ValueError as error:
         _exit_with(error)
@@ -127,7 +135,9 @@ def _inspect(options: argparse.Namespace) -> None:
     load_only_weights()
     path = options.out or options.run / "norms.png"
     try:
-        states = inspect_run(options.run, options.batches, options.trust)
+        _find_own_code(options)
+        trusted = trusted_packages(options.trust)
+        states = inspect_run(options.run, options.batches, trusted)
         draw_layers(states, options.run.name).savefig(path, dpi=130, facecolor="white")
     except (ValueError, OSError) as error:
         _exit_with(error)
@@ -167,42 +177,90 @@ def inspect_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _find_own_code(options: argparse.Namespace) -> None:
+    """Make trusted packages importable from the working folder and `--config-dir`."""
+    from normlab.config.composition import check_config_dir
+    from normlab.config.own_code import find_own_code
+
+    folders = []
+    if options.config_dir is not None:
+        check_config_dir(options.config_dir)
+        folders.append(options.config_dir)
+    find_own_code(options.trust, folders)
+
+
 def _add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the options about files and code of the user's own."""
+    parser.add_argument(
+        "--config-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder of your own with the layout of conf/; trusted packages are "
+        "looked for in it and beside it too (default: none)",
+    )
     parser.add_argument(
         "--trust",
         nargs="+",
         default=[],
-        metavar="PACKAGE",
-        help="packages of your own that the run may call (default: none)",
+        metavar="CODE",
+        help="code of your own that the run may call: names of packages, and norms as "
+        "FILE.py:CLASS (default: none)",
     )
 
 
-def compose_dataset(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Compose the configuration of a data set as `train.py dataset=NAME` does.
-
-    Args:
-        name: name of a file of `conf/dataset`.
-        overrides: settings as on the command line of `train.py`.
+def trusted_packages(words: Sequence[str]) -> list[str]:
+    """The packages among what follows `--trust`; norms in files are loaded.
 
     Raises:
-        ValueError: a name or a setting does not exist.
+        ValueError: a file has no such norm, or its code fails.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
+    from normlab.norms.loading import is_file_reference
+    from normlab.norms.own import offer_file
 
-    from normlab.config.identity import configuration_directory
-    from normlab.mistakes import explain
+    packages = []
+    for word in words:
+        if is_file_reference(word):
+            offer_file(word)
+        else:
+            packages.append(word)
+    return packages
 
-    words = [f"dataset={name}", *overrides]
+
+def compose_dataset(
+    name: str,
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    trusted: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Compose the configuration of a data set as `train.py dataset=NAME` does.
+
+    It is checked as for training: its file may come from somebody else.
+
+    Args:
+        name: name of a file of `conf/dataset`, or of the folder `dataset` of one's own.
+        overrides: settings as on the command line of `train.py`.
+        config_dir: a folder with the layout of conf/.
+        trusted: packages of the user's own that the data set may call.
+
+    Raises:
+        ValueError: a name or a setting does not exist, or a value is impossible.
+    """
+    from normlab.config.composition import compose_config, plain_config
+    from normlab.config.rules import check
+    from normlab.config.targets import check_homes
+    from normlab.config.trust import check_trust
+    from normlab.mistakes import MISTAKES, explain
+
     try:
-        with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-            config = compose("config", overrides=words, return_hydra_config=True)
-    except HydraException as error:
+        words = [f"dataset={name}", *overrides]
+        config = plain_config(compose_config(words, config_dir))
+        check_trust(config, overrides)
+        config["trusted_packages"] = list(trusted)
+        check(config)
+    except MISTAKES as error:
         raise ValueError(explain(error)) from error
-    HydraConfig.instance().set_config(config)  # which some interpolations refer to
-    dataset: Any = OmegaConf.to_container(config.dataset, resolve=True)
+    dataset: dict[str, Any] = config["dataset"]
+    check_homes({"dataset": dataset, "trusted_packages": list(trusted)})
     return dataset
 
 
@@ -216,8 +274,8 @@ def with_option_names(message: str) -> str:
 
 
 def _exit_with(error: Exception) -> NoReturn:
-    from normlab.terminal import without_control
+    from normlab.terminal import print_line
 
-    message = without_control(with_option_names(str(error)))
-    print(f"error: {message}", file=sys.stderr)
+    message = with_option_names(str(error))
+    print_line(f"error: {message}")
     sys.exit(USER_MISTAKE)

@@ -132,7 +132,7 @@ class TimmModel(nn.Module):
             import timm
         except ImportError as error:
             raise ValueError(
-                "model=timm needs timm: pip install 'normlab[timm]'"
+                "model=timm needs timm: pip install timm"
             ) from error
         super().__init__()
         channels, height, width = image_shape(type(self), input_shape)

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: The words of the command line; by default those of the process.
     """
     options = parser().parse_args(arguments)
-    from normlab.terminal import output_may_end, without_control
+    from normlab.terminal import output_may_end, print_line
 
     with output_may_end():
         try:
@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (ValueError, OSError) as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            message = without_control(_with_option_names(str(error)))
-            print(f"error: {message}", file=sys.stderr)
+            print_line(f"error: {_with_option_names(str(error))}")
             sys.exit(USER_MISTAKE)
 
 
@@ -142,6 +141,17 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         help="answer the study conf/study/NAME.yaml by its own rule and write a report",
     )
     add(
+        "--try",
+        action="store_true",
+        help="show the runs of the study that study.try=true made; no verdict",
+    )
+    add(
+        "--config-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="look for the study in this folder too, which has the layout of conf/",
+    )
+    add(
         "--out",
         type=Path,
         metavar="DIR",
@@ -171,7 +181,7 @@ def _make_report(options: argparse.Namespace) -> "Report":
     if options.study is None:
         report = comparison_report(folders, _compare_arguments(options), extras)
     else:
-        report = study_report(options.study, folders, extras)
+        report = study_report(options.study, folders, extras, options.config_dir)
     return replace(report, command=_command_line(options))
 
 
@@ -180,6 +190,9 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ValueError(
             "name a folder of runs, such as outputs/digits-mlp, or a study with --study"
         )
+    for name in ("try", "config_dir"):
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for --study NAME")
     if options.heatmap and not options.out:
         raise ValueError("--heatmap draws a figure: name its folder with --out")
 
@@ -194,23 +207,22 @@ def _complete_from_study(options: argparse.Namespace) -> list[Path]:
         ValueError: There is no such study, it has no runs, or options are given that
             its rule decides.
     """
-    from normlab.study.plans import study_command
     from normlab.study.verdict import read_study
 
-    study = read_study(options.study)
+    study = read_study(options.study, options.config_dir)
     given = [f"--{name}" for name in OF_COMPARE if getattr(options, name) is not None]
     if given:
         raise ValueError(
             f"--study answers by the rule of conf/study/{study.name}.yaml: leave out "
             f"{' '.join(given)}, or --study"
         )
-    folders: list[Path] = options.folders or [study.outputs]
+    tries = getattr(options, "try")
+    default = study.trial_outputs if tries else study.outputs
+    command = f"{study.command} study.try=true" if tries else study.command
+    folders: list[Path] = options.folders or [default]
     for folder in folders:
         if not folder.exists():
-            raise ValueError(
-                f"{folder} does not exist: run the study first, "
-                f"{study_command(study.name)}"
-            )
+            raise ValueError(f"{folder} does not exist: run the study first, {command}")
     options.out = options.out or folders[0] / "report"
     options.target = options.target or study.plan.get("target")
     return folders
@@ -256,7 +268,9 @@ def _command_line(options: argparse.Namespace) -> str:
         if name == "folders" or value == getattr(defaults, name):
             continue
         values = value if isinstance(value, list) else [value]
-        words += [f"--{name}", *map(str, values)]
+        if value is True:
+            values = []
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
 
 

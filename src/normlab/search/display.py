@@ -29,9 +29,9 @@ from normlab.sweeps.jobs import short_names
 from normlab.sweeps.progress import remaining_seconds
 from normlab.terminal import (
     STATUS_STYLE,
+    Bar,
     escaped,
     format_metric,
-    progress_bar,
     without_control,
 )
 
@@ -73,7 +73,7 @@ def print_plan(plan: SearchPlan, trials: list[FrozenTrial], workers: int) -> Non
 
     console = Console(highlight=False)
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(without_control(line), soft_wrap=True, markup=False)
 
 
 def _count_ended(trials: Sequence[FrozenTrial]) -> int:
@@ -108,7 +108,7 @@ class SearchProgress:
         console.print(without_control(f"search in {self.search.folder}"))
         console.print(f"{objective}: {quantity(self.total, 'trial')}{done}")
         if sys.stderr.isatty():
-            self.bar = progress_bar()
+            self.bar = Bar()
             self.task = self.bar.add_task(
                 "search", total=self.total, completed=self.stored
             )
@@ -346,7 +346,7 @@ def _print_best(
         f"{format_metric(best.value)}{mean}"
     )
     for word in words(best.params):
-        console.print(f"  {word}", markup=False, soft_wrap=True)
+        console.print(f"  {without_control(word)}", markup=False, soft_wrap=True)
 
     fresh = fresh_command(command, best.params, seeds)
     content = {
@@ -370,7 +370,7 @@ def _print_best(
         console.print(f"[bold]importance[/bold]  {text}  [dim](fANOVA)[/dim]")
 
     console.print("[bold]with seeds that the search has not seen[/bold]")
-    console.print(f"  {fresh}", markup=False, soft_wrap=True)
+    console.print(f"  {without_control(fresh)}", markup=False, soft_wrap=True)
     files = [name for name in FILES if (search.folder / name).is_file()]
     place = escaped(f"{', '.join(files)} in {search.folder}")
     console.print(f"[dim]{place}[/dim]", soft_wrap=True)

@@ -33,7 +33,7 @@ from rich.progress import Progress, TaskID
 from normlab import signals
 from normlab.data.blocks import Block
 from normlab.endings import Diverged, Interrupted, Pruned
-from normlab.terminal import format_metric, progress_bar
+from normlab.terminal import Bar, format_metric, print_line
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.tasks import Task
 
@@ -173,7 +173,7 @@ class Terminal(Callback):
         if not trainer.is_global_zero or not sys.stderr.isatty():
             return
         blocks_per_epoch = int(trainer.num_training_batches)
-        self.bar = progress_bar()
+        self.bar = Bar()
         self.line = self.bar.add_task(
             "training",
             total=self.max_epochs * blocks_per_epoch,
@@ -205,7 +205,7 @@ class Terminal(Callback):
 
     def _print(self, text: str) -> None:
         if self.bar is None:
-            print(text, file=sys.stderr, flush=True)
+            print_line(text)
         else:
             self.bar.console.print(text, highlight=False, markup=False)
 

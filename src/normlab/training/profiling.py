@@ -3,7 +3,6 @@
 # Lightning's hooks receive any LightningModule, those of this package always a Task.
 # mypy: disable-error-code="override"
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from normlab.data.blocks import Block
 from normlab.endings import Diverged
+from normlab.terminal import print_line
 from normlab.training.tasks import Task
 
 TRACE = "trace.json"
@@ -67,10 +67,9 @@ class Profile(Callback):
         if self.profiler is not None:
             self.profiler.stop()
         if isinstance(exception, Diverged) and not self.done and trainer.is_global_zero:
-            print(
+            print_line(
                 f"profile=true has written no trace: {exception}, "
-                f"before the traced steps had ended",
-                file=sys.stderr,
+                f"before the traced steps had ended"
             )
 
     def _is_warm(self, trainer: pl.Trainer, index: int) -> bool:
@@ -83,11 +82,11 @@ class Profile(Callback):
         path = self.folder / TRACE
         profiler.export_chrome_trace(str(path))
         steps = -(-len(block.targets) // block.batch_size)
-        print(f"\n{steps} steps, trace for ui.perfetto.dev in {path}", file=sys.stderr)
+        print_line(f"\n{steps} steps, trace for ui.perfetto.dev in {path}")
 
         order = "self_cpu_time_total"
         if task.device.type == "cuda":
             order = "self_device_time_total"
         operators = profiler.key_averages()
         table = operators.table(sort_by=order, row_limit=ROWS, max_name_column_width=40)
-        print(table, file=sys.stderr)
+        print_line(table)
