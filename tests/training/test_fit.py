@@ -12,7 +12,7 @@ from torch import nn
 from normlab.config.identity import run_folder
 from normlab.data.parts import load_parts
 from normlab.streams import torch_generator
-from normlab.training.checkpoint_files import load
+from normlab.training.checkpoint_files import load, save
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
 
@@ -289,3 +289,43 @@ def test_early_stopping_restores_the_best_state(config):
     assert result["epochs"] == result["best_epoch"] + 2
     best = load(run_folder(settings) / "checkpoints" / "best.ckpt")
     assert best["epoch"] == result["best_epoch"]
+
+
+@pytest.fixture
+def interrupted(config):
+    """The configuration of a run that has the state of its first two epochs."""
+    settings = config("checkpoint.every_n_steps=1000")  # after every epoch
+    run(settings)
+    folder = run_folder(settings)
+    (folder / "result.json").unlink()
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    previous = folder / "checkpoints" / "previous.ckpt"
+    previous.replace(folder / "checkpoints" / "last.ckpt")
+    return settings
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "statistics.csv"])
+def test_a_log_that_was_changed_before_a_resume_is_named(interrupted, name, capsys):
+    path = run_folder(interrupted) / name
+    rows = path.read_text().splitlines(keepends=True)
+    number = rows[1].rpartition(",")[2]
+    rows[1] = rows[1].removesuffix(number) + "9" * len(number.strip()) + "\n"
+    path.write_text("".join(rows))
+    capsys.readouterr()
+    assert run(interrupted)["epochs"] == 2
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert f"{path} was changed after it was written" in warning
+
+
+def test_a_resume_from_a_state_of_wrong_types_uses_the_one_before(interrupted, capsys):
+    folder = run_folder(interrupted) / "checkpoints"
+    state = load(folder / "last.ckpt")
+    save(folder / "previous.ckpt", state)
+    state["optimizer"]["param_groups"][0]["lr"] = "fast"
+    save(folder / "last.ckpt", state)
+    capsys.readouterr()
+    result = run(interrupted)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "last.ckpt is damaged: optimizer.param_groups.lr must be number" in warning
+    fresh = run(interrupted | {"rerun": True})
+    assert result["metrics"] == fresh["metrics"]
