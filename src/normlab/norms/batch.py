@@ -14,6 +14,9 @@ from normlab.norms.channel_statistics import values_per_channel
 from normlab.norms.functional import normalize, per_channel, update_average
 from normlab.norms.shapes import check_dim, check_input
 
+# Output; mean and biased variance ``(C,)``; number of values per channel.
+NormalizedBatch = tuple[Tensor, Tensor, Tensor, float | Tensor]
+
 KERNELS = ("auto", "eager", "triton")
 
 
@@ -136,7 +139,8 @@ class BatchNorm(_BatchNorm):
         if not self.training and self.running_mean is not None:
             return self._normalize_by_averages(input)
         output, mean, var, count = self._normalize_batch(input)
-        if self.training and self.track_running_stats and self.running_mean is not None:
+        remembers = self.track_running_stats and self.running_mean is not None
+        if self.training and remembers:
             self._remember(mean, var, count)
         return output
 
@@ -162,22 +166,22 @@ class BatchNorm(_BatchNorm):
         bias = per_channel(self.bias, input.ndim)
         return normalize(input, mean, var, self.eps, weight, bias)
 
-    def _normalize_batch(
-        self, input: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+    def _normalize_batch(self, input: Tensor) -> NormalizedBatch:
         """Normalize by the statistics of the batch; variants of batch norm change this.
 
         Returns:
             The output; mean ``(C,)`` and biased variance ``(C,)`` of the batch; the
             number of values per channel.
         """
+        weight = self.weight
+        bias = self.bias
         if (
             self.training
             and self.sync
             and distributed.is_available()
             and distributed.is_initialized()
         ):
-            return normalize_synchronized_batch(input, self.weight, self.bias, self.eps)
+            return normalize_synchronized_batch(input, weight, bias, self.eps)
 
         count = values_per_channel(input)
         if count == 1:
@@ -190,11 +194,18 @@ class BatchNorm(_BatchNorm):
             and not input.is_meta
             and input.numel() > 0
         )
-        compute = triton_normalization() if needs_triton else normalize_batch
-        output, mean, var = compute(input, self.weight, self.bias, self.eps)
+        compute = normalize_batch
+        if needs_triton:
+            compute = triton_normalization()
+        output, mean, var = compute(input, weight, bias, self.eps)
         return output, mean, var, count
 
-    def _remember(self, mean: Tensor, var: Tensor, count: float | Tensor) -> None:
+    def _remember(
+        self,
+        mean: Tensor,
+        var: Tensor,
+        count: float | Tensor,
+    ) -> None:
         """Move the running averages by the statistics of one batch.
 
         As in PyTorch, an empty batch is counted and changes nothing else.
@@ -214,12 +225,15 @@ class BatchNorm(_BatchNorm):
             momentum = 1.0 / counter.to(mean.dtype)
         else:
             momentum = self.momentum
+        unbiased = count / (count - 1)
         update_average(running_mean, mean, momentum)
-        update_average(running_var, var, momentum, count / (count - 1))
+        update_average(running_var, var, momentum, unbiased)
 
     def _one_value_error(self, input: Tensor) -> ValueError:
         """Return the error for input with one value per channel."""
-        when = "when training" if self.training else "without running statistics"
+        when = "without running statistics"
+        if self.training:
+            when = "when training"
         return ValueError(
             f"expected more than one value per channel {when}, got input of shape "
             f"{tuple(input.shape)}; use a larger batch, or a norm that does not depend "

@@ -48,7 +48,12 @@ class FrozenBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, num_features: int, dim: int, eps: float = 1e-5) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        dim: int,
+        eps: float = 1e-5,
+    ) -> None:
         super().__init__()
         self.num_features = num_features
         self.dim = check_dim(dim)
@@ -81,7 +86,10 @@ class FrozenBatchNorm(nn.Module):
         return normalize(input, mean, var, self.eps, weight, bias)
 
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        *arguments: Any,
     ) -> None:
         """Ignore batch norm's counter of batches, as torchvision does."""
         state_dict.pop(f"{prefix}num_batches_tracked", None)

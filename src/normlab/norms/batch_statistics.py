@@ -36,7 +36,10 @@ NO_REDUCTION = 0
 
 
 def normalize_batch(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize every channel by the mean and variance of its values in the batch.
 
@@ -64,14 +67,19 @@ def normalize_batch(
 
 
 def normalize_by_autograd(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute what `normalize_batch` does, and leave the gradient to autograd."""
     mean, var = channel_moments(x)
     scale = per_channel(weight, x.ndim)
     shift = per_channel(bias, x.ndim)
     y = normalize(x, mean, var, eps, scale, shift)
-    return y, mean.detach().flatten(), var.detach().flatten()
+    mean = mean.detach().flatten()
+    var = var.detach().flatten()
+    return y, mean, var
 
 
 class BatchNormalizationContext(FunctionCtx):
@@ -109,11 +117,14 @@ class _BatchNormalization(torch.autograd.Function):
         ctx.save_for_backward(x, weight, mean, inverse_std)  # type: ignore[arg-type]
         ctx.eps = eps
         ctx.bias_dtype = None if bias is None else bias.dtype
-        return in_dtype(y, x.dtype), mean, var
+        y = in_dtype(y, x.dtype)
+        return y, mean, var
 
     @staticmethod
     def backward(
-        ctx: BatchNormalizationContext, dy: Tensor, *unused: Tensor
+        ctx: BatchNormalizationContext,
+        dy: Tensor,
+        *unused: Tensor,
     ) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse_std = ctx.saved_tensors
         needs_plain_operations = (
@@ -129,12 +140,24 @@ class _BatchNormalization(torch.autograd.Function):
         workspace, sum_dy, sum_dy_xhat = gradient_sums(dy, wide, mean, inverse_std)
         count = max(1, x.numel() // max(1, x.shape[1]))
         dx = input_gradient(
-            workspace, dy, wide, weight, mean, inverse_std, sum_dy, sum_dy_xhat, count
+            workspace,
+            dy,
+            wide,
+            weight,
+            mean,
+            inverse_std,
+            sum_dy,
+            sum_dy_xhat,
+            count,
         )
+        dx = in_dtype(dx, x.dtype)
         dweight, dbias = parameter_gradients(
-            sum_dy, sum_dy_xhat, weight, ctx.bias_dtype
+            sum_dy,
+            sum_dy_xhat,
+            weight,
+            ctx.bias_dtype,
         )
-        return in_dtype(dx, x.dtype), dweight, dbias, None
+        return dx, dweight, dbias, None
 
 
 def _is_batch_of_gradients(dy: Tensor) -> bool:
@@ -170,7 +193,8 @@ def _differentiable_backward(
     mean_dy = per_channel(sum_dy / count, x.ndim)
     mean_dy_xhat = per_channel(sum_dy_xhat / count, x.ndim)
     scale = inverse_std if weight is None else inverse_std * weight
-    dx = (dy - mean_dy - xhat * mean_dy_xhat) * per_channel(scale, x.ndim)
+    scale = per_channel(scale, x.ndim)
+    dx = (dy - mean_dy - xhat * mean_dy_xhat) * scale
     dweight, dbias = parameter_gradients(sum_dy, sum_dy_xhat, weight, bias_dtype)
     return dx, dweight, dbias, None
 
@@ -192,7 +216,8 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = channel_sum(x).div_(count)
     centre = per_channel(mean, x.ndim)
     squares = torch.ops.aten.mse_loss.default(x, centre, NO_REDUCTION)
-    return squares, mean, channel_sum(squares).div_(count)
+    var = channel_sum(squares).div_(count)
+    return squares, mean, var
 
 
 def in_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -231,15 +256,22 @@ def normalize_into(
     return scale_and_shift(x, scale, shift, workspace)
 
 
-def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
+def scale_and_shift(
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    out: Tensor,
+) -> Tensor:
     """Write ``x * scale + shift`` into `out`, with scale and shift ``(C,)``.
 
     One operation for vectors. Along positions PyTorch is faster in two.
     """
     if x.ndim == 2:
         return torch.addcmul(shift, x, scale, out=out)
-    torch.mul(x, per_channel(scale, x.ndim), out=out)
-    return out.add_(per_channel(shift, x.ndim))
+    scale = per_channel(scale, x.ndim)
+    shift = per_channel(shift, x.ndim)
+    torch.mul(x, scale, out=out)
+    return out.add_(shift)
 
 
 def materialize(x: Tensor, *coefficients: Tensor) -> tuple[Tensor, ...]:
@@ -251,11 +283,15 @@ def materialize(x: Tensor, *coefficients: Tensor) -> tuple[Tensor, ...]:
     recomputed = torch.compiler.is_compiling() and x.ndim == 2 and x.is_cpu
     if not recomputed:
         return coefficients
-    return tuple(torch.stack(coefficients))
+    stored = torch.stack(coefficients)
+    return tuple(stored)
 
 
 def gradient_sums(
-    dy: Tensor, x: Tensor, mean: Tensor, inverse_std: Tensor
+    dy: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    inverse_std: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute ``sum dy`` and ``sum dy * xhat`` of every channel.
 
@@ -275,7 +311,11 @@ def gradient_sums(
     workspace = torch.empty_like(x)
     centre = per_channel(mean, x.ndim)
     product = torch.ops.aten.mse_loss_backward.grad_input(
-        dy, x, centre, NO_REDUCTION, grad_input=workspace
+        dy,
+        x,
+        centre,
+        NO_REDUCTION,
+        grad_input=workspace,
     )
     sum_dy = channel_sum(dy)
     sum_dy_xhat = channel_sum(product).mul_(inverse_std / 2)

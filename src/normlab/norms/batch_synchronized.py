@@ -20,7 +20,10 @@ from normlab.norms.functional import statistics_dtype
 
 
 def normalize_synchronized_batch(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Normalize the batch of this process by the statistics of all processes together.
 
@@ -69,12 +72,15 @@ class _SynchronizedBatchNormalization(torch.autograd.Function):
         # PyTorch's annotation leaves out None, which is allowed.
         ctx.save_for_backward(x, weight, mean, inverse_std, count)  # type: ignore[arg-type]
         ctx.bias_dtype = None if bias is None else bias.dtype
-        return in_dtype(y, x.dtype), mean, var, count
+        y = in_dtype(y, x.dtype)
+        return y, mean, var, count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
-        ctx: SynchronizedContext, dy: Tensor, *unused: Tensor
+        ctx: SynchronizedContext,
+        dy: Tensor,
+        *unused: Tensor,
     ) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse_std, count = ctx.saved_tensors
         wide = in_dtype(x, mean.dtype)
@@ -85,14 +91,26 @@ class _SynchronizedBatchNormalization(torch.autograd.Function):
         distributed.all_reduce(totals)
         sum_dy, sum_dy_xhat = totals
         dx = input_gradient(
-            workspace, dy, wide, weight, mean, inverse_std, sum_dy, sum_dy_xhat, count
+            workspace,
+            dy,
+            wide,
+            weight,
+            mean,
+            inverse_std,
+            sum_dy,
+            sum_dy_xhat,
+            count,
         )
+        dx = in_dtype(dx, x.dtype)
         # Scale and shift get the share of this process: the distributed reducer adds
         # the shares up, as it does for every parameter.
         dweight, dbias = parameter_gradients(
-            own_dy, own_dy_xhat, weight, ctx.bias_dtype
+            own_dy,
+            own_dy_xhat,
+            weight,
+            ctx.bias_dtype,
         )
-        return in_dtype(dx, x.dtype), dweight, dbias, None
+        return dx, dweight, dbias, None
 
 
 def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -108,8 +126,10 @@ def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     count = x.numel() // x.shape[1]
     workspace, mean, var = batch_moments(x)
 
-    own = torch.cat([mean.new_full((1,), count), mean, var])
-    gathered = own.new_empty(distributed.get_world_size() * len(own))
+    own_count = mean.new_full((1,), count)
+    own = torch.cat([own_count, mean, var])
+    num_processes = distributed.get_world_size()
+    gathered = own.new_empty(num_processes * len(own))
     distributed.all_gather_into_tensor(gathered, own)
 
     gathered = gathered.view(-1, len(own))  # one row per process
@@ -124,5 +144,7 @@ def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             "training, got one"
         )
     mean = (counts * means).sum(0) / total
-    var = (counts * (variances + (means - mean).square())).sum(0) / total
+    between = (means - mean).square()
+    squares = counts * (variances + between)
+    var = squares.sum(0) / total
     return workspace, mean, var, total

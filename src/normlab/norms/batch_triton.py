@@ -65,7 +65,8 @@ class Plan(NamedTuple):
     @property
     def grid(self) -> tuple[int, int]:
         """Number of programs, as blocks of channels x parts."""
-        return triton.cdiv(self.sizes[1], self.blocks[1]), self.parts
+        channel_blocks = triton.cdiv(self.sizes[1], self.blocks[1])
+        return channel_blocks, self.parts
 
 
 def plan(samples: int, channels: int, positions: int) -> Plan:
@@ -81,7 +82,8 @@ def plan(samples: int, channels: int, positions: int) -> Plan:
     """
     s = min(triton.next_power_of_2(positions), 256)
     c = min(triton.next_power_of_2(channels), max(1, RUN // s))
-    n = min(triton.next_power_of_2(samples), max(1, TILE // (s * c)))
+    most_samples = max(1, TILE // (s * c))
+    n = min(triton.next_power_of_2(samples), most_samples)
 
     all_tiles = triton.cdiv(samples, n) * triton.cdiv(positions, s)
     useful_parts = triton.cdiv(PROGRAMS, triton.cdiv(channels, c))
@@ -95,7 +97,10 @@ def plan(samples: int, channels: int, positions: int) -> Plan:
 
 
 def normalize_batch(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize every channel by the mean and variance of its values in the batch.
 
@@ -174,7 +179,9 @@ class _TritonBatchNormalization(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
-        ctx: TritonContext, dy: Tensor, *unused: Tensor
+        ctx: TritonContext,
+        dy: Tensor,
+        *unused: Tensor,
     ) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, var = ctx.saved_tensors
         dy = _dense(dy, ctx.channels_last)
@@ -218,4 +225,5 @@ def _plan_of(x: Tensor, channels_last: bool) -> Plan:
 
 def _partials(x: Tensor, quantities: int, work: Plan) -> Tensor:
     """Allocate memory for some quantities per part of each channel."""
-    return x.new_empty((quantities, work.parts, x.shape[1]), dtype=torch.float32)
+    shape = (quantities, work.parts, x.shape[1])
+    return x.new_empty(shape, dtype=torch.float32)

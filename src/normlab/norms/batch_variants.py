@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from normlab.norms.batch import BatchNorm
+from normlab.norms.batch import BatchNorm, NormalizedBatch
 from normlab.norms.batch_statistics import normalize_batch
 from normlab.norms.channel_statistics import channel_moments, values_per_channel
 from normlab.norms.functional import normalize, per_channel, statistics_dtype
@@ -81,7 +81,11 @@ class GhostBatchNorm(BatchNorm):
     """
 
     def __init__(
-        self, num_features: int, dim: int, size: int = 16, **options: Any
+        self,
+        num_features: int,
+        dim: int,
+        size: int = 16,
+        **options: Any,
     ) -> None:
         refuse_options("ghost batch norm", options, "sync", "kernel")
         super().__init__(num_features, dim, **options)
@@ -89,13 +93,12 @@ class GhostBatchNorm(BatchNorm):
             raise ValueError(f"size must be at least 1, got {size}")
         self.size = size
 
-    def _normalize_batch(
-        self, input: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+    def _normalize_batch(self, input: Tensor) -> NormalizedBatch:
         if self.plain:
             return super()._normalize_batch(input)
         parts = list(input.split(self.size))
-        if len(parts) > 1 and len(parts[-1]) == 1 and self.size > 1:
+        last_is_alone = len(parts) > 1 and len(parts[-1]) == 1
+        if last_is_alone and self.size > 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         if values_per_channel(parts[0]) == 1:
             raise self._one_value_error(parts[0])
@@ -210,9 +213,7 @@ class BatchRenorm(BatchNorm):
         self.warmup_steps = warmup_steps
         self.ramp_steps = ramp_steps
 
-    def _normalize_batch(
-        self, input: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+    def _normalize_batch(self, input: Tensor) -> NormalizedBatch:
         running_mean = self.running_mean
         running_var = self.running_var
         if self.plain or running_mean is None or running_var is None:
@@ -227,7 +228,9 @@ class BatchRenorm(BatchNorm):
         mean = mean.detach().flatten()
         var = var.detach().flatten()
         r, d = self._corrections(mean, var, running_mean, running_var)
-        output = xhat * per_channel(r, ndim) + per_channel(d, ndim)
+        scale = per_channel(r, ndim)
+        shift = per_channel(d, ndim)
+        output = xhat * scale + shift
 
         weight = per_channel(self.weight, ndim)
         if weight is not None:
@@ -238,7 +241,11 @@ class BatchRenorm(BatchNorm):
         return output.to(input.dtype), mean, var, count
 
     def _corrections(
-        self, mean: Tensor, var: Tensor, running_mean: Tensor, running_var: Tensor
+        self,
+        mean: Tensor,
+        var: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Compute r and d, ``(C,)`` each.
 
@@ -248,14 +255,17 @@ class BatchRenorm(BatchNorm):
         counter = self.num_batches_tracked
         assert counter is not None
         seen = counter.to(mean.dtype)
-        opened = ((seen - self.warmup_steps) / max(1, self.ramp_steps)).clamp(0, 1)
+        ramp = (seen - self.warmup_steps) / max(1, self.ramp_steps)
+        opened = ramp.clamp(0, 1)
         r_max = 1 + (self.r_max - 1) * opened
         d_max = self.d_max * opened
 
         running_std = torch.sqrt(running_var.to(var.dtype) + self.eps)
         r = torch.sqrt(var + self.eps) / running_std
         d = (mean - running_mean) / running_std
-        return r.clamp(1 / r_max, r_max), d.clamp(-d_max, d_max)
+        r = r.clamp(1 / r_max, r_max)
+        d = d.clamp(-d_max, d_max)
+        return r, d
 
     def extra_repr(self) -> str:
         return (
@@ -320,20 +330,21 @@ class NoisyBatchNorm(BatchNorm):
         self.scale_range = scale_range
         self.spread = spread
 
-    def _normalize_batch(
-        self, input: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+    def _normalize_batch(self, input: Tensor) -> NormalizedBatch:
         output, mean, var, count = super()._normalize_batch(input)
         if self.plain or not self.training:
             return output, mean, var, count
 
         values = torch.empty_like(output, dtype=statistics_dtype(output.dtype))
         channels = per_channel(values.new_empty(output.shape[1]), output.ndim)
-        mu = torch.empty_like(channels).uniform_(-self.mean_range, self.mean_range)
+        mean_range = self.mean_range
+        spread = self.spread
+        # The order of these draws is part of a run's result.
+        mu = torch.empty_like(channels).uniform_(-mean_range, mean_range)
         sigma = torch.empty_like(channels).uniform_(1, self.scale_range)
-        shift = mu + torch.empty_like(values).uniform_(-self.spread, self.spread)
-        scale = sigma + torch.empty_like(values).uniform_(-self.spread, self.spread)
-        noisy = output * scale + shift
+        shift = torch.empty_like(values).uniform_(-spread, spread)
+        scale = torch.empty_like(values).uniform_(-spread, spread)
+        noisy = output * (sigma + scale) + (mu + shift)
         return noisy.to(output.dtype), mean, var, count
 
     def extra_repr(self) -> str:

@@ -48,8 +48,10 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     if x.ndim != 2 or x.numel() == 0:
         return moments(x, channel_axes(x))
     x = x.to(statistics_dtype(x.dtype))
-    mean = column_sums(x) / x.shape[0]
-    var = column_sums((x - mean).square()) / x.shape[0]
+    num_samples = x.shape[0]
+    mean = column_sums(x) / num_samples
+    squares = (x - mean).square()
+    var = column_sums(squares) / num_samples
     return mean[None], var[None]
 
 
@@ -70,7 +72,8 @@ def _sum_over_many_samples(x: Tensor) -> Tensor:
     """
     num_positions = prod(x.shape[2:])
     if num_positions > FEW_POSITIONS or not x.is_contiguous():
-        return column_sums(x.sum(position_axes(x)))
+        sums_of_samples = x.sum(position_axes(x))
+        return column_sums(sums_of_samples)
     sums = column_sums(x.flatten(1))
     return sums.view(x.shape[1], num_positions).sum(1)
 

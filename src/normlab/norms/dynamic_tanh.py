@@ -38,7 +38,12 @@ class DynamicTanh(nn.Module):
     batch_dependent = False
     includes_activation = False
 
-    def __init__(self, num_features: int, dim: int, alpha: float = 0.5) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        dim: int,
+        alpha: float = 0.5,
+    ) -> None:
         super().__init__()
         self.num_features = num_features
         self.dim = check_dim(dim)
@@ -58,7 +63,9 @@ class DynamicTanh(nn.Module):
         check_input(input, self.num_features, self.dim)
         weight = per_channel(self.weight, input.ndim)
         bias = per_channel(self.bias, input.ndim)
-        return (torch.tanh(self.alpha * input) * weight + bias).to(input.dtype)
+        y = torch.tanh(self.alpha * input)
+        y = y * weight + bias
+        return y.to(input.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, dim={self.dim}, alpha={self.initial_alpha}"

@@ -66,7 +66,11 @@ class EvoNormB0(nn.Module):
     running_var: Tensor
 
     def __init__(
-        self, num_features: int, dim: int, eps: float = 1e-5, momentum: float = 0.1
+        self,
+        num_features: int,
+        dim: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -90,18 +94,21 @@ class EvoNormB0(nn.Module):
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
         ndim = x.ndim
-        batch_std = torch.sqrt(self._batch_variance(x) + self.eps)
+        batch_var = self._batch_variance(x)
+        batch_std = torch.sqrt(batch_var + self.eps)
         if ndim > 2:
             _, instance_var = moments(x, position_axes(x))
         else:
             instance_var = torch.zeros_like(x)
 
         v = per_channel(self.v, ndim)
-        instance_term = v * x + torch.sqrt(instance_var + self.eps)
+        instance_std = torch.sqrt(instance_var + self.eps)
+        instance_term = v * x + instance_std
         y = x / torch.maximum(batch_std, instance_term)
         weight = per_channel(self.weight, ndim)
         bias = per_channel(self.bias, ndim)
-        return (y * weight + bias).to(input.dtype)
+        y = y * weight + bias
+        return y.to(input.dtype)
 
     def _batch_variance(self, x: Tensor) -> Tensor:
         """Return the variance of every channel, shaped to broadcast to `x`.
@@ -205,15 +212,18 @@ class EvoNormS0(nn.Module):
                 f"expected more than one value per group, got {self.num_groups} groups "
                 f"for shape {tuple(input.shape)}; use fewer groups"
             )
-        _, var = moments(groups, tuple(range(2, groups.ndim)))
+        axes = tuple(range(2, groups.ndim))
+        _, var = moments(groups, axes)
         std = torch.sqrt(var + self.eps)
 
         v = per_channel(self.v, x.ndim)
-        gated = (x * torch.sigmoid(v * x)).unflatten(1, (self.num_groups, -1))
+        gated = x * torch.sigmoid(v * x)
+        gated = gated.unflatten(1, (self.num_groups, -1))
         y = (gated / std).flatten(1, 2)  # (N, C, ...)
         weight = per_channel(self.weight, x.ndim)
         bias = per_channel(self.bias, x.ndim)
-        return (y * weight + bias).to(input.dtype)
+        y = y * weight + bias
+        return y.to(input.dtype)
 
     def extra_repr(self) -> str:
         return (

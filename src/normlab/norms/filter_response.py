@@ -51,7 +51,12 @@ class FilterResponseNorm(nn.Module):
     batch_dependent = False
     includes_activation = True
 
-    def __init__(self, num_features: int, dim: int, eps: float = 1e-6) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        dim: int,
+        eps: float = 1e-6,
+    ) -> None:
         super().__init__()
         self.num_features = num_features
         self.dim = check_dim(dim)
@@ -70,11 +75,13 @@ class FilterResponseNorm(nn.Module):
         """Normalize and activate ``(N, C, ...)``; output of the same shape and type."""
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
-        mean_square = x.square().mean(self._axes(input), keepdim=True)
+        axes = self._axes(input)
+        mean_square = x.square().mean(axes, keepdim=True)
         weight = per_channel(self.weight, input.ndim)
         bias = per_channel(self.bias, input.ndim)
         threshold = per_channel(self.threshold, input.ndim)
-        y = x * torch.rsqrt(mean_square + abs(self.eps)) * weight + bias
+        inverse_rms = torch.rsqrt(mean_square + abs(self.eps))
+        y = x * inverse_rms * weight + bias
         return torch.maximum(y, threshold).to(input.dtype)
 
     def _axes(self, input: Tensor) -> tuple[int, ...]:

@@ -100,7 +100,8 @@ def normalize(
     scale = torch.rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight.to(scale.dtype)
-    y = (x.to(scale.dtype) - mean) * scale
+    centred = x.to(scale.dtype) - mean
+    y = centred * scale
     if bias is not None:
         y = y + bias.to(y.dtype)
     return y.to(x.dtype)
@@ -128,11 +129,15 @@ def per_channel(values: Tensor | None, ndim: int) -> Tensor | None:
     """
     if values is None or ndim == 2:
         return values
-    return values.view(1, -1, *[1] * (ndim - 2))
+    positions = [1] * (ndim - 2)
+    return values.view(1, -1, *positions)
 
 
 def update_average(
-    average: Tensor, new: Tensor, momentum: float | Tensor, factor: float | Tensor = 1.0
+    average: Tensor,
+    new: Tensor,
+    momentum: float | Tensor,
+    factor: float | Tensor = 1.0,
 ) -> None:
     r"""Move a running average towards a new value, in place.
 
@@ -152,6 +157,7 @@ def update_average(
     coefficient = momentum * factor
     average.mul_(1 - momentum)  # not `lerp_`, for which torch.vmap has no rule
     if isinstance(coefficient, Tensor):
-        average.add_(coefficient * new.to(average.dtype))
+        new = new.to(average.dtype)
+        average.add_(coefficient * new)
     else:
         average.add_(new, alpha=coefficient)

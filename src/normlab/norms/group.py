@@ -65,8 +65,11 @@ class GroupNorm(nn.Module):
         self.num_groups = realized_groups(num_features, num_groups, largest_divisor)
         self.wanted_groups = num_groups
         self.largest_divisor = largest_divisor
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.weight = None
+        self.bias = None
+        if affine:
+            self.weight = nn.Parameter(torch.ones(num_features))
+            self.bias = nn.Parameter(torch.zeros(num_features))
 
     def reset_parameters(self) -> None:
         """Set scale to 1 and shift to 0."""
@@ -82,14 +85,17 @@ class GroupNorm(nn.Module):
         if prod(groups.shape[2:]) == 1:
             raise self._one_value_error(input)
 
-        mean, var = moments(groups, tuple(range(2, groups.ndim)))
+        axes = tuple(range(2, groups.ndim))
+        mean, var = moments(groups, axes)
         weight: Tensor | None = self.weight
         bias: Tensor | None = self.bias
         if weight is not None and bias is not None:
-            shape = (self.num_groups, -1, *[1] * (input.ndim - 2))
+            positions = [1] * (input.ndim - 2)
+            shape = (self.num_groups, -1, *positions)
             weight = weight.view(shape)
             bias = bias.view(shape)
-        return normalize(groups, mean, var, self.eps, weight, bias).flatten(1, 2)
+        output = normalize(groups, mean, var, self.eps, weight, bias)
+        return output.flatten(1, 2)  # (N, C, ...)
 
     def _one_value_error(self, input: Tensor) -> ValueError:
         """Return the error for groups of one value, whose variance is 0."""
@@ -144,7 +150,11 @@ class LayerNorm(GroupNorm):
     """
 
     def __init__(
-        self, num_features: int, dim: int, eps: float = 1e-5, affine: bool = True
+        self,
+        num_features: int,
+        dim: int,
+        eps: float = 1e-5,
+        affine: bool = True,
     ) -> None:
         super().__init__(num_features, dim, 1, eps, affine)
 

@@ -111,8 +111,11 @@ class InstanceNorm(nn.Module):
         self.eps = eps
         self.affine = affine
         self.vectors = check_vectors(vectors)
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.weight = None
+        self.bias = None
+        if affine:
+            self.weight = nn.Parameter(torch.ones(num_features))
+            self.bias = nn.Parameter(torch.zeros(num_features))
 
     def reset_parameters(self) -> None:
         """Set scale to 1 and shift to 0."""
@@ -215,7 +218,13 @@ class LocalResponseNorm(nn.Module):
         if passes_through(input, self.vectors, "local response norm"):
             return input.clone()  # a layer behind may work in place
         x = input.to(statistics_dtype(input.dtype))
-        y = functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+        y = functional.local_response_norm(
+            x,
+            self.size,
+            self.alpha,
+            self.beta,
+            self.k,
+        )
         return y.to(input.dtype)
 
     def extra_repr(self) -> str:

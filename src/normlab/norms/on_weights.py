@@ -72,7 +72,8 @@ def weights_of(layer: nn.Module) -> list[Weight]:
         names = ATTENTION_WEIGHTS
     else:
         names = getattr(layer, "weight_matrices", ())
-    return [Weight(layer, name) for name in names if getattr(layer, name) is not None]
+    present = [name for name in names if getattr(layer, name) is not None]
+    return [Weight(layer, name) for name in present]
 
 
 def weights_to_change(network: nn.Module, skip_output: bool) -> list[Weight]:
@@ -219,7 +220,8 @@ class StandardizedWeight(nn.Module):
         """Return standardized weights of the same shape."""
         axes = tuple(axis for axis in range(weight.ndim) if axis != self.axis)
         var, mean = torch.var_mean(weight, axes, correction=0, keepdim=True)
-        return self.gain * (weight - mean) * torch.rsqrt(var + self.eps)
+        inverse_std = torch.rsqrt(var + self.eps)
+        return self.gain * (weight - mean) * inverse_std
 
 
 def standardize_weights(

@@ -46,7 +46,11 @@ class LayerNormPerPixel(nn.Module):
     includes_activation = False
 
     def __init__(
-        self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True
+        self,
+        num_features: int,
+        dim: int,
+        eps: float = 1e-6,
+        affine: bool = True,
     ) -> None:
         super().__init__()
         if num_features < 2:
@@ -58,8 +62,11 @@ class LayerNormPerPixel(nn.Module):
         self.dim = check_dim(dim)
         self.eps = eps
         self.affine = affine
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.weight = None
+        self.bias = None
+        if affine:
+            self.weight = nn.Parameter(torch.ones(num_features))
+            self.bias = nn.Parameter(torch.zeros(num_features))
 
     def reset_parameters(self) -> None:
         """Set scale to 1 and shift to 0."""
@@ -121,7 +128,11 @@ class RMSNorm(nn.Module):
     includes_activation = False
 
     def __init__(
-        self, num_features: int, dim: int, eps: float = 1e-6, affine: bool = True
+        self,
+        num_features: int,
+        dim: int,
+        eps: float = 1e-6,
+        affine: bool = True,
     ) -> None:
         super().__init__()
         if num_features < 2:
@@ -133,7 +144,9 @@ class RMSNorm(nn.Module):
         self.dim = check_dim(dim)
         self.eps = eps
         self.affine = affine
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.weight = None
+        if affine:
+            self.weight = nn.Parameter(torch.ones(num_features))
 
     def reset_parameters(self) -> None:
         """Set the scale to 1."""

@@ -49,7 +49,11 @@ def position_axes(input: Tensor) -> tuple[int, ...]:
     return tuple(range(2, input.ndim))
 
 
-def realized_groups(num_features: int, num_groups: int, largest_divisor: bool) -> int:
+def realized_groups(
+    num_features: int,
+    num_groups: int,
+    largest_divisor: bool,
+) -> int:
     """Return a number of groups that divides the channels.
 
     Args:

@@ -14,6 +14,13 @@ import triton.language as tl
 
 
 @triton.jit
+def _load(pointers: tl.tensor, exists: tl.tensor) -> tl.tensor:
+    """Load values as float32, and 0 where none exists."""
+    values = tl.load(pointers, mask=exists, other=0.0)
+    return values.to(tl.float32)
+
+
+@triton.jit
 def _tile(
     index: tl.tensor,
     samples: tl.tensor,
@@ -25,12 +32,16 @@ def _tile(
 ) -> tuple[tl.tensor, tl.tensor]:
     """Return the offsets of a tile, and which of them lie inside the tensor."""
     blocks = tl.cdiv(positions, BLOCK_S)
-    n = (index // blocks) * BLOCK_N + tl.arange(0, BLOCK_N)[:, None, None]
-    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :, None]
-    s = (index % blocks) * BLOCK_S + tl.arange(0, BLOCK_S)[None, None, :]
+    first_n = (index // blocks) * BLOCK_N
+    first_c = tl.program_id(0) * BLOCK_C
+    first_s = (index % blocks) * BLOCK_S
+    n = first_n + tl.arange(0, BLOCK_N)[:, None, None]
+    c = first_c + tl.arange(0, BLOCK_C)[None, :, None]
+    s = first_s + tl.arange(0, BLOCK_S)[None, None, :]
     inside = (n < samples) & (c < channels) & (s < positions)
     # 64 bits, for tensors of more than 2^31 values.
-    offsets = (n.to(tl.int64) * channels + c) * positions + s
+    row = n.to(tl.int64) * channels + c
+    offsets = row * positions + s
     return offsets, inside
 
 
@@ -51,7 +62,8 @@ def _tiles_end(
 
 @triton.jit
 def _channels(
-    channels: tl.tensor, BLOCK_C: tl.constexpr
+    channels: tl.tensor,
+    BLOCK_C: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
     """Return the channels of this program, and which of them exist."""
     c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -76,8 +88,10 @@ def _load_parts(
     """Load one quantity of all parts of the channels, parts x channels."""
     c, exists = _channels(channels, BLOCK_C)
     part = tl.arange(0, PARTS)[:, None]
-    offsets = (quantity * parts + part) * channels + c[None, :]
-    return tl.load(partials + offsets, mask=(part < parts) & exists[None, :], other=0.0)
+    row = quantity * parts + part
+    offsets = row * channels + c[None, :]
+    inside = (part < parts) & exists[None, :]
+    return _load(partials + offsets, inside)
 
 
 @triton.jit
@@ -96,21 +110,26 @@ def _store_part(
 
 @triton.jit
 def _load_channels(
-    vector: tl.tensor, channels: tl.tensor, BLOCK_C: tl.constexpr
+    vector: tl.tensor,
+    channels: tl.tensor,
+    BLOCK_C: tl.constexpr,
 ) -> tl.tensor:
     """Load the values that a vector ``(C,)`` has for the channels of this program."""
     c, exists = _channels(channels, BLOCK_C)
-    return tl.load(vector + c, mask=exists, other=0.0).to(tl.float32)
+    return _load(vector + c, exists)
 
 
 @triton.jit
 def _first_values(
-    x: tl.tensor, channels: tl.tensor, positions: tl.tensor, BLOCK_C: tl.constexpr
+    x: tl.tensor,
+    channels: tl.tensor,
+    positions: tl.tensor,
+    BLOCK_C: tl.constexpr,
 ) -> tl.tensor:
     """Load the first value of every channel."""
     c, exists = _channels(channels, BLOCK_C)
     offsets = c.to(tl.int64) * positions
-    return tl.load(x + offsets, mask=exists, other=0.0).to(tl.float32)
+    return _load(x + offsets, exists)
 
 
 @triton.jit
@@ -139,7 +158,7 @@ def partial_moments(
         offsets, inside = _tile(
             index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S
         )
-        value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32) - first
+        value = _load(x + offsets, inside) - first
         count += inside.to(tl.float32)
         delta = tl.where(inside, value - mean, 0.0)
         mean += delta / tl.maximum(count, 1.0)
@@ -148,9 +167,10 @@ def partial_moments(
     total = _sum(count)
     channel_mean = _sum(count * mean) / tl.maximum(total, 1.0)
     apart = mean - channel_mean[None, :, None]
+    channel_squares = _sum(squares + count * apart * apart)
     _store_part(partials, 0, total, channels, BLOCK_C)
     _store_part(partials, 1, channel_mean, channels, BLOCK_C)
-    _store_part(partials, 2, _sum(squares + count * apart * apart), channels, BLOCK_C)
+    _store_part(partials, 2, channel_squares, channels, BLOCK_C)
 
 
 @triton.jit
@@ -183,7 +203,8 @@ def write_output(
     total = tl.maximum(tl.sum(counts, 0), 1.0)
     mean = tl.sum(counts * means, 0) / total
     apart = means - mean[None, :]
-    var = tl.sum(squares + counts * apart * apart, 0) / total
+    all_squares = squares + counts * apart * apart
+    var = tl.sum(all_squares, 0) / total
 
     first = _first_values(x, channels, positions, BLOCK_C)
     c, exists = _channels(channels, BLOCK_C)
@@ -203,7 +224,7 @@ def write_output(
         offsets, inside = _tile(
             index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S
         )
-        value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
+        value = _load(x + offsets, inside)
         value = value - first[None, :, None] - mean[None, :, None]
         value = value * scale[None, :, None] + shift[None, :, None]
         tl.store(y + offsets, value.to(y.dtype.element_ty), mask=inside)
@@ -232,8 +253,8 @@ def partial_gradient_sums(
         offsets, inside = _tile(
             index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S
         )
-        value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
-        gradient = tl.load(dy + offsets, mask=inside, other=0.0).to(tl.float32)
+        value = _load(x + offsets, inside)
+        gradient = _load(dy + offsets, inside)
         sum_dy += gradient
         # Outside the tensor this is 0, since the gradient is 0 there.
         sum_dy_centred += gradient * (value - mean)
@@ -268,11 +289,12 @@ def write_gradients(
     """
     parts = tl.num_programs(1)
     mean = _load_channels(mean_in, channels, BLOCK_C)
-    inverse_std = tl.rsqrt(_load_channels(var_in, channels, BLOCK_C) + eps)
-    dbias = tl.sum(_load_parts(partials, 0, parts, channels, PARTS, BLOCK_C), 0)
-    sum_dy_centred = tl.sum(
-        _load_parts(partials, 1, parts, channels, PARTS, BLOCK_C), 0
-    )
+    var = _load_channels(var_in, channels, BLOCK_C)
+    inverse_std = tl.rsqrt(var + eps)
+    sums_dy = _load_parts(partials, 0, parts, channels, PARTS, BLOCK_C)
+    sums_dy_centred = _load_parts(partials, 1, parts, channels, PARTS, BLOCK_C)
+    dbias = tl.sum(sums_dy, 0)
+    sum_dy_centred = tl.sum(sums_dy_centred, 0)
     dweight = sum_dy_centred * inverse_std
 
     c, exists = _channels(channels, BLOCK_C)
@@ -295,8 +317,8 @@ def write_gradients(
         offsets, inside = _tile(
             index, samples, channels, positions, BLOCK_N, BLOCK_C, BLOCK_S
         )
-        value = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
-        gradient = tl.load(dy + offsets, mask=inside, other=0.0).to(tl.float32)
+        value = _load(x + offsets, inside)
+        gradient = _load(dy + offsets, inside)
         centred_gradient = gradient - mean_dy
         centred_value = value - mean[None, :, None]
         value = scale[None, :, None] * (centred_gradient - centred_value * slope)
