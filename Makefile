@@ -29,7 +29,8 @@ run: setup ## train a run: make run ARGS="model=alexnet norm=custom"
 test: setup ## run the tests
 	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
-# A fast part of it runs with the tests; NORMLAB_TORTURE=1 adds the slower tests.
+# A fast part of it runs with the tests; NORMLAB_TORTURE=1 adds the slower tests. The
+# whole takes hours: make torture ARGS="--only checkpoint" runs some scenarios.
 torture: setup ## kill runs again and again, and check that nothing is lost
 	@$(BIN)/python tests/torture/harness.py $(ARGS)
 

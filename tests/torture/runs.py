@@ -13,9 +13,13 @@ from kill_points import KillPoints
 from normlab.config.identity import run_folder
 from normlab.sweeps.workers import STOP_SIGNALS, start_server
 
+# What a result holds of the time that its run took.
+CLOCKS = ("seconds", "samples_per_second", "step_milliseconds", "outside_share")
 PRELOAD = (
     "normlab.main",
     "normlab.training.train",
+    "normlab.compare",
+    "normlab.evaluation.evaluate",
     "tensorboard.backend.event_processing.event_accumulator",
 )
 
@@ -72,6 +76,14 @@ class Run:
         return not self.status.is_file()
 
 
+def called(function: Callable, *arguments: Any) -> None:
+    """Call a function in a process of its own, forked like those of runs."""
+    process = start_server(PRELOAD).Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f"{function.__name__}: {process.exitcode}"
+
+
 def configuration(*overrides: str) -> dict:
     """A run with all kinds of state: dropout, schedule, momentum, early stopping."""
     from hydra import compose, initialize_config_dir
@@ -120,7 +132,6 @@ def outcome(folder: Path) -> dict[str, Any]:
             for row in csv.DictReader(file)
         ]
     state, result = load(folder / "checkpoints" / "last.ckpt"), read_result(folder)
-    clocks = ("seconds", "samples_per_second", "step_milliseconds", "outside_share")
     return {
         "best.ckpt": (folder / "checkpoints" / "best.ckpt").read_bytes(),
         "last weights": b"".join(
@@ -131,7 +142,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         if (folder / "statistics.csv").is_file()
         else "",
         "result.json": {
-            key: value for key, value in result.items() if key not in clocks
+            key: value for key, value in result.items() if key not in CLOCKS
         },
         "TensorBoard": {
             tag: [(event.step, event.value) for event in events.Scalars(tag)]
@@ -186,9 +197,7 @@ def report(name: str, scenario: Callable[[], dict | None]) -> dict | None:
     counts = ", ".join(
         f"{value} {key}" for key, value in figures.items() if key != "wrong"
     )
-    found = figures["wrong"] or "all as undisturbed"
-    print(
-        f"{name}: {counts}; {found}",
-        flush=True,
-    )
+    number = len(figures["wrong"])
+    found = f"{number} WRONG" if number else "all as undisturbed"
+    print(f"{name}: {counts}; {found}", *figures["wrong"], sep="\n  ", flush=True)
     return figures
