@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from normlab.config.identity import configuration_directory
 from normlab.config.trust import (
+    OWN_NORM,
     SEARCH_CALLBACK,
     check_targets,
     is_in,
@@ -83,7 +84,7 @@ def _check_kind(place: str, path: str, found: Any) -> None:
         return
     if base is not None and isinstance(found, type) and issubclass(found, base):
         return
-    if (place, path) == ("trial", SEARCH_CALLBACK):
+    if (place, path) in (("trial", SEARCH_CALLBACK), ("norm", OWN_NORM)):
         return
     requirements = []
     if base is not None:
@@ -136,8 +137,19 @@ def _find(path: str) -> Any:
     try:
         return get_object(path)
     except (ImportError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ValueError(f"_target_ {path!r} cannot be found: {first_line}") from error
+        why = _first_cause(error)
+        raise ValueError(
+            f"_target_ {path!r} cannot be found: {why}; code of your own must be "
+            f"installed, or lie in the working folder or beside --config-dir"
+        ) from error
+
+
+def _first_cause(error: BaseException) -> str:
+    """What Python said first, in one line: Hydra wraps it in sentences of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0]
 
 
 def build(config: dict[str, Any], **arguments: Any) -> Any:

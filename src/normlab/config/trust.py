@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 # The class by which a run reports to a search.
 SEARCH_CALLBACK = "normlab.search.pruning.ReportToTrial"
+# What finds a norm of the user's own, by name and digest: it cannot bring the code.
+OWN_NORM = "normlab.norms.own.own_norm"
 # Of normlab only what people add to is trusted, since the rest of it also starts
 # programs and writes files.
 TRUSTED_PACKAGES = (

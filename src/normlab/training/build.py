@@ -65,6 +65,17 @@ def build_network(
     return network, {name: layer for name, layer in modules if id(layer) in norm_ids}
 
 
+def without_pretrained(config: dict) -> dict:
+    """The configuration without pretrained weights, which are not needed for shapes.
+
+    Args:
+        config: a resolved configuration.
+    """
+    if "pretrained" not in config["model"]:
+        return config
+    return config | {"model": config["model"] | {"pretrained": False}}
+
+
 def parameter_groups(
     network: nn.Module, weight_decay: float, decay_rank_one: bool
 ) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from normlab.data.parts import Parts
 from normlab.device.devices import Device
 from normlab.norms.instance import passes_vectors_through
-from normlab.training.build import build_network
+from normlab.training.build import build_network, without_pretrained
 
 TRAINING_FLOPS_PER_FORWARD = 3  # the backward pass costs about two forward passes
 
@@ -116,7 +116,7 @@ def check_fit(
         ):
             warnings.simplefilter("ignore")
             network, norm_layers = build_network(
-                _with_random_weights(config),
+                without_pretrained(config),
                 input_shape,
                 num_outputs,
                 device.channels_last,
@@ -150,13 +150,6 @@ def _samples_per_process(config: dict, processes: int) -> int:
     if config["norm"].get("sync"):  # statistics of all processes' samples
         return max(share, min(2, batch_size))
     return share
-
-
-def _with_random_weights(config: dict) -> dict:
-    """The configuration without pretrained weights, which are not needed for shapes."""
-    if "pretrained" not in config["model"]:
-        return config
-    return config | {"model": config["model"] | {"pretrained": False}}
 
 
 @contextmanager

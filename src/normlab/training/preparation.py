@@ -37,6 +37,7 @@ from normlab.training.fit_check import (
     declared_input,
     resolve_image_size,
 )
+from normlab.training.own_norm_checks import check_own_norm, is_own_norm
 from normlab.training.tasks import Task
 
 
@@ -84,6 +85,8 @@ def prepare(config: dict) -> Prepared:
         *class_cautions(parts, config["dataset"]["task"]),
         *untrained_cautions(config["model"]),
     ]
+    if is_own_norm(config):
+        sentences += check_own_norm(config, parts)
 
     flops = step.flops
     if config["cache_features"] and can_be_computed_once(network, parts):

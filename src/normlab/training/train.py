@@ -22,6 +22,7 @@ from normlab.training.display import print_start
 from normlab.training.fit import fit, prepare_and_fit
 from normlab.training.preparation import Prepared, describe_network
 from normlab.training.processes import fit_in_processes
+from normlab.training.stored_state import check_stored_state
 from normlab.training.tasks import evaluate
 
 
@@ -68,6 +69,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     save(path, state)
     result[BEST_CHECKPOINT] = archive_digest(path)
     result["metrics"] = score_best(prepared, best["network"])
+    check_stored_state(config, prepared, path)
     log_final(config, folder, "finished", result["metrics"])
     return result | _divergence_in(result["metrics"], result["steps"])
 

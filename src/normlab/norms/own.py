@@ -1,0 +1,133 @@
+"""Norms of the user's own as an option of `norm`, as in `norm=my_norms.py:MyBatchNorm`.
+
+A configuration names such a norm and holds a digest of its source; it cannot bring the
+code. The code comes from the person who types the command or calls a function of the
+package: `offer` takes it, and `own_norm`, which a configuration calls, finds it by the
+digest. Processes that this one starts find it through the environment variable
+`NORMLAB_OWN_NORMS`, which holds one `FILE.py:CLASS` a line.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from normlab.norms.construction import build_norm, name_of
+from normlab.norms.loading import load_norm, source_file
+from normlab.norms.own_source import source_digest
+
+ENVIRONMENT = "NORMLAB_OWN_NORMS"
+
+
+@dataclass(frozen=True)
+class OwnNorm:
+    """A norm of the user's own.
+
+    Attributes:
+        name: `FILE.CLASS`, such as `my_norms.MyBatchNorm`.
+        digest: of its source, see `normlab.norms.own_source`.
+        target: the class or function.
+    """
+
+    name: str
+    digest: str
+    target: Callable[..., Any]
+
+    def options(self) -> dict[str, Any]:
+        """What the group `norm` of a configuration holds for this norm."""
+        return {
+            "_target_": f"{__name__}.own_norm",
+            "_partial_": True,
+            "norm": self.name,
+            "source": self.digest,
+        }
+
+
+_offered: dict[str, OwnNorm] = {}  # by digest
+
+
+def offer(target: Callable[..., Any]) -> OwnNorm:
+    """Make a class or function available to the runs of this process.
+
+    Args:
+        target: a class derived from `torch.nn.Module`, or a function, see `build_norm`.
+
+    Raises:
+        ValueError: its source cannot be found.
+    """
+    file = source_file(target)
+    name = name_of(target)
+    if file is not None and file.suffix == ".py" and file.stem.isidentifier():
+        name = f"{file.stem}.{name}"
+    norm = OwnNorm(name, source_digest(target), target)
+    _offered[norm.digest] = norm
+    return norm
+
+
+def offer_file(reference: str) -> OwnNorm:
+    """Make a norm in a file available to this process and to those that it starts.
+
+    The code of the file runs, see `load_norm`.
+
+    Args:
+        reference: `FILE.py:NAME`, or `FILE.py` if the file defines one norm only.
+
+    Raises:
+        ValueError: there is no such norm, or its code fails.
+    """
+    norm = offer(load_norm(reference))
+    path, _, name = reference.rpartition(":")
+    if not path.endswith(".py"):
+        path, name = reference, name_of(norm.target)
+    line = f"{Path(path).expanduser().resolve()}:{name}"
+    lines = os.environ.get(ENVIRONMENT, "").splitlines()
+    if line not in lines:
+        os.environ[ENVIRONMENT] = "\n".join([*lines, line])
+    return norm
+
+
+def own_norm(
+    num_features: int, dim: int, *, norm: str, source: str, **options: Any
+) -> nn.Module:
+    """Build a layer of a norm that was offered to this process.
+
+    Args:
+        num_features: number of channels C.
+        dim: 1, 2 or 3, as in the names of PyTorch's classes.
+        norm: its name.
+        source: the digest of its source.
+        options: further arguments of its constructor, by name.
+
+    Raises:
+        ValueError: the norm was not offered, or was changed since.
+    """
+    target = find_own_norm(norm, source).target
+    return build_norm(target, num_features, dim, options)
+
+
+def find_own_norm(name: str, digest: str) -> OwnNorm:
+    """Return a norm that was offered to this process or to one that started it.
+
+    Raises:
+        ValueError: there is none with this source.
+    """
+    if digest not in _offered:
+        for line in os.environ.get(ENVIRONMENT, "").splitlines():
+            offer(load_norm(line))
+    if digest in _offered:
+        return _offered[digest]
+    if any(one.name == name for one in _offered.values()):
+        raise ValueError(
+            f"the source of norm {name} must be the one with which the run was made, "
+            f"the file given has another; take the file as it was then"
+        )
+    file, _, class_name = name.rpartition(".")
+    reference = f"{file or 'FILE'}.py:{class_name}"
+    raise ValueError(
+        f"norm {name} is code of the run's author, which a run folder cannot bring; "
+        f"if you trust it, name its file: --trust {reference}, or norm={reference} "
+        f"to train"
+    )

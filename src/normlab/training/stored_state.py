@@ -1,0 +1,75 @@
+"""Check, at the end of a run, that its stored state gives the scores of its result."""
+
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from normlab.data.blocks import EvaluationBlocks
+from normlab.device.devices import evaluation_context, scoring_device
+from normlab.training.build import build_network, without_pretrained
+from normlab.training.checkpoint_files import load
+from normlab.training.preparation import Prepared
+
+ROWS = 256
+TOLERANCE = 1e-4  # relative; the same weights give the same outputs up to rounding
+
+
+def check_stored_state(config: dict, prepared: Prepared, path: Path) -> None:
+    """Build the network again, load the best state, and compare outputs on one block.
+
+    A norm that keeps state outside of buffers has it in the network that was trained
+    and not in the file, so that whoever loads the run would get another score.
+
+    Args:
+        config: a resolved configuration.
+        prepared: the objects of the run; its network has the best state.
+        path: the best checkpoint.
+
+    Raises:
+        RuntimeError: the outputs differ.
+    """
+    part = prepared.parts.validation
+    device = scoring_device(prepared.device.accelerator)
+    context = evaluation_context(prepared.device.precision, device)
+    block = next(islice(EvaluationBlocks(part), 1))
+    inputs = block.inputs[:ROWS].to(device)
+    trained = prepared.task.network
+    stored = _stored_network(config, prepared, path).to(device)
+    outputs = []
+    for network in (trained, stored):
+        with context(), torch.random.fork_rng():
+            torch.manual_seed(0)  # a norm may be random in evaluation
+            outputs.append(_evaluate(network, inputs))
+    scored, loaded = outputs
+    scale = float(scored.abs().max())
+    if not torch.allclose(
+        scored, loaded, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True
+    ):
+        difference = float((scored - loaded).abs().max())
+        raise RuntimeError(
+            f"the stored state must give the outputs of the trained network, they "
+            f"differ by up to {difference:.2g}: the network keeps state outside of "
+            f"parameters and buffers, which {path.name} does not hold"
+        )
+
+
+def _stored_network(config: dict, prepared: Prepared, path: Path) -> nn.Module:
+    """The network as whoever loads the run gets it."""
+    parts = prepared.parts
+    network, _ = build_network(
+        without_pretrained(config), parts.input_shape, parts.num_outputs
+    )
+    network.to(next(prepared.task.network.parameters()).dtype)
+    network.load_state_dict(load(path)["network"])
+    return network
+
+
+def _evaluate(network: nn.Module, inputs: Tensor) -> Tensor:
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode():
+        output: Tensor = network(inputs)
+    network.train(was_training)
+    return output.float()
