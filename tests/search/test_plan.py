@@ -74,3 +74,18 @@ def test_the_metric_and_its_direction_are_options(plan):
     made = plan(["optimizer.lr=0.1,0.2"], metric="val/loss", direction="maximize")
     assert (made.metric, made.direction) == ("val/loss", "maximize")
     assert plan(["optimizer.lr=0.1,0.2"], metric="val/loss").direction == "minimize"
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, ["search-custom-sgd"]),
+        ({"storage": "sqlite"}, ["search-custom-sgd"]),
+        ({"storage": "mysql://h/d"}, ["g/search-custom-sgd", "search-custom-sgd"]),
+        ({"storage": "mysql://h/d", "study_name": "mine"}, ["mine"]),
+    ],
+)
+def test_in_a_database_the_name_contains_the_group(plan, options, names):
+    made = plan(["optimizer.lr=0.1,0.2", "group=g"], **options)
+    assert made.stored_names == names
+    assert made.folder.name == names[-1]

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import optuna
 import pytest
@@ -12,6 +13,7 @@ from normlab.search.options import Options
 from normlab.search.storage import (
     Search,
     begun_trials,
+    find_name,
     load_optuna_study,
     open_storage,
     storage_address,
@@ -324,3 +326,46 @@ def test_a_run_is_configured_to_report_to_its_trial(tmp_path):
             "study": "a search",
             "number": 0,
         }
+
+
+def choices(dataset):
+    return {"choices": {"dataset": dataset, "model": "mlp"}}
+
+
+def test_groups_that_share_a_database_have_searches_of_their_own(tmp_path):
+    address = f"sqlite:///{tmp_path / 'shared.db'}"
+    digits = definition(**choices("digits"))
+    optuna.create_study(storage=address, study_name="search").set_user_attr(
+        "definition", digits
+    )
+    names = ["digits-mlp/search", "search"]
+    assert find_name(address, names, digits) == "search"  # as earlier versions did
+    mnist = definition(**choices("mnist"))
+    names = ["mnist-mlp/search", "search"]
+    assert find_name(address, names, mnist) == "mnist-mlp/search"
+    optuna.create_study(storage=address, study_name="digits-mlp/search")
+    names = ["digits-mlp/search", "search"]
+    assert find_name(address, names, digits) == "digits-mlp/search"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [
+        ("postgresql", "postgresql:// needs the driver psycopg.*: pip install .*psycopg"),
+        (
+            "postgresql+psycopg",
+            r"the driver psycopg, .*pip install 'psycopg\[binary\]'",
+        ),
+        ("mysql", "the driver MySQLdb, .* pip install mysqlclient"),
+        ("mssql+pymssql", "the driver pymssql, .* pip install pymssql"),
+        ("postgres", "did you mean 'postgresql'?"),
+    ],
+)
+def test_a_database_without_a_driver_is_told_which_one_to_install(
+    scheme, advice, monkeypatch
+):
+    for package in ("psycopg2", "psycopg", "MySQLdb", "pymssql"):
+        monkeypatch.setitem(sys.modules, package, None)  # as if it was not installed
+    with pytest.raises(ValueError, match=advice) as caught:
+        open_storage(f"{scheme}://user:secret@host/name")
+    assert "secret" not in str(caught.value)

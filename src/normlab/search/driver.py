@@ -18,6 +18,7 @@ from normlab.search.space import words
 from normlab.search.storage import (
     Search,
     begun_trials,
+    find_name,
     load_optuna_study,
     storage_address,
 )
@@ -64,8 +65,10 @@ def run_search(
     size = plan.options.n_jobs or workers
     retry = plan.config["retry"] == "failed"
     command = ["python", "train.py", "-m", *config_dir, *plan.fixed]
+    address = storage_address(plan.options.storage, plan.folder)
+    name = find_name(address, plan.stored_names, plan.definition)
     with Search(
-        plan.folder, plan.name, plan.options, plan.space, plan.definition, retry
+        plan.folder, name, plan.options, plan.space, plan.definition, retry
     ) as search:
         with SearchProgress(search, plan.metric) as progress:
             while trials := _take_batch(search, size):
@@ -85,7 +88,8 @@ def print_search(plan: SearchPlan, workers: int) -> None:
         workers: how many trials would run at a time.
     """
     address = storage_address(plan.options.storage, plan.folder)
-    optuna_study = load_optuna_study(address, plan.name)
+    name = find_name(address, plan.stored_names, plan.definition)
+    optuna_study = load_optuna_study(address, name)
     trials = []
     if optuna_study is not None:
         stored = optuna_study.user_attrs.get("definition")

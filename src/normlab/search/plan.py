@@ -55,6 +55,18 @@ class SearchPlan:
         return "-".join(parts)
 
     @property
+    @property
+    def stored_names(self) -> list[str]:
+        """Names that the search may have in its storage; a new one gets the first.
+
+        In a database, where groups of runs meet, the name contains the group. Earlier
+        versions left it out.
+        """
+        is_database = "://" in self.options.storage
+        if self.options.study_name is not None or not is_database:
+            return [self.name]
+        return [f"{self.folder.parent.name}/{self.name}", self.name]
+
     def folder(self) -> Path:
         """The folder of the search, beside the folders of its runs."""
         return run_folder(self.config).parent / self.name

@@ -5,7 +5,7 @@ else, so what Optuna calls a study is the `optuna_study` of a search here.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from normlab.search.definition import check_definition
 from normlab.search.objective import Outcome
 from normlab.search.options import Options, build_pruner, build_sampler
 from normlab.search.space import Space
+from normlab.spelling import did_you_mean
 
 STATES = {
     "finished": TrialState.COMPLETE,
@@ -27,6 +28,15 @@ STATES = {
     "failed": TrialState.FAIL,
 }
 SQLITE_PATIENCE_SECONDS = 60
+# What SQLAlchemy calls databases, and the packages of drivers that have other names.
+DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql")
+DRIVER_PACKAGES = {
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "'psycopg[binary]'",
+    "MySQLdb": "mysqlclient",
+}
+# Settings by which groups of runs are told apart unless `group` is set.
+GROUP_KEYS = ("choices.dataset", "choices.model")
 TAIL_BYTES = 2**16
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -68,8 +78,26 @@ def open_storage(address: str) -> BaseStorage:
         return RDBStorage(address, engine_kwargs=options)
     except (SQLAlchemyError, ImportError) as error:
         # The URL is not repeated, since it may hold a password.
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"hydra.sweeper.storage cannot be opened: {reason}") from error
+        raise ValueError(
+            f"hydra.sweeper.storage cannot be opened: {_why(address, error)}"
+        ) from error
+
+
+def _why(address: str, error: Exception) -> str:
+    """Why a database cannot be opened, and what to do if that is known."""
+    scheme = address.partition("://")[0]
+    cause = error.__context__ or error  # Optuna raises an error of its own
+    if isinstance(cause, ModuleNotFoundError) and cause.name:
+        package = DRIVER_PACKAGES.get(cause.name, cause.name)
+        return (
+            f"{scheme}:// needs the driver {cause.name}, which is not installed: "
+            f"pip install {package}"
+        )
+    reason = str(error).splitlines()[0]
+    dialect = scheme.partition("+")[0]
+    if dialect not in DIALECTS:
+        reason += did_you_mean(dialect, DIALECTS)
+    return reason
 
 
 class JournalLock:
@@ -117,6 +145,29 @@ def load_optuna_study(address: str, name: str) -> optuna.Study | None:
         return optuna.load_study(study_name=name, storage=open_storage(address))
     except KeyError:
         return None
+
+
+def find_name(address: str, names: Sequence[str], definition: Mapping[str, Any]) -> str:
+    """The name that a search has in its storage, the first if it has none yet.
+
+    Args:
+        address: the address of the storage.
+        names: the name of a new search, then those of earlier versions, which searches
+            over other data sets and models may have too.
+        definition: from `normlab.search.definition.define`.
+    """
+    first, *earlier = names
+    if not earlier or load_optuna_study(address, first) is not None:
+        return first
+    for name in earlier:
+        optuna_study = load_optuna_study(address, name)
+        if optuna_study is None:
+            continue
+        stored = optuna_study.user_attrs.get("definition", {}).get("settings", {})
+        now = definition["settings"]
+        if all(stored.get(key) == now.get(key) for key in GROUP_KEYS):
+            return name
+    return first
 
 
 def trial_of(optuna_study: optuna.Study, frozen: FrozenTrial) -> Trial:
