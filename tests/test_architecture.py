@@ -23,6 +23,7 @@ ARCHITECTURE = {
     "files": (),
     "checksums": ("files",),
     "metrics": (),
+    "option_names": (),
     "synonyms": (),
     "spelling": ("synonyms",),
     "streams": (),
@@ -31,27 +32,32 @@ ARCHITECTURE = {
     "signals": ("endings",),
     "config": ("files", "spelling"),
     "mistakes": ("config", "spelling", "synonyms"),
+    "help": ("config", "spelling"),
     # what people add
     "norms": ("spelling",),
+    "own_norms": ("norms",),
     "models": ("spelling",),
     "data": ("config", "files", "spelling", "streams", "terminal"),
-    "event_files": ("locks",),
+    "event_files": ("endings", "locks"),
     "loggers": ("config", "endings", "event_files", "locks", "metrics", "terminal"),
     # one run
+    "check": ("norms",),
     "device": ("cores", "norms"),
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
         *("norms", "models", "data", "loggers", "device", "files", "locks", "leases"),
-        "checksums",
+        *("checksums", "check"),
     ),
     "evaluation": (
-        *("colours", "checksums", "files", "terminal", "config", "mistakes"),
-        *("norms", "data", "device", "training"),
+        *("colours", "checksums", "files", "option_names", "terminal", "config"),
+        *("mistakes", "norms", "data", "device", "training"),
     ),
     # many runs
     "compare": ("checksums", "files", "metrics", "results", "config"),
-    "study": ("spelling", "config", "compare"),
-    "report": ("colours", "metrics", "terminal", "compare", "study"),
+    "study": ("files", "spelling", "config", "compare"),
+    "report": (
+        *("colours", "metrics", "option_names", "terminal", "compare", "study"),
+    ),
     "sweeps": (
         *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
         *("mistakes", "training", "compare", "files", "locks"),
@@ -61,9 +67,9 @@ ARCHITECTURE = {
         *("config", "mistakes", "training", "sweeps"),
     ),
     # entry points
-    "hydra_plugins": ("endings", "mistakes", "sweeps", "search"),
+    "hydra_plugins": ("endings", "config", "mistakes", "sweeps", "search"),
     "main": (
-        *("endings", "terminal", "signals", "config", "mistakes"),
+        *("endings", "terminal", "signals", "config", "mistakes", "own_norms", "help"),
         *("training", "sweeps"),
     ),
     "__main__": ("spelling", "evaluation", "report", "sweeps", "main"),

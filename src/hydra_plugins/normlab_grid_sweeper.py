@@ -4,8 +4,9 @@ It continues after a failed job, names every failed job, and ends with a table.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -30,6 +31,8 @@ class GridSweeper(BasicSweeper):
         zip: groups of keys whose values advance together.
         exclude: partial settings. A combination that has all settings of one of them is
             left out.
+        try_seeds: how many seeds of each arm `study.try=true` keeps.
+        try_settings: settings that `study.try=true` puts in place of the study's own.
 
     Raises:
         SystemExit: 1 if a job failed.
@@ -42,10 +45,14 @@ class GridSweeper(BasicSweeper):
         params: Any = None,
         zip: Any = (),
         exclude: Any = (),
+        try_seeds: int = 2,
+        try_settings: Any = None,
     ) -> None:
         super().__init__(max_batch_size, params)
         self.zipped = list(plain(zip) or ())
         self.excluded = list(plain(exclude) or ())
+        self.try_seeds = try_seeds
+        self.try_settings = dict(plain(try_settings) or {})
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run every combination of the values, or list them with `dry_run=true`.
@@ -62,6 +69,8 @@ class GridSweeper(BasicSweeper):
         if any(job.config["dry_run"] for job in jobs):
             to_train = [job.config for job in jobs if job.stored_result is None]
             print_jobs(jobs, self._count_workers(to_train), excluded)
+            if hasattr(self.launcher, "print_states"):
+                self.launcher.print_states(jobs)
             return []
         ended = self._run(jobs)
         print_summary(ended)
@@ -71,12 +80,25 @@ class GridSweeper(BasicSweeper):
 
     def _parse(self, arguments: list[str]) -> list[Override]:
         """Parse the overrides of `params` and of the command line, in this order."""
+        loader = self.hydra_context.config_loader
+        parser = OverridesParser.create(config_loader=loader)
         words = []
         for key, values in (self.params or {}).items():
             words.append(f"{key}={values}")
-        loader = self.hydra_context.config_loader
-        parser = OverridesParser.create(config_loader=loader)
-        return parser.parse_overrides([*words, *arguments])
+        if not self._is_trial():
+            return parser.parse_overrides([*words, *arguments])
+        from normlab.sweeps.grid import with_first_values
+
+        axes = with_first_values(parser.parse_overrides(words), "seed", self.try_seeds)
+        settings = [f"{key}={value}" for key, value in self.try_settings.items()]
+        # The group stands last: no word of the command lets a trial join the study.
+        group = OmegaConf.to_container(self.config, resolve=False)["group"]
+        others = [*settings, *arguments, f"group={group}-try"]
+        return [*axes, *parser.parse_overrides(others)]
+
+    def _is_trial(self) -> bool:
+        """Whether a study is only tried."""
+        return OmegaConf.select(self.config, "study.try") is True
 
     def _compose_jobs(self, arguments: list[str]) -> tuple[list["Job"], int]:
         """Compose and check all jobs before the first one runs.
@@ -85,20 +107,28 @@ class GridSweeper(BasicSweeper):
             the jobs, and how many combinations were left out.
         """
         from normlab.sweeps.composer import Composer
+        from normlab.sweeps.display import print_repeated
         from normlab.sweeps.grid import combinations
         from normlab.sweeps.jobs import Job
 
         overrides = self._parse(arguments)
         found, excluded = combinations(overrides, self.zipped, self.excluded)
         compose = Composer(self.hydra_context.config_loader, self.config)
-        jobs = []
+        jobs: list[Job] = []
+        first_with: dict[Path, Job] = {}
+        repeated: list[Job] = []
         for words in found:
             job = Job(tuple(words), compose(words))
+            if first_with.setdefault(job.folder, job) is not job:
+                repeated.append(job)
+                continue
             jobs.append(job)
             # As soon as one job has to train, the workers may start to import while the
             # other jobs are composed.
             if not job.config["dry_run"] and job.stored_result is None:
                 self._warm_up()
+        varied = [one.get_key_element() for one in overrides if one.is_sweep_override()]
+        print_repeated(repeated, varied, len(found))
         return jobs, excluded
 
     def _run(self, jobs: Sequence["Job"]) -> list["EndedJob"]:
@@ -107,7 +137,9 @@ class GridSweeper(BasicSweeper):
         from normlab.sweeps.progress import SweepProgress
 
         stored = [job.stored_result is not None for job in jobs]
-        progress = SweepProgress(varied_keys(jobs), len(jobs), sum(stored))
+        progress = SweepProgress(
+            varied_keys(jobs), len(jobs), sum(stored), self._count_running()
+        )
         ended: list[EndedJob | None] = [None] * len(jobs)
         # Without `closing`, workers would run on after a signal until Python happens to
         # delete the generator.
@@ -129,6 +161,10 @@ class GridSweeper(BasicSweeper):
         if hasattr(self.launcher, "count_workers"):
             return self.launcher.count_workers(configs)
         return 1
+
+    def _count_running(self) -> Callable[[], int] | None:
+        """What counts the jobs that train, if the launcher's jobs wait in a queue."""
+        return getattr(self.launcher, "count_running", None)
 
     def _stream_results(
         self, jobs: Sequence["Job"]

@@ -2,31 +2,34 @@
 
 import gc
 import os
-import re
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from normlab import signals
+from normlab.config.composition import config_dirs, normalized, to_plain
 from normlab.config.identity import configuration_directory
-from normlab.config.rules import check
+from normlab.config.own_code import find_own_code
+from normlab.config.rules import check, is_trial
 from normlab.config.trust import check_hydra, check_trust, load_only_weights
 from normlab.endings import EarlyEnd
+from normlab.help import asks_for_help, help_text
 from normlab.mistakes import MISTAKES, explain
-from normlab.terminal import output_may_end, without_control
+from normlab.own_norms import take_own_norms
+from normlab.sweeps.slurm_task import PREEMPTED, requeue
+from normlab.terminal import output_may_end, print_line
 
 USER_MISTAKE = 2
-PREEMPTED = 128 + signal.SIGUSR1
 
 # Imports create about a million long-lived objects. At Python's default threshold of
 # 700 the collector scans them so often that it costs 10 % of the time to a first step.
@@ -59,7 +62,7 @@ def main() -> None:
 
 
 def _run_hydra() -> None:
-    sys.argv[1:] = [_without_plus(word) for word in sys.argv[1:]]
+    sys.argv[1:] = normalized(sys.argv[1:])
     load_only_weights()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this, Hydra raises its errors instead of printing them and exiting with 1.
@@ -70,6 +73,11 @@ def _run_hydra() -> None:
         config_name="config",
     )
     try:
+        if asks_for_help(sys.argv[1:]):
+            print(help_text(sys.argv[1:], _program()))
+            return
+        sys.argv[1:] = take_own_norms(sys.argv[1:])
+        _refuse_unknown_flags(sys.argv[1:])
         with _hydra_checked():
             decorate(_job)()
     except MISTAKES as error:
@@ -81,19 +89,30 @@ def _run_hydra() -> None:
     except OSError as error:
         if show_traceback:
             raise
-        print(f"error: {without_control(str(error))}", file=sys.stderr)
+        print_line(f"error: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 
 
-def _without_plus(word: str) -> str:
-    """`+study=NAME` as `study=NAME`.
+def _program() -> str:
+    """The command as it was called, for the help."""
+    called = os.path.basename(sys.argv[0])
+    return called if called.startswith("normlab") else "python train.py"
 
-    Hydra wants the plus for groups that no defaults list names. Our list names these
-    two, so both forms mean the same.
+
+def _refuse_unknown_flags(words: Sequence[str]) -> None:
+    """Refuse `--lr=0.1`, to which Hydra answers with a page about all its flags.
+
+    `get_args_parser` is a private interface of Hydra (hydra-core 1.3.8).
     """
-    return re.sub(r"^\+(?=(study|experiment)=)", "", word)
+    _, unknown = get_args_parser().parse_known_args(words)
+    for word in unknown:
+        if word.startswith("-"):
+            raise ValueError(
+                f"{word} is no flag of this command; settings have no dashes in "
+                "front, as in optimizer.lr=0.1"
+            )
 
 
 @contextmanager
@@ -122,39 +141,13 @@ def _hydra_checked() -> Iterator[None]:
         setattr(Hydra, "compose_config", compose)  # noqa: B010
 
 
-def requeue(environment: Mapping[str, str]) -> None:
-    """Ask SLURM to start this job again; its command then resumes the run.
-
-    Only the first process of a job asks.
-
-    Args:
-        environment: environment variables of the process.
-    """
-    if environment.get("SLURM_PROCID", "0") != "0":
-        return
-    job = environment["SLURM_JOB_ID"]
-    array = environment.get("SLURM_ARRAY_JOB_ID")
-    if array is not None:
-        job = f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
-    try:
-        subprocess.run(["scontrol", "requeue", job], check=True)
-        print(f"SLURM job {job} is queued again", file=sys.stderr)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(
-            f"SLURM job {job} could not be queued again ({error}); "
-            f"submit it again to resume the run",
-            file=sys.stderr,
-        )
-
-
 def _exit_with_mistake(error: Exception) -> NoReturn:
-    print(f"error: {without_control(explain(error))}", file=sys.stderr)
+    print_line(f"error: {explain(error)}")
     sys.exit(USER_MISTAKE)
 
 
 def _exit_early(end: EarlyEnd) -> NoReturn:
-    ending = without_control(str(end))
-    print(f"{ending}; run the same command again to resume", file=sys.stderr)
+    print_line(f"{end}; {end.advice}")
     sys.exit(end.exit_code)
 
 
@@ -179,7 +172,7 @@ def _job(config: DictConfig) -> dict[str, Any]:
 def _report(result: dict[str, Any], config: DictConfig) -> None:
     from normlab.training.display import print_result
 
-    print_result(result, _plain(config))
+    print_result(result, to_plain(config))
     if result["status"] == "failed":
         sys.exit(1)
 
@@ -195,9 +188,13 @@ def run_one(config: DictConfig, quiet: bool = False) -> dict[str, Any]:
     """
     from normlab.training.experiment import run
 
-    plain = _plain(config)
+    plain = to_plain(config)
+    hydra_node = HydraConfig.get()
     check(plain)
-    check_trust(plain, HydraConfig.get().overrides.task)
+    check_trust(plain, hydra_node.overrides.task)
+    find_own_code(plain["trusted_packages"], config_dirs(hydra_node))
+    if is_trial(plain) and hydra_node.mode != RunMode.MULTIRUN:
+        raise ValueError("study.try=true tries the sweep of a study: add -m")
     if plain["dry_run"]:
         return _dry_run(plain)
     return run(plain | {"progress": plain["progress"] and not quiet})
@@ -210,10 +207,3 @@ def _dry_run(config: dict[str, Any]) -> dict[str, Any]:
     job = Job(tuple(HydraConfig.get().overrides.task), config)
     print_jobs([job])
     return {"status": job.state}
-
-
-def _plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
-    """A configuration as plain dicts and lists."""
-    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}

@@ -12,6 +12,7 @@ from normlab.study.plans import (
     planned_runs,
     planned_settings,
     seed_counts,
+    study_command,
     unplanned_runs,
 )
 
@@ -78,12 +79,12 @@ def test_diverged_runs_count_and_failed_ones_do_not(runs):
 
 
 def test_missing_runs_come_with_the_command_that_makes_them(runs):
-    (told,) = missing_runs_with_command("demo", GRID, runs)
+    (told,) = missing_runs_with_command(study_command("demo"), GRID, runs)
     assert told.startswith(
         "1 of 12 planned runs are missing: norm=custom optimizer.lr=1 seed=2. `python "
         "train.py -m study=demo`"
     )
-    assert missing_runs_with_command("demo", GRID | {"seed": "0,1"}, runs) == []
+    assert missing_runs_with_command("x", GRID | {"seed": "0,1"}, runs) == []
 
 
 def test_values_outside_of_the_grid_are_named(runs):

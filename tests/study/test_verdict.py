@@ -272,3 +272,105 @@ def test_incomplete_studies_are_refused(tmp_path, monkeypatch, change, message):
         ValueError, match=r"no study 'dem' in conf/study, did you mean 'demo'\?"
     ):
         read_study("dem")
+
+
+def tried(tmp_path, seeds, claim):
+    for norm, value in (("torch", 0.9), ("custom", 0.8)):
+        for seed in range(seeds):
+            settings = {"study": plan(**claim) | {"try": True}, "choices.study": "demo"}
+            write_run(
+                tmp_path, norm, seed, value + NOISE[seed], settings=settings | SHORT
+            )
+
+
+SHORT = {"trainer.max_epochs": 1}
+
+
+def test_a_trial_shows_numbers_and_gives_no_verdict(tmp_path):
+    claim = {"expect": "higher"}
+    tried(tmp_path, 2, claim)
+    runs = load_runs(tmp_path)
+    planned = [{"norm": norm, "trainer.max_epochs": 5} for norm in ("torch", "custom")]
+    verdict, claims, warnings = answer(study(**claim), runs, planned)
+    assert (verdict, claims[0].verdict) == ("a trial", "a trial")
+    assert claims[0].reason.startswith("4 short runs with 2 seeds show that the study")
+    assert "python train.py -m study=demo" in claims[0].reason
+    row = claims[0].comparison.contrasts.iloc[0]
+    assert row["difference"] == pytest.approx(-0.1)
+    assert warnings == []
+
+
+def test_runs_of_a_trial_do_not_count_among_those_of_the_study(tmp_path):
+    runs_with_gain(tmp_path / "study", 0.02)
+    tried(tmp_path / "trial", 2, {"expect": "higher"})
+    verdict, claims, warnings = answer(study(expect="higher"), load_runs(tmp_path))
+    assert verdict == "supported"
+    assert claims[0].comparison.contrasts.iloc[0]["n"] == 10
+    assert warnings[0] == (
+        "4 runs of a trial are left out; outputs/demo-try is their folder."
+    )
+
+
+OWN = """# @package _global_
+# My question.
+group: mine
+study:
+  question: Does it?
+  by: norm
+  baseline: torch
+  metric: test/accuracy
+  minimum_seeds: 10
+  claims:
+    - says: It does.
+      arms: [custom]
+      expect: higher
+hydra:
+  sweeper:
+    params:
+      norm: torch,custom
+      seed: range(10)
+"""
+
+
+@pytest.fixture
+def own_folder(tmp_path):
+    (tmp_path / "my_conf" / "study").mkdir(parents=True)
+    (tmp_path / "my_conf" / "study" / "mine.yaml").write_text(OWN)
+    return tmp_path / "my_conf"
+
+
+def test_a_study_of_ones_own_is_read_from_its_folder(own_folder):
+    found = read_study("mine", own_folder)
+    assert found.outputs.as_posix() == "outputs/mine"
+    assert found.trial_outputs.as_posix() == "outputs/mine-try"
+    command = f"python train.py --config-dir {own_folder} -m study=mine"
+    assert found.command == command
+    assert read_study("small_batches", own_folder).config_dir is None
+    with pytest.raises(ValueError, match="no study 'mine' in conf/study.*--config-dir"):
+        read_study("mine")
+    with pytest.raises(ValueError, match="did you mean 'mine'"):
+        read_study("mime", own_folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("group: mine\n", "", "must name the folder of its runs"),
+        ("      seed: range(10)\n", "", "must have the grid of the study"),
+        ("study:\n", "study: 3\nx:\n", "must have a study: block of keys, got 3"),
+        (
+            "  claims:\n    - says: It does.",
+            "  claims: [a]\n  x:\n    - says: a",
+            "list",
+        ),
+        ("group: mine", "group: [", "is not readable"),
+        (OWN, "- a", "must hold the settings of a study"),
+    ],
+)
+def test_a_study_of_ones_own_is_told_what_it_must_have(own_folder, old, new, message):
+    path = own_folder / "study" / "mine.yaml"
+    path.write_text(OWN.replace(old, new))
+    with pytest.raises(ValueError, match=message) as error:
+        read_study("mine", own_folder)
+    assert "mine.yaml" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

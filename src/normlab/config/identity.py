@@ -82,6 +82,7 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
     dataset_options = DATASET_OPTIONS_ADDED_LATER.get(dataset, {})
     return {
         "device": {"channels_last": False},
+        "trainer": {"max_samples": None},
         "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
         "dataset": dataset_options,
         "dataset.load": dataset_options,
@@ -133,6 +134,8 @@ def _leave_out(node: dict[str, Any], path: list[str], options: dict[str, Any]) -
         options: keys and values to remove.
     """
     name, *rest = path
+    if name not in node:
+        return
     group = dict(node[name])
     if rest:
         _leave_out(group, rest, options)

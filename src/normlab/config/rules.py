@@ -105,11 +105,17 @@ def _check_study(config: dict[str, Any]) -> None:
         raise ValueError(
             f"study must be an option of conf/study, as in study=NAME, got {plan!r}"
         )
-    is_trial = plan.get("try", False)
-    if not isinstance(is_trial, bool):
-        raise ValueError(f"study.try must be true or false, got {is_trial!r}")
-    if is_trial and config["choices"].get("study") is None:
+    tries = plan.get("try", False)
+    if not isinstance(tries, bool):
+        raise ValueError(f"study.try must be true or false, got {tries!r}")
+    if tries and config["choices"].get("study") is None:
         raise ValueError("study.try=true must come with a study: add study=NAME")
+
+
+def is_trial(config: dict[str, Any]) -> bool:
+    """Whether a run is part of a study that is only tried (`study.try=true`)."""
+    plan = config.get("study")
+    return isinstance(plan, dict) and plan.get("try") is True
 
 
 def _check_keys(

@@ -1,11 +1,12 @@
 """The command lines that look at a stored run again: `evaluate` and `inspect`."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+from normlab.option_names import with_option_names
 
 USER_MISTAKE = 2  # exit code
 
@@ -45,11 +46,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     title = options.run.name
     dataset = None
     try:
-        _find_own_code(options)
+        trusted = trusted_packages(options.trust)
+        _find_own_code(trusted, options.config_dir)
         if options.dataset is not None:
             title += f" on {options.dataset}"
             dataset = compose_dataset(
-                options.dataset, options.overrides, options.config_dir, options.trust
+                options.dataset, options.overrides, options.config_dir, trusted
             )
         elif options.overrides:
             raise ValueError(
@@ -135,8 +137,8 @@ def _inspect(options: argparse.Namespace) -> None:
     load_only_weights()
     path = options.out or options.run / "norms.png"
     try:
-        _find_own_code(options)
         trusted = trusted_packages(options.trust)
+        _find_own_code(trusted, options.config_dir)
         states = inspect_run(options.run, options.batches, trusted)
         draw_layers(states, options.run.name).savefig(path, dpi=130, facecolor="white")
     except (ValueError, OSError) as error:
@@ -177,16 +179,16 @@ def inspect_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _find_own_code(options: argparse.Namespace) -> None:
+def _find_own_code(packages: Sequence[str], config_dir: Path | None) -> None:
     """Make trusted packages importable from the working folder and `--config-dir`."""
     from normlab.config.composition import check_config_dir
     from normlab.config.own_code import find_own_code
 
     folders = []
-    if options.config_dir is not None:
-        check_config_dir(options.config_dir)
-        folders.append(options.config_dir)
-    find_own_code(options.trust, folders)
+    if config_dir is not None:
+        check_config_dir(config_dir)
+        folders.append(config_dir)
+    find_own_code(packages, folders)
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
@@ -264,18 +266,9 @@ def compose_dataset(
     return dataset
 
 
-def with_option_names(message: str) -> str:
-    """Replace an argument of Python at the head of a message by its option.
-
-    `num_batches must be ...` becomes `--batches must be ...`.
-    """
-    names = "|".join(OPTIONS)
-    return re.sub(rf"^({names})(?= must )", lambda match: OPTIONS[match[1]], message)
-
-
 def _exit_with(error: Exception) -> NoReturn:
     from normlab.terminal import print_line
 
-    message = with_option_names(str(error))
+    message = with_option_names(str(error), OPTIONS)
     print_line(f"error: {message}")
     sys.exit(USER_MISTAKE)

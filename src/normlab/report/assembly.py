@@ -62,21 +62,27 @@ def comparison_report(
     )
 
 
-def study_report(name: str, folders: Sequence[Path], extras: Extras) -> Report:
+def study_report(
+    name: str,
+    folders: Sequence[Path],
+    extras: Extras,
+    config_dir: Path | None = None,
+) -> Report:
     """Answer a study by its own rule.
 
     Args:
         name: The study, a file of conf/study without ending.
         folders: Folders that contain its runs.
         extras: What the report shows besides arms and contrasts.
+        config_dir: A folder with the layout of conf/ that may have the study.
 
     Raises:
         ValueError: There is no such study, or no run that answers it.
     """
-    study = read_study(name)
+    study = read_study(name, config_dir)
     runs = load_runs(*folders)
     _check_heatmap(runs, extras.heatmap)
-    settings = planned_settings(study.name, study.params)
+    settings = planned_settings(study.name, study.params, study.config_dir)
     verdict, claims, warnings = answer(study, runs, settings)
 
     sections = []

@@ -6,7 +6,6 @@ answers at once.
 
 import argparse
 import os
-import re
 import shlex
 import sys
 import tempfile
@@ -14,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from normlab.option_names import with_option_names
 
 if TYPE_CHECKING:
     from normlab.report.page import Report
@@ -23,6 +24,10 @@ SCRIPT = "python scripts/compare.py"
 COMMANDS = ("normlab compare", "normlab-compare")
 # Options that are arguments of `compare`, which has their defaults.
 OF_COMPARE = ("by", "metric", "baseline", "within", "arms", "margin", "level", "select")
+# The options for arguments of functions, which messages name.
+OPTIONS = {
+    name: f"--{name}" for name in (*OF_COMPARE, "target", "heatmap", "study", "out")
+}
 DESCRIPTION = """Compare runs. For every arm the command prints its results and their
 difference to the baseline, with interval, test, effect size and a plain sentence; with
 --out it also writes figures and a report."""
@@ -52,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (ValueError, OSError) as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            print_line(f"error: {_with_option_names(str(error))}")
+            message = with_option_names(str(error), OPTIONS)
+            print_line(f"error: {message}")
             sys.exit(USER_MISTAKE)
 
 
@@ -272,16 +278,6 @@ def _command_line(options: argparse.Namespace) -> str:
             values = []
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
-
-
-def _with_option_names(message: str) -> str:
-    """A message about arguments of functions, with the names of the options.
-
-    `by must name` becomes `--by must name`, and `` `within` `` becomes `--within`.
-    """
-    names = "|".join((*OF_COMPARE, "target", "heatmap", "study", "out"))
-    message = re.sub(rf"^({names})(?= must )", r"--\1", message)
-    return re.sub(rf"`({names})`", r"--\1", message)
 
 
 def _show(report: "Report", folder: Path | None) -> None:

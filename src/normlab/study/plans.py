@@ -4,8 +4,10 @@ Some may be missing, some may lie outside of the plan, and some may have been ma
 other settings than planned.
 """
 
+import shlex
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,11 +16,13 @@ import yaml
 from normlab.compare.columns import UNCOMPARED
 from normlab.compare.runs import flat_settings
 from normlab.compare.settings import NO_SETTING, setting_text, sorted_labels
+from normlab.config.composition import compose_config, plain_config
 from normlab.config.identity import configuration_directory
 
 Params = dict[str, Any]  # a grid: by key the values of an axis, as on a command line
 Settings = dict[str, Any]  # by dotted key
 
+TRIAL = "study.try"  # a column of runs
 MAX_LINES = 4
 MAX_VALUES = 5
 # Settings that say where data are stored and what computes; they are part of no plan.
@@ -46,7 +50,8 @@ def _axis_values(key: str, values: Any) -> list[str]:
     """The values of one axis (checked against Hydra 1.3.8)."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    override = OverridesParser.create().parse_override(f"{key}={values}")
+    parser = OverridesParser.create()
+    override = parser.parse_override(f"{key}={values}")
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     return [str(values)]
@@ -54,7 +59,8 @@ def _axis_values(key: str, values: Any) -> list[str]:
 
 def grid(params: Params) -> pd.DataFrame:
     """One row per planned run: its settings as `setting_text` shows them."""
-    return pd.DataFrame(planned_runs(params)).map(override_text)
+    runs = pd.DataFrame(planned_runs(params))
+    return runs.map(override_text)
 
 
 def override_text(text: str) -> str:
@@ -96,18 +102,24 @@ def unplanned_runs(params: Params, runs: pd.DataFrame) -> tuple[pd.Series, str]:
     outside = pd.Series(False, index=runs.index)
     texts = []
     for key in params:
-        strange = ~present[key].isin(planned[key])
+        is_planned = present[key].isin(planned[key])
+        strange = ~is_planned
         if not strange.any():
             continue
         outside |= strange
-        values = sorted_labels(present.loc[strange, key])
-        shown = values[:MAX_VALUES]
-        if len(values) > MAX_VALUES:
-            shown.append(f"… ({len(values)} values)")
-        shown_values = ",".join(shown)
+        values = _shown_values(present.loc[strange, key])
         count = int(strange.sum())
-        texts.append(f"{key}={shown_values} in {count}")
+        texts.append(f"{key}={values} in {count}")
     return outside, "; ".join(texts)
+
+
+def _shown_values(column: pd.Series) -> str:
+    """The distinct values in a column; of many the first ones and their number."""
+    values = sorted_labels(column)
+    shown = values[:MAX_VALUES]
+    if len(values) > MAX_VALUES:
+        shown.append(f"… ({len(values)} values)")
+    return ",".join(shown)
 
 
 def seed_counts(params: Params, runs: pd.DataFrame) -> pd.DataFrame:
@@ -125,15 +137,16 @@ def seed_counts(params: Params, runs: pd.DataFrame) -> pd.DataFrame:
     """
     planned = grid(params)
     keys = [key for key in planned.columns if key != "seed"]
-    present = _grid_settings(params, runs[runs["status"] != "failed"])
-    found = planned.merge(present.drop_duplicates(), how="left", indicator=True)
+    with_result = runs[runs["status"] != "failed"]
+    present = _grid_settings(params, with_result).drop_duplicates()
+    found = planned.merge(present, how="left", indicator=True)
     rows = []
     for values, group in found.groupby(keys, sort=False):
         is_present = group["_merge"] == "both"
         row: Settings = dict(zip(keys, values, strict=True))
+        missing = group.loc[~is_present, "seed"]
         row["planned"] = len(group)
         row["present"] = int(is_present.sum())
-        missing = group.loc[~is_present, "seed"]
         row["missing"] = sorted_labels(missing)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -163,9 +176,11 @@ def missing_runs(params: Params, runs: pd.DataFrame) -> list[str]:
     for row in lacking.to_dict("records")[:MAX_LINES]:
         combination = _combination(row, keys)
         seeds = ",".join(row["missing"])
-        texts.append(f"{combination} seed={seeds}".lstrip())
-    if len(lacking) > MAX_LINES:
-        texts.append(f"and {len(lacking) - MAX_LINES} more combinations")
+        text = f"{combination} seed={seeds}"
+        texts.append(text.lstrip())
+    num_more = len(lacking) - MAX_LINES
+    if num_more > 0:
+        texts.append(f"and {num_more} more combinations")
     count = int(num_missing.sum())
     planned = int(table["planned"].sum())
     shown = "; ".join(texts)
@@ -173,21 +188,37 @@ def missing_runs(params: Params, runs: pd.DataFrame) -> list[str]:
 
 
 def missing_runs_with_command(
-    name: str,
+    command: str,
     params: Params,
     runs: pd.DataFrame,
 ) -> list[str]:
     """The sentence of `missing_runs` with the command that makes them, or none."""
     remedy = (
-        f"`{study_command(name)}` makes them and keeps those that are there "
+        f"`{command}` makes them and keeps those that are there "
         "(dataset.root=FOLDER if the data are stored in another folder)."
     )
-    return [f"{sentence} {remedy}" for sentence in missing_runs(params, runs)]
+    sentences = missing_runs(params, runs)
+    return [f"{sentence} {remedy}" for sentence in sentences]
 
 
-def study_command(name: str) -> str:
-    """The command that runs a study."""
-    return f"python train.py -m study={name}"
+def study_command(name: str, config_dir: Path | None = None) -> str:
+    """The command that runs a study.
+
+    Args:
+        name: of the study.
+        config_dir: the folder of the user's own that has it; None for conf/.
+    """
+    words = ["python", "train.py", "-m", f"study={name}"]
+    if config_dir is not None:
+        words[2:2] = ["--config-dir", str(config_dir)]
+    return shlex.join(words)
+
+
+def of_trials(runs: pd.DataFrame) -> pd.Series:
+    """Which runs only tried a study, with `study.try=true`."""
+    if TRIAL not in runs:
+        return pd.Series(False, index=runs.index)
+    return runs[TRIAL].map(setting_text) == "true"
 
 
 def fewest_seeds(
@@ -207,25 +238,34 @@ def fewest_seeds(
     table = seed_counts(params, runs)
     keys = table.columns.drop(COUNTS).tolist()
     if by in keys:
-        table = table[table[by].isin(arms)]
+        counts = table[by].isin(arms)
+        table = table[counts]
     rows = table.to_dict("records")
     fewest = min(rows, key=lambda row: row["present"])
     return _combination(fewest, keys), fewest["present"]
 
 
-def planned_settings(name: str, params: Params) -> list[Settings]:
+def planned_settings(
+    name: str, params: Params, config_dir: Path | None = None
+) -> list[Settings]:
     """Settings by dotted key that every run of a study must have.
 
     Args:
         name: of the study.
         params: its grid, see `planned_runs`.
+        config_dir: a folder of the user's own with the layout of conf/.
 
     Returns:
         One table for every combination of the grid's groups, such as norms. The other
         keys of the grid and settings that are only known in a run are left out.
     """
-    folder = configuration_directory()
-    groups = [key for key in params if (folder / key).is_dir()]
+    folders = [configuration_directory()]
+    if config_dir is not None:
+        folders.append(config_dir)
+    groups = []
+    for key in params:
+        if any((folder / key).is_dir() for folder in folders):
+            groups.append(key)
     combinations = set()
     for run in planned_runs(params):
         combination = [(key, run[key]) for key in groups]
@@ -235,7 +275,7 @@ def planned_settings(name: str, params: Params) -> list[Settings]:
     tables = []
     for picked in sorted(combinations):
         options = dict(picked)
-        settings = composed_settings(f"study={name}", options)
+        settings = composed_settings(f"study={name}", options, config_dir)
         table = {}
         for key, value in settings.items():
             group = key.partition(".")[0]
@@ -245,7 +285,9 @@ def planned_settings(name: str, params: Params) -> list[Settings]:
     return tables
 
 
-def composed_settings(plan: str, options: dict[str, str]) -> Settings:
+def composed_settings(
+    plan: str, options: dict[str, str], config_dir: Path | None = None
+) -> Settings:
     """Settings by dotted key of a study or an experiment.
 
     Settings that are only known in a run (interpolations) are left out.
@@ -253,18 +295,12 @@ def composed_settings(plan: str, options: dict[str, str]) -> Settings:
     Args:
         plan: as on the command line, `study=NAME` or `experiment=NAME`.
         options: the picked option of each group, by group.
+        config_dir: a folder of the user's own with the layout of conf/.
     """
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
     overrides = [plan]
     for key, value in options.items():
         overrides.append(f"{key}={value}")
-    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-        config = compose("config", overrides=overrides)
-        tree = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(tree, dict)
-
+    tree = plain_config(compose_config(overrides, config_dir), resolve=False)
     settings = {}
     for key, value in flat_settings(tree).items():
         name = key.rpartition(".")[2]
@@ -292,23 +328,30 @@ def deviations(
         part = runs
         for key in groups:
             values = part[key].map(setting_text)
-            part = part[values == setting_text(planned[key])]
+            expected = setting_text(planned[key])
+            part = part[values == expected]
         for key in part.columns:
             if key in planned and key not in groups:
                 _count_deviations(part[key], planned[key], counts)
 
     texts = []
     sorted_counts = sorted(counts.items())
+    num_runs = len(runs)
     for text, count in sorted_counts[:MAX_LINES]:
-        texts.append(f"{text} in {count} of {len(runs)}")
+        texts.append(f"{text} in {count} of {num_runs}")
     return ", ".join(texts)
 
 
-def _count_deviations(column: pd.Series, planned: Any, counts: dict[str, int]) -> None:
+def _count_deviations(
+    column: pd.Series,
+    planned: Any,
+    counts: dict[str, int],
+) -> None:
     """Add to `counts` how many runs have each other value than the planned one."""
     expected = setting_text(planned)
     values = column.map(setting_text)
     others = values[values != expected]
     for value, count in others.value_counts().items():
         text = f"{column.name} is {value} instead of {expected}"
-        counts[text] = counts.get(text, 0) + int(count)
+        counted = counts.get(text, 0)
+        counts[text] = counted + int(count)

@@ -61,12 +61,17 @@ def judge(
     return _judge_direction(rows, sign, comparison.level)
 
 
-def _judge_equal(rows: list[dict], margin: float, level: float) -> tuple[str, str]:
+def _judge_equal(
+    rows: list[dict],
+    margin: float,
+    level: float,
+) -> tuple[str, str]:
     for row in rows:
         if row["low"] > margin or row["high"] < -margin:
             return "contradicted", row["sentence"]
     # The claim stands only if every test passes by itself, so no correction is needed
-    # (intersection-union test; Berger, 1982).
+    # (intersection-union test; Berger, 1982, Multiparameter hypothesis testing and
+    # acceptance sampling, Technometrics 24).
     for row in rows:
         if not row["equivalence_p"] < level:
             return "cannot tell", row["sentence"]
@@ -81,7 +86,11 @@ def _judge_equal(rows: list[dict], margin: float, level: float) -> tuple[str, st
     )
 
 
-def _judge_direction(rows: list[dict], sign: int, level: float) -> tuple[str, str]:
+def _judge_direction(
+    rows: list[dict],
+    sign: int,
+    level: float,
+) -> tuple[str, str]:
     """Judge that all differences are positive (`sign` 1) or negative (`sign` -1)."""
     unproven = []
     for row in rows:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from normlab.compare.arguments import name_list
 from normlab.compare.columns import LARGEST_STABLE_RATE
@@ -27,7 +26,9 @@ from normlab.compare.selection import (
     validation_metric,
 )
 from normlab.compare.settings import NO_SETTING, arm_labels, check_keys, setting_text
+from normlab.config.composition import check_config_dir
 from normlab.config.identity import configuration_directory
+from normlab.files import read_yaml
 from normlab.spelling import did_you_mean
 from normlab.study import plans
 from normlab.study.plans import Settings
@@ -44,6 +45,7 @@ CLAIM_KEYS = (
     "largest_stable",
     "tolerance",
 )
+TRIAL = "a trial"
 COMPARE_OPTIONS = ("by", "metric", "baseline", "within", "arms", "margin", "level")
 
 
@@ -54,7 +56,7 @@ class Claim:
     Attributes:
         says: the claim in words.
         rule: when it is supported or contradicted.
-        verdict: `supported`, `contradicted` or `cannot tell`.
+        verdict: `supported`, `contradicted` or `cannot tell`; of a trial, `a trial`.
         reason: what the verdict rests on.
         comparison: the numbers.
     """
@@ -75,46 +77,94 @@ class Study:
         plan: the `study:` block.
         group: the folder of its runs below `outputs`.
         params: the grid, by key the values as on the command line.
+        config_dir: the folder of the user's own that has the file; None for conf/.
     """
 
     name: str
     plan: Settings
     group: str
     params: Settings
+    config_dir: Path | None = None
 
     @property
     def outputs(self) -> Path:
         """The folder in which `python train.py -m study=NAME` puts the runs."""
         return Path("outputs") / self.group
 
+    @property
+    def trial_outputs(self) -> Path:
+        """The folder of the runs with `study.try=true`."""
+        return Path("outputs") / f"{self.group}-try"
 
-def read_study(name: str) -> Study:
-    """The study in `conf/study/NAME.yaml`.
+    @property
+    def command(self) -> str:
+        """The command that runs the study."""
+        return plans.study_command(self.name, self.config_dir)
+
+
+def read_study(name: str, config_dir: Path | None = None) -> Study:
+    """The study in `conf/study/NAME.yaml`, or in a folder of the user's own.
+
+    Args:
+        name: of the file.
+        config_dir: a folder with the layout of conf/, which is searched too.
 
     Raises:
         ValueError: if there is no such study, or its block is not complete.
     """
-    folder = configuration_directory() / "study"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
-        listed = ", ".join(known) or "none"
-        hint = did_you_mean(name, known) or f"; known are {listed}"
-        raise ValueError(f"there is no study {name!r} in conf/study{hint}")
-
-    content = yaml.safe_load((folder / f"{name}.yaml").read_text())
+    file = _study_file(name, config_dir)
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold the settings of a study")
     plan = content.get("study") or {}
-    _check_plan(name, plan)
-    sweeper = (content.get("hydra") or {}).get("sweeper", {})
-    params = sweeper.get("params") or {}
-    group = str(content.get("group", name))
-    return Study(name, plan, group, params)
+    is_own = config_dir is not None and file.is_relative_to(config_dir)
+    shown = str(file) if is_own else f"conf/study/{name}.yaml"
+    _check_plan(shown, plan)
+    sweeper = (content.get("hydra") or {}).get("sweeper") or {}
+    params = sweeper.get("params")
+    if not isinstance(params, dict) or "seed" not in params:
+        raise ValueError(
+            f"{shown} must have the grid of the study in hydra.sweeper.params, "
+            f"with its seeds, as in seed: range(10)"
+        )
+    if "group" not in content:
+        raise ValueError(
+            f"{shown} must name the folder of its runs, as in group: {name}"
+        )
+    group = str(content["group"])
+    return Study(name, plan, group, params, config_dir if is_own else None)
 
 
-def _check_plan(name: str, plan: Settings) -> None:
-    file = f"conf/study/{name}.yaml"
+def _study_file(name: str, config_dir: Path | None) -> Path:
+    """The file of a study; conf/ itself comes first, as in training."""
+    folders = [configuration_directory() / "study"]
+    places = "conf/study"
+    if config_dir is not None:
+        check_config_dir(config_dir)
+        folders.append(config_dir / "study")
+        places = f"conf/study or {config_dir / 'study'}"
+    files = {}
+    for folder in reversed(folders):
+        for path in folder.glob("*.yaml"):
+            files[path.stem] = path
+    if name in files:
+        return files[name]
+    known = sorted(files)
+    listed = ", ".join(known) or "none"
+    hint = did_you_mean(name, known) or f"; known are {listed}"
+    remedy = "" if config_dir else "; a study of your own needs --config-dir FOLDER"
+    raise ValueError(f"there is no study {name!r} in {places}{hint}{remedy}")
+
+
+def _check_plan(file: str, plan: Settings) -> None:
+    if not isinstance(plan, dict):
+        raise ValueError(f"{file} must have a study: block of keys, got {plan!r}")
     missing = [key for key in REQUIRED if not plan.get(key)]
     if missing:
         raise ValueError(f"{file} must state {', '.join(missing)} in its study: block")
+    claims = plan["claims"]
+    if not isinstance(claims, list) or not all(isinstance(one, dict) for one in claims):
+        raise ValueError(f"{file}: claims must be a list of claims, each with its keys")
 
     _check_names(file, plan, (*REQUIRED, *OPTIONAL))
     for claim in plan["claims"]:
@@ -130,7 +180,11 @@ def _check_plan(name: str, plan: Settings) -> None:
             )
 
 
-def _check_names(file: str, block: Settings, known: tuple[str, ...]) -> None:
+def _check_names(
+    file: str,
+    block: Settings,
+    known: tuple[str, ...],
+) -> None:
     for key in block:
         if key not in known:
             hint = did_you_mean(key, known)
@@ -162,10 +216,16 @@ def answer(
         ValueError: if there are too few runs for any number. The message names what is
             missing and the command that makes it.
     """
+    is_trial = plans.of_trials(runs)
+    if is_trial.all():
+        return TRIAL, _tried_claims(study, runs), []
+    trial_warnings = _trial_warnings(study, int(is_trial.sum()))
+    runs = runs[~is_trial]
     outside, texts = plans.unplanned_runs(study.params, runs)
     warnings = _unplanned_warnings(study, runs[outside], texts, len(runs))
+    warnings = [*trial_warnings, *warnings]
     runs = runs[~outside]
-    missing = plans.missing_runs_with_command(study.name, study.params, runs)
+    missing = plans.missing_runs_with_command(study.command, study.params, runs)
     if runs.empty:
         raise ValueError("\n".join([*warnings, *missing]))
 
@@ -182,6 +242,30 @@ def answer(
         raise ValueError("\n".join(lines)) from error
     warnings += [*missing, *_change_warnings(study, runs)]
     return _overall_verdict(claims), claims, warnings
+
+
+def _tried_claims(study: Study, runs: pd.DataFrame) -> list[Claim]:
+    """The numbers of every claim on the runs of a trial, and no verdict on them."""
+    seeds = runs["seed"].nunique()
+    reason = (
+        f"{len(runs)} short runs with {seeds} seeds show that the study runs; they "
+        f"cannot support or contradict anything, `{study.command}` can"
+    )
+    claims = []
+    for claim in study.plan["claims"]:
+        plan = study.plan | claim
+        comparison = _compare(plan, runs)
+        rule = RULES[plan["expect"]]
+        claims.append(Claim(plan["says"], rule, TRIAL, reason, comparison))
+    return claims
+
+
+def _trial_warnings(study: Study, count: int) -> list[str]:
+    if not count:
+        return []
+    return [
+        f"{count} runs of a trial are left out; {study.trial_outputs} is their folder."
+    ]
 
 
 def _overall_verdict(claims: list[Claim]) -> str:

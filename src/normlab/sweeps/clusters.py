@@ -1,4 +1,4 @@
-"""Train configurations on a cluster, by Ray or by submitit.
+"""Train configurations as tasks of Ray, or as processes that submitit starts.
 
 A plain configuration goes to the cluster and a plain result comes back. The machines
 share the file system of the outputs: what a job has not finished, the next job with the
@@ -6,13 +6,13 @@ same configuration resumes, on whichever machine it runs.
 """
 
 import os
-import shutil
 import time
 from collections.abc import Generator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from normlab import signals
+from normlab.config.own_code import find_own_code
 from normlab.config.trust import load_only_weights
 from normlab.endings import Interrupted, Stopped
 from normlab.sweeps.jobs import failed_result
@@ -20,10 +20,11 @@ from normlab.sweeps.queue import count_cores, result_of
 from normlab.sweeps.workers import raise_stopped
 
 POLL_SECONDS = 0.5
-# How often SLURM is asked for jobs that may have ended without a result.
+# How often submitit is asked for jobs that may have ended without a result.
 ASK_SECONDS = 60
 STOP_SECONDS = 60
-# The parameters that submitit has for every cluster. The others are SLURM's.
+# The parameters that submitit has for every cluster. Of the others it takes those of
+# SLURM, and ignores them here.
 SHARED_PARAMETERS = (
     "name",
     "timeout_min",
@@ -36,13 +37,12 @@ SHARED_PARAMETERS = (
 )
 
 
-def require_package(package: str, launcher: str, extra: str) -> None:
+def require_package(package: str, launcher: str) -> None:
     """Refuse a launcher whose package is not installed.
 
     Args:
         package: the name of the package.
         launcher: the option of `hydra/launcher` that needs it.
-        extra: the extra of normlab that installs it.
 
     Raises:
         ValueError: says how to install the package.
@@ -50,7 +50,7 @@ def require_package(package: str, launcher: str, extra: str) -> None:
     if find_spec(package) is None:
         raise ValueError(
             f"hydra/launcher={launcher} needs the package {package}, which is not "
-            f"installed: pip install 'normlab[{extra}]'"
+            f"installed: pip install {package}"
         )
 
 
@@ -64,6 +64,7 @@ def train_remotely(folder: str, config: dict[str, Any]) -> dict[str, Any] | Stop
     os.chdir(folder)
     os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
     load_only_weights()
+    find_own_code(config["trusted_packages"])
     try:
         return result_of(config | {"progress": False})
     except Interrupted as interrupted:
@@ -95,66 +96,6 @@ class NotedSignal:
             raise_stopped(self.received, None)
 
 
-def run_with_ray(
-    configs: Sequence[dict[str, Any]],
-    init: Mapping[str, Any],
-    remote: Mapping[str, Any],
-) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
-    """Train configurations as tasks of Ray.
-
-    Args:
-        configs: checked configurations.
-        init: options of `ray.init`. With an address it joins a cluster, without one it
-            starts Ray on this machine.
-        remote: options of a task, such as num_cpus, num_gpus and max_retries.
-
-    Yields:
-        the index of a configuration, and its result, or `Stopped` if no other job could
-        succeed; in the order in which the tasks end.
-
-    Raises:
-        Stopped: a signal came.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray warns that this will become its default.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    starts_ray = not ray.is_initialized()
-    if starts_ray:
-        ray.init(**init)
-    task = ray.remote(**remote)(train_remotely)
-    waiting = {}
-    for index, config in enumerate(configs):
-        waiting[task.remote(os.getcwd(), config)] = index
-    try:
-        with NotedSignal() as noted:
-            while waiting:
-                noted.check()
-                ended, _ = ray.wait(list(waiting), timeout=POLL_SECONDS)
-                for reference in ended:
-                    yield waiting.pop(reference), _ray_result(reference)
-    finally:
-        for reference in waiting:
-            ray.cancel(reference)
-        if waiting:
-            ray.wait(list(waiting), num_returns=len(waiting), timeout=STOP_SECONDS)
-        if starts_ray:
-            ray.shutdown()
-
-
-def _ray_result(reference: Any) -> dict[str, Any] | Stopped:
-    import ray
-
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayError as error:
-        name = type(error).__name__
-        return failed_result(
-            f"{name}: {_first_line(error)}; the same command tries it again"
-        )
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
@@ -181,18 +122,16 @@ class SubmititJob:
 
 def run_with_submitit(
     configs: Sequence[dict[str, Any]],
-    cluster: str,
     folder: str,
     max_num_timeout: int,
     parameters: Mapping[str, Any],
 ) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
-    """Train configurations as jobs of SLURM, or as local processes treated like jobs.
+    """Train configurations as processes of this machine that submitit starts.
 
     Args:
         configs: checked configurations.
-        cluster: `slurm`, or `local` for processes of this machine.
         folder: the folder of submitit's files; `%j` stands for the number of a job.
-        max_num_timeout: how often a job is queued again when its time is over.
+        max_num_timeout: how often a job is started again when its time is over.
         parameters: parameters of a job, by the names of hydra-submitit-launcher. None
             leaves one to submitit.
 
@@ -201,13 +140,10 @@ def run_with_submitit(
         succeed; in the order in which the jobs end.
 
     Raises:
-        ValueError: SLURM is not installed.
         Stopped: a signal came.
     """
-    executor = _build_executor(cluster, folder, max_num_timeout, parameters)
-    most_jobs = len(configs)
-    if cluster == "local":
-        most_jobs = parameters.get("array_parallelism") or count_cores()
+    executor = _build_executor(folder, max_num_timeout, parameters)
+    most_jobs = parameters.get("array_parallelism") or count_cores()
     waiting = list(enumerate(configs))
     jobs: dict[int, Any] = {}
     asked = time.monotonic()
@@ -232,17 +168,13 @@ def run_with_submitit(
 
 
 def _build_executor(
-    cluster: str, folder: str, max_num_timeout: int, parameters: Mapping[str, Any]
+    folder: str, max_num_timeout: int, parameters: Mapping[str, Any]
 ) -> Any:
     import submitit
 
-    if cluster == "slurm" and shutil.which("sbatch") is None:
-        raise ValueError(
-            "hydra/launcher=submitit_slurm must be used where SLURM's sbatch is, "
-            "none was found in PATH"
-        )
-    timeouts = {f"{cluster}_max_num_timeout": max_num_timeout}
-    executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **timeouts)
+    executor = submitit.AutoExecutor(
+        folder=folder, cluster="local", local_max_num_timeout=max_num_timeout
+    )
     named = {}
     for name, value in parameters.items():
         if value is not None:
@@ -255,7 +187,7 @@ def _build_executor(
 def _submit(
     executor: Any, batch: Sequence[tuple[int, dict[str, Any]]]
 ) -> dict[int, Any]:
-    """Submit configurations as one array of jobs.
+    """Start jobs.
 
     Args:
         executor: of submitit.

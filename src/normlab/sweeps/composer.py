@@ -7,8 +7,10 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
+from normlab.config.composition import config_dirs, to_plain
+from normlab.config.own_code import find_own_code
 from normlab.config.rules import check
 from normlab.config.trust import check_hydra, check_trust
 from normlab.sweeps.grid import parse_override
@@ -58,6 +60,7 @@ class Composer:
         check(plain)
         # Not `overrides`: to those, a file of the sweep may have added some.
         check_trust(plain, self.master.hydra.overrides.task)
+        find_own_code(plain["trusted_packages"], config_dirs(self.master.hydra))
         return plain
 
     def _is_value(self, override: Override) -> bool:
@@ -123,13 +126,6 @@ def _resolve(config: DictConfig) -> dict[str, Any]:
         check_hydra(config)
         with open_dict(config):
             del config["hydra"]
-        return _plain(config, resolve=True)
+        return to_plain(config)
     finally:
         HydraConfig.instance().cfg = before
-
-
-def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
-    """A configuration as plain dicts and lists."""
-    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}

@@ -24,12 +24,14 @@ from normlab.terminal import (
     escaped,
     format_metric,
     print_cautions,
+    print_line,
     shorten,
     without_control,
 )
 
 SHOWN_METRICS = ("val/accuracy", "test/accuracy", "val/rmse", "test/rmse")
 STATES = ("done", "interrupted", "failed", "new")
+MOST_REPEATED = 3  # combinations that are named
 MOST_ARMS_NAMED = 5  # in front of a caution
 MISSING = "–"
 
@@ -67,6 +69,26 @@ def print_jobs(jobs: Sequence[Job], workers: int = 1, excluded: int = 0) -> None
 
     seconds, unknown = estimate_seconds(jobs, workers)
     console.print(_estimate(seconds, unknown, workers), soft_wrap=True, markup=False)
+
+
+def print_repeated(
+    jobs: Sequence[Job], keys: Sequence[str], combinations: int
+) -> None:
+    """Say in one line which combinations are runs that others make; nothing if none.
+
+    Args:
+        jobs: those that were left out.
+        keys: the settings that the sweep varies.
+        combinations: how many combinations the sweep has.
+    """
+    if not jobs:
+        return
+    names = dict.fromkeys(format_settings(job, keys) for job in jobs)
+    shown = shorten(list(names), MOST_REPEATED)
+    print_line(
+        f"note: {len(jobs)} of {combinations} combinations are runs that another one "
+        f"makes, and are left out: {shown}"
+    )
 
 
 def _estimate(seconds: float | None, unknown: list[str], workers: int) -> str:

@@ -74,6 +74,26 @@ def _expand(override: Override) -> list[str]:
     return [word for (word,) in batch]
 
 
+def with_first_values(
+    overrides: Sequence[Override], key: str, count: int
+) -> list[Override]:
+    """Overrides in which one key keeps its first values only.
+
+    Args:
+        overrides: parsed overrides, with one value or several.
+        key: the key, such as `seed`.
+        count: how many values it keeps.
+    """
+    shortened = []
+    for override in overrides:
+        if override.get_key_element() == key:
+            words = _expand(override)[:count]
+            values = [word.partition("=")[2] for word in words]
+            override = parse_override(f"{key}={','.join(values)}")
+        shortened.append(override)
+    return shortened
+
+
 def _join(axes: Axes, zipped: Sequence[Sequence[str]]) -> list[list[tuple[str, ...]]]:
     """The axes to combine, each a list of tuples of overrides.
 

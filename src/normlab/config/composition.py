@@ -1,0 +1,133 @@
+"""Compose configurations from the words of a command: the one way to do it in Python.
+
+The command line of training composes by Hydra's own `main`, from the same words, the
+same folders and with the same checks.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from normlab.config.identity import configuration_directory
+
+TRIAL = "study.try"
+
+
+def normalized(words: Sequence[str]) -> list[str]:
+    """The words of a command as Hydra wants them.
+
+    Hydra wants a plus for groups that no defaults list names. Ours names study and
+    experiment, so `+study=NAME` and `study=NAME` mean the same. `study.try` is a key
+    that a study need not have: true adds it, and false leaves it out.
+    """
+    kept = []
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if key == TRIAL:
+            if value != "false":
+                kept.append(f"++{TRIAL}={value}")
+        else:
+            kept.append(re.sub(r"^\+(?=(study|experiment)=)", "", word))
+    return kept
+
+
+def compose_config(
+    overrides: Sequence[str], config_dir: Path | None = None
+) -> DictConfig:
+    """The configuration that `train.py OVERRIDES` runs, with Hydra's own node.
+
+    Args:
+        overrides: words of the command line.
+        config_dir: a folder of the user's own with the layout of conf/, as after
+            `--config-dir`.
+
+    Raises:
+        ValueError, HydraException: a mistake of the user.
+    """
+    words = normalized(overrides)
+    if config_dir is not None:
+        words.append(_search_path(config_dir))
+    directory = str(configuration_directory())
+    with _without_hydra(), initialize_config_dir(directory, version_base="1.3"):
+        return compose("config", overrides=words, return_hydra_config=True)
+
+
+def _search_path(config_dir: Path) -> str:
+    check_config_dir(config_dir)
+    address = f"file://{config_dir.absolute()}"
+    quoted = QuotedString(address, Quote.single).with_quotes()
+    return f"hydra.searchpath=[{quoted}]"
+
+
+def typed_config_dir(words: Sequence[str]) -> Path | None:
+    """The folder behind `--config-dir` among the words of a command; None without."""
+    for number, word in enumerate(words):
+        if word.startswith("--config-dir="):
+            return Path(word.partition("=")[2])
+        if word in ("--config-dir", "-cd") and number + 1 < len(words):
+            return Path(words[number + 1])
+    return None
+
+
+def check_config_dir(folder: Path) -> None:
+    """Refuse a folder of configurations that is no folder."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"--config-dir must be a folder with the layout of conf/, got {folder}"
+        )
+
+
+@contextmanager
+def _without_hydra() -> Iterator[None]:
+    """Let Hydra be initialized within the block, even if it is already."""
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+
+
+def plain_config(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A composed configuration as plain dicts and lists, without Hydra's own node.
+
+    Args:
+        config: as Hydra composed it.
+        resolve: replace interpolations by what they refer to.
+    """
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)  # `choices` refer to Hydra's node
+    try:
+        task = config.copy()
+        with open_dict(task):
+            del task["hydra"]
+        return to_plain(task, resolve)
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def to_plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A configuration without Hydra's node as plain dicts and lists."""
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def config_dirs(hydra: DictConfig) -> list[Path]:
+    """The folders that `--config-dir` named.
+
+    Args:
+        hydra: Hydra's own node of a configuration.
+    """
+    sources = hydra.runtime.config_sources
+    return [Path(one.path) for one in sources if one.provider == "command-line"]

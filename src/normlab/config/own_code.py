@@ -1,0 +1,45 @@
+"""Find code of the user's own, whose packages the command line trusts by name.
+
+Python finds what is installed. A norm that lies in the working folder or beside a
+folder of configurations is found because of this module, and nothing else that lies
+there is: a folder joins the search path only if it holds a package that the user named,
+and after everything that is installed, so that no file in it can take the place of an
+installed package.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+# Tells jobs on other machines what `--config-dir` named.
+VARIABLE = "NORMLAB_CONFIG_DIRS"
+
+
+def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> None:
+    """Append the folders that hold packages of the user's own to the search path.
+
+    Searched are the working folder, folders of configurations, and the folders beside
+    which they lie. Worker processes inherit the search path, jobs of a cluster the
+    environment variable.
+
+    Args:
+        packages: dotted names, from `trusted_packages` or `--trust` as typed.
+        config_dirs: what `--config-dir` named.
+    """
+    named = [str(folder.absolute()) for folder in config_dirs]
+    if named:
+        os.environ[VARIABLE] = os.pathsep.join(named)
+    candidates = [Path.cwd()]
+    for name in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
+        candidates += [Path(name), Path(name).parent]
+    for package in packages:
+        root = package.partition(".")[0]
+        for folder in candidates:
+            if _holds(folder, root) and str(folder) not in sys.path:
+                sys.path.append(str(folder))
+
+
+def _holds(folder: Path, root: str) -> bool:
+    """Whether a folder holds a module or package with this name."""
+    return (folder / f"{root}.py").is_file() or (folder / root).is_dir()

@@ -1,0 +1,63 @@
+"""Trusted code is found in the working folder and beside --config-dir, and no other."""
+
+import importlib
+import sys
+
+import pytest
+
+from normlab.config.own_code import VARIABLE, find_own_code
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with code of the user's own and files that take other names."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    for name in ("torch", "yaml", "wandb_is_not_installed"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('code of a stranger')\n")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path
+
+
+def test_a_package_in_the_working_folder_is_found_if_it_is_trusted(here, monkeypatch):
+    (here / "work" / "own_norms_a.py").write_text("import own_helper_a\n")
+    (here / "work" / "own_helper_a.py").write_text("")
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("own_norms_a")
+    find_own_code(["own_norms_a"])
+    importlib.import_module("own_norms_a")
+
+
+def test_without_trust_the_search_path_stays_as_it_is(here):
+    before = list(sys.path)
+    find_own_code([], [here / "conf"])
+    find_own_code(["not_there"], [here / "conf"])
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("place", ["conf", "."])
+def test_packages_in_and_beside_the_folder_are_found(here, place, monkeypatch):
+    (here / "conf").mkdir()
+    name = "own_norms_in" if place == "conf" else "own_norms_beside"
+    (here / place / name).mkdir()
+    (here / place / name / "__init__.py").write_text("")
+    find_own_code([f"{name}.deep"], [here / "conf"])
+    importlib.import_module(name)
+    assert sys.path[-1] == str((here / place).resolve())
+
+
+def test_installed_packages_cannot_be_replaced(here):
+    (here / "own_norms_b.py").write_text("import yaml\nloaded = yaml.__file__\n")
+    find_own_code(["own_norms_b"], [here / "conf"])
+    sys.modules.pop("yaml", None)
+    module = importlib.import_module("own_norms_b")
+    assert not module.loaded.startswith(str(here))
+
+
+def test_jobs_on_other_machines_get_the_folders_from_the_environment(here, monkeypatch):
+    (here / "own_norms_c.py").write_text("")
+    find_own_code(["own_norms_c"], [here / "conf"])
+    sys.path.remove(str(here))
+    find_own_code(["own_norms_c"])
+    assert str(here) in sys.path
