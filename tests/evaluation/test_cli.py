@@ -13,7 +13,6 @@ from normlab.evaluation.cli import (
     evaluate_parser,
     inspect_main,
     inspect_parser,
-    with_option_names,
 )
 from normlab.training.experiment import run
 
@@ -119,13 +118,3 @@ def test_help_imports_no_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-def test_messages_name_the_option_of_an_argument():
-    translated = {
-        "num_batches must be at least 1": "--batches must be at least 1",
-        "trusted must name mine": "--trust must name mine",
-        "the statistics must be": "the statistics must be",
-    }
-    for message, expected in translated.items():
-        assert with_option_names(message) == expected
