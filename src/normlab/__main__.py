@@ -13,6 +13,7 @@ commands:
   compare    compare the runs of a folder:        normlab compare outputs/digits-mlp
   evaluate   score a stored run again:            normlab evaluate RUN
   inspect    print and draw a run's norm layers:  normlab inspect RUN
+  jobs       list what was submitted to SLURM:    normlab jobs outputs
 
 `normlab COMMAND --help` explains a command.
 """
@@ -46,11 +47,19 @@ def inspect() -> None:
     inspect_main()
 
 
+def jobs() -> None:
+    """`python scripts/jobs.py` of the checkout."""
+    from normlab.sweeps.slurm_table import jobs_main
+
+    jobs_main()
+
+
 COMMANDS: dict[str, Callable[[], None]] = {
     "train": train,
     "compare": compare,
     "evaluate": evaluate,
     "inspect": inspect,
+    "jobs": jobs,
 }
 
 

@@ -13,7 +13,6 @@ STORAGE_ERRORS = (
     *(errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE),
     *(errno.ESTALE, errno.ENOLCK, errno.EOPNOTSUPP),
 )
-WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class EarlyEnd(Exception):
@@ -21,9 +20,11 @@ class EarlyEnd(Exception):
 
     Attributes:
         exit_code: of the process, if this ends it.
+        advice: what the user can do next.
     """
 
     exit_code = 1
+    advice = "run the same command again to resume"
 
 
 class Interrupted(EarlyEnd):
@@ -52,6 +53,13 @@ class Stopped(EarlyEnd):
         return self.reason
 
 
+class Left(EarlyEnd):
+    """Nothing waits for the jobs of a sweep, which a scheduler has now."""
+
+    exit_code = 0
+    advice = "run the same command again for the results"
+
+
 class DiskFull(EarlyEnd):
     """No space is left for the files of a run; its last checkpoint is intact."""
 
@@ -59,6 +67,16 @@ class DiskFull(EarlyEnd):
         super().__init__(
             f"no space is left on the disk of {folder}, "
             f"the last checkpoint is intact: make room"
+        )
+
+
+class LeaseLost(EarlyEnd):
+    """Another process has taken over the files of a run; this one may write no more."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"another process has taken over {folder}, "
+            f"since this one gave no sign of life for too long"
         )
 
 
@@ -137,11 +155,6 @@ def explain_file_error(error: OSError, folder: Path) -> Exception:
     """
     reason = error.strerror or str(error)
     path = error.filename or folder
-    if error.errno in WITHOUT_LOCKS:
-        return StorageFault(
-            f"{path} cannot be locked ({reason}): "
-            f"paths.outputs must be on a file system that has locks"
-        )
     if error.errno in STORAGE_ERRORS:
         return StorageFault(f"{path} cannot be used ({reason})")
     return ValueError(

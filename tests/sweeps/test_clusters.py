@@ -1,7 +1,5 @@
-"""Sweeps on clusters of one machine: submitit's, a SLURM of scripts, and Ray."""
+"""Sweeps through submitit's local processes and through Ray."""
 
-import json
-import os
 import re
 import signal
 import sys
@@ -12,7 +10,6 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from normlab.config.identity import run_folder
 from normlab.main import main
 from normlab.sweeps import clusters
 from normlab.training.experiment import run
@@ -67,21 +64,6 @@ def undisturbed(config, folder):
 
 
 @pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """The folder with the jobs of a SLURM whose commands are in PATH."""
-    (tmp_path / "bin").mkdir()
-    for name in ("sbatch", "srun", "scontrol", "sacct", "scancel"):
-        (tmp_path / "bin" / name).symlink_to(ROOT / "tests" / "fake_slurm.py")
-    (tmp_path / "slurm").mkdir()
-    monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "slurm"))
-    monkeypatch.setenv(
-        "PATH", f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    )
-    monkeypatch.setattr(clusters, "ASK_SECONDS", 1)
-    return tmp_path / "slurm"
-
-
-@pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     """command(*words): run the command line; its exit code, output and errors."""
 
@@ -99,54 +81,6 @@ def command(monkeypatch, tmp_path, capsys):
 
     yield call
     HydraConfig.instance().cfg = None
-
-
-def submitit_options(name, **changes):
-    options = OmegaConf.to_container(
-        OmegaConf.load(ROOT / "conf" / "hydra" / "launcher" / f"{name}.yaml")
-    )
-    for key in ("_target_", "submitit_folder"):
-        del options[key]
-    return {key: options.pop(key) for key in ("cluster", "max_num_timeout")} | {
-        "parameters": options | changes
-    }
-
-
-@needs_submitit
-def test_preempted_jobs_are_queued_again_and_killed_ones_named(hazard, slurm, tmp_path):
-    configs = [hazard(signal.SIGUSR2), hazard(signal.SIGKILL)]
-    options = submitit_options(
-        "submitit_slurm",
-        setup=["export NOTHING=1"],
-        additional_parameters={"mail-user": "me"},
-    )
-    ended = dict(
-        clusters.run_with_submitit(
-            configs, folder=str(tmp_path / "submitit" / "%j"), **options
-        )
-    )
-    assert (ended[0]["status"], ended[1]["status"]) == ("finished", "failed")
-    assert (
-        ended[0]["metrics"]
-        == undisturbed(configs[0], tmp_path / "undisturbed")["metrics"]
-    )
-    jobs = [json.loads((slurm / f"100_{task}.json").read_text()) for task in range(2)]
-    assert [job["requeued"] for job in jobs] == [1, 0]
-    assert ended[1]["reason"].startswith("job 100_1: ")
-    assert ended[1]["reason"].endswith("the same command tries it again")
-    assert not (run_folder(configs[1]) / "result.json").exists()
-    assert (
-        run(configs[1])["metrics"]
-        == undisturbed(configs[1], tmp_path / "undisturbed")["metrics"]
-    )
-    script = (slurm / "script.sh").read_text()
-    for line in (
-        "#SBATCH --signal=USR2@120",
-        "#SBATCH --mail-user=me",
-        "export NOTHING=1",
-        "--cpus-per-task=1",
-    ):
-        assert line in script
 
 
 @needs_submitit
@@ -183,19 +117,6 @@ def test_a_local_sweep_by_submitit(hazard, command, tmp_path):
     assert (code, "1 run: 1 finished" in printed) == (0, True)
 
 
-@needs_submitit
-def test_slurm_is_refused_where_it_is_not_installed(monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(
-        ValueError, match="submitit_slurm must be used where SLURM's sbatch is"
-    ):
-        next(
-            clusters.run_with_submitit(
-                [{}], folder="x", **submitit_options("submitit_slurm")
-            )
-        )
-
-
 @needs_ray
 def test_a_sweep_by_ray_names_killed_jobs_and_is_resumed(hazard, tmp_path):
     configs = [hazard(signal.SIGKILL), hazard(signal.SIGTERM) | {"seed": 1}]
@@ -222,8 +143,8 @@ def test_a_sweep_by_ray_names_killed_jobs_and_is_resumed(hazard, tmp_path):
     [
         (
             "submitit",
-            "submitit_slurm",
-            "submitit_slurm needs the package submitit.*pip install 'normlab.slurm.'",
+            "submitit_local",
+            "submitit_local needs the package submitit.*pip install submitit",
         ),
         (
             "ray",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hydra.utils import get_object
 
+from normlab.cores import slurm_cores
 from normlab.norms import torch_batch_norm
 
 # Below this much work per step, threads wait for each other longer than they compute.
@@ -149,6 +150,7 @@ def _usable_cores() -> int:
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
+    cores = min(cores, slurm_cores(os.environ) or cores)
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if limit.isdigit() and int(limit) > 0:
         return min(cores, int(limit))

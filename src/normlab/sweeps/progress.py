@@ -2,20 +2,14 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import TextColumn
 
 from normlab.sweeps.display import SHOWN_METRICS, duration, styled_status
 from normlab.sweeps.jobs import EndedJob, format_settings
-from normlab.terminal import escaped, format_metric
+from normlab.terminal import Bar, escaped, format_metric
 
 
 class SweepProgress:
@@ -25,29 +19,31 @@ class SweepProgress:
         keys: the settings that tell the jobs apart, see `varied_keys`.
         total: number of jobs in the sweep.
         stored: number of jobs whose result is stored already. They take no time.
+        count_running: counts the jobs that train, if jobs wait in the queue of a
+            scheduler. What they wait is no part of the time that is left.
     """
 
-    def __init__(self, keys: list[str], total: int, stored: int) -> None:
+    def __init__(
+        self,
+        keys: list[str],
+        total: int,
+        stored: int,
+        count_running: Callable[[], int] | None = None,
+    ) -> None:
         self.keys = keys
         self.total = total
         self.to_train = total - stored
         self.ended = 0
         self.trained = 0
         self.failed = 0
+        self.count_running = count_running
+        self.seconds = 0.0  # that the trained jobs took, without queue and imports
         self.started = time.monotonic()
-        self.bar: Progress | None = None
+        self.bar: Bar | None = None
 
     def __enter__(self) -> "SweepProgress":
         if sys.stderr.isatty():
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("[dim]{task.fields[left]}"),
-                console=Console(stderr=True, emoji=False),
-                transient=True,
-            )
+            self.bar = Bar(TextColumn("[dim]{task.fields[left]}"))
             self.task = self.bar.add_task("sweep", total=self.total, left="")
             self.bar.start()
         return self
@@ -65,6 +61,7 @@ class SweepProgress:
         """
         self.ended += 1
         self.trained += not was_stored
+        self.seconds += 0.0 if was_stored else job.result["seconds"]
         self.failed += job.result["status"] == "failed"
         left = self._time_left(job, was_stored)
         line = job_line(job, self.ended, self.total, self.keys)
@@ -78,13 +75,21 @@ class SweepProgress:
         self.bar.update(self.task, advance=1, description=f"sweep{failed}", left=left)
 
     def _time_left(self, job: EndedJob, was_stored: bool) -> str:
+        if self.count_running is not None:
+            running = self.count_running()
+            left = remaining_seconds(self.seconds, self.trained, self.to_train)
+            return _left(left and left / running)
         now = time.monotonic()
         # The first job that trains also waits for imports, which no other job repeats:
         # the clock starts when its training did.
         if self.trained == 1 and not was_stored:
             self.started = max(self.started, now - job.result["seconds"])
         left = remaining_seconds(now - self.started, self.trained, self.to_train)
-        return f"{duration(left)} left" if left and left >= 1 else ""
+        return _left(left)
+
+
+def _left(seconds: float | None) -> str:
+    return f"{duration(seconds)} left" if seconds and seconds >= 1 else ""
 
 
 def remaining_seconds(elapsed: float, done: int, total: int) -> float | None:

@@ -4,27 +4,28 @@ Torch is imported only if training is needed.
 """
 
 import os
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from normlab import signals
-from normlab.checksums import check_best_checkpoint
+from normlab.checksums import FILES, check_best_checkpoint, file_digests
 from normlab.config.identity import digest, is_digest_of, run_folder, run_name
 from normlab.endings import (
     DiskFull,
     EarlyEnd,
     Interrupted,
+    LeaseLost,
     Pruned,
     disk_is_full,
     explain_file_error,
     find_file_error,
 )
+from normlab.files import LARGEST_TABLE, read_bytes
+from normlab.leases import lease_seconds
+from normlab.locks import Lock
 from normlab.results import (
     SCHEMA,
     read_result,
@@ -32,12 +33,13 @@ from normlab.results import (
     write_atomically,
     write_result,
 )
-from normlab.terminal import output_may_end, without_control
+from normlab.terminal import output_may_end, print_line
 
 if TYPE_CHECKING:
     from normlab.training.preparation import Prepared
 
 TRACEBACK = "traceback.txt"
+NO_LOCKS = ".no_locks"  # in the folder of a group, where this was told
 
 
 @output_may_end()
@@ -67,7 +69,16 @@ def run(config: dict) -> dict[str, Any]:
         DiskFull: no space is left; the run can be resumed once there is.
         StorageFault: the system cannot use files, whatever the run does.
     """
-    folder = run_folder(config)
+    while True:
+        try:
+            return _result_or_reason(run_folder(config), config)
+        except LeaseLost as lost:
+            print_line(f"{lost}; waiting for its result")
+        config = config | {"rerun": False}
+
+
+def _result_or_reason(folder: Path, config: dict) -> dict[str, Any]:
+    """The result, or an exception that says what is wrong with the files."""
     try:
         return _stored_or_trained(folder, config)
     except Exception as error:
@@ -130,7 +141,7 @@ def stored_result(
         if warn:
             what = str(error).rpartition(";")[0]
             warning = f"warning: {what}; it is made again from the last checkpoint"
-            print(without_control(warning), file=sys.stderr)
+            print_line(warning)
         return None
     if result is None:
         return None
@@ -150,19 +161,57 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock the run folder.
 
     A second process prints a notice and waits. The lock is released when its owner
-    exits, even if that was killed.
+    exits, even if that was killed. Where the file system has no locks, this is told
+    once for every folder of a group, and a lease takes the place of the lock, see
+    `normlab.locks`.
     """
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        notice = f"another process works in {folder}; waiting for it to end"
-        print(without_control(notice), file=sys.stderr)
+    lock = Lock(folder / ".lock")
+    is_free = lock.acquire(seconds=0)
+    if lock.why_lease is not None:
+        _tell_once(folder.parent, lock.why_lease)
+    if not is_free:
+        print_line(f"{lock.owner} works in {folder}; waiting for it to end")
         lock.acquire()
     try:
+        if lock.was_taken_over:
+            _replace_log_files(folder)
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process works in a run folder at this moment."""
+    if not folder.is_dir():
+        return False
+    lock = Lock(folder / ".lock")
+    is_free = lock.acquire(seconds=0)
+    lock.release()
+    return not is_free
+
+
+def _tell_once(group: Path, why: str) -> None:
+    """Print why there are no locks, unless a process has printed it before."""
+    try:
+        (group / NO_LOCKS).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    print_line(
+        f"{group} is on a file system without locks ({why}); runs are locked by files, "
+        f"which other processes respect for {lease_seconds():g} s after a kill"
+    )
+
+
+def _replace_log_files(folder: Path) -> None:
+    """Replace files that the former owner may still have open by copies.
+
+    What that process writes into them then reaches nobody.
+    """
+    from normlab.training.log_files import log_files
+
+    for path in log_files(folder).values():
+        if not path.is_symlink():
+            write_atomically(path, read_bytes(path, LARGEST_TABLE))
 
 
 def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
@@ -179,7 +228,7 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
     (folder / TRACEBACK).unlink(missing_ok=True)  # of an attempt that failed
     try:
         result = header | train(config, prepared, folder)
-    except Interrupted:
+    except (Interrupted, LeaseLost):
         raise
     except Pruned as pruned:
         # Nothing is stored: without the search, this run was interrupted.
@@ -191,7 +240,7 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
     finally:
         close_loggers()
     with signals.postponed():
-        write_result(folder, result)
+        write_result(folder, result | {FILES: file_digests(folder)})
     return result
 
 
@@ -201,8 +250,7 @@ def _failed(error: Exception, folder: Path, progress: bool) -> dict[str, Any]:
     write_atomically(path, traceback.format_exc().encode())
     reason = f"{type(error).__name__}: {error}".strip()
     if progress:  # a sweep lists its failed jobs itself
-        notice = without_control(f"failed: {reason}; see {path}")
-        print(notice, file=sys.stderr)
+        print_line(f"failed: {reason}; see {path}")
     return _unfinished("failed", reason, seconds=0.0)
 
 

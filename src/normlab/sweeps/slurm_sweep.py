@@ -1,0 +1,465 @@
+"""Run a sweep as jobs of SLURM: submit what is not submitted yet, and wait for results.
+
+What was submitted is in a ledger, see `normlab.sweeps.slurm_ledger`. Repeating the
+command therefore attaches to the jobs that are queued or run. Whatever ends this
+process, the jobs stay.
+"""
+
+import re
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from normlab.config.identity import run_folder, run_name
+from normlab.config.types import is_whole
+from normlab.endings import Left, Stopped
+from normlab.sweeps import slurm
+from normlab.sweeps.clusters import NotedSignal
+from normlab.sweeps.jobs import failed_result
+from normlab.sweeps.json_lines import JsonLines
+from normlab.sweeps.slurm import Cluster, JobState, SlurmRefusal
+from normlab.sweeps.slurm_ledger import (
+    SCRIPT,
+    Entry,
+    Ledger,
+    Submission,
+    ended_runs,
+    write_submission,
+)
+from normlab.terminal import print_line, shorten
+from normlab.training.experiment import stored_result
+
+# SLURM is asked less and less often while nothing changes, and seldom about many jobs.
+FEWEST_SECONDS = 2.0
+MOST_SECONDS = 60.0
+SLOWER = 1.5
+JOBS_PER_SECOND = 200
+SECONDS_BETWEEN_SIGNAL_CHECKS = 0.2
+MOST_JOBS_NAMED = 5
+
+# What sbatch calls the options that have names of their own here.
+SBATCH_NAMES = {"mem_gb": "mem"}
+JOB_NAME = re.compile(r"[\w.=+-]+")
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """The options of `hydra/launcher=submitit_slurm`.
+
+    Attributes:
+        folder: of the ledger.
+        name: first part of the name of the jobs.
+        timeout_min: minutes that a job may take.
+        max_num_timeout: how often a job that ran out of time is queued again.
+        signal_delay_s: seconds before the end of its time at which a run writes a
+            checkpoint.
+        array_parallelism: the most jobs that run at the same time.
+        workers: how many jobs share the runs; None gives every run a job of its own.
+        wait: whether the command waits for the results.
+        stderr_to_stdout: whether errors are in the file of the output.
+        setup: shell commands that a job runs first.
+        additional_parameters: further options of sbatch, by name. True stands for an
+            option without a value, and False leaves an option out.
+        resources: options of sbatch by the names that they have here.
+
+    Raises:
+        ValueError: names an option and what it must be.
+    """
+
+    folder: Path
+    name: str = "normlab"
+    timeout_min: int = 60
+    max_num_timeout: int = 3
+    signal_delay_s: int = 120
+    array_parallelism: int = 256
+    workers: int | None = None
+    wait: bool = True
+    stderr_to_stdout: bool = False
+    setup: Sequence[str] = ()
+    additional_parameters: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        least = {
+            "timeout_min": 1,
+            "max_num_timeout": 0,
+            "signal_delay_s": 0,
+            "array_parallelism": 1,
+        }
+        if self.workers is not None:
+            least["workers"] = 1
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if not is_whole(value) or value < smallest:
+                raise ValueError(
+                    f"hydra.launcher.{name} must be a whole number of at least "
+                    f"{smallest}, got {value!r}"
+                )
+        if not JOB_NAME.fullmatch(self.name):
+            raise ValueError(
+                f"hydra.launcher.name must consist of letters, digits and . _ = + -, "
+                f"got {self.name!r}"
+            )
+
+    def sbatch_arguments(self, submission: Submission) -> list[str]:
+        """The arguments of sbatch for a submission."""
+        folder = (self.folder / submission.key).absolute()
+        is_array = submission.tasks > 1
+        # In names of files, SLURM replaces what follows a percent sign.
+        log = str(folder).replace("%", "%%") + ("/%A_%a" if is_array else "/%j")
+        arguments = {
+            "job-name": submission.job_name,
+            "time": self.timeout_min,
+            "signal": f"B:USR2@{self.signal_delay_s}",
+            "requeue": True,
+            "open-mode": "append",
+            "output": f"{log}.out",
+        }
+        if not self.stderr_to_stdout:
+            arguments["error"] = f"{log}.err"
+        if is_array:
+            last = submission.tasks - 1
+            arguments["array"] = f"0-{last}%{self.array_parallelism}"
+        for name, value in self.resources.items():
+            option = SBATCH_NAMES.get(name, name.replace("_", "-"))
+            arguments[option] = _megabytes(value) if name == "mem_gb" else value
+        arguments |= self.additional_parameters
+        words = []
+        for option, value in arguments.items():
+            if value is True:
+                words.append(f"--{option}")
+            elif value is not None and value is not False:
+                words.append(f"--{option}={value}")
+        return [*words, str(folder / SCRIPT)]
+
+
+def _megabytes(gigabytes: float) -> str:
+    return f"{round(1024 * gigabytes)}M"
+
+
+def read_options(folder: Path, given: Mapping[str, Any]) -> SlurmOptions:
+    """The options of a launcher; those that `SlurmOptions` lacks are resources.
+
+    Args:
+        folder: of the ledger.
+        given: options by name. None stands for the default.
+
+    Raises:
+        ValueError: names an option and what it must be.
+    """
+    names = {field.name for field in fields(SlurmOptions)} - {"folder", "resources"}
+    options: dict[str, Any] = {}
+    resources: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name in names:
+            options[name] = value
+        else:
+            resources[name] = value
+    return SlurmOptions(folder=folder, resources=resources, **options)
+
+
+class SlurmSweep:
+    """The runs of a sweep, from their submission to their results.
+
+    Args:
+        configs: checked configurations, none of which has a stored result.
+        options: of the launcher.
+
+    Attributes:
+        running: how many runs train at the moment, by what SLURM said last.
+    """
+
+    def __init__(
+        self, configs: Sequence[dict[str, Any]], options: SlurmOptions
+    ) -> None:
+        self.options = options
+        self.ledger = Ledger(options.folder)
+        self.running = 0
+        self.configs: dict[str, dict[str, Any]] = {}
+        self.indices: dict[str, list[int]] = {}
+        for index, config in enumerate(configs):
+            run = run_name(config)
+            self.configs[run] = config
+            self.indices.setdefault(run, []).append(index)
+        self.waiting: dict[str, Entry] = {}
+        self.journals: dict[str, JsonLines] = {}
+        self.states: dict[str, JobState] = {}
+        self.noted: set[tuple[str, str, int]] = set()
+
+    def results(self) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
+        """Submit the runs that SLURM does not have yet, and yield results.
+
+        Yields:
+            the index of a configuration, and its result, or `Stopped` if no other run
+            could succeed; in the order in which they end.
+
+        Raises:
+            ValueError: SLURM is not installed, does not answer, or refuses the jobs.
+            normlab.endings.Left: the jobs are submitted, and nothing waits for them.
+            Stopped: a signal came; the jobs stay in SLURM.
+        """
+        with NotedSignal() as noted:
+            try:
+                cluster = slurm.read_cluster()
+                self._submit_the_rest(cluster, noted)
+                if not self.options.wait:
+                    raise Left(self._left_jobs())
+                yield from self._wait(cluster, noted)
+            except Stopped as stopped:
+                if self.waiting:
+                    reason = f"{stopped}; {self._left_jobs()}"
+                    raise Stopped(reason, stopped.exit_code) from None
+                raise
+
+    def _left_jobs(self) -> str:
+        """Which jobs stay in SLURM, how to see them, and how to cancel them."""
+        arrays = {entry.job.partition("_")[0] for entry in self.waiting.values()}
+        numbers = " ".join(sorted(arrays, key=int))
+        is_one = len(self.waiting) == 1
+        runs = "1 run is" if is_one else f"{len(self.waiting)} runs are"
+        return (
+            f"{runs} with SLURM; `normlab jobs {self.options.folder.parent}` shows "
+            f"the jobs, `scancel {numbers}` cancels them"
+        )
+
+    def _submit_the_rest(self, cluster: Cluster, noted: NotedSignal) -> None:
+        """Attach to the jobs that are queued or run, and submit the other runs.
+
+        Raises:
+            ValueError: SLURM refuses the jobs.
+        """
+        with self.ledger.locked() as lock:
+            _recover(self.ledger, cluster)
+            self.waiting = self._find_alive(cluster)
+            attached = len(self.waiting)
+            missing = [run for run in self.configs if run not in self.waiting]
+            size = self._size(cluster, missing)
+            for first in range(0, len(missing), size):
+                noted.check()
+                self._submit(missing[first : first + size], cluster, lock)
+        if attached:
+            print_line(f"attached to the jobs of {_runs(attached)} that SLURM has")
+        if missing:
+            jobs = [self.waiting[run].job for run in missing]
+            named = shorten(list(dict.fromkeys(jobs)), MOST_JOBS_NAMED)
+            print_line(f"submitted {_runs(len(missing))} to SLURM: {named}")
+
+    def _size(self, cluster: Cluster, runs: Sequence[str]) -> int:
+        """How many runs are submitted together."""
+        if self.options.workers is not None:
+            return max(1, len(runs))
+        return max(1, cluster.most_tasks)
+
+    def _find_alive(self, cluster: Cluster) -> dict[str, Entry]:
+        """The entries of the runs whose jobs wait or run."""
+        entries = {}
+        for run, entry in self.ledger.entries().items():
+            if run in self.configs and entry.cluster == cluster.name:
+                entries[run] = entry
+        self.states = _states(entries.values(), cluster)
+        journals = {}
+        for key in {entry.key for entry in entries.values()}:
+            journals[key] = ended_runs(self.ledger.journal(key).read_new())
+        alive = {}
+        for run, entry in entries.items():
+            is_over = all(self.states[job].has_ended for job in entry.jobs)
+            if not is_over and entry.index not in journals[entry.key]:
+                alive[run] = entry
+        return alive
+
+    def _submit(self, runs: Sequence[str], cluster: Cluster, lock: int) -> None:
+        """Submit runs as one job or one array of jobs.
+
+        Raises:
+            ValueError: SLURM refuses them.
+        """
+        options = self.options
+        workers = 0
+        if options.workers is not None:
+            workers = max(1, min(options.workers, len(runs), cluster.most_tasks))
+        submission = write_submission(
+            options.folder,
+            [self.configs[run] for run in runs],
+            cluster.name,
+            options.name,
+            options.setup,
+            workers=workers,
+            timeout_min=options.timeout_min,
+            signal_delay_s=options.signal_delay_s,
+            max_num_timeout=options.max_num_timeout,
+        )
+        try:
+            number = slurm.submit(options.sbatch_arguments(submission), lock)
+        except SlurmRefusal as refusal:
+            # It may have taken the jobs although its answer was lost.
+            found = slurm.find_jobs([submission.job_name], cluster)
+            if submission.job_name not in found:
+                self.ledger.remove(submission)
+                raise ValueError(self._explain(refusal)) from None
+            number = found[submission.job_name]
+        self.ledger.add(submission, number)
+        for entry in submission.entries(number):
+            self.waiting[entry.run] = entry
+
+    def _explain(self, refusal: SlurmRefusal) -> str:
+        if not self.waiting:
+            return f"SLURM did not take the jobs: {refusal}"
+        missing = len(self.configs) - len(self.waiting)
+        return (
+            f"SLURM did not take the jobs of {_runs(missing)}: {refusal}\n"
+            f"{self._left_jobs()}; the same command submits the rest"
+        )
+
+    def _wait(
+        self, cluster: Cluster, noted: NotedSignal
+    ) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
+        seconds = 0.0
+        ended_before: set[str] = set()
+        while self.waiting:
+            self._pause(seconds, noted)
+            changed = self._ask(cluster)
+            for run, result in [*self._noted_ends(), *self._lost(ended_before)]:
+                changed = True
+                del self.waiting[run]
+                for index in self.indices[run]:
+                    yield index, result
+            ended_before = {
+                job for job, state in self.states.items() if state.has_ended
+            }
+            fewest = max(FEWEST_SECONDS, len(self.states) / JOBS_PER_SECOND)
+            seconds = max(fewest, 0.0 if changed else seconds * SLOWER)
+            seconds = min(MOST_SECONDS, seconds)
+
+    def _pause(self, seconds: float, noted: NotedSignal) -> None:
+        end = time.monotonic() + seconds
+        noted.check()
+        while time.monotonic() < end:
+            time.sleep(SECONDS_BETWEEN_SIGNAL_CHECKS)
+            noted.check()
+
+    def _ask(self, cluster: Cluster) -> bool:
+        """Ask SLURM for the states of all jobs; returns whether any has changed."""
+        try:
+            states = _states(self.waiting.values(), cluster)
+        except SlurmRefusal as refusal:
+            self._print_once("", f"{refusal}; it is asked again", 0)
+            self.states = {}
+            return False
+        for job, state in states.items():
+            if state.name == "requeued":
+                self._print_once(job, "was queued again", state.restarts)
+            elif state.reason in slurm.HELD:
+                advice = f"is held ({state.reason}), see `scontrol show job {job}`"
+                self._print_once(job, advice, 0)
+        changed = states != self.states
+        self.states = states
+        self.running = self._count_running()
+        return changed
+
+    def _count_running(self) -> int:
+        """How many of the runs train, if every running job trains one."""
+        jobs = {job for entry in self.waiting.values() for job in entry.jobs}
+        return sum(self.states[job].state == "RUNNING" for job in jobs)
+
+    def _print_once(self, job: str, what: str, number: int) -> None:
+        if (job, what, number) not in self.noted:
+            self.noted.add((job, what, number))
+            print_line(f"job {job} {what}" if job else what)
+
+    def _noted_ends(self) -> list[tuple[str, dict[str, Any] | Stopped]]:
+        """The runs whose jobs have noted their end since the last call."""
+        found = []
+        for key in {entry.key for entry in self.waiting.values()}:
+            if key not in self.journals:
+                self.journals[key] = self.ledger.journal(key)
+            ended = ended_runs(self.journals[key].read_new())
+            for run, entry in self.waiting.items():
+                if entry.key == key and entry.index in ended:
+                    result = self._noted_result(run, ended[entry.index])
+                    found.append((run, result))
+        return found
+
+    def _noted_result(
+        self, run: str, line: Mapping[str, Any]
+    ) -> dict[str, Any] | Stopped:
+        """The result that a line of a journal stands for."""
+        if "stopped" in line:
+            return Stopped(line["stopped"], line["exit_code"])
+        if "result" in line:
+            return line["result"]
+        result = self._stored(run)
+        if result is None:
+            return failed_result(
+                "its result was removed after it had ended; "
+                "the same command trains it again"
+            )
+        return result
+
+    def _stored(self, run: str) -> dict[str, Any] | None:
+        config = self.configs[run] | {"rerun": False, "retry": None}
+        return stored_result(run_folder(config), config)
+
+    def _lost(self, ended_before: set[str]) -> list[tuple[str, dict[str, Any]]]:
+        """The runs whose jobs have ended without noting their end.
+
+        SLURM may show a job as ended for a moment before it queues it again, so that
+        only a job that had ended before counts.
+        """
+        found = []
+        for run, entry in self.waiting.items():
+            states = {}
+            for job in entry.jobs:
+                state = self.states.get(job)
+                if state is not None and state.has_ended and job in ended_before:
+                    states[job] = state
+            if len(states) == len(entry.jobs):
+                found.append((run, self._explain_loss(entry, states)))
+        return found
+
+    def _explain_loss(
+        self, entry: Entry, states: Mapping[str, JobState]
+    ) -> dict[str, Any]:
+        job = entry.job
+        for candidate, state in states.items():
+            if state.state != "COMPLETED":
+                job = candidate
+                break
+        else:
+            job = entry.jobs[0]
+        reason = slurm.explain_end(job, states[job], self.options.timeout_min)
+        log = self.options.folder / entry.key / f"{job}.err"
+        if log.is_file() and log.stat().st_size:
+            reason = f"{reason}; see {log}"
+        return failed_result(reason)
+
+
+def _states(entries: Iterable[Entry], cluster: Cluster) -> dict[str, JobState]:
+    """The states of all jobs of entries, with one call of SLURM."""
+    jobs = set()
+    for entry in entries:
+        jobs.update(entry.jobs)
+    return slurm.job_states(jobs, cluster)
+
+
+def _recover(ledger: Ledger, cluster: Cluster) -> None:
+    """Complete the ledger after a command that was killed while it submitted jobs."""
+    unconfirmed = []
+    for submission in ledger.unconfirmed():
+        if submission.cluster == cluster.name:
+            unconfirmed.append(submission)
+    names = [submission.job_name for submission in unconfirmed]
+    found = slurm.find_jobs(names, cluster)
+    for submission in unconfirmed:
+        number = found.get(submission.job_name)
+        if number is None:
+            ledger.remove(submission)
+        else:
+            ledger.add(submission, number)
+
+
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"

@@ -1,0 +1,216 @@
+"""What a job of SLURM does with the runs of its submission."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from normlab.config.identity import run_folder, run_name
+from normlab.endings import Stopped
+from normlab.locks import Lock
+from normlab.results import read_result
+from normlab.sweeps import slurm_task
+from normlab.sweeps.json_lines import JsonLines
+from normlab.sweeps.slurm_ledger import ended_runs, write_submission
+from normlab.sweeps.slurm_task import Task
+
+OPTIONS = {"timeout_min": 60, "signal_delay_s": 100, "max_num_timeout": 2}
+
+
+@pytest.fixture(scope="module")
+def base(compose):
+    config = compose("device=cpu", "logger=[]", "trainer.max_epochs=1")
+    return OmegaConf.to_container(config, resolve=True)
+
+
+@pytest.fixture
+def submit(base, tmp_path):
+    """submit(count=, workers=, **changes): a submission of runs; its folder."""
+
+    def make(count=1, workers=0, **changes):
+        paths = {"outputs": str(tmp_path / "outputs")}
+        make.configs = [
+            base | changes | {"seed": seed, "paths": paths} for seed in range(count)
+        ]
+        folder = tmp_path / ".slurm"
+        submission = write_submission(
+            folder, make.configs, "c", "n", (), workers=workers, **OPTIONS
+        )
+        return folder / submission.key
+
+    return make
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The seeds that were trained, by a function that stores nothing."""
+    seeds = []
+
+    def train(config):
+        seeds.append(config["seed"])
+        return {"status": "finished", "metrics": {"x": config["seed"]}}
+
+    monkeypatch.setattr(slurm_task, "_train", train)
+    return seeds
+
+
+def ends(folder):
+    return ended_runs(JsonLines(folder / "journal.jsonl").read_new())
+
+
+def test_a_run_is_trained_and_its_end_is_noted(submit, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    folder = submit()
+    Task(folder, 0).work()
+    (config,) = submit.configs
+    print(ends(folder), run_folder(config))
+    result = read_result(run_folder(config))
+    assert (result["run"], result["status"]) == (run_name(config), "finished")
+    end = ends(folder)[0]
+    assert end.pop("time")[:2] == "20"
+    assert end == {"event": "ended", "index": 0, "status": "finished"}
+
+
+def test_each_task_of_an_array_does_its_own_run(submit, trained):
+    folder = submit(count=3)
+    Task(folder, 2).work()
+    Task(folder, 0).work()
+    assert trained == [2, 0]
+    noted = ends(folder)
+    assert set(noted) == {0, 2}
+    assert noted[2]["result"] == {"status": "finished", "metrics": {"x": 2}}
+
+
+def test_workers_begin_apart_and_leave_nothing_out(submit, trained):
+    folder = submit(count=5, workers=2)
+    task = Task(folder, 1)
+    assert list(task._candidates()) == [2, 3, 4, 0, 1]
+    task.work()
+    assert trained == [2, 3, 4, 0, 1]
+    Task(folder, 0).work()
+    assert len(trained) == 5
+    assert set(ends(folder)) == set(range(5))
+
+
+def test_a_run_that_another_worker_trains_is_left_to_it(submit, trained):
+    folder = submit(count=2, workers=1)
+    path = run_folder(submit.configs[0])
+    path.mkdir(parents=True)
+    with Lock(path / ".lock"):
+        Task(folder, 0).work()
+    assert trained == [1]
+    Task(folder, 0).work()  # as if it had been queued again
+    assert trained == [1, 0]
+
+
+def test_a_full_disk_ends_the_job(submit, monkeypatch):
+    stopped = Stopped("no space is left", 1)
+    monkeypatch.setattr(slurm_task, "_train", lambda config: stopped)
+    folder = submit(count=3, workers=1)
+    with pytest.raises(SystemExit) as end:
+        Task(folder, 0).work()
+    assert end.value.code == 1
+    (noted,) = ends(folder).values()
+    assert (noted["stopped"], noted["exit_code"]) == ("no space is left", 1)
+
+
+def test_rerun_empties_the_folder_once(submit, trained):
+    folder = submit(rerun=True)
+    (config,) = submit.configs
+    path = run_folder(config)
+    (path / "checkpoints").mkdir(parents=True)
+    old = path / "checkpoints" / "last.ckpt"
+    old.write_text("")
+
+    def interrupt(config):
+        assert not config["rerun"]
+        assert not old.exists()
+        old.parent.mkdir()
+        old.write_text("new")
+        raise SystemExit(138)
+
+    slurm_task._train, train = interrupt, slurm_task._train
+    with pytest.raises(SystemExit):
+        Task(folder, 0).work()
+    slurm_task._train = train
+    Task(folder, 0).work()
+    assert old.read_text() == "new"
+    assert trained == [0]
+
+
+def test_a_preempted_job_may_always_be_queued_again(submit):
+    folder = submit()
+    for _ in range(5):
+        assert Task(folder, 0).may_be_queued_again(60.0)
+    assert ends(folder) == {}
+
+
+def test_a_job_out_of_time_is_queued_again_so_often(submit):
+    folder = submit(count=2)
+    late = 60 * OPTIONS["timeout_min"] - OPTIONS["signal_delay_s"]
+    for _ in range(OPTIONS["max_num_timeout"]):
+        task = Task(folder, 1)
+        task.current = 1
+        assert task.may_be_queued_again(late)
+    task = Task(folder, 1)
+    task.current = 1
+    assert not task.may_be_queued_again(late)
+    (noted,) = ends(folder).values()
+    assert noted["index"] == 1
+    assert "ran out of time more than 2 times" in noted["result"]["reason"]
+    assert Task(folder, 0).may_be_queued_again(late)  # another task counts for itself
+
+
+def test_the_modules_of_the_command_can_be_imported(submit, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    folder = submit()
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert str(tmp_path / "mine") not in sys.path
+    Task(folder, 0)
+    assert str(tmp_path / "mine") in sys.path
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from normlab.sweeps import slurm_task
+
+def train(config):
+    os.kill(os.getpid(), {number})
+    return {{"status": "finished", "metrics": {{}}}}
+
+slurm_task._train = train
+slurm_task.main(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "asked"),
+    [
+        (signal.SIGUSR1, 138, "requeue 7_0\n"),
+        (signal.SIGUSR2, 138, "requeue 7_0\n"),
+        (signal.SIGTERM, -signal.SIGTERM, None),
+    ],
+)
+def test_signals_of_slurm_queue_the_job_again(submit, tmp_path, number, code, asked):
+    folder = submit()
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "8",
+        "SLURM_ARRAY_JOB_ID": "7",
+        "SLURM_ARRAY_TASK_ID": "0",
+    }
+    program = PROGRAM.format(number=int(number))
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], env=environment)
+    assert done.returncode == code
+    path = tmp_path / "asked"
+    assert (path.read_text() if path.exists() else None) == asked
+    assert ends(folder) == {}
