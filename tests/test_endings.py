@@ -71,14 +71,6 @@ def test_a_file_system_that_cannot_be_used_is_found(number):
     assert end.exit_code == 1
 
 
-def test_a_folder_without_locks_gets_a_remedy():
-    end = explain_file_error(OSError(errno.ENOLCK, "No locks available"), Path("x"))
-    assert str(end) == (
-        "x cannot be locked (No locks available): "
-        "paths.outputs must be on a file system that has locks"
-    )
-
-
 def test_a_run_folder_that_was_moved_is_a_mistake():
     missing = FileNotFoundError(errno.ENOENT, "No such file", "outputs/run/x.csv")
     assert find_file_error(missing, Path("outputs/run")) is missing

@@ -1,8 +1,11 @@
+import errno
 import json
 import math
+import os
 
 import pytest
 
+from normlab import results
 from normlab.results import (
     environment,
     read_result,
@@ -84,3 +87,39 @@ def test_the_environment_stores_the_command_without_passwords(monkeypatch):
     monkeypatch.setattr("sys.argv", ["dir/train.py", "x=db://me:secret@host"])
     command = environment({"accelerator": "cpu"})["command"]
     assert command == ["train.py", "x=db://me:***@host"]
+
+
+def test_a_copy_stays_when_the_file_is_written_again(tmp_path):
+    path, copy = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    for content in (b"1", b"2", b"3"):
+        if path.exists():
+            results.copy_atomically(path, copy)
+            results.copy_atomically(path, copy)  # as after a kill in between
+        results.write_atomically(path, content)
+    assert (path.read_bytes(), copy.read_bytes()) == (b"3", b"2")
+    assert sorted(tmp_path.iterdir()) == [path, copy]
+
+
+def test_a_file_that_can_have_one_name_only_is_renamed(tmp_path, monkeypatch):
+    def link(*arguments):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    path, copy = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    path.write_bytes(b"1")
+    results.copy_atomically(path, copy)
+    assert copy.read_bytes() == b"1"
+    assert list(tmp_path.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_an_error_leaves_no_second_name(tmp_path, monkeypatch, number):
+    def replace(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"1")
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        results.copy_atomically(path, tmp_path / "previous.ckpt")
+    assert list(tmp_path.iterdir()) == [path]

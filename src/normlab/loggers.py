@@ -21,8 +21,11 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from normlab.config.identity import run_name
 from normlab.config.targets import build
-from normlab.endings import disk_is_full
+from normlab.endings import EarlyEnd, disk_is_full
+from normlab.event_files import EventLogger
+from normlab.locks import check_lease
 from normlab.metrics import PARTS
+from normlab.terminal import print_line
 
 PACKAGES = ("wandb", "mlflow")  # loggers that need a package of their name
 
@@ -55,10 +58,7 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
 
 def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
     """Event files in the run folder, so that TensorBoard shows the run by its name."""
-    # By default, more than ten numbers at once wait for the thread that writes them.
-    return TensorBoardLogger(
-        folder, name="", version="", default_hp_metric=False, max_queue=1000
-    )
+    return EventLogger(folder)
 
 
 class _ResumedWriter(ExperimentWriter):
@@ -67,6 +67,10 @@ class _ResumedWriter(ExperimentWriter):
     Lightning's own writer deletes the file, with a warning. When a run is resumed, the
     rows up to its checkpoint are kept.
     """
+
+    def save(self) -> None:
+        check_lease(Path(self.metrics_file_path))
+        super().save()
 
     def _check_log_dir_exists(self) -> None:  # private, as of Lightning 2.6.6
         path = Path(self.metrics_file_path)
@@ -157,25 +161,22 @@ def log_final(
     for name, options in (config.get("logger") or {}).items():
         try:
             logger = build(options)(folder=folder, name=run_name(config))
-            _log_final(logger, folder, settings, final)
+            _log_final(logger, settings, final)
         except Exception as error:  # of any package, server or network
-            if disk_is_full(error):
+            if isinstance(error, EarlyEnd) or disk_is_full(error):
                 raise
             reason = str(error).partition("\n")[0]
-            print(
+            print_line(
                 f"warning: logger={name} did not record the final metrics, which are "
-                f"in result.json: {type(error).__name__}: {reason}",
-                file=sys.stderr,
+                f"in result.json: {type(error).__name__}: {reason}"
             )
 
 
 def _log_final(
-    logger: Logger, folder: Path, settings: dict[str, Any], final: dict[str, float]
+    logger: Logger, settings: dict[str, Any], final: dict[str, float]
 ) -> None:
     if isinstance(logger, TensorBoardLogger):
         logger.log_hyperparams(settings, final)
-        # Lightning writes a second copy of the settings; config.yaml has them all.
-        (folder / logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)
     elif not isinstance(logger, CSVLogger):  # its columns are those of an epoch
         logger.log_hyperparams(settings)
         logger.log_metrics(final)

@@ -1,10 +1,12 @@
 """Plain files of a run folder, written atomically and read without torch."""
 
+import errno
 import json
 import math
 import os
 import platform
 import re
+import secrets
 import subprocess
 import sys
 from importlib import metadata
@@ -13,8 +15,11 @@ from typing import Any
 
 from normlab.checksums import verified, with_checksum
 from normlab.files import read_json
+from normlab.locks import check_lease
 
 SCHEMA = 1
+# What file systems answer that have no second names for a file.
+WITHOUT_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 PACKAGES = (
     "normlab",
     "torch",
@@ -31,15 +36,51 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that `path` holds the old or the new content at any moment.
 
     This is true after a power cut too.
+
+    Raises:
+        LeaseLost: another process has taken over the folder.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    check_lease(path)
+    # Of two machines, each may have a process of the same number.
+    name = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = path.with_name(name)
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # before the rename, or it could outlive the data
+        check_lease(path)
         os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, FileNotFoundError):
+            check_lease(path)  # the process that took over deletes such files
+        raise
+
+
+def copy_atomically(path: Path, copy: Path) -> None:
+    """Give a file a second name so that `copy` has the old or the new content.
+
+    Raises:
+        LeaseLost: another process has taken over the folder.
+    """
+    temporary = copy.with_name(f".{copy.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        os.link(path, temporary)
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        check_lease(path)
+        os.replace(path, copy)
+        return
+    try:
+        check_lease(path)
+        os.replace(temporary, copy)
+    except FileNotFoundError:
+        check_lease(path)  # the process that took over deletes such files
+        raise
     finally:
+        # Renaming does nothing if both names already are those of one file.
         temporary.unlink(missing_ok=True)
 
 

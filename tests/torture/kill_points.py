@@ -1,6 +1,7 @@
 """Kill a run at a chosen change to its files: before it, or in the middle of it."""
 
 import builtins
+import io
 import os
 import signal
 import threading
@@ -39,7 +40,7 @@ class KillPoints:
         original = builtins.open
 
         def opened(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-            if not self._is_below(file) or not set(mode) & set("wa+"):
+            if not self._is_below(file) or not set(mode) & set("wax+"):
                 return original(file, mode, *arguments, **options)
             self.passed("open", file)
             return _Torn(
@@ -47,7 +48,7 @@ class KillPoints:
                 lambda: self.passed("half of", file),
             )
 
-        builtins.open = opened
+        builtins.open = io.open = opened
 
     def passed(self, what: str, file: Any) -> None:
         """Count a change, and die if it is the chosen one."""

@@ -225,7 +225,7 @@ def _no_space(*arguments):
     [
         "normlab.training.experiment.write_result",
         "normlab.training.train.save",
-        "normlab.training.experiment.FileLock",
+        "normlab.training.experiment.Lock",
     ],
 )
 def test_a_full_disk_gets_one_line_wherever_it_is_met(config, monkeypatch, where):
@@ -261,16 +261,6 @@ def test_a_file_system_out_of_order_is_no_result(config, monkeypatch, number, na
 def sys_path(file):
     """The path of a file or a file descriptor."""
     return os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else str(file)
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_named(config, monkeypatch, number):
-    def flock(*arguments):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("fcntl.flock", flock)
-    with pytest.raises(StorageFault, match="on a file system that has locks"):
-        run(config("trainer.max_epochs=1"))
 
 
 @pytest.mark.parametrize("what", ["moved", "removed", "replaced"])

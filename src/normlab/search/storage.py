@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from normlab.locks import Lock
 from normlab.search.definition import check_definition
 from normlab.search.objective import Outcome
 from normlab.search.options import Options, build_pruner, build_sampler
@@ -112,7 +112,7 @@ class JournalLock:
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
-        self.lock = FileLock(f"{journal}.lock")
+        self.lock = Lock(Path(f"{journal}.lock"))
 
     def acquire(self) -> bool:
         """Wait for the lock."""
@@ -233,7 +233,7 @@ class Search:
         self.options = options
         self.space = space
         self.address = storage_address(options.storage, folder)
-        self.locks: dict[int, FileLock] = {}
+        self.locks: dict[int, Lock] = {}
         with self._lock():
             self.optuna_study = optuna.create_study(
                 storage=open_storage(self.address),
@@ -245,7 +245,8 @@ class Search:
             self._define(definition)
         self.to_retry = []
         for trial in self.trials:
-            if trial.state == TrialState.FAIL and (retry or trial.user_attrs["lost"]):
+            failed = trial.state == TrialState.FAIL
+            if failed and (retry or trial.user_attrs["lost"]):
                 self.to_retry.append(trial.number)
 
     def _define(self, definition: dict[str, Any]) -> None:
@@ -337,7 +338,12 @@ class Search:
         self.optuna_study.tell(trial.number, outcome.value, state=state)
         self._release(trial.number)
 
-    def report_epochs(self, trial: Trial, folder: Path, metric: str) -> None:
+    def report_epochs(
+        self,
+        trial: Trial,
+        folder: Path,
+        metric: str,
+    ) -> None:
         """Report the epochs of a run that has not reported them itself.
 
         This is for runs that were stored before their trial began.
@@ -367,18 +373,16 @@ class Search:
             "number": trial.number,
         }
 
-    def _lock(self) -> FileLock:
+    def _lock(self) -> Lock:
         """The lock under which processes decide who takes which trial."""
-        return FileLock(self.folder / ".lock")
+        return Lock(self.folder / ".lock")
 
     def _claim(self, number: int) -> bool:
         """Lock a trial; returns whether nobody else works on it."""
         if number in self.locks:
             return False
-        lock = FileLock(self._trial_lock(number))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        lock = Lock(self._trial_lock(number))
+        if not lock.acquire(seconds=0):
             return False
         self.locks[number] = lock
         return True

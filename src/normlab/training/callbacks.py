@@ -33,6 +33,7 @@ from rich.progress import Progress, TaskID
 from normlab import signals
 from normlab.data.blocks import Block
 from normlab.endings import Diverged, Interrupted, Pruned
+from normlab.locks import check_lease
 from normlab.terminal import Bar, format_metric, print_line
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.tasks import Task
@@ -148,8 +149,13 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     Args:
         path: the file.
         rows: at least one row, all with the same keys.
+
+    Raises:
+        LeaseLost: another process has taken over the run.
     """
     with open(path, "a", newline="") as file:
+        # After opening: whoever takes over a run replaces its files by copies.
+        check_lease(path)
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         if file.tell() == 0:
             writer.writeheader()

@@ -27,11 +27,13 @@ from normlab.device.sharding import (
     network_state,
     optimizer_state,
 )
+from normlab.results import copy_atomically
 from normlab.training.checkpoint_files import LAST, PREVIOUS, save
 from normlab.training.collectives import gather_over_processes
 from normlab.training.log_files import LogMeter
 from normlab.training.tasks import Task
 from normlab.training.unfinished import restored_block, stored_block
+
 
 class Checkpoints(Checkpoint):
     """Keeps the best state in memory and the whole state on disk; stops a run early.
@@ -154,10 +156,10 @@ class Checkpoints(Checkpoint):
         # A kill between any two of these steps loses nothing:
         # 1. The log files are forced to the disk, since the new state counts their
         #    bytes. After a kill, last.ckpt holds and cuts off the rows that are newer.
-        # 2. last.ckpt becomes previous.ckpt. After a kill there is no last.ckpt, and
-        #    the run is resumed from previous.ckpt, the newest state there is.
+        # 2. last.ckpt gets the name previous.ckpt, too. Where a file has one name only,
+        #    it loses its own, and after a kill the run is resumed from previous.ckpt.
         # 3. The new last.ckpt is written under another name, forced to the disk and
-        #    renamed. After a kill, previous.ckpt holds; the unfinished file is deleted
+        #    renamed. After a kill, the former one holds; the unfinished file is deleted
         #    when the run is resumed.
         state = self._state(trainer, task) | {"ended": ended}
         if not trainer.is_global_zero:
@@ -168,7 +170,7 @@ class Checkpoints(Checkpoint):
         with signals.postponed():
             # If last.ckpt is damaged, this run was resumed from previous.ckpt: keep it.
             if self._last_is_intact and last.is_file():
-                last.replace(last.with_name(PREVIOUS))
+                copy_atomically(last, last.with_name(PREVIOUS))
             save(last, state)
             self._last_is_intact = True
 

@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from normlab import signals
+from normlab import locks, signals
 from normlab.endings import (
     STORAGE_ERRORS,
     Interrupted,
+    LeaseLost,
     Pruned,
     disk_is_full,
     find_file_error,
 )
+from normlab.locks import Lock
 from normlab.terminal import output_may_end
 from normlab.training.checkpoint_files import load, load_latest, save
 
@@ -36,6 +37,7 @@ SECONDS_TO_STOP = 30
 # Exit codes of a process that ends early; 128 and above mean signals.
 NO_SPACE = 74
 PRUNED = 75
+LEASE_LOST = 76
 FIRST_STORAGE_ERROR = 80  # plus the index of the error in STORAGE_ERRORS
 
 Work = Callable[[dict, Path], dict]  # from a configuration and its folder to an outcome
@@ -57,6 +59,7 @@ def fit_in_processes(work: Work, config: dict, folder: Path, processes: int) -> 
         Interrupted: a signal stopped the run or one of its processes; its state is in
             the folder.
         Pruned: a search stopped the run.
+        LeaseLost: another process has taken over the run.
         OSError: no space is left for its files, or they cannot be used.
         RuntimeError: a process failed.
     """
@@ -73,8 +76,10 @@ def _fit_once(work: Work, config: dict, folder: Path, processes: int) -> dict:
     outcome = folder / OUTCOME
     outcome.unlink(missing_ok=True)
     # The processes of a parent that was killed end by themselves, but not at once.
-    with FileLock(folder / LOCK):
-        pass
+    # With a lease, they can write no more once this process has taken it over.
+    if not locks.leases():
+        with Lock(folder / LOCK):
+            pass
 
     context = _start(work, config, folder, processes)
     try:
@@ -95,7 +100,8 @@ def _start(
     work: Work, config: dict, folder: Path, processes: int
 ) -> torch.multiprocessing.ProcessContext:
     threads = max(1, torch.get_num_threads() // processes)
-    arguments = (work, config, folder, processes, _free_port(), threads)
+    port = _free_port()
+    arguments = (work, config, folder, processes, port, threads, locks.leases())
     return torch.multiprocessing.start_processes(
         _one_process, arguments, processes, join=False, start_method="spawn"
     )
@@ -110,6 +116,7 @@ def _one_process(
     processes: int,
     port: int,
     threads: int,
+    leases: dict[Path, str],
 ) -> None:
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     os.environ["MASTER_PORT"] = str(port)
@@ -117,8 +124,9 @@ def _one_process(
     os.environ["NODE_RANK"] = "0"
     os.environ["WORLD_SIZE"] = str(processes)
     torch.set_num_threads(threads)
-    lock = FileLock(folder / LOCK)
-    if rank == 0:  # the only one that writes
+    locks.adopt(leases)
+    lock = Lock(folder / LOCK)
+    if rank == 0 and not leases:  # the only one that writes
         lock.acquire()
 
     try:
@@ -130,6 +138,8 @@ def _one_process(
         os._exit(interrupted.exit_code)
     except Pruned:
         os._exit(PRUNED)
+    except LeaseLost:
+        os._exit(LEASE_LOST)
     except Exception as error:
         if disk_is_full(error):
             os._exit(NO_SPACE)
@@ -150,6 +160,8 @@ def _reason(exit_code: int, rank: int, folder: Path) -> Exception:
         state = load_latest(folder / "checkpoints")
         assert state is not None  # written before the run is pruned
         return Pruned(state["progress"]["epoch"], state["progress"]["seconds"])
+    if exit_code == LEASE_LOST:
+        return LeaseLost(folder)
     if exit_code == NO_SPACE:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     storage_error = exit_code - FIRST_STORAGE_ERROR
