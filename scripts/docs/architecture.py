@@ -3,6 +3,8 @@
 import ast
 import importlib.util
 import itertools
+import math
+from collections import defaultdict
 from functools import cache
 
 from docs.paths import FRAGMENTS, ROOT, write_if_changed
@@ -12,6 +14,7 @@ SOURCE = ROOT / "src"
 
 Table = dict[str, tuple[str, ...]]
 
+Neighbours = dict[str, set[str]]
 Place = tuple[float, float]
 
 BOX_WIDTH, BOX_HEIGHT = 108, 34
@@ -49,10 +52,11 @@ def levels(table: Table) -> list[list[str]]:
     level: dict[str, int] = {}
     rows: list[list[str]] = []
     for part, imported in table.items():
-        level[part] = 1 + max((level[other] for other in imported), default=-1)
-        if level[part] == len(rows):
+        number = 1 + max(map(level.get, imported), default=-1)
+        if number == len(rows):
             rows.append([])
-        rows[level[part]].append(part)
+        rows[number].append(part)
+        level[part] = number
     return rows
 
 
@@ -61,7 +65,9 @@ def direct_imports(table: Table) -> Table:
     below: dict[str, set[str]] = {}
     direct = {}
     for part, imported in table.items():
-        indirect = set().union(*(below[other] for other in imported))
+        indirect: set[str] = set()
+        for other in imported:
+            indirect |= below[other]
         direct[part] = tuple(other for other in imported if other not in indirect)
         below[part] = indirect.union(imported)
     return direct
@@ -69,7 +75,7 @@ def direct_imports(table: Table) -> Table:
 
 def ordered_rows(table: Table) -> list[list[str]]:
     """The levels, each ordered so that few arrows cross."""
-    neighbours: dict[str, set[str]] = {part: set() for part in table}
+    neighbours: Neighbours = defaultdict(set)
     for part, imported in direct_imports(table).items():
         for other in imported:
             neighbours[part].add(other)
@@ -85,42 +91,58 @@ def ordered_rows(table: Table) -> list[list[str]]:
 
 
 def _sort_by_neighbours(
-    row: list[str], fixed: list[str], neighbours: dict[str, set[str]]
+    row: list[str], fixed: list[str], neighbours: Neighbours
 ) -> None:
     """Sort a row by the mean place of each part's neighbours in the fixed row."""
-    places = {part: (number + 0.5) / len(fixed) for number, part in enumerate(fixed)}
-    own = {part: (number + 0.5) / len(row) for number, part in enumerate(row)}
+    places = _places(fixed)
+    own = _places(row)
 
     def mean(part: str) -> float:
-        found = [places[other] for other in neighbours[part] if other in places]
-        return sum(found) / len(found) if found else own[part]
+        near = neighbours[part] & places.keys()
+        if not near:
+            return own[part]
+        return math.fsum(map(places.get, near)) / len(near)
 
     row.sort(key=mean)
+
+
+def _places(row: list[str]) -> dict[str, float]:
+    """The middle of every part in a row, from 0 on the left to 1 on the right."""
+    places = {}
+    for number, part in enumerate(row):
+        places[part] = (number + 0.5) / len(row)
+    return places
 
 
 def drawing(table: Table) -> str:
     """Boxes in levels, foundations at the bottom; arrows point at what is imported."""
     rows = ordered_rows(table)
     widest = max(map(len, rows))
-    width = 2 * MARGIN + widest * BOX_WIDTH + (widest - 1) * GAP
-    height = 2 * MARGIN + len(rows) * LEVEL - (LEVEL - BOX_HEIGHT)
+    inner_width = widest * BOX_WIDTH + (widest - 1) * GAP
+    width = inner_width + 2 * MARGIN
+    inner_height = (len(rows) - 1) * LEVEL + BOX_HEIGHT
+    height = inner_height + 2 * MARGIN
     places: dict[str, Place] = {}
     for number, row in enumerate(rows):
         y = height - MARGIN - BOX_HEIGHT - number * LEVEL
-        step = (width - 2 * MARGIN) / len(row)
+        step = inner_width / len(row)
         for column, part in enumerate(row):
-            places[part] = (MARGIN + (column + 0.5) * step, y)
+            x = MARGIN + (column + 0.5) * step
+            places[part] = (x, y)
 
     shapes = []
     for part, imported in direct_imports(table).items():
-        shapes += [_arrow(places[part], places[other]) for other in imported]
-    shapes += [_box(part, place) for part, place in places.items()]
+        for other in imported:
+            shapes.append(_arrow(places[part], places[other]))
+    for part, place in places.items():
+        shapes.append(_box(part, place))
     return SVG.format(width=width, height=height, shapes="".join(shapes))
 
 
 def _arrow(start: Place, end: Place) -> str:
     """From the bottom of a box to the top of one below, as a curve."""
-    (x1, y1), (x2, y2) = start, end
+    x1, y1 = start
+    x2, y2 = end
     y1 += BOX_HEIGHT
     bend = min(40.0, (y2 - y1) / 2)
     path = (
@@ -152,11 +174,11 @@ def parts_table(table: Table) -> str:
 
 def purpose(part: str) -> str:
     """The first sentence of the docstring of a folder or module."""
-    for path in (
-        SOURCE / "normlab" / part / "__init__.py",
-        SOURCE / "normlab" / f"{part}.py",
-    ):
+    package = SOURCE / "normlab"
+    for path in (package / part / "__init__.py", package / f"{part}.py"):
         if path.is_file():
-            text = ast.get_docstring(ast.parse(path.read_text())) or ""
-            return " ".join(text.partition("\n\n")[0].split())
+            tree = ast.parse(path.read_text())
+            text = ast.get_docstring(tree) or ""
+            first, _, _ = text.partition("\n\n")
+            return " ".join(first.split())
     return "Launchers and sweepers, which Hydra accepts from this namespace only."

@@ -102,7 +102,7 @@ def blocks(text: str) -> list[Block]:
 def commands(block: Block) -> list[str]:
     """The commands of a block, without prompts; continued lines are joined."""
     text = re.sub(r"\\\n\s*", "", block.text)
-    lines = [line.strip() for line in text.splitlines()]
+    lines = list(map(str.strip, text.splitlines()))
     if block.language == "console":
         return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     return [line for line in lines if line and not line.startswith("#")]
@@ -132,8 +132,13 @@ def small(found: list[str], extra: str = "") -> list[str]:
 
 def _without(settings: list[str], others: list[str]) -> list[str]:
     """Settings whose keys the others do not set."""
-    keys = {word.partition("=")[0] for word in others}
-    return [word for word in settings if word.partition("=")[0] not in keys]
+    keys = set(map(_key, others))
+    return [word for word in settings if _key(word) not in keys]
+
+
+def _key(word: str) -> str:
+    key, _, _ = word.partition("=")
+    return key
 
 
 def _shrink(word: str) -> str:

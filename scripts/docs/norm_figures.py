@@ -6,6 +6,7 @@ inputs on which it depends, by its gradient, are those that share its statistics
 
 import itertools
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -113,20 +114,26 @@ CELL = 22.0
 DEPTH = (13.0, -9.0)  # of one sample, to the right and upwards
 LEFT, TOP = 34.0, 84.0  # of the front side
 WIDTH, HEIGHT = 250.0, 250.0  # of a cube with its texts
+# Corners of the sides of a cell that can be seen.
+FRONT = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0))
+ABOVE = ((0, 0, 0), (0, 0, 1), (1, 0, 1), (1, 0, 0))
+RIGHT = ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0))
 
 
 def drawing(found: list[Cube]) -> str:
     """The cubes side by side, as SVG that takes its colours from the page."""
-    width = len(found) * WIDTH
-    label = "; ".join(f"{cube.title}: {describe(cube)}" for cube in found)
-    parts = [
-        f'<g transform="translate({number * WIDTH:.0f} 0)">{_cube(cube)}</g>'
-        for number, cube in enumerate(found)
-    ]
+    labels = []
+    shapes = ""
+    left = 0.0
+    for cube in found:
+        labels.append(f"{cube.title}: {describe(cube)}")
+        shapes += f'<g transform="translate({left:.0f} 0)">{_cube(cube)}</g>'
+        left += WIDTH
+    label = "; ".join(labels)
     return (
         f'<svg class="normlab-figure" role="img" aria-label="{label}" '
-        f'viewBox="0 0 {width:.0f} {HEIGHT:.0f}" style="max-width: {width:.0f}px">'
-        f"{''.join(parts)}</svg>"
+        f'viewBox="0 0 {left:.0f} {HEIGHT:.0f}" style="max-width: {left:.0f}px">'
+        f"{shapes}</svg>"
     )
 
 
@@ -136,29 +143,29 @@ def describe(cube: Cube) -> str:
         return "no two values share statistics"
     cells = {*cube.shared, cube.observed}
     words = []
-    for axis, name in enumerate(cube.axes):
-        extent = len({cell[axis] for cell in cells})
-        if extent == SIZE[axis]:
+    by_axis = zip(*cells, strict=True)
+    for name, size, places in zip(cube.axes, SIZE, by_axis, strict=True):
+        extent = len(set(places))
+        if extent == size:
             words.append(f"all {name}")
         elif extent > 1:
-            words.append(f"{extent} of {SIZE[axis]} {name}")
+            words.append(f"{extent} of {size} {name}")
         else:
             words.append(f"one of the {name}")
-    return f"{len(cells)} values share statistics: {', '.join(words)}"
+    number = len(cells)
+    return f"{number} values share statistics: {', '.join(words)}"
 
 
 def _cube(cube: Cube) -> str:
     faces = []
-    for n, c, p in itertools.product(*map(range, SIZE)):
-        if n == 0:
-            front = [(0, c, p), (0, c, p + 1), (0, c + 1, p + 1), (0, c + 1, p)]
-            faces.append(_face(front, cube, (n, c, p)))
-        if c == 0:
-            top = [(n, 0, p), (n, 0, p + 1), (n + 1, 0, p + 1), (n + 1, 0, p)]
-            faces.append(_face(top, cube, (n, c, p)))
-        if p == 0:
-            right = [(n, c, 0), (n + 1, c, 0), (n + 1, c + 1, 0), (n, c + 1, 0)]
-            faces.append(_face(right, cube, (n, c, p)))
+    for cell in itertools.product(*map(range, SIZE)):
+        sample, channel, position = cell
+        if sample == 0:
+            faces.append(_face(FRONT, cube, cell))
+        if channel == 0:
+            faces.append(_face(ABOVE, cube, cell))
+        if position == 0:
+            faces.append(_face(RIGHT, cube, cell))
     return "".join([*faces, *_texts(cube)])
 
 
@@ -166,13 +173,16 @@ def _texts(cube: Cube) -> list[str]:
     samples, channels, positions = SIZE
     middle = LEFT + positions * CELL / 2
     bottom = TOP + channels * CELL
-    below = _project((samples / 2, channels, 0))
-    slope = math.degrees(math.atan2(DEPTH[1], DEPTH[0]))
+    half = TOP + channels * CELL / 2
+    x, y = _project((samples / 2, channels, 0))
+    right, up = DEPTH
+    slope = math.degrees(math.atan2(up, right))
+    of_samples, of_channels, of_positions = cube.axes
     return [
         _text(middle, 20, cube.title, "title"),
-        _text(middle, bottom + 18, cube.axes[2]),
-        _text(LEFT - 10, TOP + channels * CELL / 2, cube.axes[1], turn=-90),
-        _text(below[0] + 9, below[1] + 13, cube.axes[0], turn=slope),
+        _text(middle, bottom + 18, of_positions),
+        _text(LEFT - 10, half, of_channels, turn=-90),
+        _text(x + 9, y + 13, of_samples, turn=slope),
     ]
 
 
@@ -185,14 +195,22 @@ def _text(x: float, y: float, text: str, kind: str = "", turn: float = 0) -> str
 
 def _project(point: tuple[float, float, float]) -> tuple[float, float]:
     """Where a point (sample, channel, position) lies on the page."""
-    n, c, p = point
-    x = LEFT + (SIZE[2] - p) * CELL + n * DEPTH[0]
-    return x, TOP + c * CELL + n * DEPTH[1]
+    sample, channel, position = point
+    right, up = DEPTH
+    x = LEFT + (SIZE[2] - position) * CELL + sample * right
+    y = TOP + channel * CELL + sample * up
+    return x, y
 
 
-def _face(corners: list[Cell], cube: Cube, cell: Cell) -> str:
-    kind = "shared" if cell in cube.shared else ""
+def _face(corners: tuple[Cell, ...], cube: Cube, cell: Cell) -> str:
+    """One side of a cell, whose corners are counted from the cell's own place."""
+    kind = ""
+    if cell in cube.shared:
+        kind = "shared"
     if cell == cube.observed:
         kind = "observed"
-    points = " ".join(f"{x:.0f},{y:.0f}" for x, y in map(_project, corners))
-    return f'<polygon class="{kind}" points="{points}"/>'
+    points = []
+    for corner in corners:
+        x, y = _project(tuple(map(operator.add, cell, corner)))
+        points.append(f"{x:.0f},{y:.0f}")
+    return f'<polygon class="{kind}" points="{" ".join(points)}"/>'

@@ -12,21 +12,24 @@ Rows = dict[str, dict[str, str]]
 
 def read_tables() -> tuple[Rows, Rows]:
     """Rows by the norm's key; a row has its cells by the heads of their columns."""
-    blocks = re.findall(r"(?:^\|.*\n)+", DOCUMENT.read_text(), re.MULTILINE)
-    what, when = (_rows(block) for block in blocks)
+    text = DOCUMENT.read_text()
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    what, when = map(_rows, blocks)
     return what, when
 
 
 def _rows(block: str) -> Rows:
-    head, _, *lines = [_cells(line) for line in block.splitlines()]
+    head, _, *lines = map(_cells, block.splitlines())
     rows = {}
     for cells in lines:
-        rows[_key(cells[0])] = dict(zip(head, cells, strict=True))
+        key = _key(cells[0])
+        rows[key] = dict(zip(head, cells, strict=True))
     return rows
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+    inner = line.strip().strip("|")
+    return [cell.strip() for cell in inner.split("|")]
 
 
 def _key(cell: str) -> str:
