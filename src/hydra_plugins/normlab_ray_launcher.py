@@ -42,7 +42,7 @@ class RayLauncher(ClusterLauncher):
         Raises:
             ValueError: jobs ask for GPUs, but the tasks of Ray get none.
         """
-        from normlab.sweeps.clusters import run_with_ray
+        from normlab.sweeps.ray_tasks import run_with_ray
 
         accelerators = {config["device"]["accelerator"] for config in configs}
         if "cuda" in accelerators and not self.remote.get("num_gpus"):

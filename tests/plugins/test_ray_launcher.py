@@ -2,7 +2,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from hydra_plugins.normlab_ray_launcher import RayLauncher
-from normlab.sweeps import clusters
+from normlab.sweeps import ray_tasks
 
 INIT = OmegaConf.create({"address": None})
 CUDA = {"device": {"accelerator": "cuda"}}
@@ -16,7 +16,7 @@ def ray(monkeypatch):
     def run_with_ray(configs, init, remote):
         yield configs, init, remote
 
-    monkeypatch.setattr(clusters, "run_with_ray", run_with_ray)
+    monkeypatch.setattr(ray_tasks, "run_with_ray", run_with_ray)
 
 
 def test_gpus_that_no_task_gets_are_refused(ray):

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from normlab.main import main
-from normlab.sweeps import clusters
+from normlab.sweeps import clusters, ray_tasks
 from normlab.training.experiment import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,13 +124,13 @@ def test_a_sweep_by_ray_names_killed_jobs_and_is_resumed(hazard, tmp_path):
         OmegaConf.load(ROOT / "conf" / "hydra" / "launcher" / "ray.yaml")
     )
     init = options["init"] | {"num_cpus": 2, "object_store_memory": 80_000_000}
-    ended = dict(clusters.run_with_ray(configs, init, options["remote"]))
+    ended = dict(ray_tasks.run_with_ray(configs, init, options["remote"]))
     assert [ended[index]["status"] for index in range(2)] == ["failed", "failed"]
     assert all(
         ended[index]["reason"].startswith("WorkerCrashedError: ") for index in range(2)
     )
     assert not list(tmp_path.glob("outputs/*/*/result.json"))
-    again = dict(clusters.run_with_ray(configs, init, options["remote"]))
+    again = dict(ray_tasks.run_with_ray(configs, init, options["remote"]))
     for index, config in enumerate(configs):
         assert (
             again[index]["metrics"]

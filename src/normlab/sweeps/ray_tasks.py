@@ -1,0 +1,126 @@
+"""Train configurations as tasks of Ray, on this machine or on a cluster.
+
+A task whose machine was lost is started again on another one, and resumes its run from
+the last checkpoint.
+"""
+
+import os
+import socket
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+from normlab.endings import Stopped
+from normlab.sweeps.clusters import (
+    POLL_SECONDS,
+    STOP_SECONDS,
+    NotedSignal,
+    train_remotely,
+)
+from normlab.sweeps.jobs import failed_result
+
+CONNECT_SECONDS = 10
+CLIENT_PORT = 10001  # of ray://HOST
+
+
+def run_with_ray(
+    configs: Sequence[dict[str, Any]],
+    init: Mapping[str, Any],
+    remote: Mapping[str, Any],
+) -> Generator[tuple[int, dict[str, Any] | Stopped]]:
+    """Train configurations as tasks of Ray.
+
+    Args:
+        configs: checked configurations.
+        init: options of `ray.init`. With an address it joins a cluster, without one it
+            starts Ray on this machine.
+        remote: options of a task, such as num_cpus, num_gpus and max_retries.
+
+    Yields:
+        the index of a configuration, and its result, or `Stopped` if no other job could
+        succeed; in the order in which the tasks end.
+
+    Raises:
+        ValueError: Ray does not start, or does not answer at the address.
+        Stopped: a signal came.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray warns that this will become its default.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    starts_ray = not ray.is_initialized()
+    if starts_ray:
+        start_ray(init)
+    task = ray.remote(**remote)(train_remotely)
+    waiting = {}
+    for index, config in enumerate(configs):
+        waiting[task.remote(os.getcwd(), config)] = index
+    try:
+        with NotedSignal() as noted:
+            while waiting:
+                noted.check()
+                ended, _ = ray.wait(list(waiting), timeout=POLL_SECONDS)
+                for reference in ended:
+                    yield waiting.pop(reference), _result_of(reference)
+    finally:
+        for reference in waiting:
+            ray.cancel(reference)
+        if waiting:
+            ray.wait(list(waiting), num_returns=len(waiting), timeout=STOP_SECONDS)
+        if starts_ray:
+            ray.shutdown()
+
+
+def start_ray(init: Mapping[str, Any]) -> None:
+    """Start Ray, or join the cluster at an address.
+
+    Args:
+        init: options of `ray.init`.
+
+    Raises:
+        ValueError: says why that did not succeed.
+    """
+    import ray
+
+    address = init.get("address") or os.environ.get("RAY_ADDRESS")
+    what = f"Ray does not answer at {address}" if address else "Ray does not start here"
+    try:
+        if address is not None:
+            _knock(address)
+        ray.init(**init)
+    except Exception as error:  # of many kinds, from several libraries
+        raise ValueError(f"{what}: {_first_line(error)}") from error
+
+
+def _knock(address: str) -> None:
+    """Connect to an address, since Ray itself would try for minutes.
+
+    Args:
+        address: `HOST:PORT`, `ray://HOST:PORT`, or a word such as `auto`.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    is_client = address.startswith("ray://")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if is_client and not host:
+        host, port = port, str(CLIENT_PORT)
+    if host and port.isdigit():
+        place = (host.strip("[]"), int(port))
+        socket.create_connection(place, timeout=CONNECT_SECONDS).close()
+
+
+def _result_of(reference: Any) -> dict[str, Any] | Stopped:
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        name = type(error).__name__
+        return failed_result(
+            f"{name}: {_first_line(error)}; the same command tries it again"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
