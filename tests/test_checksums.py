@@ -10,13 +10,17 @@ from compare.helpers import write_run
 from normlab.checksums import (
     BEST_CHECKPOINT,
     CHECKSUM,
+    FILES,
     archive_digest,
     best_checkpoint,
     check_best_checkpoint,
+    check_file,
     checksum,
+    file_digests,
     verified,
     with_checksum,
 )
+from normlab.compare.curves import curve_warnings, read_curves, read_layers
 from normlab.compare.runs import load_runs
 from normlab.results import read_result, write_result
 
@@ -182,3 +186,73 @@ def test_the_best_checkpoint_is_that_of_the_result(tmp_path):
     path.symlink_to(other)
     with pytest.raises(ValueError, match="is not the checkpoint"):
         check_best_checkpoint(tmp_path, result)
+
+
+@pytest.fixture
+def complete(tmp_path):
+    """The folder of a run whose result knows the other files, beside another run."""
+    for seed in (0, 1):
+        options = {"curve": [0.5, 0.75], "layers": True}
+        folder = write_run(tmp_path, "custom", seed, **options)
+        result = json.loads((folder / "result.json").read_text())
+        write_result(folder, result | {FILES: file_digests(folder)})
+    return folder
+
+
+def change_a_digit(path):
+    """Change the last digit of a file."""
+    text = path.read_text()
+    place = max(text.rfind(digit) for digit in "0123456789")
+    other = str((int(text[place]) + 1) % 10)
+    path.write_text(text[:place] + other + text[place + 1 :])
+
+
+def test_a_file_is_refused_if_it_is_not_as_the_run_left_it(complete):
+    result = read_result(complete)
+    assert list(result[FILES]) == [
+        *("config.yaml", "environment.json", "metrics.csv", "statistics.csv"),
+    ]
+    for name in result[FILES]:
+        path = complete / name
+        check_file(path, result)
+        change_a_digit(path)
+        with pytest.raises(ValueError, match=f"{name} was changed after the run ended"):
+            check_file(path, result)
+        check_file(path, {})  # of an earlier version
+        path.unlink()
+        with pytest.raises(ValueError, match="put it back, or train the run again"):
+            check_file(path, result)
+    assert file_digests(complete) == {}
+
+
+def test_a_run_with_a_changed_configuration_is_left_out(complete):
+    change_a_digit(complete / "config.yaml")
+    runs = load_runs(complete.parent)
+    assert list(runs["seed"]) == [0]
+    ((named, reason),) = runs.attrs["unreadable"]
+    assert named == str(complete)
+    assert "config.yaml was changed after the run ended" in reason
+
+
+def test_a_changed_origin_is_unknown(complete):
+    assert loaded(complete)["environment.packages.torch"]
+    change_a_digit(complete / "environment.json")
+    assert "environment.packages.torch" not in loaded(complete)
+
+
+def test_changed_logs_are_named_and_left_out(complete):
+    runs = load_runs(complete.parent)
+    metrics = ["val/accuracy"]
+    assert curve_warnings(runs, metrics) == []
+    for name, read in (
+        ("metrics.csv", lambda: read_curves(runs, metrics)),
+        ("statistics.csv", lambda: read_layers(runs)),
+    ):
+        assert set(read()["index"]) == {0, 1}
+        change_a_digit(complete / name)
+        assert set(read()["index"]) == {0}
+        warnings = curve_warnings(runs, metrics)
+        assert warnings[-1].startswith(f"{name} ")
+        assert str(complete) in warnings[-1]
+    assert len(warnings) == 2
+    assert len(curve_warnings(runs, [])) == 1  # the statistics

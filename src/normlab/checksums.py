@@ -1,4 +1,4 @@
-"""Checksums that show whether the result and the best checkpoint were changed.
+"""Checksums that show whether the files of a run were changed after it ended.
 
 They find damage and mistakes: a value that was edited, a file that belongs to another
 run. Whoever changes a value on purpose can compute the checksum again.
@@ -16,6 +16,10 @@ from normlab.files import open_regular
 # Keys of result.json.
 CHECKSUM = "checksum"
 BEST_CHECKPOINT = "best_checkpoint"
+FILES = "files"
+
+# Files of a run folder that are complete when the result is written.
+COMPLETE_FILES = ("config.yaml", "environment.json", "metrics.csv", "statistics.csv")
 
 
 def with_checksum(result: dict[str, Any]) -> dict[str, Any]:
@@ -101,3 +105,46 @@ def archive_digest(path: Path) -> str:
         for record in archive.infolist():
             records.append((record.filename, record.file_size, record.CRC))
     return hashlib.sha256(json.dumps(records).encode()).hexdigest()
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256, in hexadecimal, of the complete files of a run folder, by their names.
+
+    Files that do not exist are left out.
+    """
+    digests = {}
+    for name in COMPLETE_FILES:
+        digest = _file_digest(folder / name)
+        if digest is not None:
+            digests[name] = digest
+    return digests
+
+
+def check_file(path: Path, result: dict[str, Any]) -> None:
+    """Refuse a file that is not as it was when the result beside it was written.
+
+    Results of earlier versions, and of runs that have not ended, know no files.
+
+    Args:
+        path: a file of the run folder.
+        result: the content of `result.json`.
+
+    Raises:
+        ValueError: names the file and says what to do.
+    """
+    digests = result.get(FILES)
+    stored = digests.get(path.name) if isinstance(digests, dict) else None
+    if stored is not None and stored != _file_digest(path):
+        raise ValueError(
+            f"{path} was changed after the run ended; "
+            f"put it back, or train the run again with rerun=true"
+        )
+
+
+def _file_digest(path: Path) -> str | None:
+    """SHA-256 of a regular file, in hexadecimal; None if there is none."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, ValueError):
+        return None

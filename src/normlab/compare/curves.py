@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from normlab.checksums import check_file
 from normlab.files import LARGEST_TABLE, open_regular
+from normlab.results import read_result
 
 CLOCK_COLUMNS = ["epoch", "step", "seconds"]
 LAYER_COLUMNS = ["index", "epoch", "step", "layer", "statistic", "value"]
@@ -17,8 +19,8 @@ LAYER_COLUMNS = ["index", "epoch", "step", "layer", "statistic", "value"]
 def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """The rows of `metrics.csv` of all given runs in one table.
 
-    Rows of a damaged or missing file are left out: a run without a curve still has its
-    result, see `without_curves`.
+    Rows of a damaged, changed or missing file are left out: a run without a curve still
+    has its result, see `without_curves`.
 
     Args:
         runs: from `load_runs`.
@@ -70,12 +72,12 @@ def without_curves(
 
 
 def curve_warnings(runs: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
-    """One line for every metric whose curve some runs have and others lack."""
+    """One line for every metric whose curve some runs have and others lack.
+
+    Another one follows if statistics of layers were changed.
+    """
     runs = runs[runs["status"] != "failed"]
     metrics = list(dict.fromkeys(metrics))
-    if not metrics:
-        return []
-
     curves = read_curves(runs, metrics)
     lines = []
     for metric in metrics:
@@ -87,12 +89,35 @@ def curve_warnings(runs: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
                 f"{metric} leave out; the first is {lacking['folder'].iloc[0]}. "
                 "rerun=true trains a run again."
             )
-    return lines
+    return lines + _layer_warnings(runs)
+
+
+def _layer_warnings(runs: pd.DataFrame) -> list[str]:
+    """One line if the `statistics.csv` of runs is not as it was when they ended."""
+    changed = []
+    for folder in runs["folder"]:
+        try:
+            _check_log(Path(folder) / "statistics.csv")
+        except ValueError:
+            changed.append(folder)
+    if not changed:
+        return []
+    return [
+        f"statistics.csv was changed in {len(changed)} of {len(runs)} runs, which "
+        f"figures of layers leave out; the first is {changed[0]}. "
+        "rerun=true trains a run again."
+    ]
+
+
+def _check_log(path: Path) -> None:
+    """Refuse a log file that is not as it was when its run ended."""
+    check_file(path, read_result(path.parent) or {})
 
 
 def _read_csv(path: Path) -> dict[str, list[float]]:
-    """The columns of a CSV file; none if it is missing or damaged."""
+    """The columns of a CSV file; none if it is missing, damaged or changed."""
     try:
+        _check_log(path)
         with open_regular(path, LARGEST_TABLE) as file:
             lines = io.TextIOWrapper(file, newline="")
             header, *rows = list(csv.reader(lines))
@@ -116,7 +141,8 @@ def _number(text: str) -> float:
 def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows of `statistics.csv` of all given runs in one table.
 
-    Rows of a damaged or missing file and values that are not finite are left out.
+    Rows of a damaged, changed or missing file and values that are not finite are left
+    out.
 
     Returns:
         One row per run, epoch, layer and statistic, with the columns `index` (of the
@@ -126,6 +152,7 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
     for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
         try:
             path = Path(folder) / "statistics.csv"
+            _check_log(path)
             with open_regular(path, LARGEST_TABLE) as file:
                 table = pd.read_csv(
                     file,

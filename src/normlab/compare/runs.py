@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normlab.checksums import verified
+from normlab.checksums import check_file, verified
 from normlab.compare.columns import NUMBER_FIELDS, TEXT_FIELDS
 from normlab.config.identity import options_added_later
 from normlab.files import parse_yaml, read_bytes, read_text
@@ -143,12 +143,13 @@ def _read_run(folder: Path) -> dict[str, Any]:
     row["cautions"] = tuple(result.get("cautions") or ())
     row["synchronized"] = result.get("synchronized")
 
+    check_file(folder / "config.yaml", result)
     row |= read_settings(folder / "config.yaml")
     for name in NUMBER_FIELDS:
         row[name] = _number(result.get(name))
     for name, value in result["metrics"].items():
         row[name] = _number(value)
-    return row | _environment(folder / "environment.json")
+    return row | _environment(folder / "environment.json", result)
 
 
 def _check_result(result: dict[str, Any]) -> None:
@@ -318,9 +319,10 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-def _environment(path: Path) -> dict[str, Any]:
+def _environment(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     """The origin of a run by dotted key; empty if it is not known."""
     try:
+        check_file(path, result)
         return _parse_environment(read_text(path))
     except (OSError, ValueError, RecursionError):
         return {}  # a run of unknown origin still has its result

@@ -8,7 +8,12 @@ from typing import Any
 
 import torch
 
-from normlab.checksums import best_checkpoint, check_best_checkpoint, verified
+from normlab.checksums import (
+    best_checkpoint,
+    check_best_checkpoint,
+    check_file,
+    verified,
+)
 from normlab.config.rules import check, with_defaults
 from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.classes import match_classes
@@ -100,8 +105,9 @@ def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]
         ValueError: the folder holds no run, an unreadable checkpoint, or a run that
             calls other packages, or its data have other classes by now.
     """
-    config = read_config(folder, trusted)
     result = read_stored(folder)
+    check_file(folder / "config.yaml", result)
+    config = read_config(folder, trusted)
     state = load_best(folder, result)
     classes = read_classes(folder, result)
     prepared = prepare(config)
@@ -140,7 +146,10 @@ def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:
             f"add only packages of your own"
         )
     config = with_defaults(config)
-    check(config)
+    try:
+        check(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return config
 
 
@@ -153,7 +162,7 @@ def read_stored(folder: Path) -> dict[str, Any]:
     path = folder / "result.json"
     try:
         result = read_json(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     if not isinstance(result, dict):
         raise ValueError(f"{path} must hold the result of a run")
