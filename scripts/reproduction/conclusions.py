@@ -1,18 +1,20 @@
 """What an experiment shows, in words: its line of the overview, and the notebook's."""
 
 import math
-from typing import Any
 
-from reproduction.notebook import points, printed_difference, quoted_difference
-from reproduction.tables import shown_difference
+from reproduction.notebook import (
+    Entry,
+    points,
+    printed_difference,
+    quoted_difference,
+)
+from reproduction.tables import Contrast, shown_difference
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.inference import SMALLEST_N
 
-Contrast = dict[Any, Any]
 
-
-def overview_cells(comparison: Comparison, entry: dict[str, Any]) -> list[str]:
+def overview_cells(comparison: Comparison, entry: Entry) -> list[str]:
     """The line of the overview: experiment, notebook, here, conclusion."""
     head = [entry["title"], quoted_difference(entry)]
     contrast = _main_contrast(comparison, entry)
@@ -23,36 +25,48 @@ def overview_cells(comparison: Comparison, entry: dict[str, Any]) -> list[str]:
     unit = comparison.metric
     if unit.endswith("accuracy"):
         unit = "points of test accuracy"
-    size = f"{contrast['n']} {_repetitions(contrast)}"
-    arms = f"{contrast['arm']} against {contrast['baseline']}"
-    here = f"{difference} {unit} ({low} to {high}, {size}), {arms}"
+    number = contrast["n"]
+    what = _repetitions(contrast)
+    arm = contrast["arm"]
+    baseline = contrast["baseline"]
+    interval = f"{low} to {high}, {number} {what}"
+    here = f"{difference} {unit} ({interval}), {arm} against {baseline}"
     return [*head, here, _conclusion(comparison, entry, contrast)]
 
 
-def against_notebook(comparison: Comparison, entry: dict[str, Any]) -> str:
+def against_notebook(comparison: Comparison, entry: Entry) -> str:
     """The notebook's difference beside ours; empty if it printed none."""
     contrast = _main_contrast(comparison, entry)
     printed = printed_difference(entry, comparison.metric)
     if contrast is None or printed is None:
         return ""
     difference, low, high = shown_difference(comparison, contrast)
+    arm = contrast["arm"]
+    baseline = contrast["baseline"]
+    ours = contrast["difference"]
     share = ""
-    if contrast["difference"] * printed > 0:
-        share = f", {contrast['difference'] / printed:.0%} of that".replace("%", " %")
-    contains = "holds" if _contains(contrast, printed) else "does not hold"
+    if ours * printed > 0:
+        percent = 100 * ours / printed
+        share = f", {percent:.0f} % of that"
+    contains = "does not hold"
+    if _contains(contrast, printed):
+        contains = "holds"
     return (
-        f"**Against the notebook.** The notebook's difference of {contrast['arm']} to "
-        f"{contrast['baseline']} is {points(printed)} points. Here it is {difference} "
+        f"**Against the notebook.** The notebook's difference of {arm} to "
+        f"{baseline} is {points(printed)} points. Here it is {difference} "
         f"points{share}, and the interval from {low} to {high} {contains} the "
         "notebook's."
     )
 
 
-def _main_contrast(comparison: Comparison, entry: dict[str, Any]) -> Contrast | None:
+def _main_contrast(comparison: Comparison, entry: Entry) -> Contrast | None:
     """The contrast that the plan names; None if it has no interval."""
+    wanted = entry["contrast"]
     for row in comparison.contrasts.to_dict("records"):
-        if row["arm"] == entry["contrast"]:
-            return row if math.isfinite(row["low"]) else None
+        if row["arm"] != wanted:
+            continue
+        has_interval = math.isfinite(row["low"])
+        return row if has_interval else None
     return None
 
 
@@ -61,19 +75,21 @@ def _contains(contrast: Contrast, value: float) -> bool:
 
 
 def _repetitions(contrast: Contrast) -> str:
-    return "folds" if contrast["design"] == "folds" else "seeds"
+    if contrast["design"] == "folds":
+        return "folds"
+    return "seeds"
 
 
-def _conclusion(
-    comparison: Comparison, entry: dict[str, Any], contrast: Contrast
-) -> str:
+def _conclusion(comparison: Comparison, entry: Entry, contrast: Contrast) -> str:
     """The conclusion, and whether the interval contains what the notebook printed."""
     words = _verdict(contrast)
     printed = printed_difference(entry, comparison.metric)
     if printed is None:
         return words
-    inside = "inside" if _contains(contrast, printed) else "outside"
-    return f"{words}; the notebook's difference is {inside} the interval"
+    place = "outside"
+    if _contains(contrast, printed):
+        place = "inside"
+    return f"{words}; the notebook's difference is {place} the interval"
 
 
 def _verdict(contrast: Contrast) -> str:

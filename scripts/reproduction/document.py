@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from reproduction.conclusions import against_notebook, overview_cells
-from reproduction.notebook import quoted_difference
+from reproduction.notebook import Entry, quoted_difference
 from reproduction.tables import (
     arms_table,
     by_folds,
@@ -58,15 +57,18 @@ class Section:
 def document(sections: list[Section]) -> str:
     """The whole file."""
     columns = ["experiment", "the notebook", "here", "so"]
-    rows = [section.overview for section in sections]
+    rows = []
+    texts = []
+    for section in sections:
+        rows.append(section.overview)
+        texts.append(section.text)
     table = rows_to_markdown(columns, rows, numbers=False)
-    texts = [section.text for section in sections]
     return "\n\n".join([HEADING, table, *texts]) + "\n"
 
 
 def section(
     name: str,
-    entry: dict[str, Any],
+    entry: Entry,
     runs: pd.DataFrame,
     command: str,
     figures: Path,
@@ -82,23 +84,25 @@ def section(
         figures: The folder to write the figure to.
         notes: What else a reader must know about these runs.
     """
-    comparisons = [
-        compare(runs, within=[], **options) for options in entry["comparisons"]
-    ]
+    comparisons = []
+    all_notes = list(notes)
+    for options in entry["comparisons"]:
+        comparison = compare(runs, within=[], **options)
+        comparisons.append(comparison)
+        all_notes += comparison.warnings
+
     first = comparisons[0]
-    paragraphs = [arms_table(first, entry)]
-    paragraphs += [differences(comparison) for comparison in comparisons]
-    paragraphs += [
+    paragraphs = [
+        arms_table(first, entry),
+        *map(differences, comparisons),
         against_notebook(first, entry),
         epochs_to_reach(first, entry),
         _draw(first, name, figures),
     ]
-    paragraphs += [
-        curve_table(first, entry, metric) for metric in entry.get("curves", [])
-    ]
-    paragraphs += [f"Note: {note}" for note in notes]
-    for comparison in comparisons:
-        paragraphs += [f"Note: {warning}" for warning in comparison.warnings]
+    for metric in entry.get("curves", []):
+        paragraphs.append(curve_table(first, entry, metric))
+    for note in all_notes:
+        paragraphs.append(f"Note: {note}")
 
     # The comparisons of one experiment have sentences and warnings in common.
     distinct = dict.fromkeys(filter(None, paragraphs))
@@ -108,14 +112,14 @@ def section(
     return Section(overview, "\n\n".join([f"## {entry['title']}", *head, text]))
 
 
-def _in_words(text: str, entry: dict[str, Any]) -> str:
+def _in_words(text: str, entry: Entry) -> str:
     """Replace settings in the names of arms by the words of the plan."""
     for setting, words in entry.get("words", {}).items():
         text = text.replace(setting, words)
     return text
 
 
-def _head(entry: dict[str, Any], command: str) -> list[str]:
+def _head(entry: Entry, command: str) -> list[str]:
     flaws = entry["notebook"]["flaws"].strip()
     # The comment is for the test that runs the commands of the documentation.
     shown = f"<!-- small: seed=0 dry_run=true -->\n```console\n$ {command}\n```"
@@ -136,7 +140,7 @@ def _draw(comparison: Comparison, name: str, figures: Path) -> str:
     return f"![{drawing.description}]({link})\n\n{drawing.caption}"
 
 
-def absent(name: str, entry: dict[str, Any], command: str, reason: str) -> Section:
+def absent(name: str, entry: Entry, command: str, reason: str) -> Section:
     """An experiment without runs: why, and what networks its arms have."""
     rows = []
     for arm, layers, parameters in networks(name, entry):
@@ -152,7 +156,7 @@ def absent(name: str, entry: dict[str, Any], command: str, reason: str) -> Secti
     return Section(overview, "\n\n".join(text))
 
 
-def networks(name: str, entry: dict[str, Any]) -> list[tuple[str, int, int]]:
+def networks(name: str, entry: Entry) -> list[tuple[str, int, int]]:
     """Build the networks of an experiment without data.
 
     Returns:
@@ -173,9 +177,7 @@ def networks(name: str, entry: dict[str, Any]) -> list[tuple[str, int, int]]:
             config = OmegaConf.to_container(config, resolve=False)
             inputs = declared_input(config["dataset"], resolve_image_size(config))
             network, norms = build_network(config, *inputs)
-            layers = [
-                layer for layer in norms.values() if not isinstance(layer, nn.Identity)
-            ]
+            layers = sum(not isinstance(layer, nn.Identity) for layer in norms.values())
             parameters = sum(parameter.numel() for parameter in network.parameters())
-            counts.append((norm, len(layers), parameters))
+            counts.append((norm, layers, parameters))
     return counts

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 from reproduction.document import Section, absent, document, section
+from reproduction.notebook import Entry
 
 from normlab.compare.columns import setting_columns
 from normlab.compare.runs import load_runs
@@ -26,15 +27,17 @@ from normlab.study.plans import (
 PLAN = Path(__file__).with_name("reproduce.yaml")
 
 
-def read_plan(path: Path = PLAN) -> dict[str, dict[str, Any]]:
+def read_plan(path: Path = PLAN) -> dict[str, Entry]:
     """The experiments of the plan by name, in the order of the document."""
     return yaml.safe_load(path.read_text())
 
 
-def command(name: str, entry: dict[str, Any], data: str, seeds: int) -> list[str]:
+def command(name: str, entry: Entry, data: str, seeds: int) -> list[str]:
     """The command line of an experiment's sweep: its words after `python`."""
     axes = [f"{key}={values}" for key, values in entry["sweep"].items()]
-    root = [f"dataset.root={data}"] if "needs" in entry else []
+    root = []
+    if "needs" in entry:
+        root.append(f"dataset.root={data}")
     return [
         "train.py",
         "-m",
@@ -53,19 +56,18 @@ def run_sweep(words: list[str], outputs: Path) -> None:
         RuntimeError: A run failed.
         SystemExit: A signal stopped the sweep, so that no other one should start.
     """
-    ended = subprocess.run(
-        [sys.executable, *words, f"paths.outputs={outputs}"], check=False
-    )
-    if ended.returncode in {128 + number for number in STOP_SIGNALS}:
-        sys.exit(ended.returncode)
-    if ended.returncode:
+    process = [sys.executable, *words, f"paths.outputs={outputs}"]
+    code = subprocess.run(process, check=False).returncode
+    if code - 128 in STOP_SIGNALS:
+        sys.exit(code)
+    if code:
         raise RuntimeError(
-            f"python {shlex.join(words)} ended with exit code {ended.returncode}; see "
+            f"python {shlex.join(words)} ended with exit code {code}; see "
             "its lines above"
         )
 
 
-def missing_data(entry: dict[str, Any], data: str) -> str | None:
+def missing_data(entry: Entry, data: str) -> str | None:
     """The first file that an experiment needs and the data folder lacks, if any."""
     for needed in entry.get("needs", []):
         if not (Path(data) / needed).is_file():
@@ -114,9 +116,8 @@ def write_results(
     sections = []
     for name, entry in plan.items():
         reason = _reason_for_absence(entry, data, name in failures)
-        sections.append(
-            _section(name, entry, data, outputs, seeds, path.parent, reason)
-        )
+        text = _section(name, entry, data, outputs, seeds, path.parent, reason)
+        sections.append(text)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document(sections))
     print(f"written: {path}", file=sys.stderr)
@@ -125,7 +126,7 @@ def write_results(
 
 
 def _run(
-    plan: dict[str, dict[str, Any]], data: str, outputs: Path, seeds: int
+    plan: dict[str, Entry], data: str, outputs: Path, seeds: int
 ) -> dict[str, str]:
     """Run the experiments that have their data; return how some of them failed."""
     failures = {}
@@ -144,7 +145,7 @@ def _run(
 
 def _section(
     name: str,
-    entry: dict[str, Any],
+    entry: Entry,
     data: str,
     outputs: Path,
     seeds: int,
@@ -169,7 +170,7 @@ def _section(
         return absent(name, entry, shown, str(error).partition(":")[0])
 
 
-def _reason_for_absence(entry: dict[str, Any], data: str, failed: bool) -> str:
+def _reason_for_absence(entry: Entry, data: str, failed: bool) -> str:
     """Why an experiment has no runs, if it has none."""
     missing = missing_data(entry, data)
     if missing:
@@ -180,7 +181,7 @@ def _reason_for_absence(entry: dict[str, Any], data: str, failed: bool) -> str:
 
 
 def planned(
-    name: str, entry: dict[str, Any], runs: pd.DataFrame, data: str, seeds: int
+    name: str, entry: Entry, runs: pd.DataFrame, data: str, seeds: int
 ) -> pd.DataFrame:
     """Keep the runs that the experiment's command makes, each once.
 
@@ -193,7 +194,8 @@ def planned(
         seeds: The number of seeds per arm.
     """
     axes = _axes(entry, seeds)
-    kept = ~unplanned_runs(axes, runs)[0]
+    is_unplanned, *_ = unplanned_runs(axes, runs)
+    kept = ~is_unplanned
 
     # A group such as norm brings settings of its own: those of every choice are checked
     # for the runs that made it.
@@ -202,19 +204,23 @@ def planned(
     for picked in planned_runs(choices):
         matches = pd.Series(True, index=runs.index)
         for key, text in picked.items():
-            matches &= runs[key].map(setting_text) == override_text(text)
+            texts = runs[key].map(setting_text)
+            matches &= texts == override_text(text)
         settings = composed_settings(f"experiment={name}", picked)
         for key in set(setting_columns(runs)) & settings.keys() - axes.keys():
-            is_same = runs[key].map(setting_text) == setting_text(settings[key])
+            texts = runs[key].map(setting_text)
+            is_same = texts == setting_text(settings[key])
             kept &= ~matches | is_same
 
-    roots = runs.reindex(columns=["dataset.root"])["dataset.root"].map(setting_text)
+    columns = runs.reindex(columns=["dataset.root"])
+    roots = columns["dataset.root"].map(setting_text)
     is_elsewhere = roots[kept] != setting_text(data)
-    ordered = runs.loc[is_elsewhere.sort_values(kind="stable").index]
-    return ordered.drop_duplicates(list(axes)).sort_index()
+    order = is_elsewhere.sort_values(kind="stable").index
+    distinct = runs.loc[order].drop_duplicates(list(axes))
+    return distinct.sort_index()
 
 
-def _axes(entry: dict[str, Any], seeds: int) -> dict[str, Any]:
+def _axes(entry: Entry, seeds: int) -> dict[str, Any]:
     return {**entry["sweep"], "seed": f"range({seeds})"}
 
 

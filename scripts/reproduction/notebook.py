@@ -2,8 +2,10 @@
 
 from typing import Any
 
+Entry = dict[str, Any]  # of an experiment in the plan
 
-def quotes(entry: dict[str, Any], arm: str, metric: str) -> list[tuple[str, Any]]:
+
+def quotes(entry: Entry, arm: str, metric: str) -> list[tuple[str, Any]]:
     """What the notebook printed for its runs of an arm.
 
     Args:
@@ -14,35 +16,42 @@ def quotes(entry: dict[str, Any], arm: str, metric: str) -> list[tuple[str, Any]
     Returns:
         For every run the heading of its column, and the number or list of numbers.
     """
-    runs = entry["notebook"].get("arms", {}).get(arm, [])
+    arms = entry["notebook"].get("arms", {})
+    runs = arms.get(arm, [])
     if isinstance(runs, dict):
         runs = [runs]
     found = []
     for run in runs:
-        if metric in run:
-            heading = "notebook"
-            if "called" in run:
-                heading = f"notebook, {run['called']}"
-            found.append((heading, run[metric]))
+        if metric not in run:
+            continue
+        heading = "notebook"
+        name = run.get("called")
+        if name is not None:
+            heading = f"notebook, {name}"
+        found.append((heading, run[metric]))
     return found
 
 
-def printed_difference(entry: dict[str, Any], metric: str) -> float | None:
+def printed_difference(entry: Entry, metric: str) -> float | None:
     """The notebook's difference between the arm of the contrast and the baseline.
 
     None unless the notebook has exactly one run of each.
     """
-    arm = quotes(entry, entry["contrast"], metric)
-    baseline = quotes(entry, entry["comparisons"][0]["baseline"], metric)
-    if len(arm) != 1 or len(baseline) != 1:
+    first = entry["comparisons"][0]
+    of_arm = quotes(entry, entry["contrast"], metric)
+    of_baseline = quotes(entry, first["baseline"], metric)
+    if len(of_arm) != 1 or len(of_baseline) != 1:
         return None
-    return arm[0][1] - baseline[0][1]
+    _, value = of_arm[0]
+    _, reference = of_baseline[0]
+    return value - reference
 
 
-def quoted_difference(entry: dict[str, Any]) -> str:
+def quoted_difference(entry: Entry) -> str:
     """The notebook's difference in test accuracy, or what the plan says instead."""
-    if entry["notebook"].get("printed"):
-        return entry["notebook"]["printed"]
+    printed = entry["notebook"].get("printed")
+    if printed:
+        return printed
     difference = printed_difference(entry, "test/accuracy")
     return f"{points(difference)} points of test accuracy"
 

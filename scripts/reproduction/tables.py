@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from reproduction.notebook import points, quotes
+from reproduction.notebook import Entry, points, quotes
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.curves import read_curves
@@ -14,90 +14,107 @@ from normlab.compare.inference import SMALLEST_N
 from normlab.compare.summaries import finished_runs
 from normlab.report.table_formats import markdown_rows
 
+Contrast = dict[Any, Any]  # a row of `Comparison.contrasts`
+Summary = dict[Any, Any]  # a row of `Comparison.summaries`
+
 NO_NUMBER = "–"
 INTERVAL = "95 % interval"
+OUTSIDE = "*"  # marks what the notebook printed if none of our runs reaches it
 
 
 def rows_to_markdown(
     columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True
 ) -> str:
     """A Markdown table; with `numbers` all columns but the first are right-aligned."""
-    return markdown_rows(columns, rows, [False] + [numbers] * (len(columns) - 1))
+    is_right_aligned = [numbers] * len(columns)
+    is_right_aligned[0] = False
+    return markdown_rows(columns, rows, is_right_aligned)
 
 
-def arms_table(comparison: Comparison, entry: dict[str, Any]) -> str:
+def arms_table(comparison: Comparison, entry: Entry) -> str:
     """One row per arm: what the notebook printed, our scores, and the network."""
-    summaries = comparison.summaries.set_index("arm", drop=False).loc[comparison.arms]
+    by_arm = comparison.summaries.set_index("arm", drop=False)
+    summaries = by_arm.loc[comparison.arms]
     rows = []
     for summary in summaries.to_dict("records"):
         rows.append(_arm_cells(comparison, entry, summary))
+    cells = pd.DataFrame(rows)
 
-    quoted = any(quotes(entry, arm, comparison.metric) for arm in comparison.arms)
-    lost = (comparison.summaries[["diverged", "failed"]] > 0).any(axis=None)
-    folds = by_folds(comparison)
-    hidden = set()
-    if not quoted:
-        hidden.add("notebook")
-    if not lost:
-        hidden.add("diverged or failed")
-    hidden |= {"n"} if folds else {"folds", "seeds"}
-
-    columns = [name for name in rows[0] if name not in hidden]
-    cells = [[row[name] for name in columns] for row in rows]
-    size = "folds, means over the seeds of a fold" if folds else "n seeds"
-    table = rows_to_markdown(columns, cells)
+    hidden = ["folds", "seeds"]
+    size = "n seeds"
+    if by_folds(comparison):
+        hidden = ["n"]
+        size = "folds, means over the seeds of a fold"
+    if (cells["notebook"] == NO_NUMBER).all():
+        hidden.append("notebook")
+    if (cells["diverged or failed"] == "0").all():
+        hidden.append("diverged or failed")
+    shown = cells.drop(columns=hidden)
+    table = rows_to_markdown(list(shown), shown.to_numpy().tolist())
     return f"**{comparison.metric}** of {size}\n\n{table}"
 
 
 def _arm_cells(
-    comparison: Comparison, entry: dict[str, Any], summary: dict[Any, Any]
+    comparison: Comparison, entry: Entry, summary: Summary
 ) -> dict[str, str]:
     """The cells of an arm by the header of their column, in order."""
     arm = summary["arm"]
+    metric = comparison.metric
     runs = comparison.runs[comparison.runs["arm"] == arm]
-    printed = [f"{value:.4f}" for _, value in quotes(entry, arm, comparison.metric)]
+    printed = [f"{value:.4f}" for _, value in quotes(entry, arm, metric)]
     seeds = ""
     if by_folds(comparison):
-        seeds = _seeds_per_fold(runs, comparison.metric)
+        seeds = _seeds_per_fold(runs, metric)
+
+    size = str(summary["n"])
+    lost = summary["diverged"] + summary["failed"]
     show = rounded_to(summary["sd"])
-    layers, parameters = count_cells(
-        _distinct(runs["num_norm_layers"]), _distinct(runs["num_parameters"])
-    )
+    low = show(summary["low"])
+    high = show(summary["high"])
+    layers = _distinct(runs["num_norm_layers"])
+    parameters = _distinct(runs["num_parameters"])
+    layers_cell, parameters_cell = count_cells(layers, parameters)
     return {
         "arm": arm,
         "notebook": ", ".join(printed) or NO_NUMBER,
-        "folds": str(summary["n"]),
+        "folds": size,
         "seeds": seeds,
-        "n": str(summary["n"]),
+        "n": size,
         "mean": show(summary["mean"]),
         "SD": show(summary["sd"]),
-        INTERVAL: f"{show(summary['low'])} to {show(summary['high'])}",
+        INTERVAL: f"{low} to {high}",
         "smallest": show(summary["min"]),
         "largest": show(summary["max"]),
-        "norm layers": layers,
-        "parameters": parameters,
-        "diverged or failed": str(summary["diverged"] + summary["failed"]),
+        "norm layers": layers_cell,
+        "parameters": parameters_cell,
+        "diverged or failed": str(lost),
     }
 
 
 def _distinct(counts: pd.Series) -> list[int]:
-    return sorted({int(count) for count in counts.dropna()})
+    present = counts.dropna()
+    return sorted(set(present.astype(int)))
 
 
 def by_folds(comparison: Comparison) -> bool:
     """Whether arms are compared over the folds of a cross-validation."""
-    if "design" not in comparison.contrasts:
+    contrasts = comparison.contrasts
+    if "design" not in contrasts:
         return False
-    return "folds" in set(comparison.contrasts["design"])
+    return "folds" in set(contrasts["design"])
 
 
 def _seeds_per_fold(runs: pd.DataFrame, metric: str) -> str:
     """How many runs the mean of a fold is over: `10`, or `8 to 10`."""
-    counts = finished_runs(runs, metric).groupby("dataset.fold").size()
+    finished = finished_runs(runs, metric)
+    counts = finished.groupby("dataset.fold").size()
     if counts.empty:
         return "0"
-    ends = sorted({counts.min(), counts.max()})
-    return " to ".join(map(str, ends))
+    fewest = counts.min()
+    most = counts.max()
+    if fewest == most:
+        return str(most)
+    return f"{fewest} to {most}"
 
 
 def count_cells(layers: Sequence[int], parameters: Sequence[int]) -> list[str]:
@@ -111,12 +128,13 @@ def count_cells(layers: Sequence[int], parameters: Sequence[int]) -> list[str]:
 def differences(comparison: Comparison) -> str:
     """One sentence per contrast, or a table if folds are too few for a test."""
     contrasts = comparison.contrasts.to_dict("records")
-    if any(row["design"] != "folds" or row["n"] >= SMALLEST_N for row in contrasts):
+    if any(map(_has_test, contrasts)):
         return "\n".join(f"- {row['sentence']}" for row in contrasts)
     rows = []
     for row in contrasts:
         difference, low, high = shown_difference(comparison, row)
-        rows.append([row["arm"], str(row["n"]), difference, f"{low} to {high}"])
+        size = str(row["n"])
+        rows.append([row["arm"], size, difference, f"{low} to {high}"])
     table = rows_to_markdown(["arm", "folds", "difference", INTERVAL], rows)
     return (
         f"Difference to {comparison.baseline} in {comparison.metric}; no test is made "
@@ -124,22 +142,38 @@ def differences(comparison: Comparison) -> str:
     )
 
 
+def _has_test(contrast: Contrast) -> bool:
+    """Whether a contrast is tested, and so has a verdict: few folds have none."""
+    if contrast["design"] != "folds":
+        return True
+    return contrast["n"] >= SMALLEST_N
+
+
 def shown_difference(
-    comparison: Comparison, contrast: dict[Any, Any]
+    comparison: Comparison, contrast: Contrast
 ) -> tuple[str, str, str]:
     """A difference and the ends of its interval as text.
 
     Accuracies are in points (hundredths), errors in their own unit.
     """
+    difference = contrast["difference"]
+    low = contrast["low"]
+    high = contrast["high"]
     show = points
     if not comparison.metric.endswith("accuracy"):
         # A quarter of the interval is about a standard error.
-        show = _signed(rounded_to((contrast["high"] - contrast["low"]) / 4))
-    return show(contrast["difference"]), show(contrast["low"]), show(contrast["high"])
+        show = _signed(rounded_to((high - low) / 4))
+    return show(difference), show(low), show(high)
 
 
 def _signed(show: Callable[[float], str]) -> Callable[[float], str]:
-    return lambda value: ("−" if value < 0 else "+") + show(abs(value))
+    def show_signed(value: float) -> str:
+        size = show(abs(value))
+        if value < 0:
+            return f"−{size}"
+        return f"+{size}"
+
+    return show_signed
 
 
 def rounded_to(sd: float) -> Callable[[float], str]:
@@ -151,15 +185,19 @@ def rounded_to(sd: float) -> Callable[[float], str]:
     """
     decimals = 4
     if sd > 0:
-        decimals = max(0, 1 - math.floor(math.log10(sd)))
-    return lambda value: _or_dash(value, f"{{:,.{decimals}f}}")
+        magnitude = math.floor(math.log10(sd))
+        decimals = max(0, 1 - magnitude)
+    form = f"{{:,.{decimals}f}}"
+    return lambda value: _or_dash(value, form)
 
 
 def _or_dash(value: float, form: str) -> str:
-    return form.format(value) if math.isfinite(value) else NO_NUMBER
+    if not math.isfinite(value):
+        return NO_NUMBER
+    return form.format(value)
 
 
-def epochs_to_reach(comparison: Comparison, entry: dict[str, Any]) -> str:
+def epochs_to_reach(comparison: Comparison, entry: Entry) -> str:
     """Epochs until every arm has the loss that the baseline ends with, seed by seed."""
     metric = entry.get("reach")
     if metric is None:
@@ -172,7 +210,8 @@ def epochs_to_reach(comparison: Comparison, entry: dict[str, Any]) -> str:
     last = baseline.iloc[:, -1]
     texts = []
     for arm in comparison.arms[1:]:
-        text = f"{arm} {_epochs_text(first_epochs(tables[arm], last))}"
+        epochs = first_epochs(tables[arm], last)
+        text = f"{arm} {_epochs_text(epochs)}"
         printed = _printed_epoch(entry, arm, comparison.baseline, metric)
         if printed is not None:
             text += f", the notebook's {printed:g}"
@@ -184,9 +223,7 @@ def epochs_to_reach(comparison: Comparison, entry: dict[str, Any]) -> str:
     )
 
 
-def _printed_epoch(
-    entry: dict[str, Any], arm: str, baseline: str, metric: str
-) -> float | None:
+def _printed_epoch(entry: Entry, arm: str, baseline: str, metric: str) -> float | None:
     """The notebook's epoch, if it printed one curve of each arm."""
     of_arm = quotes(entry, arm, metric)
     of_baseline = quotes(entry, baseline, metric)
@@ -194,14 +231,20 @@ def _printed_epoch(
         return None
     _, losses = of_arm[0]
     _, baseline_losses = of_baseline[0]
-    table = pd.DataFrame([losses], columns=range(1, len(losses) + 1))
-    return float(first_epochs(table, pd.Series([baseline_losses[-1]]))[0])
+    epochs = range(1, len(losses) + 1)
+    table = pd.DataFrame([losses], columns=epochs)
+    last = pd.Series([baseline_losses[-1]])
+    (epoch,) = first_epochs(table, last)
+    return float(epoch)
 
 
 def _epochs_text(epochs: np.ndarray) -> str:
     if not len(epochs):
         return NO_NUMBER
-    text = f"{np.median(epochs):g} ({epochs.min():g} to {epochs.max():g})"
+    median = np.median(epochs)
+    fewest = epochs.min()
+    most = epochs.max()
+    text = f"{median:g} ({fewest:g} to {most:g})"
     return text.replace("inf", "never")
 
 
@@ -216,8 +259,9 @@ def first_epochs(losses: pd.DataFrame, targets: pd.Series) -> np.ndarray:
         One epoch per seed that both have; infinite if the target is not reached.
     """
     seeds = losses.index.intersection(targets.index)
-    hit = losses.loc[seeds].le(targets[seeds], axis=0)
-    return np.where(hit.any(axis=1), hit.idxmax(axis=1).astype(float), math.inf)
+    is_reached = losses.loc[seeds].le(targets[seeds], axis=0)
+    first = is_reached.idxmax(axis=1).astype(float)
+    return np.where(is_reached.any(axis=1), first, math.inf)
 
 
 def curves_by_seed(comparison: Comparison, metric: str) -> dict[str, pd.DataFrame]:
@@ -227,41 +271,63 @@ def curves_by_seed(comparison: Comparison, metric: str) -> dict[str, pd.DataFram
         A table per arm, one row per seed and one column per epoch; an empty one for
         arms without curves.
     """
-    runs = comparison.runs[comparison.runs["status"] == "finished"]
+    is_finished = comparison.runs["status"] == "finished"
+    runs = comparison.runs[is_finished]
     curves = read_curves(runs, [metric])
-    curves = curves.assign(epoch=curves["epoch"].astype(int))
+    epochs = curves["epoch"].astype(int)
+    curves = curves.assign(epoch=epochs)
     curves = curves.join(runs[["arm", "seed"]], on="index")
-    tables = {arm: pd.DataFrame() for arm in comparison.arms}
+    tables = dict.fromkeys(comparison.arms, pd.DataFrame())
     for arm, part in curves.groupby("arm"):
         tables[arm] = part.pivot_table(metric, "seed", "epoch", "last")
     return tables
 
 
-def curve_table(comparison: Comparison, entry: dict[str, Any], metric: str) -> str:
+def curve_table(comparison: Comparison, entry: Entry, metric: str) -> str:
     """One row per epoch: mean and SD of every arm, and what the notebook printed."""
     tables = curves_by_seed(comparison, metric)
-    printed = {arm: quotes(entry, arm, metric) for arm in comparison.arms}
-    columns = ["epoch"]
-    for arm in comparison.arms:
-        columns.append(arm)
-        columns += [heading for heading, _ in printed[arm]]
-
-    rows = []
     num_epochs = max(table.shape[1] for table in tables.values())
-    for epoch in range(1, num_epochs + 1):
-        row = [str(epoch)]
-        for arm in comparison.arms:
-            values = tables[arm].get(epoch, pd.Series(dtype=float)).dropna()
-            mean = _or_dash(values.mean(), "{:.3f}")
-            row.append(mean + _or_dash(values.std(), " ({:.3f})"))
-            row += [_printed_loss(losses, epoch, values) for _, losses in printed[arm]]
-        rows.append(row)
+    epochs = range(1, num_epochs + 1)
+    columns = [["epoch", *map(str, epochs)]]
+    for arm, table in tables.items():
+        columns.append(_curve_column(arm, table, epochs))
+        for heading, losses in quotes(entry, arm, metric):
+            columns.append(_printed_column(heading, losses, table, epochs))
 
+    headings, *rows = zip(*columns, strict=True)
     note = ""
-    if any(cell.endswith("*") for row in rows for cell in row):
-        note = "; * lies outside of all runs here"
-    table = rows_to_markdown(columns, rows)
-    return f"**{metric}** by epoch, mean (SD) over seeds{note}\n\n{table}"
+    if OUTSIDE in "".join(map("".join, rows)):
+        note = f"; {OUTSIDE} lies outside of all runs here"
+    text = rows_to_markdown(headings, rows)
+    return f"**{metric}** by epoch, mean (SD) over seeds{note}\n\n{text}"
+
+
+def _curve_column(arm: str, table: pd.DataFrame, epochs: range) -> list[str]:
+    """The heading and the cells of an arm: mean and SD over its seeds."""
+    column = [arm]
+    for epoch in epochs:
+        values = _losses_at(table, epoch)
+        mean = _or_dash(values.mean(), "{:.3f}")
+        sd = _or_dash(values.std(), " ({:.3f})")
+        column.append(mean + sd)
+    return column
+
+
+def _printed_column(
+    heading: str, losses: list[float], table: pd.DataFrame, epochs: range
+) -> list[str]:
+    """The heading and the cells of a curve that the notebook printed."""
+    column = [heading]
+    for epoch in epochs:
+        ours = _losses_at(table, epoch)
+        column.append(_printed_loss(losses, epoch, ours))
+    return column
+
+
+def _losses_at(table: pd.DataFrame, epoch: int) -> pd.Series:
+    """The losses of all seeds that reached an epoch."""
+    values = table.get(epoch, pd.Series(dtype=float))
+    return values.dropna()
 
 
 def _printed_loss(losses: list[float], epoch: int, ours: pd.Series) -> str:
@@ -269,5 +335,7 @@ def _printed_loss(losses: list[float], epoch: int, ours: pd.Series) -> str:
     if epoch > len(losses):
         return NO_NUMBER
     value = losses[epoch - 1]
-    is_outside = len(ours) > 0 and not ours.min() <= value <= ours.max()
-    return f"{value:.3f}{'*' if is_outside else ''}"
+    text = f"{value:.3f}"
+    if len(ours) == 0 or ours.min() <= value <= ours.max():
+        return text
+    return text + OUTSIDE
