@@ -8,7 +8,7 @@ when it is used. This works over gloo on CPUs as well as over nccl on GPUs.
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -38,7 +38,7 @@ def shard(network: nn.Module, mesh: Any) -> None:
     units = []
     for parent in network.modules():
         if isinstance(parent, nn.Sequential | nn.ModuleList):
-            units += [child for child in parent if _is_unit(child)]
+            units += filter(_is_unit, parent)
     for unit in [*reversed(units), network]:  # fully_shard wants inner modules first
         fully_shard(unit, mesh=mesh)
 
@@ -65,13 +65,15 @@ def avoid_fused_kernels(
 @torch.no_grad()
 def broadcast_buffers(network: nn.Module) -> None:
     """Give every process the first one's buffers, with one broadcast per data type."""
-    buffers = list(network.buffers())
-    for dtype in dict.fromkeys(buffer.dtype for buffer in buffers):
-        same_type = [buffer for buffer in buffers if buffer.dtype == dtype]
-        flat = torch.cat([buffer.flatten() for buffer in same_type])
+    by_type: dict[torch.dtype, list[Tensor]] = {}
+    for buffer in network.buffers():
+        by_type.setdefault(buffer.dtype, []).append(buffer)
+
+    for buffers in by_type.values():
+        flat = torch.cat([buffer.flatten() for buffer in buffers])
         distributed.broadcast(flat, 0)
-        values = flat.split([buffer.numel() for buffer in same_type])
-        for buffer, value in zip(same_type, values, strict=True):
+        values = flat.split([buffer.numel() for buffer in buffers])
+        for buffer, value in zip(buffers, values, strict=True):
             buffer.copy_(value.view_as(buffer))
 
 
