@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from normlab import signals
 from normlab.files import open_regular
 from normlab.results import write_atomically
-from normlab.terminal import without_control
+from normlab.terminal import print_line
 from normlab.training.checkpoint_checks import check_state
 from normlab.training.tasks import Task
 
@@ -86,7 +85,7 @@ def _check_records(archive: zipfile.ZipFile, size: int) -> None:
 def print_warning(text: str) -> None:
     """Print a warning; of the processes of a run, only the first one does."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"warning: {without_control(text)}", file=sys.stderr)
+        print_line(f"warning: {text}")
 
 
 def load_latest(
