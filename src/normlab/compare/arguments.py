@@ -123,14 +123,17 @@ def arm_and_group_keys(
     if within is not None:
         check_keys(runs, within)
         taken = {*by, select}
-        return by, [key for key in within if key not in taken and _varies(runs, key)]
+        others = [key for key in within if key not in taken]
+        return by, [key for key in others if _varies(runs, key)]
 
     arm_keys = list(by)
     group_keys = []
     for key in distinguishing_settings(runs, by):
-        if any(key.startswith(f"{name}.") for name in by) and key != select:
+        if key == select:
+            continue
+        if any(key.startswith(f"{name}.") for name in by):
             arm_keys.append(key)
-        elif key != select:
+        else:
             group_keys.append(key)
     return arm_keys, group_keys
 

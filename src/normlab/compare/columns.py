@@ -90,7 +90,9 @@ def check_key(name: str, known: Iterable[str], kind: str) -> str:
         return name
 
     similar = _similar_names(name, known)
-    quoted = [f"'{other}'" if "," in other else other for other in similar or known]
+    quoted = []
+    for other in similar or known:
+        quoted.append(f"'{other}'" if "," in other else other)
     if similar:
         hint = f"did you mean {' or '.join(quoted)}?"
     else:

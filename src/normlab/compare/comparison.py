@@ -287,7 +287,8 @@ def _design_warnings(comparison: Comparison, groups: list[Group]) -> list[str]:
     group_of = dict(groups)
     lines = []
     for row in rows:
-        if row["design"] != "independent" or min(row["n"], row["n_baseline"]) == 0:
+        has_values = min(row["n"], row["n_baseline"]) > 0
+        if row["design"] != "independent" or not has_values:
             continue
         group = group_of[row["where"]]
         at = f" at {row['where']}" if row["where"] else ""

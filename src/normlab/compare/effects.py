@@ -34,12 +34,14 @@ def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
     if min(n, m) < 2:
         return math.nan
 
-    squares = (n - 1) * arm.var(ddof=1) + (m - 1) * baseline.var(ddof=1)
-    pooled = math.sqrt(squares / (n + m - 2))
+    arm_squares = (n - 1) * arm.var(ddof=1)
+    baseline_squares = (m - 1) * baseline.var(ddof=1)
+    pooled = math.sqrt((arm_squares + baseline_squares) / (n + m - 2))
     difference = arm.mean() - baseline.mean()
     if pooled == 0:
         return 0.0 if difference == 0 else math.nan
-    return float((1 - 3 / (4 * (n + m) - 9)) * difference / pooled)
+    correction = 1 - 3 / (4 * (n + m) - 9)
+    return float(correction * difference / pooled)
 
 
 def probability_of_improvement(
@@ -148,4 +150,5 @@ def seeds_needed(level: float, contrasts: int = 1) -> int:
         level: significance level, such as 0.05.
         contrasts: number of planned contrasts.
     """
-    return max(SMALLEST_N, 1 + math.ceil(math.log2(contrasts / level)))
+    fewest = 1 + math.ceil(math.log2(contrasts / level))
+    return max(SMALLEST_N, fewest)

@@ -35,7 +35,9 @@ def fold_difference(
     baseline = np.asarray(baseline, float)
     differences = arm - baseline
     n = len(arm)
-    estimate = float(differences.mean()) if n else math.nan
+    estimate = math.nan
+    if n:
+        estimate = float(differences.mean())
     return Difference(
         "folds",
         (n, n),
@@ -53,7 +55,8 @@ def _fold_p(differences: NDArray, estimate: float, folds: int) -> float:
     error = fold_error(differences, folds)
     if not error:
         return float(estimate == 0)
-    return 2 * float(stats.t.sf(abs(estimate) / error, n - 1))
+    t = abs(estimate) / error
+    return 2 * float(stats.t.sf(t, n - 1))
 
 
 def fold_equivalence_p(
@@ -77,8 +80,10 @@ def fold_equivalence_p(
         return math.nan
     low, high = difference.interval
     half = (high - low) / 2
-    error = half / stats.t.ppf(0.5 + confidence / 2, n - 1)
+    quantile = stats.t.ppf(0.5 + confidence / 2, n - 1)
+    error = half / quantile
     size = abs(difference.estimate)
     if error == 0:
         return 0.0 if size < margin else 1.0
-    return float(stats.t.sf((margin - size) / error, n - 1))
+    t = (margin - size) / error
+    return float(stats.t.sf(t, n - 1))

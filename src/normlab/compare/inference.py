@@ -178,12 +178,15 @@ def independent_difference(
     arm = np.asarray(arm, float)
     baseline = np.asarray(baseline, float)
     n = (len(arm), len(baseline))
-    estimate = float(arm.mean() - baseline.mean()) if min(n) else math.nan
-    if min(n) < 2:
+    smaller = min(n)
+    estimate = math.nan
+    if smaller:
+        estimate = float(arm.mean() - baseline.mean())
+    if smaller < 2:
         return Difference("independent", n, estimate, UNKNOWN, math.nan)
 
     interval, p = welch(arm, baseline, confidence)
-    if min(n) < SMALLEST_N:
+    if smaller < SMALLEST_N:
         return Difference("independent", n, estimate, interval, math.nan)
     return Difference(
         "independent",
@@ -245,7 +248,8 @@ def permutation_p(arm: NDArray, baseline: NDArray) -> float:
     ) -> NDArray:
         return arm.mean(axis) - baseline.mean(axis)
 
-    exchanges = math.comb(len(arm) + len(baseline), len(arm))
+    total = len(arm) + len(baseline)
+    exchanges = math.comb(total, len(arm))
     found = stats.permutation_test(
         (arm, baseline),
         difference_of_means,
@@ -277,7 +281,8 @@ def holm(p_values: ArrayLike) -> NDArray:
     if not len(p_values):
         return p_values
     missing = np.isnan(p_values)
-    _, corrected, *_ = multipletests(np.where(missing, 1.0, p_values), method="holm")
+    known = np.where(missing, 1.0, p_values)
+    _, corrected, *_ = multipletests(known, method="holm")
     return np.where(missing, np.nan, corrected)
 
 
@@ -308,12 +313,17 @@ def equivalence_p(
     baseline = np.asarray(baseline, float)
     if min(len(arm), len(baseline)) < SMALLEST_N:
         return math.nan
-    spread = np.ptp(arm - baseline) if paired else max(np.ptp(arm), np.ptp(baseline))
-    if spread == 0:
-        return 0.0 if abs(arm.mean() - baseline.mean()) < margin else 1.0
+    spread = max(np.ptp(arm), np.ptp(baseline))
     if paired:
-        return float(ttost_paired(arm, baseline, -margin, margin)[0])
-    return float(ttost_ind(arm, baseline, -margin, margin, usevar="unequal")[0])
+        spread = np.ptp(arm - baseline)
+    if spread == 0:
+        size = abs(arm.mean() - baseline.mean())
+        return 0.0 if size < margin else 1.0
+    if paired:
+        p, *_ = ttost_paired(arm, baseline, -margin, margin)
+    else:
+        p, *_ = ttost_ind(arm, baseline, -margin, margin, usevar="unequal")
+    return float(p)
 
 
 def fisher_p(trained: tuple[int, int], total: tuple[int, int]) -> float:

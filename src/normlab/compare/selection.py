@@ -182,7 +182,8 @@ def _edge_lines(
     places = [*other_groups, "arm"]
     values = runs.groupby(places, dropna=False)[key]
     grid = values.agg(smallest="min", largest="max", count="nunique").reset_index()
-    table = best.rename(BEST).reset_index().merge(grid, on=places, how="left")
+    chosen = best.rename(BEST).reset_index()
+    table = chosen.merge(grid, on=places, how="left")
     rows = table.to_dict("records")
     lines = []
     for place, row in zip(best.index.tolist(), rows, strict=True):

@@ -67,8 +67,10 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
     """
     found = []
     for key in ("metric", "direction", "seeds"):
-        if stored[key] != current[key]:
-            found.append(f"{key}={stored[key]} then, {current[key]} now")
+        then = stored[key]
+        now = current[key]
+        if then != now:
+            found.append(f"{key}={then} then, {now} now")
     for part in ("space", "settings"):
         for key in {**stored[part], **current[part]}:
             then = stored[part].get(key, MISSING)
@@ -81,7 +83,9 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
 
 
 def check_definition(
-    stored: Mapping[str, Any] | None, current: Mapping[str, Any], folder: Path
+    stored: Mapping[str, Any] | None,
+    current: Mapping[str, Any],
+    folder: Path,
 ) -> None:
     """Refuse to resume a search whose values could not be compared with new ones.
 

@@ -133,13 +133,15 @@ def _run_trials(
         runs = []
         for trial in open_trials:
             for seed in phase:
-                runs.append(TrialRun(trial, seed, prunes and seed == seeds[0]))
+                reports = prunes and seed == seeds[0]
+                runs.append(TrialRun(trial, seed, reports))
         for run, result in _run(plan, search, runs, compose, stream_results):
             found = results.setdefault(run.trial.number, {})
             found[run.seed] = result
             if not found.keys() >= set(phase):
                 continue  # other runs of this phase have not ended
-            if len(found) == len(seeds) or not _have_ended(found.values()):
+            was_last = len(found) == len(seeds)
+            if was_last or not _have_ended(found.values()):
                 open_trials.remove(run.trial)
                 in_order = {seed: found[seed] for seed in seeds if seed in found}
                 ended = outcome(in_order, plan.metric, worst)

@@ -34,7 +34,9 @@ class Outcome:
 
 
 def outcome(
-    results: Mapping[int, dict[str, Any]], metric: str, worst: float
+    results: Mapping[int, dict[str, Any]],
+    metric: str,
+    worst: float,
 ) -> Outcome:
     """How a trial ended. Its value is the mean of the metric over the seeds.
 
@@ -67,7 +69,9 @@ def outcome(
 
 
 def _value(result: dict[str, Any], metric: str, worst: float) -> float:
+    if result["status"] != "finished":
+        return worst
     value = result["metrics"].get(metric)
-    if result["status"] != "finished" or value is None or not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         return worst
     return value

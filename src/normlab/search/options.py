@@ -215,7 +215,8 @@ def resolve_metric(options: Options, config: Mapping[str, Any]) -> tuple[str, st
     Raises:
         ValueError: a metric that no run has, or one that must not be tuned on.
     """
-    known = [f"val/{name}" for name in METRICS[config["dataset"]["task"]]]
+    task = config["dataset"]["task"]
+    known = [f"val/{name}" for name in METRICS[task]]
     metric = options.metric or config["trainer"]["monitor"] or known[0]
     if str(metric).startswith("test/"):
         raise ValueError(

@@ -15,8 +15,9 @@ from normlab.sweeps.jobs import Job
 
 # Overrides to the resolved and checked configuration of a job.
 Compose = Callable[[Sequence[str]], dict[str, Any]]
+IndexedResult = tuple[int, dict[str, Any]]
 # Jobs to the index and the result of each, in the order in which they end.
-StreamResults = Callable[[list[Job]], Generator[tuple[int, dict[str, Any]]]]
+StreamResults = Callable[[list[Job]], Generator[IndexedResult]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,6 @@ class SearchPlan:
         return "-".join(parts)
 
     @property
-    @property
     def stored_names(self) -> list[str]:
         """Names that the search may have in its storage; a new one gets the first.
 
@@ -67,6 +67,7 @@ class SearchPlan:
             return [self.name]
         return [f"{self.folder.parent.name}/{self.name}", self.name]
 
+    @property
     def folder(self) -> Path:
         """The folder of the search, beside the folders of its runs."""
         return run_folder(self.config).parent / self.name
@@ -80,7 +81,9 @@ class SearchPlan:
 
 
 def plan_search(
-    options: Options, overrides: Sequence[Override], compose: Compose
+    options: Options,
+    overrides: Sequence[Override],
+    compose: Compose,
 ) -> SearchPlan:
     """Check everything that can be checked before the first trial.
 

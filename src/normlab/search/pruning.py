@@ -34,7 +34,11 @@ class ReportToTrial(Checkpoint):
     """
 
     def __init__(
-        self, storage: str, study: str, number: int, checkpoints: Checkpoints
+        self,
+        storage: str,
+        study: str,
+        number: int,
+        checkpoints: Checkpoints,
     ) -> None:
         self.storage = storage
         self.study = study
@@ -69,7 +73,11 @@ def _report(trial: Trial, epoch: int, value: float) -> bool:
     return trial.should_prune()
 
 
-def find_trial(storage: str, study_name: str, number: int) -> tuple[Trial, str]:
+def find_trial(
+    storage: str,
+    study_name: str,
+    number: int,
+) -> tuple[Trial, str]:
     """Find the trial to which a run reports.
 
     Args:
