@@ -338,12 +338,7 @@ class Search:
         self.optuna_study.tell(trial.number, outcome.value, state=state)
         self._release(trial.number)
 
-    def report_epochs(
-        self,
-        trial: Trial,
-        folder: Path,
-        metric: str,
-    ) -> None:
+    def report_epochs(self, trial: Trial, folder: Path, metric: str) -> None:
         """Report the epochs of a run that has not reported them itself.
 
         This is for runs that were stored before their trial began.
