@@ -85,6 +85,10 @@ class Nothing(Recorder):
         super().__init__()
 
 
+class WithoutConstructor(nn.Module):
+    arguments = {}  # noqa: RUF012
+
+
 class AxisOnly(Recorder):
     def __init__(self, axis=1):
         super().__init__(axis=axis)
@@ -129,6 +133,7 @@ def annotated(values: Tensor) -> Tensor:
         (KeywordOnly, 2, {"num_features": 4, "dim": 2}),
         (Anything, 2, {"args": (4,)}),
         (Nothing, 2, {}),
+        (WithoutConstructor, 2, {}),
         (AxisOnly, 2, {"axis": 1}),
         (partial(Contract, dim=1), 2, {"num_features": 4, "dim": 2}),
     ],

@@ -1,0 +1,443 @@
+"""The running averages of a batch norm, and what evaluation makes of them."""
+
+import inspect
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from normlab.check.findings import Record, named
+from normlab.check.output import distance, is_close
+from normlab.check.subject import (
+    CHANNELS,
+    Case,
+    Subject,
+    attempt,
+    call,
+    neutralize,
+    scale_and_shift,
+    short,
+)
+from normlab.norms.loading import line_in_file
+from normlab.norms.state import ATTRIBUTE, PARAMETER, changed_paths, snapshot, state_of
+
+DEPENDENT = ("momentum", "unbiased", "evaluation")
+LARGEST_WEIGHT = 0.5  # of a new batch; above, an average is nearly its last value
+MEAN_WORDS = ("mean", "mu", "avg")
+VARIANCE_WORDS = ("var", "std", "sigma")
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Paths of the running mean and the running variance in the state of a layer."""
+
+    mean: str
+    var: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an average moved in one step, as new = keep * old + weight * statistic.
+
+    Attributes:
+        keep: weight of the old value.
+        weight: weight of the statistic of the batch.
+        error: largest residual, relative to the values.
+    """
+
+    keep: float
+    weight: float
+    error: float
+
+
+def probe_averages(subject: Subject, record: Record) -> None:
+    """Which averages there are, how they start and how they move."""
+    layer = subject.build()
+    before = snapshot(layer)
+    call(layer, subject.main.draw(11))
+    after = snapshot(layer)
+    changed = [
+        path
+        for path in changed_paths(before, after)
+        if path in after and after[path].is_floating_point()
+    ]
+    averages = find_averages(changed, after)
+    if averages is None:
+        _report_missing(record, layer, changed)
+        record.unknown("there are no running averages", *DEPENDENT)
+        return
+    _probe_start(record, averages, before)
+    if record.has("wrong_axes", "wrong_reshape", "other_output"):
+        because = "the statistics of the batch are wrong already"
+        record.unknown(because, "averages", "momentum", "unbiased")
+        return
+    weight = _probe_mean(subject, record, averages)
+    if weight is None:
+        record.unknown("the running averages are no averages", "momentum", "unbiased")
+        return
+    _probe_momentum(record, layer, averages, weight)
+    for case in subject.cases:
+        _probe_variance(subject, record, averages, case)
+    record.right("averages")
+    record.right("momentum", f"weight {weight:.3g}")
+    record.right("unbiased")
+
+
+def find_averages(paths: list[str], state: dict[str, Tensor]) -> Averages | None:
+    """The running mean and variance among the state that training changes."""
+    per_channel = [path for path in paths if state[path].numel() == CHANNELS]
+    means = [path for path in per_channel if _has_word(path, MEAN_WORDS)]
+    variances = [path for path in per_channel if _has_word(path, VARIANCE_WORDS)]
+    if means and variances:
+        # A layer may keep the statistics of the last batch besides.
+        return Averages(_preferred(means), _preferred(variances))
+    if len(per_channel) == 2:
+        return Averages(per_channel[0], per_channel[1])
+    return None
+
+
+def _preferred(paths: list[str]) -> str:
+    for word in ("running", "moving", "global", "pop", "ema"):
+        for path in paths:
+            if word in path:
+                return path
+    return paths[0]
+
+
+def _has_word(path: str, words: tuple[str, ...]) -> bool:
+    name = path.rpartition(".")[2].lower()
+    return any(word in name for word in words)
+
+
+def _report_missing(record: Record, layer: nn.Module, changed: list[str]) -> None:
+    words = (*MEAN_WORDS, *VARIANCE_WORDS)
+    held = [
+        path
+        for path, entry in state_of(layer).items()
+        if _has_word(path, words) and isinstance(entry.value, Tensor)
+    ]
+    still = [path for path in held if path not in changed]
+    if still:
+        line = record.source.update(still[0]) or record.source.start(still[0])
+        record.found("averages_not_updated", line, **named(still))
+        return
+    record.found("averages_missing", record.source.definition("__init__"))
+
+
+def _probe_start(record: Record, averages: Averages, before: dict[str, Tensor]) -> None:
+    for path, wanted in ((averages.mean, 0.0), (averages.var, 1.0)):
+        if path not in before:
+            continue  # the first batch is the start
+        values = before[path].double()
+        if bool((values == wanted).all()):
+            continue
+        got = float(values.flatten()[0])
+        line = record.source.start(path)
+        record.found("averages_start", line, name=path, got=got, wanted=f"{wanted:g}")
+
+
+def _statistics(x: Tensor, case: Case) -> tuple[Tensor, Tensor]:
+    values = x.movedim(case.channel_axis, 0).flatten(1)
+    return values.mean(1), values.var(1, correction=0)
+
+
+def _fit(old: Tensor, new: Tensor, statistic: Tensor) -> Fit:
+    """Least squares over the channels; one unknown if the old values are all equal 0"""
+    old = old.double().flatten()
+    new = new.double().flatten()
+    columns = torch.stack([old, statistic], 1)
+    if bool((old == 0).all()):
+        weight = float((new @ statistic) / (statistic @ statistic))
+        keep = 1 - weight
+        fitted = weight * statistic
+    else:
+        solution = torch.linalg.lstsq(columns, new.unsqueeze(1)).solution.flatten()
+        keep, weight = solution.tolist()
+        fitted = columns @ solution
+    scale = float(new.abs().max().clamp(min=1e-12))
+    return Fit(keep, weight, float((fitted - new).abs().max()) / scale)
+
+
+def _two_steps(subject: Subject, case: Case) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    """Inputs of two training steps, each with the state after it; first the start."""
+    layer = subject.build(case.dim)
+    steps = [(torch.zeros(0), snapshot(layer))]
+    for seed in (11, 12):
+        x = case.draw(seed)
+        call(layer, x)
+        steps.append((x, snapshot(layer)))
+    return steps
+
+
+def _probe_mean(subject: Subject, record: Record, averages: Averages) -> float | None:
+    """Weight of the new batch in the running mean; None if it is no average."""
+    case = subject.main
+    (_, start), (x1, first), (x2, second) = _two_steps(subject, case)
+    zeros = torch.zeros(CHANNELS, dtype=torch.float64)
+    old = start.get(averages.mean, zeros).double().flatten()
+    one = _fit(old, first[averages.mean], _statistics(x1, case)[0])
+    two = _fit(first[averages.mean], second[averages.mean], _statistics(x2, case)[0])
+    line = record.source.update(averages.mean)
+    if one.error < 1e-4 and two.error < 1e-4:
+        if abs(two.keep + two.weight - 1) < 1e-3:
+            return two.weight
+        if abs(two.keep - 1) < 1e-3:
+            record.found("averages_no_decay", line, name=averages.mean)
+            return None
+    momentum = getattr(subject.build(), "momentum", None)
+    weight = momentum if isinstance(momentum, float) else 0.1
+    record.found(
+        "averages_other",
+        line,
+        name=averages.mean,
+        what="the means of the channels",
+        got=_listed(first[averages.mean]),
+        wanted=_listed(weight * _statistics(x1, case)[0]),
+        momentum=weight,
+    )
+    return None
+
+
+def _listed(values: Tensor) -> str:
+    return ", ".join(f"{value:.3g}" for value in values.flatten().tolist())
+
+
+def _probe_momentum(
+    record: Record, layer: nn.Module, averages: Averages, weight: float
+) -> None:
+    momentum = _momentum(layer)
+    line = record.source.update(averages.mean)
+    figures = {"momentum": momentum, "weight": weight}
+    if momentum is None or abs(weight - momentum) < 1e-3:
+        if weight > LARGEST_WEIGHT + 1e-3:
+            record.found("momentum_large", line, weight=weight)
+    elif abs(weight - (1 - momentum)) < 1e-3:
+        too_large = weight > LARGEST_WEIGHT
+        fault = "momentum_reversed" if too_large else "momentum_convention"
+        record.found(fault, line, **figures)
+    else:
+        record.found("momentum_ignored", line, **figures)
+    record.right("convention")
+
+
+def _momentum(layer: nn.Module) -> float | None:
+    for name in ("momentum", "mom", "decay", "alpha"):
+        value = getattr(layer, name, None)
+        if isinstance(value, float) and 0 < value < 1:
+            return value
+    return None
+
+
+def _probe_variance(
+    subject: Subject, record: Record, averages: Averages, case: Case
+) -> None:
+    """Which variance is averaged: the unbiased one, or another multiple of it."""
+    _, (_, first), (x2, second) = _two_steps(subject, case)
+    var = _statistics(x2, case)[1]
+    fit = _fit(first[averages.var], second[averages.var], var)
+    line = record.source.update(averages.var)
+    if fit.error > 1e-4 or not 0 <= fit.keep < 1 - 1e-6:
+        if abs(fit.keep - 1) < 1e-3 and fit.error < 1e-4:
+            record.found("averages_no_decay", line, name=averages.var)
+            return
+        record.found(
+            "averages_other",
+            line,
+            name=averages.var,
+            what="the variances of the channels",
+            got=_listed(second[averages.var]),
+            wanted=_listed(0.9 * first[averages.var].flatten() + 0.1 * var),
+            momentum=0.1,
+        )
+        return
+    n = x2.numel() // CHANNELS
+    samples = len(x2)
+    factor = fit.weight / (1 - fit.keep)
+    ratio = n / (n - 1)
+    figures = {"case": case.name, "got": factor, "n": n, "ratio": ratio}
+    if abs(factor - ratio) < 1e-4:
+        return
+    if abs(factor - 1) < 1e-4:
+        record.found("biased_variance", line, **figures)
+    elif abs(factor - samples / (samples - 1)) < 1e-4:
+        record.found("wrong_count", line, **figures)
+    else:
+        record.found("variance_factor", line, **figures)
+
+
+def probe_mode(subject: Subject, record: Record) -> None:
+    """Whether eval() decides between the batch and the running averages."""
+    uses_batch = {}
+    updates = {}
+    for training in (True, False):
+        for grad in (True, False):
+            key = (training, grad)
+            uses_batch[key], updates[key] = _behaviour(subject, training, grad)
+    by_grad = all((uses_batch[key] > 1e-6) == key[1] for key in uses_batch)
+    after_eval = max(uses_batch[False, True], uses_batch[False, False])
+    source = record.source
+    if by_grad:
+        line = source.mentions("is_grad_enabled") or source.definition("forward")
+        record.found("mode_from_grad", line)
+    elif after_eval > 1e-6 and not _is_by_update(uses_batch, updates):
+        name = _mode_argument(subject)
+        line = source.mentions("training") or source.definition("forward")
+        if name:
+            record.found("mode_argument", source.definition("forward"), name=name)
+        else:
+            record.found("batch_in_evaluation", line, difference=after_eval)
+    elif updates[True, True] and not updates[True, False]:
+        line = source.mentions("is_grad_enabled") or source.definition("forward")
+        record.found("one_mode", line)
+    record.right("mode")
+    if record.has("mode_from_grad", "batch_in_evaluation", "mode_argument"):
+        record.unknown("eval() does not change the mode", "evaluation")
+    _probe_frozen(record, updates)
+
+
+def _is_by_update(
+    uses_batch: dict[tuple[bool, bool], float],
+    updates: dict[tuple[bool, bool], list[str]],
+) -> bool:
+    """Whether the batch acts on evaluation only through averages that it has moved."""
+    after_eval = max(uses_batch[False, True], uses_batch[False, False])
+    return bool(updates[False, True]) and after_eval < 0.5 * uses_batch[True, True]
+
+
+def _behaviour(subject: Subject, training: bool, grad: bool) -> tuple[float, list[str]]:
+    """How far a sample's output depends on the others, and what a call changes."""
+    layer = trained(subject).train(training)
+    twin = trained(subject).train(training)
+    x = subject.main.draw(21)
+    other = torch.cat([x[:2], 3 * subject.main.draw(22)[2:]])
+    before = snapshot(layer)
+    with torch.set_grad_enabled(grad):
+        y = call(layer, x)
+        changed = changed_paths(before, snapshot(layer))
+        z = call(twin, other)
+        again = call(twin, x)
+    entries = state_of(layer)
+    if distance(y, again) < 1e-9:  # what changed in attributes has no effect
+        changed = [
+            path
+            for path in changed
+            if path in entries and entries[path].place != ATTRIBUTE
+        ]
+    return distance(y[:2], z[:2]), changed
+
+
+def trained(subject: Subject, steps: int = 3) -> nn.Module:
+    """A layer after some training steps, with scales and shifts that differ."""
+    layer = subject.build()
+    scale, shift = scale_and_shift(layer)
+    with torch.no_grad():
+        for parameter, start in ((scale, 0.5), (shift, -0.2)):
+            if parameter is not None:
+                parameter.copy_(
+                    start + 0.3 * torch.arange(parameter.numel()).view_as(parameter)
+                )
+    for seed in range(steps):
+        call(layer, subject.main.draw(30 + seed))
+    return layer
+
+
+def _mode_argument(subject: Subject) -> str:
+    """The name of an argument of forward that chooses the mode; empty if none does."""
+    layer = subject.build()
+    names = list(inspect.signature(layer.forward).parameters)[1:]
+    known = ("training", "is_training", "train", "mode", "is_train", "train_mode")
+    return next((name for name in names if name.lower() in known), "")
+
+
+def _probe_frozen(record: Record, updates: dict[tuple[bool, bool], list[str]]) -> None:
+    if record.has("mode_from_grad", "mode_argument"):
+        record.unknown("eval() does not change the mode", "frozen")
+        return
+    changed = updates[False, True] or updates[False, False]
+    if changed:
+        names = [path for path in changed if "num_batches" not in path] or changed
+        line = record.source.update(names[0])
+        record.found("updates_in_evaluation", line, **named(names))
+    record.right("frozen")
+
+
+def probe_evaluation(subject: Subject, record: Record) -> None:
+    """Compare evaluation with the formula over the running averages."""
+    if "evaluation" in record.examination.outcomes:
+        return  # something else keeps it from being known
+    layer = trained(subject)
+    if record.has("learned_effect"):
+        neutralize(layer)
+    before = snapshot(subject.build())
+    state = snapshot(layer)
+    changed = [
+        path
+        for path in changed_paths(before, state)
+        if path in state and state_of(layer)[path].place != PARAMETER
+    ]
+    averages = find_averages(changed, state) or find_averages(
+        [path for path, value in state.items() if value.is_floating_point()], state
+    )
+    if averages is None or record.has("averages_not_updated"):
+        record.unknown("there are no running averages", "evaluation")
+        return
+    case = subject.main
+    layer.eval()
+    x = case.draw(41, 10.0)
+    y, error = attempt(layer, x)
+    if record.has("updates_in_evaluation"):
+        state = snapshot(layer)
+    if y is None:
+        line = line_in_file(error, record.source.path) if error else None
+        record.found("probe_fails", line, what="evaluation", error=short(error))
+        record.unknown("evaluation ends in an error", "evaluation")
+        return
+    mean = case.along_channels(state[averages.mean].double())
+    var = case.along_channels(state[averages.var].double())
+    normalized = (x - mean) / (var + subject.eps).sqrt()
+    scale, shift = (
+        None if one is None else case.along_channels(one.detach())
+        for one in scale_and_shift(layer)
+    )
+    a = torch.ones(1) if scale is None else scale
+    b = torch.zeros(1) if shift is None else shift
+    _compare_evaluation(record, averages, y, normalized, a, b, (x - mean) / var)
+    record.right("evaluation")
+
+
+def _compare_evaluation(
+    record: Record,
+    averages: Averages,
+    y: Tensor,
+    normalized: Tensor,
+    a: Tensor,
+    b: Tensor,
+    by_variance: Tensor,
+) -> None:
+    tolerance = 1e-3 if record.has("eps_outside", "eps_ignored", "no_eps") else 2e-4
+    if is_close(y, normalized * a + b, tolerance):
+        return
+    line = record.source.division()
+    unscaled = {
+        "neither scale nor shift": normalized,
+        "the shift": normalized * a,
+        "the scale": normalized + b,
+    }
+    for what, expected in unscaled.items():
+        if is_close(y, expected, tolerance):
+            record.found("evaluation_unscaled", line, what=what)
+            return
+    if record.has("eps_after") or not record.is_right("output"):
+        record.unknown("the formula is wrong in training already", "evaluation")
+        return
+    found = ""
+    if is_close(y, by_variance * a + b, 1e-2):
+        found = "; it divides by the running variance, without its root"
+    record.found(
+        "other_evaluation",
+        line,
+        mean_name=averages.mean,
+        var_name=averages.var,
+        difference=distance(y, normalized * a + b),
+        found=found,
+    )

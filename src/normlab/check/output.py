@@ -1,0 +1,435 @@
+"""What comes out of a layer in training: shapes, formula, eps, and limits."""
+
+import inspect
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from normlab.check.findings import Record
+from normlab.check.formulas import WORDS, Formula, wrong_forms
+from normlab.check.kinds import KINDS, OTHER, Kind, kind_by_name
+from normlab.check.subject import (
+    CASES,
+    CHANNELS,
+    IMAGES,
+    LARGE,
+    ROWS,
+    SEQUENCES,
+    TRAPS,
+    VECTORS,
+    Case,
+    Subject,
+    attempt,
+    call,
+    neutralize,
+    short,
+)
+from normlab.norms.construction import FunctionNorm
+from normlab.norms.loading import line_in_file
+from normlab.norms.state import snapshot
+
+CLOSE = 1e-5  # relative difference of outputs that count as equal
+SMALL_VARIANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+
+
+def is_close(a: Tensor, b: Tensor, tolerance: float = CLOSE) -> bool:
+    """Whether two tensors are equal, relative to the largest value of the second."""
+    if a.shape != b.shape:
+        return False
+    scale = float(b.detach().abs().max().clamp(min=1e-12))
+    return distance(a, b) <= tolerance * max(scale, 1.0)
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """The largest difference; infinite if values are not finite."""
+    difference = (a.detach().double() - b.detach().double()).abs()
+    return float(difference.nan_to_num(torch.inf).max())
+
+
+def probe_call(subject: Subject, record: Record) -> None:
+    """Which inputs the layer takes, and whether shape and type stay."""
+    extra = needed_arguments(subject)
+    if extra:
+        line = record.source.definition("forward")
+        record.found("needs_more_than_input", line, names=", ".join(extra))
+        return
+    required = _required_cases(subject)
+    errors: dict[Case, Exception | None] = {}
+    for case in _possible_cases(subject):
+        y, errors[case] = attempt(_built_for(subject, case), case.draw(1))
+        if y is None:
+            continue
+        if _has_kept_shape(record, case, y):
+            subject.cases.append(case)
+    if record.has("shape_changes"):
+        return
+    missing = [case for case in required if errors.get(case) is not None]
+    if missing or not subject.cases:
+        case = (missing or list(errors))[0]
+        error = errors[case]
+        line = line_in_file(error, record.source.path) if error else None
+        record.found("call_fails", line, shape=case.shape, error=short(error))
+        return
+    is_free = subject.rank is None and SEQUENCES not in subject.cases
+    if subject.kind.may_be_last and is_free:
+        _try_rows(subject)
+    _probe_type(subject, record)
+
+
+def needed_arguments(subject: Subject) -> list[str]:
+    """Names of what forward needs beside the input."""
+    layer = subject.build(subject.rank or 1, double=False)
+    if isinstance(layer, FunctionNorm):
+        return []
+    parameters = list(inspect.signature(layer.forward).parameters.values())
+    return [
+        one.name
+        for one in parameters[1:]
+        if one.default is one.empty
+        and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+
+
+def _possible_cases(subject: Subject) -> list[Case]:
+    cases = [case for case in CASES if subject.rank in (None, case.dim)]
+    if subject.kind.needs_positions:
+        cases.remove(VECTORS) if VECTORS in cases else None
+    return cases
+
+
+def _required_cases(subject: Subject) -> list[Case]:
+    """The inputs that a layer must take if its signature or name promises it."""
+    possible = _possible_cases(subject)
+    if subject.rank is not None:
+        return possible[:1]
+    if subject.takes_dim() and subject.kind.name in ("batch", "layer", "rms"):
+        return [case for case in possible if case in (VECTORS, IMAGES)]
+    return []
+
+
+def _built_for(subject: Subject, case: Case) -> nn.Module:
+    return neutralize(subject.build(case.dim))
+
+
+def _try_rows(subject: Subject) -> None:
+    y, _ = attempt(_built_for(subject, ROWS), ROWS.draw(1))
+    if y is not None and y.shape == ROWS.shape:
+        subject.cases.append(ROWS)
+
+
+def _has_kept_shape(record: Record, case: Case, y: Tensor) -> bool:
+    if isinstance(y, Tensor) and y.shape == case.shape:
+        return True
+    got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+    line = record.source.division()
+    record.found("shape_changes", line, shape=case.shape, got=got)
+    return False
+
+
+def _probe_type(subject: Subject, record: Record) -> None:
+    x = subject.main.draw(1)
+    for dtype in (torch.float32, torch.float64):
+        layer = subject.build(double=dtype == torch.float64)
+        y, error = attempt(layer, x.to(dtype))
+        if y is None:
+            line = line_in_file(error, record.source.path) if error else None
+            shape = subject.main.shape
+            record.found("call_fails", line, shape=shape, error=short(error))
+        elif y.dtype != dtype:
+            line = record.source.definition("forward")
+            record.found("type_changes", line, expected=dtype, got=y.dtype)
+        elif not y.isfinite().all():
+            line = record.source.division()
+            record.found("not_finite", line, shape=subject.main.shape)
+    record.right("call")
+
+
+def detect_kind(subject: Subject) -> Kind:
+    """What a layer is compared with: what its name says, or else what it computes."""
+    named = kind_by_name(subject.target)
+    if named is not None:
+        return named
+    outputs = {}
+    for case in CASES:
+        if subject.rank not in (None, case.dim):
+            continue
+        layer = _built_for(subject, case)
+        y, _ = attempt(layer, case.draw(1, LARGE))
+        if isinstance(y, Tensor) and y.shape == case.shape:
+            outputs[case] = (layer, y)
+    for kind in KINDS.values():
+        if kind is not OTHER and _follows(kind, outputs):
+            return kind
+    return OTHER
+
+
+def _follows(kind: Kind, outputs: dict[Case, tuple[nn.Module, Tensor]]) -> bool:
+    results = []
+    for case, (layer, y) in outputs.items():
+        if kind.needs_positions and case is VECTORS:
+            continue
+        x = case.draw(1, LARGE)
+        formulas = kind.for_layer(layer).formulas
+        results.append(any(is_close(y, formula(x)) for formula in formulas))
+    return bool(results) and all(results)
+
+
+def probe_formula(subject: Subject, record: Record) -> None:
+    """Compare the output with the formula, and with the wrong forms of it."""
+    if not subject.kind.formulas:
+        return
+    diagnoses: dict[str, list[tuple[Case, Formula | None]]] = {}
+    for case in subject.cases:
+        fault, form = _diagnose(subject, case)
+        if fault:
+            diagnoses.setdefault(fault, []).append((case, form))
+    for fault, places in diagnoses.items():
+        _report(subject, record, fault, places)
+    if not diagnoses:
+        _probe_traps(subject, record)
+    if not record.has("wrong_axes", "wrong_reshape", "silent_shape"):
+        if record.has("other_output", "running_in_training"):
+            record.unknown("the output follows no known formula", "axes")
+        record.right("axes", ", ".join(case.name for case in subject.cases))
+    if not record.has("wrong_axes", "wrong_reshape"):
+        record.right("output")
+    record.unknown("the wrong values share their statistics", "output")
+
+
+def _diagnose(subject: Subject, case: Case) -> tuple[str, Formula | None]:
+    """The fault of the output for some input; an empty name if there is none."""
+    layer = _built_for(subject, case)
+    x = case.draw(2, LARGE)
+    before = snapshot(layer)
+    y = call(layer, x)
+    right = subject.formulas(case, layer)
+    if any(is_close(y, formula(x)) for formula in right):
+        return "", None
+    for fault, form in wrong_forms(right, x.ndim):
+        if is_close(y, form(x)):
+            return fault, form
+    after = snapshot(layer)
+    if any(_normalized_by(state, x, y, case) for state in (before, after)):
+        return "running_in_training", None
+    return "other_output", None
+
+
+def _normalized_by(state: dict[str, Tensor], x: Tensor, y: Tensor, case: Case) -> bool:
+    """Whether `y` is `x` normalized by a mean and a variance that a layer holds."""
+    means = [value for path, value in state.items() if "mean" in path]
+    variances = [value for path, value in state.items() if "var" in path]
+    for mean in means:
+        for var in variances:
+            if mean.numel() == var.numel() == CHANNELS:
+                mu = case.along_channels(mean.double())
+                deviation = case.along_channels(var.double()).sqrt()
+                if is_close(y, (x - mu) / deviation, 1e-4):
+                    return True
+    return False
+
+
+def _report(
+    subject: Subject,
+    record: Record,
+    fault: str,
+    places: list[tuple[Case, Formula | None]],
+) -> None:
+    case, form = places[0]
+    layer = _built_for(subject, case)
+    x = case.draw(2, LARGE)
+    y = call(layer, x).detach()
+    right = subject.formulas(case, layer)[0]
+    by_channel = y.movedim(case.channel_axis, 0).flatten(1)
+    n = right.count(case.shape)
+    line = record.source.division()
+    if fault == "no_division":
+        line = record.source.centering()
+    if fault in ("wrong_axes", "wrong_reshape"):
+        line = record.source.statistics()
+    if fault == "unbiased_normalization":
+        line = record.source.variance()
+    if fault == "running_in_training":
+        line = record.source.mentions("training") or line
+    record.found(
+        fault,
+        line,
+        title=subject.kind.title,
+        cases=" and ".join(one.name for one, _ in places),
+        case=case.name,
+        found=WORDS[form.axes] if form else "",
+        wanted=_words(right),
+        n=n,
+        ratio=((n - 1) / n) ** 0.5 if n > 1 else 0.0,
+        mean=float(by_channel.mean(1).abs().max()),
+        std=float(by_channel.std(1, correction=0).max()),
+        least=float(by_channel.std(1, correction=0).min()),
+        most=float(by_channel.std(1, correction=0).max()),
+        difference=distance(y, right(x)),
+    )
+
+
+def _words(formula: Formula) -> str:
+    if formula.groups:
+        return "one pair for every group of every sample"
+    return WORDS[formula.axes]
+
+
+def _probe_traps(subject: Subject, record: Record) -> None:
+    """Sizes at which a norm along the wrong axis fits by chance."""
+    if subject.kind.name != "batch":
+        return
+    for case, trap in TRAPS.items():
+        if subject.rank not in (None, case.dim):
+            continue
+        y, _ = attempt(_built_for(subject, trap), trap.draw(2, LARGE))
+        if not isinstance(y, Tensor) or y.shape != trap.shape:
+            continue
+        right = subject.kind.formulas[0](trap.draw(2, LARGE))
+        if not is_close(y, right):
+            line = record.source.statistics()
+            record.found("silent_shape", line, shape=trap.shape)
+            return
+
+
+def unit_input(subject: Subject) -> tuple[Tensor, Formula] | None:
+    """Input whose statistics are exactly 0 and 1, and the formula that it follows."""
+    case = subject.main
+    layer = _built_for(subject, case)
+    x = case.draw(3, LARGE)
+    for formula in subject.formulas(case, layer):
+        if is_close(call(layer, x), formula(x)):
+            return formula(formula(x)), formula
+    return None
+
+
+def probe_eps(subject: Subject, record: Record) -> None:
+    """Where eps is added, and how large it is."""
+    found = unit_input(subject)
+    if found is None:
+        return
+    unit, _ = found
+    inside = []
+    outside = []
+    shifts = []
+    layer = _built_for(subject, subject.main)
+    for variance in SMALL_VARIANCES:
+        y = call(_built_for(subject, subject.main), unit * variance**0.5).detach()
+        factor = float((y * unit).sum() / unit.square().sum())
+        if not 0 < factor < 1 + 1e-6:
+            return
+        inside.append(variance / factor**2 - variance)
+        outside.append(variance**0.5 / factor - variance**0.5)
+        shifts.append(float((y - factor * unit).mean()))
+    eps = sorted(inside)[len(inside) // 2]
+    if _are_equal(inside):
+        subject.eps = eps
+    declared = _declared_eps(layer)
+    if _are_equal(shifts) and abs(shifts[0]) > 1e-9:
+        record.found("eps_after", record.source.division(), shift=shifts[0])
+    elif max(inside) < 1e-9 * SMALL_VARIANCES[0]:
+        return  # there is none, or next to none: constant channels tell which
+    elif not _are_equal(inside) and _are_equal(outside):
+        variance = SMALL_VARIANCES[-1]
+        record.found(
+            "eps_outside",
+            record.source.root(),
+            var=variance,
+            got=variance**0.5 + outside[0],
+            wanted=(variance + outside[0]) ** 0.5,
+        )
+    elif declared is not None and _are_equal(inside) and not 0.9 < eps / declared < 1.1:
+        line = record.source.root()
+        record.found("eps_ignored", line, declared=declared, measured=eps)
+    record.right("eps", f"eps = {eps:.3g}")
+
+
+def _are_equal(values: list[float]) -> bool:
+    least = min(values)
+    most = max(values)
+    return most - least <= 0.05 * max(abs(most), abs(least))
+
+
+def _declared_eps(layer: nn.Module) -> float | None:
+    for name in ("eps", "epsilon"):
+        value = getattr(layer, name, None)
+        if isinstance(value, float) and value > 0:
+            return value
+    return None
+
+
+def probe_constant(subject: Subject, record: Record) -> None:
+    """Input without any variance."""
+    layer = _built_for(subject, subject.main)
+    value = 0.0 if subject.kind.name == "rms" else 3.0
+    x = torch.full(subject.main.shape, value, dtype=torch.float64, requires_grad=True)
+    y, error = attempt(layer, x)
+    if y is None:
+        line = line_in_file(error, record.source.path) if error else None
+        what = "channels that are constant"
+        record.found("probe_fails", line, what=what, error=short(error))
+        return
+    line = record.source.root()
+    if not y.isfinite().all():
+        got = "NaN" if bool(y.isnan().any()) else "infinity"
+        record.found("no_eps", line, got=got)
+    elif y.requires_grad and not record.has("eps_outside", "eps_after"):
+        weights = torch.linspace(0, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
+        (grad,) = torch.autograd.grad((y * weights).sum(), x, allow_unused=True)
+        if grad is not None and not grad.isfinite().all():
+            record.found("constant_gradient", line)
+    record.right("constant")
+    if record.is_right("constant"):
+        record.right("eps", "next to nothing")
+    record.unknown("there is none", "eps")
+
+
+def probe_precision(subject: Subject, record: Record) -> None:
+    """Input in float32 whose mean is large against its deviation."""
+    case = replace(subject.main)
+    layer = neutralize(subject.build(double=False))
+    x = (case.draw(4, offset=0.0) + 3000).float()
+    if not subject.kind.formulas or subject.kind.name == "rms":
+        return
+    y, _ = attempt(layer, x)
+    if y is None:
+        return
+    formulas = subject.formulas(case, layer)
+    errors = [distance(y, formula(x.double(), 1e-5)) for formula in formulas]
+    if min(errors) > 0.02:
+        record.found("cancellation", record.source.variance(), error=min(errors))
+    record.right("precision")
+
+
+def probe_one_value(subject: Subject, record: Record) -> None:
+    """One value per channel in training, whose variance is 0."""
+    if subject.kind.name != "batch":
+        return
+    shape = (1, CHANNELS, *[1] * (len(subject.main.shape) - 2))
+    layer = subject.build()
+    x = torch.full(shape, 3.0, dtype=torch.float64)
+    y, _ = attempt(layer, x)
+    if y is not None:
+        got = "NaN" if bool(y.isnan().any()) else "the shift alone"
+        line = record.source.definition("forward")
+        record.found("one_value_silent", line, shape=shape, got=got)
+    record.right("one_value")
+
+
+def probe_half(subject: Subject, record: Record) -> None:
+    """Input in float16 whose squares overflow."""
+    if not subject.kind.formulas:
+        return
+    layer = neutralize(subject.build(double=False)).half()
+    x = subject.main.draw(5, scale=300.0).half()
+    y, _ = attempt(layer, x)
+    if y is None or y.dtype != torch.float16:
+        return  # no kernel for it on this machine, or a type that was reported on
+    formulas = subject.formulas(subject.main, layer)
+    errors = [distance(y, formula(x.double())) for formula in formulas]
+    if min(errors) > 0.05:
+        got = "zeros" if bool((y == 0).all()) else "an output that is not finite"
+        if y.isfinite().all() and bool((y != 0).any()):
+            got = f"an output that is off by {min(errors):.2g}"
+        record.found("half_overflow", record.source.variance(), got=got)
+    record.right("half")
