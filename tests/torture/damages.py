@@ -88,9 +88,9 @@ def killed_in_the_middle(config: dict, scratch: Path, changes: Sequence[str]) ->
     """
     folder = run_folder(config)
     written = [
-        number
+        number + 1
         for number, name in enumerate(changes, 1)
-        if name == "delete temporary file of last.ckpt"
+        if name == "rename last.ckpt"
     ]
     ended = Run(config, scratch / "status", KillPoints(folder, written[1])).ended()
     assert ended == f"exit code {-signal.SIGKILL}", ended

@@ -13,8 +13,12 @@ from kill_points import KillPoints
 from normlab.config.identity import run_folder
 from normlab.sweeps.workers import STOP_SIGNALS, start_server
 
-# What a result holds of the time that its run took.
-CLOCKS = ("seconds", "samples_per_second", "step_milliseconds", "outside_share")
+# What a result holds of the time that its run took. The digests of its files are among
+# it, since these hold times, too.
+CLOCKS = (
+    *("seconds", "samples_per_second", "step_milliseconds", "outside_share"),
+    "files",
+)
 PRELOAD = (
     "normlab.main",
     "normlab.training.train",
