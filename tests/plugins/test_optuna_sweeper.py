@@ -327,7 +327,7 @@ def test_a_full_disk_ends_a_search_with_one_line(
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("normlab.search.storage.JournalFileBackend.append_logs", full)
+    monkeypatch.setattr("normlab.search.journal.JournalFileBackend.append_logs", full)
     assert command(*SEARCH, *SPACE) == 1
     assert capsys.readouterr().err == (
         "no space is left on the disk of outputs/digits-mlp/search-sgd: make room; "

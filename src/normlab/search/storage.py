@@ -12,11 +12,11 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from normlab.locks import Lock
 from normlab.search.definition import check_definition
+from normlab.search.journal import CheckedJournal
 from normlab.search.objective import Outcome
 from normlab.search.options import Options, build_pruner, build_sampler
 from normlab.search.space import Space
@@ -37,7 +37,6 @@ DRIVER_PACKAGES = {
 }
 # Settings by which groups of runs are told apart unless `group` is set.
 GROUP_KEYS = ("choices.dataset", "choices.model")
-TAIL_BYTES = 2**16
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -63,12 +62,10 @@ def open_storage(address: str) -> BaseStorage:
         address: what `storage_address` returned.
 
     Raises:
-        ValueError: a URL that leads to no database.
+        ValueError: a URL that leads to no database, or a damaged journal.
     """
     if "://" not in address:
-        lock = JournalLock(Path(address))
-        # The base class of locks is private in Optuna (5.0.0), their methods are not.
-        return JournalStorage(JournalFileBackend(address, lock))  # type: ignore[arg-type]
+        return JournalStorage(CheckedJournal(Path(address)))
     from sqlalchemy.exc import SQLAlchemyError
 
     options = {}
@@ -98,37 +95,6 @@ def _why(address: str, error: Exception) -> str:
     if dialect not in DIALECTS:
         reason += did_you_mean(dialect, DIALECTS)
     return reason
-
-
-class JournalLock:
-    """The lock of a journal file, which the system releases when its owner ends.
-
-    A kill or a full disk may leave an incomplete line at the end of the journal. The
-    next owner cuts it off, since the next entry would be appended to it.
-
-    Args:
-        journal: the journal file.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self.journal = journal
-        self.lock = Lock(Path(f"{journal}.lock"))
-
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        self.lock.acquire()
-        with open(self.journal, "rb+") as file:
-            end = file.seek(0, 2)
-            start = max(0, end - TAIL_BYTES)
-            file.seek(start)
-            tail = file.read()
-            if tail and not tail.endswith(b"\n"):
-                file.truncate(start + tail.rfind(b"\n") + 1)
-        return True
-
-    def release(self) -> None:
-        """Release the lock."""
-        self.lock.release()
 
 
 def load_optuna_study(address: str, name: str) -> optuna.Study | None:
