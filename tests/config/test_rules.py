@@ -13,7 +13,7 @@ def plain(compose):
     ("override", "message"),
     [
         ("seed=-1", "seed must be a whole number of at least 0, got -1"),
-        ("seed=true", "seed must be a whole number of at least 0, got True"),
+        ("seed=true", "seed must be a whole number of at least 0, got true"),
         (
             "dataset.batch_size=0",
             "dataset.batch_size must be a whole number of at least 1, got 0",

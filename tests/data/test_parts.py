@@ -325,3 +325,17 @@ def test_other_normalizations_are_refused(rule, compose):
         ValueError, match="dataset.normalize must be train, none, imagenet, or \\[mean"
     ):
         check(config)
+
+
+def test_a_trial_uses_few_samples_spread_over_each_part(compose):
+    config = OmegaConf.to_container(compose("trainer.max_samples=50"), resolve=True)
+    parts = load_parts(config, 8)
+    full = load_parts(
+        config | {"trainer": config["trainer"] | {"max_samples": None}}, 8
+    )
+    for name, part in parts.by_name.items():
+        rows = full.by_name[name].rows
+        assert len(part.rows) == 50
+        assert part.rows[0] == rows[0]
+        assert set(part.rows.tolist()) <= set(rows.tolist())
+        assert part.rows[-1] == rows[49 * len(rows) // 50]

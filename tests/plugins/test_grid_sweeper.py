@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from normlab.config.composition import normalized
 from normlab.config.identity import configuration_directory
 from normlab.endings import Interrupted, Stopped
 
@@ -205,3 +206,74 @@ def test_params_come_before_the_command_line(compose_jobs):
     assert excluded == 1
     assert [job.config["seed"] for job in jobs] == [0, 0, 1]
     assert {job.config["choices"]["norm"] for job in jobs} == {"torch"}
+
+
+def test_a_combination_that_is_the_run_of_another_runs_once(compose_jobs, capsys):
+    jobs, _ = compose_jobs(["seed=0,0,1", "optimizer.lr=1.0,1e0"])
+    assert [job.overrides for job in jobs] == [
+        ("seed=0", "optimizer.lr=1.0"),
+        ("seed=1", "optimizer.lr=1.0"),
+    ]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "note: 4 of 6 combinations are runs that another one makes, and are left out: "
+        "seed=0 lr=1.0, seed=1 lr=1.0"
+    )
+
+
+def test_runs_in_different_groups_are_different_runs(compose_jobs, capsys):
+    jobs, _ = compose_jobs(["group=a,b", "seed=0"])
+    assert len(jobs) == 2
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def try_study(tmp_path, monkeypatch):
+    """try_study(*words): the jobs of `-m study=small_batches study.try=true WORDS`."""
+    monkeypatch.chdir(tmp_path)
+    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+
+        def compose(*words):
+            arguments = normalized(["study=small_batches", "study.try=true", *words])
+            master = loader.load_configuration(
+                "config", arguments, run_mode=RunMode.MULTIRUN
+            )
+            HydraConfig.instance().set_config(master)
+            options = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
+            del options["_target_"]
+            sweeper = plugin().GridSweeper(**options)
+            sweeper.hydra_context = SimpleNamespace(config_loader=loader)
+            sweeper.config = master
+            sweeper.launcher = Launcher()
+            return [job.config for job in sweeper._compose_jobs(arguments)[0]]
+
+        yield compose
+        HydraConfig.instance().cfg = None
+
+
+def test_a_study_is_tried_with_few_seeds_epochs_and_samples(try_study):
+    configs = try_study()
+    assert [(config["norm"]["size"], config["seed"]) for config in configs] == [
+        (size, seed) for size in (64, 32, 16, 8, 4, 2) for seed in (0, 1)
+    ]
+    for config in configs:
+        assert config["trainer"]["max_epochs"] == 1
+        assert config["trainer"]["max_samples"] == 500
+        assert config["group"] == "small_batches-try"
+        assert config["study"]["try"] is True
+
+
+def test_a_trial_may_be_made_otherwise_but_never_joins_the_study(try_study):
+    configs = try_study(
+        *("norm.size=8,64", "seed=5", "trainer.max_epochs=2", "group=small_batches"),
+        *("hydra.sweeper.try_settings={trainer.max_samples: 70}",),
+    )
+    assert [(config["norm"]["size"], config["seed"]) for config in configs] == [
+        *((8, 5), (64, 5))
+    ]
+    for config in configs:
+        assert config["trainer"]["max_epochs"] == 2
+        assert config["trainer"]["max_samples"] == 70
+        assert config["group"] == "small_batches-try"
+    assert len(try_study("hydra.sweeper.try_seeds=3")) == 18

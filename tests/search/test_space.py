@@ -138,3 +138,19 @@ def test_probes_have_every_choice_and_both_ends():
         ["a=y", "b=1.0", "c=3"],
         ["a=z", "b=0.0", "c=1"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "repeated"),
+    [
+        ("optimizer.lr=0.1,1e-1,1,1.0", (0.1, 1), 2),
+        ("norm=none,custom,none", ("none", "custom"), 1),
+        ("model.bias=true,1", (True, 1), 0),
+    ],
+)
+def test_a_repeated_choice_is_one_choice(capsys, text, choices, repeated):
+    space, _ = split([OverridesParser.create().parse_override(text)])
+    (distribution,) = space.values()
+    assert distribution.choices == choices
+    said = f"note: {text} repeats {repeated} of its values; each is one choice\n"
+    assert capsys.readouterr().err == (said if repeated else "")

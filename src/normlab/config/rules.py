@@ -52,7 +52,8 @@ def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:
     for name, key in keys.items():
         present, value = _look_up(config, name)
         if present and key.type and not key.rule.holds(value):
-            raise ValueError(f"{name} must be {key.rule.requirement}, got {value!r}")
+            requirement = key.rule.requirement
+            raise ValueError(f"{name} must be {requirement}, got {_in_yaml(value)}")
 
 
 def _check_structure(config: dict[str, Any]) -> None:
@@ -85,7 +86,7 @@ def _check_mappings(config: dict[str, Any]) -> None:
         value = config["dataset"][name]
         if not mapping.holds(value):
             raise ValueError(
-                f"dataset.{name} must be {mapping.requirement}, got {value!r}"
+                f"dataset.{name} must be {mapping.requirement}, got {_in_yaml(value)}"
             )
     loggers = {} if config.get("logger") is None else config["logger"]
     if not mapping.holds(loggers) or not all(map(mapping.holds, loggers.values())):
@@ -131,7 +132,14 @@ def _check_keys(
 def _shown(config: dict[str, Any], key: str) -> str:
     if key not in config:
         return "nothing"
-    return "null" if config[key] is None else repr(config[key])
+    return _in_yaml(config[key])
+
+
+def _in_yaml(value: Any) -> str:
+    """A value as the command line spells it; texts in quotes."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
 
 
 def with_defaults(config: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from optuna.distributions import (
 )
 
 from normlab.config.identity import NOT_PART_OF_THE_RESULT
+from normlab.terminal import print_line
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 Space = dict[str, Distribution]
@@ -86,7 +87,23 @@ def _distribution(key: str, override: Override) -> Distribution:
         raise ValueError(
             f"{key} must have a value to choose, {override.input_line!r} has none"
         )
-    return CategoricalDistribution(choices)
+    return CategoricalDistribution(_different(choices, str(override.input_line)))
+
+
+def _different(choices: list[Any], text: str) -> list[Any]:
+    """Every choice once: a repeated one would be tried more often than the others.
+
+    Args:
+        choices: values, of which 1 and 1.0 are the same, but not true.
+        text: the override, for a note about what is left out.
+    """
+    kept = {}
+    for choice in choices:
+        kept.setdefault((isinstance(choice, bool), choice), choice)
+    repeated = len(choices) - len(kept)
+    if repeated:
+        print_line(f"note: {text} repeats {repeated} of its values; each is one choice")
+    return list(kept.values())
 
 
 def _stored_choice(value: Any) -> bool | int | float | str:
