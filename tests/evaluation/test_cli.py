@@ -1,5 +1,6 @@
 """The command lines print what the functions return, and explain mistakes."""
 
+import os
 import subprocess
 import sys
 
@@ -50,13 +51,90 @@ def test_evaluate_takes_another_data_set_with_settings(stored, capsys):
             ["--statistics", "recalibrated", "--batches", "0"],
             "error: --batches must be at least 1, got 0",
         ),
+        (["dataset.validation=0.3"], "error: settings are for another data set, got "),
+        (
+            ["--dataset", "image_folder", "dataset.root=/nowhere"],
+            "error: normlab.data.images.image_folder: dataset.root=/nowhere must hold ",
+        ),
+        (
+            ["--dataset", "digits", "dataset.load._target_=os.system"],
+            "error: _target_ 'os.system' is not in a trusted package",
+        ),
+        (["--dataset", "digits", "dataset.validation=2"], "error: dataset.validation "),
+        (["--config-dir", "/nowhere"], "error: --config-dir must be a folder"),
     ],
 )
 def test_evaluate_explains_mistakes_with_exit_code_2(stored, capsys, words, message):
     with pytest.raises(SystemExit) as end:
         evaluate_main([str(stored[0]), *words])
     assert end.value.code == 2
-    assert capsys.readouterr().err.startswith(message)
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert len(error.splitlines()) <= 2
+
+
+OWN = """# Digits, as a file of one's own. It may come from somebody else.
+name: own
+task: classification
+shape: [1, 8, 8]
+num_classes: 10
+image_size: null
+batch_size: 32
+validation: 0.2
+split: stratified
+normalize: train
+augment: {}
+load: {_target_: TARGET}
+"""
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    """own_folder(target): a folder of configurations beside code, and strangers' files.
+
+    In the working folder lie files that have the names of packages.
+    """
+
+    def write(target):
+        (tmp_path / "conf" / "dataset").mkdir(parents=True)
+        text = OWN.replace("TARGET", target)
+        (tmp_path / "conf" / "dataset" / "own.yaml").write_text(text)
+        for name in ("yaml", "torch", "wandb", "triton", "not_trusted"):
+            (tmp_path / f"{name}.py").write_text(STRANGER)
+        (tmp_path / "own_digits.py").write_text(
+            "from normlab.data.images import digits as load\n"
+        )
+        return str(tmp_path / "conf")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("NORMLAB_CONFIG_DIRS", raising=False)
+    return write
+
+
+STRANGER = "open('marker', 'w').close()\nraise SystemExit('code of a stranger')\n"
+
+
+def test_evaluate_takes_a_data_set_of_ones_own(stored, own_folder, capsys):
+    words = ["--dataset", "own", "--config-dir", own_folder("own_digits.load")]
+    evaluate_main([str(stored[0]), *words, "--trust", "own_digits"])
+    output = capsys.readouterr().out
+    assert output.splitlines()[0] == f"{stored[0].name} on own, running statistics"
+    accuracy = stored[1]["metrics"]["test/accuracy"]
+    assert f"{accuracy:.4f}" in output
+    assert not os.path.exists("marker")
+
+
+@pytest.mark.parametrize(
+    "target", ["own_digits.load", "not_trusted.load", "os.system", "joblib.load"]
+)
+def test_a_data_set_of_ones_own_brings_no_trust(stored, own_folder, capsys, target):
+    words = ["--dataset", "own", "--config-dir", own_folder(target)]
+    with pytest.raises(SystemExit) as end:
+        evaluate_main([str(stored[0]), *words])
+    assert end.value.code == 2
+    assert f"{target!r} is not in a trusted package" in capsys.readouterr().err
+    assert not os.path.exists("marker")
 
 
 def test_inspect_prints_a_table_and_draws_a_figure(compose, tmp_path, capsys):

@@ -40,6 +40,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from normlab.config.trust import load_only_weights
     from normlab.evaluation.evaluate import evaluate_run
+    from normlab.mistakes import MISTAKES
     from normlab.terminal import print_metrics
 
     load_only_weights()
@@ -61,7 +62,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         metrics = evaluate_run(
             options.run, dataset, options.statistics, options.batches, trusted
         )
-    except ValueError as error:
+    except (*MISTAKES, OSError) as error:
         _exit_with(error)
     title += f", {options.statistics} statistics"
     print_metrics(Console(highlight=False), metrics, title)
@@ -132,6 +133,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
     from normlab.config.trust import load_only_weights
     from normlab.evaluation.inspection import draw_layers, inspect_run, layers_table
+    from normlab.mistakes import MISTAKES
     from normlab.terminal import escaped
 
     load_only_weights()
@@ -141,7 +143,7 @@ def _inspect(options: argparse.Namespace) -> None:
         _find_own_code(trusted, options.config_dir)
         states = inspect_run(options.run, options.batches, trusted)
         draw_layers(states, options.run.name).savefig(path, dpi=130, facecolor="white")
-    except (ValueError, OSError) as error:
+    except (*MISTAKES, OSError) as error:
         _exit_with(error)
 
     # In a file or a pipe the table gets the width that it needs.
@@ -267,8 +269,9 @@ def compose_dataset(
 
 
 def _exit_with(error: Exception) -> NoReturn:
+    from normlab.mistakes import explain
     from normlab.terminal import print_line
 
-    message = with_option_names(str(error), OPTIONS)
+    message = with_option_names(explain(error), OPTIONS)
     print_line(f"error: {message}")
     sys.exit(USER_MISTAKE)
