@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 # PyTorch's own package index, which not every network reaches.
 TORCH ?=
 
-.PHONY: help setup run test extra torture lint docs reproduce bench tensorboard clean
+.PHONY: help setup run test extra torture slurm lint docs reproduce bench tensorboard clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ torture: setup ## kill runs again and again, and check that nothing is lost
 
 extra: setup ## add optional packages: make extra EXTRA=ray (or mlflow, wandb)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[$(EXTRA)]"
+
+# Needs root and Debian's packages of SLURM, which it installs.
+slurm: setup ## run sweeps on a SLURM of two nodes, which this brings up here
+	@NORMLAB_SLURM=1 $(BIN)/python -m pytest tests/slurm $(ARGS)
 
 lint: setup ## check style and types
 	@$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import pytest
 ALLOWED = {
     r"\bGPU\b": "CI has no GPU",
     r"real data not found": "the published data are no part of the repository",
+    r"set NORMLAB_SLURM=1": "one SLURM serves one test at a time: make slurm",
     r"set NORMLAB_TORTURE=1": "the whole torture takes hours: make torture",
     r"no disk may be mounted": "mounting a disk is a privilege",
 }

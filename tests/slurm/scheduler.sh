@@ -73,7 +73,8 @@ SlurmctldLogFile=$folder/log/slurmctld.log
 SlurmdLogFile=$folder/log/slurmd-%n.log
 ReturnToService=2
 SchedulerType=sched/backfill
-SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,preempt_send_user_signal
+SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
+SlurmctldParameters=preempt_send_user_signal
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 PreemptType=preempt/partition_prio
@@ -166,8 +167,9 @@ start() {
     sinfo
 }
 
+# Where no init reaps processes that have ended, they stay as zombies.
 no_daemon_is_left() {
-    ! pgrep -x 'slurmctld|slurmd|slurmdbd'
+    ! ps -C slurmctld,slurmd,slurmdbd -o state= | grep --quiet --invert-match Z
 }
 
 stop() {

@@ -350,7 +350,7 @@ class SlurmSweep:
             self.states = {}
             return False
         for job, state in states.items():
-            if state.name == "requeued":
+            if state.restarts and not state.has_ended:
                 self._print_once(job, "was queued again", state.restarts)
             elif state.reason in slurm.HELD:
                 advice = f"is held ({state.reason}), see `scontrol show job {job}`"
