@@ -23,7 +23,6 @@ LACKING = {
     "g++": r"g\+\+|C\+\+ compiler",
     "mlflow": r"could not import 'mlflow'",
     "ray": r"Ray is not installed",
-    "slurm": r"SLURM",
     "triton": r"triton is not installed",
     "wandb": r"could not import 'wandb'",
 }

@@ -82,6 +82,10 @@ def test_a_file_that_is_skipped_as_a_whole_counts(run):
     [
         ("real data not found: set NORMLAB_DATA", "the published data are no part"),
         ("takes minutes: set NORMLAB_TORTURE=1", "the whole torture takes hours"),
+        (
+            "set NORMLAB_SLURM=1, as `make slurm` does",
+            "one SLURM serves one test at a time",
+        ),
         ("no disk may be mounted here", "mounting a disk is a privilege"),
         ("could not import 'ray'", None),
         ("too slow today", None),
@@ -100,7 +104,6 @@ def test_what_is_lacking_allows_its_own_reasons_only(name):
         "g++": "torch.compile needs a C++ compiler on CPUs",
         "mlflow": "could not import 'mlflow': No module named 'mlflow'",
         "ray": "Ray is not installed: 200 MB, pip install ray",
-        "slurm": "no SLURM here: apt-get install slurm-wlm munge",
         "triton": "triton is not installed here",
         "wandb": "could not import 'wandb': No module named 'wandb'",
     }
