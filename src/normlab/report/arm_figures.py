@@ -41,11 +41,13 @@ def draw_arms(comparison: Comparison) -> Drawing:
     for axis, (name, group) in zip(axes, groups, strict=True):
         arms = arms_in(comparison, group)
         for place, arm in enumerate(arms):
-            of_arm = finished_runs(group[group["arm"] == arm], metric)
-            values = of_arm[metric].to_numpy(float)
+            of_arm = group[group["arm"] == arm]
+            finished = finished_runs(of_arm, metric)
+            values = finished[metric].to_numpy(float)
             _draw_points(axis, comparison, arm, place, values)
             _draw_summary(axis, comparison, arm, place, summaries[name, arm])
-        axis.set_yticks(range(len(arms)), [_arm_label(group, arm) for arm in arms])
+        labels = [_arm_label(group, arm) for arm in arms]
+        axis.set_yticks(range(len(arms)), labels)
         title = one_setting_per_line(name)
         axis.set(xlabel=metric, title=title, ylim=(len(arms) - 0.4, -0.6))
         axis.grid(axis="y", visible=False)
@@ -86,7 +88,8 @@ def _draw_points(
     spread = np.zeros(len(values))
     if len(values) > 1:
         spread = np.linspace(-0.17, 0.17, len(values))
-    jitter = np.random.default_rng(0).permutation(spread) - 0.08
+    generator = np.random.default_rng(0)
+    jitter = generator.permutation(spread) - 0.08
     axis.scatter(
         values,
         place + jitter,
@@ -106,8 +109,15 @@ def _draw_summary(
         return
     colour = arm_style(comparison, arm)["color"]
     height = place + 0.27
-    ends = [summary["low"], summary["high"]]
-    axis.plot(ends, [height] * 2, color=colour, linewidth=2, solid_capstyle="butt")
+    low = summary["low"]
+    high = summary["high"]
+    axis.plot(
+        [low, high],
+        [height, height],
+        color=colour,
+        linewidth=2,
+        solid_capstyle="butt",
+    )
     marker = arm_marker(comparison, arm)
     axis.plot(summary["mean"], height, marker, color=colour, markersize=6)
 
@@ -160,14 +170,20 @@ def _draw_line(
     """Draw runs as points, and mean and interval of every arm along its number."""
     colour = COLOURS[0]
     axis.scatter(settings, values, s=10, color=colour, alpha=0.5, linewidth=0)
+    x = rows["value"]
     axis.fill_between(
-        rows["value"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0
+        x,
+        rows["low"],
+        rows["high"],
+        color=colour,
+        alpha=0.18,
+        linewidth=0,
     )
-    axis.plot(rows["value"], rows["mean"], "o-", color=colour, markersize=4)
-    if spans_a_decade(rows["value"]):
+    axis.plot(x, rows["mean"], "o-", color=colour, markersize=4)
+    if spans_a_decade(x):
         axis.set_xscale("log")
         axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xticks(rows["value"], rows["arm"])
+    axis.set_xticks(x, rows["arm"])
 
 
 def draw_pairs(comparison: Comparison) -> Drawing | None:
@@ -187,10 +203,10 @@ def draw_pairs(comparison: Comparison) -> Drawing | None:
         table = _paired_values(comparison, row)
         _draw_pair_lines(axis, comparison, table)
         _label_pair(axis, comparison, row)
-        up = int((table[row["arm"]] > table[row["baseline"]]).sum())
-        counts.append(
-            f"{row['arm']} is above {row['baseline']} in {up} of {len(table)} pairs"
-        )
+        arm = row["arm"]
+        baseline = row["baseline"]
+        up = int((table[arm] > table[baseline]).sum())
+        counts.append(f"{arm} is above {baseline} in {up} of {len(table)} pairs")
 
     caption = (
         "Every line is a seed (and fold): coloured if it rises, grey and dashed if it "
@@ -205,8 +221,8 @@ def draw_pairs(comparison: Comparison) -> Drawing | None:
 
 def _paired_values(comparison: Comparison, row: dict[Any, Any]) -> pd.DataFrame:
     """The metric of baseline and arm in two columns, one row per seed (and fold)."""
-    group = comparison.runs[comparison.runs["where"] == row["where"]]
-    runs = finished_runs(group, comparison.metric)
+    is_there = comparison.runs["where"] == row["where"]
+    runs = finished_runs(comparison.runs[is_there], comparison.metric)
     table = runs.pivot_table(
         index=pairing_keys(runs), columns="arm", values=comparison.metric
     )
@@ -216,9 +232,13 @@ def _paired_values(comparison: Comparison, row: dict[Any, Any]) -> pd.DataFrame:
 def _draw_pair_lines(axis: Axes, comparison: Comparison, table: pd.DataFrame) -> None:
     arm = table.columns[1]
     for before, after in table.to_numpy(float):
-        style = _line_style(comparison, arm, before, after)
         axis.plot(
-            [0, 1], [before, after], marker="o", markersize=3, linewidth=1, **style
+            [0, 1],
+            [before, after],
+            marker="o",
+            markersize=3,
+            linewidth=1,
+            **_line_style(comparison, arm, before, after),
         )
     means = table.mean().to_numpy(float)
     axis.plot([0, 1], means, "D-", color=INK, markersize=5, linewidth=2)

@@ -49,7 +49,9 @@ def make_panels(
     rows = math.ceil(count / columns)
     size = (max(5.0, width * columns), height * rows)
     figure = Figure(figsize=size, layout="constrained")
-    axes = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+    axes = []
+    for place in range(1, count + 1):
+        axes.append(figure.add_subplot(rows, columns, place))
     return figure, axes
 
 
@@ -146,9 +148,11 @@ def mean_and_interval(
     counts = np.isfinite(table).sum(0)
     with np.errstate(all="ignore"):
         mean = np.nansum(table, 0) / np.where(counts, counts, np.nan)
-    bounds = [t_interval(column[np.isfinite(column)], confidence) for column in table.T]
-    low = np.array([bound[0] for bound in bounds])
-    high = np.array([bound[1] for bound in bounds])
+    bounds = np.empty((table.shape[1], 2))
+    for place, column in enumerate(table.T):
+        values = column[np.isfinite(column)]
+        bounds[place] = t_interval(values, confidence)
+    low, high = bounds.T
     return mean, low, high
 
 
@@ -167,7 +171,8 @@ def carry_forward(table: pd.DataFrame) -> pd.DataFrame:
     for _, run in table.groupby("index", sort=False):
         end = run["epoch"].max()
         last = run[run["epoch"] == end]
-        added += [last.assign(epoch=epoch) for epoch in epochs[epochs > end]]
+        for epoch in epochs[epochs > end]:
+            added.append(last.assign(epoch=epoch))
     if not added:
         return table
     return pd.concat([table, *added], ignore_index=True)

@@ -36,8 +36,10 @@ def first_groups(
     runs: pd.DataFrame, most: int = MOST_PANELS
 ) -> list[tuple[str, pd.DataFrame]]:
     """The first groups of runs that share a panel, each with its name."""
-    names = sorted_labels(list(runs["where"]))[:most]
-    return [(name, runs[runs["where"] == name]) for name in names]
+    groups = []
+    for name in sorted_labels(runs["where"])[:most]:
+        groups.append((name, runs[runs["where"] == name]))
+    return groups
 
 
 def groups_note(runs: pd.DataFrame, most: int = MOST_PANELS) -> str:

@@ -99,7 +99,9 @@ def _draw_group(comparison: Comparison, runs: pd.DataFrame, note: str) -> list[D
         return []
 
     table = table.assign(arm=table["index"].map(runs["arm"]))
-    parts = [carry_forward(part) for _, part in table.groupby("arm", sort=False)]
+    parts = []
+    for _, part in table.groupby("arm", sort=False):
+        parts.append(carry_forward(part))
     whole = pd.concat(parts, ignore_index=True)
     over_time = carry_forward_note(table, whole) + note
     drawings = (
@@ -124,7 +126,10 @@ def draw_gradients(
     part = table[table["statistic"] == names[0]]
     records = _records_by_end(part)
     # A panel without positive values has no logarithmic axis.
-    positive = [end for end, rows in records.items() if (rows["value"] > 0).any()]
+    positive = []
+    for end, rows in records.items():
+        if (rows["value"] > 0).any():
+            positive.append(end)
 
     figure, axes = make_panels(len(records))
     descriptions = []
@@ -134,9 +139,10 @@ def draw_gradients(
         for arm in arms_in(comparison, rows):
             of_arm = rows[rows["arm"] == arm]
             first, last = _draw_by_depth(axis, comparison, arm, of_arm)
+            when = _when(of_arm, end, "its runs")
             descriptions.append(
-                f"{arm} at {_when(of_arm, end, 'its runs')}: {number(first)} in the "
-                f"first layer, {number(last)} in the last"
+                f"{arm} at {when}: {number(first)} in the first layer, "
+                f"{number(last)} in the last"
             )
         title = _when(rows, end, "each run")
         axis.set(
@@ -145,8 +151,8 @@ def draw_gradients(
         use_whole_epochs(axis)
 
     if positive:
-        ends = zip(axes, records, strict=True)
-        _share_limits(axes, [axis for axis, end in ends if end in positive])
+        by_end = dict(zip(records, axes, strict=True))
+        _share_limits(axes, [by_end[end] for end in positive])
         for axis in axes:
             make_logarithmic(axis.yaxis)
     add_legend(figure, axes[0])
@@ -200,9 +206,9 @@ def _draw_by_depth(
 
 def _share_limits(axes: list[Axes], among: list[Axes]) -> None:
     """Give all panels the vertical limits that include those of some of them."""
-    limits = [axis.get_ylim() for axis in among]
-    bottom = min(low for low, _ in limits)
-    top = max(high for _, high in limits)
+    limits = np.array([axis.get_ylim() for axis in among])
+    bottom = limits[:, 0].min()
+    top = limits[:, 1].max()
     for axis in axes:
         axis.set_ylim(bottom, top)
 
@@ -252,10 +258,20 @@ def _draw_arm_quantiles(
             values.to_numpy(float), comparison.confidence
         )
         draw_band(axis, epochs, low, high, colour)
-        marker = single_point_marker(epochs)
-        axis.plot(epochs, mean, color=colour, linestyle=dashes, **marker)
-        end = (epochs[-1], mean[-1])
-        axis.annotate(percentile, end, (3, 0), textcoords="offset points", fontsize=7)
+        axis.plot(
+            epochs,
+            mean,
+            color=colour,
+            linestyle=dashes,
+            **single_point_marker(epochs),
+        )
+        axis.annotate(
+            percentile,
+            (epochs[-1], mean[-1]),
+            (3, 0),
+            textcoords="offset points",
+            fontsize=7,
+        )
         descriptions.append(
             f"{arm} {percentile}: {number(mean[0])} to {number(mean[-1])}"
         )
@@ -331,9 +347,13 @@ def _draw_layer_lines(
         values = _mean_by_epoch(of_layer, statistic)
         if values.empty:
             continue
-        marker = single_point_marker(values)
         axis.plot(
-            values.index, values, color=colour, linewidth=1.4, label=layer, **marker
+            values.index,
+            values,
+            color=colour,
+            linewidth=1.4,
+            label=layer,
+            **single_point_marker(values),
         )
         spread = _mean_by_epoch(of_layer, SPREAD.get(statistic))
         if len(spread) == len(values):

@@ -1,8 +1,10 @@
 """The table of all runs at the end of the report, each with its details."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 from urllib.parse import quote
 
@@ -69,33 +71,34 @@ def make_run_table(runs: pd.DataFrame, main: Comparison, folder: Path) -> RunTab
         folder: The folder of the page, which links are relative to.
     """
     metrics = [name for name in metric_columns(runs) if runs[name].notna().any()]
-    varied = [
-        key for key in setting_columns(runs) if runs[key].nunique(dropna=False) > 1
-    ]
+    varied = []
+    for key in setting_columns(runs):
+        if runs[key].nunique(dropna=False) > 1:
+            varied.append(key)
     settings = list(dict.fromkeys([*main.by, *main.within, "seed", "status"]))
     numbers = [_main_metric(runs, main, metrics), "seconds"]
 
     records = runs.to_dict("records")
-    origins = [_origin(record) for record in records]
-    names = _origin_names(origins)
-
+    names = _origin_names(map(_origin, records))
     rows = []
-    for record, origin in zip(records, origins, strict=True):
-        shown = [setting_text(record[key]) for key in settings]
-        words = [f"{key}={text}" for key, text in zip(settings, shown, strict=True)]
-        rows.append(
-            RunRow(
-                name=record["run"],
-                status=record["status"],
-                text=" ".join([record["run"], *words]),
-                settings=[_setting_cell(record[key]) for key in settings],
-                numbers=[(number(record[key]), record[key]) for key in numbers],
-                facts=_facts(record, varied, metrics),
-                origin=names[origin],
-                link=quote(os.path.relpath(record["folder"], folder)),
-            )
+    for record in records:
+        words = [record["run"]]
+        for key in settings:
+            words.append(f"{key}={setting_text(record[key])}")
+        row = RunRow(
+            name=record["run"],
+            status=record["status"],
+            text=" ".join(words),
+            settings=[_setting_cell(record[key]) for key in settings],
+            numbers=[(number(record[key]), record[key]) for key in numbers],
+            facts=_facts(record, varied, metrics),
+            origin=names[_origin(record)],
+            link=quote(os.path.relpath(record["folder"], folder)),
         )
-    by_name = {name: dict(origin) for origin, name in names.items()}
+        rows.append(row)
+    by_name = {}
+    for origin, name in names.items():
+        by_name[name] = dict(origin)
     return RunTable(settings, numbers, rows, by_name)
 
 
@@ -143,9 +146,11 @@ def _origin(record: dict[Any, Any]) -> Origin:
     return tuple(facts)
 
 
-def _origin_names(origins: list[Origin]) -> dict[Origin, str]:
+def _origin_names(origins: Iterable[Origin]) -> dict[Origin, str]:
     """A letter for every distinct origin, and a number after the 26th."""
     names = {}
     for place, origin in enumerate(dict.fromkeys(origins)):
-        names[origin] = chr(ord("A") + place) if place < 26 else str(place)
+        names[origin] = str(place)
+        if place < len(ascii_uppercase):
+            names[origin] = ascii_uppercase[place]
     return names

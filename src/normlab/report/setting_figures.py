@@ -75,8 +75,11 @@ def draw_sensitivity(comparison: Comparison) -> Drawing | None:
     runs = runs.assign(where=group_labels(runs, others))
 
     diverged = bool((runs["status"] == "diverged").any())
-    rows = 2 if diverged else 1
-    height = 2.3 if diverged else 2.7
+    rows = 1
+    height = 2.7
+    if diverged:
+        rows = 2
+        height = 2.3
     groups = first_groups(runs, MOST_COLUMNS)
     figure, axes = make_panels(rows * len(groups), rows=rows, height=height)
     descriptions = []
@@ -157,8 +160,12 @@ def _draw_score_line(
         finished = finished_runs(runs[runs[key] == value], metric)
         scores.append(finished[metric].to_numpy(float))
 
-    means = np.array([score.mean() if len(score) else np.nan for score in scores])
-    bounds = np.array([t_interval(score, comparison.confidence) for score in scores])
+    means = np.full(len(values), np.nan)
+    bounds = np.empty((len(values), 2))
+    for place, score in enumerate(scores):
+        bounds[place] = t_interval(score, comparison.confidence)
+        if len(score):
+            means[place] = score.mean()
     draw_arm_band(axis, comparison, arm, values, bounds[:, 0], bounds[:, 1])
     axis.plot(values, means, **_line_options(comparison, arm))
 
@@ -197,9 +204,10 @@ def _sensitivity_caption(
     caption += ", and the share that diverged." if diverged else "; none diverged."
     present = arms_in(comparison, runs)
     lacking = [arm for arm in comparison.arms if arm not in present]
-    if lacking:
-        verb = "has" if len(lacking) == 1 else "have"
-        caption += f" {' and '.join(lacking)} {verb} no {key}."
+    if len(lacking) == 1:
+        caption += f" {lacking[0]} has no {key}."
+    elif lacking:
+        caption += f" {' and '.join(lacking)} have no {key}."
     return caption + groups_note(runs, MOST_COLUMNS)
 
 
@@ -270,8 +278,9 @@ def _heatmap_panels(
 
 def _heatmap_table(runs: pd.DataFrame, pair: list[str], metric: str) -> pd.DataFrame:
     """The mean metric, with a column per value of the first setting."""
-    texts = {key: runs[key].map(setting_text) for key in pair}
-    table = runs.assign(**texts).pivot_table(
+    for key in pair:
+        runs = runs.assign(**{key: runs[key].map(setting_text)})
+    table = runs.pivot_table(
         index=pair[1], columns=pair[0], values=metric, aggfunc="mean"
     )
     return table.reindex(

@@ -54,7 +54,9 @@ def print_table(console: Console, table: Table) -> None:
     """
     expendable = []
     for name in LEAST_IMPORTANT_FIRST:
-        expendable += [text for text in table.columns if text.split("% ")[-1] == name]
+        for header in table.columns:
+            if header.split("% ")[-1] == name:
+                expendable.append(header)
 
     left_out: list[str] = []
     shown = _rich_table(table, left_out)
@@ -80,11 +82,11 @@ def _rich_table(table: Table, left_out: list[str]) -> RichTable:
         title_justify="left",
         title_style="bold",
     )
-    kept = [
-        place for place, header in enumerate(table.columns) if header not in left_out
-    ]
-    for place in kept:
-        header = table.columns[place]
+    kept = []
+    for place, header in enumerate(table.columns):
+        if header in left_out:
+            continue
+        kept.append(place)
         shown.add_column(
             escaped(header),
             justify="right" if table.numeric[place] else "left",
@@ -112,10 +114,15 @@ def markdown_rows(
     columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]
 ) -> str:
     """A Markdown table; columns that are `numeric` are aligned to the right."""
-    lines = [list(columns), ["---:" if right else "---" for right in numeric]]
+    rule = ["---:" if right else "---" for right in numeric]
+    lines = [_markdown_line(columns), _markdown_line(rule)]
     for row in rows:
-        lines.append([text.replace("|", "\\|") for text in row])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        lines.append(_markdown_line([text.replace("|", "\\|") for text in row]))
+    return "\n".join(lines)
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def latex(table: Table) -> str:

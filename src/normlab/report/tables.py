@@ -49,14 +49,20 @@ def _make_table(
 
     The arm always stays, whatever it is called.
     """
-    kept: dict[str, list[Cell]] = {}
+    headers = []
+    kept = []
+    numeric = []
     for header, cell in columns.items():
         cells = [cell(record) for record in records]
-        if header == "arm" or any(text not in NOTHING for text, _ in cells):
-            kept[header] = cells
-    numeric = [not isinstance(cells[0][1], str) for cells in kept.values()]
-    rows = [list(cells) for cells in zip(*kept.values(), strict=True)]
-    return Table(name, title, list(kept), rows, numeric)
+        is_empty = all(text in NOTHING for text, _ in cells)
+        if is_empty and header != "arm":
+            continue
+        _, first_value = cells[0]
+        headers.append(header)
+        kept.append(cells)
+        numeric.append(not isinstance(first_value, str))
+    rows = [list(cells) for cells in zip(*kept, strict=True)]
+    return Table(name, title, headers, rows, numeric)
 
 
 def _text(key: str) -> Column:
