@@ -14,7 +14,8 @@ from normlab.sweeps.launchers import ClusterLauncher
 
 if TYPE_CHECKING:
     from normlab.sweeps.jobs import Job
-    from normlab.sweeps.slurm_sweep import SlurmOptions, SlurmSweep
+    from normlab.sweeps.slurm_options import SlurmOptions
+    from normlab.sweeps.slurm_sweep import SlurmSweep
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -35,8 +36,8 @@ class SlurmLauncher(ClusterLauncher):
 
     Args:
         folder: of the ledger.
-        options: of `normlab.sweeps.slurm_sweep.SlurmOptions`; the others are resources,
-            by the names of hydra-submitit-launcher.
+        options: of `normlab.sweeps.slurm_options.SlurmOptions`; the others are
+            resources, by the names of hydra-submitit-launcher.
     """
 
     def __init__(self, folder: str, **options: Any) -> None:
@@ -50,7 +51,7 @@ class SlurmLauncher(ClusterLauncher):
         Raises:
             ValueError: names an option that no job can have.
         """
-        from normlab.sweeps.slurm_sweep import read_options
+        from normlab.sweeps.slurm_options import read_options
 
         self.options: SlurmOptions = read_options(self.folder, self.given)
         super().setup(**hydra)

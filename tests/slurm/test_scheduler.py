@@ -34,13 +34,15 @@ def ask(*command):
     ).stdout
 
 
-def wait_for(condition, what):
-    """Wait until a condition holds; the limit of the test bounds this."""
+def wait_for(condition, what, process=None):
+    """Wait until a condition holds, or a process has ended; returns its value."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"ended before {what}: {process.communicate()}")
         time.sleep(0.5)
     raise AssertionError(f"never happened: {what}")
 
@@ -54,7 +56,6 @@ def empty_queue():
 
 
 def cancel_all():
-    subprocess.run(["scancel", f"--user={os.getuid()}", "--signal=KILL"], timeout=60)
     subprocess.run(["scancel", f"--user={os.getuid()}"], timeout=60)
     wait_for(lambda: not ask("squeue", "--noheader"), "an empty queue")
 
@@ -118,9 +119,9 @@ class Sweeps:
         keys = {path.parent.name for path in self.folder.glob("outputs/.slurm/*/*.sh")}
         return [line.split()[0] for line in lines if line.rpartition("-")[2] in keys]
 
-    def wait_until_it_waits(self):
+    def wait_until_it_waits(self, sweep):
         """Wait until the run waits for a signal; the pids of it and its parent."""
-        wait_for(self.marker.exists, "the run waits for a signal")
+        wait_for(self.marker.exists, "the run waits for a signal", sweep)
         return [int(word) for word in self.marker.read_text().split()]
 
     def result(self, outputs="outputs"):
@@ -174,7 +175,7 @@ def test_a_run_out_of_time_is_queued_again_and_ends_alike(sweeps):
 
 def test_a_preempted_run_is_queued_again_and_ends_alike(sweeps):
     sweep = sweeps.begin(*sweeps.waiting)
-    sweeps.wait_until_it_waits()
+    sweeps.wait_until_it_waits(sweep)
     urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive"]
     ask(*urgent, "--output=/dev/null", "--wrap=sleep 5")
     code, output, errors = ended(sweep)
@@ -186,7 +187,7 @@ def test_a_preempted_run_is_queued_again_and_ends_alike(sweeps):
 
 def test_a_run_of_a_lost_node_moves_to_another(sweeps):
     sweep = sweeps.begin(*sweeps.waiting)
-    run, step = sweeps.wait_until_it_waits()
+    run, step = sweeps.wait_until_it_waits(sweep)
     (node,) = ask("squeue", "--noheader", "--format=%N").split()
     daemon = int((SLURM_FOLDER / "pid" / f"slurmd-{node}.pid").read_text())
     for pid in (daemon, step, run):
@@ -203,7 +204,7 @@ def test_a_run_of_a_lost_node_moves_to_another(sweeps):
 
 def test_a_job_that_is_cancelled_while_it_waits_ends_the_sweep(sweeps):
     sweep = sweeps.begin("hydra.launcher.additional_parameters={begin: now+1hour}")
-    (job,) = wait_for(sweeps.submitted, "the job is submitted")
+    (job,) = wait_for(sweeps.submitted, "the job is submitted", sweep)
     ask("scancel", job)
     code, output, errors = ended(sweep)
     assert code == 1, errors
@@ -212,7 +213,7 @@ def test_a_job_that_is_cancelled_while_it_waits_ends_the_sweep(sweeps):
 
 def test_a_job_that_is_cancelled_while_it_runs_is_named(sweeps):
     sweep = sweeps.begin(*sweeps.waiting)
-    sweeps.wait_until_it_waits()
+    sweeps.wait_until_it_waits(sweep)
     (job,) = sweeps.submitted()
     ask("scancel", job)
     code, output, errors = ended(sweep)
@@ -236,7 +237,7 @@ def test_a_partition_that_does_not_exist_is_one_line(sweeps):
 def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(sweeps):
     later = "hydra.launcher.additional_parameters={begin: now+20}"
     sweep = sweeps.begin("seed=0,1", later)
-    jobs = wait_for(sweeps.submitted, "the jobs are submitted")
+    jobs = wait_for(sweeps.submitted, "the jobs are submitted", sweep)
     wait_for(
         lambda: (sweeps.folder / "outputs/.slurm/ledger.jsonl").exists(), "the ledger"
     )
@@ -255,7 +256,7 @@ def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(sweeps):
 
 def test_the_same_command_after_a_kill_attaches(sweeps):
     sweep = sweeps.begin(*sweeps.waiting)
-    sweeps.wait_until_it_waits()
+    sweeps.wait_until_it_waits(sweep)
     sweep.kill()
     ended(sweep)
     jobs = sweeps.submitted()

@@ -36,6 +36,20 @@ def test_a_line_for_every_job_with_the_time_left(capsys, monkeypatch):
     assert progress.failed == 1
 
 
+def test_the_time_left_of_jobs_in_a_queue_is_that_of_their_training(
+    capsys, monkeypatch
+):
+    """Hours in a queue change nothing; jobs that run side by side share the rest."""
+    monkeypatch.setattr("normlab.sweeps.progress.time.monotonic", lambda: 7200.0)
+    running = iter([1, 2])
+    with SweepProgress(["seed"], 4, 0, lambda: next(running)) as progress:
+        progress.end(ended(seed=0, seconds=20.0))
+        progress.end(ended(seed=1, seconds=40.0))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("  60 s left")  # three of 20 s
+    assert second.endswith("  30 s left")  # two of 30 s, side by side
+
+
 def test_the_remaining_time_follows_from_the_pace_so_far():
     assert remaining_seconds(10.0, 0, 4) is None
     assert remaining_seconds(10.0, 1, 4) == 30.0

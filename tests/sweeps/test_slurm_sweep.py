@@ -14,7 +14,8 @@ from normlab.endings import Left, Stopped
 from normlab.sweeps import slurm, slurm_sweep, slurm_task
 from normlab.sweeps.slurm import SlurmRefusal
 from normlab.sweeps.slurm_ledger import Ledger, write_submission
-from normlab.sweeps.slurm_sweep import SlurmSweep, read_options
+from normlab.sweeps.slurm_options import read_options
+from normlab.sweeps.slurm_sweep import SlurmSweep
 
 
 @pytest.fixture
@@ -80,45 +81,6 @@ def test_every_run_has_a_task_of_one_array(cluster, configs, begin, trained, cap
     assert sorted(cluster.jobs) == ["100_0", "100_1", "100_2"]
     assert capsys.readouterr().err == (
         "submitted 3 runs to SLURM: 100_0, 100_1, 100_2\n"
-    )
-
-
-def test_what_sbatch_is_asked(cluster, configs, begin, tmp_path):
-    cluster.rounds = [cluster.run_all]
-    options = {
-        "partition": "p",
-        "qos": None,
-        "mem_gb": 1.5,
-        "cpus_per_task": 2,
-        "gpus_per_node": 1,
-        "timeout_min": 7,
-        "signal_delay_s": 45,
-        "array_parallelism": 2,
-        "additional_parameters": {"mail-user": "me", "exclusive": True, "x": False},
-    }
-    list(begin(configs(3), **options).results())
-    (command,) = [words for words in cluster.commands if words[0] == "sbatch"]
-    key = Ledger(tmp_path / "outputs" / ".slurm").entries().popitem()[1].key
-    folder = tmp_path / "outputs" / ".slurm" / key
-    assert sorted(command[1:]) == sorted(
-        [
-            "--parsable",
-            f"--job-name=normlab-{key}",
-            "--time=7",
-            "--signal=B:USR2@45",
-            "--requeue",
-            "--open-mode=append",
-            f"--output={folder}/%A_%a.out",
-            f"--error={folder}/%A_%a.err",
-            "--array=0-2%2",
-            "--partition=p",
-            "--mem=1536M",
-            "--cpus-per-task=2",
-            "--gpus-per-node=1",
-            "--mail-user=me",
-            "--exclusive",
-            f"{folder}/script.sh",
-        ]
     )
 
 
@@ -411,22 +373,6 @@ def test_the_jobs_that_run_are_counted(cluster, configs, begin):
     cluster.rounds = [start, count]
     list(sweep.results())
     assert counted == [2]
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("workers", 0, "workers must be a whole number of at least 1, got 0"),
-        ("workers", "auto", "workers must be a whole number"),
-        ("timeout_min", 0.5, "timeout_min must be a whole number of at least 1"),
-        ("max_num_timeout", -1, "max_num_timeout must be .* at least 0, got -1"),
-        ("array_parallelism", 0, "array_parallelism must be .* at least 1"),
-        ("name", "my job", "name must consist of letters, digits .*, got 'my job'"),
-    ],
-)
-def test_options_that_no_job_can_have_are_refused(tmp_path, option, value, message):
-    with pytest.raises(ValueError, match=f"hydra.launcher.{message}"):
-        read_options(tmp_path, {option: value})
 
 
 def test_the_ledger_names_cluster_job_run_and_time(cluster, configs, begin, tmp_path):

@@ -8,7 +8,8 @@ from normlab.config.identity import run_name
 from normlab.endings import Left
 from normlab.sweeps import slurm, slurm_task
 from normlab.sweeps.slurm_ledger import Ledger
-from normlab.sweeps.slurm_sweep import SlurmSweep, read_options
+from normlab.sweeps.slurm_options import read_options
+from normlab.sweeps.slurm_sweep import SlurmSweep
 from normlab.sweeps.slurm_table import jobs_main, print_table, rows
 
 
