@@ -268,7 +268,7 @@ def test_a_disturbed_sweep_ends_like_an_undisturbed_one(tmp_path, norms):
         "hydra/launcher=queue",
         f"paths.outputs={tmp_path / 'disturbed'}",
     ]
-    first = command(*disturbed, PYTHONPATH=str(norms))
+    first = command(*disturbed)
     assert first.returncode == 1
     assert [row[:3] for row in table(first)] == [
         ["torch", "0.1", "finished"],
@@ -289,11 +289,9 @@ def test_a_disturbed_sweep_ends_like_an_undisturbed_one(tmp_path, norms):
         "failed  norm=dies optimizer.lr=0.1: its worker process was ended by SIGKILL"
     )
     (norms / "repaired").touch()
-    second = command(*disturbed, "retry=failed", PYTHONPATH=str(norms))
+    second = command(*disturbed, "retry=failed")
     assert second.returncode == 0, second.stderr
-    undisturbed = command(
-        *words, f"paths.outputs={tmp_path / 'undisturbed'}", PYTHONPATH=str(norms)
-    )
+    undisturbed = command(*words, f"paths.outputs={tmp_path / 'undisturbed'}")
     assert table(second) == table(undisturbed)
     assert [row[2] for row in table(second)] == [
         "finished",

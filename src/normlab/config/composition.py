@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from normlab.config.identity import configuration_directory
@@ -58,6 +59,46 @@ def compose_config(
     directory = str(configuration_directory())
     with _without_hydra(), initialize_config_dir(directory, version_base="1.3"):
         return compose("config", overrides=words, return_hydra_config=True)
+
+
+@contextmanager
+def composed_sweep(
+    overrides: Sequence[str], config_dir: Path | None = None
+) -> Iterator[tuple[Any, DictConfig]]:
+    """Compose what `train.py -m OVERRIDES` runs, and keep Hydra for its jobs.
+
+    Within the block, Hydra's loader composes jobs, and interpolations find its node.
+
+    Args:
+        overrides: words of the command line.
+        config_dir: a folder of the user's own, as for `compose_config`.
+
+    Yields:
+        Hydra's loader of configurations, and the configuration of the sweep.
+
+    Raises:
+        ValueError, HydraException: a mistake of the user.
+    """
+    words = normalized(overrides)
+    if config_dir is not None:
+        words.append(_search_path(config_dir))
+    directory = str(configuration_directory())
+    before = HydraConfig.instance().cfg
+    with _without_hydra(), initialize_config_dir(directory, version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        config = hydra.compose_config(
+            config_name="config",
+            overrides=words,
+            run_mode=RunMode.MULTIRUN,
+            from_shell=False,
+            with_log_configuration=False,
+        )
+        try:
+            HydraConfig.instance().set_config(config)
+            yield hydra.config_loader, config
+        finally:
+            HydraConfig.instance().cfg = before
 
 
 def _search_path(config_dir: Path) -> str:
@@ -123,7 +164,7 @@ def to_plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def config_dirs(hydra: DictConfig) -> list[Path]:
+def config_dirs(hydra: Any) -> list[Path]:
     """The folders that `--config-dir` named.
 
     Args:

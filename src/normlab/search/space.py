@@ -97,7 +97,7 @@ def _different(choices: list[Any], text: str) -> list[Any]:
         choices: values, of which 1 and 1.0 are the same, but not true.
         text: the override, for a note about what is left out.
     """
-    kept = {}
+    kept: dict[tuple[bool, Any], Any] = {}
     for choice in choices:
         kept.setdefault((isinstance(choice, bool), choice), choice)
     repeated = len(choices) - len(kept)
