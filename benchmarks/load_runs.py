@@ -18,14 +18,14 @@ from pathlib import Path
 import yaml
 from measure import Row, configured, show
 
-from normlab.checksums import with_checksum
+from normlab.checksums import FILES, file_digests, with_checksum
 from normlab.compare import load_runs
 from normlab.config.identity import digest, run_folder
 from normlab.results import SCHEMA
 
 NORMS = ("none", "torch", "custom", "layer", "group")
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
-FILES = ("config.yaml", "result.json", "environment.json")
+NAMES = ("config.yaml", "result.json", "environment.json")
 # Limits for ten thousand folders.
 SECONDS = 20
 GIBIBYTES = 2
@@ -74,7 +74,8 @@ def _make_run(config: dict, seed: int, is_cut: bool) -> None:
     text = yaml.dump(config, Dumper=yaml.CSafeDumper, sort_keys=False)
     (folder / "config.yaml").write_text(text)
     (folder / "environment.json").write_text(json.dumps(ORIGIN, indent=2))
-    text = json.dumps(with_checksum(_result(config, seed)), indent=2)
+    result = _result(config, seed) | {FILES: file_digests(folder)}
+    text = json.dumps(with_checksum(result), indent=2)
     if is_cut:
         text = text[: len(text) // 2]
     (folder / "result.json").write_text(text)
@@ -101,8 +102,8 @@ def _result(config: dict, seed: int) -> dict:
 def _read_all(outputs: Path) -> int:
     """Read the files of all runs; returns their size in bytes."""
     size = 0
-    for path in outputs.rglob(FILES[0]):
-        for name in FILES:
+    for path in outputs.rglob(NAMES[0]):
+        for name in NAMES:
             size += len((path.parent / name).read_bytes())
     return size
 

@@ -4,7 +4,7 @@ It continues after a failed job, names every failed job, and ends with a table.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,19 +78,29 @@ class GridSweeper(BasicSweeper):
             sys.exit(1)
         return [ended]
 
+    def train(self, arguments: list[str]) -> list["EndedJob"]:
+        """Run every combination of the values and print nothing but the progress.
+
+        Args:
+            arguments: overrides, as on a command line.
+
+        Returns:
+            the jobs that have ended, in the order of the combinations.
+        """
+        jobs, _ = self._compose_jobs(arguments)
+        return self._run(jobs)
+
     def _parse(self, arguments: list[str]) -> list[Override]:
         """Parse the overrides of `params` and of the command line, in this order."""
         loader = self.hydra_context.config_loader
         parser = OverridesParser.create(config_loader=loader)
-        words = []
-        for key, values in (self.params or {}).items():
-            words.append(f"{key}={values}")
+        words = _words(self.params or {})
         if not self._is_trial():
             return parser.parse_overrides([*words, *arguments])
         from normlab.sweeps.grid import with_first_values
 
         axes = with_first_values(parser.parse_overrides(words), "seed", self.try_seeds)
-        settings = [f"{key}={value}" for key, value in self.try_settings.items()]
+        settings = _words(self.try_settings)
         # The group stands last: no word of the command lets a trial join the study.
         group = OmegaConf.to_container(self.config, resolve=False)["group"]
         others = [*settings, *arguments, f"group={group}-try"]
@@ -215,6 +225,14 @@ class GridSweeper(BasicSweeper):
             return
         for (index, _), job_return in zip(batch, returned, strict=True):
             yield index, _result(job_return)
+
+
+def _words(values: Mapping[str, Any]) -> list[str]:
+    """The overrides that give keys their values: `key=value`."""
+    words = []
+    for key, value in values.items():
+        words.append(f"{key}={value}")
+    return words
 
 
 def plain(option: Any) -> Any:

@@ -120,7 +120,9 @@ def file_digests(folder: Path) -> dict[str, str]:
     return digests
 
 
-def check_file(path: Path, result: dict[str, Any]) -> None:
+def check_file(
+    path: Path, result: dict[str, Any], content: bytes | None = None
+) -> None:
     """Refuse a file that is not as it was when the result beside it was written.
 
     Results of earlier versions, and of runs that have not ended, know no files.
@@ -128,13 +130,20 @@ def check_file(path: Path, result: dict[str, Any]) -> None:
     Args:
         path: a file of the run folder.
         result: the content of `result.json`.
+        content: what was read from the file; None reads it.
 
     Raises:
         ValueError: names the file and says what to do.
     """
     digests = result.get(FILES)
     stored = digests.get(path.name) if isinstance(digests, dict) else None
-    if stored is not None and stored != _file_digest(path):
+    if stored is None:
+        return
+    if content is None:
+        found = _file_digest(path)
+    else:
+        found = hashlib.sha256(content).hexdigest()
+    if stored != found:
         raise ValueError(
             f"{path} was changed after the run ended; "
             f"put it back, or train the run again with rerun=true"

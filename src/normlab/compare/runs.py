@@ -143,8 +143,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     row["cautions"] = tuple(result.get("cautions") or ())
     row["synchronized"] = result.get("synchronized")
 
-    check_file(folder / "config.yaml", result)
-    row |= read_settings(folder / "config.yaml")
+    row |= read_settings(folder / "config.yaml", result)
     for name in NUMBER_FIELDS:
         row[name] = _number(result.get(name))
     for name, value in result["metrics"].items():
@@ -237,19 +236,24 @@ def _without_surrogates(content: Any, text: bytes) -> Any:
     return json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path, result: dict[str, Any] | None = None) -> dict[str, Any]:
     """A stored configuration by dotted key, the picked names (`choices`) unprefixed.
 
     Options that did not exist yet when the run was made get the value that describes
     what the run did.
 
+    Args:
+        path: `config.yaml` of the run.
+        result: the result beside it, which knows its digest; None if there is none.
+
     Raises:
-        ValueError: if the file is missing or not the configuration of a run.
+        ValueError: if the file is missing, changed, or not the configuration of a run.
     """
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path.name} is not readable ({error})") from error
+    check_file(path, result or {}, text.encode())
 
     stored: dict[str, Any] = {}
     try:
@@ -322,8 +326,9 @@ def _scalar(value: Any) -> Any:
 def _environment(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     """The origin of a run by dotted key; empty if it is not known."""
     try:
-        check_file(path, result)
-        return _parse_environment(read_text(path))
+        text = read_text(path)
+        check_file(path, result, text.encode())
+        return _parse_environment(text)
     except (OSError, ValueError, RecursionError):
         return {}  # a run of unknown origin still has its result
 

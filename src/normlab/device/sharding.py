@@ -35,7 +35,7 @@ def shard(network: nn.Module, mesh: Any) -> None:
         network: any module that is called through `forward` only, as are its units.
         mesh: the `torch.distributed.DeviceMesh` of the processes.
     """
-    units = []
+    units: list[nn.Module] = []
     for parent in network.modules():
         if isinstance(parent, nn.Sequential | nn.ModuleList):
             units += filter(_is_unit, parent)

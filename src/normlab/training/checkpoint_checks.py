@@ -59,7 +59,7 @@ def check_state(state: Any, path: Path, task: Task | None = None) -> dict[str, A
 
 def _check_types(state: dict[str, Any]) -> None:
     """Check the types of what a state holds, apart from what depends on the network."""
-    example = {
+    example: dict[str, Any] = {
         "ended": False,
         "progress": asdict(Progress()),
         "network": {},

@@ -240,7 +240,8 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
     finally:
         close_loggers()
     with signals.postponed():
-        write_result(folder, result | {FILES: file_digests(folder)})
+        result |= {FILES: file_digests(folder)}
+        write_result(folder, result)
     return result
 
 
