@@ -149,6 +149,13 @@ def test_a_program_that_is_missing_or_fails_is_explained():
     assert slurm.call([sys.executable, "-c", "print('yes')"]) == "yes\n"
 
 
+def test_a_job_that_submits_jobs_hands_on_no_array(monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    program = "import os; print([n for n in os.environ if n.startswith('SLURM_')])"
+    assert slurm.call([sys.executable, "-c", program]) == "['SLURM_CONF']\n"
+
+
 def test_a_program_that_hangs_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(slurm, "SECONDS_TO_ANSWER", 0.1)
     with pytest.raises(SlurmRefusal, match="SLURM does not answer"):

@@ -9,8 +9,9 @@ import pytest
 from fake_slurm import FakeSlurm
 from omegaconf import OmegaConf
 
-from normlab.config.identity import run_folder, run_name
+from normlab.config.identity import digest, run_folder, run_name
 from normlab.endings import Left, Stopped
+from normlab.results import write_result
 from normlab.sweeps import slurm, slurm_sweep, slurm_task
 from normlab.sweeps.slurm import SlurmRefusal
 from normlab.sweeps.slurm_ledger import Ledger, write_submission
@@ -250,6 +251,30 @@ def test_a_forgotten_job_ends_the_wait_and_shows_its_log(
     ((_, result),) = begin(configs(1)).results()
     assert result["reason"].startswith("job 100 UNKNOWN: SLURM does not know it")
     assert re.search(r"; see \S+/100\.err$", result["reason"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [({}, True), ({"rerun": True}, False), ({"retry": "failed"}, False)],
+)
+def test_a_result_that_no_job_has_noted_counts_if_it_is_new(
+    cluster, configs, begin, changes, counts
+):
+    """The job was killed between its result and its note."""
+    (config,) = configs(1, **changes)
+
+    def train():
+        status = "failed" if "retry" in changes else "finished"
+        folder = run_folder(config)
+        folder.mkdir(parents=True)
+        result = {"status": status, "metrics": {"x": 7}, "reason": "old"}
+        write_result(folder, result | {"config_digest": digest(config)})
+        cluster.end("100", "NODE_FAIL")
+
+    cluster.rounds = [train]
+    ((_, result),) = begin([config]).results()
+    assert (result.get("metrics") == {"x": 7}) == counts
+    assert result["reason"].startswith("job 100 NODE_FAIL: ") != counts
 
 
 def test_a_job_that_is_queued_again_is_waited_for(cluster, configs, begin, capsys):

@@ -3,6 +3,7 @@
 Read for SLURM 22.05 and later.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +14,10 @@ JOB_ID = re.compile(r"\d+(_\d+)?")
 # What stands before the reason in `sbatch: error: Batch job submission failed: REASON`.
 PREFIXES = re.compile(r"^(\w+: )?(error: )?(Batch job submission failed: )?")
 # Fields of squeue. None contains a space, except the last one.
-FIELDS = "JobArrayID:32,State:24,RestartCnt:12,SubmitTime:24,StartTime:24,EndTime:24"
-FIELDS += ",Reason:160"
+FIELDS = (
+    "JobArrayID:32,State:24,RestartCnt:12,SubmitTime:24,StartTime:24,EndTime:24,"
+    "Reason:160"
+)
 
 ENDED = (
     *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"),
@@ -22,8 +25,10 @@ ENDED = (
 )
 UNKNOWN = "UNKNOWN"
 # Reasons for which a job waits until somebody does something about it.
-HELD = ("JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "BadConstraints")
-HELD += ("PartitionTimeLimit", "PartitionNodeLimit", "InvalidAccount", "InvalidQOS")
+HELD = (
+    *("JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "BadConstraints"),
+    *("PartitionTimeLimit", "PartitionNodeLimit", "InvalidAccount", "InvalidQOS"),
+)
 
 
 class SlurmRefusal(ValueError):
@@ -88,11 +93,17 @@ def call(command: Sequence[str], lock: int | None = None) -> str:
         SlurmRefusal: it failed or did not answer.
         ValueError: SLURM is not installed.
     """
+    # A command in a job of an array hands the variables of its own array on.
+    environment = {}
+    for name, value in os.environ.items():
+        if not name.startswith("SLURM_ARRAY_"):
+            environment[name] = value
     try:
         # Ctrl-C in the terminal must not end the command halfway.
         done = subprocess.run(
             command,
             capture_output=True,
+            env=environment,
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
@@ -238,20 +249,28 @@ def _ask_squeue(arrays: str) -> dict[str, JobState]:
         return {}  # it has forgotten the only job that was asked for
     states = {}
     for line in answer.splitlines():
-        words = line.split(None, 6)
-        if len(words) < 6:
-            continue
-        job, state, restarts, submitted, started, ended = words[:6]
-        reason = words[6].strip() if len(words) > 6 else ""
-        times = {"PENDING": submitted, "RUNNING": started}
-        since = times.get(state, ended if state in ENDED else "")
-        states[job] = JobState(
-            state=state,
-            since=_known(since),
-            reason=_known(reason),
-            restarts=int(restarts) if restarts.isdigit() else 0,
-        )
+        job, *words = line.split(None, 6)
+        states[job] = _state_of(*words)
     return states
+
+
+def _state_of(
+    state: str,
+    restarts: str,
+    submitted: str,
+    started: str,
+    ended: str,
+    reason: str = "",
+) -> JobState:
+    """The state of a job from the fields that squeue prints."""
+    since = ""
+    if state == "PENDING":
+        since = submitted
+    elif state == "RUNNING":
+        since = started
+    elif state in ENDED:
+        since = ended
+    return JobState(state, _known(since), _known(reason.strip()), int(restarts))
 
 
 def _ask_sacct(arrays: str, wanted: set[str]) -> dict[str, JobState]:

@@ -86,7 +86,7 @@ class Entry:
         Raises:
             ValueError: it is none.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for field in fields(cls):
             value = line.get(field.name)
             if type(value) is not field.type:

@@ -5,6 +5,7 @@ command therefore attaches to the jobs that are queued or run. Whatever ends thi
 process, the jobs stay.
 """
 
+import shlex
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
@@ -92,11 +93,12 @@ class SlurmSweep:
         """Which jobs stay in SLURM, how to see them, and how to cancel them."""
         arrays = {entry.job.partition("_")[0] for entry in self.waiting.values()}
         numbers = " ".join(sorted(arrays, key=int))
+        outputs = shlex.quote(str(self.options.folder.parent))
         is_one = len(self.waiting) == 1
         runs = "1 run is" if is_one else f"{len(self.waiting)} runs are"
         return (
-            f"{runs} with SLURM; `normlab jobs {self.options.folder.parent}` shows "
-            f"the jobs, `scancel {numbers}` cancels them"
+            f"{runs} with SLURM; `normlab jobs {outputs}` shows the jobs, "
+            f"`scancel {numbers}` cancels them"
         )
 
     def _submit_the_rest(self, cluster: Cluster, noted: NotedSignal) -> None:
@@ -290,7 +292,10 @@ class SlurmSweep:
                 if state is not None and state.has_ended and job in ended_before:
                     states[job] = state
             if len(states) == len(entry.jobs):
-                found.append((run, self._explain_loss(entry, states)))
+                # It may have been killed between its result and the note about it.
+                config = self.configs[run]
+                result = stored_result(run_folder(config), config)
+                found.append((run, result or self._explain_loss(entry, states)))
         return found
 
     def _explain_loss(
