@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from normlab.files import open_regular
 
@@ -33,7 +34,7 @@ class LogMeter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._digests = {}  # type: ignore[var-annotated] # hashlib's type has no name
+        self._digests: dict[str, Any] = {}  # of hashlib, whose type has no public name
         self._lengths: dict[str, int] = {}
 
     def measure(self) -> tuple[dict[str, int], dict[str, str]]:
