@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from normlab.config.identity import run_folder, run_name
 from normlab.endings import Stopped
 from normlab.locks import Lock
-from normlab.results import read_result
+from normlab.results import read_result, write_result
 from normlab.sweeps import slurm_task
 from normlab.sweeps.json_lines import JsonLines
 from normlab.sweeps.slurm_ledger import ended_runs, write_submission
@@ -105,6 +105,16 @@ def test_a_run_that_another_worker_trains_is_left_to_it(submit, trained):
     assert trained == [1]
     Task(folder, 0).work()  # as if it had been queued again
     assert trained == [1, 0]
+
+
+def test_a_folder_of_another_configuration_fails_its_run_alone(submit, trained):
+    folder = submit(count=2, workers=1)
+    path = run_folder(submit.configs[0])
+    path.mkdir(parents=True)
+    write_result(path, {"status": "finished", "config_digest": "another"})
+    Task(folder, 0).work()
+    assert trained == [1]
+    assert "the result of another configuration" in ends(folder)[0]["result"]["reason"]
 
 
 def test_a_full_disk_ends_the_job(submit, monkeypatch):

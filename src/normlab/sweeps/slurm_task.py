@@ -80,7 +80,8 @@ class Task:
             SystemExit: no other run can succeed either.
         """
         for index in self._candidates():
-            self._read_journal()
+            if index not in self.ended:
+                self._read_journal()
             if index not in self.ended:
                 self._run(index)
 
@@ -99,6 +100,7 @@ class Task:
 
     def _run(self, index: int) -> None:
         from normlab.config.identity import run_folder
+        from normlab.sweeps.jobs import failed_result
         from normlab.sweeps.slurm_ledger import read_config
         from normlab.training.experiment import is_locked, stored_result
 
@@ -107,7 +109,11 @@ class Task:
         if self.submission.workers and is_locked(folder):
             return  # another worker trains it
         config = self._cleared(index, config, folder)
-        stored = stored_result(folder, config)
+        try:
+            stored = stored_result(folder, config)
+        except ValueError as error:
+            self._note_result(index, failed_result(str(error)))
+            return
         if stored is not None:
             self._note_end(index, status=stored["status"])
             return
