@@ -121,6 +121,19 @@ def test_a_dry_run_does_not_import_torch():
             "norm has 2 values, seed has 3",
         ),
         (
+            ["-m", "study=small_batches", "hydra.sweeper.try_seeds=1"],
+            "hydra.sweeper.try_seeds must be a whole number of at least 2, got 1",
+        ),
+        (
+            ["-m", "hydra/launcher=queue", "hydra.launcher.jobs_per_gpu=many"],
+            "hydra.launcher.jobs_per_gpu must be a whole number of at least 1",
+        ),
+        (
+            ["study=small_batches", "study.try=true"],
+            "study.try=true tries the sweep of a study: add -m",
+        ),
+        (["-m", "study.try=true"], "must come with a study: add study=NAME"),
+        (
             ["-m", "norm=none,torch", "hydra.sweeper.exclude=[{nrom: none}]"],
             "did you mean 'norm'?",
         ),

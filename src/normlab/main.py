@@ -20,7 +20,7 @@ from normlab import signals
 from normlab.config.composition import config_dirs, normalized, to_plain
 from normlab.config.identity import configuration_directory
 from normlab.config.own_code import find_own_code
-from normlab.config.rules import check, is_trial
+from normlab.config.rules import check, check_hydra_options, is_trial
 from normlab.config.trust import check_hydra, check_trust, load_only_weights
 from normlab.endings import EarlyEnd
 from normlab.help import asks_for_help, help_text
@@ -130,6 +130,7 @@ def _hydra_checked() -> Iterator[None]:
         config = compose(*arguments, **options)  # by default, this configures none
         HydraConfig.instance().set_config(config)
         check_hydra(config)
+        check_hydra_options(config.hydra)
         if configures_logging:
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         return config

@@ -187,3 +187,14 @@ def test_keys_that_are_read_before_the_call_are_no_arguments():
     check_homes(
         {"trusted_packages": [], "optimizer": optimizer, "scheduler": scheduler}
     )
+
+
+def test_code_of_ones_own_that_is_not_found_is_one_line():
+    config = configuration("norm", "no_such_code.Norm")
+    with pytest.raises(ValueError) as error:
+        check_homes(config | {"trusted_packages": ["no_such_code"]})
+    assert str(error.value) == (
+        "_target_ 'no_such_code.Norm' cannot be found: No module named 'no_such_code'; "
+        "code of your own must be installed, or lie in the working folder or beside "
+        "--config-dir"
+    )

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from normlab.config.schema import (
     Key,
     defaults,
@@ -54,6 +56,24 @@ def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:
         if present and key.type and not key.rule.holds(value):
             requirement = key.rule.requirement
             raise ValueError(f"{name} must be {requirement}, got {_in_yaml(value)}")
+
+
+def check_hydra_options(hydra: DictConfig) -> None:
+    """Refuse options of launcher and sweeper that are not of the type of their key.
+
+    Args:
+        hydra: Hydra's own node of a configuration.
+
+    Raises:
+        ValueError: names the key, what it must be and what it is.
+    """
+    for name in ("launcher", "sweeper"):
+        group = f"hydra/{name}"
+        choice = str(hydra.runtime.choices[group])
+        if has_option(group, choice):
+            node = OmegaConf.to_container(hydra[name], resolve=True)
+            keys = read_option(group, choice).keys
+            check_values({"hydra": {name: node}}, keys)
 
 
 def _check_structure(config: dict[str, Any]) -> None:
