@@ -64,9 +64,19 @@ def test_a_changed_entry_is_refused_with_its_line(path, old, new, message):
     assert str(error.value).startswith(f"{path} is damaged near line ")
 
 
-def test_a_line_that_is_no_entry_is_refused(path):
-    path.write_text("[1, 2]\n" + path.read_text())
-    with pytest.raises(ValueError, match="it is no entry"):
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[1, 2]", "it is no entry"),
+        ("{}", "it is no entry"),
+        ('{"op_code": "1"}', "it is no entry"),
+        ("null", "it is no entry"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_a_line_that_is_no_entry_is_refused(path, line, message):
+    path.write_text(f"{line}\n{path.read_text()}")
+    with pytest.raises(ValueError, match=f"study.journal is damaged .*{message}"):
         list(CheckedJournal(path).read_logs(0))
 
 

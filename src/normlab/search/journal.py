@@ -48,7 +48,7 @@ class CheckedJournal(JournalFileBackend):
             for log in super().read_logs(log_number_from):
                 number += 1
                 yield _verified(log)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{self.path} is damaged near line {number} ({error}); put it back, "
                 f"or delete it: trials whose runs are stored are then done at once"
@@ -67,7 +67,7 @@ def _verified(log: Any) -> dict[str, Any]:
     Raises:
         ValueError: it is not as it was written.
     """
-    if not isinstance(log, dict):
+    if not isinstance(log, dict) or not isinstance(log.get("op_code"), int):
         raise ValueError("it is no entry")
     values = dict(log)
     if CHECKSUM in values and values.pop(CHECKSUM) != checksum(values):
