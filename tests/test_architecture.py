@@ -36,10 +36,10 @@ ARCHITECTURE = {
     "mistakes": ("config", "spelling", "synonyms"),
     "help": ("config", "spelling"),
     # what people add
-    "norms": ("spelling",),
+    "norms": ("config", "spelling"),
     "own_norms": ("norms",),
     "models": ("spelling",),
-    "data": ("config", "files", "spelling", "streams", "terminal"),
+    "data": ("config", "files", "locks", "spelling", "streams", "terminal"),
     "event_files": ("endings", "locks"),
     "loggers": ("config", "endings", "event_files", "locks", "metrics", "terminal"),
     # one run
@@ -70,6 +70,10 @@ ARCHITECTURE = {
     ),
     # entry points
     "hydra_plugins": ("endings", "config", "mistakes", "sweeps", "search"),
+    "api": (
+        *("endings", "config", "mistakes", "own_norms", "norms", "models", "terminal"),
+        *("training", "evaluation", "compare", "report", "sweeps", "files"),
+    ),
     "main": (
         *("endings", "terminal", "signals", "config", "mistakes", "own_norms", "help"),
         *("training", "sweeps"),

@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from normlab.norms import own
+from normlab.config.trust import OWN_NORMS_VARIABLE
 from normlab.own_norms import take_own_norms
 
 TWO = """
@@ -20,7 +20,7 @@ class Right(nn.Identity):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(own.ENVIRONMENT, "")
+    monkeypatch.setenv(OWN_NORMS_VARIABLE, "")
     (tmp_path / "two.py").write_text(TWO)
     return tmp_path
 

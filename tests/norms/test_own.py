@@ -6,8 +6,9 @@ import sys
 import pytest
 import torch
 
+from normlab.config.trust import OWN_NORMS_VARIABLE
 from normlab.norms import own
-from normlab.norms.own import ENVIRONMENT, find_own_norm, offer, offer_file, own_norm
+from normlab.norms.own import find_own_norm, offer, offer_file, own_norm
 
 SCALE = """
 from torch import nn
@@ -25,7 +26,7 @@ class Scale(nn.Module):
 @pytest.fixture(autouse=True)
 def nothing_offered(monkeypatch):
     monkeypatch.setattr(own, "_offered", {})
-    monkeypatch.setenv(ENVIRONMENT, "")
+    monkeypatch.setenv(OWN_NORMS_VARIABLE, "")
 
 
 @pytest.fixture

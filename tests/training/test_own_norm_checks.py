@@ -4,7 +4,7 @@ import pytest
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from normlab.norms import own
+from normlab.config.trust import OWN_NORMS_VARIABLE
 from normlab.norms.own import offer_file
 from normlab.own_norms import add_option
 from normlab.training.experiment import run
@@ -70,7 +70,7 @@ FAULTS = {
 @pytest.fixture
 def config(compose, tmp_path, monkeypatch):
     """config(source, *overrides): of a run whose norm is the class in the source."""
-    monkeypatch.setenv(own.ENVIRONMENT, "")
+    monkeypatch.setenv(OWN_NORMS_VARIABLE, "")
 
     def make(source, *overrides):
         path = tmp_path / "mine.py"

@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 SEARCH_CALLBACK = "normlab.search.pruning.ReportToTrial"
 # What finds a norm of the user's own, by name and digest: it cannot bring the code.
 OWN_NORM = "normlab.norms.own.own_norm"
+# The environment variable by which processes of this one find such norms.
+OWN_NORMS_VARIABLE = "NORMLAB_OWN_NORMS"
 # Of normlab only what people add to is trusted, since the rest of it also starts
 # programs and writes files.
 TRUSTED_PACKAGES = (

@@ -4,22 +4,28 @@ A configuration names such a norm and holds a digest of its source; it cannot br
 code. The code comes from the person who types the command or calls a function of the
 package: `offer` takes it, and `own_norm`, which a configuration calls, finds it by the
 digest. Processes that this one starts find it through the environment variable
-`NORMLAB_OWN_NORMS`, which holds one `FILE.py:CLASS` a line.
+`NORMLAB_OWN_NORMS`. A line of it is `FILE.py:CLASS`, or a file that `share` has
+written for a class that lives in this process only.
 """
 
+import atexit
 import os
+import pickle
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from normlab.config.trust import OWN_NORM, OWN_NORMS_VARIABLE
 from normlab.norms.construction import build_norm, name_of
 from normlab.norms.loading import load_norm, source_file
 from normlab.norms.own_source import source_digest
-
-ENVIRONMENT = "NORMLAB_OWN_NORMS"
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class OwnNorm:
     def options(self) -> dict[str, Any]:
         """What the group `norm` of a configuration holds for this norm."""
         return {
-            "_target_": f"{__name__}.own_norm",
+            "_target_": OWN_NORM,
             "_partial_": True,
             "norm": self.name,
             "source": self.digest,
@@ -82,11 +88,56 @@ def offer_file(reference: str) -> OwnNorm:
     path, _, name = reference.rpartition(":")
     if not path.endswith(".py"):
         path, name = reference, name_of(norm.target)
-    line = f"{Path(path).expanduser().resolve()}:{name}"
-    lines = os.environ.get(ENVIRONMENT, "").splitlines()
-    if line not in lines:
-        os.environ[ENVIRONMENT] = "\n".join([*lines, line])
+    _tell_processes(f"{Path(path).expanduser().resolve()}:{name}")
     return norm
+
+
+def share(norm: OwnNorm) -> OwnNorm:
+    """Make a norm available to the processes that this one starts.
+
+    The class is pickled with its code, since it may be defined in a notebook, and
+    importing the script that is running would run it once more.
+    """
+    import cloudpickle
+
+    path = _folder_of_pickles() / f"{norm.digest}.pickle"
+    module = sys.modules.get(norm.target.__module__)
+    is_importable = module is not None and module.__name__ != "__main__"
+    if is_importable:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        path.write_bytes(cloudpickle.dumps((norm.name, norm.digest, norm.target)))
+    finally:
+        if is_importable:
+            cloudpickle.unregister_pickle_by_value(module)
+    _tell_processes(str(path))
+    return norm
+
+
+@cache
+def _folder_of_pickles() -> Path:
+    folder = tempfile.mkdtemp(prefix="normlab-norms-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _tell_processes(line: str) -> None:
+    lines = os.environ.get(OWN_NORMS_VARIABLE, "").splitlines()
+    if line not in lines:
+        os.environ[OWN_NORMS_VARIABLE] = "\n".join([*lines, line])
+
+
+def _read_shared() -> None:
+    """Offer what the process that started this one has shared.
+
+    The variable is set by the user's own processes, so what it names is trusted.
+    """
+    for line in os.environ.get(OWN_NORMS_VARIABLE, "").splitlines():
+        if line.endswith(".pickle"):
+            norm = OwnNorm(*pickle.loads(Path(line).read_bytes()))
+            _offered[norm.digest] = norm
+        else:
+            offer(load_norm(line))
 
 
 def own_norm(
@@ -115,8 +166,7 @@ def find_own_norm(name: str, digest: str) -> OwnNorm:
         ValueError: there is none with this source.
     """
     if digest not in _offered:
-        for line in os.environ.get(ENVIRONMENT, "").splitlines():
-            offer(load_norm(line))
+        _read_shared()
     if digest in _offered:
         return _offered[digest]
     if any(one.name == name for one in _offered.values()):

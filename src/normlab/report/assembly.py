@@ -16,8 +16,9 @@ from normlab.compare.targets import parse_target, time_to_target
 from normlab.report.figures import draw_figures
 from normlab.report.page import Report, Section
 from normlab.report.tables import contrast_table, summary_table, target_table
+from normlab.study.definition import read_study
 from normlab.study.plans import planned_settings
-from normlab.study.verdict import answer, read_study
+from normlab.study.verdict import answer
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,26 @@ def comparison_report(
     """
     runs = load_runs(*folders)
     _check_heatmap(runs, extras.heatmap)
-    comparison = compare(runs, **arguments)
+    report = report_of(compare(runs, **arguments), extras)
+    warnings = [*report.warnings, *_unreadable_warnings(runs)]
+    return replace(report, runs=runs, warnings=warnings)
+
+
+def report_of(comparison: Comparison, extras: Extras) -> Report:
+    """The report of a comparison that was made.
+
+    Args:
+        comparison: The comparison.
+        extras: What the report shows besides arms and contrasts.
+    """
     by = ", ".join(comparison.by)
     section = make_section(f"{comparison.metric} by {by}", comparison, extras)
     return Report(
         question=f"How does {comparison.metric} depend on {by}?",
         verdict="",
         sections=[section],
-        runs=runs,
-        warnings=[*comparison.warnings, *_unreadable_warnings(runs)],
+        runs=comparison.runs,
+        warnings=comparison.warnings,
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from normlab.config.identity import run_folder
+from normlab.config.trust import OWN_NORMS_VARIABLE
 from normlab.config.types import is_whole
 from normlab.cores import slurm_cores
 from normlab.endings import EarlyEnd, Interrupted, Stopped
@@ -218,6 +219,8 @@ def slots(
     environments = []
     for number in range(count):
         variables = {"OMP_NUM_THREADS": str(threads)}
+        if OWN_NORMS_VARIABLE in environment:  # may be set after the server started
+            variables[OWN_NORMS_VARIABLE] = environment[OWN_NORMS_VARIABLE]
         if shares:
             share = shares[number % len(shares)]
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(share)

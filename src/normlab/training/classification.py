@@ -46,6 +46,10 @@ class Classification(Task):
         count, loss, correct = sums
         return {"loss": loss / count, "accuracy": correct / count}
 
+    def predictions_from(self, outputs: Tensor) -> Tensor:
+        """Probabilities of the classes ``(N, K)`` from outputs of the network."""
+        return outputs.softmax(1)
+
     def _logits(self, predictions: Tensor) -> Tensor:
         if self.softmax_before_loss:
             return predictions.softmax(1)

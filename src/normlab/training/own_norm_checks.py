@@ -75,7 +75,7 @@ def check_own_norm(config: dict, parts: Parts) -> list[str]:
     inputs = parts.train.evaluation_inputs(parts.train.rows[:ROWS])
     with torch.random.fork_rng(devices=[]):
         seen = _train_twice(network, layers, inputs)
-    cautions = []
+    cautions: list[str] = []
     for name, found in seen.items():
         layer = layers[name]
         _check_output(layer, found)

@@ -61,6 +61,10 @@ class Regression(Task):
         standardized = (targets - self.target_mean) / self.target_std
         return self.loss_function(predictions.flatten(), standardized)
 
+    def predictions_from(self, outputs: Tensor) -> Tensor:
+        """Values ``(N,)`` in units of the targets from outputs of the network."""
+        return outputs.flatten() * self.target_std + self.target_mean
+
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Six sums over standardized samples ``(6,)``.
 

@@ -296,6 +296,10 @@ class Task(pl.LightningModule):
         """
         raise NotImplementedError
 
+    def predictions_from(self, outputs: Tensor) -> Tensor:
+        """What the outputs of the network ``(N, num_outputs)`` say of each sample."""
+        raise NotImplementedError
+
     def metrics_from(self, sums: list[float]) -> dict[str, float]:
         """The metrics of a part from the sums of its `score` vectors."""
         raise NotImplementedError

@@ -1,0 +1,1 @@
+"""normlab from Python and from notebooks: `run`, `sweep`, `load` and `swap`."""

@@ -1,0 +1,257 @@
+"""What calls return: one run, several runs, and a comparison of them."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from normlab.api.html import comparison_html, run_html, runs_html
+from normlab.compare.comparison import Comparison, compare
+from normlab.compare.runs import load_runs
+from normlab.compare.settings import distinguishing_settings
+from normlab.evaluation.evaluate import evaluate_run, load_run, read_config, read_stored
+from normlab.evaluation.inspection import draw_layers, inspect_run
+from normlab.report.assembly import Extras, report_of
+from normlab.report.drawing import Drawing
+from normlab.report.figures import draw_figures
+from normlab.report.output import write_files
+from normlab.report.tables import contrast_table, summary_table
+from normlab.training.preparation import Prepared
+
+
+class Run:
+    """A stored run.
+
+    Args:
+        folder: its folder.
+        trusted: packages of your own that the run may call.
+
+    Raises:
+        ValueError: the folder holds no run.
+    """
+
+    def __init__(self, folder: str | Path, trusted: Sequence[str] = ()) -> None:
+        self.folder = Path(folder)
+        self.trusted = list(trusted)
+        self.config = read_config(self.folder, trusted=_any_package(self.folder))
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """The content of `result.json`; empty if the run has not ended."""
+        return read_stored(self.folder)
+
+    @property
+    def status(self) -> str:
+        """`finished`, `diverged`, `failed` or `unfinished`."""
+        return str(self.result.get("status", "unfinished"))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The scores of the best state by name, such as `test/accuracy`."""
+        return dict(self.result.get("metrics", {}))
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The metrics of every epoch, one row an epoch."""
+        return pd.read_csv(self.folder / "metrics.csv")
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """Statistics of layers: one row an epoch, layer and statistic."""
+        return pd.read_csv(self.folder / "statistics.csv")
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        _, prepared = load_run(self.folder, trusted=self.trusted)
+        return prepared
+
+    @property
+    def network(self) -> nn.Module:
+        """The network with its best weights and buffers, in evaluation mode."""
+        return self._prepared.task.network.eval()
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The data of the run by the name of the part: train, val and test."""
+        return self._prepared.parts.by_name
+
+    def predict(self, inputs: Any) -> Tensor:
+        """Predict samples in the form in which the data set stores them.
+
+        Args:
+            inputs: a tensor or an array ``(N, ...)``, such as uint8 images
+                ``(N, C, H, W)`` or the columns of a table ``(N, F)``; they are
+                transformed as in training.
+
+        Returns:
+            Probabilities ``(N, K)`` of the classes, in the order of
+            `result["classes"]`, or values ``(N,)`` in the units of the targets.
+        """
+        part = self._prepared.parts.test
+        with torch.inference_mode():
+            ready = part.transform.evaluate(torch.as_tensor(inputs))
+            return self._prepared.task.predictions_from(self.network(ready))
+
+    def evaluate(self, **arguments: Any) -> dict[str, float]:
+        """Score the run again, see `normlab.evaluation.evaluate.evaluate_run`."""
+        arguments.setdefault("trusted", self.trusted)
+        return evaluate_run(self.folder, **arguments)
+
+    def figure(self) -> Figure:
+        """What the norm layers hold, see `normlab inspect`."""
+        states = inspect_run(self.folder, trusted=self.trusted)
+        return draw_layers(states, self.folder.name)
+
+    def __repr__(self) -> str:
+        scores = [f"{name} {value:.4g}" for name, value in self.metrics.items()]
+        tests = [text for text in scores if text.startswith("test/")]
+        return f"<Run {self.folder.name}: {', '.join([self.status, *tests])}>"
+
+    def _repr_html_(self) -> str:
+        return run_html(self.folder, self.status, self.metrics, self.result)
+
+
+class Runs(Sequence[Run]):
+    """Several runs, in an order.
+
+    Args:
+        runs: at least one.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = list(runs)
+
+    @cached_property
+    def data(self) -> pd.DataFrame:
+        """One row a run with every setting and result, see `load_runs`."""
+        return load_runs([run.folder for run in self._runs])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a run: the settings that vary, the status, and the metrics."""
+        data = self.data
+        metrics = [name for name in data if str(name).startswith(("val/", "test/"))]
+        varied = distinguishing_settings(data, ["norm"])
+        names = dict.fromkeys(["norm", *varied, "seed", "status", *metrics, "seconds"])
+        return data[[name for name in names if name in data]]
+
+    def compare(
+        self, by: str | Sequence[str] = "norm", **arguments: Any
+    ) -> "ComparedRuns":
+        """Compare arms over their seeds, see `normlab.compare.comparison.compare`.
+
+        Args:
+            by: the settings whose values are the arms.
+            arguments: such as `metric`, `baseline` and `margin`.
+        """
+        return ComparedRuns(compare(self.data, by, **arguments))
+
+    def figure(
+        self, name: str = "curves", by: str = "norm", **arguments: Any
+    ) -> Figure:
+        """A figure of the report.
+
+        Args:
+            name: such as `curves` or `arms`; a wrong name is answered with all.
+            by: the settings whose values are the arms.
+            arguments: of `compare`.
+        """
+        return self.compare(by, **arguments).figure(name)
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Runs": ...
+    def __getitem__(self, index: int | slice) -> "Run | Runs":
+        if isinstance(index, slice):
+            return Runs(self._runs[index])
+        return self._runs[index]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs)
+
+    def __repr__(self) -> str:
+        count = f"{len(self)} run" + ("" if len(self) == 1 else "s")
+        return f"{count}\n{self.table.to_string(index=False, max_rows=30)}"
+
+    def _repr_html_(self) -> str:
+        return runs_html(self.table)
+
+
+class ComparedRuns:
+    """A comparison of the arms of several runs, with its sentences and figures.
+
+    Args:
+        comparison: the numbers.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+
+    @property
+    def arms(self) -> pd.DataFrame:
+        """One row per arm and group: how its runs scored."""
+        return self.comparison.summaries
+
+    @property
+    def contrasts(self) -> pd.DataFrame:
+        """One row per arm other than the baseline: difference, test and sentence."""
+        return self.comparison.contrasts
+
+    @property
+    def sentences(self) -> list[str]:
+        """What came out, one sentence a contrast."""
+        return list(self.contrasts.get("sentence", []))
+
+    @cached_property
+    def drawings(self) -> dict[str, Drawing]:
+        """All figures of the report, by name."""
+        drawings = draw_figures(self.comparison)
+        return {drawing.name: drawing for drawing in drawings}
+
+    def figure(self, name: str = "arms") -> Figure:
+        """A figure of the report.
+
+        Raises:
+            ValueError: there is none of this name; the message lists all.
+        """
+        if name not in self.drawings:
+            names = ", ".join(self.drawings)
+            raise ValueError(f"a figure must be one of {names}, got {name!r}")
+        return self.drawings[name].figure
+
+    def report(self, folder: str | Path) -> Path:
+        """Write the report with all figures and tables; return the path of the page."""
+        return write_files(report_of(self.comparison, Extras()), Path(folder))
+
+    def __repr__(self) -> str:
+        warnings = [f"! {text}" for text in self.comparison.warnings]
+        return "\n".join([*self.sentences, *warnings])
+
+    def _repr_html_(self) -> str:
+        tables = [summary_table(self.comparison)]
+        if len(self.contrasts):
+            tables.append(contrast_table(self.comparison))
+        drawing = self.drawings.get("arms")
+        return comparison_html(
+            tables, self.sentences, self.comparison.warnings, drawing
+        )
+
+
+def _any_package(folder: Path) -> list[str]:
+    """The packages that a run names: reading its configuration calls none of them."""
+    from normlab.files import read_yaml
+
+    try:
+        packages = read_yaml(folder / "config.yaml").get("trusted_packages")
+    except (OSError, AttributeError, ValueError):
+        return []
+    return [str(name) for name in packages or []]

@@ -1,0 +1,95 @@
+"""Arguments of Python calls as words of the command line."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from normlab.norms.loading import is_file_reference
+from normlab.norms.own import offer, offer_file, share
+from normlab.own_norms import add_option
+
+# Texts that Hydra reads as they are; others are quoted.
+PLAIN_TEXT = re.compile(r"[A-Za-z_][\w./+-]*|glob\([^()]*\)|range\([\d, -]*\)")
+SEVERAL = list | tuple | range | set
+
+
+def words_of(texts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    """The overrides of a call such as `run("model=lenet5 dataset=mnist", seed=0)`.
+
+    Args:
+        texts: overrides as on the command line, several in one text if it has spaces.
+        settings: overrides by key. A dict stands for keys below its own, as in
+            `optimizer={"lr": 0.1}`; the norm may be a class or a function.
+
+    Raises:
+        ValueError: a value cannot stand on a command line.
+    """
+    words = []
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(
+                f"overrides must be texts such as 'model=lenet5', got {text!r}; name "
+                f"what is no text, as in norm={getattr(text, '__name__', 'MyNorm')}"
+            )
+        words += shlex.split(text)
+    for key, value in settings.items():
+        words += _words(key, value, _text)
+    return words
+
+
+def sweep_words_of(texts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    """The same for a sweep, in which a list is the values of a key, one a run."""
+    words = words_of(texts, {})
+    for key, value in settings.items():
+        words += _words(key, value, _axis)
+    return words
+
+
+def _words(key: str, value: Any, text: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _words(f"{key}.{name}", inner, text)
+    else:
+        # With two signs a key is added if it is new, such as an option of a norm.
+        is_below = "." in key
+        yield f"{'++' if is_below else ''}{key}={text(key, value)}"
+
+
+def _axis(key: str, value: Any) -> str:
+    if not isinstance(value, SEVERAL):
+        return _text(key, value)
+    values = list(value)
+    if not values:
+        raise ValueError(f"{key} must have at least one value to sweep over, got none")
+    return ",".join(_text(key, one) for one in values)
+
+
+def _text(key: str, value: Any) -> str:
+    """A value as Hydra reads it on a command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if key == "norm" and isinstance(value, str) and is_file_reference(value):
+        return add_option(offer_file(value))
+    if key == "norm" and callable(value):
+        return add_option(share(offer(value)))
+    if isinstance(value, torch.Tensor):
+        value = value.item()
+    if hasattr(value, "item") and not isinstance(value, SEVERAL):  # of NumPy
+        value = value.item()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, SEVERAL):
+        return f"[{','.join(_text(key, one) for one in value)}]"
+    if callable(value):
+        name = getattr(value, "__name__", repr(value))
+        raise ValueError(f"only norm may be a class or a function, got {key}={name}")
+    text = str(value)
+    if PLAIN_TEXT.fullmatch(text):
+        return text
+    return QuotedString(text, Quote.single).with_quotes()

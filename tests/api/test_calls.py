@@ -1,0 +1,170 @@
+"""Runs, sweeps and norms from Python: the same runs as on the command line."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from torch import nn
+
+import normlab
+from normlab.api import calls
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = "dataset=digits model=mlp trainer.max_epochs=1 progress=false"
+
+
+class Scale(nn.Module):
+    """Multiplies every channel by a number that is learned."""
+
+    def __init__(self, num_features, start=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((num_features,), start))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def stored(outputs):
+    return normlab.run(SMALL, norm="torch", seed=1, paths={"outputs": str(outputs)})
+
+
+def test_a_run_has_its_scores_its_curve_and_its_layers(stored):
+    assert stored.status == "finished"
+    assert stored.metrics == stored.result["metrics"]
+    assert list(stored.history["epoch"]) == [1]
+    assert stored.history["val/accuracy"][0] == pytest.approx(
+        stored.metrics["val/accuracy"], abs=1e-6
+    )
+    assert {"hidden.0.norm", "hidden.1.norm"} <= set(stored.layers["layer"])
+    assert repr(stored).startswith("<Run torch-sgd-lr0.1-seed1-")
+
+
+def test_predictions_are_those_that_were_scored(stored):
+    part = stored.parts["test"]
+    probabilities = stored.predict(part.inputs[part.rows])
+    assert probabilities.shape == (len(part), 10)
+    assert torch.allclose(probabilities.sum(1), torch.ones(len(part)), atol=1e-5)
+    right = probabilities.argmax(1) == part.targets[part.rows]
+    assert right.float().mean() == pytest.approx(stored.metrics["test/accuracy"])
+    assert stored.evaluate() == stored.metrics
+
+
+def test_the_command_line_finds_the_run_of_a_call(stored, outputs):
+    words = [*SMALL.split(), "norm=torch", "seed=1", f"paths.outputs={outputs}"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "-m", *words, "dry_run=true"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "done" in done.stdout
+    assert str(stored.folder.name) in done.stdout
+
+
+def test_a_class_of_a_script_trains_and_is_told_apart(outputs):
+    settings = {"paths": {"outputs": str(outputs)}}
+    first = normlab.run(SMALL, norm=Scale, **settings)
+    other = normlab.run(SMALL, "+norm.start=0.5", norm=Scale, **settings)
+    assert first.folder != other.folder
+    assert first.config["choices"]["norm"] == "test_calls.Scale"
+    assert isinstance(first.network.hidden[0].norm, Scale)
+
+
+def test_a_sweep_is_compared(outputs):
+    runs = normlab.sweep(
+        SMALL, norm=["none", Scale], seed=range(2), paths={"outputs": str(outputs)}
+    )
+    assert [run.config["seed"] for run in runs] == [0, 1, 0, 1]
+    assert list(runs.table["norm"]) == ["none"] * 2 + ["test_calls.Scale"] * 2
+    assert list(runs.table)[:3] == ["norm", "seed", "status"]
+    compared = runs.compare()
+    (sentence,) = compared.sentences
+    assert sentence.startswith("Cannot tell with 2 seeds whether test_calls.Scale")
+    assert "arms" in compared.drawings
+    with pytest.raises(ValueError, match="a figure must be one of arms, "):
+        compared.figure("nothing")
+    assert len(normlab.load(*[run.folder for run in runs[:2]])) == 2
+
+
+def test_workers_of_a_queue_know_the_class(outputs):
+    runs = normlab.sweep(
+        SMALL,
+        norm=Scale,
+        seed=[5, 6],
+        launcher="queue",
+        paths={"outputs": str(outputs)},
+    )
+    assert [run.status for run in runs] == ["finished", "finished"]
+
+
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.delenv(calls.WEIGHTS_ONLY[0], raising=False)
+    threads = torch.get_num_threads()
+    with pytest.raises(ValueError, match="did you mean") as caught:
+        normlab.run("modle=mlp", paths={"outputs": str(tmp_path / "o")})
+    assert "\n\n" not in str(caught.value)
+    assert not (tmp_path / "o").exists()
+    assert not GlobalHydra.instance().is_initialized()
+    assert calls.WEIGHTS_ONLY[0] not in os.environ
+    assert torch.get_num_threads() == threads
+    assert normlab.run  # the next call is not refused
+    with pytest.raises(ValueError, match="dry_run=true is for the command line"):
+        normlab.run(SMALL, dry_run=True)
+
+
+def test_hydras_own_state_is_as_before(outputs, stored):
+    before = HydraConfig.instance().cfg
+    normlab.run(SMALL, norm="torch", seed=1, paths={"outputs": str(outputs)})
+    assert HydraConfig.instance().cfg is before
+
+
+def test_other_threads_and_nested_calls_are_refused():
+    errors = []
+
+    def call():
+        try:
+            normlab.run(SMALL)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert errors[0].startswith("runs train in the main thread only")
+    with calls._one_call(), pytest.raises(RuntimeError, match="one call trains at"):
+        normlab.run(SMALL)
+
+
+def test_norms_of_any_network_are_swapped():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    (row,) = normlab.swap(network, "group", num_groups=4)
+    assert (row.name, row.kind, row.old) == ("1", "replaced", "BatchNorm2d")
+    assert network[1].num_groups == 4
+    with torch.no_grad():
+        network[1].weight.fill_(3.0)
+    normlab.swap(network, Scale)
+    assert isinstance(network[1], Scale)
+    assert torch.equal(network[1].weight, torch.full((8,), 3.0))  # copied
+    with pytest.raises(ValueError, match="did you mean 'group'"):
+        normlab.swap(network, "groop")
+
+
+def test_importing_the_package_imports_no_torch():
+    program = "import sys, normlab; print('torch' in sys.modules, dir(normlab))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("False ")
+    assert "'sweep'" in done.stdout

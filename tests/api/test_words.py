@@ -1,0 +1,63 @@
+"""Arguments of Python calls become the words of a command."""
+
+import numpy as np
+import pytest
+import torch
+
+from normlab.api.words import sweep_words_of, words_of
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"seed": 3}, ["seed=3"]),
+        ({"model": "lenet5"}, ["model=lenet5"]),
+        ({"optimizer": {"lr": 0.1}}, ["++optimizer.lr=0.1"]),
+        ({"optimizer.lr": 1e-05}, ["++optimizer.lr=1e-05"]),
+        ({"gradient_clip": None}, ["gradient_clip=null"]),
+        ({"rerun": True}, ["rerun=true"]),
+        ({"paths": {"outputs": "my runs"}}, ["++paths.outputs='my runs'"]),
+        ({"model": {"hidden": [64, 32]}}, ["++model.hidden=[64,32]"]),
+        ({"seed": np.int64(2)}, ["seed=2"]),
+        ({"optimizer.lr": torch.tensor(0.5)}, ["++optimizer.lr=0.5"]),
+    ],
+)
+def test_settings_are_words(settings, expected):
+    assert words_of((), settings) == expected
+
+
+def test_texts_may_hold_several_overrides():
+    texts = ("model=lenet5 dataset=mnist", "group='a b'")
+    assert words_of(texts, {}) == ["model=lenet5", "dataset=mnist", "group=a b"]
+
+
+def test_lists_are_axes_of_a_sweep():
+    words = sweep_words_of(
+        ("model=mlp",), {"norm": ["none", "torch"], "seed": range(3)}
+    )
+    assert words == ["model=mlp", "norm=none,torch", "seed=0,1,2"]
+
+
+def test_a_class_is_an_option_of_norm():
+    class Same(torch.nn.Identity):
+        pass
+
+    assert words_of((), {"norm": Same}) == ["norm=test_words.Same"]
+    assert sweep_words_of((), {"norm": ["none", Same]}) == ["norm=none,test_words.Same"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings", "message"),
+    [
+        ((torch.nn.Identity,), {}, r"overrides must be texts .* norm=Identity"),
+        ((), {"model": torch.nn.Identity}, "only norm may be a class"),
+    ],
+)
+def test_what_is_no_setting_is_refused(texts, settings, message):
+    with pytest.raises(ValueError, match=message):
+        words_of(texts, settings)
+
+
+def test_an_axis_needs_a_value():
+    with pytest.raises(ValueError, match="seed must have at least one value"):
+        sweep_words_of((), {"seed": []})
