@@ -7,9 +7,10 @@ from compare.helpers import write_run
 
 from normlab.compare import load_runs
 from normlab.config.identity import configuration_directory
-from normlab.study import verdict as studies
+from normlab.study import definition
+from normlab.study.definition import Study, read_study
 from normlab.study.plans import planned_runs
-from normlab.study.verdict import Study, answer, read_study
+from normlab.study.verdict import answer
 
 NAMES = sorted(
     path.stem for path in (configuration_directory() / "study").glob("*.yaml")
@@ -265,7 +266,7 @@ def test_incomplete_studies_are_refused(tmp_path, monkeypatch, change, message):
     (tmp_path / "study").mkdir()
     content = {"study": plan(expect="higher") | change}
     (tmp_path / "study" / "demo.yaml").write_text(yaml.safe_dump(content))
-    monkeypatch.setattr(studies, "configuration_directory", lambda: tmp_path)
+    monkeypatch.setattr(definition, "configuration_directory", lambda: tmp_path)
     with pytest.raises(ValueError, match=message):
         read_study("demo")
     with pytest.raises(

@@ -213,7 +213,7 @@ def _complete_from_study(options: argparse.Namespace) -> list[Path]:
         ValueError: There is no such study, it has no runs, or options are given that
             its rule decides.
     """
-    from normlab.study.verdict import read_study
+    from normlab.study.definition import read_study
 
     study = read_study(options.study, options.config_dir)
     given = [f"--{name}" for name in OF_COMPARE if getattr(options, name) is not None]

@@ -1,0 +1,159 @@
+"""A question with its verdict rule, written before any run: `conf/study/<name>.yaml`.
+
+The block `study:` of such a file holds `question`, `by`, `metric`, `baseline`,
+`within`, `minimum_seeds`, `level` and `claims`. A claim may replace any of them, and it
+adds:
+
+- `says`: the claim in a sentence;
+- `expect`: `equal`, `higher` or `lower`;
+- `arms` and `margin`, as in `compare`;
+- `select`: every arm at its best value of this setting;
+- `largest_stable` and `tolerance`: compare the largest value of this setting whose
+  validation metric is within the tolerance of the best, by seed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from normlab.config.composition import check_config_dir
+from normlab.config.identity import configuration_directory
+from normlab.files import read_yaml
+from normlab.spelling import did_you_mean
+from normlab.study import plans
+from normlab.study.plans import Settings
+from normlab.study.rules import RULES
+
+REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
+OPTIONAL = ("within", "level", "margin", "target")
+CLAIM_KEYS = (
+    "says",
+    "expect",
+    "arms",
+    "margin",
+    "select",
+    "largest_stable",
+    "tolerance",
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its file describes it.
+
+    Attributes:
+        name: of the file.
+        plan: the `study:` block.
+        group: the folder of its runs below `outputs`.
+        params: the grid, by key the values as on the command line.
+        config_dir: the folder of the user's own that has the file; None for conf/.
+    """
+
+    name: str
+    plan: Settings
+    group: str
+    params: Settings
+    config_dir: Path | None = None
+
+    @property
+    def outputs(self) -> Path:
+        """The folder in which `python train.py -m study=NAME` puts the runs."""
+        return Path("outputs") / self.group
+
+    @property
+    def trial_outputs(self) -> Path:
+        """The folder of the runs with `study.try=true`."""
+        return Path("outputs") / f"{self.group}-try"
+
+    @property
+    def command(self) -> str:
+        """The command that runs the study."""
+        return plans.study_command(self.name, self.config_dir)
+
+
+def read_study(name: str, config_dir: Path | None = None) -> Study:
+    """The study in `conf/study/NAME.yaml`, or in a folder of the user's own.
+
+    Args:
+        name: of the file.
+        config_dir: a folder with the layout of conf/, which is searched too.
+
+    Raises:
+        ValueError: if there is no such study, or its block is not complete.
+    """
+    file = _study_file(name, config_dir)
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold the settings of a study")
+    plan = content.get("study") or {}
+    is_own = config_dir is not None and file.is_relative_to(config_dir)
+    shown = str(file) if is_own else f"conf/study/{name}.yaml"
+    _check_plan(shown, plan)
+    sweeper = (content.get("hydra") or {}).get("sweeper") or {}
+    params = sweeper.get("params")
+    if not isinstance(params, dict) or "seed" not in params:
+        raise ValueError(
+            f"{shown} must have the grid of the study in hydra.sweeper.params, "
+            f"with its seeds, as in seed: range(10)"
+        )
+    if "group" not in content:
+        raise ValueError(
+            f"{shown} must name the folder of its runs, as in group: {name}"
+        )
+    group = str(content["group"])
+    return Study(name, plan, group, params, config_dir if is_own else None)
+
+
+def _study_file(name: str, config_dir: Path | None) -> Path:
+    """The file of a study; conf/ itself comes first, as in training."""
+    folders = [configuration_directory() / "study"]
+    places = "conf/study"
+    if config_dir is not None:
+        check_config_dir(config_dir)
+        folders.append(config_dir / "study")
+        places = f"conf/study or {config_dir / 'study'}"
+    files = {}
+    for folder in reversed(folders):
+        for path in folder.glob("*.yaml"):
+            files[path.stem] = path
+    if name in files:
+        return files[name]
+    known = sorted(files)
+    listed = ", ".join(known) or "none"
+    hint = did_you_mean(name, known) or f"; known are {listed}"
+    remedy = "" if config_dir else "; a study of your own needs --config-dir FOLDER"
+    raise ValueError(f"there is no study {name!r} in {places}{hint}{remedy}")
+
+
+def _check_plan(file: str, plan: Settings) -> None:
+    if not isinstance(plan, dict):
+        raise ValueError(f"{file} must have a study: block of keys, got {plan!r}")
+    missing = [key for key in REQUIRED if not plan.get(key)]
+    if missing:
+        raise ValueError(f"{file} must state {', '.join(missing)} in its study: block")
+    claims = plan["claims"]
+    if not isinstance(claims, list) or not all(isinstance(one, dict) for one in claims):
+        raise ValueError(f"{file}: claims must be a list of claims, each with its keys")
+
+    _check_names(file, plan, (*REQUIRED, *OPTIONAL))
+    for claim in plan["claims"]:
+        _check_names(file, claim, (*REQUIRED, *OPTIONAL, *CLAIM_KEYS))
+        if claim.get("expect") not in RULES or "says" not in claim:
+            raise ValueError(
+                f"{file}: every claim must have says and expect ({', '.join(RULES)}), "
+                f"got {claim}"
+            )
+        if claim["expect"] == "equal" and not (plan | claim).get("margin"):
+            raise ValueError(
+                f"{file}: a claim that expects equal must state its margin; got none"
+            )
+
+
+def _check_names(
+    file: str,
+    block: Settings,
+    known: tuple[str, ...],
+) -> None:
+    for key in block:
+        if key not in known:
+            hint = did_you_mean(key, known)
+            raise ValueError(f"{file} has an unknown key {key!r}{hint}")
