@@ -82,6 +82,25 @@ def test_states_of_all_jobs_come_from_one_call(answers):
     assert "--jobs=12,13,14" in answers["asked"][0]
 
 
+@pytest.mark.parametrize(
+    ("reason", "is_held"),
+    [
+        ("JobHeldUser", True),
+        ("JobHoldMaxRequeue", True),
+        ("(launch failed requeued held)", True),
+        ("PartitionTimeLimit", True),
+        ("InvalidQOS", True),
+        ("Priority", False),
+        ("Resources", False),
+        ("BeginTime", False),
+        ("", False),
+    ],
+)
+def test_a_job_that_waits_for_somebody_is_held(reason, is_held):
+    assert JobState("PENDING", reason=reason).is_held == is_held
+    assert not JobState("CANCELLED", reason=reason).is_held
+
+
 def test_accounts_are_asked_about_jobs_that_are_forgotten(answers):
     answers["squeue"] = SlurmRefusal("Invalid job id specified")
     answers["sacct"] = (

@@ -24,11 +24,9 @@ ENDED = (
     *("PREEMPTED", "BOOT_FAIL", "DEADLINE", "REVOKED"),
 )
 UNKNOWN = "UNKNOWN"
-# Reasons for which a job waits until somebody does something about it.
-HELD = (
-    *("JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "BadConstraints"),
-    *("PartitionTimeLimit", "PartitionNodeLimit", "InvalidAccount", "InvalidQOS"),
-)
+# Reasons for which a job waits until somebody does something about it: JobHeldUser,
+# JobHoldMaxRequeue, launch failed requeued held, PartitionTimeLimit, InvalidQOS, ...
+HELD = re.compile(r"held|hold|invalid|BadConstraints|Partition\w*Limit", re.IGNORECASE)
 
 
 class SlurmRefusal(ValueError):
@@ -72,6 +70,11 @@ class JobState:
     def has_ended(self) -> bool:
         """Whether the job is over. SLURM may still queue it again for a moment."""
         return self.state in ENDED or self.state == UNKNOWN
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the job waits until somebody does something about it."""
+        return self.state == "PENDING" and HELD.search(self.reason) is not None
 
     @property
     def name(self) -> str:

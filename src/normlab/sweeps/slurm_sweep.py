@@ -227,7 +227,7 @@ class SlurmSweep:
         for job, state in states.items():
             if state.restarts and not state.has_ended:
                 self._print_once(job, "was queued again", state.restarts)
-            elif state.reason in slurm.HELD:
+            if state.is_held:
                 advice = f"is held ({state.reason}), see `scontrol show job {job}`"
                 self._print_once(job, advice, 0)
         changed = states != self.states
