@@ -28,6 +28,7 @@ class Task:
     """What the callbacks use of a task; closing an epoch halves the learning rate."""
 
     device = torch.device("cpu")
+    network = torch.nn.Identity()
 
     def __init__(self, optimizer=None, **progress):
         self.progress = Progress(**progress)
@@ -325,3 +326,16 @@ def test_lightnings_handler_and_its_memory_are_replaced(stop):
     send()
     assert stop.received == signal.SIGTERM
     assert lightning._signal_connector.received_sigterm is False
+
+
+def test_unsettled_running_statistics_are_noted_once(capsys):
+    terminal = Terminal(3)
+    task = Task()
+    task.network = torch.nn.BatchNorm1d(2)
+    task.network(torch.ones(3, 2))
+    task.metrics["val/loss"] = 100.0
+    terminal.on_train_epoch_end(trainer(), task)
+    terminal.on_train_epoch_end(trainer(), task)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["epoch", "note:", "epoch"]
+    assert "in a norm are 90% initial values after 1 batch at" in lines[1]

@@ -36,6 +36,7 @@ from normlab.endings import Diverged, Interrupted, Pruned
 from normlab.locks import check_lease
 from normlab.terminal import Bar, format_metric, print_line
 from normlab.training.checkpoints import Checkpoints
+from normlab.training.running_statistics import statistics_note
 from normlab.training.tasks import Task
 
 LINES_PER_RUN = 20  # about as many epochs are reported in the terminal
@@ -174,6 +175,7 @@ class Terminal(Callback):
         self.every_n_epochs = max(1, max_epochs // LINES_PER_RUN)
         self.bar: Progress | None = None
         self.line = TaskID(0)
+        self.has_noted = False
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
         if not trainer.is_global_zero or not sys.stderr.isatty():
@@ -200,6 +202,11 @@ class Terminal(Callback):
         epoch = task.progress.epoch + 1
         if epoch % self.every_n_epochs == 0 or epoch == self.max_epochs:
             self._print(epoch_line(epoch, self.max_epochs, task.metrics))
+        if not self.has_noted:
+            note = statistics_note(task.network, task.metrics)
+            self.has_noted = note is not None
+            if note is not None:
+                self._print(note)
 
     def on_exception(
         self, trainer: pl.Trainer, task: Task, exception: BaseException
