@@ -21,6 +21,7 @@ needs_chromium = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="no Chromium here: apt-get install chromium chromium-driver",
 )
+SECONDS = 200  # that a busy machine may take for what takes none
 OPTIONS = (
     *(
         "--headless",
@@ -51,6 +52,8 @@ def chromium(profile: Path) -> Iterator["Chrome"]:
         "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
     )
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_page_load_timeout(SECONDS)
+    driver.set_script_timeout(SECONDS)
     try:
         yield driver
     finally:

@@ -8,13 +8,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
-from browser import chromium, needs_chromium
+from browser import SECONDS, chromium, needs_chromium
 from compare.helpers import ENVIRONMENT, write_run, write_seeds
 
 from normlab.report import cli
 
 pytestmark = needs_chromium
 NONE = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92, 0.95, 0.91, 0.92, 0.94]
+MATCHES = "return matchMedia(arguments[0]).matches"
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
 
 
@@ -61,10 +62,12 @@ def page(browser, report):
     """The report, newly opened on a desktop in light."""
     view(browser, 1280, "light")
     browser.get(report.as_uri())
+    wait_for_a_frame(browser)
     return browser
 
 
 def view(browser, width: int, scheme: str, medium: str = "screen") -> None:
+    """Show the page in another size, scheme or medium, and wait until it is."""
     size = {
         "width": width,
         "height": 900,
@@ -76,6 +79,28 @@ def view(browser, width: int, scheme: str, medium: str = "screen") -> None:
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"media": medium, "features": [feature]}
     )
+    # The page learns of both some time after the commands have returned.
+    query = f"{medium} and (width: {width}px)"
+    if medium == "screen":  # what is printed is always light
+        query += f" and (prefers-color-scheme: {scheme})"
+    wait_until(browser, lambda: browser.execute_script(MATCHES, query))
+    wait_for_a_frame(browser)
+
+
+def wait_for_a_frame(browser) -> None:
+    """Wait until the page is laid out, observers of sizes included.
+
+    A click goes to where its element was; it must not move by then.
+    """
+    browser.execute_async_script(
+        "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+    )
+
+
+def wait_until(browser, condition) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(browser, SECONDS).until(lambda _: condition())
 
 
 def find(page, selector: str):
@@ -88,11 +113,7 @@ def texts(page, selector: str) -> list[str]:
 
 def wait_until_open(page, selector: str) -> None:
     """Wait for the page to open what a link points to, which follows the click."""
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    WebDriverWait(page, 20).until(
-        lambda _: find(page, selector).get_attribute("open") == "true"
-    )
+    wait_until(page, lambda: find(page, selector).get_attribute("open") == "true")
 
 
 def shown_runs(page) -> list[str]:
