@@ -19,11 +19,15 @@ CLOCKS = (
     *("seconds", "samples_per_second", "step_milliseconds", "outside_share"),
     "files",
 )
+# What runs and searches import late would cost each process most of its time.
 PRELOAD = (
     "normlab.main",
     "normlab.training.train",
-    "normlab.compare",
+    "normlab.compare.curves",
     "normlab.evaluation.evaluate",
+    "normlab.search.driver",
+    "sklearn.datasets",
+    "sklearn.model_selection",
     "tensorboard.backend.event_processing.event_accumulator",
 )
 
