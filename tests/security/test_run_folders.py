@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hydra.errors import HydraException
 
 from normlab.compare import load_runs
 from normlab.evaluation.evaluate import evaluate_run
@@ -190,3 +191,46 @@ def test_a_link_among_the_logs_is_deleted_and_its_target_kept(stranger, tmp_path
     assert target.read_text() == "a,b\n1,2\n"
     assert not (stranger / "metrics.csv").is_symlink()
     assert "metrics.csv has 0 of the 3 bytes" in warnings[0]
+
+
+LOADERS = {
+    "own norm": {
+        "_target_": "normlab.norms.own.own_norm",
+        "norm": "evil.Norm",
+        "source": "0" * 16,
+    },
+    "own norm of a path": {
+        "_target_": "normlab.norms.own.own_norm",
+        "norm": "FOLDER/evil.py:Norm",
+        "source": "FOLDER/evil.py:Norm",
+    },
+    "a loader as norm": {
+        "_target_": "normlab.norms.loading.load_norm",
+        "reference": "FOLDER/evil.py:Norm",
+    },
+    "an offer as norm": {
+        "_target_": "normlab.norms.own.offer_file",
+        "reference": "FOLDER/evil.py:Norm",
+    },
+    "a builder as norm": {
+        "_target_": "normlab.norms.construction.build_norm",
+        "target": {
+            "_target_": "normlab.norms.loading.import_file",
+            "path": "FOLDER/evil.py",
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("place", ["norm", "reparametrize", "model"])
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_norm_in_a_file_is_not_loaded(trap, stranger, monkeypatch, name, place):
+    """Only a command names the file of a norm; a run folder cannot bring it."""
+    code = f"open({str(trap.marker)!r}, 'w')\nclass Norm: pass\n"
+    for folder in (trap.folder, stranger, stranger.parent):
+        (folder / "evil.py").write_text(code)
+    monkeypatch.chdir(stranger)
+    change(stranger, place, filled(trap, {"_partial_": True, **LOADERS[name]}))
+    with pytest.raises((ValueError, HydraException), match=r"."):
+        evaluate_run(stranger)
+    assert not trap.marker.exists()
