@@ -52,7 +52,12 @@ class GridSweeper(BasicSweeper):
         self.zipped = list(plain(zip) or ())
         self.excluded = list(plain(exclude) or ())
         self.try_seeds = try_seeds
-        self.try_settings = dict(plain(try_settings) or {})
+        self.try_settings = plain(try_settings) or {}
+        if not isinstance(self.try_settings, dict):
+            raise ValueError(
+                f"hydra.sweeper.try_settings must be keys and values, as in "
+                f"{{trainer.max_epochs: 1}}, got {try_settings!r}"
+            )
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run every combination of the values, or list them with `dry_run=true`.
