@@ -10,6 +10,7 @@ import io
 import os
 import socket
 import time
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,15 @@ class _FileWriter(FileWriter):
 
 
 class _SummaryWriter(SummaryWriter):
+    file_writer: Any
+    all_writers: Any
+
     def _get_file_writer(self) -> FileWriter:  # private, as of torch 2.15
         if self.file_writer is None:
             self.file_writer = _FileWriter(self.log_dir)
             self.all_writers = {self.log_dir: self.file_writer}
-        return self.file_writer
+        writer: FileWriter = self.file_writer
+        return writer
 
 
 class EventLogger(TensorBoardLogger):
@@ -106,7 +111,9 @@ class EventLogger(TensorBoardLogger):
         return self._experiment
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int | None = None
+    ) -> None:
         """Record numbers, which TensorBoard can show from then on."""
         super().log_metrics(metrics, step)
         self.save()

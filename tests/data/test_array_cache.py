@@ -1,5 +1,6 @@
 """Arrays on disk: complete or written again, for all who may read the folder."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -99,3 +100,12 @@ def test_files_have_the_default_permissions(tmp_path):
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "numbers.npy").stat().st_mode) == 0o644
+
+
+def test_an_array_is_computed_without_locks_of_the_file_system(tmp_path, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert cached(tmp_path / "a.npy").unique().tolist() == [7]
+    assert not list(tmp_path.glob(".*lease*"))

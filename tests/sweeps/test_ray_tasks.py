@@ -64,26 +64,41 @@ def waiting(compose, tmp_path, monkeypatch):
     return make
 
 
+def started(cluster, **options):
+    """Add a raylet. Ray waits for it no longer than 30 s, so this tries several times.
+
+    Ray gives no way to wait longer (2.60).
+    """
+    for _ in range(5):
+        try:
+            cluster.add_node(object_store_memory=MEMORY, **options)
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    pytest.fail("no raylet starts within 30 s")
+
+
 @pytest.fixture
 def cluster():
     """Two raylets with one core each, and a head that trains nothing."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster()
+    started(cluster, num_cpus=0, include_dashboard=False)
     for _ in range(2):
-        cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-    cluster.wait_for_nodes()
+        started(cluster, num_cpus=1)
     yield cluster
     cluster.shutdown()
 
 
-def kill_parent_of(marker):
-    """Kill the raylet of the task that has written this marker, as soon as it has."""
+def lose_machine_of(marker):
+    """Kill the task that has written this marker, and its raylet, when it has."""
     while not (marker.is_file() and len(marker.read_text().split()) == 2):
         time.sleep(0.1)
-    raylet = int(marker.read_text().split()[1])
+    task, raylet = map(int, marker.read_text().split())
     os.kill(raylet, signal.SIGKILL)
+    os.kill(task, signal.SIGKILL)
 
 
 def weights(folder):
@@ -98,11 +113,12 @@ def weights(folder):
     ]
 
 
+@pytest.mark.slow
 def test_runs_of_a_killed_raylet_go_on_elsewhere(waiting, options, cluster, tmp_path):
     configs = [waiting(0), waiting(1)]
     Path(configs[1]["model"]["marker"]).touch()  # this one does not wait
     marker = Path(configs[0]["model"]["marker"])
-    killer = threading.Thread(target=kill_parent_of, args=(marker,))
+    killer = threading.Thread(target=lose_machine_of, args=(marker,))
     killer.start()
     init = options["init"] | {"address": cluster.address}
     remote = options["remote"] | {"max_retries": 2}

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from normlab.data.downloads import first_line, new_folder
+from normlab.locks import Lock, check_lease
 from normlab.terminal import print_line
 
 DIGEST_MARK = b"normlab1"  # between the array and its digest
@@ -142,10 +142,8 @@ def _write_once(
 @contextmanager
 def _locked(lock_path: Path, path: Path) -> Iterator[None]:
     """Lock a file that is to be written. A second process says that it waits."""
-    lock = FileLock(lock_path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
+    lock = Lock(lock_path)
+    if not lock.acquire(seconds=0):
         print_line(f"another process computes {path}; waiting for it to end")
         lock.acquire()
     try:
@@ -188,6 +186,10 @@ def _write(
         del array
         with temporary.open("ab") as file:
             file.write(trailer)
+        check_lease(path)
         temporary.replace(path)
+    except FileNotFoundError:
+        check_lease(path)  # the process that took over deletes such files
+        raise
     finally:
         temporary.unlink(missing_ok=True)
