@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from normlab.check.averages import probe_averages, probe_evaluation, probe_mode
+from normlab.check.averages import probe_averages
+from normlab.check.evaluating import probe_evaluation, probe_mode
 from normlab.check.findings import UNKNOWN, Examination, Outcome, Record
 from normlab.check.keeping import (
     probe_compile,
@@ -22,21 +23,19 @@ from normlab.check.keeping import (
 )
 from normlab.check.kinds import KINDS, Kind
 from normlab.check.learning import probe_gradient, probe_learned
-from normlab.check.output import (
-    detect_kind,
-    probe_call,
+from normlab.check.limits import (
     probe_constant,
     probe_eps,
-    probe_formula,
     probe_half,
     probe_one_value,
     probe_precision,
 )
+from normlab.check.output import detect_kind, probe_call, probe_formula
 from normlab.check.properties import PROPERTIES
 from normlab.check.source import Source
 from normlab.check.subject import Subject, short
 from normlab.norms.construction import name_of
-from normlab.norms.loading import BrokenNorm, line_in_file
+from normlab.norms.loading import CODE_ERRORS, BrokenNorm, line_in_file
 
 Probe = Callable[[Subject, Record], None]
 
@@ -111,6 +110,29 @@ def examine(
     return examination
 
 
+def broken(
+    name: str, message: str, line: int | None = None, like: str | None = None
+) -> Examination:
+    """The examination of a layer that there is not, as of a file that does not import.
+
+    Args:
+        name: of the layer or of its file.
+        message: why there is none.
+        line: of its file, where it fails.
+        like: the kind of layer that it should be; None takes batch norm.
+    """
+    examination = Examination(name)
+    source = Source.empty()
+    record = Record(examination, source)
+    record.found("cannot_be_built", line, message=message.rstrip("."))
+    kind = KINDS[like or "batch"]
+    examination.kind = kind.title
+    subject = Subject(lambda: None, {}, source, kind)
+    record.unknown("it cannot be built", *_properties_of(subject))
+    examination.sort()
+    return examination
+
+
 def _examine(
     subject: Subject, record: Record, like: str | None, compiled: bool
 ) -> None:
@@ -129,8 +151,9 @@ def _examine(
     if compiled:
         probes["compile"] = ("torch.compile", probe_compile)
     for name, (what, probe) in probes.items():
-        is_wrong = subject.kind.formulas and not record.is_right("axes", "output")
-        if name in NEEDS_OUTPUT and is_wrong:
+        is_wrong = record.has("wrong_axes", "wrong_reshape")
+        is_wrong = is_wrong or not record.is_right("output")
+        if name in NEEDS_OUTPUT and subject.kind.formulas and is_wrong:
             record.unknown("its output is wrong already", name)
             continue
         _run(subject, record, what, probe)
@@ -178,6 +201,6 @@ def _run(subject: Subject, record: Record, what: str, probe: Probe) -> None:
     """Run a probe; what it raises, the layer raises."""
     try:
         probe(subject, record)
-    except Exception as error:  # the code of a stranger may raise anything
+    except CODE_ERRORS as error:  # the code of a stranger may raise anything
         line = line_in_file(error, record.source.path)
         record.found("probe_fails", line, what=what, error=short(error))

@@ -25,7 +25,7 @@ class Finding:
 
     Attributes:
         fault: its name, see `normlab.check.faults`.
-        property: what the layer lacks, see `normlab.check.properties`.
+        property_name: what the layer lacks, see `normlab.check.properties`.
         sentence: what is wrong, with the measured figures.
         mend: what to change, in words.
         why: why it matters.
@@ -35,7 +35,7 @@ class Finding:
     """
 
     fault: str
-    property: str
+    property_name: str
     sentence: str
     mend: str
     why: str
@@ -46,7 +46,7 @@ class Finding:
     @property
     def is_remark(self) -> bool:
         """Whether it costs nothing."""
-        return PROPERTIES[self.property].points == 0
+        return PROPERTIES[self.property_name].points == 0
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Examination:
         self.outcomes = {
             name: self.outcomes[name] for name in order if name in self.outcomes
         }
-        self.findings.sort(key=lambda finding: order.index(finding.property))
+        self.findings.sort(key=lambda finding: order.index(finding.property_name))
 
 
 class Record:
@@ -148,7 +148,7 @@ class Record:
         self.examination.outcomes[known.property] = Outcome(status)
         finding = Finding(
             fault=fault,
-            property=known.property,
+            property_name=known.property,
             sentence=known.sentence.format(**figures),
             mend=known.mend.format(**figures),
             why=known.why,

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from normlab.check.averages import trained
 from normlab.check.findings import Record, named
 from normlab.check.output import distance, is_close
-from normlab.check.subject import CHANNELS, Subject, attempt, call, short
-from normlab.norms.loading import line_in_file
+from normlab.check.subject import CHANNELS, Subject, attempt, call, short, trained
+from normlab.norms.loading import CODE_ERRORS, line_in_file
 from normlab.norms.state import (
     ATTRIBUTE,
     BUFFER,
@@ -42,7 +41,7 @@ def probe_stored(subject: Subject, record: Record) -> None:
     twin = subject.build()
     try:
         twin.load_state_dict(copy_of(layer.state_dict()))
-    except Exception as error:  # shapes that differ, or hooks of the layer
+    except CODE_ERRORS as error:  # shapes that differ, or hooks of the layer
         line = record.source.update(changed[0]) if changed else None
         text = " ".join(str(error).split())[:160]
         record.found("state_refused", line, error=text)
@@ -123,7 +122,7 @@ def probe_copy(subject: Subject, record: Record) -> None:
     call(layer, subject.main.draw(71).requires_grad_())
     try:
         copied = copy.deepcopy(layer)
-    except Exception as error:  # whatever the attributes of a layer raise
+    except CODE_ERRORS as error:  # whatever the attributes of a layer raise
         record.found("copy_fails", error=short(error))
         return
     x = subject.main.draw(72)
@@ -172,7 +171,7 @@ def probe_device(subject: Subject, record: Record) -> None:
     record.right("device")
 
 
-def _is_about_devices(error: Exception) -> bool:
+def _is_about_devices(error: BaseException) -> bool:
     text = str(error).lower()
     return "same device" in text or ("cpu" in text and "meta" in text)
 
@@ -226,7 +225,7 @@ def probe_vmap(subject: Subject, record: Record) -> None:
 
         mapped = torch.func.vmap(compute, randomness="different")
         got = mapped(parameters, buffers, x)
-    except Exception as error:  # of torch, which has many reasons
+    except CODE_ERRORS as error:  # of torch, which has many reasons
         line = line_in_file(error, record.source.path)
         record.found("vmap_fails", line, error=short(error))
         return
@@ -246,7 +245,7 @@ def probe_compile(subject: Subject, record: Record) -> None:
     try:
         compiled: Any = torch.compile(layer, fullgraph=True, backend="eager")
         got = call(compiled, x).detach()
-    except Exception as error:  # of the compiler, which has many reasons
+    except CODE_ERRORS as error:  # of the compiler, which has many reasons
         line = line_in_file(error, record.source.path)
         record.found("compile_fails", line, error=short(error))
         return

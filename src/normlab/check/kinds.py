@@ -132,3 +132,11 @@ def check_kind(name: str, kinds: Mapping[str, Kind] = KINDS) -> Kind:
     if name not in kinds:
         raise ValueError(f"--like must be one of {', '.join(kinds)}, got {name!r}")
     return kinds[name]
+
+
+def kind_of_title(title: str) -> str:
+    """The name of a kind, by its title."""
+    for kind in KINDS.values():
+        if kind.title == title:
+            return kind.name
+    return OTHER.name

@@ -1,6 +1,7 @@
 """What a layer learns, and the gradients that it learns by."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from normlab.check.subject import (
     scale_and_shift,
     short,
 )
-from normlab.norms.loading import line_in_file
+from normlab.norms.loading import CODE_ERRORS, line_in_file
 from normlab.norms.state import PARAMETER, state_of
 
 START_TOLERANCE = 1e-12
@@ -165,7 +166,7 @@ def probe_gradient(subject: Subject, record: Record) -> None:
             atol=2e-3,
             rtol=1e-2,
         )
-    except Exception as error:  # a mismatch, or whatever backward raises
+    except CODE_ERRORS as error:  # a mismatch, or whatever backward raises
         _report_gradient(subject, record, x, error)
     record.right("gradient")
 
@@ -191,21 +192,22 @@ def _blocked(layer: nn.Module, x: Tensor, y: Tensor) -> str:
         if any(one is part for part in scale_and_shift(layer)) and one.requires_grad
     }
     grads = torch.autograd.grad(loss, [x, *learned.values()], allow_unused=True)
-    for name, grad in zip(["the input", *learned], grads, strict=True):
-        if grad is None:
+    names = ["the input", *learned]
+    for name, grad in zip(names, tuple[Any, ...](grads), strict=True):
+        if grad is None:  # as torch says with allow_unused, and its types do not
             return name
     return ""
 
 
 def _report_gradient(
-    subject: Subject, record: Record, x: Tensor, error: Exception
+    subject: Subject, record: Record, x: Tensor, error: BaseException
 ) -> None:
     layer = _neutral(subject)
     y = call(layer, x)
     weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).reshape(y.shape)
     try:
         (grad,) = torch.autograd.grad((y * weights).sum(), x)
-    except Exception as failure:
+    except CODE_ERRORS as failure:
         line = record.source.definition("backward")
         record.found("gradient_wrong", line, error=short(failure))
         return

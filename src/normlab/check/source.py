@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from normlab.norms.loading import source_file
+from normlab.norms.loading import source_file, source_text
 
 IN_PLACE = ("mul_", "add_", "copy_", "lerp_", "sub_", "div_", "fill_", "addcmul_")
 AVERAGING = ("mean", "var", "std", "var_mean", "std_mean", "sum", "norm", "rms")
@@ -33,7 +33,7 @@ class Source:
             self._read(self.path, target)
 
     def _read(self, path: Path, target: Callable[..., Any]) -> None:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = source_text(path)
         self.lines = text.splitlines()
         try:
             tree = ast.parse(text)
@@ -56,6 +56,11 @@ class Source:
             for node in definitions:
                 if node.name in used and node not in self.scopes:
                     self.scopes.append(node)
+
+    @classmethod
+    def empty(cls) -> "Source":
+        """That of nothing."""
+        return cls(len)
 
     def text(self, line: int | None) -> str:
         """A line without indentation."""
@@ -223,7 +228,7 @@ class Source:
         for scope in self.scopes:
             nodes = [node for node in ast.walk(scope) if hasattr(node, "lineno")]
             if without_constructor:
-                inside = set()
+                inside: set[ast.AST] = set()
                 for function in nodes:
                     if isinstance(function, ast.FunctionDef) and _builds(function):
                         inside.update(ast.walk(function))
@@ -280,7 +285,7 @@ def _registered(node: ast.AST) -> set[str]:
     if not isinstance(node, ast.Call) or not _called(node.func).startswith("register_"):
         return set()
     first = node.args[0] if node.args else None
-    return {first.value} if isinstance(first, ast.Constant) else set()
+    return {str(first.value)} if isinstance(first, ast.Constant) else set()
 
 
 def _changes(node: ast.stmt, words: Iterable[str]) -> bool:

@@ -17,7 +17,7 @@ from normlab.norms.construction import (
     plan_call,
     rank_in_name,
 )
-from normlab.norms.loading import describe
+from normlab.norms.loading import CODE_ERRORS, describe
 from normlab.norms.state import OWN_OF_MODULES
 
 CHANNELS = 4
@@ -184,11 +184,11 @@ def call(layer: nn.Module, x: Tensor) -> Tensor:
         return y
 
 
-def attempt(layer: nn.Module, x: Tensor) -> tuple[Tensor | None, Exception | None]:
+def attempt(layer: nn.Module, x: Tensor) -> tuple[Tensor | None, BaseException | None]:
     """Call a layer; its output, or the exception that it raised."""
     try:
         return call(layer, x), None
-    except Exception as error:  # whatever the code of a stranger raises
+    except CODE_ERRORS as error:  # whatever the code of a stranger raises
         return None, error
 
 
@@ -234,4 +234,19 @@ def neutralize(layer: nn.Module) -> nn.Module:
         scale.fill_(1)
     if shift is not None:
         shift.fill_(0)
+    return layer
+
+
+def trained(subject: Subject, steps: int = 3) -> nn.Module:
+    """A layer after some training steps, with scales and shifts that differ."""
+    layer = subject.build()
+    scale, shift = scale_and_shift(layer)
+    with torch.no_grad():
+        for parameter, start in ((scale, 0.5), (shift, -0.2)):
+            if parameter is not None:
+                parameter.copy_(
+                    start + 0.3 * torch.arange(parameter.numel()).view_as(parameter)
+                )
+    for seed in range(steps):
+        call(layer, subject.main.draw(30 + seed))
     return layer

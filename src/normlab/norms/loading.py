@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import linecache
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from typing import Any
 from torch import nn
 
 from normlab.spelling import did_you_mean
+
+# What the code of a norm may raise: anything, and the end of the program.
+CODE_ERRORS = (Exception, SystemExit)
 
 
 class BrokenNorm(ValueError):
@@ -111,7 +115,7 @@ def import_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(place.parent))
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except CODE_ERRORS as error:
         del sys.modules[name]
         raise _broken_file(path, error) from error
     finally:
@@ -156,18 +160,25 @@ def norms_of(module: ModuleType) -> list[str]:
 
     If other classes of the file are derived from a class, it is left out as their base.
     """
-    classes = []
+    modules = [one for one in _classes_of(module) if issubclass(one, nn.Module)]
+    bases = {base for one in modules for base in one.__mro__[1:]}
+    return [one.__name__ for one in modules if one not in bases]
+
+
+def _classes_of(module: ModuleType) -> list[type]:
+    """The classes that a file defines itself, in its order."""
+    classes: dict[type, None] = {}
     for value in vars(module).values():
-        if not inspect.isclass(value) or value.__module__ != module.__name__:
-            continue
-        if issubclass(value, nn.Module) and value not in classes:
-            classes.append(value)
-    bases = {base for one in classes for base in one.__mro__[1:]}
-    return [one.__name__ for one in classes if one not in bases]
+        if inspect.isclass(value) and value.__module__ == module.__name__:
+            classes[value] = None
+    return list(classes)
 
 
 def _only_norm(module: ModuleType, path: Path) -> Callable[..., Any]:
     found = norms_of(module)
+    classes = _classes_of(module)
+    if not found and len(classes) == 1:
+        return classes[0]  # whoever builds it says what it lacks
     if not found:
         raise ValueError(
             f"{path} defines no class derived from torch.nn.Module; name the function "
@@ -182,9 +193,29 @@ def _only_norm(module: ModuleType, path: Path) -> Callable[..., Any]:
 
 
 def source_file(target: Callable[..., Any]) -> Path | None:
-    """The file in which a class or function is defined; None if there is none."""
+    """The file in which a class or function is defined; None if there is none.
+
+    For what a notebook defines, this is the name under which IPython keeps the text of
+    the cell; there is no such file, see `source_text`.
+    """
+    target = inspect.unwrap(target)
     try:
-        found = inspect.getsourcefile(inspect.unwrap(target))
+        found = inspect.getsourcefile(target)
     except TypeError:
         return None
+    except OSError:  # the module of a notebook has no file, the code of methods has
+        found = _file_of_methods(target)
     return None if found is None else Path(found)
+
+
+def _file_of_methods(target: Callable[..., Any]) -> str | None:
+    methods = filter(inspect.isfunction, vars(target).values())
+    files = [method.__code__.co_filename for method in methods]
+    return next((file for file in files if linecache.getlines(file)), None)
+
+
+def source_text(path: Path) -> str:
+    """The text of a file, or of the cell of a notebook that has this name."""
+    if path.is_file():
+        return path.read_text(encoding="utf-8", errors="replace")
+    return "".join(linecache.getlines(str(path)))

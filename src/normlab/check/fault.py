@@ -1,0 +1,52 @@
+"""What a fault is, and code that mends several of them.
+
+A sentence has the measured figures in braces. A mend says what to change in words; the
+code is shown only to those who ask for it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that layers do wrong.
+
+    Attributes:
+        property: name of the property that a layer with this fault lacks.
+        sentence: what is wrong, with names of figures in braces.
+        mend: what to change, in words.
+        code: an example of the mend.
+        why: why it matters.
+    """
+
+    property: str
+    sentence: str
+    mend: str
+    why: str
+    code: str = ""
+
+
+UPDATE = """\
+with torch.no_grad():
+    m = self.momentum
+    n = x.numel() / x.shape[1]
+    self.running_mean.mul_(1 - m).add_(m * mean)
+    self.running_var.mul_(1 - m).add_(m * var * n / (n - 1))"""
+NORMALIZE = """\
+axes = (0, *range(2, x.ndim))
+mean = x.mean(axes, keepdim=True)
+var = x.var(axes, keepdim=True, correction=0)
+y = (x - mean) / torch.sqrt(var + self.eps)"""
+BUFFERS = """\
+self.register_buffer("running_mean", torch.zeros(num_features))
+self.register_buffer("running_var", torch.ones(num_features))"""
+LEARNED = """\
+self.weight = nn.Parameter(torch.ones(num_features))
+self.bias = nn.Parameter(torch.zeros(num_features))
+# and in forward, with shape = (1, -1, *[1] * (x.ndim - 2)):
+y = y * self.weight.view(shape) + self.bias.view(shape)"""
+MODE = """\
+if self.training:
+    ...  # statistics of the batch; move the running averages
+else:
+    ...  # the running averages"""

@@ -1,0 +1,162 @@
+"""Examinations as autograders and spreadsheets read them."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from normlab.check.findings import UNKNOWN, Examination, Finding
+from normlab.check.properties import PROPERTIES
+from normlab.check.submissions import Grade, reason_for_nothing
+from normlab.terminal import without_control
+
+FORMATS = ("gradescope", "otter")
+
+
+def as_json(grade: Grade, form: str) -> dict[str, Any]:
+    """A grade in the format of an autograder.
+
+    Args:
+        grade: of one submission.
+        form: "gradescope" or "otter".
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if form == "gradescope":
+        return gradescope(grade)
+    if form == "otter":
+        return otter(grade)
+    raise ValueError(f"--json must be one of {', '.join(FORMATS)}, got {form!r}")
+
+
+def gradescope(grade: Grade) -> dict[str, Any]:
+    """The content of `results.json` of Gradescope's autograder specification.
+
+    Every property is a test with a score and the greatest possible score.
+    """
+    tests = []
+    for name, earned, possible in grade.examination.points_by_property():
+        tests.append(
+            {
+                "name": PROPERTIES[name].title,
+                "score": earned,
+                "max_score": possible,
+                "status": "passed" if earned == possible else "failed",
+                "output": property_text(grade.examination, name),
+                "visibility": "visible",
+            }
+        )
+    return {
+        "execution_time": round(grade.seconds, 3),
+        "output": summary(grade),
+        "stdout_visibility": "hidden",
+        "tests": tests,
+    }
+
+
+def otter(grade: Grade) -> dict[str, Any]:
+    """Results as `GradingResults.from_ottr_json` of Otter-Grader reads them.
+
+    Every property is a test file with one test case.
+    """
+    files = []
+    for name, earned, possible in grade.examination.points_by_property():
+        text = property_text(grade.examination, name)
+        passed = earned == possible
+        test_case = {
+            "name": PROPERTIES[name].title,
+            "code": "",
+            "points": possible,
+            "hidden": False,
+            "success_message": text if passed else None,
+            "failure_message": None if passed else text,
+        }
+        result = {
+            "passed": passed,
+            "error": None if passed else text,
+            "test_case": test_case,
+        }
+        files.append(
+            {
+                "filename": f"{name}.py",
+                "points": possible,
+                "test_case_results": [result],
+            }
+        )
+    return {"test_file_results": files}
+
+
+def property_text(examination: Examination, name: str) -> str:
+    """What is said about one property."""
+    texts = [
+        finding_text(finding)
+        for finding in examination.findings
+        if finding.property_name == name
+    ]
+    if texts:
+        return "\n\n".join(texts)
+    outcome = examination.outcomes[name]
+    if outcome.status == UNKNOWN:
+        because = f", because {outcome.note}" if outcome.note else ""
+        return f"Not examined{because}."
+    return outcome.note
+
+
+def finding_text(finding: Finding) -> str:
+    """A finding without its solution: the sentence, the likely line, the mend."""
+    lines = [finding.sentence]
+    if finding.line is not None:
+        lines.append(f"Line {finding.line}: {finding.text}")
+    lines.append(finding.mend)
+    return without_control("\n".join(lines))
+
+
+def summary(grade: Grade) -> str:
+    """A submission in a few sentences."""
+    examination = grade.examination
+    points = f"{examination.points} of {examination.possible} points"
+    lines = [f"{examination.name}: {points}."]
+    if grade.note:
+        lines.append(f"{grade.note}.")
+    lines += [finding_text(finding) for finding in examination.remarks]
+    return without_control("\n".join(lines))
+
+
+def write_csv(path: Path, grades: Sequence[Grade]) -> None:
+    """Write one row per submission, with a column for every property.
+
+    Args:
+        path: the file.
+        grades: of the submissions.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    properties = [name for name, one in PROPERTIES.items() if one.points]
+    header = ["submission", "status", "points", "possible", "percent", "faults", "note"]
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*header, "seconds", *properties])
+        for grade in grades:
+            writer.writerow([_cell(value) for value in _row(grade, properties)])
+    temporary.replace(path)
+
+
+def _row(grade: Grade, properties: Sequence[str]) -> list[Any]:
+    examination = grade.examination
+    earned = {name: points for name, points, _ in examination.points_by_property()}
+    percent = 100 * examination.points / max(examination.possible, 1)
+    faults = "; ".join(finding.fault for finding in examination.faults)
+    row = [grade.submission, grade.status, examination.points, examination.possible]
+    row += [f"{percent:.1f}", faults, reason_for_nothing(grade), f"{grade.seconds:.1f}"]
+    return [*row, *(earned.get(name, "") for name in properties)]
+
+
+def _cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula, in one line."""
+    if not isinstance(value, str):
+        return value
+    text = " ".join(without_control(value).split())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
