@@ -171,3 +171,19 @@ def test_a_data_set_of_ones_own_may_have_keys_of_its_own(plain):
     config["choices"]["dataset"] = "mine"
     config["dataset"]["sensor"] = 3
     check(config)
+
+
+def test_a_list_of_options_is_refused(plain):
+    settings = plain()
+    settings["choices"]["norm"] = None  # as Hydra has it for norm=[none,custom]
+    with pytest.raises(ValueError, match="norm must be one option, .* -m norm=NAME,NA"):
+        check(settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("epochs", "trainer.max_epochs"), ("lr", "optimizer.lr"), ("gpu", "device=cuda")],
+)
+def test_keys_of_other_programs_get_a_hint(plain, key, meant):
+    with pytest.raises(ValueError, match=f"no key {key!r}, did you mean {meant!r}"):
+        check(plain() | {key: 1})

@@ -12,11 +12,12 @@ from normlab.config.schema import (
     groups,
     has_option,
     keys_of,
+    known_keys,
     read_option,
 )
 from normlab.config.trust import check_targets, refuse_interpolations
 from normlab.config.types import rule_of
-from normlab.spelling import did_you_mean
+from normlab.spelling import key_hint
 
 # Groups of which a run has one option each.
 GROUPS = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
@@ -96,6 +97,13 @@ def _check_structure(config: dict[str, Any]) -> None:
             )
     _check_keys("", defaults(), config)
     _check_keys("choices.", GROUPS, config["choices"])
+    for name in GROUPS:
+        # Of a list of options, which Hydra would merge, there is no name.
+        if not isinstance(config["choices"][name], str):
+            raise ValueError(
+                f"{name} must be one option, as in {name}=NAME; "
+                f"-m {name}=NAME,NAME runs each of several"
+            )
     _check_mappings(config)
 
 
@@ -219,7 +227,8 @@ def _refuse_unknown(prefix: str, node: Any, known: Iterable[str]) -> None:
     for key in node if isinstance(node, dict) else ():
         if key not in known:
             full_key = f"{prefix}{key}"
-            hint = did_you_mean(full_key, [f"{prefix}{name}" for name in known])
+            others = [f"{prefix}{name}" for name in known]
+            hint = key_hint(full_key, [*others, *known_keys()])
             raise ValueError(f"the configuration has no key {full_key!r}{hint}")
 
 
