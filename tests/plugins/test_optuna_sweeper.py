@@ -404,23 +404,25 @@ def start(folder, *words):
     )
 
 
-def wait_for_trials(folder, count, timeout=300):
+def kill_in_a_trial(process, folder, number):
+    """Kill a search while it works on this trial or a later one."""
     journal = folder / "outputs/digits-mlp/search-sgd/study.journal"
-    until = time.monotonic() + timeout
-    while time.monotonic() < until:
-        if journal.is_file() and len(trials(folder)) >= count:
+    while True:
+        assert process.poll() is None, "the search ended before"
+        process.send_signal(signal.SIGSTOP)  # so that nothing changes between looks
+        states = [trial.state for trial in trials(folder)] if journal.is_file() else []
+        if len(states) >= number and states[-1] == TrialState.RUNNING:
+            process.kill()
+            process.communicate()
             return
+        process.send_signal(signal.SIGCONT)
         time.sleep(0.1)
-    raise AssertionError(f"no {count} trials within {timeout} s")
 
 
 @pytest.mark.slow
 def test_two_processes_finish_a_killed_search_with_no_trial_twice(command, tmp_path):
     words = ["hydra.sweeper.n_trials=6"]
-    first = start(tmp_path, *words)
-    wait_for_trials(tmp_path, 2)
-    first.kill()
-    first.communicate()
+    kill_in_a_trial(start(tmp_path, *words), tmp_path, 2)
     assert TrialState.RUNNING in {trial.state for trial in trials(tmp_path)}
     both = [start(tmp_path, *words) for _ in range(2)]
     ended = [process.communicate(timeout=300) for process in both]
