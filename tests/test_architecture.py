@@ -43,7 +43,7 @@ ARCHITECTURE = {
     "event_files": ("endings", "locks"),
     "loggers": ("config", "endings", "event_files", "locks", "metrics", "terminal"),
     # one run
-    "check": ("norms",),
+    "check": ("norms", "terminal"),
     "device": ("cores", "norms"),
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
@@ -78,7 +78,7 @@ ARCHITECTURE = {
         *("endings", "terminal", "signals", "config", "mistakes", "own_norms", "help"),
         *("training", "sweeps"),
     ),
-    "__main__": ("spelling", "evaluation", "report", "sweeps", "main"),
+    "__main__": ("check", "spelling", "evaluation", "report", "sweeps", "main"),
 }
 
 

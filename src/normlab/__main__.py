@@ -13,6 +13,7 @@ commands:
   compare    compare the runs of a folder:        normlab compare outputs/digits-mlp
   evaluate   score a stored run again:            normlab evaluate RUN
   inspect    print and draw a run's norm layers:  normlab inspect RUN
+  check      examine a norm of your own:          normlab check FILE.py:CLASS
   jobs       list what was submitted to SLURM:    normlab jobs outputs
 
 `normlab COMMAND --help` explains a command.
@@ -54,11 +55,19 @@ def jobs() -> None:
     jobs_main()
 
 
+def check() -> None:
+    """`python scripts/check.py` of the checkout."""
+    from normlab.check.cli import main
+
+    main()
+
+
 COMMANDS: dict[str, Callable[[], None]] = {
     "train": train,
     "compare": compare,
     "evaluate": evaluate,
     "inspect": inspect,
+    "check": check,
     "jobs": jobs,
 }
 

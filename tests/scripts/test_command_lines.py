@@ -13,6 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
     ("name", "sentence"),
     [
         ("evaluate.py", "Score the best state of a stored run again"),
+        ("check.py", "Examine a normalization layer and say in sentences what"),
         ("jobs.py", "Print the state of every run that was submitted to SLURM"),
         ("inspect_norms.py", "Print and draw scale, shift, running statistics"),
     ],
