@@ -1,8 +1,12 @@
 """The digest of a norm's source changes if what the norm computes can change."""
 
+import linecache
+import sys
+from types import ModuleType
+
 import pytest
 
-from normlab.norms.loading import load_norm
+from normlab.norms.loading import load_norm, source_file, source_text
 from normlab.norms.own_source import source_digest
 
 SOURCE = '''
@@ -47,8 +51,6 @@ def digest(tmp_path):
         assert old in SOURCE
         path = folder / "my_norms.py"
         path.write_text(SOURCE.replace(old, new) if old else SOURCE)
-        import sys
-
         sys.modules.pop("helpers", None)
         return source_digest(load_norm(f"{path}:Norm1d"))
 
@@ -96,3 +98,44 @@ def test_a_class_without_source_is_refused():
     exec("class Norm:\n    pass", namespace)
     with pytest.raises(ValueError, match="the source of Norm must be known"):
         source_digest(namespace["Norm"])
+
+
+CELL = """
+from torch import nn
+
+class {name}(nn.Module):
+    def forward(self, x):
+        return {factor} * x
+"""
+
+
+@pytest.fixture
+def run_cell(monkeypatch):
+    """Run cells as IPython does: in a module without file, whose text is kept."""
+    notebook = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", notebook)
+
+    def run(name, factor):
+        text = CELL.format(name=name, factor=factor)
+        place = f"/nowhere/ipykernel_7/{factor}.py"
+        lines = text.splitlines(keepends=True)
+        monkeypatch.setitem(linecache.cache, place, (len(text), None, lines, place))
+        exec(compile(text, place, "exec"), vars(notebook))
+        return vars(notebook)[name]
+
+    return run
+
+
+def test_the_source_of_a_class_of_a_notebook_is_that_of_its_cell(run_cell):
+    digest = source_digest(run_cell("Scale", 2))
+    assert source_digest(run_cell("Scale", 3)) != digest
+    assert source_digest(run_cell("Scale", 2)) == digest
+    again = run_cell("Scale", 3)
+    assert source_text(source_file(again)) == CELL.format(name="Scale", factor=3)
+
+
+def test_a_class_without_a_method_has_no_source_in_a_notebook(run_cell):
+    run_cell("Scale", 2)
+    empty = type("Empty", (), {"__module__": "__main__"})
+    with pytest.raises(ValueError, match="the source of Empty must be known"):
+        source_digest(empty)

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from normlab.norms.construction import RANK_IN_NAME, name_of
+from normlab.norms.loading import source_file, source_text
 
 DIGITS = 16
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None), tuple, frozenset)
@@ -78,17 +79,31 @@ def _siblings(target: Any, surroundings: dict[str, Any]) -> list[Any]:
 def _tree_of(item: Any) -> ast.Module:
     """The syntax tree of a class or function, without docstrings."""
     try:
-        source = inspect.getsource(item)
+        tree = ast.parse(textwrap.dedent(inspect.getsource(item)))
     except (OSError, TypeError) as error:
-        raise ValueError(
-            f"the source of {name_of(item)} must be known, since it is part of the "
-            f"identity of a run, and it is not; define it in a file or in a notebook"
-        ) from error
-    tree = ast.parse(textwrap.dedent(source))
+        tree = _tree_in_notebook(item)
+        if not tree.body:
+            raise ValueError(
+                f"the source of {name_of(item)} must be known, since it is part of the "
+                f"identity of a run, and it is not; define it in a file or in a "
+                f"notebook"
+            ) from error
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+def _tree_in_notebook(item: Any) -> ast.Module:
+    """The last definition of a class in its cell, which `inspect` does not find."""
+    path = source_file(item)
+    cell = ast.parse("" if path is None else source_text(path))
+    found = [
+        node
+        for node in ast.walk(cell)
+        if isinstance(node, ast.ClassDef) and node.name == item.__name__
+    ]
+    return ast.Module(found[-1:], [])
 
 
 def _names_in(tree: ast.AST) -> set[str]:
