@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TextIO, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -178,13 +178,39 @@ def _connect_to_nothing(number: int) -> None:
     os.close(nothing)
 
 
+def in_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this, and a notebook shows what is printed."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return hasattr(shell, "kernel")
+
+
+def message_stream() -> TextIO:
+    """The stream of messages: standard error, or standard output in a notebook.
+
+    Notebooks show standard error in red, as if something were wrong.
+    """
+    return sys.stdout if in_notebook() else sys.stderr
+
+
+def message_console(**options: Any) -> Console:
+    """A console on that stream; `options` are those of rich's console."""
+    return Console(
+        file=message_stream(),
+        force_jupyter=False,
+        emoji=False,
+        highlight=False,
+        **options,
+    )
+
+
 def print_line(text: str) -> None:
-    """Print a text to standard error, its control characters as escapes.
+    """Print a text to the stream of messages, its control characters as escapes.
 
     What is printed may hold names of files, columns or runs that other people chose.
     Texts for rich go through `escaped` instead.
     """
-    print(without_control(text), file=sys.stderr)
+    print(without_control(text), file=message_stream())
 
 
 def escaped(text: object) -> str:

@@ -3,13 +3,20 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from rich.console import Console
 from rich.progress import TextColumn
+from rich.text import Text
 
 from normlab.sweeps.display import SHOWN_METRICS, duration, styled_status
 from normlab.sweeps.jobs import EndedJob, format_settings
-from normlab.terminal import Bar, escaped, format_metric
+from normlab.terminal import (
+    Bar,
+    escaped,
+    format_metric,
+    in_notebook,
+    message_console,
+)
 
 
 class SweepProgress:
@@ -40,6 +47,8 @@ class SweepProgress:
         self.seconds = 0.0  # that the trained jobs took, without queue and imports
         self.started = time.monotonic()
         self.bar: Bar | None = None
+        self.cell: Any = None  # the line in the output of a notebook's cell
+        self.failures: list[str] = []  # lines that stay above it
 
     def __enter__(self) -> "SweepProgress":
         if sys.stderr.isatty():
@@ -67,12 +76,26 @@ class SweepProgress:
         line = job_line(job, self.ended, self.total, self.keys)
         if self.bar is None:
             words = [line, left] if left else [line]
-            console = Console(stderr=True, emoji=False)
-            console.print("  ".join(words), highlight=False, soft_wrap=True)
+            self._print("  ".join(words), job.result["status"] == "failed")
             return
         self.bar.console.print(line, highlight=False)
         failed = f", [red]{self.failed} failed[/red]" if self.failed else ""
         self.bar.update(self.task, advance=1, description=f"sweep{failed}", left=left)
+
+    def _print(self, line: str, is_failure: bool) -> None:
+        """Print a line, which in a notebook the next one replaces unless it failed."""
+        if not in_notebook():
+            message_console().print(line, soft_wrap=True)
+            return
+        from IPython.display import display
+
+        text = {"text/plain": "\n".join([*self.failures, Text.from_markup(line).plain])}
+        if self.cell is None:
+            self.cell = display(text, raw=True, display_id=True)
+        else:
+            self.cell.update(text, raw=True)
+        if is_failure:
+            self.failures.append(Text.from_markup(line).plain)
 
     def _time_left(self, job: EndedJob, was_stored: bool) -> str:
         if self.count_running is not None:

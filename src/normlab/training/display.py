@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from normlab.terminal import STATUS_STYLE, escaped, print_cautions, print_metrics
+from normlab.terminal import (
+    STATUS_STYLE,
+    escaped,
+    message_console,
+    print_cautions,
+    print_metrics,
+)
 
 if TYPE_CHECKING:
     from normlab.models.swap import Swap
@@ -64,7 +70,7 @@ def print_start(cautions: Sequence[str], norm_report: Sequence["Swap"] = ()) -> 
         cautions: what sets the run apart from others, one sentence each.
         norm_report: what became of the norms of a network from a library.
     """
-    console = Console(stderr=True, highlight=False, emoji=False)
+    console = message_console()
     print_cautions(console, cautions)
     if norm_report:
         console.print(norm_report_table(norm_report))
