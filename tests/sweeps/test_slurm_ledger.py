@@ -42,8 +42,9 @@ def ledger(tmp_path):
 
 
 def submitted(ledger, configs, workers=0, setup=()):
+    named = {run_name(config): config for config in configs}
     return write_submission(
-        ledger.folder, configs, "c", "name", setup, workers=workers, **OPTIONS
+        ledger.folder, named, "c", "name", setup, workers=workers, **OPTIONS
     )
 
 

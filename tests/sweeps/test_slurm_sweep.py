@@ -70,6 +70,10 @@ def begin(tmp_path):
     return make
 
 
+def by_name(configs):
+    return {run_name(config): config for config in configs}
+
+
 def seeds(results):
     """The trained seed of every result, by index."""
     return {index: result["metrics"]["x"] for index, result in results}
@@ -80,9 +84,7 @@ def test_every_run_has_a_task_of_one_array(cluster, configs, begin, trained, cap
     assert seeds(begin(configs(3)).results()) == {0: 0, 1: 1, 2: 2}
     assert cluster.count("sbatch") == 1
     assert sorted(cluster.jobs) == ["100_0", "100_1", "100_2"]
-    assert capsys.readouterr().err == (
-        "submitted 3 runs to SLURM: 100_0, 100_1, 100_2\n"
-    )
+    assert capsys.readouterr().err == "submitted 3 runs to SLURM: job 100\n"
 
 
 def test_arrays_are_cut_to_the_size_that_slurm_takes(cluster, configs, begin, trained):
@@ -156,7 +158,7 @@ def test_jobs_of_a_killed_command_are_found(
     folder = tmp_path / "outputs" / ".slurm"
     options = {"timeout_min": 60, "signal_delay_s": 120, "max_num_timeout": 3}
     submission = write_submission(
-        folder, configs(3), "fake", "n", (), workers=0, **options
+        folder, by_name(configs(3)), "fake", "n", (), workers=0, **options
     )
     name = f"--job-name={submission.job_name}"
     script = str(folder / submission.key / "script.sh")
@@ -174,8 +176,9 @@ def test_a_submission_that_slurm_never_got_is_forgotten(
 ):
     folder = tmp_path / "outputs" / ".slurm"
     options = {"timeout_min": 60, "signal_delay_s": 120, "max_num_timeout": 3}
-    lost = write_submission(folder, configs(1), "fake", "n", (), workers=0, **options)
-    foreign = write_submission(folder, configs(1), "far", "n", (), workers=0, **options)
+    one = by_name(configs(1))
+    lost = write_submission(folder, one, "fake", "n", (), workers=0, **options)
+    foreign = write_submission(folder, one, "far", "n", (), workers=0, **options)
     cluster.rounds = [lambda: None, cluster.run_all]
     assert seeds(begin(configs(1)).results()) == {0: 0}
     assert not (folder / lost.key).exists()

@@ -37,7 +37,13 @@ def submit(base, tmp_path):
         ]
         folder = tmp_path / ".slurm"
         submission = write_submission(
-            folder, make.configs, "c", "n", (), workers=workers, **OPTIONS
+            folder,
+            {run_name(config): config for config in make.configs},
+            "c",
+            "n",
+            (),
+            workers=workers,
+            **OPTIONS,
         )
         return folder / submission.key
 

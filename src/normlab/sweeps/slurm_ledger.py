@@ -24,7 +24,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from normlab.config.identity import run_name
 from normlab.files import LARGEST_TABLE, open_regular, read_json
 from normlab.locks import WITHOUT_LOCKS, Lock
 from normlab.results import write_atomically
@@ -156,7 +155,7 @@ class Submission:
 
 def write_submission(
     folder: Path,
-    configs: Sequence[dict[str, Any]],
+    configs: Mapping[str, dict[str, Any]],
     cluster: str,
     name: str,
     setup: Sequence[str],
@@ -166,14 +165,14 @@ def write_submission(
 
     Args:
         folder: of the ledger.
-        configs: the configuration of every run.
+        configs: the configuration of every run, by `GROUP/NAME`.
         cluster: name of the cluster.
         name: first part of the name of the jobs.
         setup: shell commands that a job runs first.
         options: `workers`, `timeout_min`, `signal_delay_s` and `max_num_timeout`.
     """
     key = secrets.token_hex(6)
-    lines = [(json.dumps(config) + "\n").encode() for config in configs]
+    lines = [(json.dumps(config) + "\n").encode() for config in configs.values()]
     offsets = [0]
     for line in lines[:-1]:
         offsets.append(offsets[-1] + len(line))
@@ -182,7 +181,7 @@ def write_submission(
         cluster=cluster,
         job_name=f"{name}-{key}",
         time=datetime.now().astimezone().isoformat(timespec="seconds"),
-        runs=[run_name(config) for config in configs],
+        runs=list(configs),
         offsets=offsets,
         path=[os.path.abspath(entry) for entry in sys.path],
         **options,

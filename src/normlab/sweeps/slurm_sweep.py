@@ -91,8 +91,7 @@ class SlurmSweep:
 
     def _left_jobs(self) -> str:
         """Which jobs stay in SLURM, how to see them, and how to cancel them."""
-        arrays = {entry.job.partition("_")[0] for entry in self.waiting.values()}
-        numbers = " ".join(sorted(arrays, key=int))
+        numbers = " ".join(_arrays(self.waiting.values()))
         outputs = shlex.quote(str(self.options.folder.parent))
         is_one = len(self.waiting) == 1
         runs = "1 run is" if is_one else f"{len(self.waiting)} runs are"
@@ -119,9 +118,9 @@ class SlurmSweep:
         if attached:
             print_line(f"attached to the jobs of {_runs(attached)} that SLURM has")
         if missing:
-            jobs = [self.waiting[run].job for run in missing]
-            named = shorten(list(dict.fromkeys(jobs)), MOST_JOBS_NAMED)
-            print_line(f"submitted {_runs(len(missing))} to SLURM: {named}")
+            submitted = [self.waiting[run] for run in missing]
+            named = shorten(_arrays(submitted), MOST_JOBS_NAMED)
+            print_line(f"submitted {_runs(len(missing))} to SLURM: job {named}")
 
     def _size(self, cluster: Cluster, runs: Sequence[str]) -> int:
         """How many runs are submitted together."""
@@ -158,7 +157,7 @@ class SlurmSweep:
             workers = max(1, min(options.workers, len(runs), cluster.most_tasks))
         submission = write_submission(
             options.folder,
-            [self.configs[run] for run in runs],
+            {run: self.configs[run] for run in runs},
             cluster.name,
             options.name,
             options.setup,
@@ -313,6 +312,12 @@ class SlurmSweep:
         if log.is_file() and log.stat().st_size:
             reason = f"{reason}; see {log}"
         return failed_result(reason)
+
+
+def _arrays(entries: Iterable[Entry]) -> list[str]:
+    """The numbers of the jobs and arrays of entries, in order."""
+    numbers = {entry.job.partition("_")[0] for entry in entries}
+    return sorted(numbers, key=int)
 
 
 def _states(entries: Iterable[Entry], cluster: Cluster) -> dict[str, JobState]:
