@@ -26,8 +26,9 @@ $(READY): pyproject.toml constraints.txt
 run: setup ## train a run: make run ARGS="model=alexnet norm=custom"
 	@$(BIN)/python train.py $(ARGS)
 
+# Each process gets neighbouring tests, so that what a module shares is made once.
 test: setup ## run the tests
-	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 # A fast part of it runs with the tests; NORMLAB_TORTURE=1 adds the slower tests. The
 # whole takes hours: make torture ARGS="--only checkpoint" runs some scenarios.
