@@ -78,6 +78,23 @@ def test_it_is_well_formed_and_has_its_parts_in_order(tmp_path):
     assert not re.search(r"\$|\{\{|\}\}|\{%|\{#", text)
 
 
+def test_the_title_names_model_and_data(tmp_path):
+    write_seeds(tmp_path, {"none": NONE, "custom": NONE})
+    html = page_of(tmp_path)
+    title = re.search(r"<title>(.*?)</title>", html)[1]
+    assert title == "How does test/accuracy depend on norm? mlp on digits"
+    (heading,) = re.findall(r"(?s)<h1>(.*?)</h1>", html)
+    assert words(heading).split() == title.split()
+
+
+def test_control_characters_of_runs_are_shown_as_escapes(tmp_path):
+    write_seeds(tmp_path, {"none": NONE, "custom": NONE})
+    write_run(tmp_path, "none", 6, 0.1, "failed", result={"reason": "x\x1b[2Jy"})
+    html = page_of(tmp_path)
+    assert "\x1b" not in html
+    assert r"x\x1b[2Jy" in html
+
+
 def test_what_the_arms_share_is_told(tmp_path):
     write_seeds(tmp_path, {"none": NONE}, settings={"dataset.batch_size": 64})
     write_seeds(tmp_path, {"custom": NONE}, settings={"dataset.batch_size": 32})
@@ -108,7 +125,7 @@ def test_a_stored_commit_cannot_add_a_command(tmp_path):
     assert "git checkout 'x; touch marker'" in words(page_of(tmp_path))
 
 
-def test_many_contrasts_are_counted_and_folded(tmp_path):
+def test_contrasts_of_one_verdict_share_a_card(tmp_path):
     for size in range(1, 11):
         write_seeds(
             tmp_path,
@@ -116,8 +133,10 @@ def test_many_contrasts_are_counted_and_folded(tmp_path):
             settings={"norm.size": size},
         )
     html = page_of(tmp_path, "--by", "norm.size", "--baseline", "1", "--level", "0.3")
-    assert "Better: 5 of 9" in words(html)
-    assert "<summary>A sentence for each of 9 contrasts</summary>" in html
+    told = words(html)
+    assert "Better: 5 of 9 contrasts" in told
+    assert "6 − 1 +0.0200 (+0.0200 to +0.0200)" in told
+    assert "<summary>In 5 sentences</summary>" in html
 
 
 def test_folders_left_out_are_listed(tmp_path):

@@ -134,11 +134,8 @@ def test_it_loads_without_errors_and_asks_for_nothing_else(browser, report):
     ]
     assert asked == [report.as_uri()]
     assert browser.get_log("browser") == []
-    assert (
-        find(browser, "h1").text
-        == browser.title
-        == "How does test/accuracy depend on norm?"
-    )
+    title = "How does test/accuracy depend on norm? mlp on digits"
+    assert find(browser, "h1").text == browser.title == title
 
 
 def test_the_verdict_comes_first(page):
@@ -236,6 +233,33 @@ def test_it_prints(page):
 def test_only_tables_and_figures_scroll_sideways(page, width):
     view(page, width, "light")
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_a_phone_is_told_that_a_table_goes_on(page):
+    view(page, 390, "light")
+    box = find(page, "#runs .scroll")
+    hint = find(page, "#runs .scroll + .more")
+    assert hint.is_displayed()
+    page.execute_script("arguments[0].scrollLeft = 10000", box)
+    wait_until_hidden(page, hint)
+    view(page, 1280, "light")
+    assert not any(hint.is_displayed() for hint in hints(page, ".scroll"))
+
+
+def test_the_cards_fill_the_width_of_a_desktop(page):
+    cards = page.find_elements("css selector", ".answers > .answer")
+    right_ends = {card.rect["x"] + card.rect["width"] for card in cards}
+    assert max(right_ends) > 1200
+
+
+def hints(page, box: str) -> list:
+    return page.find_elements("css selector", f"{box} + .more")
+
+
+def wait_until_hidden(page, element) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(page, 20).until(lambda _: not element.is_displayed())
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -21,6 +21,7 @@ from normlab.report.axes import (
     limit_accuracy_axis,
     make_panels,
     one_setting_per_line,
+    share_limits,
     spans_a_decade,
 )
 from normlab.report.drawing import INK, Drawing
@@ -207,10 +208,11 @@ def draw_pairs(comparison: Comparison) -> Drawing | None:
         baseline = row["baseline"]
         up = int((table[arm] > table[baseline]).sum())
         counts.append(f"{arm} is above {baseline} in {up} of {len(table)} pairs")
+    share_limits(axes, axes)
 
     caption = (
         "Every line is a seed (and fold): coloured if it rises, grey and dashed if it "
-        "falls, light if both are equal. The dark line joins the means; r is the "
+        "falls, light if both are equal. The thick line joins the means; r is the "
         "correlation over the lines."
     )
     if len(contrasts) > MOST_PANELS:

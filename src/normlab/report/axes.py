@@ -2,10 +2,12 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -28,6 +30,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 MOST_PANELS = 6
 MOST_NAMES_INSIDE = 3  # a longer legend inside the panel would lie on the lines
+LEGEND_INCHES = 4.8  # of a legend above the panels
 MOST_BANDS = 6
 BAND_ALPHA = 0.18
 
@@ -78,16 +81,32 @@ def arms_in(comparison: Comparison, table: pd.DataFrame) -> list[str]:
 
 
 def add_legend(figure: Figure, axis: Axes) -> None:
-    """Name the arms: few inside the panel, many beside all panels."""
+    """Name the arms: few inside the panel, many above all panels."""
     handles, names = axis.get_legend_handles_labels()
     if len(names) > MOST_NAMES_INSIDE:
-        height = 0.3 + 0.19 * len(names)
-        width = 0.5 + 0.07 * max(map(len, names))
-        figure.set_figheight(max(figure.get_figheight(), height))
-        figure.set_figwidth(figure.get_figwidth() + width)
-        figure.legend(handles, names, loc="outside right upper", fontsize=8)
+        add_legend_above(figure, handles, names)
     elif names:
         axis.legend(fontsize=8)
+
+
+def add_legend_above(
+    figure: Figure, handles: Sequence[Artist], names: Sequence[str], title: str = ""
+) -> None:
+    """Name lines above all panels, at the left, where a phone shows them too."""
+    width = 0.5 + 0.065 * max(map(len, names))
+    columns = max(1, min(len(names), int(LEGEND_INCHES / width)))
+    rows = math.ceil(len(names) / columns) + bool(title)
+    figure.set_figheight(figure.get_figheight() + 0.1 + 0.17 * rows)
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper left",
+        ncols=columns,
+        fontsize=8,
+        title=title or None,
+        title_fontsize=8,
+        alignment="left",
+    )
 
 
 def draw_arm_band(
@@ -154,6 +173,15 @@ def mean_and_interval(
         bounds[place] = t_interval(values, confidence)
     low, high = bounds.T
     return mean, low, high
+
+
+def share_limits(axes: list[Axes], among: list[Axes]) -> None:
+    """Give all panels the vertical limits that include those of some of them."""
+    limits = np.array([axis.get_ylim() for axis in among])
+    bottom = limits[:, 0].min()
+    top = limits[:, 1].max()
+    for axis in axes:
+        axis.set_ylim(bottom, top)
 
 
 def carry_forward(table: pd.DataFrame) -> pd.DataFrame:

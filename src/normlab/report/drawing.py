@@ -13,6 +13,9 @@ import matplotlib
 from matplotlib.figure import Figure
 
 INK = "#22262b"  # on the page it becomes the colour of the page's text
+# The size of figures on the page, in the size of its text.
+REM_PER_INCH = 7
+LEAST_REM_PER_INCH = 4.4
 FILE_KINDS = ("png", "svg", "pdf")
 
 # A date in a file would make the files of two runs differ.
@@ -102,7 +105,10 @@ def inline_svg(drawing: Drawing, identity: str) -> str:
     # its text stays readable on a phone.
     svg = re.sub(r' (width|height)="[^"]*pt"', "", svg, count=2)
     inches = drawing.figure.get_figwidth()
-    size = f"max-width: {inches * 7:.1f}rem; min-width: {inches * 4.4:.1f}rem"
+    size = (
+        f"max-width: {inches * REM_PER_INCH:.1f}rem; "
+        f"min-width: {inches * LEAST_REM_PER_INCH:.1f}rem"
+    )
     words = escape(f"{drawing.title}. {drawing.description}")
     attributes = f'style="{size}" role="img" aria-label="{words}"'
     return svg.replace("<svg ", f"<svg {attributes} ", 1)

@@ -17,6 +17,7 @@ from normlab.compare.sentences import number
 from normlab.report.axes import (
     MOST_PANELS,
     add_legend,
+    add_legend_above,
     arm_lines,
     arm_marker,
     arm_style,
@@ -29,6 +30,7 @@ from normlab.report.axes import (
     make_logarithmic,
     make_panels,
     mean_and_interval,
+    share_limits,
     single_point_marker,
     use_whole_epochs,
 )
@@ -152,7 +154,7 @@ def draw_gradients(
 
     if positive:
         by_end = dict(zip(records, axes, strict=True))
-        _share_limits(axes, [by_end[end] for end in positive])
+        share_limits(axes, [by_end[end] for end in positive])
         for axis in axes:
             make_logarithmic(axis.yaxis)
     add_legend(figure, axes[0])
@@ -204,15 +206,6 @@ def _draw_by_depth(
     return mean[0], mean[-1]
 
 
-def _share_limits(axes: list[Axes], among: list[Axes]) -> None:
-    """Give all panels the vertical limits that include those of some of them."""
-    limits = np.array([axis.get_ylim() for axis in among])
-    bottom = limits[:, 0].min()
-    top = limits[:, 1].max()
-    for axis in axes:
-        axis.set_ylim(bottom, top)
-
-
 def draw_quantiles(
     comparison: Comparison, table: pd.DataFrame, note: str
 ) -> Drawing | None:
@@ -234,7 +227,7 @@ def draw_quantiles(
         descriptions += _draw_arm_quantiles(axis, comparison, arm, rows)
         axis.set(xlabel="epoch", ylabel="output of the last norm", title=arm_lines(arm))
         use_whole_epochs(axis)
-    _share_limits(axes, axes)
+    share_limits(axes, axes)
 
     caption = "15th, 50th and 85th percentile, mean and interval over seeds."
     caption += first_of_note(len(shown), len(arms), "arms") + note
@@ -368,7 +361,7 @@ def _mean_by_epoch(rows: pd.DataFrame, statistic: str | None) -> pd.Series:
 
 
 def _name_layers(figure: Figure, grid: np.ndarray, layers: list[str]) -> None:
-    """Name the layers beside the panels; of many, the first and the last."""
+    """Name the layers above the panels; of many, the first and the last."""
     handles: dict[str, Artist] = {}
     for axis in grid.flat:
         lines, names = axis.get_legend_handles_labels()
@@ -376,13 +369,7 @@ def _name_layers(figure: Figure, grid: np.ndarray, layers: list[str]) -> None:
     named = [layer for layer in layers if layer in handles]
     if len(named) > MOST_LAYERS_NAMED:
         named = [named[0], named[-1]]
-    figure.legend(
-        handles=[handles[name] for name in named],
-        labels=named,
-        loc="outside right upper",
-        fontsize=7,
-        title="layer",
-    )
+    add_legend_above(figure, [handles[name] for name in named], named, "layer")
 
 
 def _spread_note(table: pd.DataFrame) -> str:

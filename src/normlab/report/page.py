@@ -14,9 +14,11 @@ from markupsafe import Markup
 
 from normlab.compare.arm_checks import DIFFERENT, SAME, UNKNOWN, Check
 from normlab.compare.comparison import Comparison, shared_settings
-from normlab.report.drawing import FILE_KINDS, Drawing, inline_svg
+from normlab.report.drawing import FILE_KINDS, REM_PER_INCH, Drawing, inline_svg
 from normlab.report.run_table import RunTable, make_run_table
 from normlab.report.tables import Table
+from normlab.report.verdict_groups import merge_alike, verdict_groups
+from normlab.terminal import without_control
 
 # The tone of a verdict chooses its colour and its symbol; all others are "open".
 TONES = {
@@ -28,7 +30,7 @@ TONES = {
 }
 CHECK_TONES = {SAME: "good", DIFFERENT: "bad", UNKNOWN: "open"}
 SYMBOLS = {"good": "✓", "bad": "✗", "open": "?", "same": "≈"}
-MOST_BOXES = 8  # more verdicts than these are counted, and their sentences folded
+MOST_NAMES = 3  # of models or data sets, in the title
 MOST_COMMITS = 3
 MOST_COMMANDS = 10
 WIDE = 5.2  # inches; narrower figures stand beside each other
@@ -99,12 +101,14 @@ class PageFigure:
         drawing: The words of the figure.
         svg: Its SVG element.
         wide: Whether it takes the whole width of the page.
+        rem: Its greatest width, in the size of the page's text.
     """
 
     identity: str
     drawing: Drawing
     svg: Markup
     wide: bool
+    rem: float
 
 
 def write_report(report: Report, path: Path) -> Path:
@@ -123,12 +127,20 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["sort_key"] = _sort_key
     source = resources.files("normlab.report").joinpath("report.html")
     return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def _finalized(value: Any) -> Any:
+    """A value as the template shows it: a text without control characters."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return without_control(value)
+    return value
 
 
 def _context(report: Report, folder: Path) -> dict[str, Any]:
@@ -139,6 +151,9 @@ def _context(report: Report, folder: Path) -> dict[str, Any]:
     )
     return {
         "report": report,
+        "subject": _subject(report.runs),
+        "verdict_groups": verdict_groups,
+        "warnings": merge_alike(report.warnings, _arms(report.sections)),
         "status_counts": ", ".join(f"{count} {name}" for name, count in counts.items()),
         "checks": _checks(report.sections),
         "figures": _figures(report.sections),
@@ -150,8 +165,25 @@ def _context(report: Report, folder: Path) -> dict[str, Any]:
         "file_kinds": FILE_KINDS,
         "tones": TONES,
         "symbols": SYMBOLS,
-        "most_boxes": MOST_BOXES,
     }
+
+
+def _subject(runs: pd.DataFrame) -> str:
+    """`mlp on digits`: what the runs trained, and on which data; empty if unknown."""
+    parts = []
+    for key in ("model", "dataset"):
+        names = sorted(runs[key].dropna().unique()) if key in runs else []
+        if 0 < len(names) <= MOST_NAMES:
+            parts.append(", ".join(map(str, names)))
+    return " on ".join(parts)
+
+
+def _arms(sections: Sequence[Section]) -> list[str]:
+    """The names of the arms of all sections."""
+    names: dict[str, None] = {}
+    for section in sections:
+        names.update(dict.fromkeys(section.comparison.arms))
+    return list(names)
 
 
 def _sort_key(value: float | str) -> str:
@@ -193,9 +225,12 @@ def _figures(sections: Sequence[Section]) -> list[PageFigure]:
                 continue
             seen.add(anonymous)
 
-            wide = drawing.figure.get_figwidth() > WIDE
+            inches = drawing.figure.get_figwidth()
             # The only markup from outside the template: matplotlib escapes its texts.
-            figures.append(PageFigure(identity, drawing, Markup(svg), wide))
+            figure = PageFigure(
+                identity, drawing, Markup(svg), inches > WIDE, inches * REM_PER_INCH
+            )
+            figures.append(figure)
     return figures
 
 

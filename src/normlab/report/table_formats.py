@@ -1,6 +1,6 @@
 """Tables in the terminal, and as Markdown, LaTeX and CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,17 @@ def markdown_rows(
     rule = ["---:" if right else "---" for right in numeric]
     lines = [_markdown_line(columns), _markdown_line(rule)]
     for row in rows:
-        lines.append(_markdown_line([text.replace("|", "\\|") for text in row]))
+        lines.append(_markdown_line(map(_markdown_text, row)))
     return "\n".join(lines)
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
+def _markdown_line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _markdown_text(text: str) -> str:
+    """A text that cannot end its cell, or its line."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def latex(table: Table) -> str:

@@ -16,6 +16,7 @@ from normlab.compare.sentences import (
     percent,
     signed,
 )
+from normlab.terminal import without_control
 
 Cell = tuple[str, float | str]  # as shown, as sorted
 Row = dict[Any, Any]
@@ -62,11 +63,11 @@ def _make_table(
         kept.append(cells)
         numeric.append(not isinstance(first_value, str))
     rows = [list(cells) for cells in zip(*kept, strict=True)]
-    return Table(name, title, headers, rows, numeric)
+    return Table(name, without_control(title), headers, rows, numeric)
 
 
 def _text(key: str) -> Column:
-    return lambda row: (row[key], row[key])
+    return lambda row: (without_control(row[key]), row[key])
 
 
 def _number(key: str) -> Column:
