@@ -16,13 +16,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from normlab import terminal
 from normlab.terminal import (
+    Bar,
     Output,
     escaped,
     format_metric,
     output_may_end,
     print_cautions,
+    print_line,
     print_metrics,
+    with_progress,
     without_control,
 )
 
@@ -209,3 +213,33 @@ def test_the_error_of_small_targets_is_not_shown_as_zero():
     print_metrics(console, {"test/rmse": 1.5e-5, "val/rmse": 0.25}, "title")
     row = console.file.getvalue().splitlines()[-2]
     assert row.split() == ["rmse", "–", "0.2500", "1.5e-05"]
+
+
+def test_a_printed_line_has_no_control_characters(capsys):
+    print_line("left out: a\x1b[2J\u202eb\tc")
+    assert capsys.readouterr().err == "left out: a\\x1b[2J\\u202eb\tc\n"
+
+
+def test_quick_work_shows_nothing(capsys):
+    assert list(with_progress(iter("abc"), 3, "reading")) == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""
+
+
+def test_slow_work_says_once_how_far_it_is(capsys, monkeypatch):
+    clock = iter([0.0, 1.0, 3.0, 4.0, 5.0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    assert list(with_progress(range(4), 4, "reading")) == [0, 1, 2, 3]
+    assert capsys.readouterr().err == "reading: 2 of 4, about 3 s left\n"
+
+
+def test_on_a_terminal_slow_work_shows_a_bar_unless_there_is_one(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "SECONDS_IN_SILENCE", -1)
+    monkeypatch.setattr(terminal.sys.stderr, "isatty", lambda: True)
+    shown = []
+    for _ in with_progress(range(3), 3, "reading"):
+        shown.append(Bar.num_shown)
+    assert shown == [0, 1, 1]
+    assert Bar.num_shown == 0
+    with Bar():
+        list(with_progress(range(2), 2, "reading"))
+    assert "reading: 1 of 2, about" in capsys.readouterr().err

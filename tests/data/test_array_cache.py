@@ -4,9 +4,11 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from normlab.data import array_cache
 from normlab.data.array_cache import cached_array
@@ -109,3 +111,24 @@ def test_an_array_is_computed_without_locks_of_the_file_system(tmp_path, monkeyp
     monkeypatch.setattr("fcntl.flock", flock)
     assert cached(tmp_path / "a.npy").unique().tolist() == [7]
     assert not list(tmp_path.glob(".*lease*"))
+
+
+def test_a_process_that_waits_for_another_says_so(tmp_path, capsys):
+    path = tmp_path / "array.npy"
+    is_locked = threading.Event()
+    is_noticed = threading.Event()
+
+    def hold():
+        with FileLock(tmp_path / ".array.lock"):
+            is_locked.set()
+            is_noticed.wait(60)
+
+    owner = threading.Thread(target=hold)
+    owner.start()
+    is_locked.wait(60)
+    threading.Timer(0.2, is_noticed.set).start()
+    assert cached(path)[0, 0] == 7
+    owner.join()
+    assert capsys.readouterr().err == (
+        f"another process computes {path}; waiting for it to end\n"
+    )

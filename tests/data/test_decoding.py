@@ -274,3 +274,20 @@ def test_a_cache_that_cannot_be_written_is_refused(files, tmp_path):
         match=r"the cache .* cannot be written: .*outputs.*dataset\.load\.cache=null",
     ):
         decode(files, 4, str(tmp_path / "file" / "cache"))
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "tiff", "webp"])
+def test_only_the_first_frame_is_used_and_a_note_says_so(tmp_path, ending, capsys):
+    first, second = (Image.new("RGB", (4, 4), (red, 0, 0)) for red in (200, 10))
+    path = tmp_path / f"frames.{ending}"
+    first.save(path, save_all=True, append_images=[second])
+    single = photograph(tmp_path / f"single.{ending}", (200, 0, 0), (4, 4))
+    pixels = decode([single, path], 4)
+    assert (pixels[:, 0].float() - 200).abs().max() <= 2
+    note = "note: of images with several frames, only the first frame is used: 1 of 2"
+    assert capsys.readouterr().err == f"{note}, such as {path}\n"
+
+
+def test_images_of_one_frame_need_no_note(files, capsys):
+    decode(files, 4)
+    assert capsys.readouterr().err == ""
