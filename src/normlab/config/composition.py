@@ -110,11 +110,14 @@ def _search_path(config_dir: Path) -> str:
 
 def typed_config_dir(words: Sequence[str]) -> Path | None:
     """The folder behind `--config-dir` among the words of a command; None without."""
-    for number, word in enumerate(words):
+    is_next = False
+    for word in words:
+        if is_next:
+            return Path(word)
         if word.startswith("--config-dir="):
-            return Path(word.partition("=")[2])
-        if word in ("--config-dir", "-cd") and number + 1 < len(words):
-            return Path(words[number + 1])
+            _, _, folder = word.partition("=")
+            return Path(folder)
+        is_next = word in ("--config-dir", "-cd")
     return None
 
 
@@ -161,7 +164,10 @@ def to_plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
     """A configuration without Hydra's node as plain dicts and lists."""
     plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    named = {}
+    for key, value in plain.items():
+        named[str(key)] = value
+    return named
 
 
 def config_dirs(hydra: Any) -> list[Path]:

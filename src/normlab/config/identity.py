@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from normlab.config.types import is_number
 from normlab.files import read_yaml
 
 # These may change without changing the result of a run, and therefore not its folder.
@@ -100,28 +101,33 @@ def canonical(config: dict[str, Any]) -> dict[str, Any]:
     Args:
         config: the resolved configuration.
     """
+    choices = config["choices"]
     kept = _relevant(config)
     for key, value in kept.items():
-        choice = config["choices"].get(key)
-        if choice is None:
-            kept[key] = _typed_alike(value, _shipped("config.yaml").get(key))
-        else:
-            kept[key] = _typed_alike(value, _shipped(f"{key}/{choice}.yaml"))
+        choice = choices.get(key)
+        default = _shipped_default(key, choice)
+        kept[key] = _typed_alike(value, default)
+
+    own_cache = f"{_outputs(config)}/.cache"
     load = kept["dataset"].get("load")
-    if isinstance(load, dict) and load.get("cache") == f"{_outputs(config)}/.cache":
+    if isinstance(load, dict) and load.get("cache") == own_cache:
         load["cache"] = "outputs/.cache"
     return kept
 
 
 def _relevant(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that the result of a run depends on, as they are spelled."""
-    kept = {
-        key: value for key, value in config.items() if key not in NOT_PART_OF_THE_RESULT
-    }
-    choices = config["choices"]
-    added = options_added_later(choices["norm"], choices["dataset"])
+    kept = {}
+    for key, value in config.items():
+        if key not in NOT_PART_OF_THE_RESULT:
+            kept[key] = value
+
+    norm = config["choices"]["norm"]
+    dataset = config["choices"]["dataset"]
+    added = options_added_later(norm, dataset)
     for group, unchanged in added.items():
-        _leave_out(kept, group.split("."), unchanged)
+        path = group.split(".")
+        _leave_out(kept, path, unchanged)
     return kept
 
 
@@ -137,31 +143,45 @@ def _leave_out(node: dict[str, Any], path: list[str], options: dict[str, Any]) -
     if name not in node:
         return
     group = dict(node[name])
+    node[name] = group
     if rest:
         _leave_out(group, rest, options)
-    else:
-        for key, value in options.items():
-            if key in group and group[key] == value:
-                del group[key]
-    node[name] = group
+        return
+    for key, value in options.items():
+        if key in group and group[key] == value:
+            del group[key]
 
 
 def _typed_alike(value: Any, default: Any, key: str = "") -> Any:
     """A copy of a value, its numbers with the types that they have in the default."""
     if isinstance(value, dict):
         defaults = default if isinstance(default, dict) else {}
-        return {
-            name: _typed_alike(item, defaults.get(name), name)
-            for name, item in value.items()
-        }
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        typed = {}
+        for name, item in value.items():
+            typed[name] = _typed_alike(item, defaults.get(name), name)
+        return typed
+    if not is_number(value):
         return value
-    is_real = isinstance(default, float) or (default is None and key in REAL_NUMBERS)
+    is_real = isinstance(default, float)
+    if default is None:
+        is_real = key in REAL_NUMBERS
     if is_real:
         return float(value) + 0.0  # minus zero becomes zero
     if type(default) is int and float(value).is_integer():
         return int(value)
     return value
+
+
+def _shipped_default(key: str, choice: str | None) -> Any:
+    """What our own conf/ has for a key of the top level.
+
+    Args:
+        key: such as `seed`, or a group such as `norm`.
+        choice: the picked option of the group; None for a key that is no group.
+    """
+    if choice is None:
+        return _shipped("config.yaml").get(key)
+    return _shipped(f"{key}/{choice}.yaml")
 
 
 @cache
@@ -170,7 +190,8 @@ def _shipped(file: str) -> dict[Any, Any]:
     path = configuration_directory() / file
     if not path.is_file():
         return {}
-    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    loaded = OmegaConf.load(path)
+    content = OmegaConf.to_container(loaded, resolve=False)
     return content if isinstance(content, dict) else {}
 
 
@@ -223,12 +244,14 @@ def run_folder(config: dict[str, Any]) -> Path:
     Earlier versions took 1 and 1.0 for different rates and named runs accordingly. If
     such a run is stored, and no other, its folder is the folder of the run.
     """
-    parent = Path(_outputs(config)) / _file_name(config["group"])
+    outputs = Path(_outputs(config))
+    group = _file_name(config["group"])
+    parent = outputs / group
     readable = _readable(config)
-    folder = parent / f"{readable}-{digest(config)[:10]}"
+    wanted = digest(config)
+    folder = parent / f"{readable}-{wanted[:10]}"
     if folder.is_dir():
         return folder
-    wanted = digest(config)
     for name in _names(parent):
         is_alike = name.startswith(f"{readable}-") and name != folder.name
         if not is_alike:
@@ -240,12 +263,13 @@ def run_folder(config: dict[str, Any]) -> Path:
 
 
 def _readable(config: dict[str, Any]) -> str:
-    parts = [config["choices"]["norm"], config["choices"]["optimizer"]]
+    choices = config["choices"]
+    name = f"{choices['norm']}-{choices['optimizer']}"
     lr = config["optimizer"].get("lr")
     if lr is not None:
-        parts.append(f"lr{lr:g}")
-    parts.append(f"seed{config['seed']}")
-    return _file_name("-".join(map(str, parts)))
+        name += f"-lr{lr:g}"
+    name += f"-seed{config['seed']}"
+    return _file_name(name)
 
 
 def _names(folder: Path) -> tuple[str, ...]:
@@ -270,12 +294,14 @@ def stored_digests(folder: Path) -> tuple[str, str] | None:
     """
     try:
         config = read_yaml(folder / "config.yaml")
-        return digest(config), _sha256(_relevant(config))
+        as_spelled = _relevant(config)
+        return digest(config), _sha256(as_spelled)
     except (OSError, *DAMAGED):
         return None
 
 
 def _file_name(text: str) -> str:
     """At most 80 bytes that are a legal file name everywhere and never `..` or `.`."""
-    name = re.sub(r"[^\w.=+-]+", "_", str(text)).lstrip(".")
-    return name.encode()[:80].decode(errors="ignore") or "_"
+    legal = re.sub(r"[^\w.=+-]+", "_", str(text))
+    beginning = legal.lstrip(".").encode()[:80]
+    return beginning.decode(errors="ignore") or "_"

@@ -27,17 +27,33 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
         packages: dotted names, from `trusted_packages` or `--trust` as typed.
         config_dirs: what `--config-dir` named.
     """
-    named = [str(folder.absolute()) for folder in config_dirs]
+    named = []
+    for folder in config_dirs:
+        named.append(str(folder.absolute()))
     if named:
         os.environ[VARIABLE] = os.pathsep.join(named)
-    candidates = [Path.cwd()]
-    for name in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
-        candidates += [Path(name), Path(name).parent]
+    candidates = _candidates()
     for package in packages:
         root = package.partition(".")[0]
         for folder in candidates:
-            if _holds(folder, root) and str(folder) not in sys.path:
-                sys.path.append(str(folder))
+            if _holds(folder, root):
+                _append_to_search_path(str(folder))
+
+
+def _candidates() -> list[Path]:
+    """The folders that may hold code of the user's own."""
+    candidates = [Path.cwd()]
+    named = os.environ.get(VARIABLE, "")
+    for name in named.split(os.pathsep):
+        if name:
+            folder = Path(name)
+            candidates += [folder, folder.parent]
+    return candidates
+
+
+def _append_to_search_path(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _holds(folder: Path, root: str) -> bool:

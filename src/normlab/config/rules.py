@@ -38,7 +38,8 @@ def check(config: dict[str, Any]) -> None:
     check_values(config, general_keys())
     for group in GROUPS:
         choice = str(config["choices"][group])
-        check_values(config, keys_of(group, choice, config[group]))
+        keys = keys_of(group, choice, config[group])
+        check_values(config, keys)
     check_targets(config, config["trusted_packages"])
 
 
@@ -54,9 +55,13 @@ def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:
     """
     for name, key in keys.items():
         present, value = _look_up(config, name)
-        if present and key.type and not key.rule.holds(value):
-            requirement = key.rule.requirement
-            raise ValueError(f"{name} must be {requirement}, got {_in_yaml(value)}")
+        if not present or not key.type:
+            continue
+        rule = key.rule
+        if not rule.holds(value):
+            raise ValueError(
+                f"{name} must be {rule.requirement}, got {_in_yaml(value)}"
+            )
 
 
 def check_hydra_options(hydra: DictConfig) -> None:
@@ -71,14 +76,31 @@ def check_hydra_options(hydra: DictConfig) -> None:
     for name in ("launcher", "sweeper"):
         group = f"hydra/{name}"
         choice = str(hydra.runtime.choices[group])
-        if has_option(group, choice):
-            node = OmegaConf.to_container(hydra[name], resolve=True)
-            keys = read_option(group, choice).keys
-            check_values({"hydra": {name: node}}, keys)
+        if not has_option(group, choice):
+            continue
+        option = read_option(group, choice)
+        node = OmegaConf.to_container(hydra[name], resolve=True)
+        check_values({"hydra": {name: node}}, option.keys)
 
 
 def _check_structure(config: dict[str, Any]) -> None:
     """Refuse a configuration from which groups or keys were taken away."""
+    _check_groups(config)
+    for key, default in defaults().items():
+        if not isinstance(default, dict):
+            continue
+        node = config.get(key)
+        if not isinstance(node, dict):
+            names = ", ".join(default)
+            raise ValueError(f"{key} must hold {names}, got {_shown(config, key)}")
+        _check_keys(f"{key}.", default, node)
+    _check_keys("", defaults(), config)
+    _check_choices(config["choices"])
+    _check_mappings(config)
+
+
+def _check_groups(config: dict[str, Any]) -> None:
+    """Refuse a group that is no option, or that lacks keys that every option has."""
     for name in GROUPS:
         if not isinstance(config.get(name), dict):
             raise ValueError(
@@ -88,23 +110,18 @@ def _check_structure(config: dict[str, Any]) -> None:
         required = groups()[name].required
         needed = f"; the file of an option of {name} must have {', '.join(required)}"
         _check_keys(f"{name}.", required, config[name], needed)
-    for key, default in defaults().items():
-        if isinstance(default, dict) and isinstance(config.get(key), dict):
-            _check_keys(f"{key}.", default, config[key])
-        elif isinstance(default, dict):
-            raise ValueError(
-                f"{key} must hold {', '.join(default)}, got {_shown(config, key)}"
-            )
-    _check_keys("", defaults(), config)
-    _check_keys("choices.", GROUPS, config["choices"])
+
+
+def _check_choices(choices: dict[str, Any]) -> None:
+    """Refuse a group without a choice, or with several."""
+    _check_keys("choices.", GROUPS, choices)
     for name in GROUPS:
         # Of a list of options, which Hydra would merge, there is no name.
-        if not isinstance(config["choices"][name], str):
+        if not isinstance(choices[name], str):
             raise ValueError(
                 f"{name} must be one option, as in {name}=NAME; "
                 f"-m {name}=NAME,NAME runs each of several"
             )
-    _check_mappings(config)
 
 
 def _check_mappings(config: dict[str, Any]) -> None:
@@ -116,7 +133,9 @@ def _check_mappings(config: dict[str, Any]) -> None:
             raise ValueError(
                 f"dataset.{name} must be {mapping.requirement}, got {_in_yaml(value)}"
             )
-    loggers = {} if config.get("logger") is None else config["logger"]
+    loggers = config.get("logger")
+    if loggers is None:
+        loggers = {}
     if not mapping.holds(loggers) or not all(map(mapping.holds, loggers.values())):
         raise ValueError(
             f"logger must be a list of options, such as [tensorboard,csv], "
@@ -179,8 +198,9 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """
     completed = dict(config)
     for key, default in defaults().items():
-        if isinstance(default, dict) and isinstance(config.get(key), dict):
-            completed[key] = {**default, **config[key]}
+        stored = config.get(key)
+        if isinstance(default, dict) and isinstance(stored, dict):
+            completed[key] = default | stored
         elif key != "choices":
             completed.setdefault(key, default)
     return completed
@@ -197,15 +217,17 @@ def _check_names(config: dict[str, Any]) -> None:
     for key, default in defaults().items():
         if isinstance(default, dict):
             _refuse_unknown(f"{key}.", config[key], default)
-    _refuse_unknown("device.", config["device"], _names_below("device"))
+    dataset = config["dataset"]
+    device_keys = _names_below("device")
     augmentations = _names_below("dataset", "augment.")
-    _refuse_unknown("dataset.augment.", config["dataset"]["augment"], augmentations)
+    _refuse_unknown("device.", config["device"], device_keys)
+    _refuse_unknown("dataset.augment.", dataset["augment"], augmentations)
     # Data sets of one's own may have keys of their own, which their loader gets.
     choice = str(config["choices"]["dataset"])
     if has_option("dataset", choice):
         known = _names_below("dataset", choice=choice)
         known += groups()["dataset"].required
-        _refuse_unknown("dataset.", config["dataset"], known)
+        _refuse_unknown("dataset.", dataset, known)
 
 
 def _names_below(group: str, prefix: str = "", choice: str = "") -> list[str]:
@@ -218,18 +240,25 @@ def _names_below(group: str, prefix: str = "", choice: str = "") -> list[str]:
     """
     option = read_option(group, choice or groups()[group].default)
     start = f"{group}.{prefix}"
-    below = [key.removeprefix(start) for key in option.keys if key.startswith(start)]
-    return [name for name in below if "." not in name]
+    names = []
+    for key in option.keys:
+        name = key.removeprefix(start)
+        if key.startswith(start) and "." not in name:
+            names.append(name)
+    return names
 
 
 def _refuse_unknown(prefix: str, node: Any, known: Iterable[str]) -> None:
+    if not isinstance(node, dict):
+        return
     known = list(known)
-    for key in node if isinstance(node, dict) else ():
-        if key not in known:
-            full_key = f"{prefix}{key}"
-            others = [f"{prefix}{name}" for name in known]
-            hint = key_hint(full_key, [*others, *known_keys()])
-            raise ValueError(f"the configuration has no key {full_key!r}{hint}")
+    for key in node:
+        if key in known:
+            continue
+        full_key = f"{prefix}{key}"
+        others = [f"{prefix}{name}" for name in known]
+        hint = key_hint(full_key, [*others, *known_keys()])
+        raise ValueError(f"the configuration has no key {full_key!r}{hint}")
 
 
 def _look_up(config: dict[str, Any], key: str) -> tuple[bool, Any]:

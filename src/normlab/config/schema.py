@@ -21,6 +21,8 @@ from normlab.config.yaml_comments import Commented, CommentedFile, read_commente
 
 # Hydra's own keys, and those that build an object: explained once, not for every file.
 NOT_SETTINGS = {"defaults", "_target_", "_partial_", "_recursive_", "load", "choices"}
+# Where a file names what it builds.
+TARGETS = (("_target_",), ("reparametrize", "_target_"))
 AXES = "hydra.sweeper.params"  # what stands below it are keys of a run
 # Groups whose files set keys of other groups.
 RECIPES = ("experiment", "study")
@@ -89,11 +91,16 @@ class Group:
 @cache
 def groups() -> dict[str, Group]:
     """The groups, in the order of the defaults lists that name them."""
-    found = _groups_of(_read("config.yaml"), "")
+    named = _groups_of(_read("config.yaml"), "")
     sweeper = "hydra/sweeper"
     for option in option_names(sweeper):
-        found |= _groups_of(_read(f"{sweeper}/{option}.yaml"), f"{sweeper}/")
-    return {name: group for name, group in found.items() if option_names(name)}
+        file = _read(f"{sweeper}/{option}.yaml")
+        named |= _groups_of(file, f"{sweeper}/")
+    found = {}
+    for name, group in named.items():
+        if option_names(name):
+            found[name] = group
+    return found
 
 
 def _groups_of(file: CommentedFile, prefix: str) -> dict[str, Group]:
@@ -101,9 +108,10 @@ def _groups_of(file: CommentedFile, prefix: str) -> dict[str, Group]:
     found = {}
     for name, entry in file.defaults.items():
         meaning, _, required = entry.comment.partition("; every option must have ")
-        keys = tuple(re.findall(r"\w+", required))
+        keys = re.findall(r"\w+", required)
         full_name = f"{prefix}{name}"
-        found[full_name] = Group(full_name, entry.source, meaning, keys)
+        group = Group(full_name, entry.source, meaning, tuple(keys))
+        found[full_name] = group
     return found
 
 
@@ -126,8 +134,10 @@ def options(group: str, folder: Path | None = None) -> dict[str, Option]:
         group: such as `norm`.
         folder: a folder with the layout of conf/; None for conf/ itself.
     """
-    names = option_names(group, folder)
-    return {name: read_option(group, name, folder) for name in names}
+    found = {}
+    for name in option_names(group, folder):
+        found[name] = read_option(group, name, folder)
+    return found
 
 
 @cache
@@ -139,19 +149,25 @@ def read_option(group: str, name: str, folder: Path | None = None) -> Option:
         name: of the file, without its ending.
         folder: a folder with the layout of conf/; None for conf/ itself.
     """
-    path = (folder or configuration_directory()) / group / f"{name}.yaml"
-    text = path.read_text()
+    root = folder or configuration_directory()
+    text = (root / group / f"{name}.yaml").read_text()
     file = read_commented(text)
-    prefix = () if file.package == "_global_" else tuple(group.split("/"))
+    prefix = "" if file.package == "_global_" else f"{group.replace('/', '.')}."
     target = ""
     keys = _inherited(group, file)
-    for path_of_key, entry in file.keys.items():
-        key = ".".join((*prefix, *path_of_key))
-        if path_of_key in (("_target_",), ("reparametrize", "_target_")):
+    for path, entry in file.keys.items():
+        if path in TARGETS:
             target = str(entry.value or "")
-        if not NOT_SETTINGS & set(path_of_key) and not key.startswith(f"{AXES}."):
+        if not _is_setting(path):
+            continue
+        key = f"{prefix}{'.'.join(path)}"
+        if not key.startswith(f"{AXES}."):
             keys[key] = _key(key, entry, keys.get(key))
     return Option(group, name, file.heading, keys, target, text)
+
+
+def _is_setting(path: tuple[str, ...]) -> bool:
+    return NOT_SETTINGS.isdisjoint(path)
 
 
 def has_option(group: str, name: str) -> bool:
@@ -164,7 +180,7 @@ def general_keys() -> dict[str, Key]:
     """The keys of `conf/config.yaml` itself, without those of Hydra."""
     keys = {}
     for path, entry in _read("config.yaml").keys.items():
-        if path[0] != "hydra" and not NOT_SETTINGS & set(path):
+        if path[0] != "hydra" and _is_setting(path):
             name = ".".join(path)
             keys[name] = _key(name, entry)
     return keys
@@ -189,10 +205,19 @@ def common_keys(group: str) -> dict[str, Key]:
     found: dict[str, Key] = {}
     for option in options(group).values():
         for name, key in option.keys.items():
-            other = found.get(name, key)
-            types = dict.fromkeys((other.type, key.type))
-            found[name] = replace(other, type=" or ".join(filter(None, types)))
+            if name in found:
+                key = _with_either_type(found[name], key)
+            found[name] = key
     return found
+
+
+def _with_either_type(first: Key, second: Key) -> Key:
+    """The first key, which may also have the type of the second."""
+    if second.type in ("", first.type):
+        return first
+    if not first.type:
+        return replace(first, type=second.type)
+    return replace(first, type=f"{first.type} or {second.type}")
 
 
 def keys_of(group: str, choice: str, names: Iterable[str]) -> dict[str, Key]:
@@ -203,10 +228,13 @@ def keys_of(group: str, choice: str, names: Iterable[str]) -> dict[str, Key]:
         choice: the picked option, which may be one of the user's own.
         names: the keys of the group that a configuration has, without the group.
     """
-    keys = read_option(group, choice).keys if has_option(group, choice) else {}
-    if any(f"{group}.{name}" not in keys for name in names):
-        return common_keys(group) | keys
-    return keys
+    keys: dict[str, Key] = {}
+    if has_option(group, choice):
+        keys = read_option(group, choice).keys
+    needed = {f"{group}.{name}" for name in names}
+    if needed <= keys.keys():
+        return keys
+    return common_keys(group) | keys
 
 
 @cache
@@ -216,20 +244,20 @@ def defaults() -> dict[str, Any]:
     for path, entry in _read("config.yaml").keys.items():
         if path[0] in ("hydra", "defaults"):
             continue
+        *parents, last = path
         node = tree
-        for name in path[:-1]:
+        for name in parents:
             node = node[name]
-        node[path[-1]] = entry.value if entry.source else {}
+        node[last] = entry.value if entry.source else {}
     return tree
 
 
 def undocumented() -> list[str]:
     """Keys without a meaning, each with the file that has it."""
-    missing = [
-        f"conf/config.yaml: {key.name}"
-        for key in general_keys().values()
-        if not key.meaning and not _holds_keys(key.name, general_keys())
-    ]
+    missing = []
+    for name, key in general_keys().items():
+        if not key.meaning and not _holds_keys(name, general_keys()):
+            missing.append(f"conf/config.yaml: {name}")
     for group in groups().values():
         if not group.meaning:
             missing.append(f"the defaults list that names {group.name}")
@@ -240,14 +268,14 @@ def undocumented() -> list[str]:
 
 def _undocumented(option: Option) -> list[str]:
     file = f"conf/{option.group}/{option.name}.yaml"
-    missing = [] if option.heading else [f"{file}: the first line"]
-    for key in option.keys.values():
-        is_of_another_group = option.group in RECIPES and not key.name.startswith(
-            "study."
-        )
-        if key.meaning or is_of_another_group or _holds_keys(key.name, option.keys):
-            continue
-        missing.append(f"{file}: {key.name}")
+    missing = []
+    if not option.heading:
+        missing.append(f"{file}: the first line")
+    for name, key in option.keys.items():
+        if option.group in RECIPES and not name.startswith("study."):
+            continue  # a key of another group
+        if not key.meaning and not _holds_keys(name, option.keys):
+            missing.append(f"{file}: {name}")
     return missing
 
 
@@ -257,19 +285,24 @@ def _holds_keys(name: str, keys: dict[str, Key]) -> bool:
 
 @cache
 def _read(file: str) -> CommentedFile:
-    return read_commented((configuration_directory() / file).read_text())
+    path = configuration_directory() / file
+    return read_commented(path.read_text())
 
 
 def _inherited(group: str, file: CommentedFile) -> dict[str, Key]:
     """Keys of the files of the same folder that a defaults list names."""
     keys: dict[str, Key] = {}
-    entry = file.keys.get(("defaults",), Commented([], "", ""))
+    entry = file.keys.get(("defaults",))
+    if entry is None:
+        return keys
     for word in entry.value:
-        if isinstance(word, str) and word != "_self_":
-            base, _, package = word.partition("@")
-            folder = package or group
-            if has_option(folder, base):
-                keys |= read_option(folder, base).keys
+        if not isinstance(word, str) or word == "_self_":
+            continue
+        base, _, package = word.partition("@")
+        folder = package or group
+        if has_option(folder, base):
+            inherited = read_option(folder, base)
+            keys |= inherited.keys
     return keys
 
 
@@ -280,9 +313,11 @@ def _key(name: str, entry: Commented, inherited: Key | None = None) -> Key:
     match = re.match(r"(?:\((.*?)\) )?(.*)", entry.comment)
     assert match is not None
     stated, meaning = match.groups()
-    if stated and entry.value is None and entry.source:
-        stated = f"null or {stated}"
-    return Key(name, entry.source, stated or _by_value(entry), meaning)
+    kind = stated or _by_value(entry)
+    is_null = entry.value is None and entry.source != ""
+    if stated and is_null:
+        kind = f"null or {stated}"
+    return Key(name, entry.source, kind, meaning)
 
 
 def _by_value(entry: Commented) -> str:

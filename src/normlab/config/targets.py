@@ -38,7 +38,8 @@ PLACES: dict[str, tuple[type | None, str | None]] = {
     "dataset.load": (None, "dataset"),
     "logger.*": (None, "logger"),
 }
-
+# What a place may call in addition.
+ALLOWED_TARGETS = (("trial", SEARCH_CALLBACK), ("norm", OWN_NORM))
 
 # Keys of a place that we read ourselves, and those that Hydra reads.
 OWN_KEYS = {"optimizer": ("decay_rank_one",), "scheduler": ("interval",)}
@@ -72,7 +73,8 @@ def _placed_targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str,
         if node.get("_target_") is not None:
             yield place, node
         for key, value in node.items():
-            yield from _placed_targets(value, f"{place}.{key}" if place else str(key))
+            below = f"{place}.{key}" if place else str(key)
+            yield from _placed_targets(value, below)
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield from _placed_targets(value, f"{place}[{index}]")
@@ -84,7 +86,7 @@ def _check_kind(place: str, path: str, found: Any) -> None:
         return
     if base is not None and isinstance(found, type) and issubclass(found, base):
         return
-    if (place, path) in (("trial", SEARCH_CALLBACK), ("norm", OWN_NORM)):
+    if (place, path) in ALLOWED_TARGETS:
         return
     requirements = []
     if base is not None:
@@ -103,21 +105,23 @@ def _check_arguments(place: str, node: dict[str, Any], found: Any) -> None:
         return
     if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         return
-    own = OWN_KEYS.get(place, ())
+    known = [*parameters, *OWN_KEYS.get(place, ())]
     for key in node:
-        if key not in parameters and key not in own and key not in HYDRA_KEYS:
-            hint = did_you_mean(key, [*parameters, *own])
-            raise ValueError(
-                f"{place} has {key!r}, which {node['_target_']} does not take{hint}; "
-                f"remove it with ~{place}.{key}"
-            )
+        if key in HYDRA_KEYS or key in known:
+            continue
+        hint = did_you_mean(key, known)
+        raise ValueError(
+            f"{place} has {key!r}, which {node['_target_']} does not take{hint}; "
+            f"remove it with ~{place}.{key}"
+        )
 
 
 def _allowed(place: str) -> tuple[type | None, str | None]:
     """The base class and the group of a place; of unknown places neither."""
     parent, _, _ = place.rpartition(".")
-    if f"{parent}.*" in PLACES:
-        return PLACES[f"{parent}.*"]
+    any_child = f"{parent}.*"
+    if any_child in PLACES:
+        return PLACES[any_child]
     if place in PLACES:
         return PLACES[place]
     if place.startswith(("model.", "norm.")):  # modules may be arguments, at any depth
@@ -128,9 +132,12 @@ def _allowed(place: str) -> tuple[type | None, str | None]:
 @cache
 def _shipped_targets(group: str) -> frozenset[str]:
     """What the files of a group in our own conf/ call."""
-    files = (configuration_directory() / group).glob("*.yaml")
-    contents = [yaml.safe_load(file.read_text()) for file in files]
-    return frozenset(targets_of(contents))
+    folder = configuration_directory() / group
+    targets: set[str] = set()
+    for file in folder.glob("*.yaml"):
+        content = yaml.safe_load(file.read_text())
+        targets |= set(targets_of(content))
+    return frozenset(targets)
 
 
 def _find(path: str) -> Any:

@@ -79,7 +79,7 @@ def check_targets(config: Any, trusted: Sequence[str] = ()) -> None:
     allowed = (*TRUSTED_PACKAGES, *trusted)
     for target in targets_of(config):
         if not is_in(target, allowed):
-            package = target.partition(".")[0]
+            package, _, _ = target.partition(".")
             raise ValueError(
                 f"_target_ {target!r} is not in a trusted package "
                 f"({', '.join(allowed)}); "
@@ -155,7 +155,8 @@ def refuse_interpolations(config: Any, place: str = "") -> None:
     if isinstance(config, dict):
         for key, value in config.items():
             refuse_interpolations(key, place)
-            refuse_interpolations(value, f"{place}.{key}" if place else str(key))
+            below = f"{place}.{key}" if place else str(key)
+            refuse_interpolations(value, below)
     elif isinstance(config, list):
         for index, value in enumerate(config):
             refuse_interpolations(value, f"{place}[{index}]")
@@ -209,5 +210,10 @@ def _refuse_value(key: str, value: Any) -> None:
 def _harmless_logging(group: str) -> list[Any]:
     """The contents of Hydra's own files for a group of logging."""
     package = resources.files("hydra.conf.hydra")
-    files = [package / group / f"{name}.yaml" for name in HARMLESS_LOGGING]
-    return [yaml.safe_load(file.read_text()) for file in files if file.is_file()]
+    contents = []
+    for name in HARMLESS_LOGGING:
+        file = package / group / f"{name}.yaml"
+        if file.is_file():
+            content = yaml.safe_load(file.read_text())
+            contents.append(content)
+    return contents

@@ -130,8 +130,14 @@ def rule_of(phrase: str) -> Rule:
         is_kind = name in KINDS or AT_LEAST.fullmatch(name)
         words.append(WORDS.get(name, f"a {name}") if is_kind else name)
     *first, last = words
-    requirement = f"{', '.join(first)} or {last}" if first else last
-    return Rule(lambda value: any(holds(value) for holds in tests), requirement)
+    requirement = last
+    if first:
+        requirement = f"{', '.join(first)} or {last}"
+
+    def holds_any(value: Any) -> bool:
+        return any(holds(value) for holds in tests)
+
+    return Rule(holds_any, requirement)
 
 
 def _test_of(name: str, phrase: str) -> Callable[[Any], bool]:

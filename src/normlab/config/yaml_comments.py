@@ -53,25 +53,34 @@ def read_commented(text: str) -> CommentedFile:
         ValueError: the top level is something else.
     """
     lines = text.splitlines()
-    heading = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        heading.append(line.removeprefix("#").removeprefix(" "))
+    heading = _heading(lines)
     first_line = len(heading)
     package = ""
     if heading and heading[0].startswith("@package"):
-        package = heading.pop(0).split()[1]
+        _, package, *_ = heading.pop(0).split()
 
     node = yaml.compose(text, FAST_LOADER)
     if not isinstance(node, yaml.MappingNode):
         raise ValueError("the top level of a configuration must be a mapping")
-    keys = dict(_leaves(node, lines, (), first_line))
+    leaves = _leaves(node, lines, (), first_line)
+    keys = dict(leaves)
     defaults = {}
     for key, value in node.value:
         if key.value == "defaults" and isinstance(value, yaml.SequenceNode):
-            defaults = dict(_groups(value, lines, first_line))
+            named = _groups(value, lines, first_line)
+            defaults = dict(named)
     return CommentedFile(heading, keys, package, defaults)
+
+
+def _heading(lines: list[str]) -> list[str]:
+    """The comment on top of a file, line by line."""
+    heading = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comment = line.removeprefix("#")
+        heading.append(comment.removeprefix(" "))
+    return heading
 
 
 def _groups(
@@ -79,11 +88,12 @@ def _groups(
 ) -> Iterator[tuple[str, Commented]]:
     """The items of a defaults list that pick an option: group, option and comment."""
     for item in node.value:
-        if isinstance(item, yaml.MappingNode):
-            key, value = item.value[0]
-            name = key.value.removeprefix("override ").strip("/")
-            comment = _comment(key, value, lines, first_line)
-            yield name, _leaf(value, lines, comment)
+        if not isinstance(item, yaml.MappingNode):
+            continue
+        key, value = item.value[0]
+        group = key.value.removeprefix("override ")
+        comment = _comment(key, value, lines, first_line)
+        yield group.strip("/"), _leaf(value, lines, comment)
 
 
 def _leaves(
@@ -100,14 +110,15 @@ def _leaves(
     for key, value in node.value:
         path = (*prefix, key.value)
         comment = _comment(key, value, lines, first_line)
-        if isinstance(value, yaml.MappingNode) and value.value:
-            yield path, Commented(None, "", comment)
-            if value.flow_style:
-                yield from _flow_leaves(value, lines, path, comment)
-            else:
-                yield from _leaves(value, lines, path, first_line)
-        else:
+        holds_keys = isinstance(value, yaml.MappingNode) and value.value
+        if not holds_keys:
             yield path, _leaf(value, lines, comment)
+            continue
+        yield path, Commented(None, "", comment)
+        if value.flow_style:
+            yield from _flow_leaves(value, lines, path, comment)
+        else:
+            yield from _leaves(value, lines, path, first_line)
 
 
 def _flow_leaves(
@@ -117,38 +128,55 @@ def _flow_leaves(
 
     Its comment has the form `flip: what it means; crop_padding: what it means`.
     """
-    names = [key.value for key, _ in node.value]
-    pattern = rf"(?:^|;\s*)({'|'.join(map(re.escape, names))}): "
-    parts = re.split(pattern, comment)
-    meanings = dict(zip(parts[1::2], parts[2::2], strict=True))
+    names = [re.escape(key.value) for key, _ in node.value]
+    any_name = "|".join(names)
+    parts = re.split(rf"(?:^|;\s*)({any_name}): ", comment)
+    described = parts[1::2]
+    texts = parts[2::2]
+    meanings = dict(zip(described, texts, strict=True))
     for key, value in node.value:
-        meaning = meanings.get(key.value, "")
-        yield (*path, key.value), _leaf(value, lines, meaning)
+        name = key.value
+        meaning = meanings.get(name, "")
+        yield (*path, name), _leaf(value, lines, meaning)
 
 
 def _comment(
     key: yaml.Node, value: yaml.Node, lines: list[str], first_line: int
 ) -> str:
     """The comment on the key's line, or else the one on the lines above."""
+    end = value.end_mark
     in_block = value.start_mark.line > key.end_mark.line
-    end = key.end_mark if in_block else value.end_mark
-    rest = lines[end.line][end.column :] if end.line < len(lines) else ""
-    if behind := re.search(r"(?:^|\s)#\s?(.*)$", rest):
+    if in_block:
+        end = key.end_mark
+    rest = ""
+    if end.line < len(lines):
+        rest = lines[end.line][end.column :]
+    behind = re.search(r"(?:^|\s)#\s?(.*)$", rest)
+    if behind is not None:
         return behind[1].strip()
+    before = lines[first_line : key.start_mark.line]
+    return _last_comment(before)
 
-    above: list[str] = []
-    number = key.start_mark.line - 1
-    while number >= first_line and lines[number].lstrip().startswith("#"):
-        above.insert(0, lines[number].lstrip().lstrip("#").strip())
-        number -= 1
-    return " ".join(above)
+
+def _last_comment(lines: list[str]) -> str:
+    """The comment in the last lines, without a break."""
+    comments = []
+    for line in reversed(lines):
+        text = line.lstrip()
+        if not text.startswith("#"):
+            break
+        comment = text.lstrip("#")
+        comments.append(comment.strip())
+    return " ".join(reversed(comments))
 
 
 def _leaf(node: yaml.Node, lines: list[str], comment: str) -> Commented:
-    start, end = node.start_mark, node.end_mark
+    start = node.start_mark
+    end = node.end_mark
     value = SafeConstructor().construct_document(node)
     if start.line == end.line:
-        source = lines[start.line][start.column : end.column].strip()
+        line = lines[start.line]
+        source = line[start.column : end.column]
     else:
-        source = yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
-    return Commented(value, source, comment)
+        source = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return Commented(value, source.strip(), comment)
