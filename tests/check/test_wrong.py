@@ -99,6 +99,8 @@ def sentence(name, fault):
         ("UnbiasedNormalization2d", "unbiased_normalization", "0.9860 = sqrt"),
         ("EpsOutside1d", "eps_outside", "by 0.00101, and should be by 0.00332"),
         ("EpsBehind2d", "eps_after", "shifted by 1e-05"),
+        ("MomentumWritten1d", "momentum_ignored", "momentum = 0.3, but the new"),
+        ("EpsWritten1d", "eps_ignored", "eps = 0.01, but computes with 1e-05"),
         ("EpsIgnored1d", "eps_ignored", "eps = 0.001, but computes with 1e-05"),
         ("StartsAtZero2d", "averages_start", "running_var starts at 0, not at 1"),
         ("InstanceAxes2d", "wrong_axes", "every channel of every sample; batch norm"),

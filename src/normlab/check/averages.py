@@ -69,6 +69,7 @@ def probe_averages(subject: Subject, record: Record) -> None:
         record.unknown("the running averages are no averages", "momentum", "unbiased")
         return
     _probe_momentum(record, layer, averages, weight)
+    _probe_option(subject, record, averages, weight)
     for case in subject.cases:
         _probe_variance(subject, record, averages, case)
     record.right("averages")
@@ -211,6 +212,23 @@ def _probe_momentum(
     else:
         record.found("momentum_ignored", line, **figures)
     record.right("convention")
+
+
+def _probe_option(
+    subject: Subject, record: Record, averages: Averages, weight: float
+) -> None:
+    """Whether another momentum gives another weight."""
+    momentum = 0.3
+    other = subject.with_option("momentum", momentum)
+    if other is None or record.has("momentum_ignored"):
+        return
+    _, (_, first), (x, second) = _two_steps(other, subject.main)
+    old = first[averages.mean]
+    new = second[averages.mean]
+    fit = _fit(old, new, _statistics(x, subject.main)[0])
+    if abs(fit.weight - weight) < 1e-6 and abs(weight - momentum) > 1e-3:
+        line = record.source.update(averages.mean)
+        record.found("momentum_ignored", line, momentum=momentum, weight=weight)
 
 
 def _momentum(layer: nn.Module) -> float | None:

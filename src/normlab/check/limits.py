@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from normlab.check.findings import Record
 from normlab.check.output import built_for, distance, unit_input
@@ -17,6 +17,7 @@ from normlab.check.subject import (
 )
 from normlab.norms.loading import line_in_file
 
+OTHER_EPS = 1e-2
 SMALL_VARIANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
@@ -58,6 +59,9 @@ def probe_eps(subject: Subject, record: Record) -> None:
     elif declared is not None and _are_equal(inside) and not 0.9 < eps / declared < 1.1:
         line = record.source.root()
         record.found("eps_ignored", line, declared=declared, measured=eps)
+    elif _are_equal(inside) and _ignores_eps(subject, unit, eps):
+        line = record.source.root()
+        record.found("eps_ignored", line, declared=OTHER_EPS, measured=eps)
     record.right("eps", f"eps = {eps:.3g}")
 
 
@@ -65,6 +69,19 @@ def _are_equal(values: list[float]) -> bool:
     least = min(values)
     most = max(values)
     return most - least <= 0.05 * max(abs(most), abs(least))
+
+
+def _ignores_eps(subject: Subject, unit: Tensor, eps: float) -> bool:
+    """Whether another eps changes nothing."""
+    for name in ("eps", "epsilon"):
+        other = subject.with_option(name, OTHER_EPS)
+        if other is None:
+            continue
+        variance = SMALL_VARIANCES[2]
+        y = call(built_for(other, subject.main), unit * variance**0.5).detach()
+        factor = float((y * unit).sum() / unit.square().sum())
+        return abs(variance / factor**2 - variance - eps) < 0.01 * eps
+    return False
 
 
 def _declared_eps(layer: nn.Module) -> float | None:

@@ -1,7 +1,7 @@
 """The layer that is examined: how it is built, called and fed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from normlab.norms.construction import (
     build_norm,
     name_of,
     normalizes_tensors,
+    parameters_of,
     plan_call,
     rank_in_name,
 )
@@ -140,6 +141,12 @@ class Subject:
             return False
         calls = {str(plan_call(self.target, C, dim, self.options)) for dim in (1, 2)}
         return len(calls) == 2
+
+    def with_option(self, name: str, value: Any) -> "Subject | None":
+        """The same layer with another option; None if there is no such option."""
+        if name not in parameters_of(self.target):
+            return None
+        return replace(self, options={**self.options, name: value})
 
     def build(self, dim: int | None = None, double: bool = True) -> nn.Module:
         """A new layer in training mode.

@@ -380,3 +380,36 @@ class NoAverages(nn.Module):
         var = x.var(axes, correction=0)
         y = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + self.eps)
         return y * self.weight.view(shape) + self.bias.view(shape)
+
+
+class MomentumWritten1d(nn.Module):
+    """Writes the default where the option belongs."""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.gamma = nn.Parameter(torch.ones(num_features))
+        self.beta = nn.Parameter(torch.zeros(num_features))
+        self.register_buffer("moving_mean", torch.zeros(num_features))
+        self.register_buffer("moving_var", torch.ones(num_features))
+
+    def forward(self, x):
+        if x.ndim != 2:
+            raise ValueError(f"expected (N, C), got {tuple(x.shape)}")
+        n = len(x)
+        if self.training:
+            if n == 1:
+                raise ValueError("one sample has no variance")
+            mean = x.mean(0)
+            var = ((x - mean) ** 2).mean(0)
+            m = 0.1
+            unbiased = var.detach() * n / (n - 1)
+            new = m * mean.detach()
+            # wrong: momentum_ignored
+            self.moving_mean = (1 - m) * self.moving_mean + new
+            self.moving_var = (1 - m) * self.moving_var + m * unbiased
+        else:
+            mean, var = self.moving_mean, self.moving_var
+        normalized = (x - mean) / torch.sqrt(var + self.eps)
+        return self.gamma * normalized + self.beta
