@@ -96,6 +96,8 @@ def test_a_dry_run_does_not_import_torch():
             "dataset.batch_size must be a whole number of at least 1, got -4",
         ),
         (["model={"], "error: "),
+        (["--lr=0.1"], "--lr=0.1 is no flag of this command"),
+        (["norm=[none,custom]"], "norm must be one option, as in norm=NAME"),
         (["-m", "norm=none,torhc"], "norm=torhc does not exist, did you mean 'torch'?"),
         (
             ["-m", "optimizer.lrr=1,2"],
