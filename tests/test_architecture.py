@@ -60,6 +60,11 @@ ARCHITECTURE = {
     "report": (
         *("colours", "metrics", "option_names", "terminal", "compare", "study"),
     ),
+    "why": (
+        *("colours", "endings", "option_names", "streams", "terminal", "config"),
+        *("mistakes", "norms", "models", "data", "device", "training", "evaluation"),
+        *("compare", "report"),
+    ),
     "sweeps": (
         *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
         *("mistakes", "training", "compare", "files", "locks"),
@@ -72,13 +77,15 @@ ARCHITECTURE = {
     "hydra_plugins": ("endings", "config", "mistakes", "sweeps", "search"),
     "api": (
         *("endings", "config", "mistakes", "own_norms", "norms", "models", "terminal"),
-        *("training", "evaluation", "compare", "report", "sweeps", "files"),
+        *("training", "evaluation", "compare", "report", "sweeps", "files", "check"),
     ),
     "main": (
         *("endings", "terminal", "signals", "config", "mistakes", "own_norms", "help"),
         *("training", "sweeps"),
     ),
-    "__main__": ("check", "spelling", "evaluation", "report", "sweeps", "main"),
+    "__main__": (
+        *("check", "spelling", "evaluation", "report", "why", "sweeps", "main"),
+    ),
 }
 
 

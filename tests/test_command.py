@@ -47,7 +47,7 @@ def test_a_misspelt_command_is_answered_with_the_near_one(call):
     assert (code, out) == (2, "")
     assert err == (
         "error: normlab has no command 'trian', did you mean 'train'?; "
-        "it has train, compare, evaluate, inspect, check, jobs\n"
+        "it has train, compare, evaluate, inspect, why, check, jobs\n"
     )
 
 
@@ -59,7 +59,9 @@ def test_a_command_gets_the_arguments_behind_its_name(call, monkeypatch, name):
     assert seen == [[f"normlab {name}", "a=1", "--flag"]]
 
 
-@pytest.mark.parametrize("name", ["compare", "evaluate", "inspect", "check", "jobs"])
+@pytest.mark.parametrize(
+    "name", ["compare", "evaluate", "inspect", "why", "check", "jobs"]
+)
 def test_help_of_a_command_shows_its_own_usage(call, name):
     code, out, err = call(name, "--help")
     assert (code, err) == (0, "")

@@ -13,6 +13,7 @@ commands:
   compare    compare the runs of a folder:        normlab compare outputs/digits-mlp
   evaluate   score a stored run again:            normlab evaluate RUN
   inspect    print and draw a run's norm layers:  normlab inspect RUN
+  why        explain a norm in pictures:          normlab why RUN [RUN ...]
   check      examine a norm of your own:          normlab check FILE.py:CLASS
   jobs       list what was submitted to SLURM:    normlab jobs outputs
 
@@ -48,6 +49,13 @@ def inspect() -> None:
     inspect_main()
 
 
+def why() -> None:
+    """`python scripts/why.py` of the checkout."""
+    from normlab.why.cli import main
+
+    main()
+
+
 def jobs() -> None:
     """`python scripts/jobs.py` of the checkout."""
     from normlab.sweeps.slurm_table import jobs_main
@@ -67,6 +75,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "compare": compare,
     "evaluate": evaluate,
     "inspect": inspect,
+    "why": why,
     "check": check,
     "jobs": jobs,
 }

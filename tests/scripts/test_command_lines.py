@@ -15,6 +15,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
         ("evaluate.py", "Score the best state of a stored run again"),
         ("check.py", "Examine a normalization layer and say in sentences what"),
         ("jobs.py", "Print the state of every run that was submitted to SLURM"),
+        ("why.py", "Draw what a norm does in stored runs"),
         ("inspect_norms.py", "Print and draw scale, shift, running statistics"),
     ],
 )

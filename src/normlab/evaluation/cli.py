@@ -48,7 +48,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     dataset = None
     try:
         trusted = trusted_packages(options.trust)
-        _find_own_code(trusted, options.config_dir)
+        find_trusted_code(trusted, options.config_dir)
         if options.dataset is not None:
             title += f" on {options.dataset}"
             dataset = compose_dataset(
@@ -107,7 +107,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
         help="number of training batches for recalibrated statistics, at most one "
         "epoch (default: %(default)s)",
     )
-    _add_trust(parser)
+    add_trust(parser)
     return parser
 
 
@@ -140,7 +140,7 @@ def _inspect(options: argparse.Namespace) -> None:
     path = options.out or options.run / "norms.png"
     try:
         trusted = trusted_packages(options.trust)
-        _find_own_code(trusted, options.config_dir)
+        find_trusted_code(trusted, options.config_dir)
         states = inspect_run(options.run, options.batches, trusted)
         draw_layers(states, options.run.name).savefig(path, dpi=130, facecolor="white")
     except (*MISTAKES, OSError) as error:
@@ -177,11 +177,11 @@ def inspect_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="figure to write (default: norms.png in the folder of the run)",
     )
-    _add_trust(parser)
+    add_trust(parser)
     return parser
 
 
-def _find_own_code(packages: Sequence[str], config_dir: Path | None) -> None:
+def find_trusted_code(packages: Sequence[str], config_dir: Path | None) -> None:
     """Make trusted packages importable from the working folder and `--config-dir`."""
     from normlab.config.composition import check_config_dir
     from normlab.config.own_code import find_own_code
@@ -193,7 +193,7 @@ def _find_own_code(packages: Sequence[str], config_dir: Path | None) -> None:
     find_own_code(packages, folders)
 
 
-def _add_trust(parser: argparse.ArgumentParser) -> None:
+def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add the options about files and code of the user's own."""
     parser.add_argument(
         "--config-dir",

@@ -105,17 +105,47 @@ def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]
         ValueError: the folder holds no run, an unreadable checkpoint, or a run that
             calls other packages, or its data have other classes by now.
     """
+    result, config = _read_run(folder, trusted)
+    state = load_best(folder, result)
+    prepared = _prepare(folder, result, config)
+    prepared.task.network.load_state_dict(state["network"])
+    return config, prepared
+
+
+def prepare_stored(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]:
+    """Load the configuration and the data of a run, and build its untrained network.
+
+    The number of CPU threads is set as for the run.
+
+    Args:
+        folder: the run folder.
+        trusted: packages of the user's own that the run may call.
+
+    Returns:
+        The configuration, and what `prepare` builds from it.
+
+    Raises:
+        ValueError: the folder holds no run, or one that calls other packages, or its
+            data have other classes by now.
+    """
+    result, config = _read_run(folder, trusted)
+    return config, _prepare(folder, result, config)
+
+
+def _read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict]:
+    """The result of a run, empty if it has not ended, and its configuration."""
     result = read_stored(folder)
     check_file(folder / "config.yaml", result)
-    config = read_config(folder, trusted)
-    state = load_best(folder, result)
+    return result, read_config(folder, trusted)
+
+
+def _prepare(folder: Path, result: dict[str, Any], config: dict) -> Prepared:
     classes = read_classes(folder, result)
     prepared = prepare(config)
     if classes is not None:
         prepared = replace(prepared, parts=_with_classes(prepared.parts, classes))
     set_threads(prepared.device.threads, prepared.flops)
-    prepared.task.network.load_state_dict(state["network"])
-    return config, prepared
+    return prepared
 
 
 def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:

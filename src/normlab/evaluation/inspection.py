@@ -117,7 +117,20 @@ def inspect_run(
         )
 
     batches = training_batches(config, prepared.parts.train, num_batches)
-    moments = batch_moments(prepared.task.network, layers, batches)
+    return describe_layers(prepared.task.network, layers, batches)
+
+
+def describe_layers(
+    network: nn.Module, layers: dict[str, nn.Module], batches: Iterable[Block]
+) -> list[LayerState]:
+    """Describe norm layers as they are now, beside the batches that they see.
+
+    Args:
+        network: called in training mode; nothing of it is changed.
+        layers: its norm layers by name.
+        batches: blocks of one batch each.
+    """
+    moments = batch_moments(network, layers, batches)
     return [
         _layer_state(name, layer, *moments[name])
         for name, layer in layers.items()
@@ -200,8 +213,8 @@ def _layer_state(
         shift=_array(layer, "bias", per_channel),
         running_mean=_array(layer, "running_mean", per_step),
         running_var=_array(layer, "running_var", per_step),
-        batch_mean=batch_mean.numpy(),
-        batch_var=batch_var.numpy(),
+        batch_mean=batch_mean.cpu().numpy(),
+        batch_var=batch_var.cpu().numpy(),
         eps=getattr(layer, "eps", None) or 0.0,
     )
 
@@ -228,7 +241,7 @@ def _array(layer: nn.Module, key: str, shape: torch.Size) -> np.ndarray | None:
     value = getattr(layer, key, None)
     if not isinstance(value, Tensor) or value.shape != shape:
         return None
-    return value.detach().float().numpy()
+    return value.detach().float().cpu().numpy()
 
 
 def layers_table(states: list[LayerState]) -> Table:

@@ -67,18 +67,23 @@ def layers_with_averages(network: nn.Module) -> list[nn.Module]:
     Raises:
         ValueError: there are none.
     """
-    layers = [
-        layer
-        for layer in network.modules()
-        if isinstance(getattr(layer, "running_var", None), torch.Tensor)
-        and hasattr(layer, "momentum")
-    ]
+    layers = [layer for layer in network.modules() if _averages(layer)]
     if not layers:
         raise ValueError(
             "statistics must be running, since the norm of this run keeps no "
             "statistics of batches"
         )
     return layers
+
+
+def keeps_averages(network: nn.Module) -> bool:
+    """Whether a layer averages statistics over the batches of training."""
+    return any(_averages(layer) for layer in network.modules())
+
+
+def _averages(layer: nn.Module) -> bool:
+    running_var = getattr(layer, "running_var", None)
+    return isinstance(running_var, torch.Tensor) and hasattr(layer, "momentum")
 
 
 # The layers below are annotated as Any: for type checkers every attribute of a module

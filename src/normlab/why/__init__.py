@@ -1,0 +1,1 @@
+"""Why normalization helps, in measures and pictures of stored runs."""

@@ -1,0 +1,148 @@
+"""Train a stored run again in memory, with stops at which it can be measured.
+
+A run folder holds the best and the last state alone. What happens along training has to
+be seen while it happens, so the run is trained once more from its own configuration:
+from the same weights, on the same batches in the same order.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from normlab.data.blocks import (
+    Block,
+    EvaluationBlocks,
+    Progress,
+    TrainBlocks,
+    num_batches,
+)
+from normlab.device.devices import evaluation_context, scoring_device
+from normlab.endings import Diverged
+from normlab.streams import stream_seed
+from normlab.training.preparation import Prepared
+from normlab.training.tasks import Task, evaluate
+from normlab.why.batch_loss import Vector, buffers_of, trained_parameters
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the optimizer.
+
+    Attributes:
+        number: its number, from 1.
+        batch: the batch from which it was made.
+        before: the trained parameters before it.
+        buffers: all buffers of the network before it.
+        after: the trained parameters after it.
+        buffers_after: all buffers of the network after it.
+    """
+
+    number: int
+    batch: Block
+    before: Vector
+    buffers: Vector
+    after: Vector
+    buffers_after: Vector
+
+
+def steps_of_run(config: dict, prepared: Prepared) -> int:
+    """Number of steps that the run makes if nothing stops it early."""
+    batch_size = config["dataset"]["batch_size"]
+    per_epoch = num_batches(len(prepared.parts.train), batch_size)
+    epochs: int = config["trainer"]["max_epochs"]
+    return epochs * per_epoch
+
+
+def train_again(
+    config: dict, prepared: Prepared, num_steps: int, measured: Collection[int]
+) -> Iterator[Step]:
+    """Train from the start as the run did, and yield some of the steps.
+
+    The run is repeated in one process, without compilation and without early stopping.
+    What the caller does to random number generators between steps must be undone.
+
+    Args:
+        config: the configuration of the run.
+        prepared: its data and its untrained network, which is trained.
+        num_steps: number of steps, at most those of the run.
+        measured: numbers of the steps to yield, from 1.
+
+    Raises:
+        Diverged: a loss is not finite.
+    """
+    device = scoring_device(prepared.device.accelerator)
+    parts = prepared.parts.to(device)
+    task = prepared.task
+    network = task.network.to(device)
+    context = evaluation_context(prepared.device.precision, device)
+    optimizer = task.build_optimizer(network)
+    if task.build_scheduler is not None:
+        task.scheduler = task.build_scheduler(optimizer)
+    blocks = TrainBlocks(
+        parts.train,
+        config["dataset"]["batch_size"],
+        config["seed"],
+        Progress(),
+        max_steps=1,
+    )
+
+    def end_epoch() -> None:
+        _step_scheduler(task, EvaluationBlocks(parts.validation), context)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_seed(config["seed"], "dropout"))
+        for number, batch in _batches(blocks, num_steps, end_epoch):
+            state = None
+            if number in measured:
+                state = (trained_parameters(network), buffers_of(network))
+            with context():
+                loss = task.loss(network(batch.inputs), batch.targets)
+            if not loss.isfinite():
+                raise Diverged(step=number, loss=float(loss.detach()))
+            _make_step(task, optimizer, loss)
+            if state is not None:
+                after = (trained_parameters(network), buffers_of(network))
+                yield Step(number, batch, *state, *after)
+
+
+def _batches(
+    blocks: TrainBlocks, num_steps: int, end_epoch: Callable[[], None]
+) -> Iterator[tuple[int, Block]]:
+    """The batches of epoch after epoch, each with its number from 1."""
+    progress = blocks.progress
+    while True:
+        for batch in blocks:
+            progress.steps += 1
+            yield progress.steps, batch
+            if progress.steps >= num_steps:
+                return
+        progress.epoch += 1
+        end_epoch()
+
+
+def _make_step(task: Task, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One optimizer step as `Task.training_step` makes it."""
+    optimizer.zero_grad()
+    loss.backward()
+    if task.gradient_clip is not None:
+        nn.utils.clip_grad_norm_(task.network.parameters(), task.gradient_clip)
+    optimizer.step()
+    if task.scheduler is not None and task.scheduler_interval == "step":
+        task.scheduler.step()
+
+
+def _step_scheduler(
+    task: Task, validation: EvaluationBlocks, context: Callable
+) -> None:
+    """Step a learning rate scheduler that steps with the epochs."""
+    if task.scheduler is None or task.scheduler_interval == "step":
+        return
+    if task.scheduler_interval == "plateau":
+        scores = evaluate(task, validation, context)
+        cast(ReduceLROnPlateau, task.scheduler).step(scores["loss"])
+    else:
+        task.scheduler.step()

@@ -1,0 +1,104 @@
+"""The layers of a network that have weights, in the order of the forward pass."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from normlab.models.recognize import looks_like_norm
+from normlab.norms.on_weights import is_weight_length
+from normlab.why.batch_loss import buffers_of
+
+
+@dataclass(frozen=True)
+class WeightLayer:
+    """A layer with weights, such as a convolution.
+
+    Attributes:
+        name: its name in the network; empty for the network itself.
+        parameters: names of its own trained parameters: weights and bias.
+        preceding: names of the trained parameters of everything before it, norms
+            included.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    preceding: tuple[str, ...]
+
+
+def weight_layers(network: nn.Module, inputs: Tensor) -> list[WeightLayer]:
+    """List the layers with trained weights in the order in which they are called.
+
+    A weight is a parameter of rank 2 or more that no norm owns. Layers that are not
+    called for the inputs are left out.
+
+    Args:
+        network: it is called once and left as it was.
+        inputs: a batch ``(N, ...)``.
+    """
+    layers = []
+    before: list[str] = []
+    for name, module in called_modules(network, inputs):
+        own = _own_parameters(network, name, module)
+        if not _is_norm(module) and _has_weights(network, own):
+            layers.append(WeightLayer(name, tuple(own), tuple(before)))
+        before += own
+    return layers
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm; what names weight matrices is none."""
+    return looks_like_norm(module) and not hasattr(module, "weight_matrices")
+
+
+def called_modules(network: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module]]:
+    """Modules by name in the order of their first calls.
+
+    The parametrizations of weights are no modules of their own.
+
+    Args:
+        network: it is called once and left as it was.
+        inputs: a batch ``(N, ...)``.
+    """
+    names = {id(module): name for name, module in network.named_modules()}
+    called: dict[int, nn.Module] = {}
+
+    def note(module: nn.Module, arguments: tuple) -> None:
+        called.setdefault(id(module), module)
+
+    handles = [module.register_forward_pre_hook(note) for module in network.modules()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            functional_call(network, buffers_of(network), (inputs,))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [
+        (names[key], module)
+        for key, module in called.items()
+        if ".parametrizations." not in f".{names[key]}"
+    ]
+
+
+def _own_parameters(network: nn.Module, name: str, module: nn.Module) -> list[str]:
+    """Names of a module's own trained parameters; a reparametrized weight is one."""
+    own = [key for key, _ in module.named_parameters(recurse=False)]
+    parametrizations = getattr(module, "parametrizations", None)
+    if isinstance(parametrizations, nn.ModuleDict):
+        own += [
+            f"parametrizations.{key}" for key, _ in parametrizations.named_parameters()
+        ]
+    prefix = f"{name}." if name else ""
+    return [
+        prefix + key for key in own if network.get_parameter(prefix + key).requires_grad
+    ]
+
+
+def _has_weights(network: nn.Module, names: list[str]) -> bool:
+    return any(is_weight(name, network.get_parameter(name)) for name in names)
+
+
+def is_weight(name: str, value: Tensor) -> bool:
+    """Whether a parameter has filters: rank 2 or more, and no length of weight norm."""
+    return value.ndim >= 2 and not is_weight_length(name)
