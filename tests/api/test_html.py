@@ -3,8 +3,10 @@
 import re
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from normlab.api.html import comparison_html, run_html, runs_html
+from normlab.api.html import comparison_html, run_html, runs_html, show_inline
+from normlab.report.drawing import Drawing
 
 
 def test_runs_are_a_table_that_sorts():
@@ -27,3 +29,19 @@ def test_a_run_shows_its_scores_by_part_and_its_cautions(tmp_path):
 def test_sentences_come_first():
     html = comparison_html([], ["A is better."], ["Mind the gap."], None)
     assert html.index("A is better.") < html.index("Mind the gap.")
+
+
+def test_two_figures_of_a_notebook_share_no_ids():
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    drawing = Drawing("one", "One", "caption", "a line", figure)
+    pages = [comparison_html([], [], [], drawing) for _ in range(2)]
+    first, second = (set(re.findall(r'id="([^"]+)"', page)) for page in pages)
+    assert first
+    assert not first & second
+
+
+def test_a_figure_for_a_cell_lies_on_white():
+    figure = Figure()
+    figure.patch.set_alpha(0)
+    assert show_inline(figure).patch.get_alpha() == 1

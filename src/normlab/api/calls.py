@@ -20,8 +20,8 @@ from normlab.api.words import sweep_words_of, words_of
 from normlab.compare.runs import find_runs
 from normlab.config.composition import compose_config, composed_sweep, plain_config
 from normlab.config.own_code import find_own_code
-from normlab.config.rules import check
-from normlab.config.trust import check_hydra, check_trust, load_only_weights
+from normlab.config.rules import check_composed
+from normlab.config.trust import check_hydra, load_only_weights
 from normlab.endings import EarlyEnd, Interrupted
 from normlab.mistakes import MISTAKES, explain, reason
 from normlab.models.swap import Swap
@@ -182,8 +182,7 @@ def _configuration(words: Sequence[str], config_dir: Path | None) -> dict[str, A
     """The checked configuration of one run."""
     composed = compose_config(words, config_dir)
     config = plain_config(composed)
-    check(config)
-    check_trust(config, words)
+    check_composed(config, words)
     find_own_code(config["trusted_packages"], _folders(config_dir))
     return config
 

@@ -1,5 +1,6 @@
 """How notebooks show runs and comparisons, in a light and in a dark theme."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -9,17 +10,28 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
+from normlab.check.findings import RIGHT, UNKNOWN, Examination
+from normlab.check.properties import PROPERTIES
 from normlab.report.drawing import Drawing, inline_svg
 from normlab.report.tables import Cell, Table
-from normlab.terminal import format_metric
+from normlab.terminal import format_metric, in_notebook
+
+IMAGES = ("image/png", "image/svg+xml", "image/jpeg", "application/pdf")
+
+
+# Ids of the elements of figures must be unique in a notebook.
+_numbers = itertools.count(1)
 
 
 @cache
-def _template() -> Template:
-    source = resources.files("normlab.api").joinpath("notebook.html").read_text()
+def _template(name: str) -> Template:
+    folder = resources.files("normlab.api")
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    return environment.from_string(source)
+    template = environment.from_string(folder.joinpath(name).read_text())
+    template.globals["style"] = Markup(folder.joinpath("notebook.css").read_text())
+    return template
 
 
 def run_html(
@@ -61,14 +73,48 @@ def comparison_html(
     return _render(tables, sentences, warnings, drawing)
 
 
+def examination_html(found: Examination, explain: bool) -> str:
+    """What was found about a norm, with reasons and code if `explain` is true."""
+    right = []
+    unknown = []
+    for name, outcome in found.outcomes.items():
+        title = PROPERTIES[name].title
+        if outcome.status == RIGHT:
+            right.append(f"{title} ({outcome.note})" if outcome.note else title)
+        elif outcome.status == UNKNOWN and PROPERTIES[name].points:
+            unknown.append(name.replace("_", " "))
+    return _template("examination.html").render(
+        found=found, explain=explain, right=right, unknown=unknown
+    )
+
+
+def show_inline(figure: Figure) -> Figure:
+    """Prepare a figure for the output of a cell, where it lies on white.
+
+    IPython shows figures once pyplot has been imported, which draws nothing here.
+    """
+    figure.patch.set_alpha(1)
+    if in_notebook():
+        from IPython.core.getipython import get_ipython
+        from IPython.core.pylabtools import select_figure_formats
+
+        shell = get_ipython()
+        formatters = shell.display_formatter.formatters
+        if not any(Figure in formatters[kind].type_printers for kind in IMAGES):
+            select_figure_formats(shell, {"png"})
+    return figure
+
+
 def _render(
     tables: Sequence[Table],
     sentences: Sequence[str],
     warnings: Sequence[str],
     drawing: Drawing | None,
 ) -> str:
-    figure = Markup(inline_svg(drawing, "notebook")) if drawing is not None else ""
-    return _template().render(
+    figure = Markup()
+    if drawing is not None:
+        figure = Markup(inline_svg(drawing, f"normlab-{next(_numbers)}"))
+    return _template("notebook.html").render(
         tables=tables, sentences=sentences, warnings=warnings, figure=figure
     )
 

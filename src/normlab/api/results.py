@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from normlab.api.html import comparison_html, run_html, runs_html
+from normlab.api.html import comparison_html, run_html, runs_html, show_inline
 from normlab.compare.comparison import Comparison, compare
 from normlab.compare.runs import load_runs
 from normlab.compare.settings import distinguishing_settings
@@ -22,6 +22,8 @@ from normlab.report.figures import draw_figures
 from normlab.report.output import write_files
 from normlab.report.tables import contrast_table, summary_table
 from normlab.training.preparation import Prepared
+
+SHORT_NAMES = {"curves": "learning_curves"}  # of figures
 
 
 class Run:
@@ -105,7 +107,7 @@ class Run:
     def figure(self) -> Figure:
         """What the norm layers hold, see `normlab inspect`."""
         states = inspect_run(self.folder, trusted=self.trusted)
-        return draw_layers(states, self.folder.name)
+        return show_inline(draw_layers(states, self.folder.name))
 
     def __repr__(self) -> str:
         scores = [f"{name} {value:.4g}" for name, value in self.metrics.items()]
@@ -223,10 +225,11 @@ class ComparedRuns:
         Raises:
             ValueError: there is none of this name; the message lists all.
         """
+        name = SHORT_NAMES.get(name, name)
         if name not in self.drawings:
             names = ", ".join(self.drawings)
             raise ValueError(f"a figure must be one of {names}, got {name!r}")
-        return self.drawings[name].figure
+        return show_inline(self.drawings[name].figure)
 
     def report(self, folder: str | Path) -> Path:
         """Write the report with all figures and tables; return the path of the page."""
