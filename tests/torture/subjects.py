@@ -51,26 +51,16 @@ SEARCH = (
 
 def make(scratch: Path) -> dict[str, tuple[Subject, ...]]:
     """Store what the damages need below a folder, and name the files by their kind."""
-    finished, readings = _finished(scratch / "finished")
-    killed, resuming = _killed(scratch / "killed")
-    run, other = sorted(path.parent for path in finished.glob("*/*/result.json"))
-    dead, twin = sorted(path.parent for path in killed.glob("*/*/checkpoints"))
-
-    def of_run(file: str) -> Subject:
-        return _subject(finished, run / file, other / file, readings)
-
-    def of_killed(pattern: str) -> Subject:
-        (own,), (another,) = dead.glob(pattern), twin.glob(pattern)
-        return _subject(killed, own, another, resuming)
-
+    finished = of_finished_runs(scratch / "finished")
+    killed = _of_killed_runs(scratch / "killed")
     return {
-        "result.json": (of_run("result.json"),),
-        "config.yaml": (of_run("config.yaml"),),
-        "best.ckpt": (of_run("checkpoints/best.ckpt"),),
-        "last.ckpt": (of_killed("checkpoints/last.ckpt"),),
-        "metrics.csv": (of_run("metrics.csv"), of_killed("metrics.csv")),
-        "statistics.csv": (of_run("statistics.csv"), of_killed("statistics.csv")),
-        "events": (of_killed("events.out.*"),),
+        "result.json": (finished["result.json"],),
+        "config.yaml": (finished["config.yaml"],),
+        "best.ckpt": (finished["best.ckpt"],),
+        "last.ckpt": (killed["last.ckpt"],),
+        "metrics.csv": (finished["metrics.csv"], killed["metrics.csv"]),
+        "statistics.csv": (finished["statistics.csv"], killed["statistics.csv"]),
+        "events": (killed["events"],),
         "cache": (_cache(scratch / "cache"),),
         "study.journal": (_search(scratch / "search"),),
     }
@@ -87,8 +77,8 @@ def _subject(
     )
 
 
-def _finished(outputs: Path) -> tuple[Path, Sequence[Reading]]:
-    """Two runs that have ended; the readings are those of the first."""
+def of_finished_runs(outputs: Path) -> dict[str, Subject]:
+    """The files of one of two runs that have ended, the other being the twin."""
     outputs.mkdir()
     configs = {}
     for seed in (0, 1):
@@ -96,17 +86,21 @@ def _finished(outputs: Path) -> tuple[Path, Sequence[Reading]]:
         ended = Run(config, outputs.parent / "status").ended()
         assert ended == "finished", ended
         configs[run_folder(config)] = config
-    first = min(configs)
-    name = str(first.relative_to(outputs))
-    return outputs, (
+    run, twin = sorted(configs)
+    readings = (
         tables,
-        partial(scores, name),
-        partial(stored_result, configs[first]),
+        partial(scores, str(run.relative_to(outputs))),
+        partial(stored_result, configs[run]),
     )
+    files = ("result.json", "config.yaml", "checkpoints/best.ckpt")
+    return {
+        Path(file).name: _subject(outputs, run / file, twin / file, readings)
+        for file in (*files, "metrics.csv", "statistics.csv")
+    }
 
 
-def _killed(outputs: Path) -> tuple[Path, Sequence[Reading]]:
-    """Two runs that were killed in their second epoch; the first one is resumed."""
+def _of_killed_runs(outputs: Path) -> dict[str, Subject]:
+    """The files of one of two runs that were killed in their second epoch."""
     outputs.mkdir()
     configs = {}
     for seed in (0, 1):
@@ -116,7 +110,18 @@ def _killed(outputs: Path) -> tuple[Path, Sequence[Reading]]:
         changes = changes_of(config, scratch)
         config = at(config, outputs)
         configs[killed_in_the_middle(config, scratch, changes)] = config
-    return outputs, (partial(resumed, configs[min(configs)]),)
+    run, twin = sorted(configs)
+    readings = (partial(resumed, configs[run]),)
+    found = {}
+    for kind, pattern in (
+        ("last.ckpt", "checkpoints/last.ckpt"),
+        ("metrics.csv", "metrics.csv"),
+        ("statistics.csv", "statistics.csv"),
+        ("events", "events.out.*"),
+    ):
+        (own,), (other,) = run.glob(pattern), twin.glob(pattern)
+        found[kind] = _subject(outputs, own, other, readings)
+    return found
 
 
 def _cache(outputs: Path) -> Subject:

@@ -14,6 +14,8 @@ sys.path.insert(0, str(HERE))  # the harness is run as a script
 
 import damages  # noqa: E402
 import kills  # noqa: E402
+import mutations  # noqa: E402
+import subjects  # noqa: E402
 from harness import SHORT, STOPPING  # noqa: E402
 from kill_points import KillPoints  # noqa: E402
 from runs import configuration, undisturbed  # noqa: E402
@@ -44,6 +46,12 @@ def expected(config, scratch):
 def changes(config, scratch):
     """Names of the changes that such a run makes to its files."""
     return kills.changes_of(config, scratch)
+
+
+@pytest.fixture(scope="module")
+def finished(scratch):
+    """Files of a run that has ended."""
+    return subjects.of_finished_runs(scratch / "finished")
 
 
 MORE_CHANGES = [
@@ -107,6 +115,14 @@ def test_damaged_files(config, scratch, expected, changes, name):
         "damages": 1,
         "wrong": [],
     }
+
+
+@pytest.mark.parametrize(
+    "kind", ["result.json", "config.yaml", "best.ckpt", "metrics.csv", "statistics.csv"]
+)
+def test_files_of_a_finished_run_damaged_at_random(finished, tmp_path, kind):
+    figures = mutations.mutate([finished[kind]], tmp_path, number=3)
+    assert (figures["mutations"], figures["wrong"]) == (3, [])
 
 
 def test_a_full_disk(config, scratch, expected):
