@@ -129,14 +129,21 @@ def test_mlflow_goes_on_in_the_same_record(config, interrupted):
 
     settings = config("logger=[mlflow]", *LONGER)
     interrupted(settings)
-    result = run(settings)
     client = MlflowClient(f"sqlite:///{run_folder(settings).parents[1] / 'mlflow.db'}")
     (experiment,) = [
         each for each in client.search_experiments() if each.name != "Default"
     ]
     (record,) = client.search_runs([experiment.experiment_id])
-    assert (experiment.name, record.info.status) == ("digits-mlp", "FINISHED")
+    assert (experiment.name, record.info.status) == ("digits-mlp", "KILLED")
     assert record.data.params["norm"] == "custom"
+    assert record.data.params["changed"] == (
+        "trainer.max_epochs=4 checkpoint.every_n_steps=5"
+    )
+
+    result = run(settings)
+    (record,) = client.search_runs([experiment.experiment_id])
+    assert record.info.status == "FINISHED"
+    assert record.data.params["status"] == "finished"
     assert record.data.metrics["final/test/accuracy"] == pytest.approx(
         result["metrics"]["test/accuracy"]
     )
@@ -145,6 +152,36 @@ def test_mlflow_goes_on_in_the_same_record(config, interrupted):
         for entry in client.get_metric_history(record.info.run_id, "val/loss")
     ]
     assert sorted(set(steps)) == [1, 2, 3, 4]
+    assert not list(run_folder(settings).rglob("hparams.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        ([], {"trainer.max_epochs": 2}),
+        (
+            ["optimizer.momentum=0.5", "optimizer.lr=1", "seed=3"],
+            {
+                "trainer.max_epochs": 2,
+                "optimizer.momentum": 0.5,
+            },
+        ),
+        (
+            ["model.hidden=[8]", "norm.eps=1"],
+            {
+                "trainer.max_epochs": 2,
+                "model.hidden": [8],
+                "norm.eps": 1,
+            },
+        ),
+        (["experiment=mlp_mnist_small"], {"trainer.max_epochs": 2}),
+    ],
+)
+def test_settings_that_were_changed(config, words, changed):
+    settings = config("logger=[]", *words)
+    assert loggers.changed_settings(settings) == changed
+    told = loggers.hyperparameters(settings)["changed"]
+    assert sorted(told.split()) == sorted(f"{key}={changed[key]}" for key in changed)
 
 
 def test_wandb_offline_has_a_record_for_every_run(config):

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from normlab.config.identity import run_folder
+from normlab.loggers import TENSORBOARD_GROUP
 from normlab.training.experiment import run
 
 STATISTICS = {
@@ -75,12 +76,19 @@ def test_the_hyperparameter_table_has_every_run(sweep):
             lr,
         )
         assert settings["status"].string_value == result["status"]
+        assert settings["changed"].string_value == "trainer.max_epochs=2"
         for name in ("test/accuracy", "test/loss", "val/accuracy", "train/accuracy"):
-            ((_, value),) = scalars(events, f"final/{name}")
+            ((_, value),) = scalars(events, f"{TENSORBOARD_GROUP}/{name}")
             expected = (
                 result["metrics"][name] if result["status"] == "finished" else math.nan
             )
             assert value == pytest.approx(expected, nan_ok=True)
+
+
+def test_scores_stand_between_the_curves_and_the_statistics(events):
+    groups = {tag.partition("/")[0] for tag in events.Tags()["scalars"]}
+    kinds = [group.partition(" ")[0] for group in sorted(groups)]
+    assert list(dict.fromkeys(kinds)) == ["lr", "train", "val", "with", "within"]
 
 
 def test_every_run_names_the_same_columns(sweep):
@@ -96,7 +104,7 @@ def test_every_run_names_the_same_columns(sweep):
             content["_hparams_/experiment"]
         ).experiment
         columns.append([info.name.tag for info in experiment.metric_infos])
-    assert columns[0][0] == "final/test/accuracy"
+    assert columns[0][0] == f"{TENSORBOARD_GROUP}/test/accuracy"
     assert all(names == columns[0] for names in columns)
 
 
@@ -188,7 +196,7 @@ def test_curves_and_the_hyperparameter_table_in_a_browser(sweep, tmp_path):
         shown = wait_for(browser, "val/accuracy")
         assert all(result["folder"].name in shown for result in sweep.values())
         browser.get(f"{address}/#hparams")
-        shown = wait_for(browser, "final/test/accuracy")
+        shown = wait_for(browser, f"{TENSORBOARD_GROUP}/test/accuracy")
         for (norm, _), result in sweep.items():
             assert norm in shown
             score = (

@@ -6,7 +6,8 @@ and returns a logger of Lightning.
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from csv import DictReader
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any
 from lightning_fabric.loggers.csv_logs import (
     _ExperimentWriter as _FabricExperimentWriter,
 )
+from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-from normlab.config.identity import run_name
+from normlab.config.identity import NOT_PART_OF_THE_RESULT, run_name
+from normlab.config.schema import Key, general_keys, has_option, read_option
 from normlab.config.targets import build
 from normlab.endings import EarlyEnd, disk_is_full
 from normlab.event_files import EventLogger
@@ -27,6 +30,10 @@ from normlab.locks import check_lease
 from normlab.metrics import PARTS
 from normlab.terminal import print_line
 
+# TensorBoard sorts groups by name; this one comes after the curves, `train` and `val`,
+# and before `within`, the statistics of layers.
+TENSORBOARD_GROUP = "with the best weights"
+MISSING = object()
 PACKAGES = ("wandb", "mlflow")  # loggers that need a package of their name
 
 
@@ -52,8 +59,16 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
             others that take `folder` and `name` and return a logger of Lightning.
         folder: of the run.
     """
-    options = (config.get("logger") or {}).values()
-    return [build(option)(folder=folder, name=run_name(config)) for option in options]
+    loggers = []
+    settings = hyperparameters(config)
+    for name, options in (config.get("logger") or {}).items():
+        logger = build(options)(folder=folder, name=run_name(config))
+        loggers.append(logger)
+        # TensorBoard's table has a row for a run once its scores are known.
+        if not isinstance(logger, TensorBoardLogger | CSVLogger):
+            with _failures_named(name, "settings", "config.yaml"):
+                logger.log_hyperparams(settings)
+    return loggers
 
 
 def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
@@ -120,6 +135,8 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
 def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
     """MLflow, with the run's group as experiment; a resumed run continues its record.
 
+    The record of an interrupted run is marked as killed until the run is resumed.
+
     Args:
         folder: of the run.
         name: group and name of the run.
@@ -136,6 +153,8 @@ def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
     )
     if run_id is None:
         record.write_text(str(logger.run_id))
+    else:
+        logger.experiment.update_run(run_id, status="RUNNING")
     return logger
 
 
@@ -157,24 +176,56 @@ def log_final(
     does not depend on the logger.
     """
     settings = hyperparameters(config) | {"status": status}
-    final = {f"final/{name}": metrics[name] for name in reversed(metrics)}
     for name, options in (config.get("logger") or {}).items():
-        try:
+        with _failures_named(name, "final metrics", "result.json"):
             logger = build(options)(folder=folder, name=run_name(config))
-            _log_final(logger, settings, final)
-        except Exception as error:  # of any package, server or network
-            if isinstance(error, EarlyEnd) or disk_is_full(error):
-                raise
-            reason = str(error).partition("\n")[0]
-            print_line(
-                f"warning: logger={name} did not record the final metrics, which are "
-                f"in result.json: {type(error).__name__}: {reason}"
-            )
+            _log_final(logger, settings, metrics)
+
+
+def log_interrupted(config: dict[str, Any], folder: Path) -> None:
+    """Mark the record of a run that was stopped, in the loggers that can.
+
+    Args:
+        config: the resolved configuration.
+        folder: of the run.
+    """
+    options = (config.get("logger") or {}).get("mlflow")
+    if options is None:
+        return
+    with _failures_named("mlflow", "end", "the run folder"):
+        logger = build(options)(folder=folder, name=run_name(config))
+        logger.experiment.set_terminated(logger.run_id, status="KILLED")
+
+
+@contextmanager
+def _failures_named(name: str, what: str, place: str) -> Iterator[None]:
+    """Print a warning if a logger fails: the run does not depend on it.
+
+    Args:
+        name: of the logger.
+        what: is not recorded.
+        place: where the run itself keeps that.
+    """
+    try:
+        yield
+    except Exception as error:  # of any package, server or network
+        if isinstance(error, EarlyEnd) or disk_is_full(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        verb = "is" if what == "end" else "are"
+        print_line(
+            f"warning: logger={name} did not record the {what}, which {verb} in "
+            f"{place}: {type(error).__name__}: {reason}"
+        )
 
 
 def _log_final(
-    logger: Logger, settings: dict[str, Any], final: dict[str, float]
+    logger: Logger, settings: dict[str, Any], metrics: dict[str, float]
 ) -> None:
+    group = "final"
+    if isinstance(logger, TensorBoardLogger):
+        group = TENSORBOARD_GROUP
+    final = {f"{group}/{name}": metrics[name] for name in reversed(metrics)}
     if isinstance(logger, TensorBoardLogger):
         logger.log_hyperparams(settings, final)
     elif not isinstance(logger, CSVLogger):  # its columns are those of an epoch
@@ -197,17 +248,64 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, int | float | str]:
     """One row of a table of hyperparameters.
 
     TensorBoard shows the first columns in the order of their names, so the settings
-    that most comparisons are about have short names.
+    that most comparisons are about have short names. The first column holds all others
+    that are not as in conf/.
     """
     choices = config["choices"]
-    row = {name: choices[name] for name in ("dataset", "model", "norm")}
+    changed = [f"{key}={value}" for key, value in changed_settings(config).items()]
+    row: dict[str, int | float | str] = {
+        "changed": " ".join(changed),
+        "norm": choices["norm"],
+    }
     if "lr" in config["optimizer"]:
         row["lr"] = config["optimizer"]["lr"]
     row["seed"] = config["seed"]
-    for group in ("optimizer", "scheduler", "device"):
+    for group in ("dataset", "model", "optimizer", "scheduler", "device"):
         row[f"settings/{group}"] = choices[group]
     for group in ("dataset", "model", "optimizer", "trainer"):
         for key, value in config[group].items():
             if isinstance(value, int | float | str) and not key.startswith("_"):
                 row[f"settings/{group}.{key}"] = value
     return row
+
+
+def changed_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings that differ from the files that the configuration is made of.
+
+    What every run is named by, the learning rate and the seed, is not among them, nor
+    is what cannot change a result.
+
+    Args:
+        config: the resolved configuration.
+    """
+    keys = dict(general_keys())
+    for group, choice in config["choices"].items():
+        if choice is not None and has_option(group, choice):
+            keys |= read_option(group, choice).keys
+    changed = {}
+    for name, key in keys.items():
+        is_fixed = "${" not in key.default and key.default != ""
+        is_relevant = name.partition(".")[0] not in NOT_PART_OF_THE_RESULT
+        if not is_fixed or not is_relevant or name in ("seed", "optimizer.lr"):
+            continue
+        value = _look_up(config, name)
+        if value is not MISSING and value != _default(key):
+            changed[name] = value
+    return changed
+
+
+def _default(key: Key) -> Any:
+    """The default of a key, by Hydra's reading, for which 1e-5 is a number."""
+    content = OmegaConf.to_container(OmegaConf.create(f"value: {key.default}"))
+    assert isinstance(content, dict)
+    return content["value"]
+
+
+def _look_up(config: dict[str, Any], key: str) -> Any:
+    """The value of a dotted key, or MISSING."""
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return MISSING
+        node = node[name]
+    return node

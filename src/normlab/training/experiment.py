@@ -215,7 +215,7 @@ def _replace_log_files(folder: Path) -> None:
 
 
 def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
-    from normlab.loggers import close_loggers
+    from normlab.loggers import close_loggers, log_interrupted
     from normlab.training.train import train
 
     header = {
@@ -228,7 +228,10 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
     (folder / TRACEBACK).unlink(missing_ok=True)  # of an attempt that failed
     try:
         result = header | train(config, prepared, folder)
-    except (Interrupted, LeaseLost):
+    except LeaseLost:
+        raise
+    except Interrupted:
+        log_interrupted(config, folder)
         raise
     except Pruned as pruned:
         # Nothing is stored: without the search, this run was interrupted.
