@@ -224,6 +224,17 @@ def test_a_job_that_is_cancelled_while_it_runs_is_named(sweeps):
     assert sweeps.result() == sweeps.undisturbed()
 
 
+def test_a_job_whose_time_is_over_without_a_signal_is_named(sweeps):
+    code, output, errors = sweeps.run(
+        *sweeps.waiting,
+        "hydra.launcher.timeout_min=1",
+        "hydra.launcher.signal_delay_s=0",
+    )
+    assert code == 1, errors
+    (job,) = sweeps.submitted()
+    assert f"job {job} TIMEOUT: it took longer than 1 minutes" in output
+
+
 def test_a_partition_that_does_not_exist_is_one_line(sweeps):
     code, output, errors = sweeps.run("hydra.launcher.partition=nope")
     assert (code, output) == (2, "")

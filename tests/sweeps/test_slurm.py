@@ -109,7 +109,7 @@ def test_accounts_are_asked_about_jobs_that_are_forgotten(answers):
         "13|FAILED|Unknown|7:0\n"
     )
     jobs = ["12_0", "12_1", "12_3", "12_4", "13"]
-    cancelled = JobState("CANCELLED", "2026-01-01T00:00:02", "by 1000")
+    cancelled = JobState("CANCELLED", "2026-01-01T00:00:02", "by user 1000")
     assert slurm.job_states(jobs, ACCOUNTED) == {
         "12_0": JobState("COMPLETED", "2026-01-01T00:00:01"),
         "12_1": cancelled,

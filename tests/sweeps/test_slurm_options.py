@@ -45,9 +45,9 @@ def test_options_become_arguments_of_sbatch(tmp_path):
     assert arguments == [
         "--job-name=n-0123456789ab",
         "--time=7",
-        "--signal=B:USR2@45",
         "--open-mode=append",
         f"--output={folder}/%A_%a.out",
+        "--signal=B:USR2@45",
         f"--error={folder}/%A_%a.err",
         "--array=0-2%2",
         "--partition=p",
@@ -68,6 +68,12 @@ def test_one_task_is_no_array(tmp_path, runs, workers):
     assert "--requeue" in arguments
     assert f"--output={tmp_path}/50%%/0123456789ab/%j.out" in arguments
     assert not [word for word in arguments if word.startswith(("--array", "--error"))]
+
+
+def test_no_signal_is_asked_for_without_a_delay(tmp_path):
+    options = read_options(tmp_path, {"signal_delay_s": 0})
+    words = options.sbatch_arguments(submission(1))
+    assert not [word for word in words if word.startswith("--signal")]
 
 
 def test_workers_are_the_tasks_of_an_array(tmp_path):

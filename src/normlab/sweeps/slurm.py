@@ -286,8 +286,8 @@ def _ask_sacct(arrays: str, wanted: set[str]) -> dict[str, JobState]:
     states = {}
     for line in answer.splitlines():
         identifier, state, ended, exit_code = line.split("|")
-        # `CANCELLED by 1000` names who did it.
-        word, _, reason = state.partition(" ")
+        word, _, user = state.partition(" by ")  # `CANCELLED by 1000`
+        reason = f"by user {user}" if user else ""
         if word == "FAILED":
             reason = f"exit code {exit_code.partition(':')[0]}"
         for job in expand(identifier):

@@ -24,7 +24,7 @@ class SlurmOptions:
         timeout_min: minutes that a job may take.
         max_num_timeout: how often a job that ran out of time is queued again.
         signal_delay_s: seconds before the end of its time at which a run writes a
-            checkpoint.
+            checkpoint, and its job is queued again; 0 for neither.
         array_parallelism: the most jobs that run at the same time.
         workers: how many jobs share the runs; None gives every run a job of its own.
         wait: whether the command waits for the results.
@@ -82,11 +82,12 @@ class SlurmOptions:
         arguments = {
             "job-name": submission.job_name,
             "time": self.timeout_min,
-            "signal": f"B:USR2@{self.signal_delay_s}",
             "requeue": True,
             "open-mode": "append",
             "output": f"{log}.out",
         }
+        if self.signal_delay_s:
+            arguments["signal"] = f"B:USR2@{self.signal_delay_s}"
         if not self.stderr_to_stdout:
             arguments["error"] = f"{log}.err"
         if is_array:
