@@ -24,6 +24,7 @@ ARCHITECTURE = {
     "checksums": ("files",),
     "metrics": (),
     "option_names": (),
+    "programs": (),
     "synonyms": (),
     "spelling": ("synonyms",),
     "streams": (),
@@ -55,10 +56,11 @@ ARCHITECTURE = {
         *("mistakes", "norms", "data", "device", "training"),
     ),
     # many runs
-    "compare": ("checksums", "files", "metrics", "results", "config"),
-    "study": ("files", "spelling", "config", "compare"),
+    "compare": ("checksums", "files", "metrics", "programs", "results", "config"),
+    "study": ("files", "programs", "spelling", "config", "compare"),
     "report": (
-        *("colours", "metrics", "option_names", "terminal", "compare", "study"),
+        *("colours", "metrics", "option_names", "programs", "terminal", "compare"),
+        "study",
     ),
     "why": (
         *("colours", "endings", "option_names", "streams", "terminal", "config"),
@@ -67,11 +69,11 @@ ARCHITECTURE = {
     ),
     "sweeps": (
         *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
-        *("mistakes", "training", "compare", "files", "locks"),
+        *("mistakes", "norms", "training", "compare", "files", "locks"),
     ),
     "search": (
         *("colours", "endings", "locks", "metrics", "spelling", "results", "terminal"),
-        *("config", "mistakes", "training", "sweeps"),
+        *("config", "mistakes", "programs", "training", "sweeps"),
     ),
     # entry points
     "hydra_plugins": ("endings", "config", "mistakes", "sweeps", "search"),
@@ -81,7 +83,7 @@ ARCHITECTURE = {
     ),
     "main": (
         *("endings", "terminal", "signals", "config", "mistakes", "own_norms", "help"),
-        *("training", "sweeps"),
+        *("programs", "training", "sweeps"),
     ),
     "__main__": (
         *("check", "spelling", "evaluation", "report", "why", "sweeps", "main"),

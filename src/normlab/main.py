@@ -20,12 +20,13 @@ from normlab import signals
 from normlab.config.composition import config_dirs, normalized, to_plain
 from normlab.config.identity import configuration_directory
 from normlab.config.own_code import find_own_code
-from normlab.config.rules import check, check_hydra_options, is_trial
-from normlab.config.trust import check_hydra, check_trust, load_only_weights
+from normlab.config.rules import check_composed, check_hydra_options, is_trial
+from normlab.config.trust import check_hydra, load_only_weights
 from normlab.endings import EarlyEnd
 from normlab.help import asks_for_help, help_text
 from normlab.mistakes import MISTAKES, explain
 from normlab.own_norms import take_own_norms
+from normlab.programs import program
 from normlab.sweeps.slurm_task import PREEMPTED, requeue
 from normlab.terminal import output_may_end, print_line
 
@@ -74,7 +75,7 @@ def _run_hydra() -> None:
     )
     try:
         if asks_for_help(sys.argv[1:]):
-            print(help_text(sys.argv[1:], _program()))
+            print(help_text(sys.argv[1:], program("train")))
             return
         sys.argv[1:] = take_own_norms(sys.argv[1:])
         _refuse_unknown_flags(sys.argv[1:])
@@ -93,12 +94,6 @@ def _run_hydra() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-
-
-def _program() -> str:
-    """The command as it was called, for the help."""
-    called = os.path.basename(sys.argv[0])
-    return called if called.startswith("normlab") else "python train.py"
 
 
 def _refuse_unknown_flags(words: Sequence[str]) -> None:
@@ -191,8 +186,7 @@ def run_one(config: DictConfig, quiet: bool = False) -> dict[str, Any]:
 
     plain = to_plain(config)
     hydra_node = HydraConfig.get()
-    check(plain)
-    check_trust(plain, hydra_node.overrides.task)
+    check_composed(plain, hydra_node.overrides.task)
     find_own_code(plain["trusted_packages"], config_dirs(hydra_node))
     if is_trial(plain) and hydra_node.mode != RunMode.MULTIRUN:
         raise ValueError("study.try=true tries the sweep of a study: add -m")

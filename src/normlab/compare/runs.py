@@ -16,6 +16,7 @@ from normlab.checksums import check_file, verified
 from normlab.compare.columns import NUMBER_FIELDS, TEXT_FIELDS
 from normlab.config.identity import options_added_later
 from normlab.files import parse_yaml, read_bytes, read_text
+from normlab.programs import program
 from normlab.results import SCHEMA
 
 Unreadable = list[tuple[str, str]]  # folder and reason
@@ -115,7 +116,7 @@ def _nothing_found(folders: list[str | Path], unreadable: Unreadable) -> str:
     if not unreadable:
         return (
             f"no runs found in {searched}: a run folder holds config.yaml and "
-            "result.json (python train.py makes one)"
+            f"result.json ({program('train')} makes one)"
         )
     path, reason = unreadable[0]
     return (

@@ -1,6 +1,6 @@
 """Check a configuration against the schema: what conf/ says of every key."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,8 @@ from normlab.config.schema import (
     known_keys,
     read_option,
 )
-from normlab.config.trust import check_targets, refuse_interpolations
+from normlab.config.study_plan import check_study
+from normlab.config.trust import check_targets, check_trust, refuse_interpolations
 from normlab.config.types import rule_of
 from normlab.spelling import key_hint
 
@@ -41,6 +42,21 @@ def check(config: dict[str, Any]) -> None:
         keys = keys_of(group, choice, config[group])
         check_values(config, keys)
     check_targets(config, config["trusted_packages"])
+
+
+def check_composed(config: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what a command must not run: see `check`, and trust and plan besides.
+
+    Args:
+        config: the resolved configuration of a run that is to train.
+        overrides: the overrides of the command line.
+
+    Raises:
+        ValueError: names the key, what it must be and what it is.
+    """
+    check(config)
+    check_trust(config, overrides)
+    check_study(config)
 
 
 def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:

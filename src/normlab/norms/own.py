@@ -9,12 +9,13 @@ written for a class that lives in this process only.
 """
 
 import atexit
+import hashlib
 import os
 import pickle
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -125,6 +126,39 @@ def _tell_processes(line: str) -> None:
     lines = os.environ.get(OWN_NORMS_VARIABLE, "").splitlines()
     if line not in lines:
         os.environ[OWN_NORMS_VARIABLE] = "\n".join([*lines, line])
+
+
+def packed() -> list[str | bytes]:
+    """What `unpack` needs on another machine to find the norms that this process finds.
+
+    Returns:
+        lines of the environment variable. In the place of a file that `share` has
+        written stands its content, since the other machine may not have the file.
+    """
+    items: list[str | bytes] = []
+    for line in os.environ.get(OWN_NORMS_VARIABLE, "").splitlines():
+        if line.endswith(".pickle"):
+            items.append(Path(line).read_bytes())
+        else:
+            items.append(line)
+    return items
+
+
+def unpack(items: Iterable[str | bytes]) -> None:
+    """Make norms available to this process and to those that it starts.
+
+    Args:
+        items: what `packed` returned in a process of the same user. The code of the
+            norms runs once they are looked for.
+    """
+    for item in items:
+        if isinstance(item, str):
+            _tell_processes(item)
+            continue
+        digest = hashlib.sha256(item).hexdigest()
+        path = _folder_of_pickles() / f"{digest}.pickle"
+        path.write_bytes(item)
+        _tell_processes(str(path))
 
 
 def _read_shared() -> None:

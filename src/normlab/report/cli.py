@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normlab.option_names import with_option_names
+from normlab.programs import program
 
 if TYPE_CHECKING:
     from normlab.report.page import Report
 
 USER_MISTAKE = 2
-SCRIPT = "python scripts/compare.py"
-COMMANDS = ("normlab compare", "normlab-compare")
 # Options that are arguments of `compare`, which has their defaults.
 OF_COMPARE = ("by", "metric", "baseline", "within", "arms", "margin", "level", "select")
 # The options for arguments of functions, which messages name.
@@ -64,10 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options and their help."""
+    name = program("compare")
     parser = argparse.ArgumentParser(
-        prog=program(),
+        prog=name,
         description=DESCRIPTION,
-        epilog=EXAMPLES.format(program=program()),
+        epilog=EXAMPLES.format(program=name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -163,12 +163,6 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the folder to write report.html, figures, CSV, Markdown and LaTeX to",
     )
-
-
-def program() -> str:
-    """The command as it was called, for the help and for the page."""
-    called = Path(sys.argv[0]).stem
-    return called if called in COMMANDS else SCRIPT
 
 
 def _make_report(options: argparse.Namespace) -> "Report":
@@ -268,7 +262,7 @@ def _compare_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 def _command_line(options: argparse.Namespace) -> str:
     """The command that makes this report again."""
-    words = [*program().split(), *map(str, options.folders)]
+    words = [*program("compare").split(), *map(str, options.folders)]
     defaults = parser().parse_args([])
     for name, value in vars(options).items():
         if name == "folders" or value == getattr(defaults, name):

@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from optuna.trial import Trial
 
 from normlab.mistakes import MISTAKES, reason
+from normlab.programs import program
 from normlab.search.definition import check_definition
 from normlab.search.display import SearchProgress, print_plan, print_results
 from normlab.search.objective import ENDED, Outcome, outcome
@@ -64,7 +65,7 @@ def run_search(
     """
     size = plan.options.n_jobs or workers
     retry = plan.config["retry"] == "failed"
-    command = ["python", "train.py", "-m", *config_dir, *plan.fixed]
+    command = [*program("train").split(), "-m", *config_dir, *plan.fixed]
     address = storage_address(plan.options.storage, plan.folder)
     name = find_name(address, plan.stored_names, plan.definition)
     with Search(

@@ -17,23 +17,11 @@ from pathlib import Path
 
 from normlab.config.composition import check_config_dir
 from normlab.config.identity import configuration_directory
+from normlab.config.study_plan import check_plan
 from normlab.files import read_yaml
 from normlab.spelling import did_you_mean
 from normlab.study import plans
 from normlab.study.plans import Settings
-from normlab.study.rules import RULES
-
-REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
-OPTIONAL = ("within", "level", "margin", "target")
-CLAIM_KEYS = (
-    "says",
-    "expect",
-    "arms",
-    "margin",
-    "select",
-    "largest_stable",
-    "tolerance",
-)
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,7 @@ class Study:
 
     @property
     def outputs(self) -> Path:
-        """The folder in which `python train.py -m study=NAME` puts the runs."""
+        """The folder in which the sweep `-m study=NAME` puts the runs."""
         return Path("outputs") / self.group
 
     @property
@@ -87,7 +75,7 @@ def read_study(name: str, config_dir: Path | None = None) -> Study:
     plan = content.get("study") or {}
     is_own = config_dir is not None and file.is_relative_to(config_dir)
     shown = str(file) if is_own else f"conf/study/{name}.yaml"
-    _check_plan(shown, plan)
+    check_plan(shown, plan)
     sweeper = (content.get("hydra") or {}).get("sweeper") or {}
     params = sweeper.get("params")
     if not isinstance(params, dict) or "seed" not in params:
@@ -122,38 +110,3 @@ def _study_file(name: str, config_dir: Path | None) -> Path:
     hint = did_you_mean(name, known) or f"; known are {listed}"
     remedy = "" if config_dir else "; a study of your own needs --config-dir FOLDER"
     raise ValueError(f"there is no study {name!r} in {places}{hint}{remedy}")
-
-
-def _check_plan(file: str, plan: Settings) -> None:
-    if not isinstance(plan, dict):
-        raise ValueError(f"{file} must have a study: block of keys, got {plan!r}")
-    missing = [key for key in REQUIRED if not plan.get(key)]
-    if missing:
-        raise ValueError(f"{file} must state {', '.join(missing)} in its study: block")
-    claims = plan["claims"]
-    if not isinstance(claims, list) or not all(isinstance(one, dict) for one in claims):
-        raise ValueError(f"{file}: claims must be a list of claims, each with its keys")
-
-    _check_names(file, plan, (*REQUIRED, *OPTIONAL))
-    for claim in plan["claims"]:
-        _check_names(file, claim, (*REQUIRED, *OPTIONAL, *CLAIM_KEYS))
-        if claim.get("expect") not in RULES or "says" not in claim:
-            raise ValueError(
-                f"{file}: every claim must have says and expect ({', '.join(RULES)}), "
-                f"got {claim}"
-            )
-        if claim["expect"] == "equal" and not (plan | claim).get("margin"):
-            raise ValueError(
-                f"{file}: a claim that expects equal must state its margin; got none"
-            )
-
-
-def _check_names(
-    file: str,
-    block: Settings,
-    known: tuple[str, ...],
-) -> None:
-    for key in block:
-        if key not in known:
-            hint = did_you_mean(key, known)
-            raise ValueError(f"{file} has an unknown key {key!r}{hint}")

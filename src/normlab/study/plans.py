@@ -18,6 +18,7 @@ from normlab.compare.runs import flat_settings
 from normlab.compare.settings import NO_SETTING, setting_text, sorted_labels
 from normlab.config.composition import compose_config, plain_config
 from normlab.config.identity import configuration_directory
+from normlab.programs import program
 
 Params = dict[str, Any]  # a grid: by key the values of an axis, as on a command line
 Settings = dict[str, Any]  # by dotted key
@@ -208,9 +209,10 @@ def study_command(name: str, config_dir: Path | None = None) -> str:
         name: of the study.
         config_dir: the folder of the user's own that has it; None for conf/.
     """
-    words = ["python", "train.py", "-m", f"study={name}"]
+    words = program("train").split()
     if config_dir is not None:
-        words[2:2] = ["--config-dir", str(config_dir)]
+        words += ["--config-dir", str(config_dir)]
+    words += ["-m", f"study={name}"]
     return shlex.join(words)
 
 

@@ -16,6 +16,7 @@ from normlab.config.own_code import find_own_code
 from normlab.config.trust import load_only_weights
 from normlab.endings import Interrupted, Stopped
 from normlab.sweeps.jobs import failed_result
+from normlab.sweeps.origin import Origin
 from normlab.sweeps.queue import count_cores, result_of
 from normlab.sweeps.workers import raise_stopped
 
@@ -54,14 +55,14 @@ def require_package(package: str, launcher: str) -> None:
         )
 
 
-def train_remotely(folder: str, config: dict[str, Any]) -> dict[str, Any] | Stopped:
+def train_remotely(origin: Origin, config: dict[str, Any]) -> dict[str, Any] | Stopped:
     """Run one configuration on a machine of the cluster, with the cores of the job.
 
     Args:
-        folder: the folder in which the sweep was started.
+        origin: where the sweep was started.
         config: a checked configuration.
     """
-    os.chdir(folder)
+    origin.enter()
     os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
     load_only_weights()
     find_own_code(config["trusted_packages"])
@@ -106,10 +107,12 @@ class SubmititJob:
     submitit runs it again after a preemption and at the end of the job's time.
     """
 
-    def __call__(self, folder: str, config: dict[str, Any]) -> dict[str, Any] | Stopped:
-        return train_remotely(folder, config)
+    def __call__(
+        self, origin: Origin, config: dict[str, Any]
+    ) -> dict[str, Any] | Stopped:
+        return train_remotely(origin, config)
 
-    def checkpoint(self, folder: str, config: dict[str, Any]) -> Any:
+    def checkpoint(self, origin: Origin, config: dict[str, Any]) -> Any:
         """What submitit queues if the job must stop: the same function again.
 
         By then the run has written its state, see
@@ -117,7 +120,7 @@ class SubmititJob:
         """
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, folder, config)
+        return DelayedSubmission(self, origin, config)
 
 
 def run_with_submitit(
@@ -199,8 +202,8 @@ def _submit(
     if not batch:
         return {}
     indices, configs = zip(*batch, strict=True)
-    folders = [os.getcwd()] * len(configs)
-    jobs = executor.map_array(SubmititJob(), folders, configs)
+    origins = [Origin.of_this_process()] * len(configs)
+    jobs = executor.map_array(SubmititJob(), origins, configs)
     return dict(zip(indices, jobs, strict=True))
 
 

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, open_dict
 
 from normlab.config.composition import config_dirs, to_plain
 from normlab.config.own_code import find_own_code
-from normlab.config.rules import check
-from normlab.config.trust import check_hydra, check_trust
+from normlab.config.rules import check_composed
+from normlab.config.trust import check_hydra
 from normlab.sweeps.grid import parse_override
 
 
@@ -57,9 +57,8 @@ class Composer:
         _set_job_name(config, parsed, overrides)
         plain = _resolve(config)
 
-        check(plain)
         # Not `overrides`: to those, a file of the sweep may have added some.
-        check_trust(plain, self.master.hydra.overrides.task)
+        check_composed(plain, self.master.hydra.overrides.task)
         find_own_code(plain["trusted_packages"], config_dirs(self.master.hydra))
         return plain
 

@@ -17,6 +17,7 @@ from normlab.sweeps.clusters import (
     train_remotely,
 )
 from normlab.sweeps.jobs import failed_result
+from normlab.sweeps.origin import Origin
 
 CONNECT_SECONDS = 10
 CLIENT_PORT = 10001  # of ray://HOST
@@ -52,9 +53,10 @@ def run_with_ray(
     if starts_ray:
         start_ray(init)
     task = ray.remote(**remote)(train_remotely)
+    origin = ray.put(Origin.of_this_process())
     waiting = {}
     for index, config in enumerate(configs):
-        waiting[task.remote(os.getcwd(), config)] = index
+        waiting[task.remote(origin, config)] = index
     try:
         with NotedSignal() as noted:
             while waiting:

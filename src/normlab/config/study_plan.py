@@ -1,0 +1,92 @@
+"""The plan of a study: the block `study:` of a configuration.
+
+It is checked before its runs train, and once more when they are compared.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from normlab.spelling import did_you_mean
+
+REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
+OPTIONAL = ("within", "level", "margin", "target")
+CLAIM_KEYS = (
+    "says",
+    "expect",
+    "arms",
+    "margin",
+    "select",
+    "largest_stable",
+    "tolerance",
+)
+# What a claim may expect; `normlab.study.rules` has the rule for each.
+EXPECTATIONS = ("equal", "higher", "lower")
+
+
+def check_plan(source: str, plan: Any) -> None:
+    """Refuse a plan that no verdict can follow from.
+
+    Args:
+        source: what has the plan, such as the name of a file, for the message.
+        plan: the content of the block.
+
+    Raises:
+        ValueError: a key is missing or unknown, or a claim is not complete.
+    """
+    if not isinstance(plan, dict):
+        raise ValueError(f"{source} must have a study: block of keys, got {plan!r}")
+    missing = [key for key in REQUIRED if not plan.get(key)]
+    if missing:
+        names = ", ".join(missing)
+        raise ValueError(f"{source} must state {names} in its study: block")
+    claims = plan["claims"]
+    if not isinstance(claims, list) or not all(isinstance(one, dict) for one in claims):
+        raise ValueError(
+            f"{source}: claims must be a list of claims, each with its keys"
+        )
+    plan_keys = (*REQUIRED, *OPTIONAL)
+    _check_names(source, plan, plan_keys)
+    for claim in claims:
+        _check_names(source, claim, (*plan_keys, *CLAIM_KEYS))
+        _check_claim(source, plan, claim)
+
+
+def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> None:
+    if claim.get("expect") not in EXPECTATIONS or "says" not in claim:
+        known = ", ".join(EXPECTATIONS)
+        raise ValueError(
+            f"{source}: every claim must have says and expect ({known}), got {claim}"
+        )
+    margin = claim.get("margin", plan.get("margin"))
+    if claim["expect"] == "equal" and not margin:
+        raise ValueError(
+            f"{source}: a claim that expects equal must state its margin; got none"
+        )
+
+
+def _check_names(source: str, block: dict[str, Any], known: Iterable[str]) -> None:
+    names = list(known)
+    for key in block:
+        if key not in names:
+            hint = did_you_mean(key, names)
+            raise ValueError(f"{source} has an unknown key {key!r}{hint}")
+
+
+def check_study(config: dict[str, Any]) -> None:
+    """Refuse a configuration with a plan that could not be answered later.
+
+    Args:
+        config: the resolved configuration of a run that is to train.
+
+    Raises:
+        ValueError: says what is wrong with the plan.
+    """
+    name = config["choices"].get("study")
+    planned = dict(config.get("study") or {})
+    if name is None and planned:
+        keys = ", ".join(f"study.{key}" for key in planned)
+        raise ValueError(f"{keys} must come with a study: add study=NAME")
+    if name is None:
+        return
+    planned.pop("try", None)  # no part of the plan: it asks for a trial
+    check_plan(f"study={name}", planned)

@@ -1,0 +1,79 @@
+"""The plan of a study is checked before a run trains."""
+
+import pytest
+
+from normlab.api.calls import _configuration
+from normlab.config.rules import check
+from normlab.config.study_plan import EXPECTATIONS, check_plan, check_study
+from normlab.study.rules import RULES
+
+PLAN = {
+    "question": "Does it?",
+    "by": "norm",
+    "metric": "test/accuracy",
+    "baseline": "torch",
+    "minimum_seeds": 10,
+    "claims": [{"says": "It does.", "arms": ["custom"], "expect": "higher"}],
+}
+
+
+def configured(plan, name="demo"):
+    return {"study": plan, "choices": {"study": name}}
+
+
+def test_a_plan_may_use_all_that_a_verdict_reads():
+    claim = {"says": "x", "expect": "equal", "select": "optimizer.lr"}
+    claim |= {"tolerance": 0.01, "largest_stable": "optimizer.lr", "level": 0.1}
+    plan = PLAN | {"margin": 0.1, "within": ["dataset"], "target": 0.9}
+    check_plan("demo", plan | {"claims": [claim]})
+    check_study(configured(plan | {"try": True}))
+    check_study(configured(None, None))
+    check_study({"choices": {}})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"minimum_seed": 3},
+            r"study=demo has an unknown key 'minimum_seed', did you mean "
+            r"'minimum_seeds'\?$",
+        ),
+        ({"question": ""}, "study=demo must state question in its study: block"),
+        ({"claims": ["It does."]}, "study=demo: claims must be a list of claims"),
+        (
+            {"claims": [{"says": "x", "expect": "higher", "arm": [1]}]},
+            r"study=demo has an unknown key 'arm', did you mean 'arms'\?",
+        ),
+        ({"claims": [{"says": "x", "expect": ["equal"]}]}, "equal, higher, lower"),
+        ({"claims": [{"says": "x", "expect": "equal"}]}, "must state its margin"),
+        (
+            {"margin": 0.1, "claims": [{"says": "x", "expect": "equal", "margin": 0}]},
+            "must state its margin",
+        ),
+    ],
+)
+def test_a_plan_without_an_answer_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        check_study(configured(PLAN | change))
+
+
+def test_a_study_has_a_plan_and_a_plan_has_a_study():
+    with pytest.raises(ValueError, match="study=demo must state question, by, metric"):
+        check_study(configured(None))
+    message = "^study.by, study.levl must come with a study: add study=NAME$"
+    with pytest.raises(ValueError, match=message):
+        check_study(configured({"by": "norm", "levl": 0.1}, None))
+
+
+def test_a_wrong_plan_is_refused_before_training_but_stays_readable():
+    words = ["study=small_batches", "dataset=digits"]
+    config = _configuration(words, None)
+    with pytest.raises(ValueError, match="unknown key 'levels', did you mean 'level'"):
+        _configuration([*words, "+study.levels=0.1"], None)
+    config["study"]["levels"] = 0.1
+    check(config)  # as for a run that an earlier version has stored
+
+
+def test_every_expectation_has_its_rule():
+    assert tuple(RULES) == EXPECTATIONS
