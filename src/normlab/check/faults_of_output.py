@@ -161,7 +161,7 @@ FAULTS = {
     ),
     "eps_ignored": Fault(
         "eps",
-        "The layer has eps = {declared:.3g}, but computes with {measured:.3g}.",
+        "With eps = {declared:.3g} the layer computes with {measured:.3g}.",
         "Use the eps of the constructor in forward.",
         "An option that does nothing misleads whoever sets it.",
     ),

@@ -63,8 +63,7 @@ FAULTS = {
     ),
     "momentum_ignored": Fault(
         "momentum",
-        "The layer has momentum = {momentum:.3g}, but the new batch has the weight "
-        "{weight:.3g}.",
+        "With momentum = {momentum:.3g} the new batch has the weight {weight:.3g}.",
         "Use the momentum of the constructor in the update.",
         "An option that does nothing misleads whoever sets it.",
         UPDATE,

@@ -201,7 +201,7 @@ def _is_random(subject: Subject) -> bool:
     outputs = []
     for seed in (1, 2):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             outputs.append(subject.build()(x.clone()))
     return not torch.equal(*outputs)
 

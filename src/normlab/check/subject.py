@@ -157,7 +157,7 @@ class Subject:
         """
         dim = self.main.dim if dim is None else dim
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             layer = build_norm(self.target, CHANNELS, dim, self.options)
         if double:
             to_double(layer)
@@ -186,7 +186,7 @@ def to_double(layer: nn.Module) -> None:
 def call(layer: nn.Module, x: Tensor) -> Tensor:
     """Call a layer on a copy of `x`; it draws the same random numbers every time."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         y: Tensor = layer(x.clone())
         return y
 
