@@ -60,8 +60,8 @@ SLIPS = {
     # a key of another option than the picked one
     "norm.num_groups=4": "it belongs to norm=evonorm_s0, group",
     "norm.groups=4": "norm.num_groups belongs to norm=evonorm_s0, group",
-    "optimizer=adam optimizer.momentum=0.9": "it belongs to optimizer=sgd",
-    "scheduler.gamma=0.3": "it belongs to scheduler=step",
+    "optimizer=adam optimizer.momentum=0.9": "it belongs to optimizer=",
+    "scheduler.gamma=0.3": "it belongs to scheduler=",
     "model.depth=50": "it belongs to model=resnet, vgg, vit",
     "fold=1": "dataset.fold belongs to dataset=csv, diabetes, jh_simple",
     # options
@@ -78,7 +78,6 @@ SLIPS = {
     "model=lenet": "did you mean 'lenet5'?",
     "model=efficientnet": "model=torchvision model.name=NAME takes networks of",
     "optimizer=Adam": "did you mean 'adam'?",
-    "optimizer=rmsprop": "does not exist; optimizer is one of adam, adamw, sgd",
     "scheduler=null": "did you mean 'none'?",
     "scheduler=onecycle": "did you mean 'one_cycle'?",
     "device=gpu": "did you mean 'cuda'?",
