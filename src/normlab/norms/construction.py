@@ -17,7 +17,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from normlab.norms.loading import BrokenNorm, describe, line_in_file, source_file
+from normlab.norms.loading import (
+    CODE_ERRORS,
+    BrokenNorm,
+    describe,
+    line_in_file,
+    source_file,
+)
 from normlab.spelling import did_you_mean
 
 # What parameters of constructors are called, in lower case.
@@ -130,7 +136,7 @@ def build_norm(
         return FunctionNorm(call.target, call.named)
     try:
         layer = call.target(*call.positional, **call.named)
-    except (Exception, SystemExit) as error:
+    except CODE_ERRORS as error:
         line = line_in_file(error, source_file(call.target))
         place = f" in line {line}" if line else ""
         raise BrokenNorm(
