@@ -33,9 +33,12 @@ def take_own_norms(words: Sequence[str]) -> list[str]:
             the same name.
     """
     digests: dict[str, str] = {}
-    return [
-        _take(word, digests) if NORM_OVERRIDE.match(word) else word for word in words
-    ]
+    taken = []
+    for word in words:
+        if NORM_OVERRIDE.match(word):
+            word = _take(word, digests)
+        taken.append(word)
+    return taken
 
 
 def _take(word: str, digests: dict[str, str]) -> str:

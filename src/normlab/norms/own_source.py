@@ -38,15 +38,19 @@ def source_digest(target: Callable[..., Any]) -> str:
     Raises:
         ValueError: the source cannot be found.
     """
-    texts = sorted(set(_texts(target)))
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:DIGITS]
+    texts = set(_texts(target))
+    source = "\n".join(sorted(texts))
+    digest = hashlib.sha256(source.encode())
+    return digest.hexdigest()[:DIGITS]
 
 
 def _texts(target: Callable[..., Any]) -> Iterator[str]:
     """The sources of a class or function and of everything that it uses."""
     target = inspect.unwrap(getattr(target, "func", target))
     module = sys.modules.get(target.__module__)
-    surroundings = vars(module) if module is not None else {}
+    surroundings: dict[str, Any] = {}
+    if module is not None:
+        surroundings = vars(module)
     waiting = [target, *_siblings(target, surroundings)]
     seen = set()
     while waiting:
@@ -56,11 +60,12 @@ def _texts(target: Callable[..., Any]) -> Iterator[str]:
         seen.add(id(item))
         tree = _tree_of(item)
         yield ast.unparse(tree)
-        for name in sorted(_names_in(tree)):
-            value = surroundings.get(name)
+        names = _names_in(tree)
+        for name in sorted(names & surroundings.keys()):
+            value = surroundings[name]
             if _is_defined_in(value, module):
                 waiting.append(value)
-            elif isinstance(value, CONSTANTS) and name in surroundings:
+            elif isinstance(value, CONSTANTS):
                 yield f"{name} = {value!r}"
             else:
                 yield from _neighbour_text(value, module)
@@ -71,15 +76,20 @@ def _siblings(target: Any, surroundings: dict[str, Any]) -> list[Any]:
     name = name_of(target)
     if not RANK_IN_NAME.search(name):
         return []
-    pattern = "[123]".join(map(re.escape, re.split("[123]", name, maxsplit=1)))
-    names = [one for one in surroundings if re.fullmatch(pattern, one)]
-    return [surroundings[one] for one in sorted(names)]
+    before, after = re.split("[123]", name, maxsplit=1)
+    pattern = f"{re.escape(before)}[123]{re.escape(after)}"
+    siblings = []
+    for other in sorted(surroundings):
+        if re.fullmatch(pattern, other):
+            siblings.append(surroundings[other])
+    return siblings
 
 
 def _tree_of(item: Any) -> ast.Module:
     """The syntax tree of a class or function, without docstrings."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(item)))
+        source = textwrap.dedent(inspect.getsource(item))
+        tree = ast.parse(source)
     except (OSError, TypeError) as error:
         tree = _tree_in_notebook(item)
         if not tree.body:
@@ -89,25 +99,32 @@ def _tree_of(item: Any) -> ast.Module:
                 f"notebook"
             ) from error
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+            continue
+        if ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
 
 
 def _tree_in_notebook(item: Any) -> ast.Module:
     """The last definition of a class in its cell, which `inspect` does not find."""
+    last: list[ast.stmt] = []
     path = source_file(item)
-    cell = ast.parse("" if path is None else source_text(path))
-    found = [
-        node
-        for node in ast.walk(cell)
-        if isinstance(node, ast.ClassDef) and node.name == item.__name__
-    ]
-    return ast.Module(found[-1:], [])
+    if path is None:
+        return ast.Module(last, [])
+    cell = ast.parse(source_text(path))
+    for node in ast.walk(cell):
+        if isinstance(node, ast.ClassDef) and node.name == item.__name__:
+            last = [node]
+    return ast.Module(last, [])
 
 
 def _names_in(tree: ast.AST) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+    return names
 
 
 def _is_defined_in(value: Any, module: ModuleType | None) -> bool:
@@ -118,10 +135,13 @@ def _is_defined_in(value: Any, module: ModuleType | None) -> bool:
 
 def _neighbour_text(value: Any, module: ModuleType | None) -> Iterator[str]:
     """The source of the module of a value, if it lies beside the norm's module."""
-    found = inspect.getmodule(value)
-    place = getattr(module, "__file__", None)
-    path = getattr(found, "__file__", None)
-    if found is module or place is None or path is None:
+    other = inspect.getmodule(value)
+    own_file = getattr(module, "__file__", None)
+    file = getattr(other, "__file__", None)
+    if other is module or own_file is None or file is None:
         return
-    if Path(path).parent == Path(place).parent and path.endswith(".py"):
-        yield ast.unparse(ast.parse(Path(path).read_text(encoding="utf-8")))
+    path = Path(file)
+    is_beside = path.parent == Path(own_file).parent
+    if is_beside and path.suffix == ".py":
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        yield ast.unparse(tree)

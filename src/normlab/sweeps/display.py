@@ -3,7 +3,7 @@
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -34,6 +34,8 @@ STATES = ("done", "interrupted", "failed", "new")
 MOST_REPEATED = 3  # combinations that are named
 MOST_ARMS_NAMED = 5  # in front of a caution
 MISSING = "–"
+# Keys of the result of a job that had a network.
+START_KEYS = {"initial_weights", "num_parameters", "num_norm_parameters"}
 
 
 def print_jobs(jobs: Sequence[Job], workers: int = 1, excluded: int = 0) -> None:
@@ -49,14 +51,25 @@ def print_jobs(jobs: Sequence[Job], workers: int = 1, excluded: int = 0) -> None
     """
     console = _console()
     states = [job.state for job in jobs]
+    runs = quantity(len(jobs), "run")
     counts = _count_each(states, STATES)
     left_out = f"; {excluded} excluded" if excluded else ""
-    console.print(f"{quantity(len(jobs), 'run')}: {counts}{left_out}")
+    console.print(f"{runs}: {counts}{left_out}")
 
+    for line in _job_lines(jobs, states):
+        console.print(without_control(line), soft_wrap=True, markup=False)
+
+    seconds, unknown = estimate_seconds(jobs, workers)
+    estimate = _estimate(seconds, unknown, workers)
+    console.print(estimate, soft_wrap=True, markup=False)
+
+
+def _job_lines(jobs: Sequence[Job], states: Sequence[str]) -> Iterator[str]:
+    """One line per job, in columns: number, varied settings, state and folder."""
     keys = varied_keys(jobs)
     settings = [format_settings(job, keys) for job in jobs]
-    digits = len(str(len(jobs)))
     width = max(map(len, settings))
+    digits = len(str(len(jobs)))
     rows = zip(jobs, states, settings, strict=True)
     for number, (job, state, text) in enumerate(rows, start=1):
         words = [f"{number:>{digits}}"]
@@ -64,16 +77,10 @@ def print_jobs(jobs: Sequence[Job], workers: int = 1, excluded: int = 0) -> None
             words.append(f"{text:<{width}}")
         words.append(f"{state:<11}")
         words.append(str(job.folder))
-        line = without_control("  ".join(words))
-        console.print(line, soft_wrap=True, markup=False)
-
-    seconds, unknown = estimate_seconds(jobs, workers)
-    console.print(_estimate(seconds, unknown, workers), soft_wrap=True, markup=False)
+        yield "  ".join(words)
 
 
-def print_repeated(
-    jobs: Sequence[Job], keys: Sequence[str], combinations: int
-) -> None:
+def print_repeated(jobs: Sequence[Job], keys: Sequence[str], combinations: int) -> None:
     """Say in one line which combinations are runs that others make; nothing if none.
 
     Args:
@@ -83,7 +90,10 @@ def print_repeated(
     """
     if not jobs:
         return
-    names = dict.fromkeys(format_settings(job, keys) for job in jobs)
+    names = {}  # a set that keeps its order
+    for job in jobs:
+        name = format_settings(job, keys)
+        names[name] = None
     shown = shorten(list(names), MOST_REPEATED)
     print_line(
         f"note: {len(jobs)} of {combinations} combinations are runs that another one "
@@ -156,10 +166,11 @@ def _known_metrics(jobs: Sequence[EndedJob]) -> list[str]:
     """The shown metrics that at least one job has."""
     known = set()
     for job in jobs:
-        for name, value in job.result["metrics"].items():
-            if value is not None:
+        metrics = job.result["metrics"]
+        for name in SHOWN_METRICS:
+            if metrics.get(name) is not None:
                 known.add(name)
-    return [name for name in SHOWN_METRICS if name in known]
+    return sorted(known, key=SHOWN_METRICS.index)
 
 
 def _jobs_table(jobs: Sequence[EndedJob], metrics: Sequence[str]) -> Table:
@@ -174,14 +185,16 @@ def _jobs_table(jobs: Sequence[EndedJob], metrics: Sequence[str]) -> Table:
 
     keys = varied_keys(jobs)
     statuses = [job.result["status"] for job in jobs]
+    runs = quantity(len(jobs), "run")
     counts = _count_each(statuses, STATUS_STYLE)
-    table = _empty_table(f"{quantity(len(jobs), 'run')}: {counts}", keys)
+    table = _empty_table(f"{runs}: {counts}", keys)
     table.add_column("status")
     for name in columns:
         table.add_column(name.replace("/", "/\n"), justify="right")
 
     for job in jobs:
-        row = [escaped(job.settings.get(key, "")) for key in keys]
+        settings = job.settings
+        row = [escaped(settings.get(key, "")) for key in keys]
         row.append(styled_status(job.result["status"]))
         for name in columns:
             row.append(_cell(job, name))
@@ -211,7 +224,8 @@ def _cell(job: EndedJob, column: str) -> str:
 def _seeds_table(jobs: Sequence[EndedJob], metric: str) -> Table:
     """One row per arm: number of seeds, mean, standard deviation and range."""
     arms = values_by_arm(jobs, metric)
-    table = _empty_table(f"{metric} over seeds", list(arms[0][0]))
+    keys, _ = arms[0]
+    table = _empty_table(f"{metric} over seeds", list(keys))
     for name in ("n", "mean", "SD", "min", "max"):
         table.add_column(name, justify="right")
     for settings, values in arms:
@@ -230,12 +244,9 @@ def _distribution(values: Sequence[float]) -> list[str]:
     spread = MISSING
     if len(values) > 1:
         spread = format_metric(statistics.stdev(values))
-    return [
-        format_metric(mean),
-        spread,
-        format_metric(min(values)),
-        format_metric(max(values)),
-    ]
+    smallest = format_metric(min(values))
+    largest = format_metric(max(values))
+    return [format_metric(mean), spread, smallest, largest]
 
 
 def _empty_table(title: str, keys: Sequence[str]) -> Table:
@@ -288,11 +299,12 @@ def _start_warnings(jobs: Sequence[EndedJob]) -> list[str]:
     settings = []
     for job in jobs:
         varied = {}
-        for key, name in names.items():
-            if key in job.settings:
-                varied[name] = job.settings[key]
+        for key, value in job.settings.items():
+            if key in names:
+                varied[names[key]] = value
         settings.append(varied)
-    return start_warnings(settings, [job.result for job in jobs])
+    results = [job.result for job in jobs]
+    return start_warnings(settings, results)
 
 
 def _start_alike(jobs: Sequence[EndedJob]) -> bool:
@@ -301,12 +313,13 @@ def _start_alike(jobs: Sequence[EndedJob]) -> bool:
     starts = set()
     for job in jobs:
         result = job.result
-        if {"initial_weights", "num_parameters", "num_norm_parameters"} - set(result):
+        if not START_KEYS.issubset(result):
             continue  # a job that failed before it had a network
         seed = job.settings.get("seed")
         others = result["num_parameters"] - result["num_norm_parameters"]
+        start = (seed, result["initial_weights"], others)
         seeds.add(seed)
-        starts.add((seed, result["initial_weights"], others))
+        starts.add(start)
     return len(starts) == len(seeds)
 
 
@@ -322,7 +335,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 120:
         return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min"
 
 
 def quantity(number: int, noun: str) -> str:

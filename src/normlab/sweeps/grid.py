@@ -42,7 +42,8 @@ def combinations(
     """
     axes = {}
     for override in overrides:
-        axes[override.get_key_element()] = _expand(override)
+        key = override.get_key_element()
+        axes[key] = _expand(override)
     joined = _join(axes, zipped)
     patterns = _exclusions(excluded, axes)
 
@@ -50,7 +51,8 @@ def combinations(
     left_out = 0
     for parts in product(*joined):
         job = list(chain.from_iterable(parts))
-        if any(_matches(job, pattern) for pattern in patterns):
+        is_excluded = any(_matches(job, pattern) for pattern in patterns)
+        if is_excluded:
             left_out += 1
         else:
             kept.append(job)
@@ -71,7 +73,7 @@ def _expand(override: Override) -> list[str]:
             f"or search with hydra/sweeper=optuna"
         )
     (batch,) = BasicSweeper.split_arguments([override], None)
-    return [word for (word,) in batch]
+    return list(chain.from_iterable(batch))
 
 
 def with_first_values(
@@ -87,8 +89,10 @@ def with_first_values(
     shortened = []
     for override in overrides:
         if override.get_key_element() == key:
-            words = _expand(override)[:count]
-            values = [word.partition("=")[2] for word in words]
+            values = []
+            for word in _expand(override)[:count]:
+                _, _, value = word.partition("=")
+                values.append(value)
             override = parse_override(f"{key}={','.join(values)}")
         shortened.append(override)
     return shortened
@@ -104,9 +108,11 @@ def _join(axes: Axes, zipped: Sequence[Sequence[str]]) -> list[list[tuple[str, .
     joined = []
     for key in axes:
         group = groups.get(key, [key])
-        if key == min(group, key=positions.index):
+        first = min(group, key=positions.index)
+        if key == first:
             columns = [axes[member] for member in group]
-            joined.append(list(zip(*columns, strict=True)))
+            axis = zip(*columns, strict=True)
+            joined.append(list(axis))
     return joined
 
 
@@ -119,14 +125,16 @@ def _zip_groups(axes: Axes, zipped: Sequence[Sequence[str]]) -> dict[str, list[s
                 f"{ZIP} must be a list of lists of keys, got {names!r} in it"
             )
         group = [_find_axis(ZIP, name, axes) for name in names]
-        length = len(axes[group[0]]) if group else 0
         for key in group:
+            first = group[0]
+            length = len(axes[first])
+            own_length = len(axes[key])
             if key in group_of:
                 raise ValueError(f"{ZIP} must name a key once, {key!r} came twice")
-            if len(axes[key]) != length:
+            if own_length != length:
                 raise ValueError(
-                    f"{ZIP} needs lists of equal length: {group[0]} has {length} "
-                    f"values, {key} has {len(axes[key])}"
+                    f"{ZIP} needs lists of equal length: {first} has {length} values, "
+                    f"{key} has {own_length}"
                 )
             group_of[key] = group
     return group_of
@@ -144,8 +152,9 @@ def _exclusions(
     patterns = []
     for pattern in excluded:
         found = {}
-        for key, value in pattern.items():
-            found[_find_axis(EXCLUDE, key, axes)] = value
+        for name, value in pattern.items():
+            key = _find_axis(EXCLUDE, name, axes)
+            found[key] = value
         patterns.append(found)
     return patterns
 
@@ -155,9 +164,10 @@ def _find_axis(option: str, key: str, axes: Axes) -> str:
     for name in (key, f"+{key}", f"++{key}"):
         if name in axes:
             return name
+    hint = did_you_mean(key, axes)
+    names = ", ".join(axes)
     raise ValueError(
-        f"{option} names {key!r}, which this sweep does not set"
-        f"{did_you_mean(key, axes)}; it sets {', '.join(axes)}"
+        f"{option} names {key!r}, which this sweep does not set{hint}; it sets {names}"
     )
 
 
@@ -171,7 +181,8 @@ def _matches(job: Sequence[str], pattern: Mapping[str, Any]) -> bool:
         key, _, _ = word.partition("=")
         overrides[key] = word
     for key, value in pattern.items():
-        if parse_override(overrides[key]).value() != value:
+        override = parse_override(overrides[key])
+        if override.value() != value:
             return False
     return True
 
@@ -179,4 +190,5 @@ def _matches(job: Sequence[str], pattern: Mapping[str, Any]) -> bool:
 @cache
 def parse_override(word: str) -> Override:
     """Parse `key=value` by Hydra's rules."""
-    return OverridesParser.create().parse_override(word)
+    parser = OverridesParser.create()
+    return parser.parse_override(word)

@@ -45,10 +45,13 @@ class Job:
         # A failed run counts as failed even if `retry=failed` is about to repeat it.
         config = self.config | {"retry": None}
         result = experiment.stored_result(self.folder, config)
+        if result is not None and result["status"] == "failed":
+            return "failed"
         if result is not None:
-            return "failed" if result["status"] == "failed" else "done"
-        checkpoints = (self.folder / "checkpoints").glob("*.ckpt")
-        if any(checkpoints) and not self.config["rerun"]:
+            return "done"
+        checkpoints = self.folder / "checkpoints"
+        is_begun = any(checkpoints.glob("*.ckpt"))
+        if is_begun and not self.config["rerun"]:
             return "interrupted"
         return "new"
 
@@ -79,7 +82,8 @@ class EndedJob:
             keys: the settings that name the job. If it has none of them, all its
                 overrides are shown.
         """
-        named = _overrides_of(self, {key: key for key in keys})
+        full_names = dict(zip(keys, keys, strict=True))
+        named = _overrides_of(self, full_names)
         name = " ".join(named or self.overrides)
         failure = f"{name}: {self.result['reason']}"
         # A result does not name its run if the job failed before it had a folder.
@@ -117,6 +121,7 @@ def estimate_seconds(
         one), and the names of the groups without a finished run.
     """
     means: dict[Path, float | None] = {}
+    unknown = set()
     expected = []
     for job in jobs:
         if job.stored_result is not None:
@@ -125,18 +130,16 @@ def estimate_seconds(
         if group not in means:
             means[group] = _mean_seconds(group)
         mean = means[group]
-        if mean is not None:
+        if mean is None:
+            unknown.add(group)
+        else:
             expected.append(mean)
 
-    unknown = []
-    for group, mean in means.items():
-        if mean is None:
-            unknown.append(group.name)
-    unknown.sort()
+    names = sorted(group.name for group in unknown)
     if not expected:
-        return None, unknown
+        return None, names
     busy_workers = min(workers, len(expected))
-    return sum(expected) / busy_workers, unknown
+    return sum(expected) / busy_workers, names
 
 
 def _mean_seconds(group: Path) -> float | None:
@@ -154,12 +157,15 @@ def _mean_seconds(group: Path) -> float | None:
 
 def varied_keys(jobs: Sequence[AnyJob]) -> list[str]:
     """The keys whose value differs between jobs, in the order of the overrides."""
-    keys: dict[str, None] = {}
-    for job in jobs:
-        keys.update(dict.fromkeys(job.settings))
+    settings = [job.settings for job in jobs]
+    values_of: dict[str, set[str | None]] = {}
+    for chosen in settings:
+        for key in chosen:
+            values_of.setdefault(key, set())
     varied = []
-    for key in keys:
-        values = {job.settings.get(key) for job in jobs}
+    for key, values in values_of.items():
+        for chosen in settings:
+            values.add(chosen.get(key))
         if len(values) > 1:
             varied.append(key)
     return varied
@@ -177,19 +183,22 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     """
     last_parts = {}
     for key in keys:
-        _, _, last_part = key.lstrip("+~").rpartition(".")
+        plain = key.lstrip("+~")
+        _, _, last_part = plain.rpartition(".")
         last_parts[key] = last_part
     count = Counter(last_parts.values())
     names = {}
     for key, last_part in last_parts.items():
-        is_unique = count[last_part] == 1
-        names[key] = last_part if is_unique else key
+        names[key] = key
+        if count[last_part] == 1:
+            names[key] = last_part
     return names
 
 
 def format_settings(job: AnyJob, keys: Sequence[str]) -> str:
     """The settings of a job that `keys` name: `norm=custom lr=0.1 seed=0`."""
-    return " ".join(_overrides_of(job, short_names(keys)))
+    names = short_names(keys)
+    return " ".join(_overrides_of(job, names))
 
 
 def _overrides_of(job: AnyJob, names: Mapping[str, str]) -> list[str]:
@@ -198,7 +207,8 @@ def _overrides_of(job: AnyJob, names: Mapping[str, str]) -> list[str]:
     overrides = []
     for key, name in names.items():
         if key in settings:
-            overrides.append(f"{name}={settings[key]}")
+            value = settings[key]
+            overrides.append(f"{name}={value}")
     return overrides
 
 
@@ -218,12 +228,14 @@ def values_by_arm(
     keys = arm_keys(jobs)
     arms: dict[tuple[str, ...], list[float]] = {}
     for job in jobs:
-        arm = tuple(job.settings.get(key, "") for key in keys)
+        chosen = job.settings
+        arm = tuple(chosen.get(key, "") for key in keys)
         values = arms.setdefault(arm, [])
         metrics = job.result["metrics"]
         is_finished = job.result["status"] == "finished"
         if is_finished and metric in metrics:
-            values.append(metrics[metric])
+            value = metrics[metric]
+            values.append(value)
     by_arm = []
     for arm, values in arms.items():
         settings = dict(zip(keys, arm, strict=True))

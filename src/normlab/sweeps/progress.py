@@ -68,19 +68,22 @@ class SweepProgress:
             job: the job.
             was_stored: whether its result was stored before the sweep began.
         """
+        has_failed = job.result["status"] == "failed"
         self.ended += 1
-        self.trained += not was_stored
-        self.seconds += 0.0 if was_stored else job.result["seconds"]
-        self.failed += job.result["status"] == "failed"
+        self.failed += has_failed
+        if not was_stored:
+            self.trained += 1
+            self.seconds += job.result["seconds"]
         left = self._time_left(job, was_stored)
         line = job_line(job, self.ended, self.total, self.keys)
         if self.bar is None:
-            words = [line, left] if left else [line]
-            self._print("  ".join(words), job.result["status"] == "failed")
+            self._print(f"{line}  {left}" if left else line, has_failed)
             return
         self.bar.console.print(line, highlight=False)
-        failed = f", [red]{self.failed} failed[/red]" if self.failed else ""
-        self.bar.update(self.task, advance=1, description=f"sweep{failed}", left=left)
+        description = "sweep"
+        if self.failed:
+            description += f", [red]{self.failed} failed[/red]"
+        self.bar.update(self.task, advance=1, description=description, left=left)
 
     def _print(self, line: str, is_failure: bool) -> None:
         """Print a line, which in a notebook the next one replaces unless it failed."""
@@ -89,30 +92,38 @@ class SweepProgress:
             return
         from IPython.display import display
 
-        text = {"text/plain": "\n".join([*self.failures, Text.from_markup(line).plain])}
+        plain = Text.from_markup(line).plain
+        lines = [*self.failures, plain]
+        text = {"text/plain": "\n".join(lines)}
         if self.cell is None:
             self.cell = display(text, raw=True, display_id=True)
         else:
             self.cell.update(text, raw=True)
         if is_failure:
-            self.failures.append(Text.from_markup(line).plain)
+            self.failures.append(plain)
 
     def _time_left(self, job: EndedJob, was_stored: bool) -> str:
         if self.count_running is not None:
             running = self.count_running()
             left = remaining_seconds(self.seconds, self.trained, self.to_train)
-            return _left(left and left / running)
+            if left is None:
+                return ""
+            return _left(left / running)
         now = time.monotonic()
         # The first job that trains also waits for imports, which no other job repeats:
         # the clock starts when its training did.
         if self.trained == 1 and not was_stored:
-            self.started = max(self.started, now - job.result["seconds"])
-        left = remaining_seconds(now - self.started, self.trained, self.to_train)
+            training_started = now - job.result["seconds"]
+            self.started = max(self.started, training_started)
+        elapsed = now - self.started
+        left = remaining_seconds(elapsed, self.trained, self.to_train)
         return _left(left)
 
 
 def _left(seconds: float | None) -> str:
-    return f"{duration(seconds)} left" if seconds and seconds >= 1 else ""
+    if seconds is None or seconds < 1:
+        return ""
+    return f"{duration(seconds)} left"
 
 
 def remaining_seconds(elapsed: float, done: int, total: int) -> float | None:
@@ -146,14 +157,17 @@ def job_line(job: EndedJob, number: int, total: int, keys: Sequence[str]) -> str
         the line with rich's markup.
     """
     metrics = job.result["metrics"]
+    digits = len(str(total))
     words = [
-        f"{number:>{len(str(total))}}/{total}",
+        f"{number:>{digits}}/{total}",
         escaped(format_settings(job, keys)),
         styled_status(job.result["status"]),
     ]
     for name in reversed(SHOWN_METRICS):
-        if metrics.get(name) is not None:
-            words.append(f"{name} {format_metric(metrics[name])}")
+        value = metrics.get(name)
+        if value is not None:
+            words.append(f"{name} {format_metric(value)}")
             break
-    words.append(escaped(job.result.get("reason") or ""))
+    reason = job.result.get("reason") or ""
+    words.append(escaped(reason))
     return "  ".join(filter(None, words))

@@ -78,13 +78,16 @@ def check_own_norm(config: dict, parts: Parts) -> list[str]:
     cautions: list[str] = []
     for name, found in seen.items():
         layer = layers[name]
+        fresh = fresh_layers[name]
         _check_output(layer, found)
         _check_graph(layer)
         _check_copy(layer)
         _check_evaluation(layer, found.input)
-        _check_stored_state(layer, fresh_layers[name], found.input)
-        cautions += _unusual(layer, fresh_layers[name], found.input)
-    return list(dict.fromkeys(cautions))
+        _check_stored_state(layer, fresh, found.input)
+        for caution in _unusual(layer, fresh, found.input):
+            if caution not in cautions:
+                cautions.append(caution)
+    return cautions
 
 
 def _build(config: dict, parts: Parts) -> tuple[nn.Module, dict[str, nn.Module]]:
@@ -104,7 +107,8 @@ def _train_twice(
     for _ in range(2):
         with _watched(layers) as seen:
             try:
-                network(inputs).float().square().mean().backward()
+                outputs = network(inputs).float()
+                outputs.square().mean().backward()
             except Exception as error:  # whatever the user's own code raises
                 raise _explained(error, layers, seen) from error
     return seen
@@ -121,9 +125,10 @@ def _explained(
             _check_graph(layer)
     except ValueError as reason:
         return reason
-    names = ", ".join(sorted({_name(layer) for layer in layers.values()}))
+    names = {_name(layer) for layer in layers.values()}
+    named = ", ".join(sorted(names))
     return ValueError(
-        f"a training step with {names} fails on {ROWS} rows of the data: "
+        f"a training step with {named} fails on {ROWS} rows of the data: "
         f"{describe(error)}"
     )
 
@@ -134,25 +139,32 @@ def _watched(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Seen]]:
     seen: dict[str, Seen] = {}
 
     def note(name: str, layer: nn.Module, inputs: tuple, output: Any) -> None:
-        seen.setdefault(name, Seen(inputs[0].detach().clone(), output))
+        if name not in seen:
+            first, *_ = inputs
+            seen[name] = Seen(first.detach().clone(), output)
 
     with ExitStack() as hooks:
         for name, layer in layers.items():
-            handle = layer.register_forward_hook(partial(note, name))
+            hook = partial(note, name)
+            handle = layer.register_forward_hook(hook)
             hooks.callback(handle.remove)
         yield seen
 
 
 def _check_output(layer: nn.Module, seen: Seen) -> None:
-    wanted = f"a tensor of the shape and type of its input, {_described(seen.input)}"
-    if not isinstance(seen.output, Tensor):
-        got = type(seen.output).__name__
-    elif (seen.output.shape, seen.output.dtype) != (seen.input.shape, seen.input.dtype):
+    wanted = _described(seen.input)
+    if isinstance(seen.output, Tensor):
         got = _described(seen.output)
     else:
+        got = type(seen.output).__name__
+    if got == wanted:
         return
-    place = _place(layer, Source(_code_of(layer)).definition("forward"))
-    raise ValueError(f"{_name(layer)} must return {wanted}, got {got}{place}")
+    source = Source(_code_of(layer))
+    place = _place(layer, source.definition("forward"))
+    raise ValueError(
+        f"{_name(layer)} must return a tensor of the shape and type of its input, "
+        f"{wanted}, got {got}{place}"
+    )
 
 
 def _check_graph(layer: nn.Module) -> None:
@@ -178,13 +190,15 @@ def _check_evaluation(layer: nn.Module, inputs: Tensor) -> None:
     before = snapshot(layer)
     _evaluated(layer, inputs)
     changed = changed_paths(before, snapshot(layer))
-    if changed:
-        place = _place(layer, Source(_code_of(layer)).update(changed[0]))
-        raise ValueError(
-            f"{_name(layer)} changes {changed[0]} in evaluation{place}: the score "
-            f"would depend on the order of the samples; change it only if "
-            f"self.training"
-        )
+    if not changed:
+        return
+    first, *_ = changed
+    source = Source(_code_of(layer))
+    place = _place(layer, source.update(first))
+    raise ValueError(
+        f"{_name(layer)} changes {first} in evaluation{place}: the score would depend "
+        f"on the order of the samples; change it only if self.training"
+    )
 
 
 def _check_stored_state(layer: nn.Module, fresh: nn.Module, inputs: Tensor) -> None:
@@ -203,11 +217,14 @@ def _check_stored_state(layer: nn.Module, fresh: nn.Module, inputs: Tensor) -> N
             f"{_difference(before, again):.2g}; keep its state in buffers and "
             f"parameters"
         )
-    place = _place(layer, Source(_code_of(layer)).start(found[0]))
+    first, *_ = found
+    names = ", ".join(found)
+    source = Source(_code_of(layer))
+    place = _place(layer, source.start(first))
     raise ValueError(
-        f"{_name(layer)} keeps {', '.join(found)} outside of buffers{place}, so that "
-        f"no checkpoint holds it and the stored run has another score; write "
-        f"self.register_buffer({found[0]!r}, ...)"
+        f"{_name(layer)} keeps {names} outside of buffers{place}, so that no "
+        f"checkpoint holds it and the stored run has another score; write "
+        f"self.register_buffer({first!r}, ...)"
     )
 
 
@@ -216,7 +233,8 @@ def _unusual(layer: nn.Module, fresh: nn.Module, inputs: Tensor) -> Iterator[str
 
     `fresh` has the tensors of the layer's `state_dict`.
     """
-    first, second = (_evaluated(layer, inputs, seed) for seed in (0, 1))
+    first = _evaluated(layer, inputs, seed=0)
+    second = _evaluated(layer, inputs, seed=1)
     if not _agree(first, second):
         yield (
             f"{_name(layer)} gives other outputs for the same input in evaluation: the "
@@ -233,10 +251,12 @@ def _unusual(layer: nn.Module, fresh: nn.Module, inputs: Tensor) -> Iterator[str
 def _changed_attributes(layer: nn.Module, start: Mapping[str, Tensor]) -> list[str]:
     """Ordinary attributes that differ from those of a layer at its start."""
     entries = state_of(layer)
-    changed = changed_paths(start, snapshot(layer))
-    return [
-        path for path in changed if path in entries and entries[path].place == ATTRIBUTE
-    ]
+    attributes = []
+    for path in changed_paths(start, snapshot(layer)):
+        entry = entries.get(path)
+        if entry is not None and entry.place == ATTRIBUTE:
+            attributes.append(path)
+    return attributes
 
 
 def _evaluated(layer: nn.Module, inputs: Tensor, seed: int = 0) -> Tensor:
@@ -252,10 +272,9 @@ def _evaluated(layer: nn.Module, inputs: Tensor, seed: int = 0) -> Tensor:
 
 
 def _agree(first: Tensor, second: Tensor) -> bool:
-    scale = max(1e-30, float(first.detach().abs().max()))
-    return torch.allclose(
-        first, second, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True
-    )
+    largest = float(first.detach().abs().max())
+    absolute = TOLERANCE * max(1e-30, largest)
+    return torch.allclose(first, second, rtol=TOLERANCE, atol=absolute, equal_nan=True)
 
 
 def _difference(first: Tensor, second: Tensor) -> float:
