@@ -19,6 +19,8 @@ from hydra.core.hydra_config import HydraConfig
 from normlab.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 1200  # seconds, with other work on the machine
+pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 
 def start(*words, folder=ROOT, **environment):
@@ -32,7 +34,7 @@ def start(*words, folder=ROOT, **environment):
     )
 
 
-def command(*words, timeout=300, **options):
+def command(*words, timeout=PATIENCE, **options):
     with start(*words, **options) as process:
         out, err = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
@@ -323,18 +325,18 @@ def test_a_stopped_sweep_is_resumed_by_the_same_command(tmp_path):
     words = ["-m", "hydra/launcher=queue", "hydra.launcher.workers=2", "seed=0,1"]
     words += ["trainer.max_epochs=100", f"paths.outputs={tmp_path}"]
     process = start(*words)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while len(list(tmp_path.glob("*/*/metrics.csv"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert errors == "stopped by SIGTERM; run the same command again to resume\n"
     assert len(list(tmp_path.glob("*/*/checkpoints/last.ckpt"))) == 2
     assert list(tmp_path.glob("*/*/result.json")) == []
     together = [start(*words), start(*words)]  # two at once share the folders
-    outputs = [each.communicate(timeout=300)[0] for each in together]
+    outputs = [each.communicate(timeout=PATIENCE)[0] for each in together]
     assert [each.returncode for each in together] == [0, 0]
     assert outputs[0] == outputs[1]
     assert outputs[0].count("finished") == 3  # in the title and in both rows
