@@ -18,6 +18,7 @@ from normlab.report.drawing import Drawing, inline_svg
 from normlab.report.tables import Cell, Table
 from normlab.terminal import format_metric, in_notebook
 
+PARTS = ("train", "val", "test")
 IMAGES = ("image/png", "image/svg+xml", "image/jpeg", "application/pdf")
 
 
@@ -29,8 +30,10 @@ _numbers = itertools.count(1)
 def _template(name: str) -> Template:
     folder = resources.files("normlab.api")
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    template = environment.from_string(folder.joinpath(name).read_text())
-    template.globals["style"] = Markup(folder.joinpath("notebook.css").read_text())
+    source = folder.joinpath(name).read_text()
+    style = folder.joinpath("notebook.css").read_text()
+    template = environment.from_string(source)
+    template.globals["style"] = Markup(style)
     return template
 
 
@@ -38,29 +41,42 @@ def run_html(
     folder: Path, status: str, metrics: Mapping[str, float], result: Mapping[str, Any]
 ) -> str:
     """One run: its scores by part, and what to know about it."""
-    parts = ("train", "val", "test")
-    names = dict.fromkeys(name.partition("/")[2] for name in metrics)
+    names = {}  # a set that keeps its order
+    for name in metrics:
+        _, _, short_name = name.partition("/")
+        names[short_name] = None
     rows = []
     for name in names:
-        values = [metrics.get(f"{part}/{name}") for part in parts]
-        rows.append([(name, name), *map(_number_cell, values)])
-    table = Table("scores", folder.name, ["metric", *parts], rows, [False] + [True] * 3)
-    notes = [str(result["reason"])] if result.get("reason") else []
+        row: list[Cell] = [(name, name)]
+        for part in PARTS:
+            value = metrics.get(f"{part}/{name}")
+            row.append(_number_cell(value))
+        rows.append(row)
+    header = ["metric", *PARTS]
+    numeric = [column in PARTS for column in header]
+    table = Table("scores", folder.name, header, rows, numeric)
+
+    notes = []
+    if result.get("reason"):
+        notes.append(str(result["reason"]))
     notes += result.get("cautions", [])
     return _render([table], [f"{status}, {folder}"], notes, None)
 
 
 def runs_html(table: pd.DataFrame) -> str:
     """A table of runs, one row each."""
-    numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table]
-    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    header = []
+    numeric = []
+    for name, column in table.items():
+        header.append(str(name))
+        numeric.append(pd.api.types.is_numeric_dtype(column))
+    rows = []
+    for values in table.itertuples(index=False):
+        row = [_cell(value) for value in values]
+        rows.append(row)
     title = f"{len(table)} runs"
-    return _render(
-        [Table("runs", title, [str(name) for name in table], rows, numeric)],
-        [],
-        [],
-        None,
-    )
+    shown = Table("runs", title, header, rows, numeric)
+    return _render([shown], [], [], None)
 
 
 def comparison_html(
@@ -78,10 +94,11 @@ def examination_html(found: Examination, explain: bool) -> str:
     right = []
     unknown = []
     for name, outcome in found.outcomes.items():
-        title = PROPERTIES[name].title
+        rule = PROPERTIES[name]
         if outcome.status == RIGHT:
-            right.append(f"{title} ({outcome.note})" if outcome.note else title)
-        elif outcome.status == UNKNOWN and PROPERTIES[name].points:
+            note = f" ({outcome.note})" if outcome.note else ""
+            right.append(f"{rule.title}{note}")
+        elif outcome.status == UNKNOWN and rule.points:
             unknown.append(name.replace("_", " "))
     return _template("examination.html").render(
         found=found, explain=explain, right=right, unknown=unknown
@@ -122,8 +139,14 @@ def _render(
 def _cell(value: Any) -> Cell:
     if isinstance(value, float):
         return _number_cell(value)
-    return str(value), value if isinstance(value, int) else str(value)
+    text = str(value)
+    if isinstance(value, int):
+        return text, value
+    return text, text
 
 
 def _number_cell(value: float | None) -> Cell:
-    return format_metric(value), float("nan") if value is None else value
+    text = format_metric(value)
+    if value is None:
+        return text, float("nan")
+    return text, value

@@ -31,9 +31,10 @@ def words_of(texts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
     words = []
     for text in texts:
         if not isinstance(text, str):
+            name = getattr(text, "__name__", "MyNorm")
             raise ValueError(
                 f"overrides must be texts such as 'model=lenet5', got {text!r}; name "
-                f"what is no text, as in norm={getattr(text, '__name__', 'MyNorm')}"
+                f"what is no text, as in norm={name}"
             )
         words += shlex.split(text)
     for key, value in settings.items():
@@ -55,17 +56,18 @@ def _words(key: str, value: Any, text: Any) -> Iterator[str]:
             yield from _words(f"{key}.{name}", inner, text)
     else:
         # With two signs a key is added if it is new, such as an option of a norm.
-        is_below = "." in key
-        yield f"{'++' if is_below else ''}{key}={text(key, value)}"
+        signs = "++" if "." in key else ""
+        word = text(key, value)
+        yield f"{signs}{key}={word}"
 
 
 def _axis(key: str, value: Any) -> str:
     if not isinstance(value, SEVERAL):
         return _text(key, value)
-    values = list(value)
-    if not values:
+    texts = [_text(key, one) for one in value]
+    if not texts:
         raise ValueError(f"{key} must have at least one value to sweep over, got none")
-    return ",".join(_text(key, one) for one in values)
+    return ",".join(texts)
 
 
 def _text(key: str, value: Any) -> str:
@@ -74,10 +76,8 @@ def _text(key: str, value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if key == "norm" and isinstance(value, str) and is_file_reference(value):
-        return add_option(offer_file(value))
-    if key == "norm" and callable(value):
-        return add_option(share(offer(value)))
+    if key == "norm" and (callable(value) or _is_file(value)):
+        return _norm_option(value)
     if isinstance(value, torch.Tensor):
         value = value.item()
     if hasattr(value, "item") and not isinstance(value, SEVERAL):  # of NumPy
@@ -85,11 +85,25 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, SEVERAL):
-        return f"[{','.join(_text(key, one) for one in value)}]"
+        texts = [_text(key, one) for one in value]
+        return f"[{','.join(texts)}]"
     if callable(value):
         name = getattr(value, "__name__", repr(value))
         raise ValueError(f"only norm may be a class or a function, got {key}={name}")
     text = str(value)
     if PLAIN_TEXT.fullmatch(text):
         return text
-    return QuotedString(text, Quote.single).with_quotes()
+    quoted = QuotedString(text, Quote.single)
+    return quoted.with_quotes()
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and is_file_reference(value)
+
+
+def _norm_option(value: Any) -> str:
+    """The option of the group `norm` for a file, a class or a function."""
+    if isinstance(value, str):
+        return add_option(offer_file(value))
+    norm = share(offer(value))
+    return add_option(norm)
