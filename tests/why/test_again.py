@@ -2,12 +2,9 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from normlab.config.identity import run_folder
 from normlab.endings import Diverged
 from normlab.evaluation.evaluate import prepare_stored
-from normlab.training.experiment import run
 from normlab.why.again import steps_of_run, train_again
 from normlab.why.batch_loss import BatchLoss, buffers_of
 
@@ -25,30 +22,14 @@ SETTINGS = {
 
 
 @pytest.fixture
-def trained(compose, tmp_path):
-    """trained(*words): folder and configuration of a short run on few samples."""
-
-    def train(*words):
-        config = OmegaConf.to_container(
-            compose(
-                "trainer.max_epochs=2",
-                "trainer.max_samples=300",
-                "progress=false",
-                "logger=[]",
-                f"paths.outputs={tmp_path}",
-                *words,
-            ),
-            resolve=True,
-        )
-        run(config)
-        return run_folder(config), config
-
-    return train
+def trained(make_run):
+    """trained(*words): the folder of a run of two epochs."""
+    return lambda *words: make_run("trainer.max_epochs=2", *words)
 
 
 @pytest.mark.parametrize("words", SETTINGS.values(), ids=SETTINGS)
 def test_the_same_weights_as_the_run_had_at_its_end(trained, words):
-    folder, _ = trained(*words)
+    folder = trained(*words)
     config, prepared = prepare_stored(folder)
     last = steps_of_run(config, prepared)
     network = prepared.task.network
@@ -65,7 +46,7 @@ def test_the_same_weights_as_the_run_had_at_its_end(trained, words):
 
 
 def test_a_step_knows_the_state_before_and_after_it(trained):
-    folder, _ = trained("norm=torch")
+    folder = trained("norm=torch")
     config, prepared = prepare_stored(folder)
     start = prepared.task.network.state_dict()
     start = {name: value.clone() for name, value in start.items()}
@@ -80,7 +61,7 @@ def test_a_step_knows_the_state_before_and_after_it(trained):
 
 
 def test_random_numbers_of_the_caller_are_as_before(trained):
-    folder, _ = trained("model.dropout=0.5")
+    folder = trained("model.dropout=0.5")
     config, prepared = prepare_stored(folder)
     before = torch.random.get_rng_state()
     assert list(train_again(config, prepared, 2, measured=set())) == []
@@ -88,7 +69,7 @@ def test_random_numbers_of_the_caller_are_as_before(trained):
 
 
 def test_divergence_is_reported_with_its_step(trained):
-    folder, _ = trained("optimizer.lr=1e30", "norm=none")
+    folder = trained("optimizer.lr=1e30", "norm=none")
     config, prepared = prepare_stored(folder)
     with pytest.raises(Diverged, match="at step 2") as error:
         list(train_again(config, prepared, 10, measured=set()))

@@ -220,7 +220,7 @@ def measure_along_training(
     if not layers:
         notes.append("internal covariate shift needs a layer that others precede.")
     if not film.frames:
-        notes.append("its norm keeps no running statistics, so it has no film.")
+        notes.append("its norm keeps no running mean and variance, so it has no film.")
     tables = {"landscape": landscape, "covariate_shift": shifts}
     found = {name: pd.DataFrame(rows) for name, rows in tables.items() if rows}
     if film.frames:

@@ -1,7 +1,5 @@
 """Pictures of single states: before training, at its end, and a film between them."""
 
-import math
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -44,10 +42,11 @@ def draw_depth(arms: Arms) -> Picture | None:
     growths = []
     for arm in arms.present(table):
         means = mean_by(table[table["arm"] == arm], "depth")["squared_gradient"]
+        means = means.where(means > 0)  # a logarithmic axis has no place for 0
         relative = means / means.iloc[-2]  # of the last hidden layer
         growth = _mean_growth(arms, arm)
-        growths.append(f"{arm} {number(growth)}")
-        label = f"{arm}: × {number(growth)} per layer"
+        growths.append(f"{arm} {growth}")
+        label = f"{arm}: × {growth} per layer"
         axis.plot(relative.index, relative, marker="o", label=label, **arms.style(arm))
     last = table["depth"].max() - 1
     depths = np.arange(1, last + 1)
@@ -82,10 +81,13 @@ def draw_depth(arms: Arms) -> Picture | None:
     )
 
 
-def _mean_growth(arms: Arms, arm: str) -> float:
-    """The geometric mean of the growth over the runs of an arm."""
-    values = [run.growth for run in arms.runs if run.arm == arm]
-    return math.exp(float(np.nanmean(np.log(values))))
+def _mean_growth(arms: Arms, arm: str) -> str:
+    """The geometric mean of the growth over the runs of an arm, with three digits."""
+    values = np.array([run.growth for run in arms.runs if run.arm == arm])
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return "unknown"
+    return number(float(np.exp(np.log(known).mean())))
 
 
 def draw_surface(arms: Arms) -> Picture | None:
@@ -208,7 +210,7 @@ def draw_film(arms: Arms) -> Picture | None:
         last = _distance(film[film["step"] == film["step"].max()])
         layer = film["layer"].iloc[0]
         texts.append(
-            f"in layer {layer} of {arm} the median distance of the means falls from "
+            f"in layer {layer} of {arm} the median distance of the means changes from "
             f"{number(first)} to {number(last)} standard deviations"
         )
     title = "Running statistics catch up with those of the batches"

@@ -10,13 +10,15 @@ from normlab.report.axes import (
     single_point_marker,
 )
 from normlab.report.drawing import Drawing
-from normlab.why.pictures import Arms, Picture, make_picture, mean_by, medians
+from normlab.why.pictures import Arms, Picture, make_picture, mean_by, medians, number
 
 SANTURKAR = (
     "Santurkar, Tsipras, Ilyas and Madry, How Does Batch Normalization Help "
     "Optimization?, 2018, arXiv 1805.11604"
 )
 MOST_COLUMNS = 4
+AT_THE_END = 3  # measured steps
+LITTLE = 0.8  # a loss that stays above this share of the first has hardly fallen
 # Titles of the panels, and the columns of their lower and upper end.
 PANELS = {
     "range of the loss": ("loss_min", "loss_max"),
@@ -57,10 +59,26 @@ def draw_landscape(arms: Arms) -> Picture | None:
         "gradient can be relied upon over longer steps.",
         here="the median of the effective smoothness is "
         f"{medians(arms, table, 'smoothness')}; of the largest change of the gradient "
-        f"{medians(arms, table, 'gradient_change_max')}.",
+        f"{medians(arms, table, 'gradient_change_max')}.{untrained(arms, table)}",
         measured=arms.training(table.groupby("run").size().max()),
         source=SANTURKAR,
     )
+
+
+def untrained(arms: Arms, table: pd.DataFrame) -> str:
+    """A sentence about arms whose loss hardly fell; empty if there are none."""
+    sentences = []
+    for arm in arms.present(table):
+        losses = mean_by(table[table["arm"] == arm], "step")["loss"]
+        first = losses.iloc[0]
+        last = losses.tail(AT_THE_END).mean()
+        if len(losses) > AT_THE_END and last > LITTLE * first:
+            sentences.append(
+                f" The loss of {arm} was {number(first)} at first and {number(last)} "
+                f"at the end: it hardly trained, and where gradients vanish every "
+                f"landscape looks smooth."
+            )
+    return "".join(sentences)
 
 
 def _draw_range(
@@ -93,7 +111,9 @@ def draw_covariate_shift(arms: Arms) -> Picture | None:
             marker = single_point_marker(means.index)
             style = arms.style(arm) | marker
             cosines.plot(means.index, means["cosine"], label=arm, **style)
-            differences.plot(means.index, means["difference"], label=arm, **style)
+            # A logarithmic axis has no place for 0.
+            positive = means["difference"].where(means["difference"] > 0)
+            differences.plot(means.index, positive, label=arm, **style)
         cosines.set_title(layer, fontsize=9)
         make_logarithmic(differences.yaxis)
         differences.set_xlabel("step of training")
