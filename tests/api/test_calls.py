@@ -93,6 +93,7 @@ def test_a_sweep_is_compared(outputs):
     (sentence,) = compared.sentences
     assert sentence.startswith("Cannot tell with 2 seeds whether test_calls.Scale")
     assert "arms" in compared.drawings
+    assert runs.figure("curves").axes  # the short name of learning_curves
     with pytest.raises(ValueError, match="a figure must be one of arms, "):
         compared.figure("nothing")
     assert len(normlab.load(*[run.folder for run in runs[:2]])) == 2

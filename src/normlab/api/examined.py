@@ -47,7 +47,11 @@ class ExaminedNorm:
     def __repr__(self) -> str:
         text = io.StringIO()
         console = Console(
-            file=text, width=COLUMNS, highlight=False, emoji=False, force_jupyter=False
+            file=text,
+            width=COLUMNS,
+            color_system=None,
+            emoji=False,
+            force_jupyter=False,
         )
         print_examination(console, self.examination, self.explain)
         return text.getvalue().rstrip()

@@ -1,6 +1,6 @@
 """What calls return: one run, several runs, and a comparison of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -16,14 +16,25 @@ from normlab.compare.runs import load_runs
 from normlab.compare.settings import distinguishing_settings
 from normlab.evaluation.evaluate import evaluate_run, load_run, read_config, read_stored
 from normlab.evaluation.inspection import draw_layers, inspect_run
+from normlab.report.arm_figures import draw_arms, draw_pairs, draw_response
 from normlab.report.assembly import Extras, report_of
-from normlab.report.drawing import Drawing
+from normlab.report.drawing import Drawing, figure_style
 from normlab.report.figures import draw_figures
+from normlab.report.learning_curves import draw_learning_curves
 from normlab.report.output import write_files
+from normlab.report.setting_figures import draw_sensitivity
 from normlab.report.tables import contrast_table, summary_table
 from normlab.training.preparation import Prepared
 
 SHORT_NAMES = {"curves": "learning_curves"}  # of figures
+# Figures that are drawn alone if they are asked for.
+DRAW: dict[str, Callable[[Comparison], Drawing | None]] = {
+    "arms": draw_arms,
+    "response": draw_response,
+    "pairs": draw_pairs,
+    "learning_curves": draw_learning_curves,
+    "sensitivity": draw_sensitivity,
+}
 
 
 class Run:
@@ -225,11 +236,17 @@ class ComparedRuns:
         Raises:
             ValueError: there is none of this name; the message lists all.
         """
-        name = SHORT_NAMES.get(name, name)
-        if name not in self.drawings:
+        drawing = self._drawing(SHORT_NAMES.get(name, name))
+        if drawing is None:
             names = ", ".join(self.drawings)
             raise ValueError(f"a figure must be one of {names}, got {name!r}")
-        return show_inline(self.drawings[name].figure)
+        return show_inline(drawing.figure)
+
+    def _drawing(self, name: str) -> Drawing | None:
+        if name not in DRAW:
+            return self.drawings.get(name)
+        with figure_style():
+            return DRAW[name](self.comparison)
 
     def report(self, folder: str | Path) -> Path:
         """Write the report with all figures and tables; return the path of the page."""
@@ -243,9 +260,8 @@ class ComparedRuns:
         tables = [summary_table(self.comparison)]
         if len(self.contrasts):
             tables.append(contrast_table(self.comparison))
-        drawing = self.drawings.get("arms")
         return comparison_html(
-            tables, self.sentences, self.comparison.warnings, drawing
+            tables, self.sentences, self.comparison.warnings, self._drawing("arms")
         )
 
 
