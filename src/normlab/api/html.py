@@ -41,7 +41,7 @@ def run_html(
     folder: Path, status: str, metrics: Mapping[str, float], result: Mapping[str, Any]
 ) -> str:
     """One run: its scores by part, and what to know about it."""
-    names = {}  # a set that keeps its order
+    names: dict[str, None] = {}  # a set that keeps its order
     for name in metrics:
         _, _, short_name = name.partition("/")
         names[short_name] = None
@@ -116,6 +116,7 @@ def show_inline(figure: Figure) -> Figure:
         from IPython.core.pylabtools import select_figure_formats
 
         shell = get_ipython()
+        assert shell is not None and shell.display_formatter is not None
         formatters = shell.display_formatter.formatters
         if not any(Figure in formatters[kind].type_printers for kind in IMAGES):
             select_figure_formats(shell, {"png"})

@@ -30,16 +30,21 @@ def words_of(texts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
     """
     words = []
     for text in texts:
-        if not isinstance(text, str):
-            name = getattr(text, "__name__", "MyNorm")
-            raise ValueError(
-                f"overrides must be texts such as 'model=lenet5', got {text!r}; name "
-                f"what is no text, as in norm={name}"
-            )
+        _check_text(text)
         words += shlex.split(text)
     for key, value in settings.items():
         words += _words(key, value, _text)
     return words
+
+
+def _check_text(text: Any) -> None:
+    if isinstance(text, str):
+        return
+    name = getattr(text, "__name__", "MyNorm")
+    raise ValueError(
+        f"overrides must be texts such as 'model=lenet5', got {text!r}; name "
+        f"what is no text, as in norm={name}"
+    )
 
 
 def sweep_words_of(texts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:

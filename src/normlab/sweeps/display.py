@@ -90,7 +90,7 @@ def print_repeated(jobs: Sequence[Job], keys: Sequence[str], combinations: int) 
     """
     if not jobs:
         return
-    names = {}  # a set that keeps its order
+    names: dict[str, None] = {}  # a set that keeps its order
     for job in jobs:
         name = format_settings(job, keys)
         names[name] = None
