@@ -158,7 +158,8 @@ def _typed_alike(value: Any, default: Any, key: str = "") -> Any:
         defaults = default if isinstance(default, dict) else {}
         typed = {}
         for name, item in value.items():
-            typed[name] = _typed_alike(item, defaults.get(name), name)
+            its_default = defaults.get(name)
+            typed[name] = _typed_alike(item, its_default, name)
         return typed
     if not is_number(value):
         return value
@@ -167,9 +168,8 @@ def _typed_alike(value: Any, default: Any, key: str = "") -> Any:
         is_real = key in REAL_NUMBERS
     if is_real:
         return float(value) + 0.0  # minus zero becomes zero
-    if type(default) is int and float(value).is_integer():
-        return int(value)
-    return value
+    is_whole = type(default) is int and float(value).is_integer()
+    return int(value) if is_whole else value
 
 
 def _shipped_default(key: str, choice: str | None) -> Any:
@@ -192,7 +192,9 @@ def _shipped(file: str) -> dict[Any, Any]:
         return {}
     loaded = OmegaConf.load(path)
     content = OmegaConf.to_container(loaded, resolve=False)
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return content
 
 
 def _outputs(config: dict[str, Any]) -> str:
@@ -253,12 +255,12 @@ def run_folder(config: dict[str, Any]) -> Path:
     if folder.is_dir():
         return folder
     for name in _names(parent):
-        is_alike = name.startswith(f"{readable}-") and name != folder.name
-        if not is_alike:
+        if name == folder.name or not name.startswith(f"{readable}-"):
             continue
-        stored = stored_digests(parent / name)
+        other = parent / name
+        stored = stored_digests(other)
         if stored is not None and stored[0] == wanted:
-            return parent / name
+            return other
     return folder
 
 

@@ -118,14 +118,16 @@ def _check_structure(config: dict[str, Any]) -> None:
 def _check_groups(config: dict[str, Any]) -> None:
     """Refuse a group that is no option, or that lacks keys that every option has."""
     for name in GROUPS:
-        if not isinstance(config.get(name), dict):
+        node = config.get(name)
+        if not isinstance(node, dict):
             raise ValueError(
                 f"{name} must be an option of conf/{name}, as in {name}=NAME, "
                 f"got {_shown(config, name)}"
             )
         required = groups()[name].required
-        needed = f"; the file of an option of {name} must have {', '.join(required)}"
-        _check_keys(f"{name}.", required, config[name], needed)
+        keys = ", ".join(required)
+        needed = f"; the file of an option of {name} must have {keys}"
+        _check_keys(f"{name}.", required, node, needed)
 
 
 def _check_choices(choices: dict[str, Any]) -> None:
@@ -152,7 +154,8 @@ def _check_mappings(config: dict[str, Any]) -> None:
     loggers = config.get("logger")
     if loggers is None:
         loggers = {}
-    if not mapping.holds(loggers) or not all(map(mapping.holds, loggers.values())):
+    are_options = mapping.holds(loggers) and all(map(mapping.holds, loggers.values()))
+    if not are_options:
         raise ValueError(
             f"logger must be a list of options, such as [tensorboard,csv], "
             f"got {loggers!r}"
@@ -200,8 +203,10 @@ def _shown(config: dict[str, Any], key: str) -> str:
 
 def _in_yaml(value: Any) -> str:
     """A value as the command line spells it; texts in quotes."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     return repr(value)
 
 
@@ -229,7 +234,8 @@ def _check_names(config: dict[str, Any]) -> None:
     like a setting. What a class takes that a `_target_` names is checked when it is
     looked up, in `targets.py`.
     """
-    _refuse_unknown("", config, [*defaults(), *groups()])
+    top_level = [*defaults(), *groups()]
+    _refuse_unknown("", config, top_level)
     for key, default in defaults().items():
         if isinstance(default, dict):
             _refuse_unknown(f"{key}.", config[key], default)
@@ -254,7 +260,9 @@ def _names_below(group: str, prefix: str = "", choice: str = "") -> list[str]:
         prefix: of the keys within the group; names are without it.
         choice: the option; by default the one that is picked without a word.
     """
-    option = read_option(group, choice or groups()[group].default)
+    if not choice:
+        choice = groups()[group].default
+    option = read_option(group, choice)
     start = f"{group}.{prefix}"
     names = []
     for key in option.keys:

@@ -110,8 +110,12 @@ def _groups_of(file: CommentedFile, prefix: str) -> dict[str, Group]:
         meaning, _, required = entry.comment.partition("; every option must have ")
         keys = re.findall(r"\w+", required)
         full_name = f"{prefix}{name}"
-        group = Group(full_name, entry.source, meaning, tuple(keys))
-        found[full_name] = group
+        found[full_name] = Group(
+            name=full_name,
+            default=entry.source,
+            meaning=meaning,
+            required=tuple(keys),
+        )
     return found
 
 
@@ -123,7 +127,8 @@ def option_names(group: str, folder: Path | None = None) -> list[str]:
         folder: a folder with the layout of conf/; None for conf/ itself.
     """
     root = folder or configuration_directory()
-    return sorted(path.stem for path in (root / group).glob("*.yaml"))
+    files = (root / group).glob("*.yaml")
+    return sorted(file.stem for file in files)
 
 
 @cache
@@ -150,20 +155,32 @@ def read_option(group: str, name: str, folder: Path | None = None) -> Option:
         folder: a folder with the layout of conf/; None for conf/ itself.
     """
     root = folder or configuration_directory()
-    text = (root / group / f"{name}.yaml").read_text()
+    path = root / group / f"{name}.yaml"
+    text = path.read_text()
     file = read_commented(text)
-    prefix = "" if file.package == "_global_" else f"{group.replace('/', '.')}."
+    parents: tuple[str, ...] = ()
+    if file.package != "_global_":
+        parents = tuple(group.split("/"))
     target = ""
     keys = _inherited(group, file)
-    for path, entry in file.keys.items():
-        if path in TARGETS:
+    for path_of_key, entry in file.keys.items():
+        if path_of_key in TARGETS:
             target = str(entry.value or "")
-        if not _is_setting(path):
+        if not _is_setting(path_of_key):
             continue
-        key = f"{prefix}{'.'.join(path)}"
-        if not key.startswith(f"{AXES}."):
-            keys[key] = _key(key, entry, keys.get(key))
-    return Option(group, name, file.heading, keys, target, text)
+        key = ".".join((*parents, *path_of_key))
+        is_axis = key.startswith(f"{AXES}.")
+        if not is_axis:
+            inherited = keys.get(key)
+            keys[key] = _key(key, entry, inherited)
+    return Option(
+        group=group,
+        name=name,
+        heading=file.heading,
+        keys=keys,
+        target=target,
+        source=text,
+    )
 
 
 def _is_setting(path: tuple[str, ...]) -> bool:
@@ -179,7 +196,8 @@ def has_option(group: str, name: str) -> bool:
 def general_keys() -> dict[str, Key]:
     """The keys of `conf/config.yaml` itself, without those of Hydra."""
     keys = {}
-    for path, entry in _read("config.yaml").keys.items():
+    file = _read("config.yaml")
+    for path, entry in file.keys.items():
         if path[0] != "hydra" and _is_setting(path):
             name = ".".join(path)
             keys[name] = _key(name, entry)
@@ -191,7 +209,7 @@ def known_keys() -> set[str]:
     names = set(general_keys())
     for group in groups():
         for option in options(group).values():
-            names |= set(option.keys)
+            names.update(option.keys)
     return names
 
 
@@ -232,7 +250,8 @@ def keys_of(group: str, choice: str, names: Iterable[str]) -> dict[str, Key]:
     if has_option(group, choice):
         keys = read_option(group, choice).keys
     needed = {f"{group}.{name}" for name in names}
-    if needed <= keys.keys():
+    has_all = needed <= keys.keys()
+    if has_all:
         return keys
     return common_keys(group) | keys
 
@@ -241,7 +260,8 @@ def keys_of(group: str, choice: str, names: Iterable[str]) -> dict[str, Key]:
 def defaults() -> dict[str, Any]:
     """The keys of conf/config.yaml with their defaults, some of them unresolved."""
     tree: dict[str, Any] = {}
-    for path, entry in _read("config.yaml").keys.items():
+    file = _read("config.yaml")
+    for path, entry in file.keys.items():
         if path[0] in ("hydra", "defaults"):
             continue
         *parents, last = path
@@ -258,10 +278,10 @@ def undocumented() -> list[str]:
     for name, key in general_keys().items():
         if not key.meaning and not _holds_keys(name, general_keys()):
             missing.append(f"conf/config.yaml: {name}")
-    for group in groups().values():
+    for name, group in groups().items():
         if not group.meaning:
-            missing.append(f"the defaults list that names {group.name}")
-        for option in options(group.name).values():
+            missing.append(f"the defaults list that names {name}")
+        for option in options(name).values():
             missing += _undocumented(option)
     return missing
 
@@ -272,9 +292,10 @@ def _undocumented(option: Option) -> list[str]:
     if not option.heading:
         missing.append(f"{file}: the first line")
     for name, key in option.keys.items():
-        if option.group in RECIPES and not name.startswith("study."):
-            continue  # a key of another group
-        if not key.meaning and not _holds_keys(name, option.keys):
+        is_own = option.group not in RECIPES or name.startswith("study.")
+        if key.meaning or not is_own:
+            continue
+        if not _holds_keys(name, option.keys):
             missing.append(f"{file}: {name}")
     return missing
 
@@ -317,7 +338,12 @@ def _key(name: str, entry: Commented, inherited: Key | None = None) -> Key:
     is_null = entry.value is None and entry.source != ""
     if stated and is_null:
         kind = f"null or {stated}"
-    return Key(name, entry.source, kind, meaning)
+    return Key(
+        name=name,
+        default=entry.source,
+        type=kind,
+        meaning=meaning,
+    )
 
 
 def _by_value(entry: Commented) -> str:

@@ -3,18 +3,20 @@
 It is checked before its runs train, and once more when they are compared.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
+from normlab.config.types import is_mapping, list_of
 from normlab.spelling import did_you_mean
 
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
-OPTIONAL = ("within", "level", "margin", "target")
+PLAN_KEYS = (*REQUIRED, "within", "level", "margin", "target")
+# A claim may replace any key of the plan.
 CLAIM_KEYS = (
+    *PLAN_KEYS,
     "says",
     "expect",
     "arms",
-    "margin",
     "select",
     "largest_stable",
     "tolerance",
@@ -40,14 +42,14 @@ def check_plan(source: str, plan: Any) -> None:
         names = ", ".join(missing)
         raise ValueError(f"{source} must state {names} in its study: block")
     claims = plan["claims"]
-    if not isinstance(claims, list) or not all(isinstance(one, dict) for one in claims):
+    are_claims = list_of(is_mapping)
+    if not are_claims(claims):
         raise ValueError(
             f"{source}: claims must be a list of claims, each with its keys"
         )
-    plan_keys = (*REQUIRED, *OPTIONAL)
-    _check_names(source, plan, plan_keys)
+    _check_names(source, plan, PLAN_KEYS)
     for claim in claims:
-        _check_names(source, claim, (*plan_keys, *CLAIM_KEYS))
+        _check_names(source, claim, CLAIM_KEYS)
         _check_claim(source, plan, claim)
 
 
@@ -64,11 +66,10 @@ def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> No
         )
 
 
-def _check_names(source: str, block: dict[str, Any], known: Iterable[str]) -> None:
-    names = list(known)
+def _check_names(source: str, block: dict[str, Any], known: Sequence[str]) -> None:
     for key in block:
-        if key not in names:
-            hint = did_you_mean(key, names)
+        if key not in known:
+            hint = did_you_mean(key, known)
             raise ValueError(f"{source} has an unknown key {key!r}{hint}")
 
 

@@ -64,7 +64,8 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _is_mapping(value: Any) -> bool:
+def is_mapping(value: Any) -> bool:
+    """Whether a value holds keys and values."""
     return isinstance(value, dict)
 
 
@@ -82,14 +83,14 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "number between 0 and 1": lambda value: is_number(value) and 0 < value < 1,
     "number from 0 to 1": lambda value: is_number(value) and 0 <= value <= 1,
     "whole number": is_whole,
-    "mapping": _is_mapping,
+    "mapping": is_mapping,
     "list": _is_list,
     "list of names": list_of(lambda value: isinstance(value, str)),
     "list of texts": list_of(lambda value: isinstance(value, str)),
     "list of texts and numbers": list_of(_is_string_or_number),
     "list of whole numbers": list_of(is_whole),
     "list of two numbers": list_of(is_number, 2),
-    "list of mappings": list_of(_is_mapping),
+    "list of mappings": list_of(is_mapping),
     "list of lists of keys": list_of(_is_list),
     "[mean, standard deviation above 0]": _is_mean_and_deviation,
 }

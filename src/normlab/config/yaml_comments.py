@@ -46,6 +46,10 @@ class CommentedFile:
     defaults: dict[str, Commented]
 
 
+# Keys with their paths, one after the other.
+Leaves = Iterator[tuple[Path, Commented]]
+
+
 def read_commented(text: str) -> CommentedFile:
     """Parse a file whose top level is a mapping.
 
@@ -54,7 +58,7 @@ def read_commented(text: str) -> CommentedFile:
     """
     lines = text.splitlines()
     heading = _heading(lines)
-    first_line = len(heading)
+    file = _Text(lines, len(heading))
     package = ""
     if heading and heading[0].startswith("@package"):
         _, package, *_ = heading.pop(0).split()
@@ -62,12 +66,12 @@ def read_commented(text: str) -> CommentedFile:
     node = yaml.compose(text, FAST_LOADER)
     if not isinstance(node, yaml.MappingNode):
         raise ValueError("the top level of a configuration must be a mapping")
-    leaves = _leaves(node, lines, (), first_line)
+    leaves = file.leaves(node, ())
     keys = dict(leaves)
     defaults = {}
     for key, value in node.value:
         if key.value == "defaults" and isinstance(value, yaml.SequenceNode):
-            named = _groups(value, lines, first_line)
+            named = file.groups(value)
             defaults = dict(named)
     return CommentedFile(heading, keys, package, defaults)
 
@@ -83,79 +87,102 @@ def _heading(lines: list[str]) -> list[str]:
     return heading
 
 
-def _groups(
-    node: yaml.SequenceNode, lines: list[str], first_line: int
-) -> Iterator[tuple[str, Commented]]:
-    """The items of a defaults list that pick an option: group, option and comment."""
-    for item in node.value:
-        if not isinstance(item, yaml.MappingNode):
-            continue
-        key, value = item.value[0]
-        group = key.value.removeprefix("override ")
-        comment = _comment(key, value, lines, first_line)
-        yield group.strip("/"), _leaf(value, lines, comment)
+@dataclass(frozen=True)
+class _Text:
+    """The text of a file, in which YAML marks the places of keys and values.
 
-
-def _leaves(
-    node: yaml.MappingNode, lines: list[str], prefix: Path, first_line: int
-) -> Iterator[tuple[Path, Commented]]:
-    """Walk a mapping in block style.
-
-    Args:
-        node: the mapping.
+    Attributes:
         lines: of the whole file.
-        prefix: path of the mapping.
-        first_line: the first line that is not part of the heading.
+        first_line: number of the first line that is not part of the heading.
     """
-    for key, value in node.value:
-        path = (*prefix, key.value)
-        comment = _comment(key, value, lines, first_line)
-        holds_keys = isinstance(value, yaml.MappingNode) and value.value
-        if not holds_keys:
-            yield path, _leaf(value, lines, comment)
-            continue
-        yield path, Commented(None, "", comment)
-        if value.flow_style:
-            yield from _flow_leaves(value, lines, path, comment)
+
+    lines: list[str]
+    first_line: int
+
+    def groups(self, node: yaml.SequenceNode) -> Iterator[tuple[str, Commented]]:
+        """The items of a defaults list that pick an option: group and entry."""
+        for item in node.value:
+            if not isinstance(item, yaml.MappingNode):
+                continue
+            key, value = item.value[0]
+            group = key.value.removeprefix("override ")
+            comment = self.comment(key, value)
+            yield group.strip("/"), self.leaf(value, comment)
+
+    def leaves(self, node: yaml.MappingNode, prefix: Path) -> Leaves:
+        """Walk a mapping in block style, whose own path is the prefix."""
+        for key, value in node.value:
+            path = (*prefix, key.value)
+            comment = self.comment(key, value)
+            holds_keys = isinstance(value, yaml.MappingNode) and value.value
+            if not holds_keys:
+                yield path, self.leaf(value, comment)
+                continue
+            yield path, Commented(None, "", comment)
+            if value.flow_style:
+                yield from self.flow_leaves(value, path, comment)
+            else:
+                yield from self.leaves(value, path)
+
+    def flow_leaves(
+        self,
+        node: yaml.MappingNode,
+        path: Path,
+        comment: str,
+    ) -> Leaves:
+        """Keys of a mapping in one line, `{flip: false, crop_padding: 0}`.
+
+        Its comment has the form `flip: what it means; crop_padding: what it means`.
+        """
+        names = [key.value for key, _ in node.value]
+        meanings = _split_by_names(comment, names)
+        for name, (_, value) in zip(names, node.value, strict=True):
+            meaning = meanings.get(name, "")
+            yield (*path, name), self.leaf(value, meaning)
+
+    def comment(self, key: yaml.Node, value: yaml.Node) -> str:
+        """The comment on the key's line, or else the one on the lines above."""
+        end = value.end_mark
+        in_block = value.start_mark.line > key.end_mark.line
+        if in_block:
+            end = key.end_mark
+        rest = self._rest_of_line(end)
+        behind = re.search(r"(?:^|\s)#\s?(.*)$", rest)
+        if behind is not None:
+            return behind[1].strip()
+        first = self.first_line
+        last = key.start_mark.line
+        before = self.lines[first:last]
+        return _last_comment(before)
+
+    def _rest_of_line(self, mark: yaml.Mark) -> str:
+        """What stands behind a place in its line; empty behind the last line."""
+        if mark.line >= len(self.lines):
+            return ""
+        line = self.lines[mark.line]
+        return line[mark.column :]
+
+    def leaf(self, node: yaml.Node, comment: str) -> Commented:
+        """The entry of a key that holds no others."""
+        start = node.start_mark
+        end = node.end_mark
+        value = SafeConstructor().construct_document(node)
+        if start.line == end.line:
+            line = self.lines[start.line]
+            source = line[start.column : end.column]
         else:
-            yield from _leaves(value, lines, path, first_line)
+            source = yaml.safe_dump(value, default_flow_style=True, width=1000)
+        return Commented(value, source.strip(), comment)
 
 
-def _flow_leaves(
-    node: yaml.MappingNode, lines: list[str], path: Path, comment: str
-) -> Iterator[tuple[Path, Commented]]:
-    """Keys of a mapping in one line, `{flip: false, crop_padding: 0}`.
-
-    Its comment has the form `flip: what it means; crop_padding: what it means`.
-    """
-    names = [re.escape(key.value) for key, _ in node.value]
-    any_name = "|".join(names)
+def _split_by_names(comment: str, names: list[str]) -> dict[str, str]:
+    """The text behind every name in `flip: what it means; crop: what it means`."""
+    escaped = [re.escape(name) for name in names]
+    any_name = "|".join(escaped)
     parts = re.split(rf"(?:^|;\s*)({any_name}): ", comment)
     described = parts[1::2]
     texts = parts[2::2]
-    meanings = dict(zip(described, texts, strict=True))
-    for key, value in node.value:
-        name = key.value
-        meaning = meanings.get(name, "")
-        yield (*path, name), _leaf(value, lines, meaning)
-
-
-def _comment(
-    key: yaml.Node, value: yaml.Node, lines: list[str], first_line: int
-) -> str:
-    """The comment on the key's line, or else the one on the lines above."""
-    end = value.end_mark
-    in_block = value.start_mark.line > key.end_mark.line
-    if in_block:
-        end = key.end_mark
-    rest = ""
-    if end.line < len(lines):
-        rest = lines[end.line][end.column :]
-    behind = re.search(r"(?:^|\s)#\s?(.*)$", rest)
-    if behind is not None:
-        return behind[1].strip()
-    before = lines[first_line : key.start_mark.line]
-    return _last_comment(before)
+    return dict(zip(described, texts, strict=True))
 
 
 def _last_comment(lines: list[str]) -> str:
@@ -168,15 +195,3 @@ def _last_comment(lines: list[str]) -> str:
         comment = text.lstrip("#")
         comments.append(comment.strip())
     return " ".join(reversed(comments))
-
-
-def _leaf(node: yaml.Node, lines: list[str], comment: str) -> Commented:
-    start = node.start_mark
-    end = node.end_mark
-    value = SafeConstructor().construct_document(node)
-    if start.line == end.line:
-        line = lines[start.line]
-        source = line[start.column : end.column]
-    else:
-        source = yaml.safe_dump(value, default_flow_style=True, width=1000)
-    return Commented(value, source.strip(), comment)
