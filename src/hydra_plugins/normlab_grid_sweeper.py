@@ -68,20 +68,32 @@ class GridSweeper(BasicSweeper):
         Returns:
             a list with the list of all jobs, or an empty one if nothing was run.
         """
-        from normlab.sweeps.display import print_jobs, print_summary
+        from normlab.sweeps.display import print_summary
 
         jobs, excluded = self._compose_jobs(arguments)
-        if any(job.config["dry_run"] for job in jobs):
-            to_train = [job.config for job in jobs if job.stored_result is None]
-            print_jobs(jobs, self._count_workers(to_train), excluded)
-            if hasattr(self.launcher, "print_states"):
-                self.launcher.print_states(jobs)
+        is_dry_run = any(job.config["dry_run"] for job in jobs)
+        if is_dry_run:
+            self._show(jobs, excluded)
             return []
         ended = self._run(jobs)
         print_summary(ended)
-        if any(job.result["status"] == "failed" for job in ended):
+        has_failure = any(job.result["status"] == "failed" for job in ended)
+        if has_failure:
             sys.exit(1)
         return [ended]
+
+    def _show(self, jobs: Sequence["Job"], excluded: int) -> None:
+        """List jobs with their states, and run none."""
+        from normlab.sweeps.display import print_jobs
+
+        to_train = []
+        for job in jobs:
+            if job.stored_result is None:
+                to_train.append(job.config)
+        workers = self._count_workers(to_train)
+        print_jobs(jobs, workers, excluded)
+        if hasattr(self.launcher, "print_states"):
+            self.launcher.print_states(jobs)
 
     def train(self, arguments: list[str]) -> list["EndedJob"]:
         """Run every combination of the values and print nothing but the progress.
@@ -104,12 +116,14 @@ class GridSweeper(BasicSweeper):
             return parser.parse_overrides([*words, *arguments])
         from normlab.sweeps.grid import with_first_values
 
-        axes = with_first_values(parser.parse_overrides(words), "seed", self.try_seeds)
+        planned = parser.parse_overrides(words)
+        axes = with_first_values(planned, "seed", self.try_seeds)
         settings = _words(self.try_settings)
         # The group stands last: no word of the command lets a trial join the study.
-        group = OmegaConf.to_container(self.config, resolve=False)["group"]
-        others = [*settings, *arguments, f"group={group}-try"]
-        return [*axes, *parser.parse_overrides(others)]
+        config = OmegaConf.to_container(self.config, resolve=False)
+        group = f"group={config['group']}-try"
+        others = parser.parse_overrides([*settings, *arguments, group])
+        return [*axes, *others]
 
     def _is_trial(self) -> bool:
         """Whether a study is only tried."""
@@ -133,7 +147,8 @@ class GridSweeper(BasicSweeper):
         first_with: dict[Path, Job] = {}
         repeated: list[Job] = []
         for words in found:
-            job = Job(tuple(words), compose(words))
+            config = compose(words)
+            job = Job(tuple(words), config)
             if first_with.setdefault(job.folder, job) is not job:
                 repeated.append(job)
                 continue
@@ -142,8 +157,7 @@ class GridSweeper(BasicSweeper):
             # other jobs are composed.
             if not job.config["dry_run"] and job.stored_result is None:
                 self._warm_up()
-        varied = [one.get_key_element() for one in overrides if one.is_sweep_override()]
-        print_repeated(repeated, varied, len(found))
+        print_repeated(repeated, _varied(overrides), len(found))
         return jobs, excluded
 
     def _run(self, jobs: Sequence["Job"]) -> list["EndedJob"]:
@@ -152,9 +166,9 @@ class GridSweeper(BasicSweeper):
         from normlab.sweeps.progress import SweepProgress
 
         stored = [job.stored_result is not None for job in jobs]
-        progress = SweepProgress(
-            varied_keys(jobs), len(jobs), sum(stored), self._count_running()
-        )
+        keys = varied_keys(jobs)
+        count_running = self._count_running()
+        progress = SweepProgress(keys, len(jobs), sum(stored), count_running)
         ended: list[EndedJob | None] = [None] * len(jobs)
         # Without `closing`, workers would run on after a signal until Python happens to
         # delete the generator.
@@ -190,7 +204,8 @@ class GridSweeper(BasicSweeper):
         have ended. It gets them in batches, and those with a stored result not at all.
         """
         if hasattr(self.launcher, "stream_results"):
-            yield from self.launcher.stream_results([job.config for job in jobs])
+            configs = [job.config for job in jobs]
+            yield from self.launcher.stream_results(configs)
             return
         to_launch = []
         for index, job in enumerate(jobs):
@@ -204,7 +219,8 @@ class GridSweeper(BasicSweeper):
         if isinstance(self.launcher, BasicLauncher):
             size = 1  # it runs them one after the other: each is shown when it ends
         for first in range(0, len(to_launch), size):
-            yield from self._launch(to_launch[first : first + size])
+            batch = to_launch[first : first + size]
+            yield from self._launch(batch)
 
     def _launch(
         self, batch: list[tuple[int, "Job"]]
@@ -224,12 +240,22 @@ class GridSweeper(BasicSweeper):
             # A cluster has lost a job. The results of the others are in their folders.
             launcher = type(self.launcher).__name__
             reason = f"{launcher}: {type(error).__name__}: {error}"
-            lost = failed_result(reason.splitlines()[0])
+            first_line, *_ = reason.splitlines()
+            lost = failed_result(first_line)
             for index, job in batch:
                 yield index, job.stored_result or lost
             return
         for (index, _), job_return in zip(batch, returned, strict=True):
             yield index, _result(job_return)
+
+
+def _varied(overrides: Sequence[Override]) -> list[str]:
+    """The keys of overrides that have several values."""
+    keys = []
+    for override in overrides:
+        if override.is_sweep_override():
+            keys.append(override.get_key_element())
+    return keys
 
 
 def _words(values: Mapping[str, Any]) -> list[str]:

@@ -76,13 +76,16 @@ class SlurmLauncher(ClusterLauncher):
 
     def count_running(self) -> int:
         """How many jobs train at the moment."""
-        return 1 if self.sweep is None else max(1, self.sweep.running)
+        if self.sweep is None:
+            return 1
+        return max(1, self.sweep.running)
 
     def print_states(self, jobs: Sequence["Job"]) -> None:
         """Print which of the jobs were submitted to SLURM, and their states."""
         from normlab.sweeps.slurm_table import print_table
 
-        print_table(self.folder, [job.config for job in jobs])
+        configs = [job.config for job in jobs]
+        print_table(self.folder, configs)
 
 
 class SubmititLauncher(ClusterLauncher):
