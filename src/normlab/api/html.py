@@ -116,7 +116,8 @@ def show_inline(figure: Figure) -> Figure:
         from IPython.core.pylabtools import select_figure_formats
 
         shell = get_ipython()
-        assert shell is not None and shell.display_formatter is not None
+        assert shell is not None
+        assert shell.display_formatter is not None
         formatters = shell.display_formatter.formatters
         if not any(Figure in formatters[kind].type_printers for kind in IMAGES):
             select_figure_formats(shell, {"png"})
