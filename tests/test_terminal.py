@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -243,3 +244,14 @@ def test_on_a_terminal_slow_work_shows_a_bar_unless_there_is_one(capsys, monkeyp
     with Bar():
         list(with_progress(range(2), 2, "reading"))
     assert "reading: 1 of 2, about" in capsys.readouterr().err
+
+
+def test_in_a_notebook_messages_are_not_red(capsys, monkeypatch):
+    terminal.print_line("to standard error")
+    ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    terminal.print_line("below the cell")
+    terminal.message_console().print("and this")
+    shown = capsys.readouterr()
+    assert shown.err == "to standard error\n"
+    assert shown.out == "below the cell\nand this\n"

@@ -1,3 +1,6 @@
+import importlib
+from types import SimpleNamespace
+
 from rich.text import Text
 
 from normlab.sweeps.progress import SweepProgress, job_line, remaining_seconds
@@ -61,3 +64,40 @@ def test_brackets_in_a_line_are_not_taken_as_markup():
     assert plain(job_line(job, 1, 2, ["dataset.normalize"])) == (
         "1/2  normalize=[0,1]  failed  because"
     )
+
+
+class Cell:
+    """The output of a notebook's cell that shows one line after the other."""
+
+    def __init__(self):
+        self.shown = []
+
+    def display(self, data, raw, display_id):
+        assert raw
+        assert display_id
+        self.update(data, raw)
+        return self
+
+    def update(self, data, raw):
+        self.shown.append(data["text/plain"])
+
+
+def test_in_a_notebook_the_lines_replace_each_other_unless_they_failed(
+    capsys, monkeypatch
+):
+    cell = Cell()
+    ipython = importlib.import_module("IPython")
+    monkeypatch.setattr(ipython, "get_ipython", lambda: SimpleNamespace(kernel=1))
+    monkeypatch.setattr("IPython.display.display", cell.display)
+    monkeypatch.setattr("normlab.sweeps.progress.time.monotonic", lambda: 0.0)
+    with SweepProgress(["seed"], total=3, stored=0) as progress:
+        progress.end(ended("failed", seed=0))
+        progress.end(ended(seed=1))
+        progress.end(ended(seed=2))
+    failed = "1/3  seed=0  failed  because"
+    assert cell.shown == [
+        failed,
+        f"{failed}\n2/3  seed=1  finished  test/accuracy 0.5000",
+        f"{failed}\n3/3  seed=2  finished  test/accuracy 0.5000",
+    ]
+    assert capsys.readouterr().err == ""
