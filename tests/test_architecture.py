@@ -40,6 +40,7 @@ ARCHITECTURE = {
     "norms": ("config", "spelling"),
     "own_norms": ("norms",),
     "models": ("spelling",),
+    "optimizers": ("norms", "spelling"),
     "data": ("config", "files", "locks", "spelling", "streams", "terminal"),
     "event_files": ("endings", "locks"),
     "loggers": ("config", "endings", "event_files", "locks", "metrics", "terminal"),

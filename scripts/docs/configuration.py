@@ -26,8 +26,8 @@ TITLES = {
 # What a page says beside the meaning of its group.
 MORE = {
     "norm": "[The pages of the norms](../norms/index.md) have their formulas.",
-    "optimizer": "Every optimizer of PyTorch works: "
-    "`optimizer._target_=torch.optim.RAdam`.",
+    "optimizer": "[](../../how-to/optimizers.md) shows how to take any other optimizer "
+    "of PyTorch or timm.",
     "device": "[](../../how-to/device.md) says when each switch pays.",
     "study": "[](../../how-to/study.md) explains how one is run and answered.",
 }

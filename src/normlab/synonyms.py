@@ -218,6 +218,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "optimizer": {
         **dict.fromkeys(("adam_w",), ("adamw",)),
         **dict.fromkeys(("momentum", "nesterov", "gd"), ("sgd",)),
+        **dict.fromkeys(("rms_prop", "rms"), ("rmsprop",)),
     },
     "scheduler": {
         **dict.fromkeys(("null", "off", "constant", "fixed"), ("none",)),

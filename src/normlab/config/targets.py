@@ -20,6 +20,7 @@ from normlab.config.identity import configuration_directory
 from normlab.config.trust import (
     OWN_NORM,
     SEARCH_CALLBACK,
+    TRUSTED_PACKAGES,
     check_targets,
     is_in,
     refuse_interpolations,
@@ -42,7 +43,7 @@ PLACES: dict[str, tuple[type | None, str | None]] = {
 ALLOWED_TARGETS = (("trial", SEARCH_CALLBACK), ("norm", OWN_NORM))
 
 # Keys of a place that we read ourselves, and those that Hydra reads.
-OWN_KEYS = {"optimizer": ("decay_rank_one",), "scheduler": ("interval",)}
+OWN_KEYS = {"optimizer": ("weight_decay", "decay_rank_one"), "scheduler": ("interval",)}
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 
@@ -106,14 +107,17 @@ def _check_arguments(place: str, node: dict[str, Any], found: Any) -> None:
     if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         return
     known = [*parameters, *OWN_KEYS.get(place, ())]
-    for key in node:
-        if key in HYDRA_KEYS or key in known:
-            continue
-        hint = did_you_mean(key, known)
-        raise ValueError(
-            f"{place} has {key!r}, which {node['_target_']} does not take{hint}; "
-            f"remove it with ~{place}.{key}"
-        )
+    unknown = [key for key in node if key not in known and key not in HYDRA_KEYS]
+    if not unknown:
+        return
+    hint = did_you_mean(unknown[0], known) if len(unknown) == 1 else ""
+    names = ", ".join(repr(key) for key in unknown)
+    them = "it" if len(unknown) == 1 else "them"
+    removed = " ".join(f"~{place}.{key}" for key in unknown)
+    raise ValueError(
+        f"{place} has {names}, which {node['_target_']} does not take{hint}; "
+        f"remove {them} with {removed}"
+    )
 
 
 def _allowed(place: str) -> tuple[type | None, str | None]:
@@ -145,6 +149,11 @@ def _find(path: str) -> Any:
         return get_object(path)
     except (ImportError, ValueError) as error:
         why = _first_cause(error)
+        package = path.partition(".")[0]
+        if is_in(package, TRUSTED_PACKAGES) and f"named '{package}'" in why:
+            raise ValueError(
+                f"{path} needs the package {package}: pip install {package}"
+            ) from error
         raise ValueError(
             f"_target_ {path!r} cannot be found: {why}; code of your own must be "
             f"installed, or lie in the working folder or beside --config-dir"

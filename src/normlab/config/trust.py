@@ -23,6 +23,7 @@ TRUSTED_PACKAGES = (
     "normlab.loggers",
     "normlab.models",
     "normlab.norms",
+    "normlab.optimizers",
     SEARCH_CALLBACK,
     "torch.nn",
     "torch.optim",

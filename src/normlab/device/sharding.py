@@ -58,7 +58,8 @@ def avoid_fused_kernels(
     """
     if isinstance(network, FSDPModule):
         for group in optimizer.param_groups:
-            group["fused"] = False
+            if "fused" in group:
+                group["fused"] = False
     return optimizer
 
 

@@ -111,15 +111,31 @@ def parameter_groups(
 def build_optimizer(options: dict, network: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer over the `parameter_groups` of a network.
 
+    A class that treats layers differently has a method `divide`, from these groups and
+    the network to its own groups.
+
     Args:
         options: the `optimizer` group of a resolved configuration.
         network: the network that it trains.
+
+    Raises:
+        ValueError: the optimizer has no weight decay, and the options ask for it.
     """
     options = dict(options)
     weight_decay = options.pop("weight_decay")
     decay_rank_one = options.pop("decay_rank_one")
     groups = parameter_groups(network, weight_decay, decay_rank_one)
-    return build(options)(groups)
+    builder = build(options)
+    divide = getattr(builder.func, "divide", None)
+    if divide is not None:
+        groups = divide(groups, network)
+    optimizer = builder(groups)
+    if weight_decay and "weight_decay" not in optimizer.defaults:
+        raise ValueError(
+            f"optimizer.weight_decay must be 0 for {options['_target_']}, which has no "
+            f"weight decay, got {weight_decay}"
+        )
+    return optimizer
 
 
 def scheduler_builder(

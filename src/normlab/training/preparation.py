@@ -37,6 +37,7 @@ from normlab.training.fit_check import (
     declared_input,
     resolve_image_size,
 )
+from normlab.training.optimizer_check import check_optimizer
 from normlab.training.own_norm_checks import check_own_norm, is_own_norm
 from normlab.training.tasks import Task
 
@@ -79,6 +80,9 @@ def prepare(config: dict) -> Prepared:
         config, parts.input_shape, parts.num_outputs, device.channels_last
     )
     refuse_hidden_norms(config["choices"]["norm"], network)
+    check_optimizer(
+        config["optimizer"], network, scoring_device(device.accelerator).type
+    )
     num_samples = len(parts.train)
     sentences = [
         *cautions(config, device, network, norm_layers, num_samples, step.idle),
