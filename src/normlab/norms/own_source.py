@@ -8,35 +8,41 @@ import ast
 import hashlib
 import inspect
 import re
+import symtable
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from normlab.norms.construction import RANK_IN_NAME, name_of
 from normlab.norms.loading import source_file, source_text
+from normlab.norms.values import parts_of, value_text
 
 DIGITS = 16
-CONSTANTS = (bool, int, float, complex, str, bytes, type(None), tuple, frozenset)
 
 
 def source_digest(target: Callable[..., Any]) -> str:
     """Digest of a class or function and of what it uses from its own files.
 
-    These are functions, classes and constants of its module, and whole modules that lie
-    beside its file. A class for one rank brings its siblings, as `MyNorm1d` brings
-    `MyNorm2d`.
+    These are functions, classes and values of its module, values of the functions
+    around it, and whole modules that lie beside its file or in folders below, with the
+    modules that those import. A class for one rank brings its siblings, as `MyNorm1d`
+    brings `MyNorm2d`.
 
     Args:
-        target: a class or function that is written in Python.
+        target: a class or function that is written in Python, or a
+            `functools.partial` of one.
 
     Returns:
         16 hexadecimal digits.
 
     Raises:
-        ValueError: the source cannot be found.
+        ValueError: the source cannot be found, or its file was changed after it was
+            imported.
     """
     texts = set(_texts(target))
     source = "\n".join(sorted(texts))
@@ -46,11 +52,13 @@ def source_digest(target: Callable[..., Any]) -> str:
 
 def _texts(target: Callable[..., Any]) -> Iterator[str]:
     """The sources of a class or function and of everything that it uses."""
-    target = inspect.unwrap(getattr(target, "func", target))
+    while isinstance(target, partial):
+        yield f"partial {value_text([target.args, target.keywords])}"
+        target = target.func
+    target = inspect.unwrap(target)
     module = sys.modules.get(target.__module__)
-    surroundings: dict[str, Any] = {}
-    if module is not None:
-        surroundings = vars(module)
+    surroundings = {} if module is None else vars(module)
+    files: set[Path] = set()
     waiting = [target, *_siblings(target, surroundings)]
     seen = set()
     while waiting:
@@ -59,19 +67,28 @@ def _texts(target: Callable[..., Any]) -> Iterator[str]:
             continue
         seen.add(id(item))
         tree = _tree_of(item)
-        yield ast.unparse(tree)
-        names = _names_in(tree)
-        for name in sorted(names & surroundings.keys()):
-            value = surroundings[name]
-            if _is_defined_in(value, module):
-                waiting.append(value)
-            elif isinstance(value, CONSTANTS):
-                yield f"{name} = {value!r}"
-            else:
-                yield from _neighbour_text(value, module)
+        text = ast.unparse(tree)
+        yield text
+        files |= set(_imported_files(tree, _folder_of(module)))
+        waiting += [one for one in _bases(item) if _is_defined_in(one, module)]
+        known = {**surroundings, **_enclosed(item)}
+        for name in sorted(_names_outside(text) & known.keys()):
+            parts = parts_of(known[name])
+            waiting += [one for one in parts if _is_defined_in(one, module)]
+            for part in parts:
+                files |= set(_file_beside(part, module))
+            if not _is_defined_in(known[name], module):
+                written = value_text(known[name])
+                yield f"{name} = {written.replace(_prefix(module), '')}"
+    yield from _module_texts(files, _folder_of(module))
 
 
-def _siblings(target: Any, surroundings: dict[str, Any]) -> list[Any]:
+def _prefix(module: ModuleType | None) -> str:
+    """What stands before names of the module, which depends on how it was imported."""
+    return f"{getattr(module, '__name__', '__main__')}."
+
+
+def _siblings(target: Any, surroundings: Mapping[str, Any]) -> list[Any]:
     """Classes whose names differ in the rank only."""
     name = name_of(target)
     if not RANK_IN_NAME.search(name):
@@ -85,12 +102,51 @@ def _siblings(target: Any, surroundings: dict[str, Any]) -> list[Any]:
     return siblings
 
 
+def _bases(item: Any) -> tuple[type, ...]:
+    """The classes from which a class is derived.
+
+    In a notebook they may be older than the classes that have their names by now.
+    """
+    return item.__bases__ if inspect.isclass(item) else ()
+
+
+def _enclosed(item: Any) -> dict[str, Any]:
+    """Values of the functions around a class or function, which its code uses."""
+    values = {}
+    for function in _functions_of(item):
+        cells = zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        )
+        for name, cell in cells:
+            if name == "__class__":  # what `super()` needs
+                continue
+            try:
+                values[name] = cell.cell_contents
+            except ValueError:  # it has no value yet
+                continue
+    return values
+
+
+def _functions_of(item: Any) -> list[FunctionType]:
+    """A function, or the methods that a class defines itself."""
+    if not inspect.isclass(item):
+        return [item] if inspect.isfunction(item) else []
+    functions = []
+    for value in vars(item).values():
+        inner = getattr(value, "fget", None) or getattr(value, "__func__", value)
+        inner = inspect.unwrap(inner) if callable(inner) else inner
+        if inspect.isfunction(inner) and inner.__module__ == item.__module__:
+            functions.append(inner)
+    return functions
+
+
 def _tree_of(item: Any) -> ast.Module:
     """The syntax tree of a class or function, without docstrings."""
+    _check_unchanged(item)
     try:
         source = textwrap.dedent(inspect.getsource(item))
         tree = ast.parse(source)
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError, SyntaxError) as error:
         tree = _tree_in_notebook(item)
         if not tree.body:
             raise ValueError(
@@ -98,12 +154,16 @@ def _tree_of(item: Any) -> ast.Module:
                 f"identity of a run, and it is not; define it in a file or in a "
                 f"notebook"
             ) from error
+    _remove_docstrings(tree)
+    return tree
+
+
+def _remove_docstrings(tree: ast.AST) -> None:
     for node in ast.walk(tree):
-        if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             continue
         if ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
-    return tree
 
 
 def _tree_in_notebook(item: Any) -> ast.Module:
@@ -119,12 +179,70 @@ def _tree_in_notebook(item: Any) -> ast.Module:
     return ast.Module(last, [])
 
 
-def _names_in(tree: ast.AST) -> set[str]:
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            names.add(node.id)
-    return names
+def _check_unchanged(item: Any) -> None:
+    """Refuse a class whose file has other code than the one that was imported.
+
+    Raises:
+        ValueError: it was changed since.
+    """
+    module = sys.modules.get(getattr(item, "__module__", ""))
+    spec = getattr(module, "__spec__", None)
+    # Others, such as that of pytest, change the code that they import.
+    if type(getattr(spec, "loader", None)) is not SourceFileLoader:
+        return
+    path = Path(spec.origin)
+    defined = _codes_in_file(path)
+    for function in _functions_of(item):
+        code = function.__code__
+        if code.co_filename == str(path) and _fingerprint(code) not in defined:
+            raise ValueError(
+                f"{path.name} must be as it was when {name_of(item)} was imported, it "
+                f"was changed since; import it anew with importlib.reload, or restart "
+                f"Python"
+            )
+
+
+def _codes_in_file(path: Path) -> set[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        code = compile(text, str(path), "exec", dont_inherit=True)
+    except (OSError, SyntaxError):
+        return set()
+    return _codes_in(code)
+
+
+def _codes_in(code: CodeType) -> set[str]:
+    """Fingerprints of all functions that a piece of code defines."""
+    found = {_fingerprint(code)}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _codes_in(constant)
+    return found
+
+
+def _fingerprint(code: CodeType) -> str:
+    """What a function does, wherever in its file it stands."""
+    constants = []
+    for index, constant in enumerate(code.co_consts):
+        if isinstance(constant, CodeType):
+            constants.append(_fingerprint(constant))
+        elif index > 0 or not isinstance(constant, str):  # else a docstring
+            constants.append(value_text(constant))
+    parts = [code.co_qualname, code.co_code.hex(), *code.co_names, *constants]
+    return "\n".join(parts)
+
+
+def _names_outside(text: str) -> set[str]:
+    """Names that a piece of source uses and does not define in its functions."""
+    return set(_free_names(symtable.symtable(text, "norm", "exec")))
+
+
+def _free_names(table: symtable.SymbolTable) -> Iterator[str]:
+    for symbol in table.get_symbols():
+        if symbol.is_global() and symbol.is_referenced():
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _free_names(inner)
 
 
 def _is_defined_in(value: Any, module: ModuleType | None) -> bool:
@@ -133,15 +251,57 @@ def _is_defined_in(value: Any, module: ModuleType | None) -> bool:
     return value.__module__ == module.__name__
 
 
-def _neighbour_text(value: Any, module: ModuleType | None) -> Iterator[str]:
-    """The source of the module of a value, if it lies beside the norm's module."""
+def _folder_of(module: ModuleType | None) -> Path:
+    """The folder of a module; that of the process for a notebook."""
+    file = getattr(module, "__file__", None)
+    return Path.cwd() if file is None else Path(file).resolve().parent
+
+
+def _file_beside(value: Any, module: ModuleType | None) -> Iterator[Path]:
+    """The file in which a value is defined, if its module is one of the user's own."""
     other = inspect.getmodule(value)
-    own_file = getattr(module, "__file__", None)
     file = getattr(other, "__file__", None)
-    if other is module or own_file is None or file is None:
+    if other is None or other is module or file is None:
         return
-    path = Path(file)
-    is_beside = path.parent == Path(own_file).parent
-    if is_beside and path.suffix == ".py":
+    path = Path(file).resolve()
+    folder = _folder_of(module)
+    parts = other.__name__.split(".")
+    is_below = path in _places(folder, parts)
+    if path.suffix == ".py" and (is_below or path.parent == folder):
+        yield path
+
+
+def _imported_files(tree: ast.AST, folder: Path) -> Iterator[Path]:
+    """Files of modules that a piece of source imports and that lie below a folder."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = node.module or ""
+            names = [start, *(f"{start}.{alias.name}" for alias in node.names)]
+        for name in filter(None, names):
+            parts = name.strip(".").split(".")
+            yield from filter(Path.is_file, _places(folder, parts))
+
+
+def _places(folder: Path, parts: list[str]) -> list[Path]:
+    """Where the module of a dotted name may lie."""
+    path = folder.joinpath(*parts)
+    return [path.with_suffix(".py"), path / "__init__.py"]
+
+
+def _module_texts(files: set[Path], folder: Path) -> Iterator[str]:
+    """The sources of modules and of those that they import from the user's files."""
+    waiting = list(files)
+    seen = set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        waiting += _imported_files(tree, folder)
+        waiting += _imported_files(tree, path.parent)
+        _remove_docstrings(tree)
         yield ast.unparse(tree)
