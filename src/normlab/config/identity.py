@@ -265,8 +265,9 @@ def run_folder(config: dict[str, Any]) -> Path:
 
 
 def _readable(config: dict[str, Any]) -> str:
-    choices = config["choices"]
-    name = f"{choices['norm']}-{choices['optimizer']}"
+    norm = config["choices"]["norm"]
+    optimizer = config["choices"]["optimizer"]
+    name = f"{norm}-{optimizer}"
     lr = config["optimizer"].get("lr")
     if lr is not None:
         name += f"-lr{lr:g}"

@@ -239,6 +239,7 @@ def _check_names(config: dict[str, Any]) -> None:
     for key, default in defaults().items():
         if isinstance(default, dict):
             _refuse_unknown(f"{key}.", config[key], default)
+
     dataset = config["dataset"]
     device_keys = _names_below("device")
     augmentations = _names_below("dataset", "augment.")
@@ -248,7 +249,8 @@ def _check_names(config: dict[str, Any]) -> None:
     choice = str(config["choices"]["dataset"])
     if has_option("dataset", choice):
         known = _names_below("dataset", choice=choice)
-        known += groups()["dataset"].required
+        required = groups()["dataset"].required
+        known += required
         _refuse_unknown("dataset.", dataset, known)
 
 
@@ -280,8 +282,9 @@ def _refuse_unknown(prefix: str, node: Any, known: Iterable[str]) -> None:
         if key in known:
             continue
         full_key = f"{prefix}{key}"
-        others = [f"{prefix}{name}" for name in known]
-        hint = key_hint(full_key, [*others, *known_keys()])
+        candidates = [f"{prefix}{name}" for name in known]
+        candidates += known_keys()
+        hint = key_hint(full_key, candidates)
         raise ValueError(f"the configuration has no key {full_key!r}{hint}")
 
 

@@ -63,7 +63,8 @@ def check_homes(config: dict[str, Any]) -> None:
     for place, node in _placed_targets(config):
         path = str(node["_target_"])
         found = _find(path)
-        if not is_in(path, trusted):
+        is_trusted = is_in(path, trusted)
+        if not is_trusted:
             _check_kind(place, path, found)
         _check_arguments(place, node, found)
 
@@ -78,7 +79,8 @@ def _placed_targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str,
             yield from _placed_targets(value, below)
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _placed_targets(value, f"{place}[{index}]")
+            below = f"{place}[{index}]"
+            yield from _placed_targets(value, below)
 
 
 def _check_kind(place: str, path: str, found: Any) -> None:
@@ -107,12 +109,18 @@ def _check_arguments(place: str, node: dict[str, Any], found: Any) -> None:
     if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         return
     known = [*parameters, *OWN_KEYS.get(place, ())]
-    unknown = [key for key in node if key not in known and key not in HYDRA_KEYS]
+    unknown = []
+    for key in node:
+        if key not in known and key not in HYDRA_KEYS:
+            unknown.append(key)
     if not unknown:
         return
-    hint = did_you_mean(unknown[0], known) if len(unknown) == 1 else ""
-    names = ", ".join(repr(key) for key in unknown)
-    them = "it" if len(unknown) == 1 else "them"
+    hint = ""
+    them = "them"
+    if len(unknown) == 1:
+        hint = did_you_mean(unknown[0], known)
+        them = "it"
+    names = ", ".join(map(repr, unknown))
     removed = " ".join(f"~{place}.{key}" for key in unknown)
     raise ValueError(
         f"{place} has {names}, which {node['_target_']} does not take{hint}; "
@@ -149,7 +157,7 @@ def _find(path: str) -> Any:
         return get_object(path)
     except (ImportError, ValueError) as error:
         why = _first_cause(error)
-        package = path.partition(".")[0]
+        package, _, _ = path.partition(".")
         if is_in(package, TRUSTED_PACKAGES) and f"named '{package}'" in why:
             raise ValueError(
                 f"{path} needs the package {package}: pip install {package}"

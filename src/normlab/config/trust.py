@@ -123,7 +123,8 @@ def check_trust(config: dict[str, Any], overrides: Sequence[str]) -> None:
     """
     typed = any(re.match(r"\+{0,2}trusted_packages=", word) for word in overrides)
     if config["trusted_packages"] and not typed:
-        packages = ",".join(map(str, config["trusted_packages"]))
+        named = map(str, config["trusted_packages"])
+        packages = ",".join(named)
         raise ValueError(
             f"trusted_packages must be given on the command line, a file set it: "
             f"add trusted_packages=[{packages}]"
