@@ -13,6 +13,7 @@ SCRIPTS = (
     "scripts/compare.py",
     "scripts/evaluate.py",
     "scripts/inspect_norms.py",
+    "scripts/why.py",
     "scripts/check.py",
     "scripts/jobs.py",
     "scripts/covariate_shift.py",
