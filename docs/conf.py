@@ -7,26 +7,39 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))  # the generators, as the package `docs`
 
+from docs.notebooks import cache_of_outputs  # noqa: E402
+
 project = "normlab"
 author = "the normlab authors"
 copyright = "the normlab authors"
 release = version = version_of("normlab")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # and with it myst_parser
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "docs.extension",
 ]
-exclude_patterns = ["_build", "_generated"]
+exclude_patterns = ["_build", "_generated", "**/.ipynb_checkpoints"]
 nitpicky = False
 suppress_warnings = ["config.cache"]
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_url_schemes = ("http", "https", "mailto")
+
+# Notebooks run when the site is built, and again if they or the package have changed.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(cache_of_outputs())
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+nb_number_source_lines = False
+nb_code_prompt_show = "Show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
 
 # Formulas: MathJax is copied into the site, so that it needs no network.
 mathjax_path = "mathjax/tex-chtml.js"

@@ -76,7 +76,8 @@ def is_generated(name: str) -> bool:
     folder, _, page = name.rpartition("/")
     if folder == "reference/norms":
         return page != "index"
-    return folder.startswith(("_build", "_generated", "reference/configuration"))
+    written = ("_build", "_generated", "notebooks", "reference/configuration")
+    return folder.startswith(written)
 
 
 def blocks(text: str) -> list[Block]:

@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.logging import getLogger
 
-from docs import architecture, command_lines, configuration, norm_pages
+from docs import architecture, command_lines, configuration, norm_pages, notebooks
 from docs.docstrings import with_literal_blocks
 from docs.keys import unknown_keys
 from docs.names import missing_names
@@ -42,6 +42,7 @@ def generate(app: Sphinx) -> None:
     norm_pages.write_pages()
     architecture.write_fragments()
     command_lines.write_fragments()
+    notebooks.write_pages()
 
 
 def check_page(app: Sphinx, page: str, content: list[str]) -> None:

@@ -31,7 +31,7 @@ from normlab.config.schema import options
 from normlab.data import images
 from normlab.main import main
 
-NOT_PROGRAMS_OF_OURS = ("tensorboard", "source")
+NOT_PROGRAMS_OF_OURS = ("tensorboard", "source", "jupyter", "jupytext")
 SAMPLES = 100
 PAGES = pages()
 SAVE_FIGURE = Figure.savefig
