@@ -71,6 +71,13 @@ def at_changes(
     return {"kills": kills, "wrong": wrong}
 
 
+def at_every_change(config: dict, scratch: Path) -> dict:
+    """Kill a run at every change that an undisturbed one makes, and let it go on."""
+    expected = undisturbed(config, scratch)
+    changes = changes_of(config, scratch)
+    return at_changes(config, scratch, range(1, len(changes) + 1), expected)
+
+
 def while_stopping_early(
     config: dict, scratch: Path, kinds: Sequence[str] = ()
 ) -> dict:
