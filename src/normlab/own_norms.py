@@ -48,15 +48,24 @@ def _take(word: str, digests: dict[str, str]) -> str:
 
     def option(match: re.Match[str]) -> str:
         norm = offer_file(match[0].strip())
-        if digests.setdefault(norm.name, norm.digest) != norm.digest:
-            raise ValueError(
-                f"norms must differ in the name of their file or class, two are called "
-                f"{norm.name}; rename one of them"
-            )
+        check_name(norm, digests)
         return add_option(norm)
 
     key, _, value = word.partition("=")
     return f"{key}={FILE_REFERENCE.sub(option, value)}"
+
+
+def check_name(norm: "OwnNorm", digests: dict[str, str]) -> None:
+    """Note the digest of a norm by its name.
+
+    Raises:
+        ValueError: another norm of the same call has this name.
+    """
+    if digests.setdefault(norm.name, norm.digest) != norm.digest:
+        raise ValueError(
+            f"norms must differ in the name of their file or class, two are called "
+            f"{norm.name}; rename one of them"
+        )
 
 
 def add_option(norm: "OwnNorm") -> str:

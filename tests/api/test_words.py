@@ -61,3 +61,31 @@ def test_what_is_no_setting_is_refused(texts, settings, message):
 def test_an_axis_needs_a_value():
     with pytest.raises(ValueError, match="seed must have at least one value"):
         sweep_words_of((), {"seed": []})
+
+
+def test_a_file_in_a_text_is_an_option_of_norm(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = "from torch import nn\n\nclass Mine(nn.Identity):\n    pass\n"
+    (tmp_path / "my_file.py").write_text(source)
+    assert words_of(["norm=my_file.py:Mine seed=1"], {}) == [
+        "norm=my_file.Mine",
+        "seed=1",
+    ]
+
+
+def test_two_norms_of_one_name_are_refused():
+    def scaled_by(factor):
+        class Scaled(torch.nn.Module):
+            def forward(self, x):
+                return factor * x
+
+        return Scaled
+
+    with pytest.raises(ValueError, match=r"two are called test_words\.Scaled"):
+        sweep_words_of((), {"norm": ["none", scaled_by(2), scaled_by(3)]})
+
+
+@pytest.mark.parametrize("norm", [None, 3, ["none"]])
+def test_what_names_no_norm_is_refused(norm):
+    with pytest.raises(ValueError, match=r"norm must be .*norm='none'"):
+        words_of((), {"norm": norm})

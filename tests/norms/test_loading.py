@@ -161,3 +161,18 @@ def test_a_file_without_norms_says_what_to_name(write):
     path = write("def build(n, dim): return None\n")
     with pytest.raises(ValueError, match="defines no class derived from torch.nn"):
         load_norm(str(path))
+
+
+@pytest.mark.parametrize("helper", ["aid.py", "aids/aid.py"])
+def test_modules_beside_two_files_do_not_meet(tmp_path, helper):
+    module = helper.removesuffix(".py").replace("/", ".")
+    text = f"import {module}\n\ndef norm(c):\n    return {module}.VALUE\n"
+    found = []
+    for name, value in (("first", 1), ("second", 2), ("first", 3)):
+        place = tmp_path / name / helper
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"VALUE = {value}{'0' * value}")
+        (tmp_path / name / "my_norms.py").write_text(text)
+        norm = load_norm(f"{tmp_path / name / 'my_norms.py'}:norm")
+        found.append(norm(1))
+    assert found == [10, 200, 3000]

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from normlab.config.trust import OWN_NORMS_VARIABLE
 from normlab.norms import own
-from normlab.norms.own import find_own_norm, offer, offer_file, own_norm
+from normlab.norms.own import find_own_norm, offer, offer_file, own_norm, share
 
 SCALE = """
 from torch import nn
@@ -85,3 +87,22 @@ def test_a_class_of_this_process_can_be_offered():
     norm = offer(Same)
     assert norm.name == "test_own.Same"
     assert isinstance(own_norm(2, 1, norm=norm.name, source=norm.digest), Same)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (nn.Identity(), "got a layer that was built already; give its class Identity"),
+        (lambda c: nn.Identity(), "a function with a name, got <lambda>"),
+    ],
+)
+def test_what_is_no_class_with_a_name_is_refused(target, message):
+    with pytest.raises(ValueError, match=message):
+        offer(target)
+
+
+def test_a_partial_is_shared_with_processes():
+    norm = share(offer(partial(nn.GroupNorm, 2)))
+    del own._offered[norm.digest]
+    found = find_own_norm(norm.name, norm.digest)
+    assert found.target.args == (2,)

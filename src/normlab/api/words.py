@@ -2,15 +2,15 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from normlab.norms.loading import is_file_reference
-from normlab.norms.own import offer, offer_file, share
-from normlab.own_norms import add_option
+from normlab.norms.own import OwnNorm, offer, offer_file, share
+from normlab.own_norms import add_option, check_name, take_own_norms
 
 # Texts that Hydra reads as they are; others are quoted.
 PLAIN_TEXT = re.compile(r"[A-Za-z_][\w./+-]*|glob\([^()]*\)|range\([\d, -]*\)")
@@ -31,7 +31,7 @@ def words_of(texts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
     words = []
     for text in texts:
         _check_text(text)
-        words += shlex.split(text)
+        words += take_own_norms(shlex.split(text))
     for key, value in settings.items():
         words += _words(key, value, _text)
     return words
@@ -69,20 +69,26 @@ def _words(key: str, value: Any, text: Any) -> Iterator[str]:
 def _axis(key: str, value: Any) -> str:
     if not isinstance(value, SEVERAL):
         return _text(key, value)
-    texts = [_text(key, one) for one in value]
-    if not texts:
+    if not value:
         raise ValueError(f"{key} must have at least one value to sweep over, got none")
-    return ",".join(texts)
+    if key == "norm":
+        return ",".join(_norm_options(value))
+    return ",".join(_text(key, one) for one in value)
 
 
 def _text(key: str, value: Any) -> str:
     """A value as Hydra reads it on a command line."""
+    if key == "norm" and not (callable(value) or isinstance(value, str)):
+        raise ValueError(
+            f"norm must be the name of a norm, FILE.py:CLASS, a class, or a function, "
+            f"got {value!r}; the network without a norm is norm='none'"
+        )
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if key == "norm" and (callable(value) or _is_file(value)):
-        return _norm_option(value)
+        return add_option(_offered(value))
     if isinstance(value, torch.Tensor):
         value = value.item()
     if hasattr(value, "item") and not isinstance(value, SEVERAL):  # of NumPy
@@ -106,9 +112,20 @@ def _is_file(value: Any) -> bool:
     return isinstance(value, str) and is_file_reference(value)
 
 
-def _norm_option(value: Any) -> str:
-    """The option of the group `norm` for a file, a class or a function."""
-    if isinstance(value, str):
-        return add_option(offer_file(value))
-    norm = share(offer(value))
-    return add_option(norm)
+def _norm_options(values: Iterable[Any]) -> list[str]:
+    """The options of a sweep over norms, which need names of their own."""
+    digests: dict[str, str] = {}
+    texts = []
+    for value in values:
+        if not (callable(value) or _is_file(value)):
+            texts.append(_text("norm", value))
+            continue
+        norm = _offered(value)
+        check_name(norm, digests)
+        texts.append(add_option(norm))
+    return texts
+
+
+def _offered(value: Any) -> OwnNorm:
+    """The norm of a file, a class or a function."""
+    return offer_file(value) if isinstance(value, str) else share(offer(value))

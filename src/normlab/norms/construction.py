@@ -370,6 +370,12 @@ def signature_text(target: Callable[..., Any]) -> str:
 
 def name_of(target: Callable[..., Any]) -> str:
     """Name of a class or function, also of one inside of a `functools.partial`."""
-    if isinstance(target, partial):
-        return name_of(target.func)
+    target = function_of(target)
     return getattr(target, "__name__", type(target).__name__)
+
+
+def function_of(target: Callable[..., Any]) -> Callable[..., Any]:
+    """The class or function inside of a `functools.partial`."""
+    while isinstance(target, partial):
+        target = target.func
+    return target

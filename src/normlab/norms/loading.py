@@ -6,7 +6,7 @@ import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,9 @@ from normlab.spelling import did_you_mean
 
 # What the code of a norm may raise: anything, and the end of the program.
 CODE_ERRORS = (Exception, SystemExit)
+
+
+_neighbours: set[str] = set()  # modules that files of norms have imported
 
 
 class BrokenNorm(ValueError):
@@ -96,7 +99,8 @@ def import_file(path: Path) -> ModuleType:
     """Import a Python file by its place, under a name that no other module has.
 
     While it is imported, the modules beside the file can be imported too. The same file
-    is imported anew in every call, so that changes of it are seen.
+    is imported anew in every call, and so are the modules that files before it brought
+    along: their changes are seen, and files from two folders do not share a module.
 
     Args:
         path: the file.
@@ -113,6 +117,10 @@ def import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # by which pickle and `inspect` find the class
     sys.path.insert(0, str(place.parent))
+    importlib.invalidate_caches()
+    for neighbour in _neighbours:
+        sys.modules.pop(neighbour, None)
+    before = set(sys.modules)
     try:
         spec.loader.exec_module(module)
     except CODE_ERRORS as error:
@@ -120,7 +128,21 @@ def import_file(path: Path) -> ModuleType:
         raise _broken_file(path, error) from error
     finally:
         sys.path.remove(str(place.parent))
+        _neighbours.update(_modules_in(place.parent, set(sys.modules) - before))
     return module
+
+
+def _modules_in(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    """The names of those modules whose files lie below a folder."""
+    for name in names:
+        module = sys.modules[name]
+        file = getattr(module, "__file__", None)
+        folders = [str(one) for one in getattr(module, "__path__", [])]
+        for place in [file] if file else folders:
+            path = Path(place).resolve()
+            is_installed = "site-packages" in path.parts
+            if path.is_relative_to(folder) and not is_installed:
+                yield name
 
 
 def _broken_file(path: Path, error: BaseException) -> BrokenNorm:

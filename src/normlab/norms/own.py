@@ -24,7 +24,7 @@ from typing import Any
 from torch import nn
 
 from normlab.config.trust import OWN_NORM, OWN_NORMS_VARIABLE
-from normlab.norms.construction import build_norm, name_of
+from normlab.norms.construction import build_norm, function_of, name_of
 from normlab.norms.loading import load_norm, source_file
 from normlab.norms.own_source import source_digest
 
@@ -63,15 +63,32 @@ def offer(target: Callable[..., Any]) -> OwnNorm:
         target: a class derived from `torch.nn.Module`, or a function, see `build_norm`.
 
     Raises:
-        ValueError: its source cannot be found.
+        ValueError: it is something else, it has no name, or its source cannot be
+            found.
     """
-    file = source_file(target)
+    _check_kind(target)
+    file = source_file(function_of(target))
     name = name_of(target)
     if file is not None and file.suffix == ".py" and file.stem.isidentifier():
         name = f"{file.stem}.{name}"
     norm = OwnNorm(name, source_digest(target), target)
     _offered[norm.digest] = norm
     return norm
+
+
+def _check_kind(target: Any) -> None:
+    """Refuse what builds no layers, or has no name for its runs."""
+    name = name_of(target)
+    if isinstance(target, nn.Module):
+        raise ValueError(
+            f"norm must be a class or a function, got a layer that was built already; "
+            f"give its class {name}"
+        )
+    if not name.isidentifier():
+        raise ValueError(
+            f"a norm must be a class or a function with a name, got {name}; define it "
+            f"with def or class"
+        )
 
 
 def offer_file(reference: str) -> OwnNorm:
@@ -102,7 +119,7 @@ def share(norm: OwnNorm) -> OwnNorm:
     import cloudpickle
 
     path = _folder_of_pickles() / f"{norm.digest}.pickle"
-    module = sys.modules.get(norm.target.__module__)
+    module = sys.modules.get(function_of(norm.target).__module__)
     is_importable = module is not None and module.__name__ != "__main__"
     if is_importable:
         cloudpickle.register_pickle_by_value(module)
