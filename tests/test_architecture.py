@@ -81,6 +81,7 @@ ARCHITECTURE = {
     "api": (
         *("endings", "config", "mistakes", "own_norms", "norms", "models", "terminal"),
         *("training", "evaluation", "compare", "report", "sweeps", "files", "check"),
+        "why",
     ),
     "main": (
         *("endings", "terminal", "signals", "config", "mistakes", "own_norms", "help"),

@@ -27,7 +27,7 @@ def test_captions_say_what_to_look_for_what_was_found_and_how_much(explanation):
             assert words in drawing.caption, name
         assert "arXiv" in drawing.caption, name
     along = explanation.drawings["landscape"].caption
-    assert "2 runs, one seed per arm; measured at 3 of the first 4 steps" in along
+    assert "2 runs, one seed per arm; measured at 3 of the first 5 steps" in along
     assert "in a second training from each run's own configuration" in along
     assert "batches of 64 samples" in along
     surface = explanation.drawings["surface"].caption

@@ -25,6 +25,8 @@ from normlab.report.output import write_files
 from normlab.report.setting_figures import draw_sensitivity
 from normlab.report.tables import contrast_table, summary_table
 from normlab.training.preparation import Prepared
+from normlab.why.explanation import explain_runs
+from normlab.why.measure import Settings
 
 SHORT_NAMES = {"curves": "learning_curves"}  # of figures
 # Figures that are drawn alone if they are asked for.
@@ -120,6 +122,10 @@ class Run:
         states = inspect_run(self.folder, trusted=self.trusted)
         return show_inline(draw_layers(states, self.folder.name))
 
+    def why(self, **arguments: Any) -> dict[str, Drawing]:
+        """Pictures of what the norm does in this run, see `Runs.why`."""
+        return Runs([self]).why(**arguments)
+
     def __repr__(self) -> str:
         scores = [f"{name} {value:.4g}" for name, value in self.metrics.items()]
         tests = [text for text in scores if text.startswith("test/")]
@@ -175,6 +181,25 @@ class Runs(Sequence[Run]):
             arguments: of `compare`.
         """
         return self.compare(by, **arguments).figure(name)
+
+    def why(self, **arguments: Any) -> dict[str, Drawing]:
+        """Pictures of what the norms do in these runs, and why they help, or do not.
+
+        Every run is trained again in memory for some steps.
+
+        Args:
+            arguments: how much is measured, see `normlab.why.measure.Settings`.
+
+        Returns:
+            The drawings by name: `landscape`, `covariate_shift`, `depth`, `surface` and
+            `film`, each with a `figure` and a `caption`.
+        """
+        trusted = [package for run in self for package in run.trusted]
+        folders = [run.folder for run in self]
+        drawings = explain_runs(folders, Settings(**arguments), trusted).drawings
+        for drawing in drawings.values():
+            show_inline(drawing.figure)
+        return drawings
 
     @overload
     def __getitem__(self, index: int) -> Run: ...
