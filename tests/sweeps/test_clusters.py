@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from normlab.main import main
 from normlab.sweeps import clusters, ray_tasks
+from normlab.sweeps.clusters import first_line
 from normlab.training.experiment import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,12 +150,12 @@ def test_a_sweep_by_ray_names_killed_jobs_and_is_resumed(hazard, tmp_path):
         (
             "ray",
             "ray",
-            "hydra/launcher=ray needs the package ray, which is not installed.*"
-            "'normlab.ray.'",
+            "hydra/launcher=ray needs the package ray, which is not installed: "
+            "pip install ray$",
         ),
     ],
 )
-def test_a_missing_package_is_named_with_its_extra(
+def test_a_missing_package_is_named_with_its_remedy(
     command, monkeypatch, package, launcher, message
 ):
     monkeypatch.setattr(
@@ -164,3 +165,15 @@ def test_a_missing_package_is_named_with_its_extra(
     assert code == 2
     assert len(errors.splitlines()) == 1
     assert re.search(message, errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError(" one\ntwo"), "one"),
+        (RuntimeError(), "RuntimeError"),
+        (KeyError("\n"), "'\\n'"),
+    ],
+)
+def test_an_error_has_a_first_line(error, line):
+    assert first_line(error) == line

@@ -97,8 +97,11 @@ class NotedSignal:
             raise_stopped(self.received, None)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def first_line(error: Exception) -> str:
+    """The first line of a message; of an empty one the name of the exception."""
+    text = str(error).strip() or type(error).__name__
+    first, *_ = text.splitlines()
+    return first
 
 
 class SubmititJob:
@@ -212,6 +215,6 @@ def _submitit_result(job: Any) -> dict[str, Any] | Stopped:
         return job.result()
     except Exception as error:  # one of submitit's own, or what the job raised
         return failed_result(
-            f"job {job.job_id}: {_first_line(error)}; see {job.paths.stderr}; "
+            f"job {job.job_id}: {first_line(error)}; see {job.paths.stderr}; "
             f"the same command tries it again"
         )

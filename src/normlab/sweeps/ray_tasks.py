@@ -14,6 +14,7 @@ from normlab.sweeps.clusters import (
     POLL_SECONDS,
     STOP_SECONDS,
     NotedSignal,
+    first_line,
     train_remotely,
 )
 from normlab.sweeps.jobs import failed_result
@@ -91,7 +92,7 @@ def start_ray(init: Mapping[str, Any]) -> None:
             _knock(address)
         ray.init(**init)
     except Exception as error:  # of many kinds, from several libraries
-        raise ValueError(f"{what}: {_first_line(error)}") from error
+        raise ValueError(f"{what}: {first_line(error)}") from error
 
 
 def _knock(address: str) -> None:
@@ -120,9 +121,5 @@ def _result_of(reference: Any) -> dict[str, Any] | Stopped:
     except ray.exceptions.RayError as error:
         name = type(error).__name__
         return failed_result(
-            f"{name}: {_first_line(error)}; the same command tries it again"
+            f"{name}: {first_line(error)}; the same command tries it again"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
