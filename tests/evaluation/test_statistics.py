@@ -195,3 +195,28 @@ def test_shuffled_batches_hold_every_sample_once_and_none_alone():
     assert sorted(torch.cat([block.targets for block in blocks]).tolist()) == list(
         range(9)
     )
+
+
+class OwnNorm(nn.Module):
+    """A norm of a user: it needs its running statistics, and is slow to forget."""
+
+    def __init__(self):
+        super().__init__()
+        self.momentum = 0.9  # the weight of the old statistics
+        self.register_buffer("running_mean", torch.tensor([5.0]))
+        self.register_buffer("running_var", torch.tensor([1.0]))
+
+    def forward(self, x):
+        if not self.training:
+            return (x - self.running_mean.view(1, -1)) / self.running_var.view(1, -1)
+        self.running_mean.mul_(self.momentum).add_((1 - self.momentum) * x.mean(0))
+        return x - x.mean(0)
+
+
+def test_batch_statistics_of_a_norm_of_the_user_leave_no_trace():
+    layer = OwnNorm().eval()
+    inputs = torch.tensor([[1.0], [3.0]])
+    with batch_statistics(nn.Sequential(layer)):
+        assert layer(inputs).flatten().tolist() == [-1.0, 1.0]
+    assert layer(inputs).flatten().tolist() == [-4.0, -2.0]
+    assert layer.momentum == 0.9

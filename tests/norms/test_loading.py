@@ -80,7 +80,7 @@ def test_modules_beside_the_file_are_found_while_it_is_imported(write, tmp_path)
     write("FACTOR = 7\n", "beside_my_norms.py")
     path = write("from beside_my_norms import FACTOR\ndef norm(n, dim): return FACTOR")
     assert load_norm(f"{path}:norm")(1, 1) == 7
-    assert str(tmp_path) not in sys.path
+    assert sys.path[0] != str(tmp_path)  # it hides no module that is installed
     del sys.modules["beside_my_norms"]
 
 
@@ -176,3 +176,10 @@ def test_modules_beside_two_files_do_not_meet(tmp_path, helper):
         norm = load_norm(f"{tmp_path / name / 'my_norms.py'}:norm")
         found.append(norm(1))
     assert found == [10, 200, 3000]
+
+
+def test_a_function_may_import_a_module_beside_the_file(tmp_path):
+    (tmp_path / "beside_late.py").write_text("VALUE = 5")
+    source = "def norm(c):\n    import beside_late\n    return beside_late.VALUE\n"
+    (tmp_path / "my_norms.py").write_text(source)
+    assert load_norm(f"{tmp_path}/my_norms.py:norm")(1) == 5

@@ -59,6 +59,12 @@ FAULTS = {
         "        if True:\n            mean = x.mean(0)",
         r"Norm changes running_mean in evaluation \(mine\.py, line 23\)",
     ),
+    "misspelt": (
+        "mean = x.mean(0)",
+        "mean = x.maen(0)",
+        r"a training step with Norm fails on 8 rows of the data \(mine\.py, line 17\): "
+        r"AttributeError: 'Tensor' object has no attribute 'maen'",
+    ),
     "no copy": (
         "self.steps = 0",
         "self.steps = (one for one in ())",
@@ -103,6 +109,14 @@ def test_what_would_make_the_score_wrong_is_refused(config, tmp_path, fault):
     with pytest.raises(ValueError, match=message):
         run(config(RIGHT.replace(old, new)))
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_norm_may_look_at_values(config):
+    source = RIGHT.replace(
+        "mean = x.mean(0)", "mean = x.mean(0) if float(x.var()) > -1 else x[0]"
+    )
+    composed = config(source, "trainer.max_epochs=1", "progress=false")
+    assert run(composed)["status"] == "finished"
 
 
 def test_a_counter_outside_of_buffers_is_a_caution(config):

@@ -145,7 +145,7 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for layer in layers_with_averages(network):
-            if hasattr(layer, "running_mean"):
+            if isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm):
                 stack.enter_context(without_running_statistics(layer))
             else:
                 stack.enter_context(training_without_updates(layer))
@@ -170,9 +170,12 @@ def without_running_statistics(layer: Any) -> Iterator[None]:
 def training_without_updates(layer: Any) -> Iterator[None]:
     """Put a layer into training mode for every call, with a momentum of zero.
 
-    EvoNorm-B0 needs this: it uses the variance of the batch in training mode only.
+    EvoNorm-B0 needs this: it uses the variance of the batch in training mode only. So
+    do norms of the user's own, whose momentum may mean something else; therefore the
+    buffers are put back at the end.
     """
     momentum = layer.momentum
+    buffers = {name: buffer.clone() for name, buffer in layer.named_buffers()}
     training = layer.training
 
     def train(layer: Any, inputs: tuple) -> None:
@@ -186,6 +189,7 @@ def training_without_updates(layer: Any) -> Iterator[None]:
         hook.remove()
         layer.momentum = momentum
         layer.train(training)
+        layer.load_state_dict(buffers, strict=False)
 
 
 def shuffled_batches(part: Part, batch_size: int) -> list[Block]:

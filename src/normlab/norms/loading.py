@@ -128,6 +128,8 @@ def import_file(path: Path) -> ModuleType:
         raise _broken_file(path, error) from error
     finally:
         sys.path.remove(str(place.parent))
+        if str(place.parent) not in sys.path:  # last, for imports inside of functions
+            sys.path.append(str(place.parent))
         _neighbours.update(_modules_in(place.parent, set(sys.modules) - before))
     return module
 

@@ -58,6 +58,7 @@ def _texts(target: Callable[..., Any]) -> Iterator[str]:
     target = inspect.unwrap(target)
     module = sys.modules.get(target.__module__)
     surroundings = {} if module is None else vars(module)
+    folder = _folder_of(module)
     files: set[Path] = set()
     waiting = [target, *_siblings(target, surroundings)]
     seen = set()
@@ -69,23 +70,28 @@ def _texts(target: Callable[..., Any]) -> Iterator[str]:
         tree = _tree_of(item)
         text = ast.unparse(tree)
         yield text
-        files |= set(_imported_files(tree, _folder_of(module)))
-        waiting += [one for one in _bases(item) if _is_defined_in(one, module)]
+        files.update(_imported_files(tree, folder))
+        used = [*_bases(item)]
         known = {**surroundings, **_enclosed(item)}
-        for name in sorted(_names_outside(text) & known.keys()):
-            parts = parts_of(known[name])
-            waiting += [one for one in parts if _is_defined_in(one, module)]
+        names = _names_outside(text) & known.keys()
+        for name in sorted(names):
+            value = known[name]
+            parts = parts_of(value)
+            used += parts
             for part in parts:
-                files |= set(_file_beside(part, module))
-            if not _is_defined_in(known[name], module):
-                written = value_text(known[name])
-                yield f"{name} = {written.replace(_prefix(module), '')}"
-    yield from _module_texts(files, _folder_of(module))
+                files.update(_file_beside(part, module))
+            if not _is_defined_in(value, module):
+                written = value_text(value)
+                shown = written.replace(_prefix(module), "")
+                yield f"{name} = {shown}"
+        waiting += [one for one in used if _is_defined_in(one, module)]
+    yield from _module_texts(files, folder)
 
 
 def _prefix(module: ModuleType | None) -> str:
     """What stands before names of the module, which depends on how it was imported."""
-    return f"{getattr(module, '__name__', '__main__')}."
+    name = getattr(module, "__name__", "__main__")
+    return f"{name}."
 
 
 def _siblings(target: Any, surroundings: Mapping[str, Any]) -> list[Any]:
@@ -107,17 +113,18 @@ def _bases(item: Any) -> tuple[type, ...]:
 
     In a notebook they may be older than the classes that have their names by now.
     """
-    return item.__bases__ if inspect.isclass(item) else ()
+    if not inspect.isclass(item):
+        return ()
+    return item.__bases__
 
 
 def _enclosed(item: Any) -> dict[str, Any]:
     """Values of the functions around a class or function, which its code uses."""
     values = {}
     for function in _functions_of(item):
-        cells = zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
-        )
-        for name, cell in cells:
+        names = function.__code__.co_freevars
+        cells = function.__closure__ or ()
+        for name, cell in zip(names, cells, strict=True):
             if name == "__class__":  # what `super()` needs
                 continue
             try:
@@ -129,12 +136,16 @@ def _enclosed(item: Any) -> dict[str, Any]:
 
 def _functions_of(item: Any) -> list[FunctionType]:
     """A function, or the methods that a class defines itself."""
+    if inspect.isfunction(item):
+        return [item]
     if not inspect.isclass(item):
-        return [item] if inspect.isfunction(item) else []
+        return []
     functions = []
     for value in vars(item).values():
-        inner = getattr(value, "fget", None) or getattr(value, "__func__", value)
-        inner = inspect.unwrap(inner) if callable(inner) else inner
+        of_property = getattr(value, "fget", None)
+        inner = of_property or getattr(value, "__func__", value)
+        if callable(inner):
+            inner = inspect.unwrap(inner)
         if inspect.isfunction(inner) and inner.__module__ == item.__module__:
             functions.append(inner)
     return functions
@@ -151,8 +162,8 @@ def _tree_of(item: Any) -> ast.Module:
         if not tree.body:
             raise ValueError(
                 f"the source of {name_of(item)} must be known, since it is part of the "
-                f"identity of a run, and it is not; define it in a file or in a "
-                f"notebook"
+                f"identity of a run, and it is not; define it in a file, or in a "
+                f"notebook with a method of its own"
             ) from error
     _remove_docstrings(tree)
     return tree
@@ -187,6 +198,8 @@ def _check_unchanged(item: Any) -> None:
     """
     module = sys.modules.get(getattr(item, "__module__", ""))
     spec = getattr(module, "__spec__", None)
+    if spec is None:
+        return
     # Others, such as that of pytest, change the code that they import.
     if type(getattr(spec, "loader", None)) is not SourceFileLoader:
         return
@@ -194,7 +207,9 @@ def _check_unchanged(item: Any) -> None:
     defined = _codes_in_file(path)
     for function in _functions_of(item):
         code = function.__code__
-        if code.co_filename == str(path) and _fingerprint(code) not in defined:
+        if code.co_filename != str(path):
+            continue
+        if _fingerprint(code) not in defined:
             raise ValueError(
                 f"{path.name} must be as it was when {name_of(item)} was imported, it "
                 f"was changed since; import it anew with importlib.reload, or restart "
@@ -228,13 +243,15 @@ def _fingerprint(code: CodeType) -> str:
             constants.append(_fingerprint(constant))
         elif index > 0 or not isinstance(constant, str):  # else a docstring
             constants.append(value_text(constant))
-    parts = [code.co_qualname, code.co_code.hex(), *code.co_names, *constants]
+    instructions = code.co_code.hex()
+    parts = [code.co_qualname, instructions, *code.co_names, *constants]
     return "\n".join(parts)
 
 
 def _names_outside(text: str) -> set[str]:
     """Names that a piece of source uses and does not define in its functions."""
-    return set(_free_names(symtable.symtable(text, "norm", "exec")))
+    table = symtable.symtable(text, "norm", "exec")
+    return set(_free_names(table))
 
 
 def _free_names(table: symtable.SymbolTable) -> Iterator[str]:
@@ -246,15 +263,19 @@ def _free_names(table: symtable.SymbolTable) -> Iterator[str]:
 
 
 def _is_defined_in(value: Any, module: ModuleType | None) -> bool:
-    if module is None or not (inspect.isclass(value) or inspect.isfunction(value)):
+    if module is None:
         return False
-    return value.__module__ == module.__name__
+    has_source = inspect.isclass(value) or inspect.isfunction(value)
+    return has_source and value.__module__ == module.__name__
 
 
 def _folder_of(module: ModuleType | None) -> Path:
     """The folder of a module; that of the process for a notebook."""
     file = getattr(module, "__file__", None)
-    return Path.cwd() if file is None else Path(file).resolve().parent
+    if file is None:
+        return Path.cwd()
+    path = Path(file).resolve()
+    return path.parent
 
 
 def _file_beside(value: Any, module: ModuleType | None) -> Iterator[Path]:
@@ -279,10 +300,13 @@ def _imported_files(tree: ast.AST, folder: Path) -> Iterator[Path]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             start = node.module or ""
-            names = [start, *(f"{start}.{alias.name}" for alias in node.names)]
+            names = [start]
+            for alias in node.names:
+                names.append(f"{start}.{alias.name}")
         for name in filter(None, names):
             parts = name.strip(".").split(".")
-            yield from filter(Path.is_file, _places(folder, parts))
+            places = _places(folder, parts)
+            yield from filter(Path.is_file, places)
 
 
 def _places(folder: Path, parts: list[str]) -> list[Path]:
@@ -300,7 +324,8 @@ def _module_texts(files: set[Path], folder: Path) -> Iterator[str]:
         if path in seen:
             continue
         seen.add(path)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        source = path.read_text(encoding="utf-8")
+        tree = ast.parse(source)
         waiting += _imported_files(tree, folder)
         waiting += _imported_files(tree, path.parent)
         _remove_docstrings(tree)

@@ -18,6 +18,7 @@ from normlab.data.parts import Parts
 from normlab.device.devices import Device
 from normlab.norms.instance import passes_vectors_through
 from normlab.training.build import build_network, without_pretrained
+from normlab.training.own_norm_checks import is_own_norm, place_of_failure
 
 TRAINING_FLOPS_PER_FORWARD = 3  # the backward pass costs about two forward passes
 
@@ -108,6 +109,7 @@ def check_fit(
     """
     batch_size = _samples_per_process(config, device.devices)
     sample_shape = feature_shape or input_shape
+    norm_layers: dict[str, nn.Module] = {}
     try:
         with (
             torch.device("meta"),
@@ -126,7 +128,12 @@ def check_fit(
     except NotImplementedError:
         # An operator that the meta device does not have: only a real batch can tell.
         return MetaStep(float("inf"), [])
-    except (ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:
+        if is_own_norm(config) and place_of_failure(error, norm_layers):
+            # A real batch can tell more: this one has no values to look at.
+            return MetaStep(float("inf"), [])
+        if not isinstance(error, ValueError | TypeError | RuntimeError):
+            raise
         choices = config["choices"]
         shape = " x ".join(map(str, (batch_size, *input_shape)))
         reason = str(error).strip().splitlines()[0]

@@ -18,7 +18,7 @@ from normlab.check.source import Source
 from normlab.config.trust import OWN_NORM, is_in
 from normlab.data.parts import Parts
 from normlab.norms.construction import FunctionNorm, name_of
-from normlab.norms.loading import describe
+from normlab.norms.loading import describe, line_in_file
 from normlab.norms.state import (
     ATTRIBUTE,
     changed_paths,
@@ -125,12 +125,30 @@ def _explained(
             _check_graph(layer)
     except ValueError as reason:
         return reason
+    place = place_of_failure(error, layers)
     names = {_name(layer) for layer in layers.values()}
     named = ", ".join(sorted(names))
     return ValueError(
-        f"a training step with {named} fails on {ROWS} rows of the data: "
+        f"a training step with {named} fails on {ROWS} rows of the data{place}: "
         f"{describe(error)}"
     )
+
+
+def place_of_failure(error: BaseException, layers: Mapping[str, nn.Module]) -> str:
+    """The line of a norm's file in which an error arose, as `(my_norms.py, line 12)`.
+
+    Args:
+        error: an exception that was caught.
+        layers: norm layers by name.
+
+    Returns:
+        an empty text if the error passed no line of these files.
+    """
+    for layer in layers.values():
+        line = line_in_file(error, Source(_code_of(layer)).path)
+        if line is not None:
+            return _place(layer, line)
+    return ""
 
 
 @contextmanager
@@ -300,4 +318,5 @@ def _place(layer: nn.Module, line: int | None) -> str:
     path = Source(_code_of(layer)).path
     if path is None or line is None:
         return ""
-    return f" ({path.name}, line {line})"
+    file = path.name if path.is_file() else "its cell"
+    return f" ({file}, line {line})"
