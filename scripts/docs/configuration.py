@@ -28,6 +28,7 @@ MORE = {
     "norm": "[The pages of the norms](../norms/index.md) have their formulas.",
     "optimizer": "[](../../how-to/optimizers.md) shows how to take any other optimizer "
     "of PyTorch or timm.",
+    "scheduler": "[](../../how-to/schedules.md) explains warm-up and intervals.",
     "device": "[](../../how-to/device.md) says when each switch pays.",
     "study": "[](../../how-to/study.md) explains how one is run and answered.",
 }

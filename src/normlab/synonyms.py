@@ -225,7 +225,12 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("cosine_annealing", "cosineannealinglr"), ("cosine",)),
         **dict.fromkeys(("onecycle", "onecyclelr", "1cycle"), ("one_cycle",)),
         **dict.fromkeys(("reducelronplateau", "reduce_on_plateau"), ("plateau",)),
-        **dict.fromkeys(("steplr", "multistep"), ("step",)),
+        **dict.fromkeys(("steplr",), ("step",)),
+        **dict.fromkeys(("multistep", "multisteplr", "milestones"), ("multi_step",)),
+        **dict.fromkeys(("linearlr",), ("linear",)),
+        **dict.fromkeys(("poly", "polynomiallr"), ("polynomial",)),
+        **dict.fromkeys(("exponentiallr", "exp"), ("exponential",)),
+        **dict.fromkeys(("warmup", "warm_up"), ("scheduler.warmup_steps=NUMBER",)),
     },
     "device": {
         **dict.fromkeys(("gpu", "nvidia", "cuda:0", "0"), ("cuda",)),

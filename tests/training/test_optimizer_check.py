@@ -82,3 +82,10 @@ def test_what_only_a_gpu_can_do_is_refused_on_the_cpu_alone():
     with pytest.raises(ValueError, match="capturable"):
         check_optimizer(settings, nn.Linear(2, 3), "cpu")
     check_optimizer(settings, nn.Linear(2, 3), "cuda")
+
+
+def test_sharded_parameters_are_refused_where_pytorch_cannot_take_them():
+    settings, network = options("Adafactor"), nn.Linear(2, 3)
+    with pytest.raises(ValueError, match="take another one or device=ddp"):
+        check_optimizer(settings, network, "cpu", "fsdp")
+    check_optimizer(settings, network, "cpu", "ddp")

@@ -43,7 +43,10 @@ PLACES: dict[str, tuple[type | None, str | None]] = {
 ALLOWED_TARGETS = (("trial", SEARCH_CALLBACK), ("norm", OWN_NORM))
 
 # Keys of a place that we read ourselves, and those that Hydra reads.
-OWN_KEYS = {"optimizer": ("weight_decay", "decay_rank_one"), "scheduler": ("interval",)}
+OWN_KEYS = {
+    "optimizer": ("weight_decay", "decay_rank_one"),
+    "scheduler": ("interval", "warmup_steps", "warmup_epochs"),
+}
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 

@@ -4,12 +4,14 @@ All of them are called through Hydra's `_target_`; `normlab.config.targets.check
 has checked these names before.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from normlab.config.targets import build
 from normlab.norms.on_weights import is_weight_length
@@ -17,6 +19,7 @@ from normlab.streams import stream_seed
 from normlab.training.classification import Classification
 from normlab.training.regression import Regression
 from normlab.training.tasks import Task
+from normlab.training.warmup import Warmup, warmup_steps
 
 
 def build_network(
@@ -145,15 +148,45 @@ def scheduler_builder(
 
     Args:
         options: the `scheduler` group of a resolved configuration.
-        steps_per_epoch: number of optimizer steps in an epoch, which schedulers need
-            that step with every batch.
+        steps_per_epoch: number of optimizer steps in an epoch, for a warm-up and for
+            schedulers that ask for it.
+
+    Raises:
+        ValueError: the interval does not suit the scheduler, or the warm-up is given
+            twice.
     """
     options = dict(options)
-    if options["_target_"] is None:
-        return None
-    if options.pop("interval") == "step":
-        return partial(build(options), steps_per_epoch=steps_per_epoch)
-    return build(options)
+    steps = options.pop("warmup_steps", 0)
+    epochs = options.pop("warmup_epochs", 0)
+    num_steps = warmup_steps(steps, epochs, steps_per_epoch)
+    interval = options.pop("interval")
+    builder = None
+    if options["_target_"] is not None:
+        builder = build(options)
+        _check_interval(interval, builder.func)
+        if "steps_per_epoch" in inspect.signature(builder.func).parameters:
+            builder = partial(builder, steps_per_epoch=steps_per_epoch)
+    if num_steps == 0:
+        return builder
+
+    def with_warmup(optimizer: torch.optim.Optimizer) -> Warmup:
+        scheduler = None if builder is None else builder(optimizer)
+        return Warmup(optimizer, scheduler, num_steps)
+
+    return with_warmup
+
+
+def _check_interval(interval: str, scheduler: Any) -> None:
+    """Refuse schedulers that would not get what their step takes."""
+    is_class = isinstance(scheduler, type)
+    waits = is_class and issubclass(scheduler, ReduceLROnPlateau)
+    is_known = waits or scheduler.__module__ == ReduceLROnPlateau.__module__
+    if is_known and (interval == "plateau") != waits:
+        wanted = "plateau" if waits else "epoch or step"
+        raise ValueError(
+            f"scheduler.interval must be {wanted} for {scheduler.__name__}, "
+            f"got {interval!r}"
+        )
 
 
 def build_task(

@@ -1,4 +1,4 @@
-"""Check that an optimizer can train a network, before anything is written."""
+"""Check that optimizer and scheduler can be used, before anything is written."""
 
 from contextlib import suppress
 
@@ -6,13 +6,20 @@ import torch
 from torch import nn
 
 from normlab.training.build import build_optimizer
+from normlab.training.tasks import Task
 
 # What an optimizer raises that gets arguments, parameters or gradients that it does not
 # take.
 FAULTS = (TypeError, ValueError, AttributeError, RuntimeError, AssertionError)
 
 
-def check_optimizer(options: dict, network: nn.Module, device_type: str) -> None:
+# Optimizers whose operations PyTorch does not have for sharded tensors.
+NOT_SHARDED = ("torch.optim.Adafactor",)
+
+
+def check_optimizer(
+    options: dict, network: nn.Module, device_type: str, strategy: str = "auto"
+) -> None:
     """Refuse an optimizer that cannot be built, or that cannot make a step.
 
     The step is made on a small network of its own. It shows what a signature does not,
@@ -23,10 +30,16 @@ def check_optimizer(options: dict, network: nn.Module, device_type: str) -> None
         network: the network to train, which stays as it is.
         device_type: where the run trains, such as cuda. Off the CPU, failures that may
             come from the CPU are not refused.
+        strategy: how processes share the work, such as fsdp.
 
     Raises:
         ValueError: has the reason that the optimizer gave.
     """
+    if strategy == "fsdp" and options["_target_"] in NOT_SHARDED:
+        raise ValueError(
+            f"the optimizer of device=fsdp must accept sharded parameters, which "
+            f"{options['_target_']} does not; take another one or device=ddp"
+        )
     may_be_the_cpu = () if device_type == "cpu" else (RuntimeError, AssertionError)
     try:
         with suppress(*may_be_the_cpu):
@@ -48,3 +61,25 @@ def _make_step(options: dict) -> None:
         network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 2))
         network(torch.randn(4, 2)).square().mean().backward()
         build_optimizer(options, network).step()
+
+
+def check_scheduler(task: Task, options: dict) -> None:
+    """Refuse a scheduler that cannot be built for the optimizer of a task.
+
+    Args:
+        task: the task, which stays as it is.
+        options: the `scheduler` group of a resolved configuration.
+
+    Raises:
+        ValueError: has the reason that the scheduler gave.
+    """
+    if task.build_scheduler is None:
+        return
+    try:
+        task.build_scheduler(task.build_optimizer(task.network))
+    except FAULTS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"the scheduler {options['_target_']} must suit the optimizer and its own "
+            f"arguments: {reason}"
+        ) from error

@@ -37,7 +37,7 @@ from normlab.training.fit_check import (
     declared_input,
     resolve_image_size,
 )
-from normlab.training.optimizer_check import check_optimizer
+from normlab.training.optimizer_check import check_optimizer, check_scheduler
 from normlab.training.own_norm_checks import check_own_norm, is_own_norm
 from normlab.training.tasks import Task
 
@@ -80,9 +80,8 @@ def prepare(config: dict) -> Prepared:
         config, parts.input_shape, parts.num_outputs, device.channels_last
     )
     refuse_hidden_norms(config["choices"]["norm"], network)
-    check_optimizer(
-        config["optimizer"], network, scoring_device(device.accelerator).type
-    )
+    device_type = scoring_device(device.accelerator).type
+    check_optimizer(config["optimizer"], network, device_type, device.strategy)
     num_samples = len(parts.train)
     sentences = [
         *cautions(config, device, network, norm_layers, num_samples, step.idle),
@@ -108,6 +107,7 @@ def prepare(config: dict) -> Prepared:
     steps_per_epoch = count_steps(num_samples, config["dataset"]["batch_size"])
     targets = parts.train.targets[parts.train.rows]
     task = build_task(config, network, steps_per_epoch, targets)
+    check_scheduler(task, config["scheduler"])
     check_monitor(config["trainer"]["monitor"], task.metric_names)
     return Prepared(
         device=device,

@@ -22,6 +22,7 @@ from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shar
 from normlab.endings import Diverged
 from normlab.training.collectives import sum_over_processes
 from normlab.training.unfinished import UnfinishedBlock
+from normlab.training.warmup import Warmup
 
 
 @torch.no_grad()
@@ -102,7 +103,7 @@ class Task(pl.LightningModule):
         self.scheduler_interval = scheduler_interval
         self.gradient_clip = gradient_clip
 
-        self.scheduler: LRScheduler | None = None
+        self.scheduler: LRScheduler | Warmup | None = None
         self.progress = Progress()
         self.metrics: dict[str, float] = {}
         self.train_sums: Tensor | None = None
@@ -170,8 +171,7 @@ class Task(pl.LightningModule):
             if self.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
             optimizer.step()
-            if self.scheduler is not None and self.scheduler_interval == "step":
-                self.scheduler.step()
+            self.step_scheduler_after_batch()
 
             losses.append(loss.detach())
             prediction = prediction.detach()
@@ -268,10 +268,28 @@ class Task(pl.LightningModule):
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
         self.log_dict(self.metrics, logger=False, sync_dist=self.trainer.world_size > 1)
 
+        self.step_scheduler_after_epoch(lambda: self.metrics["val/loss"])
+
+    def step_scheduler_after_batch(self) -> None:
+        """Change the learning rate as its schedule does after an optimizer step."""
+        if self.scheduler is None:
+            return
+        if self.scheduler_interval == "step":
+            self.scheduler.step()
+        if isinstance(self.scheduler, Warmup):
+            self.scheduler.advance()
+
+    def step_scheduler_after_epoch(self, validation_loss: Callable[[], float]) -> None:
+        """Change the learning rate as its schedule does after an epoch.
+
+        Args:
+            validation_loss: returns the loss of the epoch; called if it is needed.
+        """
         if self.scheduler is None:
             return
         if self.scheduler_interval == "plateau":
-            cast(ReduceLROnPlateau, self.scheduler).step(self.metrics["val/loss"])
+            scheduler = cast(ReduceLROnPlateau, self.scheduler)
+            scheduler.step(validation_loss())
         elif self.scheduler_interval == "epoch":
             self.scheduler.step()
 

@@ -7,11 +7,9 @@ from the same weights, on the same batches in the same order.
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from normlab.data.blocks import (
     Block,
@@ -90,8 +88,12 @@ def train_again(
         max_steps=1,
     )
 
+    def validation_loss() -> float:
+        validation = EvaluationBlocks(parts.validation)
+        return evaluate(task, validation, context)["loss"]
+
     def end_epoch() -> None:
-        _step_scheduler(task, EvaluationBlocks(parts.validation), context)
+        task.step_scheduler_after_epoch(validation_loss)
 
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(config["seed"], "dropout"))
@@ -131,18 +133,4 @@ def _make_step(task: Task, optimizer: torch.optim.Optimizer, loss: Tensor) -> No
     if task.gradient_clip is not None:
         nn.utils.clip_grad_norm_(task.network.parameters(), task.gradient_clip)
     optimizer.step()
-    if task.scheduler is not None and task.scheduler_interval == "step":
-        task.scheduler.step()
-
-
-def _step_scheduler(
-    task: Task, validation: EvaluationBlocks, context: Callable
-) -> None:
-    """Step a learning rate scheduler that steps with the epochs."""
-    if task.scheduler is None or task.scheduler_interval == "step":
-        return
-    if task.scheduler_interval == "plateau":
-        scores = evaluate(task, validation, context)
-        cast(ReduceLROnPlateau, task.scheduler).step(scores["loss"])
-    else:
-        task.scheduler.step()
+    task.step_scheduler_after_batch()
