@@ -1,6 +1,8 @@
 """What a job of SLURM does with the runs of its submission."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +11,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from normlab.config.identity import run_folder, run_name
+from normlab.config.trust import OWN_NORMS_VARIABLE
 from normlab.endings import Stopped
 from normlab.locks import Lock
+from normlab.norms import own
+from normlab.norms.loading import load_norm
 from normlab.results import read_result, write_result
 from normlab.sweeps import slurm_task
 from normlab.sweeps.json_lines import JsonLines
@@ -189,6 +194,53 @@ def test_the_modules_of_the_command_can_be_imported(submit, monkeypatch, tmp_pat
     assert str(tmp_path / "mine") not in sys.path
     Task(folder, 0)
     assert str(tmp_path / "mine") in sys.path
+
+
+NORM = """
+from torch import nn
+
+class Scale(nn.Module):
+    def __init__(self, num_features, factor=2.0):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+"""
+JOB_WITH_NORMS = """
+import json, sys
+from pathlib import Path
+from normlab.sweeps.slurm_task import Task
+
+Task(Path(sys.argv[1]), 0)
+from normlab.norms.own import own_norm
+
+for name, source in json.loads(sys.argv[2]):
+    print(own_norm(4, 1, norm=name, source=source).factor)
+"""
+
+
+def test_a_job_finds_norms_without_the_environment(submit, monkeypatch, tmp_path):
+    (tmp_path / "in_a_file.py").write_text(NORM)
+    (tmp_path / "in_a_notebook.py").write_text(NORM.replace("2.0", "5.0"))
+    (tmp_path / "pickles").mkdir()
+    monkeypatch.setattr(own, "_offered", {})
+    monkeypatch.setenv(OWN_NORMS_VARIABLE, "")
+    monkeypatch.setattr(own, "_folder_of_pickles", lambda: tmp_path / "pickles")
+    in_a_file = own.offer_file(f"{tmp_path / 'in_a_file.py'}:Scale")
+    in_a_notebook = own.offer(load_norm(f"{tmp_path / 'in_a_notebook.py'}:Scale"))
+    own.share(in_a_notebook)
+    folder = submit()
+    shutil.rmtree(tmp_path / "pickles")  # the command has ended
+    norms = [(norm.name, norm.digest) for norm in (in_a_file, in_a_notebook)]
+    done = subprocess.run(
+        [sys.executable, "-c", JOB_WITH_NORMS, str(folder), json.dumps(norms)],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2.0\n5.0\n"
 
 
 PROGRAM = """

@@ -28,6 +28,7 @@ from normlab.files import LARGEST_TABLE, open_regular, read_json
 from normlab.locks import WITHOUT_LOCKS, Lock
 from normlab.results import write_atomically
 from normlab.sweeps.json_lines import JsonLines
+from normlab.sweeps.origin import Origin
 from normlab.sweeps.slurm import JOB_ID
 
 LEDGER = "ledger.jsonl"
@@ -113,6 +114,7 @@ class Submission:
         runs: `GROUP/NAME` of every run.
         offsets: where the configuration of each run begins in `RUNS`, in bytes.
         path: where Python looks for modules.
+        own_norms: lines of the environment variable `NORMLAB_OWN_NORMS`.
     """
 
     key: str
@@ -126,6 +128,7 @@ class Submission:
     runs: list[str]
     offsets: list[int]
     path: list[str]
+    own_norms: Sequence[str] = ()
 
     @property
     def tasks(self) -> int:
@@ -172,6 +175,8 @@ def write_submission(
         options: `workers`, `timeout_min`, `signal_delay_s` and `max_num_timeout`.
     """
     key = secrets.token_hex(6)
+    target = (folder / key).absolute()
+    target.mkdir(parents=True)
     lines = [(json.dumps(config) + "\n").encode() for config in configs.values()]
     offsets = [0]
     for line in lines[:-1]:
@@ -184,20 +189,38 @@ def write_submission(
         runs=list(configs),
         offsets=offsets,
         path=[os.path.abspath(entry) for entry in sys.path],
+        own_norms=_write_norms(target),
         **options,
     )
-    target = (folder / key).absolute()
     script = SCRIPT_TEXT.format(
         setup="\n".join(setup),
         python=shlex.quote(sys.executable),
         folder=shlex.quote(str(target)),
     )
-    target.mkdir(parents=True)
     write_atomically(target / RUNS, b"".join(lines))
     write_atomically(target / SCRIPT, script.encode())
     # Written last: a folder without it was never handed to SLURM.
     write_atomically(target / SUBMISSION, json.dumps(asdict(submission)).encode())
     return submission
+
+
+def _write_norms(target: Path) -> list[str]:
+    """Write the norms that live in this process only, for jobs on other machines.
+
+    Args:
+        target: folder of the submission.
+
+    Returns:
+        the lines by which a job finds all norms of the user's own.
+    """
+    lines = []
+    for number, item in enumerate(Origin.of_this_process().own_norms):
+        if isinstance(item, bytes):
+            path = target / f"norm-{number}.pickle"
+            write_atomically(path, item)
+            item = str(path)
+        lines.append(item)
+    return lines
 
 
 def read_submission(folder: Path) -> Submission:

@@ -93,8 +93,8 @@ class SlurmSweep:
         """Which jobs stay in SLURM, how to see them, and how to cancel them."""
         numbers = " ".join(_arrays(self.waiting.values()))
         outputs = shlex.quote(str(self.options.folder.parent))
-        is_one = len(self.waiting) == 1
-        runs = "1 run is" if is_one else f"{len(self.waiting)} runs are"
+        count = len(self.waiting)
+        runs = "1 run is" if count == 1 else f"{count} runs are"
         return (
             f"{runs} with SLURM; `normlab jobs {outputs}` shows the jobs, "
             f"`scancel {numbers}` cancels them"
@@ -114,12 +114,14 @@ class SlurmSweep:
             size = self._size(cluster, missing)
             for first in range(0, len(missing), size):
                 noted.check()
-                self._submit(missing[first : first + size], cluster, lock)
+                batch = missing[first : first + size]
+                self._submit(batch, cluster, lock)
         if attached:
             print_line(f"attached to the jobs of {_runs(attached)} that SLURM has")
         if missing:
             submitted = [self.waiting[run] for run in missing]
-            named = shorten(_arrays(submitted), MOST_JOBS_NAMED)
+            arrays = _arrays(submitted)
+            named = shorten(arrays, MOST_JOBS_NAMED)
             print_line(f"submitted {_runs(len(missing))} to SLURM: job {named}")
 
     def _size(self, cluster: Cluster, runs: Sequence[str]) -> int:
@@ -135,13 +137,14 @@ class SlurmSweep:
             if run in self.configs and entry.cluster == cluster.name:
                 entries[run] = entry
         self.states = _states(entries.values(), cluster)
-        journals = {}
-        for key in {entry.key for entry in entries.values()}:
-            journals[key] = ended_runs(self.ledger.journal(key).read_new())
+        ended: dict[str, Mapping[int, Any]] = {}
         alive = {}
         for run, entry in entries.items():
+            if entry.key not in ended:
+                journal = self.ledger.journal(entry.key)
+                ended[entry.key] = ended_runs(journal.read_new())
             is_over = all(self.states[job].has_ended for job in entry.jobs)
-            if not is_over and entry.index not in journals[entry.key]:
+            if not is_over and entry.index not in ended[entry.key]:
                 alive[run] = entry
         return alive
 
@@ -236,25 +239,33 @@ class SlurmSweep:
 
     def _count_running(self) -> int:
         """How many of the runs train, if every running job trains one."""
-        jobs = {job for entry in self.waiting.values() for job in entry.jobs}
+        jobs: set[str] = set()
+        for entry in self.waiting.values():
+            jobs.update(entry.jobs)
         return sum(self.states[job].state == "RUNNING" for job in jobs)
 
     def _print_once(self, job: str, what: str, number: int) -> None:
-        if (job, what, number) not in self.noted:
-            self.noted.add((job, what, number))
-            print_line(f"job {job} {what}" if job else what)
+        note = (job, what, number)
+        if note in self.noted:
+            return
+        self.noted.add(note)
+        named = f"job {job} " if job else ""
+        print_line(f"{named}{what}")
 
     def _noted_ends(self) -> list[tuple[str, dict[str, Any] | Stopped]]:
         """The runs whose jobs have noted their end since the last call."""
         found = []
-        for key in {entry.key for entry in self.waiting.values()}:
-            if key not in self.journals:
-                self.journals[key] = self.ledger.journal(key)
-            ended = ended_runs(self.journals[key].read_new())
-            for run, entry in self.waiting.items():
-                if entry.key == key and entry.index in ended:
-                    result = self._noted_result(run, ended[entry.index])
-                    found.append((run, result))
+        ended: dict[str, Mapping[int, Mapping[str, Any]]] = {}
+        for run, entry in self.waiting.items():
+            if entry.key not in self.journals:
+                self.journals[entry.key] = self.ledger.journal(entry.key)
+            if entry.key not in ended:
+                journal = self.journals[entry.key]
+                ended[entry.key] = ended_runs(journal.read_new())
+            line = ended[entry.key].get(entry.index)
+            if line is not None:
+                result = self._noted_result(run, line)
+                found.append((run, result))
         return found
 
     def _noted_result(
@@ -290,11 +301,14 @@ class SlurmSweep:
                 state = self.states.get(job)
                 if state is not None and state.has_ended and job in ended_before:
                     states[job] = state
-            if len(states) == len(entry.jobs):
-                # It may have been killed between its result and the note about it.
-                config = self.configs[run]
-                result = stored_result(run_folder(config), config)
-                found.append((run, result or self._explain_loss(entry, states)))
+            if len(states) < len(entry.jobs):
+                continue
+            # It may have been killed between its result and the note about it.
+            config = self.configs[run]
+            result = stored_result(run_folder(config), config)
+            if result is None:
+                result = self._explain_loss(entry, states)
+            found.append((run, result))
         return found
 
     def _explain_loss(

@@ -58,22 +58,24 @@ def rows(folder: Path, runs: Iterable[str] | None = None) -> list[Row]:
     entries = ledger.entries()
     if runs is not None:
         entries = {run: entries[run] for run in runs if run in entries}
-    ends: dict[str, Mapping[int, Mapping[str, Any]]] = {}
-    for key in {entry.key for entry in entries.values()}:
-        ends[key] = ended_runs(ledger.journal(key).read_new())
-    open_entries = []
-    for entry in entries.values():
-        if entry.index not in ends[entry.key]:
-            open_entries.append(entry)
+    ends: dict[str, Mapping[str, Any] | None] = {}
+    ended: dict[str, Mapping[int, Mapping[str, Any]]] = {}
+    for run, entry in entries.items():
+        if entry.key not in ended:
+            journal = ledger.journal(entry.key)
+            ended[entry.key] = ended_runs(journal.read_new())
+        ends[run] = ended[entry.key].get(entry.index)
+    open_entries = [entry for run, entry in entries.items() if ends[run] is None]
     states = _ask(open_entries)
 
     found = []
     for run, entry in entries.items():
-        end = ends[entry.key].get(entry.index)
+        end = ends[run]
         if end is None:
-            found.append(_row_of_job(run, entry, states))
+            row = _row_of_job(run, entry, states)
         else:
-            found.append(_row_of_end(run, entry, end))
+            row = _row_of_end(run, entry, end)
+        found.append(row)
     return found
 
 
@@ -92,19 +94,36 @@ def _ask(entries: Sequence[Entry]) -> dict[str, JobState]:
 def _row_of_end(run: str, entry: Entry, end: Mapping[str, Any]) -> Row:
     result = end.get("result", {})
     reason = end.get("stopped") or result.get("reason") or ""
-    return Row(run, entry.job, str(end["status"]), str(end["time"]), str(reason), True)
+    return Row(
+        run=run,
+        job=entry.job,
+        state=str(end["status"]),
+        since=str(end["time"]),
+        reason=str(reason),
+        has_ended=True,
+    )
 
 
 def _row_of_job(run: str, entry: Entry, states: Mapping[str, JobState]) -> Row:
     known = [states[job] for job in entry.jobs if job in states]
     if not known:
-        return Row(run, entry.job, "unknown", "", f"on cluster {entry.cluster}", False)
+        elsewhere = f"on cluster {entry.cluster}"
+        return Row(run, entry.job, "unknown", "", elsewhere, has_ended=False)
     state = min(known, key=_rank)
-    return Row(run, entry.job, state.name, state.since, state.reason, state.has_ended)
+    return Row(
+        run=run,
+        job=entry.job,
+        state=state.name,
+        since=state.since,
+        reason=state.reason,
+        has_ended=state.has_ended,
+    )
 
 
 def _rank(state: JobState) -> int:
-    return ORDER.index(state.name) if state.name in ORDER else len(ORDER)
+    if state.name not in ORDER:
+        return len(ORDER)
+    return ORDER.index(state.name)
 
 
 def print_table(
@@ -130,12 +149,23 @@ def print_table(
         of_these = "" if configs is None else " of these runs"
         console.print(f"no jobs{of_these} were submitted to SLURM")
         return
-    counts = Counter(row.state for row in found)
-    summary = ", ".join(f"{number} {state}" for state, number in counts.items())
-    shown = [row for row in found if shows_ended or row.state != "finished"]
+    summary = _count_states(found)
     console.print(f"{len(found)} submitted to SLURM: {summary}", markup=False)
+    shown = []
+    for row in found:
+        if shows_ended or row.state != "finished":
+            shown.append(row)
     if shown:
         console.print(_table(shown))
+
+
+def _count_states(found: Iterable[Row]) -> str:
+    """How many runs are in each state: `3 running, 1 pending`."""
+    counts = Counter(row.state for row in found)
+    words = []
+    for state, number in counts.items():
+        words.append(f"{number} {state}")
+    return ", ".join(words)
 
 
 def _table(found: Iterable[Row]) -> Table:

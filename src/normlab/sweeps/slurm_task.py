@@ -57,6 +57,7 @@ class Task:
     """
 
     def __init__(self, folder: Path, number: int) -> None:
+        from normlab.config.trust import OWN_NORMS_VARIABLE
         from normlab.sweeps.json_lines import JsonLines
         from normlab.sweeps.slurm_ledger import JOURNAL, read_submission
 
@@ -71,6 +72,9 @@ class Task:
         for entry in self.submission.path:
             if entry not in sys.path:
                 sys.path.append(entry)
+        if self.submission.own_norms:
+            # SLURM need not hand on the environment of the command.
+            os.environ[OWN_NORMS_VARIABLE] = "\n".join(self.submission.own_norms)
 
     def work(self) -> None:
         """Train what there is to train.
