@@ -127,9 +127,11 @@ class Run:
         return Runs([self]).why(**arguments)
 
     def __repr__(self) -> str:
-        scores = [f"{name} {value:.4g}" for name, value in self.metrics.items()]
-        tests = [text for text in scores if text.startswith("test/")]
-        return f"<Run {self.folder.name}: {', '.join([self.status, *tests])}>"
+        words = [self.status]
+        for name, value in self.metrics.items():
+            if name.startswith("test/"):
+                words.append(f"{name} {value:.4g}")
+        return f"<Run {self.folder.name}: {', '.join(words)}>"
 
     def _repr_html_(self) -> str:
         return run_html(self.folder, self.status, self.metrics, self.result)
@@ -252,8 +254,10 @@ class ComparedRuns:
     @cached_property
     def drawings(self) -> dict[str, Drawing]:
         """All figures of the report, by name."""
-        drawings = draw_figures(self.comparison)
-        return {drawing.name: drawing for drawing in drawings}
+        by_name = {}
+        for drawing in draw_figures(self.comparison):
+            by_name[drawing.name] = drawing
+        return by_name
 
     def figure(self, name: str = "arms") -> Figure:
         """A figure of the report.
