@@ -2,6 +2,7 @@
 
 import pytest
 
+from normlab.why import explanation
 from normlab.why.cli import default_folder, main, parser
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
@@ -15,7 +16,13 @@ def environment(monkeypatch):
         monkeypatch.setenv(name, "0")
 
 
-def test_the_command_writes_a_page(runs, tmp_path, capsys):
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Spend no time on files of figures, which another test looks at."""
+    monkeypatch.setattr(explanation, "save_drawing", lambda *_: [])
+
+
+def test_the_command_writes_a_page(runs, tmp_path, capsys, no_figures):
     main([*map(str, runs), "--out", str(tmp_path / "why"), *FEW])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"page: {tmp_path / 'why' / 'why.html'}"

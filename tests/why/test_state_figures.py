@@ -104,3 +104,16 @@ def test_the_film_shows_the_last_layer_frame_by_frame():
     # From 2 apart to 0, in standard deviations of 2.
     assert "in layer last of torch the median distance" in picture.here
     assert "changes from 1 to 0 standard deviations" in picture.here
+
+
+def test_arms_that_find_no_place_are_counted():
+    runs = [
+        (f"arm {n}", 1.0, {"surface": surface([1.0] * 8 + [2.0])}) for n in range(6)
+    ]
+    with figure_style():
+        picture = draw_surface(arms_of(*runs))
+    assert picture.measured.endswith("centre alone. The first 4 of 6 arms")
+    films = [(f"arm {n}", 1.0, {"film": film([0.0, 2.0])}) for n in range(3)]
+    with figure_style():
+        picture = draw_film(arms_of(*films))
+    assert picture.measured.endswith("of that step. The first 2 of 3 arms")

@@ -76,5 +76,7 @@ def test_batch_norm_uses_the_statistics_of_the_samples_at_every_point(norm):
 def test_norms_without_running_statistics_need_nothing():
     network = nn.Sequential(nn.Linear(1, 2, bias=False), LayerNorm(2, 1))
     batch_loss = BatchLoss(network, mean_square, torch.ones(2, 1), torch.zeros(2, 2))
-    surface = loss_surface(batch_loss, trained_parameters(network), ({}, {}), [0.0])
+    weights = {"0.weight": torch.tensor([[5.0], [1.0]])}  # normalized to 1 and -1
+    parameters = trained_parameters(network) | weights
+    surface = loss_surface(batch_loss, parameters, ({}, {}), [0.0])
     assert surface.item() == pytest.approx(1.0, rel=1e-2)

@@ -1,6 +1,6 @@
 """The loss of a network on one batch, as a function of the parameters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -70,18 +70,20 @@ class BatchLoss:
             parameters: where it is computed.
             names: the parameters whose gradient is computed; None for all.
         """
-        chosen = list(parameters) if names is None else list(names)
-        leaves = {name: value.detach() for name, value in parameters.items()}
-        for name in chosen:
-            leaves[name] = leaves[name].clone().requires_grad_()
-        value = self.loss_of(leaves)
+        place = dict(parameters)
+        leaves = {}
+        for name in parameters if names is None else names:
+            leaves[name] = parameters[name].detach().clone().requires_grad_()
+        value = self.loss_of(place | leaves)
         gradients = torch.autograd.grad(
-            value,
-            [leaves[name] for name in chosen],
-            allow_unused=True,
-            materialize_grads=True,
+            value, list(leaves.values()), allow_unused=True, materialize_grads=True
         )
-        return float(value.detach()), dict(zip(chosen, gradients, strict=True))
+        return float(value.detach()), dict(zip(leaves, gradients, strict=True))
+
+
+def chosen(vector: Mapping[str, Tensor], names: Iterable[str]) -> Vector:
+    """The part of a vector that belongs to some parameters."""
+    return {name: vector[name] for name in names}
 
 
 def dot(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from normlab.option_names import with_option_names
@@ -12,7 +11,10 @@ USER_MISTAKE = 2  # exit code
 # The options for arguments of functions, which messages name.
 OPTIONS = {
     "trusted": "--trust",
-    **{name: f"--{name}" for name in ("steps", "points", "samples", "grid")},
+    "steps": "--steps",
+    "points": "--points",
+    "samples": "--samples",
+    "grid": "--grid",
 }
 EPILOG = """example: %(prog)s outputs/digits-mlp/RUN outputs/digits-mlp/RUN --out why"""
 
@@ -97,9 +99,13 @@ def _explain(options: argparse.Namespace) -> None:
     from normlab.why.measure import Settings
 
     load_only_weights()
-    names = [field.name for field in fields(Settings) if field.name in vars(options)]
     try:
-        settings = Settings(**{name: getattr(options, name) for name in names})
+        settings = Settings(
+            steps=options.steps,
+            points=options.points,
+            samples=options.samples,
+            grid=options.grid,
+        )
         trusted = trusted_packages(options.trust)
         find_trusted_code(trusted, options.config_dir)
         explanation = explain_runs(options.runs, settings, trusted, print_line)

@@ -7,9 +7,10 @@ Santurkar, Tsipras, Ilyas and Madry, "How does batch normalization help optimiza
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from normlab.why.batch_loss import BatchLoss, difference, dot, length
+from normlab.why.batch_loss import BatchLoss, chosen, difference, dot, length
 from normlab.why.layers import WeightLayer
 
 
@@ -59,13 +60,12 @@ def covariate_shift(
         before: all trained parameters before the step.
         after: all trained parameters after it.
     """
-    names = [name for layer in layers for name in layer.parameters]
-    _, old = batch_loss.gradient(before, names)
+    _, all_old = batch_loss.gradient(before)
     shifts = []
     for layer in layers:
-        updated = {name: after[name] for name in layer.preceding}
-        _, new = batch_loss.gradient({**before, **updated}, layer.parameters)
-        own = {name: old[name] for name in layer.parameters}
+        mixed = {**before, **chosen(after, layer.preceding)}
+        _, new = batch_loss.gradient(mixed, layer.parameters)
+        own = chosen(all_old, layer.parameters)
         lengths = length(own) * length(new)
         shifts.append(
             Shift(
@@ -83,5 +83,5 @@ def spread_out(layers: Sequence[WeightLayer], most: int) -> list[WeightLayer]:
     later = [layer for layer in layers if layer.preceding]
     if len(later) <= most:
         return later
-    places = [round(i * (len(later) - 1) / (most - 1)) for i in range(most)]
+    places = np.linspace(0, len(later) - 1, most).round().astype(int)
     return [later[place] for place in places]

@@ -94,10 +94,7 @@ def _arm_names(folders: Sequence[Path]) -> dict[Path, str]:
         raise ValueError(f"{path} must be a run that can be read: {reason}")
     keys = distinguishing_settings(table, ["norm"])
     labels = arm_labels(table, ["norm", *keys])
-    return {
-        Path(folder): label
-        for folder, label in zip(table["folder"], labels, strict=True)
-    }
+    return dict(zip(map(Path, table["folder"]), labels, strict=True))
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> Path:
@@ -122,6 +119,7 @@ def render_page(explanation: Explanation) -> str:
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -130,11 +128,18 @@ def render_page(explanation: Explanation) -> str:
     for picture in explanation.pictures:
         svg = Markup(inline_svg(picture.drawing, f"figure-{picture.drawing.name}"))
         figures.append((picture, svg))
-    runs = [without_control(run.name) for run in explanation.arms.runs]
+    arms = explanation.arms
     return environment.from_string(source).render(
-        arms=[without_control(name) for name in explanation.arms.names],
-        runs=runs,
+        arms=arms.names,
+        runs=[run.name for run in arms.runs],
         figures=figures,
         notes=explanation.notes,
         file_kinds=FILE_KINDS,
     )
+
+
+def _finalized(value: object) -> object:
+    """A value as the template shows it: a text without control characters."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return without_control(value)
+    return value

@@ -19,11 +19,11 @@ def frame_steps(last: int, frames: int) -> list[int]:
     """Numbers of steps after which the film has a frame: 0, and ever rarer ones.
 
     Args:
-        last: the last of them.
-        frames: how many there are at most.
+        last: the last of them, at least 1.
+        frames: how many there are at most, at least 2.
     """
-    later = np.geomspace(1, max(1, last), max(1, frames - 1))
-    return sorted({0, *(round(float(step)) for step in later)} & set(range(last + 1)))
+    later = np.geomspace(1, last, frames - 1).round().astype(int)
+    return sorted({0, *later.tolist()})
 
 
 def film_frame(

@@ -40,7 +40,7 @@ def weight_layers(network: nn.Module, inputs: Tensor) -> list[WeightLayer]:
     layers = []
     before: list[str] = []
     for name, module in called_modules(network, inputs):
-        own = _own_parameters(network, name, module)
+        own = _own_parameters(name, module)
         if not _is_norm(module) and _has_weights(network, own):
             layers.append(WeightLayer(name, tuple(own), tuple(before)))
         before += own
@@ -81,18 +81,14 @@ def called_modules(network: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Mod
     ]
 
 
-def _own_parameters(network: nn.Module, name: str, module: nn.Module) -> list[str]:
+def _own_parameters(name: str, module: nn.Module) -> list[str]:
     """Names of a module's own trained parameters; a reparametrized weight is one."""
-    own = [key for key, _ in module.named_parameters(recurse=False)]
+    own = dict(module.named_parameters(name, recurse=False))
     parametrizations = getattr(module, "parametrizations", None)
     if isinstance(parametrizations, nn.ModuleDict):
-        own += [
-            f"parametrizations.{key}" for key, _ in parametrizations.named_parameters()
-        ]
-    prefix = f"{name}." if name else ""
-    return [
-        prefix + key for key in own if network.get_parameter(prefix + key).requires_grad
-    ]
+        prefix = f"{name}.parametrizations".lstrip(".")
+        own |= dict(parametrizations.named_parameters(prefix))
+    return [key for key, value in own.items() if value.requires_grad]
 
 
 def _has_weights(network: nn.Module, names: list[str]) -> bool:

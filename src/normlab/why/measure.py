@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class RunMeasures:
             and `film`. A measure that the run does not have is missing.
         growth: factor by which squared gradients grow per layer; NaN if unknown.
         notes: what is missing and why, one sentence each.
+        seed: seed of the directions of the loss surface.
     """
 
     name: str
@@ -85,6 +86,7 @@ class RunMeasures:
     tables: dict[str, pd.DataFrame]
     growth: float
     notes: list[str] = field(default_factory=list)
+    seed: int = 0
 
 
 class Subject:
@@ -169,6 +171,7 @@ def measure_run(
         tables=tables,
         growth=growth,
         notes=notes,
+        seed=settings.seed,
     )
 
 
@@ -230,8 +233,8 @@ def measure_along_training(
 
 def measured_steps(last: int, points: int) -> list[int]:
     """Numbers of steps, evenly spaced from the first to the last."""
-    spaced = np.linspace(1, last, min(points, last))
-    return sorted({round(float(number)) for number in spaced})
+    spaced = np.linspace(1, last, min(points, last)).round().astype(int)
+    return sorted(set(spaced.tolist()))
 
 
 def landscape_rows(subject: Subject, step: Step) -> list[dict[str, Any]]:
@@ -265,16 +268,7 @@ def shift_rows(
     """One row per layer: its internal covariate shift at a step."""
     batch_loss = subject.batch_loss(step.batch, step.buffers)
     shifts = covariate_shift(batch_loss, layers, step.before, step.after)
-    return [
-        {
-            "step": step.number,
-            "layer": shift.layer,
-            "gradient_norm": shift.gradient_norm,
-            "difference": shift.difference,
-            "cosine": shift.cosine,
-        }
-        for shift in shifts
-    ]
+    return [{"step": step.number, **asdict(shift)} for shift in shifts]
 
 
 class Film:

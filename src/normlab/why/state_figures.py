@@ -11,8 +11,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from normlab.colours import GREY
 from normlab.report.axes import make_logarithmic
 from normlab.report.drawing import Drawing
+from normlab.report.groups import first_of_note
 from normlab.why.depth import RELU_GROWTH
 from normlab.why.film import film_layer
+from normlab.why.measure import BATCHES
 from normlab.why.pictures import Arms, Picture, make_picture, mean_by, number
 
 YANG = (
@@ -75,7 +77,7 @@ def draw_depth(arms: Arms) -> Picture | None:
         "activation it grows by (B - 2) / (B - 3) for batches of B samples, which is "
         "hardly anything. Convolutions and short networks need not follow.",
         here=f"the factor per layer is {', '.join(growths)}.",
-        measured=f"{arms.scope()}; 10 batches of {', '.join(map(str, samples))} "
+        measured=f"{arms.scope()}; {BATCHES} batches of {', '.join(map(str, samples))} "
         f"samples, at the initial weights, in training mode",
         source=YANG,
     )
@@ -139,12 +141,19 @@ def draw_surface(arms: Arms) -> Picture | None:
         "turn chaotic.",
         here=f"the loss is {'; '.join(texts)}.",
         measured=f"the first run of each arm; {grid} × {grid} points, {samples} "
-        f"training samples without augmentation, two random directions of seed 0 that "
-        f"all arms share. The network is in evaluation mode, and norms that keep "
-        f"running statistics use those of the {samples} samples at every point, since "
-        f"the stored ones fit the weights of the centre alone",
+        f"training samples without augmentation, two random directions of seed "
+        f"{arms.runs[0].seed} that all arms share. The network is in evaluation mode, "
+        f"and norms that keep running statistics use those of the {samples} samples "
+        f"at every point, since the stored ones fit the weights of the centre alone"
+        f"{_left_out(arms.present(table), shown)}",
         source=LI,
     )
+
+
+def _left_out(arms: list[str], shown: list[str]) -> str:
+    """A note if arms are left out, without its full stop."""
+    note = first_of_note(len(shown), len(arms), "arms").rstrip(".")
+    return f".{note}" if note else ""
 
 
 def _first_surface(table: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -227,7 +236,8 @@ def draw_film(arms: Arms) -> Picture | None:
         "network (Wu and Johnson, section 3).",
         here=f"{'; '.join(texts)}.",
         measured="the first run of each arm; frames of a second training from its own "
-        "configuration, statistics of 10 batches with the weights of that step",
+        f"configuration, statistics of {BATCHES} batches with the weights of that step"
+        f"{_left_out(arms.present(table), shown)}",
         source=IOFFE,
     )
 

@@ -10,6 +10,7 @@ from normlab.report.axes import (
     single_point_marker,
 )
 from normlab.report.drawing import Drawing
+from normlab.report.groups import first_of_note
 from normlab.why.pictures import Arms, Picture, make_picture, mean_by, medians, number
 
 SANTURKAR = (
@@ -100,7 +101,8 @@ def draw_covariate_shift(arms: Arms) -> Picture | None:
     table = arms.table("covariate_shift")
     if table.empty:
         return None
-    layers = list(dict.fromkeys(table["layer"]))[:MOST_COLUMNS]
+    names = list(dict.fromkeys(table["layer"]))
+    layers = names[:MOST_COLUMNS]
     width = max(5.2, 2.7 * len(layers) + 0.8)
     figure = Figure(figsize=(width, 4.6), layout="constrained")
     grid = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
@@ -134,7 +136,8 @@ def draw_covariate_shift(arms: Arms) -> Picture | None:
         "covariate shift and train better all the same (definition 2.1 and figure 3, "
         "VGG and a deep linear network).",
         here=f"the median cosine is {medians(arms, table, 'cosine')}; the median "
-        f"difference is {medians(arms, table, 'difference')}.",
+        f"difference is {medians(arms, table, 'difference')}."
+        f"{first_of_note(len(layers), len(names), 'layers')}",
         measured=arms.training(table.groupby(["run", "layer"]).size().max()),
         source=SANTURKAR,
     )
