@@ -51,6 +51,13 @@ def test_a_run_has_its_scores_its_curve_and_its_layers(stored):
     assert repr(stored).startswith("<Run torch-sgd-lr0.1-seed1-")
 
 
+@pytest.mark.parametrize("shape", [(64,), (2, 64), (1, 8, 8), (2, 3, 8, 8)])
+def test_samples_of_another_shape_are_not_predicted(stored, shape):
+    message = r"inputs must be samples as stored, of shape \(N, 1, 8, 8\), got \("
+    with pytest.raises(ValueError, match=message):
+        stored.predict(torch.zeros(shape))
+
+
 def test_predictions_are_those_that_were_scored(stored):
     part = stored.parts["test"]
     probabilities = stored.predict(part.inputs[part.rows])

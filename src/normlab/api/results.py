@@ -106,10 +106,21 @@ class Run:
         Returns:
             Probabilities ``(N, K)`` of the classes, in the order of
             `result["classes"]`, or values ``(N,)`` in the units of the targets.
+
+        Raises:
+            ValueError: the samples have other axes, channels or columns.
         """
         part = self._prepared.parts.test
+        samples = torch.as_tensor(inputs)
+        stored = tuple(part.inputs.shape[1:])
+        if samples.ndim != part.inputs.ndim or samples.shape[1] != stored[0]:
+            shape = ", ".join(map(str, stored))
+            raise ValueError(
+                f"inputs must be samples as stored, of shape (N, {shape}), got "
+                f"{tuple(samples.shape)}"
+            )
         with torch.inference_mode():
-            ready = part.transform.evaluate(torch.as_tensor(inputs))
+            ready = part.transform.evaluate(samples)
             return self._prepared.task.predictions_from(self.network(ready))
 
     def evaluate(self, **arguments: Any) -> dict[str, float]:
