@@ -87,9 +87,7 @@ def test_timm_adapts_channels_and_outputs():
 
 def test_missing_timm_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(
-        ValueError, match=r"model=timm needs timm: pip install timm"
-    ):
+    with pytest.raises(ValueError, match=r"model=timm needs timm: pip install timm"):
         TimmModel(SHAPE, 7, no_norm)
 
 

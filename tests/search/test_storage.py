@@ -351,7 +351,10 @@ def test_groups_that_share_a_database_have_searches_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("scheme", "advice"),
     [
-        ("postgresql", "postgresql:// needs the driver psycopg.*: pip install .*psycopg"),
+        (
+            "postgresql",
+            "postgresql:// needs the driver psycopg.*: pip install .*psycopg",
+        ),
         (
             "postgresql+psycopg",
             r"the driver psycopg, .*pip install 'psycopg\[binary\]'",

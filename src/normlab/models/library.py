@@ -131,9 +131,7 @@ class TimmModel(nn.Module):
         try:
             import timm
         except ImportError as error:
-            raise ValueError(
-                "model=timm needs timm: pip install timm"
-            ) from error
+            raise ValueError("model=timm needs timm: pip install timm") from error
         super().__init__()
         channels, height, width = image_shape(type(self), input_shape)
         choose("model.name", name.split(".")[0], timm.list_models())
