@@ -18,6 +18,7 @@ FREE = (
     "hydra.job",
     "hydra.verbose",
     "choices.",
+    "study.try",
 )
 ENDINGS = {
     "json",
@@ -63,7 +64,8 @@ def problem_of(word: str) -> str:
     if key in groups():
         return problem_of_choice(key, value)
     is_file = not value and key.rpartition(".")[2] in ENDINGS
-    if is_file or key.endswith((".NAME", "._target_")):
+    is_placeholder = key.rpartition(".")[2].isupper()  # as in optimizer.KEY
+    if is_file or is_placeholder or key.endswith("._target_"):
         return ""
     if key in known_keys() or key.startswith(FREE) or is_parent(key):
         return ""
@@ -76,7 +78,9 @@ def problem_of_choice(group: str, value: str) -> str:
         return ""
     names = set(options(group)) if group in groups() else set()
     for name in value.removeprefix("=").strip("'\"[]").split(","):
-        if name and name not in {*names, "null", "basic"} and not name.isupper():
+        is_own_norm = group == "norm" and re.search(r"\.py(:\w+)?$", name)
+        is_known = name in {*names, "null", "basic"} or name.isupper() or is_own_norm
+        if name and not is_known:
             return hint(name, names)
     return ""
 
