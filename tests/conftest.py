@@ -10,9 +10,19 @@ from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from normlab.config.trust import OWN_NORMS_VARIABLE
+
 pytest_plugins = ["skips"]
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_norms_of_this_test_only(monkeypatch):
+    """Norms that a test offers to other processes are offered by that test only."""
+    monkeypatch.delenv(OWN_NORMS_VARIABLE, raising=False)
+    yield
+    os.environ.pop(OWN_NORMS_VARIABLE, None)
 
 
 @pytest.fixture(scope="session")

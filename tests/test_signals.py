@@ -13,7 +13,7 @@ from normlab import main, signals
 from normlab.config.identity import run_folder
 from normlab.endings import Diverged, Interrupted, Pruned
 from normlab.signals import STOP_SIGNALS, hand_over
-from normlab.training import checkpoints, experiment
+from normlab.training import checkpoint_files, experiment
 from normlab.training.callbacks import Recorder
 from normlab.training.checkpoint_files import load
 from normlab.training.checkpoints import Checkpoints
@@ -237,20 +237,21 @@ def test_a_run_continues_its_block_if_the_former_handler_returns(
 def test_two_signals_wait_for_the_write_of_a_checkpoint(
     config, send, monkeypatch, sent_before, expected
 ):
-    """They come between the two renames, when there is no last.ckpt."""
+    """They come while last.ckpt is written, and previous.ckpt is another name of it."""
     if sent_before:
         send(signal.SIGTERM, "on_train_batch_end")
     folder = run_folder(config) / "checkpoints"
-    write, found = checkpoints.write_atomically, []
+    write = checkpoint_files.write_atomically
+    found = []
 
     def write_late(path, content):
-        if not (folder / "last.ckpt").exists() and (folder / "previous.ckpt").exists():
+        if path.name == "last.ckpt" and (folder / "previous.ckpt").exists():
             found.append(path.name)
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGTERM)
         write(path, content)
 
-    monkeypatch.setattr(checkpoints, "write_atomically", write_late)
+    monkeypatch.setattr(checkpoint_files, "write_atomically", write_late)
     with pytest.raises(Interrupted):
         run(config)
     assert set(found) == {"last.ckpt"}
@@ -258,14 +259,13 @@ def test_two_signals_wait_for_the_write_of_a_checkpoint(
 
 
 def test_ctrl_c_waits_for_the_write_of_the_result(config, monkeypatch):
-    write = experiment.write_json
+    write = experiment.write_result
 
-    def write_late(path, content):
-        if path.name == "result.json":
-            os.kill(os.getpid(), signal.SIGINT)
-        write(path, content)
+    def write_late(folder, result):
+        os.kill(os.getpid(), signal.SIGINT)
+        write(folder, result)
 
-    monkeypatch.setattr(experiment, "write_json", write_late)
+    monkeypatch.setattr(experiment, "write_result", write_late)
     with pytest.raises(KeyboardInterrupt):
         run(config)
     assert (run_folder(config) / "result.json").exists()

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra_plugins.normlab_grid_sweeper import GridSweeper, plain
-from normlab.config.composition import config_dirs
 
 if TYPE_CHECKING:
     from normlab.search.plan import Compose, SearchPlan
@@ -77,6 +76,8 @@ class OptunaSweeper(GridSweeper):
 
     def _config_dir(self) -> list[str]:
         """The words with which the command line named a folder of configurations."""
+        from normlab.config.composition import config_dirs
+
         words = []
         for folder in config_dirs(self.config.hydra):
             words += ["--config-dir", str(folder)]

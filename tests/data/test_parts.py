@@ -322,7 +322,7 @@ def test_other_normalizations_are_refused(rule, compose):
 
     config = OmegaConf.to_container(compose(f"dataset.normalize={rule}"), resolve=True)
     with pytest.raises(
-        ValueError, match="dataset.normalize must be train, none, imagenet, or \\[mean"
+        ValueError, match="dataset.normalize must be train, none, imagenet or \\[mean"
     ):
         check(config)
 

@@ -118,7 +118,14 @@ def test_damaged_files(config, scratch, expected, changes, name):
 
 
 @pytest.mark.parametrize(
-    "kind", ["result.json", "config.yaml", "best.ckpt", "metrics.csv", "statistics.csv"]
+    "kind",
+    [
+        "result.json",
+        *(
+            pytest.param(kind, marks=needs_minutes)
+            for kind in ("config.yaml", "best.ckpt", "metrics.csv", "statistics.csv")
+        ),
+    ],
 )
 def test_files_of_a_finished_run_damaged_at_random(finished, tmp_path, kind):
     figures = mutations.mutate([finished[kind]], tmp_path, number=3)

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from normlab.checksums import best_checkpoint
 from normlab.config.identity import run_folder
 from normlab.endings import DiskFull, Interrupted, StorageFault
+from normlab.loggers import TENSORBOARD_GROUP
 from normlab.results import read_result, write_json
 from normlab.training.checkpoint_files import load
 from normlab.training.checkpoints import Checkpoints
@@ -470,7 +471,7 @@ def test_tensorboard_has_the_curves_and_the_right_final_metrics(config):
             [float(row[name]) for row in rows(run_folder(settings))]
         )
     for name, value in result["metrics"].items():
-        (event,) = events.Scalars(f"final/{name}")
+        (event,) = events.Scalars(f"{TENSORBOARD_GROUP}/{name}")
         assert event.value == pytest.approx(value)
     layer = next(iter(prepare(settings).norm_layers))
     assert {

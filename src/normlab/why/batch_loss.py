@@ -14,11 +14,11 @@ RANDOM_SEED = 0  # of dropout and of other noise inside of the network
 
 def trained_parameters(network: nn.Module) -> Vector:
     """Copies of the parameters that training changes, by name."""
-    return {
-        name: value.detach().clone()
-        for name, value in network.named_parameters()
-        if value.requires_grad
-    }
+    copies = {}
+    for name, value in network.named_parameters():
+        if value.requires_grad:
+            copies[name] = value.detach().clone()
+    return copies
 
 
 def buffers_of(network: nn.Module) -> Vector:
@@ -70,15 +70,20 @@ class BatchLoss:
             parameters: where it is computed.
             names: the parameters whose gradient is computed; None for all.
         """
-        place = dict(parameters)
+        wanted = parameters if names is None else names
         leaves = {}
-        for name in parameters if names is None else names:
-            leaves[name] = parameters[name].detach().clone().requires_grad_()
-        value = self.loss_of(place | leaves)
+        for name in wanted:
+            leaf = parameters[name].detach().clone()
+            leaves[name] = leaf.requires_grad_()
+        value = self.loss_of(dict(parameters) | leaves)
         gradients = torch.autograd.grad(
-            value, list(leaves.values()), allow_unused=True, materialize_grads=True
+            value,
+            list(leaves.values()),
+            allow_unused=True,
+            materialize_grads=True,
         )
-        return float(value.detach()), dict(zip(leaves, gradients, strict=True))
+        by_name = dict(zip(leaves, gradients, strict=True))
+        return float(value.detach()), by_name
 
 
 def chosen(vector: Mapping[str, Tensor], names: Iterable[str]) -> Vector:
@@ -90,7 +95,9 @@ def dot(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
     """The inner product of two vectors over the parameters that the first names."""
     total = 0.0
     for name, value in first.items():
-        total += float((value.double() * second[name].double()).sum())
+        other = second[name].double()
+        products = value.double() * other
+        total += float(products.sum())
     return total
 
 
@@ -111,4 +118,7 @@ def moved(
 
 def difference(end: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> Vector:
     """``end - start`` over the parameters that `end` names."""
-    return {name: value - start[name] for name, value in end.items()}
+    changes = {}
+    for name, value in end.items():
+        changes[name] = value - start[name]
+    return changes

@@ -67,18 +67,21 @@ def called_modules(network: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Mod
     def note(module: nn.Module, arguments: tuple) -> None:
         called.setdefault(id(module), module)
 
-    handles = [module.register_forward_pre_hook(note) for module in network.modules()]
+    handles = []
+    for module in network.modules():
+        handles.append(module.register_forward_pre_hook(note))
     try:
         with torch.no_grad(), torch.random.fork_rng():
             functional_call(network, buffers_of(network), (inputs,))
     finally:
         for handle in handles:
             handle.remove()
-    return [
-        (names[key], module)
-        for key, module in called.items()
-        if ".parametrizations." not in f".{names[key]}"
-    ]
+    found = []
+    for key, module in called.items():
+        name = names[key]
+        if ".parametrizations." not in f".{name}":
+            found.append((name, module))
+    return found
 
 
 def _own_parameters(name: str, module: nn.Module) -> list[str]:

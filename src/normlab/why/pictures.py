@@ -1,5 +1,6 @@
 """A figure with the words that a reader needs beside it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,12 +77,12 @@ class Arms:
 
     def scope(self) -> str:
         """How many runs there are, and how many per arm."""
-        counts = [sum(run.arm == name for run in self.runs) for name in self.names]
-        runs = f"{len(self.runs)} runs" if len(self.runs) > 1 else "1 run"
-        if max(counts) == 1:
+        counts = Counter(run.arm for run in self.runs)
+        total = len(self.runs)
+        runs = "1 run" if total == 1 else f"{total} runs"
+        if max(counts.values()) == 1:
             return f"{runs}, one seed per arm"
-        least = min(counts)
-        seeds = f"{least}" if least == max(counts) else f"{least} to {max(counts)}"
+        seeds = _span(list(counts.values()))
         return f"{runs}, {seeds} seeds per arm; lines are means over them"
 
     def training(self, points: int) -> str:

@@ -92,39 +92,59 @@ def _mean_growth(arms: Arms, arm: str) -> str:
     return number(float(np.exp(np.log(known).mean())))
 
 
+def _levels(surfaces: list[pd.DataFrame]) -> np.ndarray | None:
+    """Levels of the contours over all surfaces; None if no loss is finite."""
+    losses = np.concatenate([surface.to_numpy().ravel() for surface in surfaces])
+    shown = losses[np.isfinite(losses) & (losses > 0)]
+    if not len(shown):
+        return None
+    return np.geomspace(shown.min(), shown.max(), LEVELS)
+
+
+def _add_bar(
+    figure: Figure, drawn: ContourSet, axes: list[Axes], levels: np.ndarray
+) -> None:
+    """A bar of colours with four numbers."""
+    bar = figure.colorbar(drawn, ax=axes, label="training loss", shrink=0.7)
+    axis = bar.ax.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+    axis.set_minor_formatter(NullFormatter())
+    step = (LEVELS - 1) // 3
+    bar.set_ticks(list(levels[::step]))
+    bar.ax.minorticks_off()
+
+
 def draw_surface(arms: Arms) -> Picture | None:
     """The loss on a plane through the best state, one panel per arm."""
     table = arms.table("surface")
     if table.empty:
         return None
     shown = arms.present(table)[:MOST_SURFACES]
-    surfaces = {arm: _first_surface(table, arm) for arm in shown}
-    finite = np.concatenate([losses.to_numpy().ravel() for losses in surfaces.values()])
-    finite = finite[np.isfinite(finite) & (finite > 0)]
-    if not len(finite):
+    surfaces = {}
+    for arm in shown:
+        surfaces[arm] = _first_surface(table, arm)
+    levels = _levels(list(surfaces.values()))
+    if levels is None:
         return None
-    levels = np.geomspace(finite.min(), finite.max(), LEVELS)
-    figure = Figure(figsize=(3.3 * len(shown) + 0.9, 3.7), layout="constrained")
+    width = 3.3 * len(shown) + 0.9
+    figure = Figure(figsize=(width, 3.7), layout="constrained")
     axes = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for axis, arm in zip(axes, shown, strict=True):
         drawn = _draw_contours(axis, surfaces[arm], levels)
         axis.set_title(arm, fontweight="bold")
         axis.set_xlabel("along direction 1")
     axes[0].set_ylabel("along direction 2")
-    bar = figure.colorbar(drawn, ax=list(axes), label="training loss", shrink=0.7)
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.set_ticks(list(levels[:: (LEVELS - 1) // 3]))
-    bar.ax.minorticks_off()
+    _add_bar(figure, drawn, list(axes), levels)
 
     texts = []
     for arm in shown:
-        losses = surfaces[arm]
-        rim = losses.to_numpy()[_rim(losses)]
-        centre = losses.to_numpy()[len(losses) // 2, len(losses) // 2]
+        losses = surfaces[arm].to_numpy()
+        middle = len(losses) // 2
+        centre = number(losses[middle, middle])
+        rim = losses[_rim(surfaces[arm])]
+        median = number(np.median(rim))
         texts.append(
-            f"{arm} {number(centre)} at the centre and {number(np.median(rim))} at "
-            f"the median of the rim"
+            f"{arm} {centre} at the centre and {median} at the median of the rim"
         )
     grid = len(next(iter(surfaces.values())))
     samples = max(run.samples for run in arms.runs)
