@@ -1,5 +1,8 @@
 """`norm=FILE.py:CLASS` on a command line."""
 
+import subprocess
+import sys
+
 import pytest
 from hydra.core.config_store import ConfigStore
 
@@ -57,3 +60,15 @@ def test_two_norms_of_one_name_are_refused(folder):
 def test_a_file_that_is_not_there_is_a_mistake(folder):
     with pytest.raises(ValueError, match=r"there\.py is no file"):
         take_own_norms(["norm=not/there.py:Left"])
+
+
+def test_names_of_shipped_norms_import_no_torch():
+    program = (
+        "import sys\n"
+        "from normlab.own_norms import take_own_norms\n"
+        "print(take_own_norms(['norm=none,torch']), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['norm=none,torch'] False\n"

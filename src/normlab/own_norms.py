@@ -43,10 +43,11 @@ def take_own_norms(words: Sequence[str]) -> list[str]:
 
 def _take(word: str, digests: dict[str, str]) -> str:
     """The override with names of options; `digests` are those of the norms so far."""
-    # Here, since it imports torch: other commands do without.
-    from normlab.norms.own import offer_file
 
     def option(match: re.Match[str]) -> str:
+        # Here, since it imports torch: commands that name no file do without.
+        from normlab.norms.own import offer_file
+
         norm = offer_file(match[0].strip())
         check_name(norm, digests)
         return add_option(norm)
