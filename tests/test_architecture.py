@@ -64,7 +64,7 @@ ARCHITECTURE = {
         "study",
     ),
     "why": (
-        *("colours", "endings", "option_names", "streams", "terminal", "config"),
+        *("colours", "endings", "streams", "terminal", "config"),
         *("mistakes", "norms", "models", "data", "device", "training", "evaluation"),
         *("compare", "report"),
     ),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from csv import DictReader
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from normlab.config.identity import NOT_PART_OF_THE_RESULT, run_name
-from normlab.config.schema import Key, general_keys, has_option, read_option
+from normlab.config.schema import Key, general_keys, has_option, look_up, read_option
 from normlab.config.targets import build
 from normlab.endings import EarlyEnd, disk_is_full
 from normlab.event_files import EventLogger
@@ -33,7 +34,6 @@ from normlab.terminal import print_line
 # TensorBoard sorts groups by name; this one comes after the curves, `train` and `val`,
 # and before `within`, the statistics of layers.
 TENSORBOARD_GROUP = "with the best weights"
-MISSING = object()
 PACKAGES = ("wandb", "mlflow")  # loggers that need a package of their name
 
 
@@ -288,24 +288,15 @@ def changed_settings(config: dict[str, Any]) -> dict[str, Any]:
         is_relevant = name.partition(".")[0] not in NOT_PART_OF_THE_RESULT
         if not is_fixed or not is_relevant or name in ("seed", "optimizer.lr"):
             continue
-        value = _look_up(config, name)
-        if value is not MISSING and value != _default(key):
+        present, value = look_up(config, name)
+        if present and value != _default(key):
             changed[name] = value
     return changed
 
 
+@cache
 def _default(key: Key) -> Any:
     """The default of a key, by Hydra's reading, for which 1e-5 is a number."""
     content = OmegaConf.to_container(OmegaConf.create(f"value: {key.default}"))
     assert isinstance(content, dict)
     return content["value"]
-
-
-def _look_up(config: dict[str, Any], key: str) -> Any:
-    """The value of a dotted key, or MISSING."""
-    node: Any = config
-    for name in key.split("."):
-        if not isinstance(node, dict) or name not in node:
-            return MISSING
-        node = node[name]
-    return node

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from normlab.check.findings import RIGHT, UNKNOWN, Examination
 from normlab.check.properties import PROPERTIES
 from normlab.report.drawing import Drawing, inline_svg
+from normlab.report.page import page_environment
 from normlab.report.tables import Cell, Table
 from normlab.terminal import format_metric, in_notebook
 
@@ -29,7 +30,7 @@ _numbers = itertools.count(1)
 @cache
 def _template(name: str) -> Template:
     folder = resources.files("normlab.api")
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment = page_environment()
     source = folder.joinpath(name).read_text()
     style = folder.joinpath("notebook.css").read_text()
     template = environment.from_string(source)

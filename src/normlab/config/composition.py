@@ -53,9 +53,7 @@ def compose_config(
     Raises:
         ValueError, HydraException: a mistake of the user.
     """
-    words = normalized(overrides)
-    if config_dir is not None:
-        words.append(_search_path(config_dir))
+    words = _words(overrides, config_dir)
     directory = str(configuration_directory())
     with _without_hydra(), initialize_config_dir(directory, version_base="1.3"):
         return compose("config", overrides=words, return_hydra_config=True)
@@ -79,9 +77,7 @@ def composed_sweep(
     Raises:
         ValueError, HydraException: a mistake of the user.
     """
-    words = normalized(overrides)
-    if config_dir is not None:
-        words.append(_search_path(config_dir))
+    words = _words(overrides, config_dir)
     directory = str(configuration_directory())
     before = HydraConfig.instance().cfg
     with _without_hydra(), initialize_config_dir(directory, version_base="1.3"):
@@ -99,6 +95,13 @@ def composed_sweep(
             yield hydra.config_loader, config
         finally:
             HydraConfig.instance().cfg = before
+
+
+def _words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+    words = normalized(overrides)
+    if config_dir is not None:
+        words.append(_search_path(config_dir))
+    return words
 
 
 def _search_path(config_dir: Path) -> str:

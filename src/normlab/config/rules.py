@@ -13,6 +13,7 @@ from normlab.config.schema import (
     has_option,
     keys_of,
     known_keys,
+    look_up,
     read_option,
 )
 from normlab.config.study_plan import check_study
@@ -70,7 +71,7 @@ def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:
         ValueError: names the key, what it must be and what it is.
     """
     for name, key in keys.items():
-        present, value = _look_up(config, name)
+        present, value = look_up(config, name)
         if not present or not key.type:
             continue
         rule = key.rule
@@ -286,13 +287,3 @@ def _refuse_unknown(prefix: str, node: Any, known: Iterable[str]) -> None:
         candidates += known_keys()
         hint = key_hint(full_key, candidates)
         raise ValueError(f"the configuration has no key {full_key!r}{hint}")
-
-
-def _look_up(config: dict[str, Any], key: str) -> tuple[bool, Any]:
-    """Whether a dotted key is present, and its value."""
-    node: Any = config
-    for name in key.split("."):
-        if not isinstance(node, dict) or name not in node:
-            return False, None
-        node = node[name]
-    return True, node

@@ -352,3 +352,13 @@ def _by_value(entry: Commented) -> str:
     if entry.source.startswith("${"):
         return "anything"
     return type_of(entry.value)
+
+
+def look_up(config: dict[str, Any], key: str) -> tuple[bool, Any]:
+    """Whether a configuration has a dotted key, and the value of it."""
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return False, None
+        node = node[name]
+    return True, node

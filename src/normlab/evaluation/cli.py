@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,7 +63,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             options.run, dataset, options.statistics, options.batches, trusted
         )
     except (*MISTAKES, OSError) as error:
-        _exit_with(error)
+        exit_with(error, OPTIONS)
     title += f", {options.statistics} statistics"
     print_metrics(Console(highlight=False), metrics, title)
 
@@ -144,7 +144,7 @@ def _inspect(options: argparse.Namespace) -> None:
         states = inspect_run(options.run, options.batches, trusted)
         draw_layers(states, options.run.name).savefig(path, dpi=130, facecolor="white")
     except (*MISTAKES, OSError) as error:
-        _exit_with(error)
+        exit_with(error, OPTIONS)
 
     # In a file or a pipe the table gets the width that it needs.
     width = None if sys.stdout.isatty() else 200
@@ -268,10 +268,16 @@ def compose_dataset(
     return dataset
 
 
-def _exit_with(error: Exception) -> NoReturn:
+def exit_with(error: Exception, options: Mapping[str, str]) -> NoReturn:
+    """End the command with one line about the user's mistake, and exit code 2.
+
+    Args:
+        error: the mistake.
+        options: the option for each argument that its message may name.
+    """
     from normlab.mistakes import explain
     from normlab.terminal import print_line
 
-    message = with_option_names(explain(error), OPTIONS)
+    message = with_option_names(explain(error), options)
     print_line(f"error: {message}")
     sys.exit(USER_MISTAKE)

@@ -119,18 +119,23 @@ def write_report(report: Report, path: Path) -> Path:
     return path
 
 
-def _template() -> Template:
-    """The template; all values that it shows are escaped, the SVG of figures excepted.
+def page_environment() -> Environment:
+    """How templates of pages are read: all values are escaped, `Markup` excepted.
 
-    A name that the template uses and the context lacks is an error.
+    Control characters are left out of texts. A name that a template uses and its
+    context lacks is an error.
     """
-    environment = Environment(
+    return Environment(
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _template() -> Template:
+    environment = page_environment()
     environment.filters["sort_key"] = _sort_key
     source = resources.files("normlab.report").joinpath("report.html")
     return environment.from_string(source.read_text(encoding="utf-8"))

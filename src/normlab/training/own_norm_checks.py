@@ -27,6 +27,7 @@ from normlab.norms.state import (
     with_graph,
 )
 from normlab.training.build import build_network, without_pretrained
+from normlab.training.outputs import agree, evaluated, largest_difference
 
 ROWS = 8
 TOLERANCE = 1e-5  # relative, of outputs that must agree
@@ -206,7 +207,7 @@ def _check_copy(layer: nn.Module) -> None:
 
 def _check_evaluation(layer: nn.Module, inputs: Tensor) -> None:
     before = snapshot(layer)
-    _evaluated(layer, inputs)
+    evaluated(layer, inputs)
     changed = changed_paths(before, snapshot(layer))
     if not changed:
         return
@@ -221,18 +222,18 @@ def _check_evaluation(layer: nn.Module, inputs: Tensor) -> None:
 
 def _check_stored_state(layer: nn.Module, fresh: nn.Module, inputs: Tensor) -> None:
     """Refuse a layer whose `state_dict` is not all that it needs in evaluation."""
-    before = _evaluated(layer, inputs)
+    before = evaluated(layer, inputs)
     at_start = snapshot(fresh)
     fresh.load_state_dict(layer.state_dict())
-    again = _evaluated(fresh, inputs)
-    if _agree(before, again):
+    again = evaluated(fresh, inputs)
+    if agree(before, again, TOLERANCE):
         return
     found = _changed_attributes(layer, at_start)
     if not found:
         raise ValueError(
             f"{_name(layer)} must give the same output after a round trip through "
             f"state_dict, in evaluation it differs by up to "
-            f"{_difference(before, again):.2g}; keep its state in buffers and "
+            f"{largest_difference(before, again):.2g}; keep its state in buffers and "
             f"parameters"
         )
     first, *_ = found
@@ -251,9 +252,9 @@ def _unusual(layer: nn.Module, fresh: nn.Module, inputs: Tensor) -> Iterator[str
 
     `fresh` has the tensors of the layer's `state_dict`.
     """
-    first = _evaluated(layer, inputs, seed=0)
-    second = _evaluated(layer, inputs, seed=1)
-    if not _agree(first, second):
+    first = evaluated(layer, inputs, seed=0)
+    second = evaluated(layer, inputs, seed=1)
+    if not agree(first, second, TOLERANCE):
         yield (
             f"{_name(layer)} gives other outputs for the same input in evaluation: the "
             f"score of a stored run is one of many"
@@ -275,28 +276,6 @@ def _changed_attributes(layer: nn.Module, start: Mapping[str, Tensor]) -> list[s
         if entry is not None and entry.place == ATTRIBUTE:
             attributes.append(path)
     return attributes
-
-
-def _evaluated(layer: nn.Module, inputs: Tensor, seed: int = 0) -> Tensor:
-    """The output in evaluation; a layer that is random draws from the seed."""
-    was_training = layer.training
-    layer.eval()
-    try:
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return layer(inputs.clone())
-    finally:
-        layer.train(was_training)
-
-
-def _agree(first: Tensor, second: Tensor) -> bool:
-    largest = float(first.detach().abs().max())
-    absolute = TOLERANCE * max(1e-30, largest)
-    return torch.allclose(first, second, rtol=TOLERANCE, atol=absolute, equal_nan=True)
-
-
-def _difference(first: Tensor, second: Tensor) -> float:
-    return float((first - second).abs().max())
 
 
 def _described(tensor: Tensor) -> str:

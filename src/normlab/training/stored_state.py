@@ -3,13 +3,13 @@
 from itertools import islice
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from normlab.data.blocks import EvaluationBlocks
 from normlab.device.devices import evaluation_context, scoring_device
 from normlab.training.build import build_network, without_pretrained
 from normlab.training.checkpoint_files import load
+from normlab.training.outputs import agree, evaluated, largest_difference
 from normlab.training.preparation import Prepared
 
 ROWS = 256
@@ -39,17 +39,14 @@ def check_stored_state(config: dict, prepared: Prepared, path: Path) -> None:
     stored = _stored_network(config, prepared, path).to(device)
     outputs = []
     for network in (trained, stored):
-        with context(), torch.random.fork_rng():
-            torch.manual_seed(0)  # a norm may be random in evaluation
-            outputs.append(_evaluate(network, inputs))
+        with context():
+            output = evaluated(network, inputs)
+        outputs.append(output.float())
     scored, loaded = outputs
     if not scored.isfinite().all():
         return  # the scores say that the run diverged
-    scale = float(scored.abs().max())
-    if not torch.allclose(
-        scored, loaded, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True
-    ):
-        difference = float((scored - loaded).abs().max())
+    if not agree(scored, loaded, TOLERANCE):
+        difference = largest_difference(scored, loaded)
         raise RuntimeError(
             f"the stored state must give the outputs of the trained network, they "
             f"differ by up to {difference:.2g}: the network keeps state outside of "
@@ -66,12 +63,3 @@ def _stored_network(config: dict, prepared: Prepared, path: Path) -> nn.Module:
     network.to(next(prepared.task.network.parameters()).dtype)
     network.load_state_dict(load(path)["network"])
     return network
-
-
-def _evaluate(network: nn.Module, inputs: Tensor) -> Tensor:
-    was_training = network.training
-    network.eval()
-    with torch.inference_mode():
-        output: Tensor = network(inputs)
-    network.train(was_training)
-    return output.float()

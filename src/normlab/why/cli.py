@@ -1,13 +1,9 @@
 """The command `why`: pictures that explain what a norm does in stored runs."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from normlab.option_names import with_option_names
-
-USER_MISTAKE = 2  # exit code
 # The options for arguments of functions, which messages name.
 OPTIONS = {
     "trusted": "--trust",
@@ -92,8 +88,8 @@ def default_folder(runs: Sequence[Path]) -> Path:
 def _explain(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from normlab.config.trust import load_only_weights
-    from normlab.evaluation.cli import find_trusted_code, trusted_packages
-    from normlab.mistakes import MISTAKES, explain
+    from normlab.evaluation.cli import exit_with, find_trusted_code, trusted_packages
+    from normlab.mistakes import MISTAKES
     from normlab.terminal import print_line, without_control
     from normlab.why.explanation import explain_runs, write_explanation
     from normlab.why.measure import Settings
@@ -112,8 +108,7 @@ def _explain(options: argparse.Namespace) -> None:
         folder = options.out or default_folder(options.runs)
         path = write_explanation(explanation, folder)
     except (*MISTAKES, OSError) as error:
-        print_line(f"error: {with_option_names(explain(error), OPTIONS)}")
-        sys.exit(USER_MISTAKE)
+        exit_with(error, OPTIONS)
 
     lines = [f"{item.drawing.title}: {item.here}" for item in explanation.pictures]
     lines += [f"missing: {note}" for note in explanation.notes]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from normlab.compare.runs import load_runs
@@ -17,7 +16,7 @@ from normlab.report.drawing import (
     inline_svg,
     save_drawing,
 )
-from normlab.terminal import without_control
+from normlab.report.page import page_environment
 from normlab.why.measure import Settings, measure_run
 from normlab.why.pictures import Arms, Picture
 from normlab.why.state_figures import draw_depth, draw_film, draw_surface
@@ -116,30 +115,17 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
 
 def render_page(explanation: Explanation) -> str:
     """The page as HTML, which needs no other file and no network."""
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalized,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     source = resources.files("normlab.why").joinpath(PAGE).read_text(encoding="utf-8")
     figures = []
     for picture in explanation.pictures:
         svg = Markup(inline_svg(picture.drawing, f"figure-{picture.drawing.name}"))
         figures.append((picture, svg))
     arms = explanation.arms
-    return environment.from_string(source).render(
+    template = page_environment().from_string(source)
+    return template.render(
         arms=arms.names,
         runs=[run.name for run in arms.runs],
         figures=figures,
         notes=explanation.notes,
         file_kinds=FILE_KINDS,
     )
-
-
-def _finalized(value: object) -> object:
-    """A value as the template shows it: a text without control characters."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return without_control(value)
-    return value
