@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from normlab.config.trust import OWN_NORMS_VARIABLE
+from normlab.signals import STOP_SIGNALS
 
 pytest_plugins = ["skips"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +25,17 @@ def own_norms_of_this_test_only(monkeypatch):
     monkeypatch.delenv(OWN_NORMS_VARIABLE, raising=False)
     yield
     os.environ.pop(OWN_NORMS_VARIABLE, None)
+
+
+@pytest.fixture(autouse=True)
+def stop_signals():
+    """The handlers of the stop signals, which every test leaves as it found them."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield before
+    found = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert found == before
 
 
 @pytest.fixture(scope="session")

@@ -53,17 +53,6 @@ def send(monkeypatch):
     return arrange
 
 
-@pytest.fixture(autouse=True)
-def handlers():
-    """Every test leaves the handlers that it found."""
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    yield before
-    found = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    assert found == before
-
-
 def steps(config):
     return load(run_folder(config) / "checkpoints" / "last.ckpt")["progress"]["steps"]
 
@@ -320,12 +309,12 @@ def test_a_run_continues_if_the_former_handler_returns(config, send):
     assert noted == [signal.SIGTERM]
 
 
-def test_a_run_that_diverges_restores_the_handlers(config, handlers):
+def test_a_run_that_diverges_restores_the_handlers(config, stop_signals):
     assert (
         run(config | {"optimizer": config["optimizer"] | {"lr": 1e30}})["status"]
         == "diverged"
     )
-    assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == handlers
+    assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == stop_signals
 
 
 def test_ctrl_c_without_a_handler_of_its_own_interrupts():
@@ -391,7 +380,7 @@ def _fake_scontrol(folder, monkeypatch, end):
     monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
 
 
-def test_handlers_are_restored_if_a_block_raises(handlers):
+def test_handlers_are_restored_if_a_block_raises(stop_signals):
     def fail():
         with signals.restored():
             signals.install(lambda number, frame: None)
@@ -399,4 +388,4 @@ def test_handlers_are_restored_if_a_block_raises(handlers):
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == handlers
+    assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == stop_signals

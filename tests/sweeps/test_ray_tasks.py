@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from normlab.config.identity import run_folder
 from normlab.main import main
+from normlab.signals import restored
 from normlab.sweeps.ray_tasks import run_with_ray, start_ray
 from normlab.training.checkpoint_files import load
 from normlab.training.experiment import run
@@ -84,12 +85,13 @@ def cluster():
     """Two raylets with one core each, and a head that trains nothing."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster()
-    started(cluster, num_cpus=0, include_dashboard=False)
-    for _ in range(2):
-        started(cluster, num_cpus=1)
-    yield cluster
-    cluster.shutdown()
+    with restored():  # Ray installs a handler of its own, and leaves it
+        cluster = Cluster()
+        started(cluster, num_cpus=0, include_dashboard=False)
+        for _ in range(2):
+            started(cluster, num_cpus=1)
+        yield cluster
+        cluster.shutdown()
 
 
 def lose_machine_of(marker):

@@ -10,6 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from normlab.endings import Stopped
+from normlab.signals import restored
 from normlab.sweeps.clusters import (
     POLL_SECONDS,
     STOP_SECONDS,
@@ -90,7 +91,8 @@ def start_ray(init: Mapping[str, Any]) -> None:
     try:
         if address is not None:
             _knock(address)
-        ray.init(**init)
+        with restored():  # Ray installs a handler of its own, and leaves it
+            ray.init(**init)
     except Exception as error:  # of many kinds, from several libraries
         raise ValueError(f"{what}: {first_line(error)}") from error
 
