@@ -54,7 +54,7 @@ DATASET_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
 
 
 # Keys whose default in conf/ is null and whose values are real numbers.
-REAL_NUMBERS = ("gradient_clip", "gamma")
+REAL_NUMBERS = ("gradient_clip", "gamma", "mixup", "cutmix")
 
 # What reading a configuration that is no configuration of ours may raise.
 DAMAGED = (KeyError, TypeError, AttributeError, ValueError)
@@ -83,6 +83,12 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
     dataset_options = DATASET_OPTIONS_ADDED_LATER.get(dataset, {})
     return {
         "device": {"channels_last": False},
+        "task": {
+            "label_smoothing": 0.0,
+            "class_weights": None,
+            "mixup": None,
+            "cutmix": None,
+        },
         "trainer": {"max_samples": None},
         "scheduler": {"warmup_steps": 0, "warmup_epochs": 0},
         "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
@@ -187,7 +193,10 @@ def _shipped_default(key: str, choice: str | None) -> Any:
 
 @cache
 def _shipped(file: str) -> dict[Any, Any]:
-    """The content of a file of our own conf/; empty if there is no such file."""
+    """The content of a file of our own conf/; empty if there is no such file.
+
+    What the file takes over from others of its group is part of it.
+    """
     path = configuration_directory() / file
     if not path.is_file():
         return {}
@@ -195,7 +204,12 @@ def _shipped(file: str) -> dict[Any, Any]:
     content = OmegaConf.to_container(loaded, resolve=False)
     if not isinstance(content, dict):
         return {}
-    return content
+    group, _, _ = file.rpartition("/")
+    inherited: dict[Any, Any] = {}
+    for base in content.pop("defaults", []):
+        if group and isinstance(base, str) and base != "_self_":
+            inherited |= _shipped(f"{group}/{base}.yaml")
+    return inherited | content
 
 
 def _outputs(config: dict[str, Any]) -> str:
