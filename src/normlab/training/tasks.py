@@ -21,6 +21,7 @@ from normlab.data.blocks import Block, Progress, ceil_div
 from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shard
 from normlab.endings import Diverged
 from normlab.training.collectives import sum_over_processes
+from normlab.training.hooks import call_no_hook, loss_and_predictions
 from normlab.training.unfinished import UnfinishedBlock
 from normlab.training.warmup import Warmup
 
@@ -76,6 +77,8 @@ class Task(pl.LightningModule):
         train_sums: sums of the running epoch's scores, None before its first block.
         unfinished: batches of the running block that were made before a signal.
         on_stop: called after the running batch, if a signal asks the run to stop.
+        call_hook: calls a hook of Lightning, if anybody implements one of a step, see
+            `normlab.training.hooks`.
         last_loss: training loss of the latest optimizer step.
         reuses_outputs: whether the network writes the predictions of every step into
             the same memory, as a CUDA graph does.
@@ -109,6 +112,7 @@ class Task(pl.LightningModule):
         self.train_sums: Tensor | None = None
         self.unfinished: UnfinishedBlock | None = None
         self.on_stop: Callable[[], None] | None = None
+        self.call_hook: Callable[..., None] = call_no_hook
         self.last_loss: Tensor | None = None
         self.reuses_outputs = False
 
@@ -130,24 +134,29 @@ class Task(pl.LightningModule):
             self.scheduler = self.build_scheduler(optimizer)
         return optimizer
 
-    def training_step(self, block: Block, index: int) -> None:
+    def training_step(self, block: Block, index: int) -> dict[str, Tensor] | None:
         """Make one optimizer step for every batch of the block.
 
         A stop signal is handled after the running batch, whatever is left of the block.
+
+        Returns:
+            for hooks of a step, its `loss` and `predictions`; None if there are none.
 
         Raises:
             Diverged: a loss is not finite.
             Interrupted: a signal stopped the run; its state is on disk.
         """
         if len(block.targets) == 0:
-            return
+            return None
         started = time.perf_counter()
 
         # Lightning's wrappers of the optimizer and of the backward pass call every
-        # callback three times per step. Callbacks act once per block here.
+        # callback three times per step. Callbacks act once per block here, unless one
+        # of them, or this task, implements a hook of a step.
         optimizer = self.trainer.optimizers[0]
+        has_hooks = self.call_hook is not call_no_hook
         backward: Callable[[Tensor], None] = Tensor.backward
-        if self.trainer.world_size > 1:
+        if self.trainer.world_size > 1 or has_hooks:
             backward = self.manual_backward
 
         # DDP broadcasts the buffers of the first process before a forward pass. A
@@ -166,8 +175,10 @@ class Task(pl.LightningModule):
         for inputs, targets in islice(batches, done_before, None):
             prediction = self.network(inputs)
             loss = self.loss(prediction, targets)
+            self.call_hook("on_before_zero_grad", optimizer)
             optimizer.zero_grad()
             backward(loss if block.loss_scale == 1.0 else loss * block.loss_scale)
+            self.call_hook("on_before_optimizer_step", optimizer)
             if self.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
             optimizer.step()
@@ -185,6 +196,7 @@ class Task(pl.LightningModule):
         self._account(block, torch.stack(losses), torch.cat(predictions))
         self.step_seconds += time.perf_counter() - started
         self.timed_steps += len(losses) - done_before
+        return loss_and_predictions(losses, predictions) if has_hooks else None
 
     def _take_unfinished(self, block: Block) -> tuple[list[Tensor], list[Tensor]]:
         """Losses and predictions of the batches of a block that are made already."""
