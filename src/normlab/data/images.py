@@ -20,6 +20,7 @@ TINY_IMAGENET_FOLDER = (
     "the unpacked Tiny-ImageNet folder, with wnids.txt, train/ and val/"
 )
 VALIDATION_FOLDERS = ("val", "valid", "validation")
+DIGIT_NAMES = tuple("0123456789")
 DIGITS_LEVELS = 16  # scikit-learn stores pixels as 0..16
 
 
@@ -42,7 +43,7 @@ def digits() -> Arrays:
     train = np.sort(train)
     test = np.sort(test)
     return Arrays(
-        images[train], targets[train], images[test], targets[test], tuple("0123456789")
+        images[train], targets[train], images[test], targets[test], DIGIT_NAMES
     )
 
 
@@ -57,9 +58,9 @@ def mnist(root: str) -> Arrays:
     Raises:
         ValueError: files are damaged, or the download failed.
     """
-    data = read_torchvision("MNIST", root, "MNIST/raw/ with the four idx files")
+    needed = "MNIST/raw/ with the four idx files"
     # torchvision calls the classes "0 - zero" and so on.
-    return replace(data, class_names=tuple("0123456789"))
+    return read_torchvision("MNIST", root, needed, class_names=DIGIT_NAMES)
 
 
 def fashion_mnist(root: str) -> Arrays:
@@ -91,6 +92,53 @@ def cifar10(root: str) -> Arrays:
         ValueError: files are damaged, or the download failed.
     """
     return read_torchvision("CIFAR10", root, "cifar-10-batches-py/ with its batches")
+
+
+def cifar100(root: str) -> Arrays:
+    """CIFAR-100: 50,000 + 10,000 colour photographs, 32 x 32 pixels, 100 classes.
+
+    Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
+
+    Args:
+        root: the folder that holds cifar-100-python/. Missing files are downloaded
+            there.
+
+    Raises:
+        ValueError: files are damaged, or the download failed.
+    """
+    return read_torchvision("CIFAR100", root, "cifar-100-python/ with its files")
+
+
+def kmnist(root: str) -> Arrays:
+    """Kuzushiji-MNIST: 60,000 + 10,000 Japanese characters of 28 x 28 pixels.
+
+    Clanuwat et al., "Deep learning for classical Japanese literature" (2018), arXiv
+    1812.01718.
+
+    Args:
+        root: the folder that holds KMNIST/raw/. Missing files are downloaded there.
+
+    Raises:
+        ValueError: files are damaged, or the download failed.
+    """
+    return read_torchvision("KMNIST", root, "KMNIST/raw/ with the four idx files")
+
+
+def svhn(root: str) -> Arrays:
+    """Street View House Numbers: 73,257 + 26,032 colour images of 32 x 32 pixels.
+
+    Netzer et al., "Reading digits in natural images with unsupervised feature learning"
+    (2011), cropped digits. The part `extra` is not used.
+
+    Args:
+        root: the folder that holds train_32x32.mat and test_32x32.mat. Missing files
+            are downloaded there.
+
+    Raises:
+        ValueError: files are damaged, or the download failed.
+    """
+    needed = "train_32x32.mat and test_32x32.mat"
+    return read_torchvision("SVHN", root, needed, class_names=DIGIT_NAMES)
 
 
 def image_folder(
