@@ -1,7 +1,6 @@
 """Statistics of norm layers in evaluation, against numbers worked out by hand."""
 
 import copy
-from functools import partial
 
 import pytest
 import torch
@@ -9,16 +8,9 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from normlab.config.targets import build
-from normlab.data.blocks import Block, Part
-from normlab.device.devices import evaluation_context
-from normlab.evaluation.statistics import (
-    batch_statistics,
-    recalibrate,
-    shuffled_batches,
-)
-from normlab.models import RecurrentNetwork
-from normlab.models.recurrent import StepNorm
-from normlab.norms import BatchNorm1d, EvoNormB0, FrozenBatchNorm
+from normlab.data.blocks import Part
+from normlab.evaluation.statistics import batch_statistics, shuffled_batches
+from normlab.norms import EvoNormB0, FrozenBatchNorm
 
 # Norms with a running mean and a running variance.
 RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]
@@ -31,52 +23,6 @@ def make(compose):
         return build(settings | options)(num_features, dim)
 
     return make_norm
-
-
-def blocks_of(*batches):
-    return (
-        Block(torch.tensor(batch)[:, None], torch.zeros(len(batch)), len(batch))
-        for batch in batches
-    )
-
-
-@pytest.mark.parametrize("name", RUNNING)
-def test_recalibration_is_the_mean_over_batches(make, name):
-    network = nn.Sequential(make(name, 1, momentum=0.5), nn.Dropout(0.9))
-    network(torch.tensor([[50.0], [90.0]]))
-    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
-    assert network[0].running_mean.tolist() == [3.5]  # of 1 and 6
-    assert network[0].running_var.tolist() == [5.0]  # of 2 and 8
-    assert network[0].momentum == 0.5
-    assert not network.training
-
-
-@pytest.mark.parametrize("name", RUNNING)
-def test_a_layer_called_twice_is_recalibrated_over_all_calls(make, name):
-    layer = make(name, 1, affine=False)
-    recalibrate(
-        nn.Sequential(layer, layer), blocks_of([0.0, 2.0], [4.0, 8.0], [1.0, 3.0])
-    )
-    # The second calls see batches of mean 0 and, unbiased, variance 2.
-    assert layer.running_mean.item() == pytest.approx((1 + 6 + 2) / 6)
-    assert layer.running_var.item() == pytest.approx((2 + 8 + 2 + 3 * 2) / 6, rel=1e-4)
-
-
-@pytest.mark.parametrize("name", ["custom", "noisy_batch", "batch_renorm"])
-def test_recalibration_adds_no_noise_and_no_correction(make, name):
-    options = {"warmup_steps": 0, "ramp_steps": 0} if name == "batch_renorm" else {}
-    network = nn.Sequential(make(name, 1, **options), make(name, 1, **options))
-    with torch.no_grad():
-        network[0].bias.fill_(3.0)
-    state = torch.get_rng_state()
-    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
-    assert network[1].running_mean.tolist() == [3.0]
-    assert network[1].running_var.item() == pytest.approx(2.0, rel=1e-4)
-    assert torch.equal(state, torch.get_rng_state())
-    network.train()(torch.tensor([[0.0], [2.0]]))
-    # In training it is as before.
-    unchanged = torch.equal(state, torch.get_rng_state())
-    assert unchanged == (name != "noisy_batch")
 
 
 @pytest.mark.parametrize("name", RUNNING)
@@ -92,63 +38,10 @@ def test_batch_statistics_leave_no_trace(make, name):
     )
 
 
-@pytest.mark.parametrize("name", RUNNING)
-def test_every_time_step_is_recalibrated_by_its_own_batches(make, name):
-    class Steps(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm = StepNorm(make(name, 1), max_steps=2, gamma=None, shift=True)
-
-        def forward(self, x):
-            # The third step has the statistics of the second.
-            return [self.norm((step + 1) * x, step) for step in range(3)]
-
-    network = Steps()
-    network(torch.tensor([[50.0], [90.0]]))
-    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
-    torch.testing.assert_close(
-        network.norm.norm.running_mean, torch.tensor([[3.5], [3.5 * (2 + 3) / 2]])
-    )
-    torch.testing.assert_close(
-        network.norm.norm.running_var, torch.tensor([[5.0], [5.0 * (4 + 9) / 2]])
-    )
-    assert network.norm.norm.num_batches_tracked.tolist() == [2, 4]
-    assert network.norm.norm.momentum == 0.1
-
-
-@pytest.mark.parametrize("name", ["custom", "torch"])
-def test_an_lstm_recalibrated_by_one_batch_normalizes_like_it(make, name):
-    torch.manual_seed(0)
-    network = RecurrentNetwork((1, 8, 8), 3, partial(make, name), hidden=4)
-    x = torch.randn(6, 1, 8, 8)
-    recalibrate(network, [Block(x, torch.zeros(6), 6)] * 3)
-    for layer in network.modules():
-        if hasattr(layer, "running_var"):
-            layer.running_var *= 5 / 6  # biased, as a batch normalizes by it
-    found = network(x)
-    with batch_statistics(network):
-        torch.testing.assert_close(found, network(x), rtol=1e-4, atol=1e-4)
-
-
 def evonorm():
     layer = EvoNormB0(1, 1)
     layer.running_var.fill_(100.0)
     return layer
-
-
-def test_evonorm_called_twice_is_recalibrated_over_all_calls():
-    layer = evonorm()
-    recalibrate(nn.Sequential(layer, layer), blocks_of([0.0, 200.0], [0.0, 400.0]))
-    # x / max(deviation, x) is 0 and 1, of unbiased variance .5: the second calls
-    assert layer.running_var.item() == pytest.approx((20_000 + 0.5 + 80_000 + 0.5) / 4)
-
-
-def test_evonorm_recalibrates_its_variance():
-    network = nn.Sequential(evonorm())
-    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
-    assert network[0].running_var.tolist() == [5.0]  # of 2 and 8
-    assert network[0].momentum == 0.1
-    assert not network[0].training
 
 
 def test_batch_statistics_of_evonorm_leave_no_trace():
@@ -167,21 +60,8 @@ def test_batch_statistics_of_evonorm_leave_no_trace():
 def test_a_norm_without_averages_has_running_statistics_only(norm):
     network = nn.Sequential(norm)
     message = "statistics must be running, .* keeps no statistics of batches"
-    with pytest.raises(ValueError, match=message):
-        recalibrate(network, blocks_of([4.0, 8.0]))
     with pytest.raises(ValueError, match=message), batch_statistics(network):
         pass
-
-
-def test_recalibration_uses_the_precision_of_the_run():
-    network = nn.Sequential(nn.Linear(1, 1), BatchNorm1d(1))
-    seen = []
-    network[1].register_forward_pre_hook(
-        lambda layer, inputs: seen.append(inputs[0].dtype)
-    )
-    context = evaluation_context("bf16-mixed", torch.device("cpu"))
-    recalibrate(network, blocks_of([4.0, 8.0]), context)
-    assert seen == [torch.bfloat16]
 
 
 def test_shuffled_batches_hold_every_sample_once_and_none_alone():

@@ -23,12 +23,12 @@ from normlab.device.devices import evaluation_context, scoring_device, set_threa
 from normlab.evaluation.statistics import (
     batch_statistics,
     check_statistics,
-    recalibrate,
     shuffled_batches,
 )
 from normlab.files import read_json, read_yaml
 from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, prepare
+from normlab.training.recalibration import recalibrate
 from normlab.training.tasks import evaluate
 
 
@@ -105,7 +105,7 @@ def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]
         ValueError: the folder holds no run, an unreadable checkpoint, or a run that
             calls other packages, or its data have other classes by now.
     """
-    result, config = _read_run(folder, trusted)
+    result, config = read_run(folder, trusted)
     state = load_best(folder, result)
     prepared = _prepare(folder, result, config)
     prepared.task.network.load_state_dict(state["network"])
@@ -128,11 +128,11 @@ def prepare_stored(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Pre
         ValueError: the folder holds no run, or one that calls other packages, or its
             data have other classes by now.
     """
-    result, config = _read_run(folder, trusted)
+    result, config = read_run(folder, trusted)
     return config, _prepare(folder, result, config)
 
 
-def _read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict]:
+def read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict]:
     """The result of a run, empty if it has not ended, and its configuration."""
     result = read_stored(folder)
     check_file(folder / "config.yaml", result)

@@ -1,8 +1,7 @@
 """The statistics by which norms normalize in evaluation, and how to replace them."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from itertools import count
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from normlab.data.blocks import Block, Part
 from normlab.norms import BatchNorm
+from normlab.training.recalibration import layers_with_averages
 
 STATISTICS = ("running", "batch", "recalibrated", "frozen")
 
@@ -32,102 +32,8 @@ def check_statistics(statistics: str, num_batches: int) -> None:
         raise ValueError(f"num_batches must be at least 1, got {num_batches}")
 
 
-@torch.no_grad()
-def recalibrate(
-    network: nn.Module, blocks: Iterable[Block], context: Callable = nullcontext
-) -> None:
-    """Recompute running statistics with the weights as they are now.
-
-    They become the plain mean of the statistics of all batches ("PreciseBN": Wu and
-    Johnson, 2021, arXiv 2105.07576). If the network calls a layer several times for one
-    batch, every call counts; a layer with statistics for every time step counts a call
-    for the step that it belongs to. All other layers are in evaluation mode.
-
-    Args:
-        network: changed in place, and left in evaluation mode.
-        blocks: blocks of one batch each.
-        context: a context manager around every forward pass, see
-            `normlab.device.devices.evaluation_context`.
-
-    Raises:
-        ValueError: the network keeps no running statistics.
-    """
-    network.eval()
-    with ExitStack() as stack:
-        for layer in layers_with_averages(network):
-            stack.enter_context(plain_average(layer))
-        for block in blocks:
-            with context():
-                network(block.inputs)
-
-
-def layers_with_averages(network: nn.Module) -> list[nn.Module]:
-    """The layers that average statistics over the batches of training.
-
-    Raises:
-        ValueError: there are none.
-    """
-    layers = [layer for layer in network.modules() if _averages(layer)]
-    if not layers:
-        raise ValueError(
-            "statistics must be running, since the norm of this run keeps no "
-            "statistics of batches"
-        )
-    return layers
-
-
-def keeps_averages(network: nn.Module) -> bool:
-    """Whether a layer averages statistics over the batches of training."""
-    return any(_averages(layer) for layer in network.modules())
-
-
-def _averages(layer: nn.Module) -> bool:
-    running_var = getattr(layer, "running_var", None)
-    return isinstance(running_var, torch.Tensor) and hasattr(layer, "momentum")
-
-
 # The layers below are annotated as Any: for type checkers every attribute of a module
 # is a tensor or a module, but `momentum` is a number.
-
-
-@contextmanager
-def plain_average(layer: Any) -> Iterator[None]:
-    """Start the averages of a layer from zero, and weigh all calls alike.
-
-    Inside the `with` block the layer is in training mode and normalizes by the batch
-    alone; afterwards it is in evaluation mode.
-
-    Args:
-        layer: one of `layers_with_averages`.
-    """
-    momentum = layer.momentum
-    hook = None
-    if isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm):
-        # Without a momentum, batch norms count by themselves. In an LSTM this is
-        # necessary: every time step has its own statistics and its own counter.
-        layer.momentum = None
-    else:
-        calls = count(1)
-
-        def weigh(layer: Any, inputs: tuple) -> None:
-            layer.momentum = 1 / next(calls)
-
-        hook = layer.register_forward_pre_hook(weigh)
-
-    if hasattr(layer, "reset_running_stats"):
-        layer.reset_running_stats()
-    if isinstance(layer, BatchNorm):
-        layer.plain = True  # no noise and no correction, which some variants add
-    layer.train()
-    try:
-        yield
-    finally:
-        if hook is not None:
-            hook.remove()
-        layer.momentum = momentum
-        if isinstance(layer, BatchNorm):
-            layer.plain = False
-        layer.eval()
 
 
 @contextmanager

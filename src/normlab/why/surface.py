@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from normlab.evaluation.statistics import batch_statistics, keeps_averages
+from normlab.evaluation.statistics import batch_statistics
+from normlab.training.recalibration import keeps_averages
 from normlab.why.batch_loss import BatchLoss, Vector, moved
 
 
