@@ -15,8 +15,8 @@ def stream_seed(seed: int, name: str, *index: int) -> int:
 
     Args:
         seed: seed of the run; 0 is a seed like any other.
-        name: what the numbers are for: initialization, order, split, augmentation or
-            dropout.
+        name: what the numbers are for: initialization, order, split, train size,
+            augmentation, mixing or dropout.
         index: position in the stream, such as the epoch.
     """
     entropy = np.random.SeedSequence([seed, crc32(name.encode()), *index])

@@ -37,6 +37,7 @@ PLACES: dict[str, tuple[type | None, str | None]] = {
     "optimizer": (Optimizer, "optimizer"),
     "scheduler": (LRScheduler, "scheduler"),
     "dataset.load": (None, "dataset"),
+    "task.loss": (nn.Module, None),
     "logger.*": (None, "logger"),
 }
 # What a place may call in addition.

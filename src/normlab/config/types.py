@@ -89,6 +89,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "list of texts": list_of(lambda value: isinstance(value, str)),
     "list of texts and numbers": list_of(_is_string_or_number),
     "list of whole numbers": list_of(is_whole),
+    "list of numbers": list_of(is_number),
     "list of two numbers": list_of(is_number, 2),
     "list of mappings": list_of(is_mapping),
     "list of lists of keys": list_of(_is_list),

@@ -17,9 +17,15 @@ from normlab.config.targets import build
 from normlab.norms.on_weights import is_weight_length
 from normlab.streams import stream_seed
 from normlab.training.classification import Classification
+from normlab.training.losses import build_criterion, class_weights, is_named
 from normlab.training.regression import Regression
 from normlab.training.tasks import Task
 from normlab.training.warmup import Warmup, warmup_steps
+
+# Options of a task that only a loss of ours has, and those that only classes have, with
+# the values at which they do nothing.
+OF_CROSS_ENTROPY = {"label_smoothing": 0.0, "class_weights": None}
+OF_CLASSES = OF_CROSS_ENTROPY | {"mixup": None, "cutmix": None}
 
 
 def build_network(
@@ -190,7 +196,11 @@ def _check_interval(interval: str, scheduler: Any) -> None:
 
 
 def build_task(
-    config: dict, network: nn.Module, steps_per_epoch: int, targets: torch.Tensor
+    config: dict,
+    network: nn.Module,
+    steps_per_epoch: int,
+    targets: torch.Tensor,
+    num_outputs: int = 1,
 ) -> Task:
     """Build the LightningModule around a network.
 
@@ -201,6 +211,7 @@ def build_task(
         steps_per_epoch: number of optimizer steps in an epoch.
         targets: the targets of the training part; regression is standardized by their
             mean and standard deviation.
+        num_outputs: number of classes, or 1 for a number to predict.
 
     Raises:
         ValueError: `task` has options that this kind of task does not have.
@@ -214,14 +225,23 @@ def build_task(
         "scheduler_interval": config["scheduler"].get("interval", "epoch"),
         "gradient_clip": config["trainer"]["gradient_clip"],
     }
+    options = config["task"]
+    criterion = build_criterion(options, is_classification, num_outputs)
     if is_classification:
-        softmax_before_loss = config["task"]["softmax_before_loss"]
-        return Classification(**common, softmax_before_loss=softmax_before_loss)
+        wanted = options.get("class_weights")
+        return Classification(
+            **common,
+            softmax_before_loss=options["softmax_before_loss"],
+            label_smoothing=options.get("label_smoothing", 0.0),
+            class_weights=class_weights(wanted, targets, num_outputs),
+            criterion=criterion,
+        )
 
     std = float(targets.std(correction=0))
     return Regression(
         **common,
-        loss_name=config["task"]["loss"] or "mse",
+        loss_name="mse" if criterion else options["loss"] or "mse",
+        criterion=criterion,
         target_mean=float(targets.mean()),
         target_std=std if std > 0 else 1.0,
     )
@@ -238,12 +258,27 @@ def check_task_options(options: dict, is_classification: bool) -> None:
         ValueError: names the option.
     """
     loss = options["loss"]
-    if is_classification and loss not in (None, "cross_entropy"):
+    is_ours = not is_named(loss)
+    if is_classification and is_ours and loss not in (None, "cross_entropy"):
         raise ValueError(
-            f"task.loss must be cross_entropy for classification, got {loss!r}"
+            f"task.loss must be cross_entropy for classification, or have a _target_, "
+            f"got {loss!r}"
         )
     if not is_classification and options["softmax_before_loss"]:
         raise ValueError(
             "task.softmax_before_loss must be false for regression, which has no "
             "softmax, got true"
         )
+    if not is_classification:
+        _refuse_others(options, OF_CLASSES, "for regression, which has no classes")
+    if not is_ours:
+        _refuse_others(options, OF_CROSS_ENTROPY, "beside a loss with a _target_")
+
+
+def _refuse_others(options: dict, defaults: dict[str, Any], why: str) -> None:
+    """Refuse options of a task that have other values than their defaults."""
+    for key, default in defaults.items():
+        value = options.get(key, default)
+        if value != default:
+            wanted = "null" if default is None else default
+            raise ValueError(f"task.{key} must be {wanted} {why}, got {value!r}")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from normlab.metrics import METRICS
@@ -13,30 +13,71 @@ from normlab.training.tasks import Task
 class Classification(Task):
     """Cross-entropy of logits; the metrics are loss and accuracy.
 
+    Weights of classes and smoothing change the loss by which the network is trained.
+    The scores are those of the plain cross-entropy, so that runs with and without them
+    can be compared. A loss of another kind is also what is scored.
+
     Args:
         softmax_before_loss: pass probabilities to the cross-entropy as if they were
             logits. For K classes the loss can then not fall below
             ``ln(e + K - 1) - 1``, and gradients shrink. This is a common mistake, which
             the option makes measurable.
+        label_smoothing: share e of the target that is spread evenly over all K classes:
+            the true class counts ``1 - e + e / K``, any other ``e / K`` (Szegedy et
+            al., 2016, arXiv 1512.00567).
+        class_weights: weight of every class in the training loss ``(K,)``, a mean that
+            is divided by the weights of the samples; None weighs all the same.
+        criterion: a module from outputs ``(N, K)`` and classes ``(N,)`` to the mean
+            loss, in place of the cross-entropy; it gets shares of classes ``(N, K)``
+            if samples are mixed.
     """
 
     metric_names = METRICS["classification"]
+    class_weights: Tensor | None
 
     def __init__(
-        self, *args: Any, softmax_before_loss: bool = False, **kwargs: Any
+        self,
+        *args: Any,
+        softmax_before_loss: bool = False,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        criterion: nn.Module | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.softmax_before_loss = softmax_before_loss
+        self.label_smoothing = label_smoothing
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.criterion = criterion
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of logits ``(N, K)`` and classes ``(N,)``."""
-        return functional.cross_entropy(self._logits(predictions), targets)
+        """Mean loss of logits ``(N, K)`` and classes ``(N,)``.
+
+        Samples that were mixed have shares of classes ``(N, K)`` for targets.
+        """
+        logits = self._logits(predictions)
+        if self.criterion is not None:
+            mean: Tensor = self.criterion(logits, targets)
+            return mean
+        return functional.cross_entropy(
+            logits,
+            targets,
+            weight=self.class_weights,
+            label_smoothing=self.label_smoothing,
+        )
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Number of samples, summed loss, number of correct predictions ``(3,)``."""
+        """Number of samples, summed loss, number of correct predictions ``(3,)``.
+
+        Of samples that were mixed, the class with the largest share counts.
+        """
         logits = self._logits(predictions).float()
-        loss = functional.cross_entropy(logits, targets, reduction="sum")
-        correct = predictions.argmax(1).eq(targets).sum()
+        if self.criterion is None:
+            loss = functional.cross_entropy(logits, targets, reduction="sum")
+        else:
+            loss = self.criterion(logits, targets) * len(targets)
+        classes = targets if targets.ndim == 1 else targets.argmax(1)
+        correct = predictions.argmax(1).eq(classes).sum()
         return torch.stack(
             [torch.full_like(loss, len(targets)), loss, correct.to(loss)]
         )

@@ -9,6 +9,7 @@ import torch
 
 from normlab import signals
 from normlab.data.blocks import MAX_BATCHES_PER_BLOCK, EvaluationBlocks, TrainBlocks
+from normlab.data.mixing import mixed
 from normlab.data.parts import Parts
 from normlab.device.devices import Device, evaluation_context
 from normlab.endings import Diverged
@@ -135,6 +136,7 @@ def _describe_divergence(error: Diverged, task: Task) -> dict[str, Any]:
     return {
         "reason": str(error),
         "diverged_at_step": error.step,
+    batches = mixed(blocks, config["task"], parts.num_outputs)
         "last_finite_loss": error.last_loss,
         "metrics": metrics,
     }

@@ -12,6 +12,7 @@ from normlab.data.blocks import num_batches
 from normlab.data.classes import class_cautions
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.parts import Parts, load_parts
+from normlab.data.mixing import check_mixing, is_mixed
 from normlab.device.devices import (
     Device,
     check_device,
@@ -92,7 +93,10 @@ def prepare(config: dict) -> Prepared:
         sentences += check_own_norm(config, parts)
 
     flops = step.flops
-    if config["cache_features"] and can_be_computed_once(network, parts):
+    can_be_cached = not is_mixed(config["task"]) and can_be_computed_once(
+        network, parts
+    )
+    if config["cache_features"] and can_be_cached:
         set_threads(device.threads, flops)
         cache = Path(config["paths"]["outputs"]) / ".cache"
         parts = compute_features(parts, network, device, cache)
@@ -106,7 +110,7 @@ def prepare(config: dict) -> Prepared:
 
     steps_per_epoch = count_steps(num_samples, config["dataset"]["batch_size"])
     targets = parts.train.targets[parts.train.rows]
-    task = build_task(config, network, steps_per_epoch, targets)
+    task = build_task(config, network, steps_per_epoch, targets, parts.num_outputs)
     check_scheduler(task, config["scheduler"])
     check_monitor(config["trainer"]["monitor"], task.metric_names)
     return Prepared(
@@ -180,6 +184,7 @@ def compute_features(
     network.cpu()
     return parts
 
+    check_mixing(config["task"], parts.input_shape)
 
 def count_steps(num_samples: int, batch_size: int) -> int:
     """Number of optimizer steps in an epoch.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from normlab.metrics import METRICS
@@ -31,6 +31,8 @@ class Regression(Task):
         target_mean: mean of the targets of the training part.
         target_std: their standard deviation, or 1 if they are constant.
         loss_name: `mse`, `mae` or `huber`.
+        criterion: a module from standardized predictions and targets, both ``(N,)``, to
+            the mean loss, in place of these.
 
     Raises:
         ValueError: the loss is none of these.
@@ -44,6 +46,7 @@ class Regression(Task):
         target_mean: float = 0.0,
         target_std: float = 1.0,
         loss_name: str = "mse",
+        criterion: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -55,11 +58,14 @@ class Regression(Task):
         self.target_mean = target_mean
         self.target_std = target_std
         self.loss_function = REGRESSION_LOSSES[loss_name]
+        self.criterion = criterion
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of standardized predictions ``(N, 1)`` and targets ``(N,)``."""
         standardized = (targets - self.target_mean) / self.target_std
-        return self.loss_function(predictions.flatten(), standardized)
+        function = self.criterion or self.loss_function
+        mean: Tensor = function(predictions.flatten(), standardized)
+        return mean
 
     def predictions_from(self, outputs: Tensor) -> Tensor:
         """Values ``(N,)`` in units of the targets from outputs of the network."""
@@ -73,7 +79,12 @@ class Regression(Task):
         """
         standardized = (targets - self.target_mean) / self.target_std
         predictions = predictions.flatten()
-        loss = self.loss_function(predictions.float(), standardized, reduction="sum")
+        if self.criterion is None:
+            loss = self.loss_function(
+                predictions.float(), standardized, reduction="sum"
+            )
+        else:
+            loss = self.criterion(predictions.float(), standardized) * len(targets)
         error = predictions - standardized
 
         # R2 subtracts two large sums if the targets hardly differ, which would cancel

@@ -5,7 +5,7 @@ be seen while it happens, so the run is trained once more from its own configura
 from the same weights, on the same batches in the same order.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from normlab.data.blocks import (
     TrainBlocks,
     num_batches,
 )
+from normlab.data.mixing import mixed
 from normlab.device.devices import evaluation_context, scoring_device
 from normlab.endings import Diverged
 from normlab.streams import stream_seed
@@ -80,11 +81,12 @@ def train_again(
     optimizer = task.build_optimizer(network)
     if task.build_scheduler is not None:
         task.scheduler = task.build_scheduler(optimizer)
+    progress = Progress()
     blocks = TrainBlocks(
         parts.train,
         config["dataset"]["batch_size"],
         config["seed"],
-        Progress(),
+        progress,
         max_steps=1,
     )
 
@@ -97,7 +99,8 @@ def train_again(
 
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(config["seed"], "dropout"))
-        for number, batch in _batches(blocks, num_steps, end_epoch):
+        batches = mixed(blocks, config["task"], parts.num_outputs)
+        for number, batch in _batches(batches, progress, num_steps, end_epoch):
             state = None
             if number in measured:
                 state = (trained_parameters(network), buffers_of(network))
@@ -112,10 +115,12 @@ def train_again(
 
 
 def _batches(
-    blocks: TrainBlocks, num_steps: int, end_epoch: Callable[[], None]
+    blocks: Iterable[Block],
+    progress: Progress,
+    num_steps: int,
+    end_epoch: Callable[[], None],
 ) -> Iterator[tuple[int, Block]]:
     """The batches of epoch after epoch, each with its number from 1."""
-    progress = blocks.progress
     while True:
         for batch in blocks:
             progress.steps += 1
