@@ -92,7 +92,7 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
         "trainer": {"max_samples": None},
         "scheduler": {"warmup_steps": 0, "warmup_epochs": 0},
         "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
-        "dataset": dataset_options,
+        "dataset": {"train_size": None} | dataset_options,
         "dataset.load": dataset_options,
     }
 

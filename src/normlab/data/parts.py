@@ -21,7 +21,14 @@ from normlab.data.checks import (
 from normlab.data.encoding import Encoder, TabularData
 from normlab.data.notes import shortened
 from normlab.data.splits import train_validation_indices
-from normlab.data.transforms import ImageTransform, Unchanged, channel_statistics
+from normlab.data.subsets import training_subset
+from normlab.data.transforms import (
+    PIXEL_RANGE,
+    PUBLISHED_STATISTICS,
+    ImageTransform,
+    Unchanged,
+    channel_statistics,
+)
 from normlab.streams import numpy_generator
 from normlab.terminal import print_line
 
@@ -104,6 +111,7 @@ def load_parts(
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
     limit = config["trainer"].get("max_samples")
+    train_rows = training_subset(train_rows, loaded.train_targets[train_rows], config)
     train_rows, validation_rows = _split(loaded, config)
     train_rows = spread(train_rows, limit)
     validation_rows = spread(validation_rows, limit)
