@@ -42,6 +42,7 @@ ARCHITECTURE = {
     "models": ("spelling",),
     "optimizers": ("norms", "spelling"),
     "data": ("config", "files", "locks", "spelling", "streams", "terminal"),
+    "callbacks": (),
     "event_files": ("endings", "locks"),
     "loggers": ("config", "endings", "event_files", "locks", "metrics", "terminal"),
     # one run

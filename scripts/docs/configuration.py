@@ -16,6 +16,7 @@ TITLES = {
     "scheduler": "Learning-rate schedules",
     "device": "Devices",
     "logger": "Loggers",
+    "callbacks": "Callbacks",
     "experiment": "Experiments",
     "study": "Studies",
     "hydra/launcher": "Launchers",

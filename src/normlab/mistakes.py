@@ -104,7 +104,7 @@ def _explain_list(match: re.Match[str]) -> str:
     key, _, values = word.partition("=")
     advice = "add -m to run each of them"
     takes_list = OmegaConf.is_list(OmegaConf.select(_composed(), key))
-    if key == "logger" or takes_list:
+    if key in ("logger", "callbacks") or takes_list:
         advice += f", or write {key}=[{values}] for a list"
     return f"{word} has several values: {advice}"
 

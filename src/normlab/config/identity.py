@@ -27,6 +27,9 @@ NOT_PART_OF_THE_RESULT = (
     "trial",
 )
 
+# Groups that may change a result once something is picked from them.
+EMPTY_BY_DEFAULT = ("callbacks", "debug")
+
 # Options that norms were given after runs had been stored, by the name of the norm,
 # each with the value that describes what those runs did.
 BIAS_ADDED_LATER = {"bias": True}
@@ -126,7 +129,8 @@ def _relevant(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that the result of a run depends on, as they are spelled."""
     kept = {}
     for key, value in config.items():
-        if key not in NOT_PART_OF_THE_RESULT:
+        is_empty = key in EMPTY_BY_DEFAULT and not value
+        if key not in NOT_PART_OF_THE_RESULT and not is_empty:
             kept[key] = value
 
     norm = config["choices"]["norm"]

@@ -23,6 +23,11 @@ from normlab.spelling import key_hint
 
 # Groups of which a run has one option each.
 GROUPS = ("dataset", "model", "norm", "optimizer", "scheduler", "device")
+# Groups of which a run has any number of options, each with a list as an example.
+LISTS = {
+    "logger": "[tensorboard,csv]",
+    "callbacks": "[learning_rate_monitor,gradient_norm]",
+}
 
 
 def check(config: dict[str, Any]) -> None:
@@ -42,6 +47,10 @@ def check(config: dict[str, Any]) -> None:
         choice = str(config["choices"][group])
         keys = keys_of(group, choice, config[group])
         check_values(config, keys)
+    for group in LISTS:
+        for choice in config.get(group) or {}:
+            if has_option(group, choice):
+                check_values(config, read_option(group, choice).keys)
     check_targets(config, config["trusted_packages"])
 
 
@@ -152,15 +161,15 @@ def _check_mappings(config: dict[str, Any]) -> None:
             raise ValueError(
                 f"dataset.{name} must be {mapping.requirement}, got {_in_yaml(value)}"
             )
-    loggers = config.get("logger")
-    if loggers is None:
-        loggers = {}
-    are_options = mapping.holds(loggers) and all(map(mapping.holds, loggers.values()))
-    if not are_options:
-        raise ValueError(
-            f"logger must be a list of options, such as [tensorboard,csv], "
-            f"got {loggers!r}"
-        )
+    for group, example in LISTS.items():
+        picked = config.get(group)
+        if picked is None:
+            picked = {}
+        are_options = mapping.holds(picked) and all(map(mapping.holds, picked.values()))
+        if not are_options:
+            raise ValueError(
+                f"{group} must be a list of options, such as {example}, got {picked!r}"
+            )
     _check_study(config)
 
 

@@ -30,7 +30,8 @@ from normlab.spelling import did_you_mean
 
 # Which class a target at a place must be derived from, and in which group of conf/ it
 # may be named instead. The latter is how a new data set or logger is added.
-PLACES: dict[str, tuple[type | None, str | None]] = {
+# A class whose package takes seconds to import is named by its path.
+PLACES: dict[str, tuple[type | str | None, str | None]] = {
     "model": (nn.Module, "model"),
     "norm": (nn.Module, "norm"),
     "reparametrize": (None, "norm"),
@@ -39,6 +40,7 @@ PLACES: dict[str, tuple[type | None, str | None]] = {
     "dataset.load": (None, "dataset"),
     "task.loss": (nn.Module, None),
     "logger.*": (None, "logger"),
+    "callbacks.*": ("pytorch_lightning.Callback", "callbacks"),
 }
 # What a place may call in addition.
 ALLOWED_TARGETS = (("trial", SEARCH_CALLBACK), ("norm", OWN_NORM))
@@ -136,10 +138,12 @@ def _allowed(place: str) -> tuple[type | None, str | None]:
     """The base class and the group of a place; of unknown places neither."""
     parent, _, _ = place.rpartition(".")
     any_child = f"{parent}.*"
-    if any_child in PLACES:
-        return PLACES[any_child]
-    if place in PLACES:
-        return PLACES[place]
+    key = any_child if any_child in PLACES else place
+    if key in PLACES:
+        base, group = PLACES[key]
+        if isinstance(base, str):
+            base = get_object(base)
+        return base, group
     if place.startswith(("model.", "norm.")):  # modules may be arguments, at any depth
         return nn.Module, None
     return None, None

@@ -19,6 +19,7 @@ OWN_NORMS_VARIABLE = "NORMLAB_OWN_NORMS"
 # Of normlab only what people add to is trusted, since the rest of it also starts
 # programs and writes files.
 TRUSTED_PACKAGES = (
+    "normlab.callbacks",
     "normlab.data",
     "normlab.loggers",
     "normlab.models",

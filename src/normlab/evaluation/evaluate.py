@@ -141,7 +141,8 @@ def read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict
 
 def _prepare(folder: Path, result: dict[str, Any], config: dict) -> Prepared:
     classes = read_classes(folder, result)
-    prepared = prepare(config)
+    # Callbacks act in training only, and may be of packages that are not trusted here.
+    prepared = prepare(config | {"callbacks": {}})
     if classes is not None:
         prepared = replace(prepared, parts=_with_classes(prepared.parts, classes))
     set_threads(prepared.device.threads, prepared.flops)

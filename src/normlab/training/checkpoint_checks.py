@@ -82,6 +82,9 @@ def _check_types(state: dict[str, Any]) -> None:
     digests = state.get("log_digests", {})
     check_alike({}, digests, "log_digests")
     check_all(digests.values(), str, "log_digests")
+    callbacks = state.get("callbacks", {})
+    check_alike({}, callbacks, "callbacks")
+    check_all(callbacks.values(), dict, "callbacks")
     check_all([state["scheduler"]], dict | None, "scheduler")
     check_all([state.get("train_sums")], Tensor | None, "train_sums")
     if "unfinished_block" in state:

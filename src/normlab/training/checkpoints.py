@@ -33,6 +33,7 @@ from normlab.training.collectives import gather_over_processes
 from normlab.training.log_files import LogMeter
 from normlab.training.tasks import Task
 from normlab.training.unfinished import restored_block, stored_block
+from normlab.training.user_callbacks import plain_states
 
 
 class Checkpoints(Checkpoint):
@@ -56,6 +57,7 @@ class Checkpoints(Checkpoint):
 
     Attributes:
         best: epoch, monitored value, metrics and network of the best epoch so far.
+        callbacks: those that the configuration names; their states are stored.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Checkpoints(Checkpoint):
         self.state = state
         self.best: dict = {"epoch": 0, "value": math.nan, "metrics": {}, "network": {}}
         self.logs = LogMeter(folder)
+        self.callbacks: dict[str, pl.Callback] = {}
 
         self._last_is_intact = state is not None and state["read_from"] == LAST
         self._saved_steps = 0
@@ -218,6 +221,7 @@ class Checkpoints(Checkpoint):
             "train_sums": train_sums,
             "metrics": task.metrics,
             "best": self.best,
+            "callbacks": plain_states(self.callbacks),
             **stored_block(task.unfinished),
         }
 

@@ -18,6 +18,7 @@ from normlab.training.callbacks import Scoring
 from normlab.training.checkpoint_files import load_latest, print_warning
 from normlab.training.checkpoints import resumed_progress
 from normlab.training.log_files import truncate_logs
+from normlab.training.hooks import Validation
 from normlab.training.preparation import Prepared, prepare
 from normlab.training.tasks import Task
 from normlab.training.trainer import (
@@ -27,6 +28,7 @@ from normlab.training.trainer import (
     quiet_lightning,
     set_callbacks,
 )
+from normlab.training.user_callbacks import attach, load_states, want_steps
 
 # What happens in an epoch, in this order:
 #
@@ -68,7 +70,13 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     parts = prepared.parts.to(trainer.strategy.root_device)
     scoring = _build_scoring(prepared.device, parts, trainer)
     others = callbacks_after_scoring(config, prepared, checkpoints, folder)
-    set_callbacks(trainer, [scoring, *others])
+    own = list(prepared.callbacks.values())
+    first = attach(trainer, task, own)
+    if first:
+        scoring.validation = Validation(scoring.validation, trainer)
+    load_states(prepared.callbacks, state)
+    checkpoints.callbacks = prepared.callbacks
+    set_callbacks(trainer, [*first, scoring, *own, *others])
     if trainer.is_global_zero:
         _cut_back_logs(folder, state or {})
 
@@ -78,7 +86,10 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         if state is not None and state["ended"]:  # only its scores are missing
             checkpoints.best = state["best"]
         else:
-            _run_trainer(config, prepared.device, trainer, task, parts)
+            largest_block = config["checkpoint"]["every_n_steps"]
+            if want_steps(own, task):
+                largest_block = 1
+            _run_trainer(config, prepared.device, trainer, task, parts, largest_block)
     except Diverged as error:
         diverged = _describe_divergence(error, task)
     return {
@@ -95,14 +106,19 @@ def prepare_and_fit(config: dict, folder: Path) -> dict[str, Any]:
 
 
 def _run_trainer(
-    config: dict, device: Device, trainer: pl.Trainer, task: Task, parts: Parts
+    config: dict,
+    device: Device,
+    trainer: pl.Trainer,
+    task: Task,
+    parts: Parts,
+    largest_block: int | None,
 ) -> None:
     blocks = TrainBlocks(
         parts.train,
         config["dataset"]["batch_size"],
         config["seed"],
         task.progress,
-        max_steps=config["checkpoint"]["every_n_steps"] or MAX_BATCHES_PER_BLOCK,
+        max_steps=largest_block or MAX_BATCHES_PER_BLOCK,
         rank=trainer.global_rank,
         world_size=trainer.world_size,
     )

@@ -34,6 +34,14 @@ STEP_HOOKS = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
+VALIDATION_HOOKS = (
+    "on_validation_start",
+    "on_validation_epoch_start",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+    "on_validation_epoch_end",
+    "on_validation_end",
+)
 
 
 def implements(owner: Any, base: type, names: Iterable[str]) -> bool:
@@ -46,13 +54,6 @@ def implements(owner: Any, base: type, names: Iterable[str]) -> bool:
     """
     kind = type(owner)
     return any(getattr(kind, name) is not getattr(base, name) for name in names)
-
-
-def want_steps(callbacks: Iterable[Callback], task: pl.LightningModule) -> bool:
-    """Whether a hook of a step is implemented, by a callback or by the task."""
-    if implements(task, pl.LightningModule, STEP_HOOKS):
-        return True
-    return any(implements(one, Callback, STEP_HOOKS) for one in callbacks)
 
 
 def call_no_hook(name: str, *arguments: Any) -> None:
@@ -127,7 +128,7 @@ class Validation:
         call_hook(trainer, "on_validation_epoch_start")
         for index, block in enumerate(self.blocks):
             batch = (block.inputs, block.targets)
-            connector.on_batch_start(batch, 0)
+            connector.on_batch_start(batch)
             call_hook(trainer, "on_validation_batch_start", batch, index)
             yield block
             call_hook(trainer, "on_validation_batch_end", None, batch, index)
@@ -167,6 +168,8 @@ class Counters(Callback):
     ) -> None:
         loop = trainer.fit_loop.epoch_loop
         loop._batches_that_stepped = task.progress.steps
+        # What is logged is averaged by this; from a block it could only be guessed.
+        loop._results.batch_size = len(batch.targets)
         self._set_steps(trainer, task)
 
     def on_train_batch_end(

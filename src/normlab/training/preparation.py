@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from normlab.config.targets import check_homes
@@ -41,6 +42,7 @@ from normlab.training.fit_check import (
 from normlab.training.optimizer_check import check_optimizer, check_scheduler
 from normlab.training.own_norm_checks import check_own_norm, is_own_norm
 from normlab.training.tasks import Task
+from normlab.training.user_callbacks import build_callbacks
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Prepared:
         flops: floating point operations of one training step.
         initial_weights: digest of the weights outside of the norm layers.
         cautions: what sets the run apart beyond its norm, one sentence each.
+        callbacks: those that the configuration names, by name.
     """
 
     device: Device
@@ -64,6 +67,7 @@ class Prepared:
     flops: float
     initial_weights: str
     cautions: list[str]
+    callbacks: dict[str, Callback]
 
 
 def prepare(config: dict) -> Prepared:
@@ -121,6 +125,7 @@ def prepare(config: dict) -> Prepared:
         flops=flops,
         initial_weights=weights_digest(network, norm_layers),
         cautions=sentences,
+        callbacks=build_callbacks(config, device.accelerator),
     )
 
 
