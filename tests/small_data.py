@@ -10,7 +10,7 @@ PER_CLASS = 20  # training samples; there is one test sample per class
 
 
 def write_small_data(folder: Path) -> None:
-    """Write MNIST, Fashion-MNIST, CIFAR-10, Tiny-ImageNet and two tables."""
+    """Write MNIST, Fashion-MNIST, CIFAR-10, Tiny-ImageNet, arrays and two tables."""
     random = np.random.default_rng(0)
     for name in ("MNIST", "FashionMNIST"):
         _idx(folder / name / "raw", random)
@@ -18,6 +18,15 @@ def write_small_data(folder: Path) -> None:
     _tiny_imagenet(folder / "tiny-imagenet-200", random)
     (folder / "table.csv").write_text(_table(random))
     (folder / "jh-simple-dataset.csv").write_text(_jh_simple())
+    images = random.integers(256, size=(40, 8, 8), dtype=np.uint8)
+    labels = np.tile(np.arange(4), 10)
+    np.savez(
+        folder / "arrays.npz",
+        x_train=images[:32],
+        y_train=labels[:32],
+        x_test=images[32:],
+        y_test=labels[32:],
+    )
 
 
 def _idx(folder: Path, random: np.random.Generator) -> None:

@@ -316,15 +316,30 @@ def test_imagenet_statistics_need_three_channels():
     assert normalization(grey, torch.arange(1), [0.5, 0.25]) == ((0.5,), (0.25,))
 
 
-@pytest.mark.parametrize("rule", ["mean", "[0.5]", "[0.5, 0]", "3"])
+@pytest.mark.parametrize(
+    "rule", ["mean", "[0.5]", "[0.5, 0]", "3", "[[1,2],[1]]", "[[1],[0]]"]
+)
 def test_other_normalizations_are_refused(rule, compose):
     from normlab.config.rules import check
 
     config = OmegaConf.to_container(compose(f"dataset.normalize={rule}"), resolve=True)
     with pytest.raises(
-        ValueError, match="dataset.normalize must be train, none, imagenet or \\[mean"
+        ValueError, match="dataset.normalize must be train, none, mnist, .* or \\[mean"
     ):
         check(config)
+
+
+def test_published_statistics_and_those_of_channels():
+    colour = Arrays(
+        *[torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)]
+        * 2
+    )
+    mean, std = normalization(colour, torch.arange(1), "cifar10")
+    assert (mean[0], std[2]) == (0.4914, 0.2616)
+    rule = [[0.1, 0.2, 0.3], [1, 2, 3]]
+    assert normalization(colour, torch.arange(1), rule) == ((0.1, 0.2, 0.3), (1, 2, 3))
+    with pytest.raises(ValueError, match="normalize=mnist needs images with 1 channel"):
+        normalization(colour, torch.arange(1), "mnist")
 
 
 def test_a_trial_uses_few_samples_spread_over_each_part(compose):

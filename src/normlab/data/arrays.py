@@ -1,4 +1,4 @@
-"""What a dataset function returns: the whole data set as tensors in memory."""
+"""What a dataset function returns: the whole data set as tensors."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory, divided into train and test as it was published.
+    """A data set divided into train and test as it was published.
 
     Attributes:
-        train_inputs: images as uint8 ``(N, C, H, W)``, tables as float32 ``(N, F)``.
-            They include the samples for validation.
+        train_inputs: images ``(N, C, H, W)``, as uint8 or other numbers, or tables as
+            float32 ``(N, F)``. They include the samples for validation. Images may be
+            mapped from a file.
         train_targets: int64 ``(N,)`` class indices, or float32 ``(N,)`` for regression.
         test_inputs: as `train_inputs`.
         test_targets: as `train_targets`.

@@ -170,7 +170,7 @@ def check_table_options(options: dict) -> None:
             "dataset.image_size must be null for a table, "
             f"got {options['image_size']!r}"
         )
-    if options["augment"]:
+    if any(options["augment"].values()):
         raise ValueError(
             f"dataset.augment must be empty for a table, got {options['augment']!r}"
         )

@@ -1,5 +1,6 @@
 """From a configuration to the training, validation and test part of a data set."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -7,6 +8,7 @@ from functools import cache
 import torch
 
 from normlab.config.targets import build
+from normlab.data.array_sets import arrays, sample_shape
 from normlab.data.arrays import Arrays
 from normlab.data.blocks import Part, Transform
 from normlab.data.checks import (
@@ -31,9 +33,6 @@ from normlab.data.transforms import (
 )
 from normlab.streams import numpy_generator
 from normlab.terminal import print_line
-
-# Mean and standard deviation that torchvision's networks were trained with.
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,8 @@ def load_parts(
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
     limit = config["trainer"].get("max_samples")
-    train_rows = training_subset(train_rows, loaded.train_targets[train_rows], config)
     train_rows, validation_rows = _split(loaded, config)
+    train_rows = training_subset(train_rows, loaded.train_targets[train_rows], config)
     train_rows = spread(train_rows, limit)
     validation_rows = spread(validation_rows, limit)
     train_targets = loaded.train_targets[train_rows]
@@ -206,35 +205,76 @@ def _transforms(
 
 
 def normalization(
-    arrays: Arrays, train_rows: torch.Tensor, rule: str | Sequence[float]
+    arrays: Arrays,
+    train_rows: torch.Tensor,
+    rule: str | Sequence[float] | Sequence[Sequence[float]],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, for pixels in 0..1.
+
+    Images that are no bytes have no known range. Their statistics are in their own
+    units, divided by 255, as if they were bytes.
 
     Args:
         arrays: images.
         train_rows: rows of the training part, the only images that may count.
-        rule: `train` for the statistics of these images, `none` for 0 and 1, `imagenet`
-            for the statistics that torchvision's networks were trained with, or
-            ``[mean, std]`` for every channel.
+        rule: `train` for the statistics of these images, `none` for 0 and 1, the name
+            of a data set for its published statistics, ``[mean, std]`` for every
+            channel, or ``[[mean, ...], [std, ...]]`` with one number per channel.
 
     Raises:
-        ValueError: `imagenet` for images that do not have three channels.
+        ValueError: the rule is for another number of channels, or a value is not
+            finite.
     """
-    num_channels = arrays.train_inputs.shape[1]
+    images = arrays.train_inputs
+    num_channels = images.shape[1]
     if rule == "train":
-        return channel_statistics(arrays.train_inputs, train_rows)
-    if rule == "imagenet":
-        if num_channels != 3:
+        mean, std = channel_statistics(images, train_rows)
+        if not all(map(math.isfinite, (*mean, *std))):
             raise ValueError(
-                "dataset.normalize=imagenet needs images with 3 channels, "
-                f"these have {num_channels}"
+                "the training images must hold finite numbers only, a channel has the "
+                f"mean {mean}"
             )
-        return IMAGENET
-    if rule == "none":
-        rule = (0.0, 1.0)
-    assert not isinstance(rule, str)  # checked with the configuration
-    mean, std = rule
-    return (mean,) * num_channels, (std,) * num_channels
+        return mean, std
+    if isinstance(rule, str) and rule != "none":
+        mean, std = PUBLISHED_STATISTICS[rule]
+    elif rule == "none":
+        mean, std = (0.0,) * num_channels, (1.0,) * num_channels
+    else:
+        mean, std = (_per_channel(values, num_channels) for values in rule)
+    if len(mean) != num_channels or len(std) != num_channels:
+        raise ValueError(
+            f"dataset.normalize={rule} needs images with {len(mean)} channels, "
+            f"these have {num_channels}"
+        )
+    if images.dtype == torch.uint8:
+        return mean, std
+    return tuple(m / PIXEL_RANGE for m in mean), tuple(s / PIXEL_RANGE for s in std)
+
+
+def _per_channel(
+    values: float | str | Sequence[float], num_channels: int
+) -> tuple[float, ...]:
+    if isinstance(values, list | tuple):
+        return tuple(values)
+    return (float(values),) * num_channels  # type: ignore[arg-type] # a number
+
+
+def stored_shape(options: dict) -> list | None:
+    """The shape of a stored sample, as declared or as the file of the data says.
+
+    Args:
+        options: the `dataset` section of a configuration.
+
+    Returns:
+        Null if only the data themselves can tell.
+    """
+    if options["shape"] is not None:
+        return options["shape"]
+    load = dict(options.get("load", {}))
+    target = load.pop("_target_", None)
+    if target == f"{arrays.__module__}.{arrays.__name__}":
+        return sample_shape(**load)
+    return None
 
 
 def encoding_notes(table: TabularData, encoder: Encoder) -> Iterator[str]:

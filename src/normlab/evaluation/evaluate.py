@@ -18,7 +18,7 @@ from normlab.config.rules import check, with_defaults
 from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.classes import match_classes
 from normlab.data.notes import note_once
-from normlab.data.parts import Parts, load_parts
+from normlab.data.parts import Parts, load_parts, stored_shape
 from normlab.device.devices import evaluation_context, scoring_device, set_threads
 from normlab.evaluation.statistics import (
     batch_statistics,
@@ -286,7 +286,7 @@ def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:
         dataset: the configuration of the other data set.
         own: the parts of the run.
     """
-    shape = dataset["shape"]
+    shape = stored_shape(dataset)
     holds_images = shape is not None and len(shape) == 3
     image_size = None
     if holds_images and len(own.input_shape) == 3:

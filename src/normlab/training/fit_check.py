@@ -14,7 +14,7 @@ from hydra.utils import get_object
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from normlab.data.parts import Parts
+from normlab.data.parts import Parts, stored_shape
 from normlab.device.devices import Device
 from normlab.norms.instance import passes_vectors_through
 from normlab.training.build import build_network, without_pretrained
@@ -47,7 +47,7 @@ def resolve_image_size(config: dict) -> int | None:
     Raises:
         ValueError: `dataset.image_size` is below the model's minimum.
     """
-    shape = config["dataset"]["shape"]
+    shape = stored_shape(config["dataset"])
     wanted = config["dataset"]["image_size"]
     if shape is None or len(shape) != 3:
         return None
@@ -76,7 +76,7 @@ def declared_input(
     Returns:
         None if both are known only after the data are read.
     """
-    shape = options["shape"]
+    shape = stored_shape(options)
     if image_size is not None:
         # How many classes there are does not decide whether a batch fits.
         num_classes = options["num_classes"] or 2

@@ -1,0 +1,378 @@
+"""A data set from a file of named arrays."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from normlab.data.array_files import ArrayFile, check_memory
+from normlab.data.arrays import Arrays
+from normlab.data.encoding import TabularData
+from normlab.data.notes import note_once, shortened
+from normlab.data.splits import fold_indices
+from normlab.data.tabular import FOLDS_SEED, by_folds
+
+# What the arrays of inputs and targets are usually called. Behind these come the names
+# of the parts, as in x_train; before them too, as in train_images.
+INPUTS = ("x", "inputs", "images", "image", "data", "features")
+TARGETS = ("y", "targets", "labels", "label", "target")
+TRAIN = ("train", "training")
+TEST = ("test", "testing")
+VALIDATION = ("val", "valid", "validation")
+# By how many names `dataset.arrays` may hold: with folds, with a test part, and with a
+# test and a validation part.
+COUNTS = (2, 4, 6)
+MOST_CHANNELS = 4  # of images whose axes are found by their sizes
+
+
+class Names(NamedTuple):
+    """Names of the inputs and the targets of each part; empty without such a part."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+
+
+def arrays(
+    root: str,
+    task: str = "classification",
+    arrays: Sequence[str] | None = None,
+    channels: str | None = None,
+    class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    fold: int = 0,
+    num_folds: int = 5,
+) -> Arrays | TabularData:
+    """A data set from an `.npz` or `.safetensors` file, or a folder of `.npy` files.
+
+    Inputs ``(N, F)`` are the rows of a table, ``(N, H, W)`` images with one channel,
+    and ``(N, H, W, C)`` or ``(N, C, H, W)`` images with C channels. Images in `.npy`
+    and `.safetensors` files are mapped into memory, and may be larger than it.
+
+    Args:
+        root: the file, or the folder.
+        task: `classification`, or `regression` for targets that are numbers.
+        arrays: names of the inputs and the targets of training, and then, as far as
+            they exist, those of test and validation. None finds the usual names, such
+            as x_train and y_train. Without a test part, a fold of a cross-validation is
+            the test part.
+        channels: `first` or `last`, the axis of channels; None finds it by the sizes.
+        class_names: name of class ``i`` at index ``i``. None takes the values of the
+            targets.
+        num_classes: the declared number of classes. Whole numbers below it are classes
+            as they are.
+        fold: index of the fold that is the test part, from 0.
+        num_folds: number of folds.
+
+    Raises:
+        ValueError: an array is missing, damaged, holds Python objects or has the wrong
+            shape, or the targets are no classes or numbers.
+    """
+    file = ArrayFile(root)
+    names = _names(file, arrays)
+    parts = [_part(file, *pair, channels) for pair in names if pair]
+    inputs = [part_inputs for part_inputs, _ in parts]
+    _check_same_shapes(inputs, root)
+    stored = [part_targets for _, part_targets in parts]
+    if task == "classification":
+        targets, classes = _classes(stored, class_names, num_classes, root)
+    else:
+        targets = [_numbers(array, root) for array in stored]
+        classes = ()
+    if inputs[0].ndim == 2:
+        return _table(inputs, targets, classes, fold, num_folds)
+    return _images(inputs, targets, classes, fold, num_folds)
+
+
+def _images(
+    inputs: list[np.ndarray],
+    targets: list[np.ndarray],
+    class_names: tuple[str, ...],
+    fold: int,
+    num_folds: int,
+) -> Arrays:
+    """Images of one to three parts: training, test and validation.
+
+    What must be put together is copied into memory; other arrays stay mapped.
+    """
+    if len(inputs) == 2:
+        images = [_tensor(array) for array in inputs]
+        values = [torch.from_numpy(array) for array in targets]
+        return Arrays(images[0], values[0], images[1], values[1], class_names)
+
+    shape = (sum(map(len, inputs)), *inputs[0].shape[1:])
+    check_memory("a data set without a test part, or with a validation part,", shape, 4)
+    if len(inputs) == 1:
+        generator = np.random.default_rng(FOLDS_SEED)
+        train, test = fold_indices(len(inputs[0]), num_folds, fold, generator)
+        inputs = [inputs[0][train], inputs[0][test]]
+        targets = [targets[0][train], targets[0][test]]
+        return _images(inputs, targets, class_names, fold, num_folds)
+
+    train_inputs, test_inputs, validation_inputs = inputs
+    train_targets, test_targets, validation_targets = targets
+    inputs = [np.concatenate([train_inputs, validation_inputs]), test_inputs]
+    targets = [np.concatenate([train_targets, validation_targets]), test_targets]
+    data = _images(inputs, targets, class_names, fold, num_folds)
+    return replace(data, num_validation=len(validation_targets))
+
+
+def _table(
+    inputs: list[np.ndarray],
+    targets: list[np.ndarray],
+    class_names: tuple[str, ...],
+    fold: int,
+    num_folds: int,
+) -> TabularData:
+    """Vectors of one or two parts as a table, whose columns are 0, 1, 2 and so on."""
+    frames = [_frame(array) for array in inputs]
+    if len(frames) == 1:
+        return by_folds(frames[0], targets[0], class_names, fold, num_folds)
+    if len(frames) == 3:
+        raise ValueError(
+            "vectors must not have a validation part of their own; join it with "
+            "training, of which dataset.validation is taken out"
+        )
+    return TabularData(
+        frames[0],
+        torch.from_numpy(targets[0]),
+        frames[1],
+        torch.from_numpy(targets[1]),
+        class_names,
+    )
+
+
+def _frame(vectors: np.ndarray) -> Any:
+    import pandas as pd
+
+    names = [str(index) for index in range(vectors.shape[1])]
+    return pd.DataFrame(vectors.astype(np.float64), columns=names)
+
+
+def sample_shape(
+    root: str,
+    arrays: Sequence[str] | None = None,
+    channels: str | None = None,
+    **others: Any,
+) -> list[int] | None:
+    """The shape ``[C, H, W]`` of images, by the head of the file; None for vectors.
+
+    Args:
+        root: as in `arrays`.
+        arrays: as in `arrays`.
+        channels: as in `arrays`.
+        others: the other options of `arrays`, which do not matter here.
+    """
+    file = ArrayFile(root)
+    name = _names(file, arrays).train[0]
+    shape = file.shape(name)
+    _check_axes(shape, root, name)
+    if len(shape) == 2:
+        return None
+    if len(shape) == 3:
+        return [1, *shape[1:]]
+    _, first, second, third = shape
+    if _channels(shape, channels, f"{root}: array {name}") == "first":
+        return [first, second, third]
+    return [third, first, second]
+
+
+def _names(file: ArrayFile, wanted: Sequence[str] | None) -> Names:
+    """The names of the arrays of each part.
+
+    Raises:
+        ValueError: an array is missing, or the names are not the usual ones.
+    """
+    if wanted is not None:
+        return _wanted_names(file, wanted)
+    train = _pair(file, TRAIN)
+    test = _pair(file, TEST)
+    validation = _pair(file, VALIDATION)
+    if train and validation and not test:
+        note_once(f"{file.path} has no test part; its validation part is the test part")
+        return Names(train, validation)
+    if train:
+        return Names(train, test, validation)
+    plain = _pair(file, ("",))
+    if plain:
+        return Names(plain)
+    raise ValueError(
+        f"{file.path} must hold x_train, y_train, x_test and y_test, or x and y; it "
+        f"holds {shortened(file.names)}; name the inputs and targets of training, then "
+        "those of test, as in dataset.arrays=[a,b,c,d]"
+    )
+
+
+def _wanted_names(file: ArrayFile, wanted: Sequence[str]) -> Names:
+    missing = [name for name in wanted if name not in file.names]
+    if len(wanted) not in COUNTS or missing:
+        raise ValueError(
+            "dataset.arrays must name the inputs and the targets of training, and then "
+            f"those of test and validation if there are any, among "
+            f"{', '.join(file.names)}; got {list(wanted)}"
+        )
+    first, second, *others = wanted
+    return Names((first, second), tuple(others[:2]), tuple(others[2:]))
+
+
+def _pair(file: ArrayFile, parts: Sequence[str]) -> tuple[str, ...]:
+    """The names of inputs and targets of a part; empty if there are none."""
+    inputs = _one(file, INPUTS, parts)
+    targets = _one(file, TARGETS, parts)
+    if inputs is None or targets is None:
+        return ()
+    return inputs, targets
+
+
+def _one(file: ArrayFile, kinds: Sequence[str], parts: Sequence[str]) -> str | None:
+    by_lower_case = {name.lower().replace("-", "_"): name for name in file.names}
+    for kind in kinds:
+        for part in parts:
+            for spelling in (f"{kind}_{part}", f"{part}_{kind}", f"{kind}{part}"):
+                found = by_lower_case.get(spelling.strip("_"))
+                if found is not None:
+                    return found
+    return None
+
+
+def _part(
+    file: ArrayFile, inputs_name: str, targets_name: str, channels: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs ``(N, F)`` or ``(N, C, H, W)`` and targets ``(N,)`` or ``(N, K)``."""
+    inputs = file.array(inputs_name)
+    targets = file.array(targets_name)
+    place = f"{file.path}: array {inputs_name}"
+    _check_axes(inputs.shape, str(file.path), inputs_name)
+    if inputs.dtype.kind not in "biuf":
+        raise ValueError(f"{place} must hold numbers, it holds {inputs.dtype}")
+    if len(inputs) != len(targets):
+        raise ValueError(
+            f"{place} must have a target for every sample, it has {len(inputs)} "
+            f"samples, and {targets_name} {len(targets)} targets"
+        )
+    if inputs.ndim == 3:
+        inputs = inputs[:, None]
+    elif inputs.ndim == 4 and _channels(inputs.shape, channels, place) == "last":
+        inputs = inputs.transpose(0, 3, 1, 2)
+    return inputs, targets
+
+
+def _check_axes(shape: tuple[int, ...], root: str, name: str) -> None:
+    if len(shape) not in (2, 3, 4) or 0 in shape:
+        raise ValueError(
+            f"{root}: array {name} must have the shape (N, F) of vectors, (N, H, W), "
+            f"(N, H, W, C) or (N, C, H, W) of images, it has {shape}"
+        )
+
+
+def _channels(shape: tuple[int, ...], channels: str | None, place: str) -> str:
+    """Whether the channels of images are their first or last axis.
+
+    Raises:
+        ValueError: both axes could be.
+    """
+    if channels is not None:
+        return channels
+    _, first, _, last = shape
+    first_fits = first <= MOST_CHANNELS < last
+    last_fits = last <= MOST_CHANNELS < first
+    if first_fits == last_fits:
+        raise ValueError(
+            f"{place} has the shape {shape}, of which the first or the last axis may "
+            "be channels; set dataset.channels=first or last"
+        )
+    return "first" if first_fits else "last"
+
+
+def _classes(
+    targets: list[np.ndarray],
+    class_names: Sequence[str] | None,
+    num_classes: int | None,
+    root: str,
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Class indices int64 ``(N,)`` of each part, and the names of the classes."""
+    columns = [_class_column(array, root) for array in targets]
+    values = np.unique(np.concatenate([np.unique(column) for column in columns]))
+    count = len(class_names) if class_names else num_classes
+    is_whole = values.dtype.kind in "iu"
+    if is_whole and values[0] >= 0 and values[-1] < (count or len(values)):
+        names = class_names or range(count or len(values))
+        indices = [column.astype(np.int64) for column in columns]
+        return indices, tuple(map(str, names))
+    found = tuple(values.astype(str).tolist())
+    if class_names:
+        raise ValueError(
+            f"{root}: dataset.class_names has {len(class_names)} names, so the targets "
+            f"must be 0..{len(class_names) - 1}, they are {shortened(found)}"
+        )
+    note_once(f"{root}: the classes are {shortened(found)}, in this order")
+    return [np.searchsorted(values, column) for column in columns], found
+
+
+def _class_column(targets: np.ndarray, root: str) -> np.ndarray:
+    """Targets ``(N,)``: whole numbers or texts.
+
+    Raises:
+        ValueError: they are real numbers, or have too many axes.
+    """
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim == 2 and _is_one_hot(targets):
+        return targets.argmax(1)
+    if targets.ndim != 1:
+        raise ValueError(
+            f"{root}: the targets of a classification must have the shape (N,), or "
+            f"(N, K) with a single 1 in every row, they have {targets.shape}"
+        )
+    if targets.dtype.kind == "b":
+        return targets.astype(np.int64)
+    if targets.dtype.kind == "f":
+        whole = targets.astype(np.int64)
+        if not np.array_equal(whole, targets):
+            raise ValueError(
+                f"{root}: the targets of a classification must be whole numbers or "
+                f"texts, they are real numbers such as {targets.flat[0]:g}; "
+                "dataset.task=regression predicts numbers"
+            )
+        return whole
+    return targets
+
+
+def _is_one_hot(targets: np.ndarray) -> bool:
+    return bool(np.isin(targets, (0, 1)).all() and (targets.sum(1) == 1).all())
+
+
+def _numbers(targets: np.ndarray, root: str) -> np.ndarray:
+    """Targets of a regression, float64 ``(N,)``."""
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1 or targets.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{root}: the targets of a regression must be one number per sample, they "
+            f"are {targets.dtype} of the shape {targets.shape}"
+        )
+    if not np.isfinite(targets).all():
+        raise ValueError(f"{root}: the targets of a regression must be finite numbers")
+    return targets.astype(np.float64)
+
+
+def _tensor(images: np.ndarray) -> Tensor:
+    """The array as a tensor of a type that torch can gather; mapped if it is mapped."""
+    if images.dtype.kind == "b":
+        images = images.view(np.uint8)
+    elif images.dtype.kind == "u" and images.dtype.itemsize > 1:
+        images = images.astype(np.float32)
+    return torch.from_numpy(images)
+
+
+def _check_same_shapes(inputs: list[np.ndarray], root: str) -> None:
+    shapes = {array.shape[1:] for array in inputs}
+    types = {array.dtype for array in inputs}
+    if len(shapes) > 1 or len(types) > 1:
+        raise ValueError(
+            f"{root}: samples of all parts must have one shape and type, they have "
+            f"{', '.join(map(str, sorted(shapes)))} and {', '.join(map(str, types))}"
+        )
