@@ -13,6 +13,7 @@ import pandas as pd
 from normlab.data.cell_values import commas_meaning, numbers_of, one_spelling
 from normlab.data.missing_values import without_missing
 from normlab.data.notes import note_once
+from normlab.data.parquet_files import is_parquet, read_parquet
 from normlab.data.table_files import read_cells
 from normlab.spelling import nearest
 
@@ -45,11 +46,10 @@ def read_text(
 ) -> pd.DataFrame:
     """Read a file as a table of text.
 
-    A first column without a name holds the row numbers that pandas writes, and is left
-    out with a note.
-
     Args:
-        path: of the file, whose first line names the columns.
+        path: of a parquet file, or of a text whose first line names the columns. Of a
+            text, a first column without a name holds the row numbers that pandas
+            writes, and is left out with a note.
         separator: the character between columns, see `read_cells`.
         missing: what stands for a missing value, see `without_missing`.
         encoding: of the file. None finds it by the content.
@@ -63,6 +63,24 @@ def read_text(
             or comes twice.
     """
     missing = _as_list("missing", missing)
+    if is_parquet(path):
+        table = read_parquet(path)
+        if not len(table):
+            raise ValueError(f"{path} has column names and no rows")
+    else:
+        table = _delimited(path, separator, encoding)
+    names = list(table.columns)
+    wrong = [name for name in names if not name or names.count(name) > 1]
+    if wrong:
+        raise ValueError(
+            f"{path} must name every column once in its first line; "
+            f"{wrong[0]!r} comes twice or is empty"
+        )
+    return without_missing(table, missing, path)
+
+
+def _delimited(path: str, separator: str, encoding: str | None) -> pd.DataFrame:
+    """The cells of a text file, without row numbers that pandas wrote."""
     names, *rows = read_cells(path, separator, encoding)
     if not rows:
         raise ValueError(f"{path} has a line of column names and no rows below it")
@@ -74,13 +92,7 @@ def read_text(
         )
         del table[0]
         names = names[1:]
-    wrong = [name for name in names if not name or names.count(name) > 1]
-    if wrong:
-        raise ValueError(
-            f"{path} must name every column once in its first line; "
-            f"{wrong[0]!r} comes twice or is empty"
-        )
-    return without_missing(table.set_axis(names, axis=1), missing, path)
+    return table.set_axis(names, axis=1)
 
 
 def _is_index(names: list[str], first: pd.Series) -> bool:
