@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from normlab.data.blocks import (
+    Block,
     EvaluationBlocks,
     Part,
     Progress,
@@ -100,12 +101,10 @@ def test_blocks_are_larger_on_other_devices_than_the_cpu():
         ImageTransform((0,), (1,), 32),
     )
     assert (
-        TrainBlocks(images, 512, 0, Progress()).batches_per_block == 1
+        TrainBlocks(images, 512, 0, Progress()).steps_per_block == 1
     )  # a batch is 6 MiB
     assert (
-        TrainBlocks(
-            images.to(torch.device("meta")), 512, 0, Progress()
-        ).batches_per_block
+        TrainBlocks(images.to(torch.device("meta")), 512, 0, Progress()).steps_per_block
         == 42
     )
 
@@ -155,6 +154,54 @@ def test_no_process_gets_a_batch_of_one(samples, batches):
     ]
     assert [len(blocks) for blocks in ranks] == [batches, batches]
     assert min(len(block.targets) for blocks in ranks for block in blocks) >= 2
+
+
+@pytest.mark.parametrize(
+    ("samples", "sizes"),
+    [(24, [8, 8, 8]), (22, [8, 8, 6]), (21, [8, 8, 4]), (17, [8, 8]), (3, [3])],
+)
+def test_steps_hold_whole_batches_of_the_same_epoch(samples, sizes):
+    """A last batch of one sample is left out, whatever the size of a step."""
+    options = {"seed": 0, "progress": Progress()}
+    blocks = TrainBlocks(part(samples), 4, **options, max_steps=1, accumulate=2)
+    assert len(blocks) == blocks.num_steps == len(sizes)
+    assert [len(block.targets) for block in blocks] == sizes
+    for block in blocks:
+        assert block.batch_size == 8
+        assert block.micro_batch_size == min(4, samples)
+    assert targets(blocks) == targets(TrainBlocks(part(samples), 4, **options))
+
+
+def test_processes_share_every_batch_of_a_step():
+    ranks = [
+        TrainBlocks(part(22), 6, 0, Progress(), rank=rank, world_size=2, accumulate=2)
+        for rank in (0, 1)
+    ]
+    whole = torch.tensor(targets(TrainBlocks(part(22), 6, 0, Progress())))
+    first = [next(iter(blocks)) for blocks in ranks]
+    assert [block.micro_batch_size for block in first] == [3, 3]
+    for rank in (0, 1):
+        shares = [batch[rank::2] for batch in whole[:12].split(6)]
+        assert torch.equal(first[rank].targets, torch.cat(shares))
+    assert sorted(targets(ranks[0]) + targets(ranks[1])) == list(range(22))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "steps", "sizes"), [(0, 0, [24, 24, 2]), (1, 7, [24, 8]), (1, 9, [8, 8])]
+)
+def test_the_last_step_of_a_run_may_come_within_an_epoch(epoch, steps, sizes):
+    progress = Progress(epoch, steps=steps)
+    blocks = TrainBlocks(part(50), 8, 0, progress, max_steps=3, last_step=11)
+    held = [len(block.targets) for block in blocks]
+    assert [size for size in held if size] == sizes
+
+
+def test_a_block_can_end_before_its_time():
+    block = Block(torch.arange(10.0)[:, None], torch.arange(10), 4, 0.5, 2)
+    assert block.first_batches(2).targets.tolist() == list(range(8))
+    assert block.first_batches(2).inputs.flatten().tolist() == list(range(8))
+    assert block.first_batches(3).targets.tolist() == list(range(10))
+    assert block.first_batches(1)[2:] == (4, 0.5, 2)
 
 
 def test_evaluation_sees_every_sample_on_one_process():

@@ -37,6 +37,7 @@ class Task:
         self.step_seconds, self.timed_steps, self.scoring_seconds = 0.0, 0, 0.0
         self.closed = []
         self.unfinished = self.on_stop = None
+        self.epoch_samples = 32
 
     def close_epoch(self, validation, context):
         self.closed.append((validation, context))
@@ -51,6 +52,7 @@ def trainer(**changes):
         "loggers": [],
         "is_global_zero": True,
         "is_last_batch": False,
+        "should_stop": False,
         "world_size": 1,
         "num_training_batches": 3,
         "_signal_connector": SimpleNamespace(received_sigterm=True),
@@ -77,7 +79,7 @@ def test_the_recorded_rate_is_that_of_the_epochs_steps(clock):
     lightning = trainer()
     task = Task(lightning.optimizers[0])
     blocks, context = [BLOCK], object()
-    scoring = Scoring(blocks, 32, context)
+    scoring = Scoring(blocks, context)
     train_epoch(scoring, clock, lightning, task, 1)
     assert task.closed == [(blocks, context)]
     assert task.metrics == {"val/loss": 0.25, "lr": 0.1}
@@ -87,7 +89,7 @@ def test_the_recorded_rate_is_that_of_the_epochs_steps(clock):
 def test_speed_counts_training_alone(clock):
     lightning = trainer()
     task = Task(lightning.optimizers[0])
-    scoring = Scoring([], 32)
+    scoring = Scoring([])
     clock.now = 10  # preparation, which is not counted
     scoring.on_train_start(lightning, task)
     for seconds in (3, 1):
@@ -106,7 +108,7 @@ def test_speed_counts_training_alone(clock):
 def test_an_epoch_that_was_resumed_inside_is_not_counted(clock):
     lightning = trainer()
     task = Task(lightning.optimizers[0], blocks=1)
-    scoring = Scoring([], 32)
+    scoring = Scoring([])
     train_epoch(scoring, clock, lightning, task, 5)
     task.progress.blocks = 0
     train_epoch(scoring, clock, lightning, task, 2)
@@ -114,7 +116,7 @@ def test_an_epoch_that_was_resumed_inside_is_not_counted(clock):
 
 
 def test_a_run_without_steps_has_no_speed(clock):
-    scoring = Scoring([], 32)
+    scoring = Scoring([])
     clock.now = 1
     assert scoring.speed(Task()) == {
         "samples_per_second": None,
@@ -124,7 +126,7 @@ def test_a_run_without_steps_has_no_speed(clock):
 
 
 def test_the_share_outside_is_never_negative(clock):
-    scoring = Scoring([], 32)
+    scoring = Scoring([])
     clock.now = 1
     task = Task()
     task.step_seconds, task.timed_steps = 1.5, 1

@@ -132,6 +132,18 @@ def test_a_run_is_the_plain_loop_over_the_same_batches(config, overrides, parts)
         torch.testing.assert_close(trained[name], value, rtol=1e-3, atol=1e-4)
 
 
+def test_accumulated_gradients_are_those_of_the_larger_batch(config):
+    """If no norm looks at the batch."""
+    options = ("norm=layer", "optimizer=adam", "trainer.gradient_clip=0.5")
+    whole = config(*options, "dataset.batch_size=96")
+    parts = config(*options, "dataset.batch_size=32", "trainer.accumulate=3")
+    result = run(parts)
+    assert result["steps"] == run(whole)["steps"]
+    for column in ("train/loss", "val/loss"):
+        expected = recorded(whole, column)
+        assert recorded(parts, column) == pytest.approx(expected, rel=1e-4)
+
+
 def test_channels_last_changes_the_order_in_memory_alone(config):
     words = ("model=lenet5", "optimizer.lr=0.01")
     settings = {

@@ -47,6 +47,15 @@ NORM_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
 }
 
 
+# Options of `trainer` that came after runs had been stored, in the same way.
+TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
+    "max_samples": None,
+    "max_steps": None,
+    "max_seconds": None,
+    "accumulate": 1,
+}
+
+
 # Options that data sets were given after runs had been stored, by the name of the data
 # set, with the values that describe what those runs did. They are arguments of the
 # function that loads the data, too.
@@ -92,7 +101,7 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
             "mixup": None,
             "cutmix": None,
         },
-        "trainer": {"max_samples": None},
+        "trainer": TRAINER_OPTIONS_ADDED_LATER,
         "scheduler": {"warmup_steps": 0, "warmup_epochs": 0},
         "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
         "dataset": {"train_size": None} | dataset_options,

@@ -49,6 +49,7 @@ class Part:
         targets: ``(M,)``, shared in the same way.
         rows: int64 ``(N,)``, indices of the samples of this part.
         transform: what happens to samples before the network sees them.
+        limit: largest number of samples of an epoch or of a scoring; None takes all.
         channels_last: whether the network gets images ``(B, C, S, S)`` with the
             channels of a pixel side by side in memory.
     """
@@ -58,9 +59,12 @@ class Part:
     rows: Tensor
     transform: Transform
     channels_last: bool = False
+    limit: int | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        if self.limit is None:
+            return len(self.rows)
+        return min(len(self.rows), self.limit)
 
     def to(self, device: torch.device) -> "Part":
         """Return the part with its tensors on a device; those there are not copied."""
@@ -110,15 +114,23 @@ class Block(NamedTuple):
     Attributes:
         inputs: ``(K * B, ...)``, ready for the network. The last batch may be smaller.
         targets: ``(K * B,)``.
-        batch_size: B, the samples of a batch that this process holds.
+        batch_size: B, the samples of an optimizer step that this process holds.
         loss_scale: factor for this process' mean loss. It is 1 unless the processes
             hold unequal shares of a batch.
+        micro_batch_size: samples that go through the network at once, if the gradients
+            of several forward passes are added up for a step; None if B do.
     """
 
     inputs: Tensor
     targets: Tensor
     batch_size: int
     loss_scale: float = 1.0
+    micro_batch_size: int | None = None
+
+    def first_batches(self, number: int) -> "Block":
+        """The block without what follows its first `number` batches."""
+        end = number * self.batch_size
+        return self._replace(inputs=self.inputs[:end], targets=self.targets[:end])
 
 
 @dataclass
@@ -143,7 +155,7 @@ def num_batches(num_samples: int, batch_size: int, smallest: int = 2) -> int:
 
     Args:
         num_samples: N.
-        batch_size: B.
+        batch_size: samples that go through the network at once.
         smallest: fewest samples of a last batch. A smaller one is left out, since batch
             norm cannot use a single sample.
     """
@@ -167,13 +179,18 @@ class TrainBlocks:
 
     Args:
         part: the training part.
-        batch_size: samples of one optimizer step, over all processes together.
+        batch_size: samples that go through the network at once, over all processes
+            together.
         seed: seed of the order and the augmentation.
         progress: the position in the run, which the training loop updates.
-        max_steps: largest number of batches in a block.
+        max_steps: largest number of optimizer steps in a block.
         rank: index of this process. It takes every `world_size`-th sample of a batch,
             starting with number `rank`.
         world_size: number of processes.
+        accumulate: number of batches whose gradients are added up for one optimizer
+            step. The last step of an epoch may have fewer.
+        last_step: number of optimizer steps after which the run ends within an epoch;
+            None if it ends with an epoch.
     """
 
     def __init__(
@@ -185,31 +202,37 @@ class TrainBlocks:
         max_steps: int = MAX_BATCHES_PER_BLOCK,
         rank: int = 0,
         world_size: int = 1,
+        accumulate: int = 1,
+        last_step: int | None = None,
     ) -> None:
         self.part = part
         self.batch_size = batch_size
+        self.step_size = batch_size * accumulate
         self.seed = seed
         self.progress = progress
         self.rank = rank
         self.world_size = world_size
-        smallest = smallest_batch(world_size)
-        self.num_batches = num_batches(len(part), batch_size, smallest)
+        self.last_step = last_step
+        batches = num_batches(len(part), batch_size, smallest_batch(world_size))
+        self.num_samples = min(len(part), batches * batch_size)
+        self.num_steps = ceil_div(batches, accumulate)
 
         sample = part.evaluation_inputs(part.rows[:1])
         block_bytes = BLOCK_BYTES if sample.device.type == "cpu" else DEVICE_BLOCK_BYTES
-        affordable = max(1, block_bytes // (sample.nbytes * batch_size))
-        self.batches_per_block = min(affordable, max_steps, MAX_BATCHES_PER_BLOCK)
+        affordable = max(1, block_bytes // (sample.nbytes * self.step_size))
+        self.steps_per_block = min(affordable, max_steps, MAX_BATCHES_PER_BLOCK)
         if world_size > 1:
-            # Gradients are exchanged once per block, so a block must be one batch.
-            self.batches_per_block = 1
+            # Gradients are exchanged once per block, so a block must be one step.
+            self.steps_per_block = 1
 
     def __len__(self) -> int:
-        return ceil_div(self.num_batches, self.batches_per_block)
+        return ceil_div(self.num_steps, self.steps_per_block)
 
     def __iter__(self) -> Iterator[Block]:
         epoch = self.progress.epoch
-        seen = (self.progress.steps - epoch * self.num_batches) * self.batch_size
-        num_samples = len(self.part)
+        steps_before = epoch * self.num_steps
+        seen = (self.progress.steps - steps_before) * self.step_size
+        num_samples = len(self.part.rows)
         order = torch.randperm(
             num_samples, generator=torch_generator(self.seed, "order", epoch)
         )
@@ -217,8 +240,10 @@ class TrainBlocks:
             num_samples, torch_generator(self.seed, "augmentation", epoch)
         )
 
-        end = min(num_samples, self.num_batches * self.batch_size)
-        step = self.batches_per_block * self.batch_size
+        end = self.num_samples
+        if self.last_step is not None:
+            end = min(end, (self.last_step - steps_before) * self.step_size)
+        step = self.steps_per_block * self.step_size
         for start in range(0, end, step):
             positions = order[max(start, seen) : min(start + step, end)]
             yield self._gather(positions, draws)
@@ -232,20 +257,31 @@ class TrainBlocks:
             draws: random parameters of the whole epoch, one row per sample of the part.
         """
         part = self.part
-        share = positions[self.rank :: self.world_size]
+        share = self._share(positions)
         rows = part.rows[share.to(part.rows.device)]
         share_draws = {}
         for name, draw in draws.items():
             share_draws[name] = draw[share].to(part.targets.device)
         inputs = part.training_inputs(rows, share_draws)
 
-        batch_size = self.batch_size
+        step_size = self.step_size
         loss_scale = 1.0
         if self.world_size > 1:
-            batch_size = len(share)  # the block is one batch, divided among processes
+            step_size = len(share)  # the block is one step, divided among processes
         if len(positions):
             loss_scale = len(share) * self.world_size / len(positions)
-        return Block(inputs, part.targets[rows], batch_size, loss_scale)
+        micro_batch_size = None
+        if self.step_size > self.batch_size:
+            micro_batch_size = len(self._share(positions[: self.batch_size]))
+        targets = part.targets[rows]
+        return Block(inputs, targets, step_size, loss_scale, micro_batch_size)
+
+    def _share(self, positions: Tensor) -> Tensor:
+        """This process' samples of every batch, one batch after the other."""
+        if self.world_size == 1:
+            return positions
+        batches = positions.split(self.batch_size)
+        return torch.cat([batch[self.rank :: self.world_size] for batch in batches])
 
 
 class EvaluationBlocks:
@@ -262,7 +298,7 @@ class EvaluationBlocks:
 
     def __init__(self, part: Part, rank: int = 0, world_size: int = 1) -> None:
         self.part = part
-        self.rows = part.rows[rank::world_size]
+        self.rows = spread(part.rows, part.limit)[rank::world_size]
         sample = part.evaluation_inputs(part.rows[:1])
         affordable = EVALUATION_BLOCK_BYTES // sample.nbytes
         self.batch_size = max(1, min(MAX_EVALUATION_BATCH, affordable))
@@ -280,6 +316,16 @@ class EvaluationBlocks:
         for rows in self.rows.split(self.batch_size):
             inputs = self.part.evaluation_inputs(rows)
             yield Block(inputs, self.part.targets[rows], self.batch_size)
+
+
+def spread(rows: Tensor, limit: int | None) -> Tensor:
+    """At most `limit` rows, spread evenly over all of them; None keeps all.
+
+    Files are often sorted by class, so that the first rows would lack classes.
+    """
+    if limit is None or len(rows) <= limit:
+        return rows
+    return rows[torch.arange(limit) * len(rows) // limit]
 
 
 def ceil_div(dividend: int, divisor: int) -> int:

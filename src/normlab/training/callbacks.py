@@ -35,7 +35,7 @@ from normlab.data.blocks import Block
 from normlab.endings import Diverged, Interrupted, Pruned
 from normlab.locks import check_lease
 from normlab.terminal import Bar, format_metric, print_line
-from normlab.training.checkpoints import Checkpoints
+from normlab.training.checkpoints import Checkpoints, ends_epoch
 from normlab.training.running_statistics import statistics_note
 from normlab.training.tasks import Task
 
@@ -47,7 +47,6 @@ class Scoring(Callback):
 
     Args:
         validation: the samples of the validation part, each of them once.
-        num_samples: training samples of one epoch, over all processes.
         context: a context manager around every forward pass, such as automatic mixed
             precision.
 
@@ -60,11 +59,9 @@ class Scoring(Callback):
     def __init__(
         self,
         validation: Iterable[Block],
-        num_samples: int,
         context: Callable = nullcontext,
     ) -> None:
         self.validation = validation
-        self.num_samples = num_samples
         self.context = context
         self.seconds = 0.0
         self.samples = 0
@@ -109,13 +106,13 @@ class Scoring(Callback):
         self._epoch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
-        if not self._resumed_within_epoch:
-            self.seconds += time.perf_counter() - self._epoch_started
-            self.samples += self.num_samples
-
+        seconds = time.perf_counter() - self._epoch_started
         # The rate of this epoch's steps: closing the epoch may step the scheduler.
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         task.close_epoch(self.validation, self.context)
+        if not self._resumed_within_epoch:
+            self.seconds += seconds
+            self.samples += task.epoch_samples
         task.metrics["lr"] = lr
 
 
@@ -280,7 +277,7 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int
     ) -> None:
-        if not trainer.is_last_batch:
+        if not ends_epoch(trainer):
             self._stop_if_asked(trainer, task)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:

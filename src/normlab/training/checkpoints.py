@@ -30,6 +30,7 @@ from normlab.device.sharding import (
 from normlab.results import copy_atomically
 from normlab.training.checkpoint_files import LAST, PREVIOUS, save
 from normlab.training.collectives import gather_over_processes
+from normlab.training.limits import PATIENCE
 from normlab.training.log_files import LogMeter
 from normlab.training.tasks import Task
 from normlab.training.unfinished import restored_block, stored_block
@@ -103,6 +104,7 @@ class Checkpoints(Checkpoint):
             task.train_sums = rows[trainer.global_rank].to(task.device)
         task.unfinished = restored_block(state, task.device)
         task.metrics = state["metrics"]
+        task.ended_by = state.get("ended_by")
         self.best = state["best"]
         self._saved_steps = task.progress.steps
 
@@ -117,7 +119,7 @@ class Checkpoints(Checkpoint):
     ) -> None:
         # After the last block of an epoch the checkpoint waits for the epoch's records:
         # they are computed from that block, which a resumed run would not have.
-        if not self.every_n_steps or trainer.is_last_batch:
+        if not self.every_n_steps or ends_epoch(trainer):
             return
         if task.progress.steps - self._saved_steps >= self.every_n_steps:
             self.write(trainer, task)
@@ -132,6 +134,7 @@ class Checkpoints(Checkpoint):
         epochs_without_improvement = progress.epoch - self.best["epoch"]
         if self.patience is not None and epochs_without_improvement >= self.patience:
             trainer.should_stop = True
+            task.ended_by = task.ended_by or PATIENCE
 
         is_old = time.monotonic() - self._saved_at >= self.every_seconds
         if is_old or self.every_n_steps:
@@ -220,10 +223,16 @@ class Checkpoints(Checkpoint):
             "random": random_state(),
             "train_sums": train_sums,
             "metrics": task.metrics,
+            "ended_by": task.ended_by,
             "best": self.best,
             "callbacks": plain_states(self.callbacks),
             **stored_block(task.unfinished),
         }
+
+
+def ends_epoch(trainer: pl.Trainer) -> bool:
+    """Whether an epoch ends with the running block, as all do or before its time."""
+    return trainer.is_last_batch or trainer.should_stop
 
 
 def is_last_epoch(trainer: pl.Trainer) -> bool:

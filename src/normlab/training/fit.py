@@ -17,12 +17,14 @@ from normlab.streams import stream_seed
 from normlab.training.callbacks import Scoring
 from normlab.training.checkpoint_files import load_latest, print_warning
 from normlab.training.checkpoints import resumed_progress
-from normlab.training.log_files import truncate_logs
 from normlab.training.hooks import Validation
+from normlab.training.limits import MAX_EPOCHS
+from normlab.training.log_files import truncate_logs
 from normlab.training.preparation import Prepared, prepare
 from normlab.training.tasks import Task
 from normlab.training.trainer import (
     build_checkpoints,
+    build_limits,
     build_trainer,
     callbacks_after_scoring,
     quiet_lightning,
@@ -60,7 +62,8 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     Returns:
         tensors and plain types only, so that a process can hand them to another:
         `progress` (a `Progress`), `best` (see `Checkpoints`), `diverged` (None, or what
-        it adds to the result) and `speed` (see `Scoring`).
+        it adds to the result), `ended_by` (the setting of `trainer` that ended
+        training, None if it diverged) and `speed` (see `Scoring`).
     """
     task = prepared.task
     state = load_latest(folder / "checkpoints", task)
@@ -76,7 +79,8 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         scoring.validation = Validation(scoring.validation, trainer)
     load_states(prepared.callbacks, state)
     checkpoints.callbacks = prepared.callbacks
-    set_callbacks(trainer, [*first, scoring, *own, *others])
+    limits = build_limits(config["trainer"])
+    set_callbacks(trainer, [*limits, *first, scoring, *own, *others])
     if trainer.is_global_zero:
         _cut_back_logs(folder, state or {})
 
@@ -85,6 +89,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     try:
         if state is not None and state["ended"]:  # only its scores are missing
             checkpoints.best = state["best"]
+            task.ended_by = state.get("ended_by")
         else:
             largest_block = config["checkpoint"]["every_n_steps"]
             if want_steps(own, task):
@@ -96,6 +101,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         "progress": asdict(task.progress),
         "best": checkpoints.best,
         "diverged": diverged,
+        "ended_by": None if diverged else task.ended_by or MAX_EPOCHS,
         "speed": scoring.speed(task),
     }
 
@@ -121,6 +127,8 @@ def _run_trainer(
         max_steps=largest_block or MAX_BATCHES_PER_BLOCK,
         rank=trainer.global_rank,
         world_size=trainer.world_size,
+        accumulate=config["trainer"].get("accumulate", 1),
+        last_step=config["trainer"].get("max_steps"),
     )
     if device.compile:
         # The jobs of a sweep would share one limit on recompilations.
@@ -128,8 +136,9 @@ def _run_trainer(
         mode = None if device.compile is True else device.compile
         task.network.compile(mode=mode)
         task.reuses_outputs = True
+    batches = mixed(blocks, config["task"], parts.num_outputs)
     with quiet_lightning(), signals.restored():
-        trainer.fit(task, train_dataloaders=blocks)
+        trainer.fit(task, train_dataloaders=batches)
 
 
 def _cut_back_logs(folder: Path, state: dict[str, Any]) -> None:
@@ -143,7 +152,7 @@ def _build_scoring(device: Device, parts: Parts, trainer: pl.Trainer) -> Scoring
         parts.validation, trainer.global_rank, trainer.world_size
     )
     context = evaluation_context(device.precision, trainer.strategy.root_device)
-    return Scoring(validation, len(parts.train), context)
+    return Scoring(validation, context)
 
 
 def _describe_divergence(error: Diverged, task: Task) -> dict[str, Any]:
@@ -152,7 +161,6 @@ def _describe_divergence(error: Diverged, task: Task) -> dict[str, Any]:
     return {
         "reason": str(error),
         "diverged_at_step": error.step,
-    batches = mixed(blocks, config["task"], parts.num_outputs)
         "last_finite_loss": error.last_loss,
         "metrics": metrics,
     }

@@ -25,6 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from normlab.data.blocks import Block
 from normlab.norms.on_weights import plain_name
 from normlab.training.callbacks import append_rows
+from normlab.training.checkpoints import is_last_epoch
 from normlab.training.tasks import Task
 
 PROBE_SAMPLES = 256
@@ -78,7 +79,7 @@ class NormStatistics(Callback):
         self.block = None
         epoch = task.progress.epoch + 1
         steps = task.progress.steps
-        last = trainer.current_epoch + 1 == trainer.max_epochs
+        last = is_last_epoch(trainer)
         due = is_due(epoch, steps, self.every_n_epochs, last)
         if not due or block is None or trainer.world_size > 1:
             return

@@ -9,11 +9,11 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from normlab.config.targets import check_homes
-from normlab.data.blocks import num_batches
+from normlab.data.blocks import ceil_div, num_batches
 from normlab.data.classes import class_cautions
 from normlab.data.features import can_be_computed_once, with_features
-from normlab.data.parts import Parts, load_parts
 from normlab.data.mixing import check_mixing, is_mixed
+from normlab.data.parts import Parts, load_parts
 from normlab.device.devices import (
     Device,
     check_device,
@@ -112,7 +112,9 @@ def prepare(config: dict) -> Prepared:
             feature_shape=parts.train.inputs.shape[2:],
         ).flops
 
-    steps_per_epoch = count_steps(num_samples, config["dataset"]["batch_size"])
+    batch_size = config["dataset"]["batch_size"]
+    accumulate = config["trainer"].get("accumulate", 1)
+    steps_per_epoch = count_steps(num_samples, batch_size, accumulate)
     targets = parts.train.targets[parts.train.rows]
     task = build_task(config, network, steps_per_epoch, targets, parts.num_outputs)
     check_scheduler(task, config["scheduler"])
@@ -168,6 +170,7 @@ def load_fitting_parts(config: dict, device: Device) -> tuple[Parts, MetaStep]:
         parts = load_parts(config, image_size)
         step = check_fit(config, device, parts.input_shape, parts.num_outputs)
     check_shares(config, device, parts)
+    check_mixing(config["task"], parts.input_shape)
     return parts, step
 
 
@@ -189,15 +192,19 @@ def compute_features(
     network.cpu()
     return parts
 
-    check_mixing(config["task"], parts.input_shape)
 
-def count_steps(num_samples: int, batch_size: int) -> int:
+def count_steps(num_samples: int, batch_size: int, accumulate: int = 1) -> int:
     """Number of optimizer steps in an epoch.
+
+    Args:
+        num_samples: samples of the training part.
+        batch_size: samples of a batch.
+        accumulate: number of batches in a step.
 
     Raises:
         ValueError: there are none.
     """
-    steps = num_batches(num_samples, batch_size)
+    steps = ceil_div(num_batches(num_samples, batch_size), accumulate)
     if steps == 0:
         raise ValueError(
             f"the training part must hold a batch of at least two samples, it has "

@@ -22,6 +22,7 @@ from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shar
 from normlab.endings import Diverged
 from normlab.training.collectives import sum_over_processes
 from normlab.training.hooks import call_no_hook, loss_and_predictions
+from normlab.training.steps import backpropagate
 from normlab.training.unfinished import UnfinishedBlock
 from normlab.training.warmup import Warmup
 
@@ -79,6 +80,11 @@ class Task(pl.LightningModule):
         on_stop: called after the running batch, if a signal asks the run to stop.
         call_hook: calls a hook of Lightning, if anybody implements one of a step, see
             `normlab.training.hooks`.
+        deadline: time on `time.monotonic` after which no step begins, None if there is
+            none.
+        ended_by: what ended training early, see `normlab.training.limits`; None if
+            nothing did.
+        epoch_samples: number of samples that the latest epoch was trained on.
         last_loss: training loss of the latest optimizer step.
         reuses_outputs: whether the network writes the predictions of every step into
             the same memory, as a CUDA graph does.
@@ -113,6 +119,9 @@ class Task(pl.LightningModule):
         self.unfinished: UnfinishedBlock | None = None
         self.on_stop: Callable[[], None] | None = None
         self.call_hook: Callable[..., None] = call_no_hook
+        self.deadline: float | None = None
+        self.ended_by: str | None = None
+        self.epoch_samples = 0
         self.last_loss: Tensor | None = None
         self.reuses_outputs = False
 
@@ -138,6 +147,7 @@ class Task(pl.LightningModule):
         """Make one optimizer step for every batch of the block.
 
         A stop signal is handled after the running batch, whatever is left of the block.
+        After the deadline of a run the rest of the block is left out.
 
         Returns:
             for hooks of a step, its `loss` and `predictions`; None if there are none.
@@ -172,23 +182,26 @@ class Task(pl.LightningModule):
             block.targets.split(block.batch_size),
             strict=True,
         )
-        for inputs, targets in islice(batches, done_before, None):
-            prediction = self.network(inputs)
-            loss = self.loss(prediction, targets)
+
+        def clear() -> None:
             self.call_hook("on_before_zero_grad", optimizer)
             optimizer.zero_grad()
-            backward(loss if block.loss_scale == 1.0 else loss * block.loss_scale)
+
+        for inputs, targets in islice(batches, done_before, None):
+            loss, prediction = backpropagate(
+                self, block, inputs, targets, clear, backward
+            )
             self.call_hook("on_before_optimizer_step", optimizer)
             if self.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
             optimizer.step()
             self.step_scheduler_after_batch()
 
-            losses.append(loss.detach())
-            prediction = prediction.detach()
-            if self.reuses_outputs:  # the next step would overwrite them
-                prediction = prediction.clone()
+            losses.append(loss)
             predictions.append(prediction)
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                block = block.first_batches(len(losses))
+                break
             if self.on_stop is not None and len(losses) < num_batches:
                 self._stop_within_block(losses, predictions, self.on_stop)
 
@@ -268,7 +281,9 @@ class Task(pl.LightningModule):
             context: a context manager around every forward pass, see `evaluate`.
         """
         assert self.train_sums is not None  # an epoch has at least one batch
-        train = self.metrics_from(sum_over_processes(self.train_sums).tolist())
+        sums = sum_over_processes(self.train_sums).tolist()
+        self.epoch_samples = round(sums[0])
+        train = self.metrics_from(sums)
         self.train_sums = None
         self.metrics = {f"train/{name}": value for name, value in train.items()}
 

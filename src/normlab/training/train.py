@@ -122,6 +122,7 @@ def _describe(outcome: dict[str, Any]) -> dict[str, Any]:
         "reason": None,
         "metrics": metrics,
         "seconds": progress["seconds"],
+        "ended_by": outcome["ended_by"],
         "epochs": progress["epoch"],
         "best_epoch": best["epoch"],
         "steps": progress["steps"],

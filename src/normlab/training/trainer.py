@@ -17,8 +17,9 @@ from normlab.loggers import build_loggers
 from normlab.metrics import higher_is_better
 from normlab.training.callbacks import Recorder, StopOnSignal, Terminal
 from normlab.training.checkpoints import Checkpoints
+from normlab.training.limits import Limits, epochs_to_train
 from normlab.training.norm_statistics import NormStatistics
-from normlab.training.preparation import Prepared
+from normlab.training.preparation import Prepared, count_steps
 from normlab.training.profiling import Profile
 
 
@@ -89,6 +90,19 @@ def build_checkpoints(
     )
 
 
+def build_limits(options: dict[str, Any]) -> list[pl.Callback]:
+    """The callback that ends training after so many steps or seconds, if any.
+
+    Args:
+        options: `trainer` of a resolved configuration.
+    """
+    max_steps = options.get("max_steps")
+    max_seconds = options.get("max_seconds")
+    if max_steps is None and max_seconds is None:
+        return []
+    return [Limits(max_steps, max_seconds)]
+
+
 def callbacks_after_scoring(
     config: dict, prepared: Prepared, checkpoints: Checkpoints, folder: Path
 ) -> list[pl.Callback]:
@@ -97,7 +111,7 @@ def callbacks_after_scoring(
     The checkpoints come after all records, since they store how long the files are.
 
     Args:
-        config: a resolved configuration; `statistics`, `trainer.max_epochs`,
+        config: a resolved configuration; `statistics`, `trainer`, `dataset.batch_size`,
             `progress`, `profile` and `trial` are read.
         prepared: the objects of the run.
         checkpoints: from `build_checkpoints`.
@@ -108,13 +122,21 @@ def callbacks_after_scoring(
         Recorder(folder, prepared.task.progress.seconds),
     ]
     if config["progress"]:
-        callbacks.append(Terminal(config["trainer"]["max_epochs"]))
+        callbacks.append(Terminal(_count_epochs(config, prepared)))
     if config["profile"]:
         callbacks.append(Profile(folder))
     callbacks += [checkpoints, StopOnSignal(checkpoints)]
     if config.get("trial"):
         callbacks.append(build(config["trial"], checkpoints=checkpoints))
     return callbacks
+
+
+def _count_epochs(config: dict, prepared: Prepared) -> int:
+    options = config["trainer"]
+    num_samples = len(prepared.parts.train)
+    batch_size = config["dataset"]["batch_size"]
+    steps = count_steps(num_samples, batch_size, options.get("accumulate", 1))
+    return epochs_to_train(options, steps)
 
 
 def set_callbacks(trainer: pl.Trainer, callbacks: list[pl.Callback]) -> None:

@@ -1,0 +1,113 @@
+"""The gradients of one optimizer step, from one forward pass or from several."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from normlab.data.blocks import Block
+
+Backward = Callable[[Tensor], None]
+
+
+class Trained(Protocol):
+    """What is needed of a `normlab.training.tasks.Task`."""
+
+    network: nn.Module
+    reuses_outputs: bool
+    trainer: Any
+
+    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss over some samples."""
+
+
+def backpropagate(
+    task: Trained,
+    block: Block,
+    inputs: Tensor,
+    targets: Tensor,
+    clear: Callable[[], None],
+    backward: Backward,
+) -> tuple[Tensor, Tensor]:
+    """Compute the gradients of the mean loss over the samples of a step.
+
+    If the block divides a step into micro-batches, each goes through the network by
+    itself, so that norms which look at the batch see one micro-batch at a time. The
+    gradients add up to those of the mean over all samples.
+
+    Args:
+        task: the network and its loss.
+        block: the block that the samples are from.
+        inputs: samples of the step ``(B, ...)``.
+        targets: ``(B,)``, or ``(B, K)`` for samples that were mixed.
+        clear: removes the gradients of the step before.
+        backward: computes gradients, and exchanges them if several processes train.
+
+    Returns:
+        the mean loss, and the predictions ``(B, num_outputs)``.
+    """
+    size = block.micro_batch_size
+    if size is None or size >= len(targets):
+        return _one_pass(task, inputs, targets, block.loss_scale, clear, backward)
+
+    losses = []
+    predictions = []
+    parts = list(zip(inputs.split(size), targets.split(size), strict=True))
+    for number, (its_inputs, its_targets) in enumerate(parts, start=1):
+        share = len(its_targets) / len(targets)
+        scale = share * block.loss_scale
+        # The gradients that several processes exchange are sums over the micro-batches.
+        is_last = number == len(parts)
+        exchange = is_last or task.trainer.world_size == 1
+        loss, prediction = _one_pass(
+            task,
+            its_inputs,
+            its_targets,
+            scale,
+            clear if number == 1 else _keep,
+            backward if exchange else Tensor.backward,
+        )
+        losses.append(loss * share)
+        predictions.append(prediction)
+    return torch.stack(losses).sum(), torch.cat(predictions)
+
+
+def _keep() -> None:
+    """Keep the gradients, to which those of the next pass are added."""
+
+
+def _one_pass(
+    task: Trained,
+    inputs: Tensor,
+    targets: Tensor,
+    scale: float,
+    clear: Callable[[], None],
+    backward: Backward,
+) -> tuple[Tensor, Tensor]:
+    prediction = task.network(inputs)
+    loss = task.loss(prediction, targets)
+    clear()
+    backward(loss if scale == 1.0 else loss * scale)
+    prediction = prediction.detach()
+    if task.reuses_outputs:  # the next pass would overwrite them
+        prediction = prediction.clone()
+    return loss.detach(), prediction
+
+
+@contextmanager
+@torch.no_grad()
+def unchanged_buffers(network: nn.Module) -> Iterator[None]:
+    """Put all buffers of a network back at the end of the `with` block.
+
+    These are the running statistics of every norm, whatever they are called, and the
+    counters that belong to them.
+    """
+    buffers = list(network.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)

@@ -1,0 +1,123 @@
+"""The gradients of a step in one pass or several, worked out by the mean loss."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from normlab.data.blocks import Block
+from normlab.norms import BatchNorm1d
+from normlab.training.classification import Classification
+from normlab.training.steps import backpropagate, unchanged_buffers
+
+
+def make_task(norm):
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Linear(4, 5), norm, nn.Tanh(), nn.Linear(5, 3))
+    task = Classification(network, torch.optim.SGD)
+    task._trainer = SimpleNamespace(world_size=1)
+    return task.train()
+
+
+def make_block(num_samples, micro_batch_size, loss_scale=1.0):
+    generator = torch.Generator().manual_seed(4)
+    inputs = torch.randn(num_samples, 4, generator=generator)
+    targets = torch.randint(3, (num_samples,), generator=generator)
+    return Block(inputs, targets, 6, loss_scale, micro_batch_size)
+
+
+def gradients(task):
+    return [value.grad.clone() for value in task.network.parameters()]
+
+
+def compute(task, block):
+    return backpropagate(
+        task,
+        block,
+        block.inputs,
+        block.targets,
+        task.network.zero_grad,
+        Tensor.backward,
+    )
+
+
+@pytest.mark.parametrize("num_samples", [6, 5])
+@pytest.mark.parametrize("loss_scale", [1.0, 0.7])
+def test_several_passes_have_the_gradient_of_the_mean_loss(num_samples, loss_scale):
+    whole, parts = make_task(nn.Identity()), make_task(nn.Identity())
+    expected = compute(whole, make_block(num_samples, None, loss_scale))
+    found = compute(parts, make_block(num_samples, 2, loss_scale))
+    for value, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(value, other)
+        assert not value.requires_grad
+    for value, other in zip(gradients(parts), gradients(whole), strict=True):
+        torch.testing.assert_close(value, other)
+
+
+def test_every_pass_is_normalized_by_its_own_statistics():
+    task, reference = make_task(BatchNorm1d(5)), make_task(nn.BatchNorm1d(5))
+    block = make_block(5, 3)
+    loss, predictions = compute(task, block)
+
+    outputs = []
+    total = torch.zeros(())
+    for part in (slice(0, 3), slice(3, 5)):
+        output = reference.network(block.inputs[part])
+        targets = block.targets[part]
+        total = total + functional.cross_entropy(output, targets, reduction="sum")
+        outputs.append(output.detach())
+    (total / 5).backward()
+    torch.testing.assert_close(loss, total.detach() / 5)
+    torch.testing.assert_close(predictions, torch.cat(outputs))
+    for value, other in zip(gradients(task), gradients(reference), strict=True):
+        torch.testing.assert_close(value, other)
+    norm, expected = task.network[1], reference.network[1]
+    torch.testing.assert_close(norm.running_mean, expected.running_mean)
+    assert norm.num_batches_tracked == 2
+
+
+def test_gradients_are_cleared_once_per_step():
+    task, cleared = make_task(nn.Identity()), []
+    block = make_block(6, 2)
+    backpropagate(
+        *(task, block, block.inputs, block.targets),
+        lambda: cleared.append(1),
+        Tensor.backward,
+    )
+    assert cleared == [1]
+
+
+@pytest.mark.parametrize(("world_size", "exchanges"), [(1, 3), (2, 1)])
+def test_processes_exchange_gradients_once_per_step(world_size, exchanges):
+    task, seen = make_task(nn.Identity()), []
+    task._trainer = SimpleNamespace(world_size=world_size)
+    block = make_block(6, 2)
+
+    def backward(loss):
+        seen.append(loss)
+        loss.backward()
+
+    backpropagate(
+        *(task, block, block.inputs, block.targets), task.network.zero_grad, backward
+    )
+    assert len(seen) == exchanges
+    reference = make_task(nn.Identity())
+    compute(reference, make_block(6, None))
+    for value, other in zip(gradients(task), gradients(reference), strict=True):
+        torch.testing.assert_close(value, other)
+
+
+def test_buffers_are_put_back_whatever_happens():
+    network = nn.Sequential(BatchNorm1d(2), nn.BatchNorm1d(2)).train()
+    inputs = torch.tensor([[1.0, 5.0], [3.0, 6.0]])
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    with unchanged_buffers(network):
+        network(inputs)
+        assert network[0].running_mean.tolist() == pytest.approx([0.2, 0.55])
+    with pytest.raises(ValueError, match="expected"), unchanged_buffers(network):
+        network(network(inputs)[:1])
+    assert len(before) == 6
+    for name, value in network.named_buffers():
+        assert torch.equal(value, before[name])
