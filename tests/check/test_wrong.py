@@ -16,7 +16,7 @@ from normlab.norms.loading import load_norm
 WRONG = Path(__file__).parent / "wrong"
 MARK = re.compile(r"# wrong: ([\w ]+)$")
 WITHOUT_LINE = re.compile(r"wrong without a line: (\w+)")
-HELPERS = ("Standardize",)
+HELPERS = ("Standardize", "Shared")
 # What is only remarked upon, and is true of layers that are wrong in other ways.
 REMARKS = {"half_overflow", "vmap_fails", "momentum_convention"}
 
@@ -78,12 +78,16 @@ def test_each_gets_its_sentences_and_no_others(path, name, expected):
         assert finding.sentence.endswith(".")
 
 
-def sentence(name, fault):
+def examined(name):
     (path,) = [
-        path for path in WRONG.glob("*.py") if f"class {name}" in path.read_text()
+        path for path in WRONG.glob("*.py") if f"class {name}(" in path.read_text()
     ]
-    examination = examine(load_norm(f"{path}:{name}"), like="batch")
-    (found,) = [one for one in examination.findings if one.fault == fault]
+    return examine(load_norm(f"{path}:{name}"), like="batch")
+
+
+def sentence(name, fault):
+    findings = examined(name).findings
+    (found,) = [one for one in findings if one.fault == fault]
     return found.sentence
 
 
@@ -92,7 +96,16 @@ def sentence(name, fault):
     [
         ("BiasedVariance", "biased_variance", "n / (n - 1) = 1.2000 for n = 6"),
         ("CountOfSamples2d", "wrong_count", "n = 36 values, so n / (n - 1) = 1.0286"),
-        ("CorrectedTheOtherWay1d", "variance_factor", "towards 0.8333 times"),
+        ("CorrectedTheOtherWay1d", "corrected_inversely", "0.8333 = (n - 1) / n"),
+        ("CorrectedTwice", "corrected_twice", "1.4400 = (n / (n - 1))² for n = 6"),
+        (
+            "CorrectsTheOld",
+            "averages_weights",
+            "1.08 times its old value plus 0.1 times the biased variance of the batch; "
+            "it should be 0.9 times and 0.12 times",
+        ),
+        ("DividesOnly", "averages_weights", "0.9 times its old value plus 0.02 times"),
+        ("VarianceReversed", "averages_disagree", "0.9, and running_mean the weight"),
         ("MomentumReversed", "momentum_reversed", "the new batch has 0.9"),
         ("MomentumOfKeras2d", "momentum_large", "has the weight 0.9"),
         ("MomentumIgnored1d", "momentum_ignored", "With momentum = 0.3 the"),
@@ -115,8 +128,36 @@ def sentence(name, fault):
         ("DetachedVariance2d", "gradient_detached", "treats the variance as constant"),
         ("MissingDetach1d", "graph_kept", "after ten"),
         ("PlainAttributes", "state_attribute", "are kept in ordinary attributes"),
+        (
+            "TenChannels",
+            "channels_fixed",
+            "norm.running_var have the size (10,)",
+        ),
+        ("FourInForward", "channels_limited", "With 8 channels input of shape (6, 8,"),
+        ("LosesOneChannel", "channels_limited", "output of shape (6,)"),
+        ("MeanOverFour", "channels_output", "With 8 channels the output differs from"),
+        ("NothingFilled", "blanks_left", "Blanks are left in lines 21, 22, 23 and 24"),
+        ("PassLeft", "blanks_left", "A blank is left in line 73"),
         ("NoCentering", "no_centering", "channels have means up to"),
     ],
 )
 def test_the_sentence_has_the_measured_figure(name, fault, figure):
     assert figure in sentence(name, fault)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("BiasedVariance", 1),
+        ("CorrectedTwice", 1),
+        ("VarianceReversed", 2),
+        # Every score is off: averages 3, unbiased 1, evaluation 3.
+        ("SameWeightTwice", 7),
+        ("CorrectsTheOld", 7),
+        ("ParenthesesMissing", 7),
+        ("NeverDecays1d", 9),  # the weights of the batch are not known either
+    ],
+)
+def test_what_makes_every_score_wrong_costs_more(name, lost):
+    examination = examined(name)
+    assert examination.possible - examination.points == lost

@@ -15,6 +15,13 @@ from normlab.check.subject import (
 from normlab.norms.state import changed_paths, snapshot, state_of
 
 DEPENDENT = ("momentum", "unbiased", "evaluation")
+# With these, evaluation is off whatever it does with the averages.
+WRONG_VALUES = (
+    *("averages_weights", "averages_no_decay", "averages_other"),
+    *("averages_missing", "averages_not_updated"),
+)
+FITS = 1e-4  # relative residual of an average
+SAME_WEIGHT = 1e-3
 LARGEST_WEIGHT = 0.5  # of a new batch; above, an average is nearly its last value
 MEAN_WORDS = ("mean", "mu", "avg")
 VARIANCE_WORDS = ("var", "std", "sigma")
@@ -64,17 +71,25 @@ def probe_averages(subject: Subject, record: Record) -> None:
         because = "the statistics of the batch are wrong already"
         record.unknown(because, "averages", "momentum", "unbiased")
         return
+    _probe_moves(subject, record, averages, layer)
+    if record.has(*WRONG_VALUES):
+        record.unknown("the running averages are wrong", *DEPENDENT)
+
+
+def _probe_moves(
+    subject: Subject, record: Record, averages: Averages, layer: nn.Module
+) -> None:
     weight = _probe_mean(subject, record, averages)
     if weight is None:
-        record.unknown("the running averages are no averages", "momentum", "unbiased")
         return
     _probe_momentum(record, layer, averages, weight)
     _probe_option(subject, record, averages, weight)
     for case in subject.cases:
-        _probe_variance(subject, record, averages, case)
+        _probe_variance(subject, record, averages, case, weight)
     record.right("averages")
     record.right("momentum", f"weight {weight:.3g}")
-    record.right("unbiased")
+    if not record.has(*WRONG_VALUES):
+        record.right("unbiased")
 
 
 def find_averages(paths: list[str], state: dict[str, Tensor]) -> Averages | None:
@@ -172,14 +187,28 @@ def _probe_mean(subject: Subject, record: Record, averages: Averages) -> float |
     one = _fit(old, first[averages.mean], _statistics(x1, case)[0])
     two = _fit(first[averages.mean], second[averages.mean], _statistics(x2, case)[0])
     line = record.source.update(averages.mean)
-    if one.error < 1e-4 and two.error < 1e-4:
-        if abs(two.keep + two.weight - 1) < 1e-3:
+    if one.error < FITS and two.error < FITS:
+        if abs(two.keep + two.weight - 1) < SAME_WEIGHT:
             return two.weight
-        if abs(two.keep - 1) < 1e-3:
+        if abs(two.keep - 1) < SAME_WEIGHT:
             record.found("averages_no_decay", line, name=averages.mean)
             return None
     momentum = getattr(subject.build(), "momentum", None)
     weight = momentum if isinstance(momentum, float) else 0.1
+    if one.error < FITS and two.error < FITS:
+        record.found(
+            "averages_weights",
+            line,
+            name=averages.mean,
+            case=case.name,
+            n=case.values_per_channel,
+            keep=two.keep,
+            got=two.weight,
+            what="mean",
+            wanted_keep=1 - weight,
+            wanted=weight,
+        )
+        return None
     record.found(
         "averages_other",
         line,
@@ -240,17 +269,22 @@ def _momentum(layer: nn.Module) -> float | None:
 
 
 def _probe_variance(
-    subject: Subject, record: Record, averages: Averages, case: Case
+    subject: Subject, record: Record, averages: Averages, case: Case, weight: float
 ) -> None:
-    """Which variance is averaged: the unbiased one, or another multiple of it."""
+    """Which variance is averaged: the unbiased one, or another multiple of it.
+
+    Args:
+        subject: the layer.
+        record: what was found.
+        averages: its averages.
+        case: the input.
+        weight: of a new batch in the running mean.
+    """
     _, (_, first), (x2, second) = _two_steps(subject, case)
     var = _statistics(x2, case)[1]
     fit = _fit(first[averages.var], second[averages.var], var)
     line = record.source.update(averages.var)
-    if fit.error > 1e-4 or not 0 <= fit.keep < 1 - 1e-6:
-        if abs(fit.keep - 1) < 1e-3 and fit.error < 1e-4:
-            record.found("averages_no_decay", line, name=averages.var)
-            return
+    if not fit.error < FITS:
         record.found(
             "averages_other",
             line,
@@ -260,17 +294,50 @@ def _probe_variance(
             wanted=_listed(0.9 * first[averages.var].flatten() + 0.1 * var),
             momentum=0.1,
         )
-        return
-    n = x2.numel() // CHANNELS
-    samples = len(x2)
-    factor = fit.weight / (1 - fit.keep)
-    ratio = n / (n - 1)
-    figures = {"case": case.name, "got": factor, "n": n, "ratio": ratio}
-    if abs(factor - ratio) < 1e-4:
-        return
-    if abs(factor - 1) < 1e-4:
-        record.found("biased_variance", line, **figures)
-    elif abs(factor - samples / (samples - 1)) < 1e-4:
-        record.found("wrong_count", line, **figures)
+    elif abs(fit.keep - 1) < 1e-6:
+        record.found("averages_no_decay", line, name=averages.var)
     else:
-        record.found("variance_factor", line, **figures)
+        _report_weights(record, averages, case, fit, weight)
+
+
+def _report_weights(
+    record: Record, averages: Averages, case: Case, fit: Fit, weight: float
+) -> None:
+    """Compare the weights of the variance with those of the mean, and n / (n - 1)."""
+    line = record.source.update(averages.var)
+    n = case.values_per_channel
+    samples = case.shape[0]
+    ratio = n / (n - 1)
+    factor = fit.weight / (1 - fit.keep)
+    known = {
+        "": ratio,
+        "biased_variance": 1.0,
+        "wrong_count": samples / (samples - 1),
+        "corrected_twice": ratio**2,
+        "corrected_inversely": 1 / ratio,
+    }
+    close = [name for name, value in known.items() if abs(factor - value) < 1e-4]
+    is_average = 0 <= fit.keep < 1 and close
+    has_weights_of_mean = abs(fit.keep - (1 - weight)) < SAME_WEIGHT
+    figures = {"case": case.name, "got": factor, "n": n, "ratio": ratio}
+    if is_average and not has_weights_of_mean:
+        record.found(
+            "averages_disagree",
+            line,
+            var_name=averages.var,
+            mean_name=averages.mean,
+            got=1 - fit.keep,
+            weight=weight,
+        )
+    if not is_average:
+        figures |= {
+            "name": averages.var,
+            "what": "biased variance",
+            "keep": fit.keep,
+            "got": fit.weight,
+            "wanted_keep": 1 - weight,
+            "wanted": weight * ratio,
+        }
+        record.found("averages_weights", line, **figures)
+    elif close[0]:
+        record.found(close[0], line, **figures)

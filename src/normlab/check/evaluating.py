@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from normlab.check.averages import Averages, find_averages
+from normlab.check.closeness import distance, is_close
 from normlab.check.findings import Record, named
-from normlab.check.output import distance, is_close
 from normlab.check.subject import (
     Subject,
     attempt,
@@ -119,6 +119,9 @@ def probe_evaluation(subject: Subject, record: Record) -> None:
     averages = find_averages(changed, state) or find_averages(
         [path for path, value in state.items() if value.is_floating_point()], state
     )
+    if record.has("learned_shape"):
+        record.unknown("scale or shift have another size", "evaluation")
+        return
     if averages is None or record.has("averages_not_updated"):
         record.unknown("there are no running averages", "evaluation")
         return

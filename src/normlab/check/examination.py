@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from normlab.check.averages import probe_averages
+from normlab.check.blanks import left_in
+from normlab.check.channels import probe_channels
 from normlab.check.evaluating import probe_evaluation, probe_mode
 from normlab.check.findings import UNKNOWN, Examination, Outcome, Record
 from normlab.check.keeping import (
@@ -47,10 +49,16 @@ OF_FORMULAS = ("axes", "output", "eps", "constant", "gradient")
 OF_BATCH = (
     *("one_value", "averages", "momentum", "unbiased", "mode", "evaluation", "frozen"),
 )
+# Without a first call nothing else can be examined.
+NO_CALLS = (
+    *("call_fails", "needs_more_than_input", "shape_changes", "no_tensor"),
+    *("blanks_left", "channels_fixed"),
+)
 # What can be said about a layer only if its output is right, as far as that.
 NEEDS_OUTPUT = ("eps", "precision", "gradient", "half")
 PROBES: dict[str, tuple[str, Probe]] = {
     "formula": ("its output", probe_formula),
+    "channels": ("other numbers of channels", probe_channels),
     "eps": ("small variances", probe_eps),
     "constant": ("channels that are constant", probe_constant),
     "precision": ("a large mean", probe_precision),
@@ -142,7 +150,7 @@ def _examine(
         return
     subject.kind = _kind(subject, like)
     _run(subject, record, "a first call", probe_call)
-    if record.has("call_fails", "needs_more_than_input", "shape_changes"):
+    if record.has(*NO_CALLS):
         record.unknown("it cannot be called", *_properties_of(subject))
         return
     probes = dict(PROBES)
@@ -157,6 +165,9 @@ def _examine(
             record.unknown("its output is wrong already", name)
             continue
         _run(subject, record, what, probe)
+    blanks = record.source.ellipses()
+    if blanks and record.examination.faults:
+        record.found("blanks_left", blanks[0], blanks=left_in(blanks))
     for name in _properties_of(subject):
         record.examination.outcomes.setdefault(name, Outcome(UNKNOWN))
 

@@ -26,6 +26,41 @@ FAULTS = {
         "Follow the shapes through forward, line by line, up to this one.",
         "A layer has to take the input that its name promises.",
     ),
+    "blanks_left": Fault(
+        "call",
+        "{blanks}.",
+        "Put code in the place of every ..., pass and NotImplementedError.",
+        "Nothing is computed there.",
+    ),
+    "no_tensor": Fault(
+        "call",
+        "Input of shape {shape} gives no tensor: {what}.",
+        "End forward by returning the output, in every branch.",
+        "The next layer expects a tensor.",
+        "return y",
+    ),
+    "channels_fixed": Fault(
+        "call",
+        "{names} {have} the size {size} for {few} channels and for {many}: it does "
+        "not depend on the number of channels.",
+        "Use the number of channels that the constructor is given.",
+        "Every layer of a network has another number of channels.",
+        LEARNED,
+    ),
+    "channels_limited": Fault(
+        "call",
+        "The layer takes {few} channels. With {count} input of shape {shape} {result}.",
+        "Look for a number of channels that is written out, and for squeeze, which "
+        "removes every axis of length 1.",
+        "Every layer of a network has another number of channels.",
+    ),
+    "channels_output": Fault(
+        "output",
+        "With {count} the output differs from {title} by up to {difference:.3g}; with "
+        "{few} it does not.",
+        "Look for a number of channels that is written out.",
+        "Every layer of a network has another number of channels.",
+    ),
     "needs_more_than_input": Fault(
         "call",
         "forward needs {names} beside the input.",

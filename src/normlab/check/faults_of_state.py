@@ -44,6 +44,18 @@ FAULTS = {
         "Evaluation normalizes by it.",
         UPDATE,
     ),
+    "averages_weights": Fault(
+        "averages",
+        "For input {case}, {name} becomes {keep:.3g} times its old value plus "
+        "{got:.3g} times the {what} of the batch; it should be {wanted_keep:.3g} "
+        "times and {wanted:.3g} times.",
+        "Multiply the old value by 1 minus the weight of the new batch, and the "
+        "statistic of the batch by that weight. A factor n / (n - 1) belongs to the "
+        "variance of the batch alone.",
+        "The two weights of an average must have the sum 1. Otherwise evaluation "
+        "divides by another number than training, and every score is off.",
+        UPDATE,
+    ),
     "momentum_reversed": Fault(
         "momentum",
         "momentum = {momentum:.3g} is the weight of the old average, and the new batch "
@@ -59,6 +71,14 @@ FAULTS = {
         "those of the last batch.",
         "Give the new batch a small weight, 0.1 in PyTorch.",
         "An average over one batch is as noisy as that batch.",
+        UPDATE,
+    ),
+    "averages_disagree": Fault(
+        "momentum",
+        "{var_name} gives a new batch the weight {got:.3g}, and {mean_name} the weight "
+        "{weight:.3g}.",
+        "Give the new batch the same weight in both averages.",
+        "Mean and variance of the same batches belong together.",
         UPDATE,
     ),
     "momentum_ignored": Fault(
@@ -86,12 +106,22 @@ FAULTS = {
         "Every pixel is a value of its channel.",
         "n = x.numel() / x.shape[1]",
     ),
-    "variance_factor": Fault(
+    "corrected_twice": Fault(
         "unbiased",
-        "The running variance moves towards {got:.4f} times the variance of the "
-        "batch; the unbiased one is {ratio:.4f} times the biased one for n = {n}.",
-        "Multiply the biased variance by n / (n - 1).",
-        "Evaluation normalizes by it.",
+        "The running variance is corrected twice: it averages the biased variance "
+        "times {got:.4f} = (n / (n - 1))² for n = {n}.",
+        "Correct once. torch.var divides by n - 1 unless it is told otherwise, and "
+        "then needs no factor; with correction=0 the factor is n / (n - 1).",
+        "With batches of 2 the difference is a factor of 2.",
+        UPDATE,
+    ),
+    "corrected_inversely": Fault(
+        "unbiased",
+        "The running variance is corrected in the wrong direction: it averages the "
+        "biased variance times {got:.4f} = (n - 1) / n for n = {n}.",
+        "Turn the fraction over: the unbiased variance is the biased one times "
+        "n / (n - 1).",
+        "The biased variance is too small already, and becomes smaller still.",
         UPDATE,
     ),
     # evaluation

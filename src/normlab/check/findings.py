@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from normlab.check.blanks import is_of_blank, joined, left_in
 from normlab.check.faults import FAULTS
 from normlab.check.properties import PROPERTIES
 from normlab.check.source import Source
@@ -16,7 +17,7 @@ UNKNOWN = "unknown"  # not examined, because of another fault
 
 def named(names: Sequence[str]) -> dict[str, str]:
     """Names for a sentence, and the verb that fits their number."""
-    return {"names": " and ".join(names), "are": "is" if len(names) == 1 else "are"}
+    return {"names": joined(list(names)), "are": "is" if len(names) == 1 else "are"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,16 @@ class Record:
             self.examination.outcomes.setdefault(name, Outcome(UNKNOWN, because))
 
     def found(self, fault: str, line: int | None = None, **figures: Any) -> None:
-        """The layer has a fault; the figures fill the sentence."""
+        """The layer has a fault; the figures fill the sentence.
+
+        An error that comes from a blank of a template is told as the blank.
+        """
+        error = str(figures.get("error", figures.get("message", "")))
+        blanks = self.source.blanks() if is_of_blank(error) else []
+        if blanks:
+            fault = "blanks_left"
+            line = blanks[0]
+            figures = {"blanks": left_in(blanks)}
         if self.has(fault):
             return
         known = FAULTS[fault]

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from normlab.check.closeness import distance, is_close
 from normlab.check.findings import Record
-from normlab.check.output import distance, is_close, unit_input
+from normlab.check.output import unit_input
 from normlab.check.subject import (
     CHANNELS,
     SCALES,

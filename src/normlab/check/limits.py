@@ -5,8 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from normlab.check.closeness import distance
 from normlab.check.findings import Record
-from normlab.check.output import built_for, distance, unit_input
+from normlab.check.output import built_for, unit_input
 from normlab.check.subject import (
     CHANNELS,
     Subject,

@@ -5,6 +5,8 @@ import inspect
 import torch
 from torch import Tensor, nn
 
+from normlab.check.channels import report_fixed
+from normlab.check.closeness import distance, is_close
 from normlab.check.findings import Record
 from normlab.check.formulas import WORDS, Formula, wrong_forms
 from normlab.check.kinds import KINDS, OTHER, Kind, kind_by_name
@@ -18,6 +20,7 @@ from normlab.check.subject import (
     TRAPS,
     VECTORS,
     Case,
+    NoTensor,
     Subject,
     attempt,
     call,
@@ -27,22 +30,6 @@ from normlab.check.subject import (
 from normlab.norms.construction import FunctionNorm
 from normlab.norms.loading import line_in_file
 from normlab.norms.state import snapshot
-
-CLOSE = 1e-5  # relative difference of outputs that count as equal
-
-
-def is_close(a: Tensor, b: Tensor, tolerance: float = CLOSE) -> bool:
-    """Whether two tensors are equal, relative to the largest value of the second."""
-    if a.shape != b.shape:
-        return False
-    scale = float(b.detach().abs().max().clamp(min=1e-12))
-    return distance(a, b) <= tolerance * max(scale, 1.0)
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    """The largest difference; infinite if values are not finite."""
-    difference = (a.detach().double() - b.detach().double()).abs()
-    return float(difference.nan_to_num(torch.inf).max())
 
 
 def probe_call(subject: Subject, record: Record) -> None:
@@ -65,14 +52,27 @@ def probe_call(subject: Subject, record: Record) -> None:
     missing = [case for case in required if errors.get(case) is not None]
     if missing or not subject.cases:
         case = (missing or list(errors))[0]
-        error = errors[case]
-        line = line_in_file(error, record.source.path) if error else None
-        record.found("call_fails", line, shape=case.shape, error=short(error))
+        _report_failure(subject, record, case, errors[case])
         return
     is_free = subject.rank is None and SEQUENCES not in subject.cases
     if subject.kind.may_be_last and is_free:
         _try_rows(subject)
     _probe_type(subject, record)
+
+
+def _report_failure(
+    subject: Subject, record: Record, case: Case, error: BaseException | None
+) -> None:
+    """Say why a call fails: there is no output, fixed sizes, or another error."""
+    if isinstance(error, NoTensor):
+        line = record.source.returned()
+        what = short(error)
+        record.found("no_tensor", line, shape=case.shape, what=what, error=what)
+        return
+    if report_fixed(subject, record, case.dim):
+        return
+    line = line_in_file(error, record.source.path) if error else None
+    record.found("call_fails", line, shape=case.shape, error=short(error))
 
 
 def needed_arguments(subject: Subject) -> list[str]:
@@ -118,11 +118,10 @@ def _try_rows(subject: Subject) -> None:
 
 
 def _has_kept_shape(record: Record, case: Case, y: Tensor) -> bool:
-    if isinstance(y, Tensor) and y.shape == case.shape:
+    if y.shape == case.shape:
         return True
-    got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
     line = record.source.division()
-    record.found("shape_changes", line, shape=case.shape, got=got)
+    record.found("shape_changes", line, shape=case.shape, got=tuple(y.shape))
     return False
 
 
@@ -155,7 +154,7 @@ def detect_kind(subject: Subject) -> Kind:
             continue
         layer = built_for(subject, case)
         y, _ = attempt(layer, case.draw(1, LARGE))
-        if isinstance(y, Tensor) and y.shape == case.shape:
+        if y is not None and y.shape == case.shape:
             outputs[case] = (layer, y)
     for kind in KINDS.values():
         if kind is not OTHER and _follows(kind, outputs):
@@ -282,7 +281,7 @@ def _probe_traps(subject: Subject, record: Record) -> None:
         if subject.rank not in (None, case.dim):
             continue
         y, _ = attempt(built_for(subject, trap), trap.draw(2, LARGE))
-        if not isinstance(y, Tensor) or y.shape != trap.shape:
+        if y is None or y.shape != trap.shape:
             continue
         right = subject.kind.formulas[0](trap.draw(2, LARGE))
         if not is_close(y, right):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from normlab.check.blanks import blanks_in, ellipses_in
 from normlab.norms.loading import source_file, source_text
 
 IN_PLACE = ("mul_", "add_", "copy_", "lerp_", "sub_", "div_", "fill_", "addcmul_")
@@ -87,13 +88,28 @@ class Source:
         return None
 
     def start(self, name: str) -> int | None:
-        """The line of the constructor that sets an attribute."""
-        bare = bare_name(name)
-        for function in self._functions("__init__"):
-            for node in ast.walk(function):
-                if bare in _stored(node) or bare in _registered(node):
-                    return getattr(node, "lineno", None)
+        """The line of the constructor that sets an attribute, or the layer with it."""
+        for bare in (bare_name(name), name.partition(".")[0]):
+            for function in self._functions("__init__"):
+                for node in ast.walk(function):
+                    if bare in _stored(node) or bare in _registered(node):
+                        return getattr(node, "lineno", None)
         return None
+
+    def returned(self) -> int | None:
+        """The line with which forward ends, or else its definition."""
+        for function in self._functions("forward"):
+            ends = [one for one in ast.walk(function) if isinstance(one, ast.Return)]
+            return max((one.lineno for one in ends), default=function.lineno)
+        return None
+
+    def blanks(self) -> list[int]:
+        """Lines of a template in which code is still missing."""
+        return blanks_in(self.scopes)
+
+    def ellipses(self) -> list[int]:
+        """Lines with `...` where a value belongs."""
+        return sorted({line for scope in self.scopes for line in ellipses_in(scope)})
 
     def update(self, name: str) -> int | None:
         """The line outside of the constructor that changes an attribute.

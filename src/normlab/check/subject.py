@@ -1,5 +1,6 @@
 """The layer that is examined: how it is built, called and fed."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,11 +46,22 @@ class Case:
     shape: tuple[int, ...]
     channel_axis: int = 1
 
+    @property
+    def values_per_channel(self) -> int:
+        """Over how many values a channel is averaged."""
+        return math.prod(self.shape) // self.shape[self.channel_axis]
+
     def along_channels(self, values: Tensor) -> Tensor:
         """One value per channel ``(C,)``, reshaped to broadcast to the input."""
         shape = [1] * len(self.shape)
         shape[self.channel_axis] = -1
         return values.reshape(shape)
+
+    def with_channels(self, count: int) -> "Case":
+        """The same kind of input with another number of channels."""
+        shape = list(self.shape)
+        shape[self.channel_axis] = count
+        return replace(self, shape=tuple(shape))
 
     def draw(self, seed: int, scale: float = 1.0, offset: float = 1.0) -> Tensor:
         """Random input in float64 whose channels have different means and deviations.
@@ -148,17 +160,20 @@ class Subject:
             return None
         return replace(self, options={**self.options, name: value})
 
-    def build(self, dim: int | None = None, double: bool = True) -> nn.Module:
+    def build(
+        self, dim: int | None = None, double: bool = True, channels: int = CHANNELS
+    ) -> nn.Module:
         """A new layer in training mode.
 
         Args:
             dim: 1, 2 or 3; None takes that of the main case.
             double: convert it to float64, attributes included.
+            channels: number of channels.
         """
         dim = self.main.dim if dim is None else dim
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            layer = build_norm(self.target, CHANNELS, dim, self.options)
+            layer = build_norm(self.target, channels, dim, self.options)
         if double:
             to_double(layer)
         return layer.train()
@@ -183,12 +198,22 @@ def to_double(layer: nn.Module) -> None:
                 setattr(module, name, converted.requires_grad_(value.requires_grad))
 
 
+class NoTensor(TypeError):
+    """What a layer gives is no tensor."""
+
+
 def call(layer: nn.Module, x: Tensor) -> Tensor:
-    """Call a layer on a copy of `x`; it draws the same random numbers every time."""
+    """Call a layer on a copy of `x`; it draws the same random numbers every time.
+
+    Raises:
+        NoTensor: it gives something else.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        y: Tensor = layer(x.clone())
+        y = layer(x.clone())
+    if isinstance(y, Tensor):
         return y
+    raise NoTensor(f"forward returns {'None' if y is None else type(y).__name__}")
 
 
 def attempt(layer: nn.Module, x: Tensor) -> tuple[Tensor | None, BaseException | None]:
@@ -203,7 +228,7 @@ def short(error: BaseException | None) -> str:
     """An exception in a few words."""
     if error is None:
         return "no error"
-    text = describe(error)
+    text = str(error) if isinstance(error, NoTensor) else describe(error)
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 

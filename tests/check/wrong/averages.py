@@ -127,7 +127,8 @@ class CorrectedTheOtherWay1d(nn.Module):
             unbiased = var.detach() * (n - 1) / n
             self.moving_mean = (1 - m) * self.moving_mean + m * mean.detach()
             new = m * unbiased
-            self.moving_var = (1 - m) * self.moving_var + new  # wrong: variance_factor
+            # wrong: corrected_inversely
+            self.moving_var = (1 - m) * self.moving_var + new
         else:
             mean, var = self.moving_mean, self.moving_var
         normalized = (x - mean) / torch.sqrt(var + self.eps)
