@@ -57,6 +57,10 @@ ARCHITECTURE = {
         *("colours", "checksums", "files", "option_names", "terminal", "config"),
         *("mistakes", "norms", "data", "device", "training"),
     ),
+    "predict": (
+        *("checksums", "terminal", "config", "mistakes", "data", "device", "training"),
+        "evaluation",
+    ),
     # many runs
     "compare": ("checksums", "files", "metrics", "programs", "results", "config"),
     "study": ("files", "programs", "spelling", "config", "compare"),
@@ -82,14 +86,15 @@ ARCHITECTURE = {
     "api": (
         *("endings", "config", "mistakes", "own_norms", "norms", "models", "terminal"),
         *("training", "evaluation", "compare", "report", "sweeps", "files", "check"),
-        "why",
+        *("why", "predict"),
     ),
     "main": (
         *("endings", "terminal", "signals", "config", "mistakes", "own_norms", "help"),
         *("programs", "training", "sweeps"),
     ),
     "__main__": (
-        *("check", "spelling", "evaluation", "report", "why", "sweeps", "main"),
+        *("check", "spelling", "evaluation", "predict", "report", "why", "sweeps"),
+        "main",
     ),
 }
 

@@ -210,7 +210,8 @@ def change_a_digit(path):
 def test_a_file_is_refused_if_it_is_not_as_the_run_left_it(complete):
     result = read_result(complete)
     assert list(result[FILES]) == [
-        *("config.yaml", "environment.json", "metrics.csv", "statistics.csv"),
+        *("config.yaml", "environment.json", "inputs.json", "metrics.csv"),
+        "statistics.csv",
     ]
     for name in result[FILES]:
         path = complete / name

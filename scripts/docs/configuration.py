@@ -4,7 +4,14 @@ import re
 from collections.abc import Iterable
 
 from docs.paths import PAGES, write_if_changed
-from normlab.config.schema import Key, Option, general_keys, groups, options
+from normlab.config.schema import (
+    RECIPES,
+    Key,
+    Option,
+    general_keys,
+    groups,
+    options,
+)
 from normlab.config.types import alternatives
 
 FOLDER = PAGES / "reference" / "configuration"
@@ -18,6 +25,7 @@ TITLES = {
     "logger": "Loggers",
     "callbacks": "Callbacks",
     "experiment": "Experiments",
+    "debug": "Debug modes",
     "study": "Studies",
     "hydra/launcher": "Launchers",
     "hydra/sweeper": "Sweepers",
@@ -98,7 +106,7 @@ def group_page(group: str) -> str:
     sections = [f"# {TITLES[group]}: `{group}=`", introduction(group)]
     for option in options(group).values():
         sections.append(f"({anchor(option)})=\n## `{option.name}`")
-        if group in ("experiment", "study"):
+        if group in RECIPES:
             sections.append(recipe(option))
         else:
             sections += [with_code(" ".join(option.heading)), target_line(option)]

@@ -13,6 +13,7 @@ commands:
   compare    compare the runs of a folder:        normlab compare outputs/digits-mlp
   evaluate   score a stored run again:            normlab evaluate RUN
   inspect    print and draw a run's norm layers:  normlab inspect RUN
+  predict    predict new samples with a run:      normlab predict RUN INPUT
   why        explain a norm in pictures:          normlab why RUN [RUN ...]
   check      examine a norm of your own:          normlab check FILE.py:CLASS
   jobs       list what was submitted to SLURM:    normlab jobs outputs
@@ -49,6 +50,13 @@ def inspect() -> None:
     inspect_main()
 
 
+def predict() -> None:
+    """`python scripts/predict.py` of the checkout."""
+    from normlab.predict.cli import main
+
+    main()
+
+
 def why() -> None:
     """`python scripts/why.py` of the checkout."""
     from normlab.why.cli import main
@@ -75,6 +83,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "compare": compare,
     "evaluate": evaluate,
     "inspect": inspect,
+    "predict": predict,
     "why": why,
     "check": check,
     "jobs": jobs,

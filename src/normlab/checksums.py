@@ -19,7 +19,10 @@ BEST_CHECKPOINT = "best_checkpoint"
 FILES = "files"
 
 # Files of a run folder that are complete when the result is written.
-COMPLETE_FILES = ("config.yaml", "environment.json", "metrics.csv", "statistics.csv")
+COMPLETE_FILES = (
+    *("config.yaml", "environment.json", "inputs.json", "metrics.csv"),
+    "statistics.csv",
+)
 
 
 def with_checksum(result: dict[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _explain_value_of_group(match: re.Match[str]) -> str | None:
     for word in sys.argv[1:]:
         group, _, values = word.lstrip("+").partition("=")
         for value in values.split(",") if group in groups else ():
-            if _as_yaml(value) is None and group in ("experiment", "study"):
+            if _as_yaml(value) is None and group in ("experiment", "debug", "study"):
                 return f"{group} is null unless one is named: leave out {word}"
             if not isinstance(_as_yaml(value), str):
                 return _no_such_option(group, value, _options(group))

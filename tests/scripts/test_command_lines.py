@@ -13,6 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
     ("name", "sentence"),
     [
         ("evaluate.py", "Score the best state of a stored run again"),
+        ("predict.py", "Predict new samples with the best state of a stored run"),
         ("check.py", "Examine a normalization layer and say in sentences what"),
         ("jobs.py", "Print the state of every run that was submitted to SLURM"),
         ("why.py", "Draw what a norm does in stored runs"),

@@ -1,5 +1,6 @@
 """Run folders of a stranger run no code, and are read within bounds."""
 
+import json
 import os
 import pickle
 import shutil
@@ -14,11 +15,12 @@ from normlab.compare import load_runs
 from normlab.evaluation.evaluate import evaluate_run
 from normlab.evaluation.inspection import inspect_run
 from normlab.models.weights import weights_from_file
+from normlab.predict.predictor import load_predictor
 from normlab.training.log_files import truncate_logs
 from security.hostile import STORED, Hostile, make_trap
 
 RUN = Path(__file__).parents[1] / "stored_runs" / "custom-sgd-lr0.1-seed0-c2b4372c5c"
-READERS = {"evaluate": evaluate_run, "inspect": inspect_run}
+READERS = {"evaluate": evaluate_run, "inspect": inspect_run, "predict": load_predictor}
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
 
@@ -234,3 +236,72 @@ def test_a_norm_in_a_file_is_not_loaded(trap, stranger, monkeypatch, name, place
     with pytest.raises((ValueError, HydraException), match=r"."):
         evaluate_run(stranger)
     assert not trap.marker.exists()
+
+
+INPUTS = {
+    "schema": 1,
+    "input_shape": [1, 8, 8],
+    "num_outputs": 10,
+    "sample_shape": [1, 8, 8],
+    "images": {"mean": [0.3], "std": [0.4], "size": 8, "bytes": True},
+    "columns": None,
+    "target": None,
+}
+
+
+@pytest.fixture
+def described(stranger):
+    """A run folder that is predicted without its data set."""
+    (stranger / "inputs.json").write_text(json.dumps(INPUTS))
+    assert load_predictor(stranger).inputs.num_outputs == 10
+    return stranger
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("change_file", CHANGES)
+def test_changed_inputs_end_in_one_line(described, change_file):
+    change_file(described / "inputs.json")
+    with pytest.raises(ValueError, match=r"inputs\.json") as error:
+        load_predictor(described)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+GIANTS = {
+    "many layers": ("model.hidden", [1] * 2000, "more layers than best.ckpt"),
+    "wide layers": ("model.hidden", [10**7, 10**7], "does not fit the network"),
+    "no size at all": ("model.hidden", [10**40], "cannot be built"),
+    "a deep ResNet": (
+        "model",
+        {"_target_": "normlab.models.ResNet", "depth": 6 * 10**8 + 2},
+        "more layers than best.ckpt",
+    ),
+    "a deep transformer": (
+        "model",
+        {"_target_": "normlab.models.VisionTransformer", "depth": 10**9},
+        "more layers than best.ckpt",
+    ),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", GIANTS)
+def test_a_network_that_is_larger_than_its_file_is_not_built(described, name):
+    key, value, message = GIANTS[name]
+    change(described, key, value)
+    images = INPUTS["images"] | {"size": 32}
+    inputs = INPUTS | {"images": images, "input_shape": [1, 32, 32]}
+    (described / "inputs.json").write_text(json.dumps(inputs))
+    with pytest.raises(ValueError, match=message) as error:
+        load_predictor(described)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+@pytest.mark.timeout(60)
+def test_tensors_that_are_larger_than_their_file_are_refused(described):
+    path = described / "checkpoints" / "best.ckpt"
+    state = torch.load(path, weights_only=True)
+    name = next(iter(state["network"]))
+    state["network"][name] = torch.zeros(1).expand(2**20, 2**20)
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"best\.ckpt"):
+        load_predictor(described)

@@ -14,8 +14,14 @@ from normlab.api.html import comparison_html, run_html, runs_html, show_inline
 from normlab.compare.comparison import Comparison, compare
 from normlab.compare.runs import load_runs
 from normlab.compare.settings import distinguishing_settings
-from normlab.evaluation.evaluate import evaluate_run, load_run, read_config, read_stored
+from normlab.evaluation.evaluate import (
+    evaluate_run,
+    prepare_stored,
+    read_config,
+    read_stored,
+)
 from normlab.evaluation.inspection import draw_layers, inspect_run
+from normlab.predict.predictor import Predictor, load_predictor
 from normlab.report.arm_figures import draw_arms, draw_pairs, draw_response
 from normlab.report.assembly import Extras, report_of
 from normlab.report.drawing import Drawing, figure_style
@@ -24,7 +30,6 @@ from normlab.report.learning_curves import draw_learning_curves
 from normlab.report.output import write_files
 from normlab.report.setting_figures import draw_sensitivity
 from normlab.report.tables import contrast_table, summary_table
-from normlab.training.preparation import Prepared
 from normlab.why.explanation import explain_runs
 from normlab.why.measure import Settings
 
@@ -81,26 +86,41 @@ class Run:
         return pd.read_csv(self.folder / "statistics.csv")
 
     @cached_property
-    def _prepared(self) -> Prepared:
-        _, prepared = load_run(self.folder, trusted=self.trusted)
-        return prepared
+    def _predictor(self) -> Predictor:
+        return load_predictor(self.folder, self.trusted)
 
     @property
     def network(self) -> nn.Module:
         """The network with its best weights and buffers, in evaluation mode."""
-        return self._prepared.task.network.eval()
+        return self._predictor.network
 
-    @property
+    @cached_property
     def parts(self) -> dict[str, Any]:
         """The data of the run by the name of the part: train, val and test."""
-        return self._prepared.parts.by_name
+        _, prepared = prepare_stored(self.folder, self.trusted)
+        return prepared.parts.by_name
+
+    def prepare(self, inputs: Any) -> Tensor:
+        """Turn samples as the data set stores them into inputs of the network.
+
+        Images are resized and normalized as in training; they are not augmented.
+
+        Args:
+            inputs: as for `predict`.
+
+        Raises:
+            ValueError: the samples have another shape.
+        """
+        return self._predictor.inputs.prepared(torch.as_tensor(inputs))
 
     def predict(self, inputs: Any) -> Tensor:
         """Predict samples in the form in which the data set stores them.
 
+        The data set of the run is not needed.
+
         Args:
             inputs: a tensor or an array ``(N, ...)``, such as uint8 images
-                ``(N, C, H, W)`` or the columns of a table ``(N, F)``; they are
+                ``(N, C, H, W)`` or the encoded columns of a table ``(N, F)``; they are
                 transformed as in training.
 
         Returns:
@@ -108,20 +128,9 @@ class Run:
             `result["classes"]`, or values ``(N,)`` in the units of the targets.
 
         Raises:
-            ValueError: the samples have other axes, channels or columns.
+            ValueError: the samples have another shape.
         """
-        part = self._prepared.parts.test
-        samples = torch.as_tensor(inputs)
-        stored = tuple(part.inputs.shape[1:])
-        if samples.ndim != part.inputs.ndim or samples.shape[1] != stored[0]:
-            shape = ", ".join(map(str, stored))
-            raise ValueError(
-                f"inputs must be samples as stored, of shape (N, {shape}), got "
-                f"{tuple(samples.shape)}"
-            )
-        with torch.inference_mode():
-            ready = part.transform.evaluate(samples)
-            return self._prepared.task.predictions_from(self.network(ready))
+        return self._predictor.predict(inputs)
 
     def evaluate(self, **arguments: Any) -> dict[str, float]:
         """Score the run again, see `normlab.evaluation.evaluate.evaluate_run`."""

@@ -46,6 +46,7 @@ UNCOMPARED = (
     *NOT_PART_OF_THE_RESULT,
     "study",
     "experiment",
+    "debug",
     "checkpoint",
     "statistics",
 )

@@ -40,7 +40,7 @@ def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
 
     `attrs["unreadable"]` lists a pair `(folder, reason)` for every run that is left
     out: half-written, damaged, without permission to read, written by another version,
-    or a copy of a run that is already in the table.
+    made with `debug=`, or a copy of a run that is already in the table.
 
     Raises:
         ValueError: if a folder does not exist or none holds a readable run.
@@ -57,6 +57,10 @@ def load_runs(*folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
             row = _read_run(path)
         except ValueError as error:
             unreadable.append((str(path), str(error)))
+            continue
+        if row.get("debug") is not None:
+            reason = f"a trial with debug={row['debug']}, which is no result"
+            unreadable.append((str(path), reason))
             continue
         first = first_with_digest.setdefault(row["config_digest"] or path, path)
         if first == path:

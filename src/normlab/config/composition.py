@@ -25,8 +25,8 @@ TRIAL = "study.try"
 def normalized(words: Sequence[str]) -> list[str]:
     """The words of a command as Hydra wants them.
 
-    Hydra wants a plus for groups that no defaults list names. Ours names study and
-    experiment, so `+study=NAME` and `study=NAME` mean the same. `study.try` is a key
+    Hydra wants a plus for groups that no defaults list names. Ours names study,
+    experiment and debug, so `+study=NAME` and `study=NAME` mean the same. `study.try` is a key
     that a study need not have: true adds it, and false leaves it out.
     """
     kept = []
@@ -36,7 +36,7 @@ def normalized(words: Sequence[str]) -> list[str]:
             if value != "false":
                 kept.append(f"++{TRIAL}={value}")
         else:
-            kept.append(re.sub(r"^\+(?=(study|experiment)=)", "", word))
+            kept.append(re.sub(r"^\+(?=(study|experiment|debug)=)", "", word))
     return kept
 
 

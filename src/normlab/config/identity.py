@@ -28,7 +28,7 @@ NOT_PART_OF_THE_RESULT = (
 )
 
 # Groups that may change a result once something is picked from them.
-EMPTY_BY_DEFAULT = ("callbacks", "debug")
+EMPTY_BY_DEFAULT = ("callbacks",)
 
 # Options that norms were given after runs had been stored, by the name of the norm,
 # each with the value that describes what those runs did.
@@ -50,6 +50,9 @@ NORM_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
 # Options of `trainer` that came after runs had been stored, in the same way.
 TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
     "max_samples": None,
+    "limit_batches": None,
+    "overfit_batches": None,
+    "detect_anomaly": False,
     "max_steps": None,
     "max_seconds": None,
     "accumulate": 1,
@@ -94,6 +97,7 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
     """
     dataset_options = DATASET_OPTIONS_ADDED_LATER.get(dataset, {})
     return {
+        "choices": {"debug": None},
         "device": {"channels_last": False},
         "task": {
             "label_smoothing": 0.0,

@@ -25,7 +25,7 @@ NOT_SETTINGS = {"defaults", "_target_", "_partial_", "_recursive_", "load", "cho
 TARGETS = (("_target_",), ("reparametrize", "_target_"))
 AXES = "hydra.sweeper.params"  # what stands below it are keys of a run
 # Groups whose files set keys of other groups.
-RECIPES = ("experiment", "study")
+RECIPES = ("experiment", "debug", "study")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Part:
         rows: int64 ``(N,)``, indices of the samples of this part.
         transform: what happens to samples before the network sees them.
         limit: largest number of samples of an epoch or of a scoring; None takes all.
+        limit: largest number of samples of an epoch or of a scoring; None takes all.
         channels_last: whether the network gets images ``(B, C, S, S)`` with the
             channels of a pixel side by side in memory.
     """
@@ -316,6 +317,16 @@ class EvaluationBlocks:
         for rows in self.rows.split(self.batch_size):
             inputs = self.part.evaluation_inputs(rows)
             yield Block(inputs, self.part.targets[rows], self.batch_size)
+
+
+def spread(rows: Tensor, limit: int | None) -> Tensor:
+    """At most `limit` rows, spread evenly over all of them; None keeps all.
+
+    Files are often sorted by class, so that the first rows would lack classes.
+    """
+    if limit is None or len(rows) <= limit:
+        return rows
+    return rows[torch.arange(limit) * len(rows) // limit]
 
 
 def spread(rows: Tensor, limit: int | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from normlab.config.targets import build
 from normlab.data.array_sets import arrays, sample_shape
 from normlab.data.arrays import Arrays
-from normlab.data.blocks import Part, Transform
+from normlab.data.blocks import Part, Transform, num_batches, spread
 from normlab.data.checks import (
     check_classes,
     check_labels,
@@ -109,10 +109,14 @@ def load_parts(
     loaded = build(options["load"])
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
-    limit = config["trainer"].get("max_samples")
+    trainer = config["trainer"]  # of stored runs, without options that came later
+    limit = trainer.get("max_samples")
+    overfit_batches = trainer.get("overfit_batches")
     train_rows, validation_rows = _split(loaded, config)
     train_rows = training_subset(train_rows, loaded.train_targets[train_rows], config)
     train_rows = spread(train_rows, limit)
+    if overfit_batches is not None:
+        train_rows = spread(train_rows, overfit_batches * options["batch_size"])
     validation_rows = spread(validation_rows, limit)
     train_targets = loaded.train_targets[train_rows]
     if is_classification:
@@ -142,7 +146,7 @@ def load_parts(
     input_shape = tuple(arrays.train_inputs.shape[1:2])  # channels or columns
     if image_size is not None:
         input_shape = (*input_shape, image_size, image_size)
-    return Parts(
+    parts = Parts(
         train=train,
         validation=replace(train, rows=validation_rows, transform=plain),
         test=test,
@@ -151,16 +155,36 @@ def load_parts(
         encoder=encoder,
         class_names=tuple(loaded.class_names),
     )
+    if overfit_batches is not None:
+        same = replace(train, transform=plain)
+        parts = replace(parts, validation=same, test=same)
+    return limited(parts, trainer.get("limit_batches"), options["batch_size"])
 
 
-def spread(rows: torch.Tensor, limit: int | None) -> torch.Tensor:
-    """At most `limit` rows, spread evenly over all of them; None keeps all.
+def limited(parts: Parts, limit: float | None, batch_size: int) -> Parts:
+    """Parts of which an epoch and a scoring take a limited number of batches.
 
-    Files are often sorted by class, so that the first rows would lack classes.
+    Args:
+        parts: the data of a run.
+        limit: number of batches, or the share of the batches of each part if it is
+            below 1; None takes all.
+        batch_size: samples of a batch.
     """
-    if limit is None or len(rows) <= limit:
-        return rows
-    return rows[torch.arange(limit) * len(rows) // limit]
+    if limit is None:
+        return parts
+
+    def with_limit(part: Part) -> Part:
+        batches = limit
+        if limit < 1:
+            batches = max(1, limit * num_batches(len(part), batch_size))
+        return replace(part, limit=int(batches) * batch_size)
+
+    return replace(
+        parts,
+        train=with_limit(parts.train),
+        validation=with_limit(parts.validation),
+        test=with_limit(parts.test),
+    )
 
 
 def _split(

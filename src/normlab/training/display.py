@@ -89,6 +89,8 @@ def print_result(result: dict[str, Any], config: dict[str, Any]) -> None:
         f"{choices['model']} · {choices['norm']} · {choices['dataset']} · "
         f"seed {result['seed']}"
     )
+    if choices.get("debug") is not None:
+        title += f" · debug={choices['debug']}, no result"
     console.print()
     if result["metrics"]:
         print_metrics(console, result["metrics"], title)

@@ -43,6 +43,7 @@ def build_trainer(
             plugins=LightningEnvironment(),
             precision=device.precision,  # type: ignore[arg-type] # checked by the rules
             deterministic=device.deterministic,
+            detect_anomaly=config["trainer"]["detect_anomaly"],
             max_epochs=config["trainer"]["max_epochs"] - epochs_done,
             logger=build_loggers(config, folder),
             limit_val_batches=0,

@@ -1,0 +1,156 @@
+"""The encoding of a table as plain data, which encodes other tables in the same way.
+
+A column is a dict with its `name`, its `kind` and what the training rows taught:
+
+- `number`: ``(x - subtract) / divide``, with `fill` where a value is missing;
+- `constant`: `value` in every row;
+- `category`: one column of 0 and 1 for each of the `categories`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from normlab.data.cell_values import numbers_of, one_spelling
+from normlab.data.columns import MISSING_CATEGORY
+from normlab.data.encoding import Encoder
+from normlab.data.notes import note_once, shortened
+
+Column = dict[str, Any]
+
+
+def describe_columns(encoder: Encoder) -> list[Column]:
+    """What an encoder does to each column, in the order of the network's inputs.
+
+    Args:
+        encoder: from `TabularData.fit`.
+
+    Raises:
+        TypeError: a step of the encoder has no description.
+    """
+    columns: list[Column] = []
+    for kind, transformer, names in encoder.columns.transformers_:
+        if len(names):
+            columns += DESCRIBE[kind](transformer, [str(name) for name in names])
+    return columns
+
+
+def _describe_numbers(pipeline: Any, names: list[str]) -> list[Column]:
+    (_, impute), (_, scale) = pipeline.steps
+    subtract, divide = _scaling(scale, len(names))
+    columns = []
+    for index, name in enumerate(names):
+        columns.append(
+            {
+                "name": name,
+                "kind": "number",
+                "fill": float(impute.statistics_[index]),
+                "subtract": float(subtract[index]),
+                "divide": float(divide[index]),
+            }
+        )
+    return columns
+
+
+def _scaling(scale: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a step of scikit-learn subtracts from each column and divides it by."""
+    if scale == "passthrough":
+        return np.zeros(count), np.ones(count)
+    name = type(scale).__name__
+    if name == "StandardScaler":
+        return scale.mean_, scale.scale_
+    if name == "RobustScaler":
+        return scale.center_, scale.scale_
+    raise TypeError(f"{name} has no description")
+
+
+def _describe_constants(transformer: Any, names: list[str]) -> list[Column]:
+    values = transformer.func.keywords["values"]
+    columns = []
+    for name, value in zip(names, values, strict=True):
+        columns.append({"name": name, "kind": "constant", "value": float(value)})
+    return columns
+
+
+def _describe_categories(one_hot: Any, names: list[str]) -> list[Column]:
+    columns = []
+    for name, categories in zip(names, one_hot.categories_, strict=True):
+        texts = [str(category) for category in categories]
+        columns.append({"name": name, "kind": "category", "categories": texts})
+    return columns
+
+
+# By the names that `TabularData.fit` gives to the parts of its transformer.
+DESCRIBE: dict[str, Callable[[Any, list[str]], list[Column]]] = {
+    "numeric": _describe_numbers,
+    "constant": _describe_constants,
+    "text": _describe_categories,
+}
+
+
+def width(columns: list[Column]) -> int:
+    """How many numbers the columns of one row become."""
+    return sum(len(column.get("categories", "1")) for column in columns)
+
+
+def encode_columns(columns: list[Column], table: pd.DataFrame, path: str) -> np.ndarray:
+    """Encode a table as the training rows were encoded: float32 ``(N, F)``.
+
+    Columns are found by their names. Those that the run does not have are left out,
+    and categories that no training row had become zeros; a note names both.
+
+    Args:
+        columns: from `describe_columns`.
+        table: data frame of text, from `normlab.data.columns.read_text`.
+        path: of its file, for messages.
+
+    Raises:
+        ValueError: columns are missing, or a cell is no number where one must be.
+    """
+    names = [column["name"] for column in columns]
+    lacking = [name for name in names if name not in table]
+    if lacking:
+        raise ValueError(
+            f"{path} must have the columns with which the run was trained, it lacks "
+            f"{shortened(lacking)}; it has {shortened(list(map(str, table)))}"
+        )
+    encoded = []
+    for column in columns:
+        encode = ENCODE[column["kind"]]
+        text: Any = table[column["name"]]
+        encoded.append(encode(column, text, path))
+    return np.concatenate(encoded, axis=1).astype(np.float32)
+
+
+def _encode_number(column: Column, text: pd.Series, path: str) -> np.ndarray:
+    values = numbers_of(text, path, "correct it")
+    filled = values.fillna(column["fill"]).to_numpy(np.float64)
+    scaled: np.ndarray = (filled - column["subtract"]) / column["divide"]
+    return scaled[:, None]
+
+
+def _encode_constant(column: Column, text: pd.Series, path: str) -> np.ndarray:
+    return np.full((len(text), 1), column["value"])
+
+
+def _encode_category(column: Column, text: pd.Series, path: str) -> np.ndarray:
+    name = column["name"]
+    texts = one_spelling(text, path, f"one category of {name}")
+    texts = texts.fillna(MISSING_CATEGORY)
+    known = np.array(column["categories"], dtype=object)
+    unknown = sorted(set(texts) - set(known))
+    if unknown:
+        note_once(
+            f"{path}: these categories of {name} are in no training row and are "
+            f"encoded as zeros: {shortened(unknown)}"
+        )
+    return texts.to_numpy(object)[:, None] == known[None]
+
+
+ENCODE: dict[str, Callable[[Column, pd.Series, str], np.ndarray]] = {
+    "number": _encode_number,
+    "constant": _encode_constant,
+    "category": _encode_category,
+}

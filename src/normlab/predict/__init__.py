@@ -1,0 +1,1 @@
+"""Predict new samples with a stored run, without its data set."""

@@ -1,0 +1,189 @@
+"""The stored description of inputs prepares samples as the data set did."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from normlab.data.blocks import Part
+from normlab.data.columns import Choice, columns_of, read_text
+from normlab.data.encoding import TabularData
+from normlab.data.parts import Parts
+from normlab.data.stored_columns import describe_columns, encode_columns
+from normlab.data.stored_inputs import (
+    LARGEST_SIDE,
+    class_names,
+    describe_inputs,
+    inputs_from,
+    read_inputs,
+)
+from normlab.data.transforms import ImageTransform, Unchanged
+
+TABLE = """a,b,c,d
+1,red,5,7
+2,blue,5,8
+?,red,5,9
+4,?,5,1
+10,green,6,2
+"""
+
+
+def table_encoder(path, standardize=True):
+    """A table, and the encoder of its first four rows: c is constant there."""
+    path.write_text(TABLE)
+    text = read_text(str(path), ",", ["?"])
+    columns = columns_of(text, str(path), Choice("d"))
+    targets = torch.arange(5.0)
+    data = TabularData(columns, targets, columns, targets)
+    return text, data, data.fit(torch.arange(4), standardize)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_table_is_encoded_as_scikit_learn_does(tmp_path, standardize):
+    path = tmp_path / "table.csv"
+    text, data, encoder = table_encoder(path, standardize)
+    described = json.loads(json.dumps(describe_columns(encoder)))
+    encoded = encode_columns(described, text, str(path))
+    assert encoded.dtype == np.float32
+    expected = data.encode(encoder).train_inputs.numpy()
+    assert np.array_equal(encoded, expected)
+    # Median 2 for the missing a; mean 2.25 and deviation of [1, 2, 2, 4].
+    std = math.sqrt(((1.25**2) + 2 * 0.25**2 + 1.75**2) / 4)
+    first = -1.25 / std if standardize else 1.0
+    constant = 0.0 if standardize else 5.0
+    # The categories are blue, missing and red.
+    assert encoded[0].tolist() == pytest.approx([first, constant, 0, 0, 1])
+    assert encoded[4, 2:].tolist() == [0, 0, 0]
+
+
+def test_columns_are_found_by_name_and_others_are_refused_by_name(tmp_path):
+    path = tmp_path / "table.csv"
+    text, _, encoder = table_encoder(path)
+    described = describe_columns(encoder)
+    turned = text[["c", "b", "a"]]
+    assert np.array_equal(
+        encode_columns(described, turned, "x"), encode_columns(described, text, "x")
+    )
+    with pytest.raises(ValueError, match=r"it lacks c; it has a, b, d"):
+        encode_columns(described, text[["a", "b", "d"]], "x.csv")
+    wrong = text.assign(a=["1", "2", "x", "4", "5"])
+    with pytest.raises(ValueError, match=r"column a must hold numbers, row 3 has 'x'"):
+        encode_columns(described, wrong, "x.csv")
+
+
+def test_a_step_without_a_description_is_named(tmp_path):
+    _, _, encoder = table_encoder(tmp_path / "table.csv")
+    encoder.columns.transformers_[0][1].steps[1] = ("scale", object())
+    with pytest.raises(TypeError, match="object has no description"):
+        describe_columns(encoder)
+
+
+def image_parts():
+    inputs = torch.randint(256, (6, 3, 4, 4), dtype=torch.uint8)
+    transform = ImageTransform((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), 8, flip=True)
+    part = Part(inputs, torch.zeros(6), torch.arange(6), transform)
+    return Parts(part, part, part, (3, 8, 8), 5)
+
+
+def test_images_are_prepared_as_in_evaluation():
+    parts = image_parts()
+    content = json.loads(json.dumps(describe_inputs(parts)))
+    inputs = inputs_from(content)
+    assert (inputs.input_shape, inputs.num_outputs) == ((3, 8, 8), 5)
+    samples = parts.test.inputs
+    expected = parts.test.evaluation_inputs(parts.test.rows)
+    assert torch.equal(inputs.prepared(samples), expected)
+    message = r"of shape \(N, 3, 4, 4\), got \(6, 3, 4, 5\)"
+    with pytest.raises(ValueError, match=message):
+        inputs.prepared(torch.zeros(6, 3, 4, 5))
+
+
+def test_samples_without_a_transform_stay_as_they_are():
+    part = Part(torch.rand(6, 7), torch.zeros(6), torch.arange(6), Unchanged())
+    inputs = inputs_from(describe_inputs(Parts(part, part, part, (7,), 1)))
+    assert torch.equal(inputs.prepared(part.inputs), part.inputs)
+
+
+CONTENT = {
+    "schema": 1,
+    "input_shape": [1, 8, 8],
+    "num_outputs": 2,
+    "sample_shape": [1, 4, 4],
+    "images": {"mean": [0.5], "std": [0.5], "size": 8, "bytes": True},
+}
+CATEGORY = {"name": "a", "kind": "category", "categories": ["x", "y"]}
+NUMBER = {"name": "b", "kind": "number", "fill": 0, "subtract": 0, "divide": 1.0}
+TABULAR = {
+    "schema": 1,
+    "input_shape": [3],
+    "num_outputs": 1,
+    "sample_shape": [3],
+    "columns": [NUMBER, CATEGORY],
+    "target": {"mean": 0, "std": 1, "offset": 0},
+}
+
+
+def test_the_contents_below_are_right_before_they_are_changed():
+    assert inputs_from(CONTENT).transform == ImageTransform((0.5,), (0.5,), 8)
+    assert inputs_from(TABULAR).target == {"mean": 0.0, "std": 1.0, "offset": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "change", "message"),
+    [
+        (CONTENT, {"schema": 2}, "schema must be 1"),
+        (CONTENT, {"num_outputs": True}, "num_outputs must be a whole number"),
+        (CONTENT, {"num_outputs": 10**9}, "num_outputs must be a whole number"),
+        (CONTENT, {"input_shape": [1, 8]}, r"input_shape must be \[1, 8, 8\]"),
+        (CONTENT, {"sample_shape": "x"}, "sample_shape must be a list of sizes"),
+        (CONTENT, {"sample_shape": [3, 4, 4]}, "an image with 1 channels"),
+        (CONTENT, {"sample_shape": [1, 2**20, 2**20]}, "of at most 67108864 values"),
+        (CONTENT, {"images": []}, "images must be a mapping"),
+        (
+            CONTENT,
+            {"images": CONTENT["images"] | {"size": LARGEST_SIDE + 1}},
+            "images.size must be a whole number from 1 to 4096",
+        ),
+        (
+            CONTENT,
+            {"images": CONTENT["images"] | {"std": [math.nan]}},
+            "images.std must be a list of numbers",
+        ),
+        (
+            CONTENT,
+            {"images": CONTENT["images"] | {"std": [0]}},
+            "every channel must vary",
+        ),
+        (
+            CONTENT,
+            {"images": CONTENT["images"] | {"bytes": 1}},
+            "images.bytes must be true or false",
+        ),
+        (TABULAR, {"input_shape": [4]}, r"input_shape must be \[3\], got \[4\]"),
+        (TABULAR, {"columns": [NUMBER, NUMBER, CATEGORY]}, "every column once"),
+        (TABULAR, {"columns": [NUMBER | {"divide": 0}]}, r"\[0\].divide must not"),
+        (TABULAR, {"columns": [NUMBER | {"fill": "x"}]}, r"\[0\].fill must be a numb"),
+        (TABULAR, {"columns": [NUMBER | {"kind": "os"}]}, "must be one of number, con"),
+        (
+            TABULAR,
+            {"columns": [CATEGORY | {"categories": [1]}]},
+            "categories must be a list of names",
+        ),
+        (TABULAR, {"columns": [3]}, r"columns\[0\] must be a mapping with a name"),
+        (TABULAR, {"target": {"mean": math.inf}}, "target.mean must be a number"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(tmp_path, content, change, message):
+    path = tmp_path / "inputs.json"
+    path.write_text(json.dumps(content | change))
+    with pytest.raises(ValueError, match=message) as error:
+        read_inputs(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_classes_without_a_name_are_called_by_their_number():
+    assert class_names(None, 3) == ("0", "1", "2")
+    assert class_names(["cat", "dog"], 3) == ("cat", "dog", "2")
