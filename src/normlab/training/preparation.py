@@ -14,6 +14,7 @@ from normlab.data.classes import class_cautions
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.mixing import check_mixing, is_mixed
 from normlab.data.parts import Parts, load_parts
+from normlab.data.stored_inputs import describe_inputs
 from normlab.device.devices import (
     Device,
     check_device,
@@ -41,6 +42,7 @@ from normlab.training.fit_check import (
 )
 from normlab.training.optimizer_check import check_optimizer, check_scheduler
 from normlab.training.own_norm_checks import check_own_norm, is_own_norm
+from normlab.training.regression import Regression
 from normlab.training.tasks import Task
 from normlab.training.user_callbacks import build_callbacks
 
@@ -58,6 +60,7 @@ class Prepared:
         initial_weights: digest of the weights outside of the norm layers.
         cautions: what sets the run apart beyond its norm, one sentence each.
         callbacks: those that the configuration names, by name.
+        inputs: how samples become inputs of the network, as `inputs.json` holds it.
     """
 
     device: Device
@@ -68,6 +71,7 @@ class Prepared:
     initial_weights: str
     cautions: list[str]
     callbacks: dict[str, Callback]
+    inputs: dict[str, Any]
 
 
 def prepare(config: dict) -> Prepared:
@@ -96,6 +100,7 @@ def prepare(config: dict) -> Prepared:
     if is_own_norm(config):
         sentences += check_own_norm(config, parts)
 
+    inputs = describe_inputs(parts)
     flops = step.flops
     can_be_cached = not is_mixed(config["task"]) and can_be_computed_once(
         network, parts
@@ -128,7 +133,16 @@ def prepare(config: dict) -> Prepared:
         initial_weights=weights_digest(network, norm_layers),
         cautions=sentences,
         callbacks=build_callbacks(config, device.accelerator),
+        inputs=inputs | {"target": target_of(task, parts)},
     )
+
+
+def target_of(task: Task, parts: Parts) -> dict[str, float] | None:
+    """What turns outputs of a regression into values; None for classes."""
+    if not isinstance(task, Regression):
+        return None
+    offset = 0.0 if parts.encoder is None else parts.encoder.target_offset
+    return {"mean": task.target_mean, "std": task.target_std, "offset": offset}
 
 
 def check_environment(config: dict) -> Device:

@@ -9,6 +9,7 @@ import yaml
 
 from normlab.checksums import BEST_CHECKPOINT, archive_digest, best_checkpoint
 from normlab.data.blocks import EvaluationBlocks
+from normlab.data.stored_inputs import INPUTS
 from normlab.device.devices import (
     describe_device,
     evaluation_context,
@@ -40,6 +41,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     device = prepared.device
     set_threads(device.threads, prepared.flops)
     write_origin(config, device.accelerator, folder)
+    write_json(folder / INPUTS, prepared.inputs)
     # Networks from libraries say what became of their norms.
     norm_report = getattr(prepared.task.network, "norm_report", [])
     if config["progress"]:
