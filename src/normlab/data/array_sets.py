@@ -78,7 +78,7 @@ def arrays(
     _check_same_shapes(inputs, root)
     stored = [part_targets for _, part_targets in parts]
     if task == "classification":
-        targets, classes = _classes(stored, class_names, num_classes, root)
+        targets, classes = class_indices(stored, class_names, num_classes, root)
     else:
         targets = [_numbers(array, root) for array in stored]
         classes = ()
@@ -287,13 +287,24 @@ def _channels(shape: tuple[int, ...], channels: str | None, place: str) -> str:
     return "first" if first_fits else "last"
 
 
-def _classes(
+def class_indices(
     targets: list[np.ndarray],
     class_names: Sequence[str] | None,
     num_classes: int | None,
     root: str,
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Class indices int64 ``(N,)`` of each part, and the names of the classes."""
+    """Class indices int64 ``(N,)`` of each part, and the names of the classes.
+
+    Args:
+        targets: those of each part, whole numbers or texts ``(N,)``, or rows ``(N, K)``
+            with a single 1.
+        class_names: names of the classes 0, 1, 2 and so on; None for the values.
+        num_classes: the declared number of classes, or None.
+        root: what the data set is called in messages.
+
+    Raises:
+        ValueError: the targets are no classes, or too large for the names.
+    """
     columns = [_class_column(array, root) for array in targets]
     values = np.unique(np.concatenate([np.unique(column) for column in columns]))
     count = len(class_names) if class_names else num_classes

@@ -3,8 +3,11 @@
 import hashlib
 import stat
 import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -42,28 +45,57 @@ def decode(
         ValueError: a file is missing, truncated or no image, or the cache cannot be
             written.
     """
-    shape = (len(files), 3, image_size, image_size)
+    key = "" if cache is None else _key(files, image_size)
+    sources = [Source(str(path), partial(open_data, path)) for path in files]
+    return decode_sources(sources, image_size, cache, key)
+
+
+class Source(NamedTuple):
+    """An image before it is decoded.
+
+    Attributes:
+        name: for messages.
+        open: opens the content of its file.
+    """
+
+    name: str
+    open: Callable[[], BinaryIO]
+
+
+def decode_sources(
+    sources: Sequence[Source], image_size: int, cache: str | None, key: str
+) -> torch.Tensor:
+    """Decode images as `decode` does.
+
+    Args:
+        sources: the images.
+        image_size: height and width in pixels to which they are resized.
+        cache: folder in which the decoded array is kept, or None.
+        key: what the images are called in the cache.
+    """
+    shape = (len(sources), 3, image_size, image_size)
     if cache is None:
-        return torch.from_numpy(_decode_into(np.empty(shape, np.uint8), files))
-    path = Path(cache) / f"images-{_key(files, image_size)}.npy"
+        return torch.from_numpy(_decode_into(np.empty(shape, np.uint8), sources))
+    path = Path(cache) / f"images-{key}.npy"
     remedy = "or decode in every run with dataset.load.cache=null"
     return cached_array(
-        path, shape, np.uint8, lambda array: _decode_into(array, files), remedy
+        path, shape, np.uint8, lambda array: _decode_into(array, sources), remedy
     )
 
 
-def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
+def _decode_into(array: np.ndarray, sources: Sequence[Source]) -> np.ndarray:
     """Fill an array ``(N, 3, S, S)`` in several threads.
 
     Pillow decodes without holding Python's global interpreter lock.
     """
 
-    with_more_frames: list[Path] = []
+    with_more_frames: list[str] = []
 
     def decode_one(index: int) -> None:
-        array[index], has_more_frames = _read(files[index], array.shape[-1])
+        source = sources[index]
+        array[index], has_more_frames = _read(source, array.shape[-1])
         if has_more_frames:
-            with_more_frames.append(files[index])
+            with_more_frames.append(source.name)
 
     # Warning filters are shared by all threads, so they are set once, outside them.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
@@ -71,25 +103,26 @@ def _decode_into(array: np.ndarray, files: list[Path]) -> np.ndarray:
         # Pillow only warns of images that have up to twice the pixels of its limit.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            done = pool.map(decode_one, range(len(files)))
-            for _ in with_progress(done, len(files), "decoding images"):
+            done = pool.map(decode_one, range(len(sources)))
+            for _ in with_progress(done, len(sources), "decoding images"):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     if with_more_frames:
+        number = len(with_more_frames)
         note_once(
             f"of images with several frames, only the first frame is used: "
-            f"{len(with_more_frames)} of {len(files)}, such as {min(with_more_frames)}"
+            f"{number} of {len(sources)}, such as {min(with_more_frames)}"
         )
     return array
 
 
-def _read(path: Path, image_size: int) -> tuple[np.ndarray, bool]:
+def _read(source: Source, image_size: int) -> tuple[np.ndarray, bool]:
     """Read one image as uint8 ``(3, S, S)``, and whether the file has more frames."""
     size = (image_size, image_size)
     try:
-        with open_data(path) as content, Image.open(content) as file:
+        with source.open() as content, Image.open(content) as file:
             image = _as_rgb(file)
             if image.size != size:
                 image = image.resize(size, Image.Resampling.BILINEAR)
@@ -97,13 +130,13 @@ def _read(path: Path, image_size: int) -> tuple[np.ndarray, bool]:
             return pixels, _has_more_frames(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
-            f"image {path} cannot be read: {first_line(error).rstrip('.')}; "
+            f"image {source.name} cannot be read: {first_line(error).rstrip('.')}; "
             "scale it down or remove it"
         ) from error
     # Any type: Pillow's readers raise whatever a damaged file leads to.
     except Exception as error:
         raise ValueError(
-            f"image {path} cannot be read: {error}; replace or remove it"
+            f"image {source.name} cannot be read: {error}; replace or remove it"
         ) from error
 
 

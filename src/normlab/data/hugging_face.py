@@ -1,0 +1,229 @@
+"""Images from data sets of Hugging Face, in a folder or on the hub.
+
+Data sets with code of their own are refused: only files that are read as data are
+opened, and images are decoded by the same function as files.
+"""
+
+import hashlib
+import io
+import sys
+from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from normlab.data.array_sets import class_indices
+from normlab.data.arrays import Arrays
+from normlab.data.decoding import Source, decode_sources
+from normlab.data.downloads import FAILURES, data_path, first_line, open_data
+from normlab.data.notes import note_once
+from normlab.data.splits import fold_indices
+from normlab.data.tabular import FOLDS_SEED
+
+# Modules of the package that read files as data.
+READERS = ("arrow", "csv", "imagefolder", "json", "parquet")
+# Files of a folder that `save_to_disk` wrote.
+SAVED = ("dataset_dict.json", "state.json")
+TRAIN = ("train", "training")
+TEST = ("test", "validation", "valid", "val")
+
+
+def hugging_face(
+    root: str,
+    image_size: int,
+    configuration: str | None = None,
+    revision: str | None = None,
+    inputs: str | None = None,
+    target: str | None = None,
+    test: str | None = None,
+    fold: int = 0,
+    num_folds: int = 5,
+    cache: str | None = None,
+) -> Arrays:
+    """Images and classes of a data set of Hugging Face.
+
+    Args:
+        root: a folder of parquet, arrow or image files or of `save_to_disk`, or the
+            name of a data set on the hub, such as ylecun/mnist.
+        image_size: height and width in pixels to which images are resized.
+        configuration: of a data set that has several; None for the only one.
+        revision: commit or branch on the hub; None for the newest.
+        inputs: the column of images; None for the only one.
+        target: the column of classes; None for the only one.
+        test: the split that is the test part; None takes `test` or else `validation`.
+            If there is no such split, a fold of `train` is the test part.
+        fold: index of that fold, from 0.
+        num_folds: number of folds.
+        cache: folder for the decoded images. None decodes them in every run.
+
+    Raises:
+        ValueError: the data set cannot be loaded, would need code of its own, or has no
+            such columns or splits.
+    """
+    data_path(root, "a folder, or the name of a data set on the hub")
+    if find_spec("datasets") is None:
+        raise ValueError(f"dataset.root={root} needs the package datasets: install it")
+    splits = _splits(str(root), configuration, revision)
+    train_name, test_name = _chosen(splits, test, root)
+    train = splits[train_name]
+    inputs = _column(train, inputs, "inputs", "Image", root)
+    target = _column(train, target, "target", "ClassLabel", root)
+    parts = [train] if test_name is None else [train, splits[test_name]]
+
+    images = [_images(part, inputs, image_size, cache) for part in parts]
+    label = train.features[target]
+    stored = [np.array(part[target]) for part in parts]
+    names = getattr(label, "names", None)
+    if names and min(array.min() for array in stored) < 0:
+        raise ValueError(
+            f"dataset.root={root}: {target} is -1 where the label is not published; "
+            "set dataset.test to a split that has labels"
+        )
+    targets, classes = class_indices(stored, names, None, root)
+    values = [torch.from_numpy(array) for array in targets]
+    if test_name is not None:
+        return Arrays(images[0], values[0], images[1], values[1], classes)
+    generator = np.random.default_rng(FOLDS_SEED)
+    rows, test_rows = fold_indices(len(values[0]), num_folds, fold, generator)
+    return Arrays(
+        train_inputs=images[0][rows],
+        train_targets=values[0][rows],
+        test_inputs=images[0][test_rows],
+        test_targets=values[0][test_rows],
+        class_names=classes,
+    )
+
+
+def _splits(root: str, configuration: str | None, revision: str | None) -> Any:
+    """The splits of a data set by name, as the package `datasets` has them."""
+    import datasets
+
+    folder = Path(root)
+    is_saved = any((folder / name).is_file() for name in SAVED)
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    try:
+        if is_saved:
+            loaded = datasets.load_from_disk(root)
+        else:
+            builder = datasets.load_dataset_builder(
+                root, configuration, revision=revision
+            )
+            _check_reader(builder, root)
+            builder.download_and_prepare()
+            loaded = builder.as_dataset()
+    # The package has further exceptions, all of which are of these kinds.
+    except (ValueError, LookupError, NotImplementedError, *FAILURES) as error:
+        raise ValueError(
+            f"dataset.root={root} must be a folder, or a data set on the hub, that "
+            f"Hugging Face's datasets can load as data: {first_line(error)}"
+        ) from error
+    if isinstance(loaded, datasets.Dataset):
+        return {"train": loaded}
+    return loaded
+
+
+def _check_reader(builder: Any, root: str) -> None:
+    """Refuse what is not read as plain data.
+
+    The package names a builder by its module, `datasets.packaged_modules.NAME.NAME`
+    (checked with version 5.2).
+    """
+    package, _, reader = type(builder).__module__.rpartition(".")
+    if package != f"datasets.packaged_modules.{reader}" or reader not in READERS:
+        raise ValueError(
+            f"it is read by {reader}, but only {', '.join(READERS)} are read as data"
+        )
+
+
+def _chosen(splits: Any, test: str | None, root: str) -> tuple[str, str | None]:
+    """The names of the training and the test split."""
+    names = list(splits)
+    train = next((name for name in TRAIN if name in names), None)
+    if train is None or (test is not None and test not in names):
+        raise ValueError(
+            f"dataset.root={root} must have a split train"
+            + ("" if test is None else f" and the split dataset.test={test}")
+            + f", it has {', '.join(names)}"
+        )
+    if test is None:
+        test = next((name for name in TEST if name in names), None)
+    unused = [name for name in names if name not in (train, test)]
+    if unused:
+        note_once(f"{root}: these splits are not used: {', '.join(unused)}")
+    if test is not None and test != "test":
+        note_once(f"{root}: the split {test} is the test part")
+    return train, test
+
+
+def _column(split: Any, wanted: str | None, key: str, kind: str, root: str) -> str:
+    """The column that an option names, or the only one of a kind."""
+    features = split.features
+    if wanted is not None and wanted in features:
+        return wanted
+    found = [
+        name for name, feature in features.items() if type(feature).__name__ == kind
+    ]
+    if wanted is None and len(found) == 1:
+        return found[0]
+    advice = ""
+    if key == "inputs" and not found:
+        advice = "; tables are read by dataset=csv dataset.root=FILE.parquet"
+    raise ValueError(
+        f"dataset.{key} must name a column of dataset.root={root}, got {wanted}; it "
+        f"has {', '.join(features)}{advice}"
+    )
+
+
+def _images(
+    split: Any, column: str, image_size: int, cache: str | None
+) -> torch.Tensor:
+    """The images of a split, uint8 ``(N, 3, S, S)``."""
+    import datasets
+
+    if type(split.features[column]).__name__ != "Image":
+        raise ValueError(
+            f"dataset.inputs={column} must be a column of images, it holds "
+            f"{split.features[column]}"
+        )
+    # The package would decode the images itself, and without bounds of their size.
+    stored = split.cast_column(column, datasets.Image(decode=False))
+    rows = stored.select_columns([column])
+    sources = _Sources(rows, column)
+    return decode_sources(sources, image_size, cache, _key(rows, column, image_size))
+
+
+class _Sources(Sequence[Source]):
+    """The images of a split, each of which is read when it is decoded."""
+
+    def __init__(self, rows: Any, column: str) -> None:
+        self.rows = rows
+        self.column = column
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Source:
+        image = self.rows[index][self.column] or {}
+        name = f"{index} of the column {self.column}"
+        content, path = image.get("bytes"), image.get("path")
+        if content is not None:
+            return Source(name, partial(io.BytesIO, content))
+        if path is not None:
+            return Source(path, partial(open_data, Path(path)))
+        raise ValueError(f"image {name} is missing; leave the row out")
+
+
+def _key(rows: Any, column: str, image_size: int) -> str:
+    """Digest of the files that hold a split, as they are on disk."""
+    state = hashlib.sha256(f"{column}|{image_size}|{len(rows)}|".encode())
+    state.update(str(rows._fingerprint).encode())
+    for entry in rows.cache_files:
+        status = Path(entry["filename"]).stat()
+        state.update(f"{entry['filename']}|{status.st_size}|".encode())
+        state.update(f"{status.st_mtime_ns}|{status.st_ctime_ns}".encode())
+    return state.hexdigest()[:20]
