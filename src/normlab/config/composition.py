@@ -26,8 +26,8 @@ def normalized(words: Sequence[str]) -> list[str]:
     """The words of a command as Hydra wants them.
 
     Hydra wants a plus for groups that no defaults list names. Ours names study,
-    experiment and debug, so `+study=NAME` and `study=NAME` mean the same. `study.try` is a key
-    that a study need not have: true adds it, and false leaves it out.
+    experiment and debug, so `+study=NAME` and `study=NAME` mean the same. `study.try`
+    is a key that a study need not have: true adds it, and false leaves it out.
     """
     kept = []
     for word in words:

@@ -100,6 +100,7 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
         "choices": {"debug": None},
         "device": {"channels_last": False},
         "task": {
+            "_target_": None,
             "label_smoothing": 0.0,
             "class_weights": None,
             "mixup": None,

@@ -247,7 +247,8 @@ def _check_names(config: dict[str, Any]) -> None:
     top_level = [*defaults(), *groups()]
     _refuse_unknown("", config, top_level)
     for key, default in defaults().items():
-        if isinstance(default, dict):
+        is_own_class = isinstance(default, dict) and config[key].get("_target_")
+        if isinstance(default, dict) and not is_own_class:
             _refuse_unknown(f"{key}.", config[key], default)
 
     dataset = config["dataset"]

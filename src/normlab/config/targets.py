@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from normlab.config.identity import configuration_directory
+from normlab.config.schema import defaults
 from normlab.config.trust import (
     OWN_NORM,
     SEARCH_CALLBACK,
@@ -41,6 +42,7 @@ PLACES: dict[str, tuple[type | str | None, str | None]] = {
     "task.loss": (nn.Module, None),
     "logger.*": (None, "logger"),
     "callbacks.*": ("pytorch_lightning.Callback", "callbacks"),
+    "task": ("pytorch_lightning.LightningModule", None),
 }
 # What a place may call in addition.
 ALLOWED_TARGETS = (("trial", SEARCH_CALLBACK), ("norm", OWN_NORM))
@@ -115,6 +117,8 @@ def _check_arguments(place: str, node: dict[str, Any], found: Any) -> None:
     if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         return
     known = [*parameters, *OWN_KEYS.get(place, ())]
+    if place == "task":
+        known += defaults()["task"]
     unknown = []
     for key in node:
         if key not in known and key not in HYDRA_KEYS:

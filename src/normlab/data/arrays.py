@@ -13,7 +13,8 @@ class Arrays:
         train_inputs: images ``(N, C, H, W)``, as uint8 or other numbers, or tables as
             float32 ``(N, F)``. They include the samples for validation. Images may be
             mapped from a file.
-        train_targets: int64 ``(N,)`` class indices, or float32 ``(N,)`` for regression.
+        train_targets: int64 ``(N,)`` class indices, or float32 ``(N,)`` for regression;
+            float32 ``(N, T)`` for a task of one's own with several targets per sample.
         test_inputs: as `train_inputs`.
         test_targets: as `train_targets`.
         class_names: name of class ``i`` at index ``i``; empty for regression.

@@ -67,6 +67,11 @@ class Part:
             return len(self.rows)
         return min(len(self.rows), self.limit)
 
+    @property
+    def num_targets(self) -> int:
+        """Numbers to predict of a sample."""
+        return self.targets[0].numel()
+
     def to(self, device: torch.device) -> "Part":
         """Return the part with its tensors on a device; those there are not copied."""
         return self.map_tensors(lambda tensor: tensor.to(device))

@@ -91,7 +91,7 @@ def check_numbers(targets: torch.Tensor, options: dict) -> None:
             target = f"target {options['target']}"
         raise ValueError(
             f"{source_of(options)}: {target} is "
-            f"{targets[0].item():g} in all {len(targets)} samples of the training "
+            f"{targets.min().item():g} in all {len(targets)} samples of the training "
             "part; there is nothing to learn, use another fold, another seed, or other "
             "data"
         )

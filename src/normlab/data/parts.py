@@ -45,7 +45,7 @@ class Parts:
             that were published for validation.
         test: the published test samples.
         input_shape: shape of one sample as the network gets it.
-        num_outputs: number of classes, or 1 for a number to predict.
+        num_outputs: number of classes, or of the numbers to predict of a sample.
         encoder: of a table, fitted to the training part; None for images.
         class_names: name of class ``i`` at index ``i``. It is empty for a regression,
             and for data that name no classes.
@@ -151,7 +151,7 @@ def load_parts(
         validation=replace(train, rows=validation_rows, transform=plain),
         test=test,
         input_shape=input_shape,
-        num_outputs=num_classes if is_classification else 1,
+        num_outputs=num_classes if is_classification else train.num_targets,
         encoder=encoder,
         class_names=tuple(loaded.class_names),
     )

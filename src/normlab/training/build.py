@@ -10,9 +10,11 @@ from functools import partial
 from typing import Any
 
 import torch
+from hydra.utils import get_class
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from normlab.config.schema import defaults
 from normlab.config.targets import build
 from normlab.norms.on_weights import is_weight_length
 from normlab.streams import stream_seed
@@ -26,6 +28,7 @@ from normlab.training.warmup import Warmup, warmup_steps
 # the values at which they do nothing.
 OF_CROSS_ENTROPY = {"label_smoothing": 0.0, "class_weights": None}
 OF_CLASSES = OF_CROSS_ENTROPY | {"mixup": None, "cutmix": None}
+OF_OURS = OF_CLASSES | {"loss": None, "softmax_before_loss": False}
 
 
 def build_network(
@@ -214,7 +217,8 @@ def build_task(
         num_outputs: number of classes, or 1 for a number to predict.
 
     Raises:
-        ValueError: `task` has options that this kind of task does not have.
+        ValueError: `task` has options that this kind of task does not have, or a
+            class that is no task for the data.
     """
     is_classification = config["dataset"]["task"] == "classification"
     check_task_options(config["task"], is_classification)
@@ -226,25 +230,89 @@ def build_task(
         "gradient_clip": config["trainer"]["gradient_clip"],
     }
     options = config["task"]
+    kind = task_class(options, is_classification)
+    build_one = _builder_of_task(options, kind)
     criterion = build_criterion(options, is_classification, num_outputs)
-    if is_classification:
+    if issubclass(kind, Classification):
         wanted = options.get("class_weights")
-        return Classification(
+        return build_one(
             **common,
             softmax_before_loss=options["softmax_before_loss"],
             label_smoothing=options.get("label_smoothing", 0.0),
             class_weights=class_weights(wanted, targets, num_outputs),
             criterion=criterion,
         )
+    if not issubclass(kind, Regression):
+        return build_one(**common)
 
+    if num_outputs > 1:
+        raise ValueError(
+            f"the data have {num_outputs} numbers per sample, and a regression "
+            f"predicts one: name a task of your own with task._target_=..."
+        )
     std = float(targets.std(correction=0))
-    return Regression(
+    return build_one(
         **common,
         loss_name="mse" if criterion else options["loss"] or "mse",
         criterion=criterion,
         target_mean=float(targets.mean()),
         target_std=std if std > 0 else 1.0,
     )
+
+
+def task_class(options: dict, is_classification: bool) -> type[Task]:
+    """The class of the task: ours, or the one that `task._target_` names.
+
+    Args:
+        options: the `task` group of a resolved configuration.
+        is_classification: whether the data have classes.
+
+    Raises:
+        ValueError: it is no task, or one for other data.
+    """
+    ours, others = Regression, Classification
+    if is_classification:
+        ours, others = Classification, Regression
+    target = options.get("_target_")
+    if target is None:
+        return ours
+    kind = get_class(target)
+    if not issubclass(kind, Task):
+        raise ValueError(
+            f"task._target_ must be a class derived from normlab.training.tasks.Task, "
+            f"got {target!r}"
+        )
+    if issubclass(kind, others):
+        raise ValueError(
+            f"task._target_ must not be a {others.__name__} for data with "
+            f"dataset.task={ours.__name__.lower()}, got {target!r}"
+        )
+    if not issubclass(kind, ours):
+        _refuse_others(options, OF_OURS, "for a task with a loss of its own")
+    return kind
+
+
+def _builder_of_task(options: dict, kind: type[Task]) -> Callable[..., Task]:
+    """A function from the arguments of every task to the task.
+
+    A class of the user's own also gets what `task` has beyond our options.
+    """
+    if options.get("_target_") is None:
+        return kind
+    ours = set(defaults()["task"]) - {"_target_"}
+    own = {key: value for key, value in options.items() if key not in ours}
+    builder = build(own | {"_partial_": True})
+
+    def build_own_task(**arguments: Any) -> Task:
+        try:
+            task: Task = builder(**arguments)
+        except TypeError as error:
+            raise ValueError(
+                f"task._target_={own['_target_']} cannot be built: {error}"
+            ) from error
+        return task
+
+    return build_own_task
 
 
 def check_task_options(options: dict, is_classification: bool) -> None:
