@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -78,3 +79,12 @@ def run_python(program: str, *arguments: object, **environment: str) -> str:
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout
+
+
+def from_x_transformers(name: str, *arguments) -> nn.Module:
+    """A layer of the package x-transformers, in float64."""
+    with warnings.catch_warnings():
+        # It scripts a function when it is imported, which PyTorch deprecates.
+        warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
+        from x_transformers import x_transformers
+    return getattr(x_transformers, name)(*arguments).double()

@@ -8,13 +8,18 @@ from normlab.norms.batch import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from normlab.norms.batch_frozen import FrozenBatchNorm
 from normlab.norms.batch_torch import torch_batch_norm
 from normlab.norms.batch_variants import BatchRenorm, GhostBatchNorm, NoisyBatchNorm
+from normlab.norms.bounded_tanh import BoundedTanh
+from normlab.norms.dynamic_erf import DynamicErf
 from normlab.norms.dynamic_tanh import DynamicTanh
 from normlab.norms.evonorm import EvoNormB0, EvoNormS0
 from normlab.norms.filter_response import FilterResponseNorm
+from normlab.norms.global_response import GlobalResponseNorm
 from normlab.norms.group import GroupNorm, LayerNorm
 from normlab.norms.instance import InstanceNorm, LocalResponseNorm
 from normlab.norms.on_weights import normalize_weights, standardize_weights
 from normlab.norms.per_pixel import LayerNormPerPixel, RMSNorm
+from normlab.norms.scale import ScaleNorm
+from normlab.norms.seednorm import SeeDNorm
 
 __all__ = [
     "BatchNorm",
@@ -22,12 +27,15 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "BatchRenorm",
+    "BoundedTanh",
+    "DynamicErf",
     "DynamicTanh",
     "EvoNormB0",
     "EvoNormS0",
     "FilterResponseNorm",
     "FrozenBatchNorm",
     "GhostBatchNorm",
+    "GlobalResponseNorm",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
@@ -35,6 +43,8 @@ __all__ = [
     "LocalResponseNorm",
     "NoisyBatchNorm",
     "RMSNorm",
+    "ScaleNorm",
+    "SeeDNorm",
     "normalize_weights",
     "standardize_weights",
     "torch_batch_norm",

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.norms.functional import moments, normalize, per_channel, statistics_dtype
-from normlab.norms.shapes import check_dim, check_input
+from normlab.norms.shapes import check_channels, check_dim, check_input
 
 
 class LayerNormPerPixel(nn.Module):
@@ -53,12 +53,7 @@ class LayerNormPerPixel(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
-        if num_features < 2:
-            raise ValueError(
-                f"layer norm per pixel needs at least 2 channels, got {num_features}; "
-                "use another norm"
-            )
-        self.num_features = num_features
+        self.num_features = check_channels(num_features, "layer norm per pixel")
         self.dim = check_dim(dim)
         self.eps = eps
         self.affine = affine
@@ -135,12 +130,7 @@ class RMSNorm(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
-        if num_features < 2:
-            raise ValueError(
-                "root mean square norm needs at least 2 channels, got "
-                f"{num_features}; use another norm"
-            )
-        self.num_features = num_features
+        self.num_features = check_channels(num_features, "root mean square norm")
         self.dim = check_dim(dim)
         self.eps = eps
         self.affine = affine

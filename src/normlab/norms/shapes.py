@@ -18,6 +18,25 @@ def check_dim(dim: int) -> int:
     return dim
 
 
+def check_channels(num_features: int, name: str) -> int:
+    """Return the number of channels of a norm over channels if it is at least 2.
+
+    Of one channel nothing but the sign would be left.
+
+    Args:
+        num_features: number of channels C.
+        name: of the norm, for the message.
+
+    Raises:
+        ValueError: there is one channel.
+    """
+    if num_features < 2:
+        raise ValueError(
+            f"{name} needs at least 2 channels, got {num_features}; use another norm"
+        )
+    return num_features
+
+
 def check_input(input: Tensor, num_features: int, dim: int) -> None:
     """Refuse input of another type, number of axes or channels than the layer takes.
 
