@@ -1,5 +1,7 @@
 """The files of conf/ and their comments are the schema of a configuration."""
 
+import re
+
 import pytest
 
 from normlab.config.schema import (
@@ -53,8 +55,11 @@ def test_every_general_key_has_a_type(name):
 @pytest.mark.parametrize("option", ALL, ids=lambda one: f"{one.group}={one.name}")
 def test_every_file_has_what_its_group_requires(option):
     required = groups()[option.group].required
-    if "@package _global_" not in option.source and "- auto" not in option.source:
-        assert all(f"\n{name}:" in option.source for name in required)
+    source = option.source
+    for base in re.findall(r"\n  - (?!_self_)(\w+)\n", source):
+        source += read_option(option.group, base).source
+    if "@package _global_" not in option.source:
+        assert all(f"\n{name}:" in source for name in required)
 
 
 def test_types_come_from_comments_and_defaults():

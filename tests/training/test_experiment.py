@@ -315,6 +315,12 @@ def test_interrupted_anywhere_it_ends_in_the_same_bits(
     options += (f"checkpoint.every_n_steps={every_n_steps}",)
     if scheduler == "plateau":
         options += ("task.mixup=0.4", "task.cutmix=1", "task.class_weights=balanced")
+    else:
+        options += (
+            "dataset.augment.rand_augment=[2,9]",
+            "dataset.augment.color_jitter=[0.4,0.4,0,0]",
+            "dataset.augment.erasing=0.5",
+        )
     undisturbed = config(*options)
     expected = run(undisturbed)
     settings = config(*options, f"paths.outputs={tmp_path / 'interrupted'}")

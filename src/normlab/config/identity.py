@@ -20,6 +20,7 @@ NOT_PART_OF_THE_RESULT = (
     "rerun",
     "retry",
     "logger",
+    "scores",
     "progress",
     "dry_run",
     "profile",
@@ -56,6 +57,11 @@ TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
     "max_steps": None,
     "max_seconds": None,
     "accumulate": 1,
+    "average": None,
+    "average_decay": 0.999,
+    "average_start": 0.75,
+    "average_batches": 100,
+    "monitor_mode": None,
 }
 
 
@@ -65,6 +71,16 @@ TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
 DATASET_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
     "csv": {"encoding": None},
     "image_folder": {"use_val": False},
+}
+
+
+# The same for the augmentations of images.
+AUGMENTATIONS_ADDED_LATER: dict[str, Any] = {
+    "rand_augment": None,
+    "trivial_augment": False,
+    "auto_augment": None,
+    "color_jitter": None,
+    "erasing": 0.0,
 }
 
 
@@ -111,6 +127,7 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
         "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
         "dataset": {"train_size": None} | dataset_options,
         "dataset.load": dataset_options,
+        "dataset.augment": AUGMENTATIONS_ADDED_LATER,
     }
 
 

@@ -62,7 +62,7 @@ def can_be_computed_once(network: nn.Module, parts: Parts) -> bool:
         return False
     if not isinstance(transform, ImageTransform):
         return False
-    return not transform.crop_padding and transform.resized_crop is None
+    return replace(transform, flip=False) == parts.validation.transform
 
 
 def with_features(

@@ -4,11 +4,22 @@ Shapes: N samples, C channels, H x W stored pixels, S x S pixels for the network
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from normlab.data.augmentation import (
+    MAGNITUDES,
+    POLICIES,
+    Change,
+    ColourJitter,
+    Erasing,
+    Policy,
+    draw_all,
+)
 
 PIXEL_RANGE = 255.0
 # Mean and standard deviation of the pixels of each channel in published training parts,
@@ -49,10 +60,20 @@ class ImageTransform:
             training image keeps, or None. The window has an aspect ratio between 3/4
             and 4/3 and is resized to S x S. This is torchvision's RandomResizedCrop,
             except that windows may start between pixels. It excludes `crop_padding`.
+        rand_augment: number of operations and magnitude (0 to 30) of RandAugment, or
+            None. This and the next two exclude each other, see `Policy`.
+        trivial_augment: whether training images are changed by TrivialAugment.
+        auto_augment: the data set for which AutoAugment's policy was found, or None.
+        color_jitter: strengths of brightness, contrast, saturation and hue, or None,
+            see `ColourJitter`.
+        erasing: share of the training images of which a rectangle is erased.
+
+    Operations and colours change the pixels of training images as bytes, after windows
+    and mirrors. Rectangles are erased at last.
 
     Raises:
-        ValueError: a standard deviation is 0, or `resized_crop` is out of range or set
-            together with `crop_padding`.
+        ValueError: a standard deviation is 0, or an augmentation is out of range or
+            excludes another one.
     """
 
     mean: tuple[float, ...]
@@ -61,6 +82,12 @@ class ImageTransform:
     flip: bool = False
     crop_padding: int = 0
     resized_crop: tuple[float, float] | None = None
+    # Not shown: the names of cached features contain the text of a transform.
+    rand_augment: tuple[int, int] | None = field(default=None, repr=False)
+    trivial_augment: bool = field(default=False, repr=False)
+    auto_augment: str | None = field(default=None, repr=False)
+    color_jitter: tuple[float, ...] | None = field(default=None, repr=False)
+    erasing: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
         if min(self.std) <= 0:
@@ -69,6 +96,7 @@ class ImageTransform:
                 f"the standard deviations are {self.std}; "
                 "use dataset.normalize=none or other images"
             )
+        self._check_changes()
         scale = self._scale()
         if scale is None:
             return
@@ -83,6 +111,49 @@ class ImageTransform:
                 "augment.crop_padding and augment.resized_crop exclude each other; "
                 "set one of them"
             )
+
+    def _check_changes(self) -> None:
+        """Refuse augmentations that exclude each other or are out of range."""
+        policies = []
+        for name in ("rand_augment", "trivial_augment", "auto_augment"):
+            if getattr(self, name):
+                policies.append(f"augment.{name}")
+        if len(policies) > 1:
+            raise ValueError(f"{' and '.join(policies)} exclude each other; set one")
+        if self.rand_augment is not None:
+            _check_rand_augment(self.rand_augment)
+        if self.auto_augment not in (None, *POLICIES):
+            raise ValueError(
+                f"augment.auto_augment must be null or one of {', '.join(POLICIES)}, "
+                f"got {self.auto_augment!r}"
+            )
+        if self.color_jitter is not None:
+            _check_color_jitter(self.color_jitter)
+        if not 0 <= self.erasing <= 1:
+            raise ValueError(f"augment.erasing must lie in 0..1, got {self.erasing}")
+        if self._changes and len(self.std) not in (1, 3):
+            raise ValueError(
+                "augment.rand_augment, trivial_augment, auto_augment and color_jitter "
+                f"need images with 1 or 3 channels, these have {len(self.std)}"
+            )
+
+    @cached_property
+    def _changes(self) -> tuple[Change, ...]:
+        """What changes the bytes of training images."""
+        changes: list[Change] = []
+        if self.rand_augment is not None:
+            number, magnitude = self.rand_augment
+            changes.append(Policy("RandAugment", self.size, number, magnitude))
+        if self.trivial_augment:
+            changes.append(Policy("TrivialAugmentWide", self.size))
+        if self.auto_augment is not None:
+            policy = Policy("AutoAugment", self.size, policy=self.auto_augment)
+            changes.append(policy)
+        if self.color_jitter is not None:
+            brightness, contrast, saturation, hue = self.color_jitter
+            jitter = ColourJitter((brightness, contrast, saturation, hue))
+            changes.append(jitter)
+        return tuple(changes)
 
     def _scale(self) -> tuple[float, float] | None:
         """`resized_crop` as two numbers."""
@@ -102,7 +173,7 @@ class ImageTransform:
 
         Returns:
             ``flip (N,)``, ``shift (N, 2)`` and ``window (N, 4)``, as far as the
-            augmentation needs them.
+            augmentation needs them, and what `normlab.data.augmentation` draws.
         """
         draws = {}
         if self.flip:
@@ -115,18 +186,38 @@ class ImageTransform:
         scale = self._scale()
         if scale is not None:
             draws["window"] = random_windows(num_samples, scale, generator)
+        draws |= draw_all(self._changes, num_samples, generator)
+        if self.erasing:
+            draws |= self._erase.draw(num_samples, generator)
         return draws
+
+    @property
+    def _erase(self) -> Erasing:
+        return Erasing(self.erasing, self.size)
 
     def train(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """Augment and normalize images; `draws` has one row per image."""
+        if self._changes:
+            pixels = self._placed(as_bytes(images).float(), draws)
+            pixels = pixels.round().to(torch.uint8)
+            for change in self._changes:
+                pixels = change.apply(pixels, draws)
+            pixels = self._normalize(pixels)
+        elif "shift" in draws:
+            # Padded before it is normalized, so that the padding is black.
+            pixels = self._normalize(self._placed(images, draws))
+        else:
+            pixels = self._placed(self._normalize(images), draws)
+        return self._erase.apply(pixels, draws) if self.erasing else pixels
+
+    def _placed(self, pixels: Tensor, draws: dict[str, Tensor]) -> Tensor:
+        """The window of each image that is drawn for it, S x S, and mirrored or not."""
         flip = draws.get("flip")
         if "window" in draws:
-            return self._window(self._normalize(images), draws["window"], flip)
+            return self._window(pixels, draws["window"], flip)
+        pixels = self._resize(pixels)
         if "shift" in draws:
-            # Padded before it is normalized, so that the padding is black.
-            pixels = self._shift_and_flip(self._resize(images), draws["shift"], flip)
-            return self._normalize(pixels)
-        pixels = self._resize(self._normalize(images))
+            return self._shift_and_flip(pixels, draws["shift"], flip)
         return pixels if flip is None else mirrored(pixels, flip)
 
     def evaluate(self, images: Tensor) -> Tensor:
@@ -197,6 +288,38 @@ class ImageTransform:
         return functional.grid_sample(
             pixels, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
         )
+
+
+def _check_rand_augment(values: Sequence[int]) -> None:
+    is_pair = len(values) == 2
+    if not is_pair or values[0] < 1 or not 0 <= values[1] < MAGNITUDES:
+        raise ValueError(
+            "augment.rand_augment must be [number of operations, magnitude from 0 to "
+            f"{MAGNITUDES - 1}], such as [2,9], got {list(values)}"
+        )
+
+
+def _check_color_jitter(values: Sequence[float]) -> None:
+    if len(values) != 4 or min(values) < 0 or values[3] > 0.5:
+        raise ValueError(
+            "augment.color_jitter must be [brightness, contrast, saturation, hue], all "
+            "at least 0 and hue at most 0.5, such as [0.4,0.4,0.4,0.1], got "
+            f"{list(values)}"
+        )
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Refuse images that are no bytes, of which colours have no known meaning.
+
+    Raises:
+        ValueError: they have another type.
+    """
+    if images.dtype != torch.uint8:
+        raise ValueError(
+            "augment.rand_augment, trivial_augment, auto_augment and color_jitter need "
+            f"images as bytes (uint8), these are {images.dtype}"
+        )
+    return images
 
 
 def mirrored(pixels: Tensor, flip: Tensor) -> Tensor:
