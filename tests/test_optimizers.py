@@ -18,11 +18,20 @@ from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
 
 timm_optim = pytest.importorskip("timm.optim", reason="timm is not installed")
+schedulefree = pytest.importorskip("schedulefree", reason="it is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
 NAMES = sorted(
     path.stem for path in (configuration_directory() / "optimizer").glob("*.yaml")
 )
+
+
+def schedule_free(groups, lr):
+    optimizer = schedulefree.AdamWScheduleFree(groups, lr=lr)
+    optimizer.train()
+    return optimizer
+
+
 # What each option of conf/ should be, apart from Muon, whose groups are divided.
 REFERENCES = {
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
@@ -35,6 +44,8 @@ REFERENCES = {
     "lion": (timm_optim.Lion, {}),
     "lamb": (timm_optim.Lamb, {}),
     "timm": (timm_optim.Adan, {}),
+    "sam": (torch.optim.SGD, {"momentum": 0.9}),  # without its second pass
+    "schedule_free": (schedule_free, {}),
 }
 
 
@@ -199,6 +210,67 @@ def test_weight_decay_and_rate_reach_every_group(options, name):
         assert ranks == {group["weight_decay"] == 0.3}
         members += len(group["params"])
     assert members == 10
+
+
+def points(optimizer, weights):
+    """The weights inside and after a visit of the worst point nearby."""
+    with optimizer.perturbed():
+        inside = weights.detach().clone()
+    return inside.tolist(), weights.tolist()
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "moved"),
+    [(False, [0.3, 0.4]), (True, [0.5 * 27 / 337**0.5, 0.5 * 64 / 337**0.5])],
+)
+def test_sam_looks_at_the_worst_point_nearby(options, adaptive, moved):
+    """The gradient is (3, 4); times the weights it is (9, 16)."""
+    weights = nn.Parameter(torch.tensor([3.0, -4.0]))
+    without_gradient = nn.Parameter(torch.tensor([1.0]))
+    settings = options("optimizer=sam", "optimizer.rho=0.5")
+    settings["adaptive"] = adaptive
+    network = nn.Module()
+    network.weights = weights
+    network.idle = without_gradient
+    optimizer = build_optimizer(settings, network)
+    (0.5 * weights.square().sum()).backward()
+    inside, after = points(optimizer, weights)
+    assert inside == pytest.approx([3 + moved[0], -4 - moved[1]])
+    assert after == [3.0, -4.0]
+    assert without_gradient.item() == 1.0
+
+
+def test_sam_at_a_minimum_stays_where_it_is(options):
+    network = nn.Linear(2, 1)
+    optimizer = build_optimizer(options("optimizer=sam"), network)
+    (0 * network(torch.ones(1, 2))).sum().backward()
+    before = network.weight.tolist()
+    assert points(optimizer, network.weight) == (before, before)
+
+
+def test_sam_steps_by_any_optimizer_of_pytorch(options):
+    network = make_network()
+    reference = copy.deepcopy(network)
+    settings = options(
+        "optimizer=sam",
+        "optimizer.lr=0.02",
+        "optimizer.base._target_=torch.optim.RMSprop",
+        "~optimizer.base.nesterov",
+        "~optimizer.base.fused",
+    )
+    optimizer = build_optimizer(settings, network)
+    make_steps(network, optimizer)
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    make_steps(network, optimizer)
+    expected = torch.optim.RMSprop(reference.parameters(), lr=0.02, momentum=0.9)
+    make_steps(reference, expected)
+    make_steps(reference, expected)
+    assert_same_weights(network, reference)
+
+
+def test_sam_refuses_a_distance_that_is_none(options):
+    with pytest.raises(ValueError, match="rho must be above 0, got 0"):
+        build_optimizer(options("optimizer=sam") | {"rho": 0}, make_network())
 
 
 def test_timm_has_optimizers_by_name_and_with_options(options):

@@ -1,10 +1,11 @@
-"""Optimizers beside those of `torch.optim`: Muon joined with AdamW, and all of timm.
+"""Optimizers beside those of `torch.optim`: Muon joined with AdamW, SAM, all of timm.
 
 A configuration names them as its `optimizer._target_`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from normlab.spelling import did_you_mean
 Groups = list[dict[str, Any]]
 # Ranks of the weights of linear layers and of convolutions over images.
 MATRIX_RANKS = (2, 4)
+SMALLEST_LENGTH = 1e-12  # of a gradient, against division by zero
 
 
 class MuonWithAdamW(Optimizer):
@@ -168,6 +170,100 @@ def hidden_weights(network: nn.Module) -> list[nn.Parameter]:
         if is_layer and not is_weight_length(name):
             weights.append(value)
     return weights[1:-1]
+
+
+class SAM(Optimizer):
+    r"""Sharpness-aware minimization: steps by the gradient at the worst point nearby.
+
+    .. math::
+
+        \hat\epsilon = \rho \, \frac{g}{\lVert g \rVert_2}
+        \qquad g = \nabla L(w)
+
+    Another optimizer moves the weights w by the gradient of the loss L at
+    :math:`w + \hat\epsilon` in place of g. Both are gradients of one batch, so that a
+    step takes twice as long. Whoever makes the steps computes g, computes the other
+    gradient inside of `perturbed`, and calls `step`. Running statistics must not be
+    updated a second time there.
+
+    With `adaptive`, the point is sought in a region that has the shape of the weights
+    (ASAM: Kwon et al., 2021, arXiv 2102.11600):
+
+    .. math::
+
+        \hat\epsilon = \rho \, \frac{w^2 g}{\lVert w g \rVert_2}
+
+    Args:
+        params: groups of parameters.
+        base: builds the optimizer that moves the weights, from groups of parameters and
+            a learning rate.
+        lr: learning rate.
+        rho: :math:`\rho`, the distance of the point.
+        adaptive: whether the region has the shape of the weights.
+
+    References:
+        Foret, Kleiner, Mobahi and Neyshabur, "Sharpness-Aware Minimization for
+        Efficiently Improving Generalization", 2021, arXiv 2010.01412.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        base: Callable[..., Optimizer],
+        lr: float = 0.1,
+        rho: float = 0.05,
+        adaptive: bool = False,
+    ) -> None:
+        if rho <= 0:
+            raise ValueError(f"rho must be above 0, got {rho}")
+        self._base = base(params, lr=lr)
+        own = {"rho": rho, "adaptive": adaptive}
+        groups = self._base.param_groups
+        super().__init__(groups, {**self._base.defaults, **own})
+
+    @contextmanager
+    def perturbed(self) -> Iterator[None]:
+        """Hold the weights at the worst point nearby; then they are the same bits."""
+        weights, directions = self._directions()
+        before = [weight.detach().clone() for weight in weights]
+        with torch.no_grad():
+            torch._foreach_add_(weights, directions)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(weights, before)
+
+    @torch.no_grad()
+    def _directions(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The weights with gradients, and how far each is moved."""
+        weights = []
+        scaled = []
+        distances = []
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                scale = weight.abs() if group["adaptive"] else torch.ones_like(weight)
+                weights.append(weight)
+                scaled.append(scale * weight.grad)
+                distances.append(group["rho"] * scale)
+        length = nn.utils.get_total_norm(scaled) + SMALLEST_LENGTH
+        directions = [
+            distance * gradient / length
+            for distance, gradient in zip(distances, scaled, strict=True)
+        ]
+        return weights, directions
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make one step of the other optimizer.
+
+        Args:
+            closure: computes the loss and its gradients again, see `Optimizer.step`.
+        """
+        self._base.param_groups = self.param_groups
+        self._base.state = self.state
+        return self._base.step(closure)
 
 
 def timm_optimizer(

@@ -18,11 +18,11 @@ from normlab.evaluation.evaluate import (
     evaluate_run,
     load_run,
     read_stored,
-    training_batches,
 )
 from normlab.results import read_result, write_result
 from normlab.training.checkpoint_files import load, save
 from normlab.training.experiment import run
+from normlab.training.recalibration import training_batches
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 

@@ -38,6 +38,7 @@ class Task:
         self.closed = []
         self.unfinished = self.on_stop = None
         self.epoch_samples = 32
+        self.averaging = None
 
     def close_epoch(self, validation, context):
         self.closed.append((validation, context))

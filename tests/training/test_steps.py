@@ -8,9 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from normlab.data.blocks import Block
-from normlab.norms import BatchNorm1d
+from normlab.norms import BatchNorm1d, EvoNormB0, GhostBatchNorm
+from normlab.optimizers import SAM
 from normlab.training.classification import Classification
-from normlab.training.steps import backpropagate, unchanged_buffers
+from normlab.training.steps import (
+    backpropagate,
+    backpropagate_nearby,
+    unchanged_buffers,
+)
 
 
 def make_task(norm):
@@ -107,6 +112,50 @@ def test_processes_exchange_gradients_once_per_step(world_size, exchanges):
     compute(reference, make_block(6, None))
     for value, other in zip(gradients(task), gradients(reference), strict=True):
         torch.testing.assert_close(value, other)
+
+
+class CountingNorm(nn.Module):
+    """A norm of a user, whose buffers have names of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("average", torch.zeros(5))
+        self.register_buffer("batches", torch.tensor(0))
+
+    def forward(self, x):
+        if self.training:
+            self.average = 0.9 * self.average + 0.1 * x.detach().mean(0)
+            self.batches += 1
+        return x - x.mean(0)
+
+
+NORMS = [BatchNorm1d, nn.BatchNorm1d, lambda size: EvoNormB0(size, 1)]
+NORMS += [lambda size: GhostBatchNorm(size, 1, size=3), lambda size: CountingNorm()]
+
+
+@pytest.mark.parametrize("make_norm", NORMS)
+@pytest.mark.parametrize("micro_batch_size", [None, 3])
+def test_statistics_see_the_first_of_two_passes_alone(make_norm, micro_batch_size):
+    task, reference = make_task(make_norm(5)), make_task(make_norm(5))
+    block = make_block(6, micro_batch_size)
+    optimizer = SAM(
+        [{"params": list(task.network.parameters())}], torch.optim.SGD, rho=0.3
+    )
+    compute(task, block)
+    compute(reference, block)
+    length = torch.cat([value.flatten() for value in gradients(reference)]).norm()
+    backpropagate_nearby(
+        *(task, block, block.inputs, block.targets, optimizer), Tensor.backward
+    )
+    for name, value in task.network.named_buffers():
+        assert torch.equal(value, reference.network.get_buffer(name))
+
+    with torch.no_grad():
+        for value in reference.network.parameters():
+            value += 0.3 * value.grad / length
+    compute(reference, block._replace())
+    for value, other in zip(gradients(task), gradients(reference), strict=True):
+        torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-6)
 
 
 def test_buffers_are_put_back_whatever_happens():

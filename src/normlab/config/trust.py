@@ -30,6 +30,7 @@ TRUSTED_PACKAGES = (
     "torch.optim",
     "torchvision",
     "timm",
+    "schedulefree",
     "pytorch_lightning",
 )
 # What Hydra builds itself, before it hands over a configuration.

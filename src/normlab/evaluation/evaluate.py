@@ -1,8 +1,7 @@
 """Score a stored run again: on its own data or on others, with chosen statistics."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from normlab.checksums import (
     verified,
 )
 from normlab.config.rules import check, with_defaults
-from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
+from normlab.data.blocks import EvaluationBlocks
 from normlab.data.classes import match_classes
 from normlab.data.notes import note_once
 from normlab.data.parts import Parts, load_parts, stored_shape
@@ -28,7 +27,7 @@ from normlab.evaluation.statistics import (
 from normlab.files import read_json, read_yaml
 from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, prepare
-from normlab.training.recalibration import recalibrate
+from normlab.training.recalibration import recalibrate, training_batches
 from normlab.training.tasks import evaluate
 
 
@@ -261,19 +260,6 @@ def _with_classes(own: Parts, classes: list[str]) -> Parts:
     return replace(
         match_classes(own, classes, "the data of the run"), num_outputs=own.num_outputs
     )
-
-
-def training_batches(config: dict, train: Part, num_batches: int) -> Iterator[Block]:
-    """The first batches of a run's first epoch, as in its training.
-
-    Args:
-        config: the configuration of the run.
-        train: its training part.
-        num_batches: number of batches; there are fewer if the epoch has fewer.
-    """
-    batch_size = config["dataset"]["batch_size"]
-    blocks = TrainBlocks(train, batch_size, config["seed"], Progress(), max_steps=1)
-    return islice(blocks, num_batches)
 
 
 def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from normlab.colours import BLUE, ORANGE
 from normlab.data.blocks import Block
-from normlab.evaluation.evaluate import load_run, training_batches
+from normlab.evaluation.evaluate import load_run
 from normlab.terminal import escaped
 from normlab.training.norm_statistics import preserved_state
+from normlab.training.recalibration import training_batches
 
 # Colour and marker of the first and the second quantity in a panel.
 STYLES = ((BLUE, "o"), (ORANGE, "s"))

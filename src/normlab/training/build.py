@@ -18,6 +18,7 @@ from normlab.config.schema import defaults
 from normlab.config.targets import build
 from normlab.norms.on_weights import is_weight_length
 from normlab.streams import stream_seed
+from normlab.training.averaging import switches
 from normlab.training.classification import Classification
 from normlab.training.losses import build_criterion, class_weights, is_named
 from normlab.training.regression import Regression
@@ -147,6 +148,8 @@ def build_optimizer(options: dict, network: nn.Module) -> torch.optim.Optimizer:
             f"optimizer.weight_decay must be 0 for {options['_target_']}, which has no "
             f"weight decay, got {weight_decay}"
         )
+    if switches(optimizer):
+        optimizer.train()  # gradients are computed at these weights
     return optimizer
 
 

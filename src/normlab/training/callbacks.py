@@ -199,7 +199,7 @@ class Terminal(Callback):
         epoch = task.progress.epoch + 1
         if epoch % self.every_n_epochs == 0 or epoch == self.max_epochs:
             self._print(epoch_line(epoch, self.max_epochs, task.metrics))
-        if not self.has_noted:
+        if not self.has_noted and task.averaging is None:
             note = statistics_note(task.network, task.metrics)
             self.has_noted = note is not None
             if note is not None:

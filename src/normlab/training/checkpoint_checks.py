@@ -97,6 +97,10 @@ def _check_fit(state: dict[str, Any], task: Task) -> None:
     """Check that a state can be put into the network and optimizer of a task."""
     network = task.network.state_dict()
     _check_network(network, state["network"], "network")
+    average = state.get("average")
+    if average is not None:
+        check_alike({"network": {}, "num_averaged": 0}, average, "average")
+        _check_network(network, average["network"], "average.network")
     if state["best"]["network"]:  # empty before the first epoch has ended
         _check_network(network, state["best"]["network"], "best.network")
 

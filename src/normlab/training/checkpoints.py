@@ -105,6 +105,8 @@ class Checkpoints(Checkpoint):
         task.unfinished = restored_block(state, task.device)
         task.metrics = state["metrics"]
         task.ended_by = state.get("ended_by")
+        if task.averaging is not None:
+            task.averaging.load_state_dict(state["average"])
         self.best = state["best"]
         self._saved_steps = task.progress.steps
 
@@ -129,9 +131,11 @@ class Checkpoints(Checkpoint):
         progress.epoch += 1
         progress.blocks = 0
 
-        if self._improves(task.metrics):
+        if self._improves(task):
             self.best = self._snapshot(task)
-        epochs_without_improvement = progress.epoch - self.best["epoch"]
+        first_epoch = 1 if task.averaging is None else task.averaging.first_epoch
+        since = max(self.best["epoch"], first_epoch - 1)
+        epochs_without_improvement = progress.epoch - since
         if self.patience is not None and epochs_without_improvement >= self.patience:
             trainer.should_stop = True
             task.ended_by = task.ended_by or PATIENCE
@@ -180,17 +184,22 @@ class Checkpoints(Checkpoint):
             save(last, state)
             self._last_is_intact = True
 
-    def _improves(self, metrics: dict[str, float]) -> bool:
-        value = metrics[self.monitor]
+    def _improves(self, task: Task) -> bool:
+        value = task.metrics[self.monitor]
         best = self.best["value"]
         if math.isnan(best):
             return True
+        # An average is not compared with the weights that came before it.
+        if task.averaging is not None:
+            first_epoch = task.averaging.first_epoch
+            if self.best["epoch"] < first_epoch <= task.progress.epoch:
+                return True
         if self.mode == "max":
             return value > best
         return value < best
 
     def _snapshot(self, task: Task) -> dict[str, Any]:
-        network = network_state(task.network)
+        network = network_state(task.scored_network)
         return {
             "epoch": task.progress.epoch,
             "value": task.metrics[self.monitor],
@@ -208,6 +217,10 @@ class Checkpoints(Checkpoint):
         if task.scheduler is not None:
             scheduler = task.scheduler.state_dict()
 
+        average = None
+        if task.averaging is not None:
+            average = task.averaging.state_dict()
+
         # The sums of every process are stored one by one. Added up now and later once
         # more, in another order, they would be rounded differently.
         train_sums = None
@@ -220,6 +233,7 @@ class Checkpoints(Checkpoint):
             "network": network_state(task.network),
             "optimizer": optimizer_state(task.network, trainer.optimizers[0]),
             "scheduler": scheduler,
+            "average": average,
             "random": random_state(),
             "train_sums": train_sums,
             "metrics": task.metrics,

@@ -1,6 +1,8 @@
 """Train a prepared run in this process, from its start or from its last checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from normlab.data.parts import Parts
 from normlab.device.devices import Device, evaluation_context
 from normlab.endings import Diverged
 from normlab.streams import stream_seed
+from normlab.training.averaging import Averaging, build_averaging, number_averaged
 from normlab.training.callbacks import Scoring
 from normlab.training.checkpoint_files import load_latest, print_warning
 from normlab.training.checkpoints import resumed_progress
@@ -21,12 +24,14 @@ from normlab.training.hooks import Validation
 from normlab.training.limits import MAX_EPOCHS
 from normlab.training.log_files import truncate_logs
 from normlab.training.preparation import Prepared, prepare
+from normlab.training.recalibration import training_batches
 from normlab.training.tasks import Task
 from normlab.training.trainer import (
     build_checkpoints,
     build_limits,
     build_trainer,
     callbacks_after_scoring,
+    count_epochs,
     quiet_lightning,
     set_callbacks,
 )
@@ -63,7 +68,8 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         tensors and plain types only, so that a process can hand them to another:
         `progress` (a `Progress`), `best` (see `Checkpoints`), `diverged` (None, or what
         it adds to the result), `ended_by` (the setting of `trainer` that ended
-        training, None if it diverged) and `speed` (see `Scoring`).
+        training, None if it diverged), `num_averaged` (number of weights in the average
+        that was scored, None if weights were not averaged) and `speed` (see `Scoring`).
     """
     task = prepared.task
     state = load_latest(folder / "checkpoints", task)
@@ -71,6 +77,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     checkpoints = build_checkpoints(config, task.metric_names, folder, state)
     trainer = build_trainer(config, prepared.device, folder, task.progress.epoch)
     parts = prepared.parts.to(trainer.strategy.root_device)
+    task.build_averaging = _averaging_builder(config, prepared, parts, trainer)
     scoring = _build_scoring(prepared.device, parts, trainer)
     others = callbacks_after_scoring(config, prepared, checkpoints, folder)
     own = list(prepared.callbacks.values())
@@ -86,15 +93,18 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
 
     torch.manual_seed(stream_seed(config["seed"], "dropout"))
     diverged = None
+    num_averaged = None
     try:
         if state is not None and state["ended"]:  # only its scores are missing
             checkpoints.best = state["best"]
             task.ended_by = state.get("ended_by")
+            num_averaged = number_averaged(state)
         else:
             largest_block = config["checkpoint"]["every_n_steps"]
             if want_steps(own, task):
                 largest_block = 1
-            _run_trainer(config, prepared.device, trainer, task, parts, largest_block)
+            run_trainer(config, prepared.device, trainer, task, parts, largest_block)
+            num_averaged = task.averaging and task.averaging.num_averaged
     except Diverged as error:
         diverged = _describe_divergence(error, task)
     return {
@@ -102,6 +112,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         "best": checkpoints.best,
         "diverged": diverged,
         "ended_by": None if diverged else task.ended_by or MAX_EPOCHS,
+        "num_averaged": num_averaged,
         "speed": scoring.speed(task),
     }
 
@@ -111,7 +122,31 @@ def prepare_and_fit(config: dict, folder: Path) -> dict[str, Any]:
     return fit(config, prepare(config), folder)
 
 
-def _run_trainer(
+def _averaging_builder(
+    config: dict, prepared: Prepared, parts: Parts, trainer: pl.Trainer
+) -> Callable[..., Averaging | None]:
+    """A function from the network and its optimizer to the average of its weights."""
+    options = config["trainer"]
+    batches = partial(
+        training_batches,
+        config,
+        parts.train,
+        options.get("average_batches", 1),
+        trainer.global_rank,
+        trainer.world_size,
+    )
+    precision = prepared.device.precision
+    return partial(
+        build_averaging,
+        options=options,
+        epochs=count_epochs(config, prepared),
+        batches=batches,
+        context=evaluation_context(precision, trainer.strategy.root_device),
+        world_size=trainer.world_size,
+    )
+
+
+def run_trainer(
     config: dict,
     device: Device,
     trainer: pl.Trainer,
@@ -119,6 +154,17 @@ def _run_trainer(
     parts: Parts,
     largest_block: int | None,
 ) -> None:
+    """Train a task until its trainer ends.
+
+    Args:
+        config: a resolved configuration.
+        device: the device settings of the run.
+        trainer: with all its callbacks.
+        task: at the position from which training goes on.
+        parts: the data, on the device.
+        largest_block: largest number of optimizer steps in a block; None takes as many
+            as are fast.
+    """
     blocks = TrainBlocks(
         parts.train,
         config["dataset"]["batch_size"],

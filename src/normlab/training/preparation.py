@@ -26,7 +26,8 @@ from normlab.device.devices import (
 from normlab.loggers import check_loggers
 from normlab.models.weights import untrained_cautions
 from normlab.norms.on_weights import is_weight_length, plain_name
-from normlab.training.build import build_network, build_task
+from normlab.training.averaging import check_averaging
+from normlab.training.build import build_network, build_optimizer, build_task
 from normlab.training.cautions import (
     cautions,
     is_synchronized,
@@ -91,6 +92,8 @@ def prepare(config: dict) -> Prepared:
     refuse_hidden_norms(config["choices"]["norm"], network)
     device_type = scoring_device(device.accelerator).type
     check_optimizer(config["optimizer"], network, device_type, device.strategy)
+    optimizer = build_optimizer(config["optimizer"], network)
+    check_averaging(config["trainer"], optimizer, device.strategy)
     num_samples = len(parts.train)
     sentences = [
         *cautions(config, device, network, norm_layers, num_samples, step.idle),

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from normlab.data.blocks import Block
+from normlab.data.blocks import Block, Part, Progress, TrainBlocks
 from normlab.norms import BatchNorm
 
 # A buffer in which a batch weighs less than this is no running average.
@@ -39,17 +40,33 @@ def recalibrate(
     Raises:
         ValueError: none of the layers keeps running statistics.
     """
-    candidates = network.modules() if layers is None else layers
+    if layers is None:
+        layers = network.modules()
+    if not average_statistics(network, blocks, context, layers):
+        raise no_averages()
+
+
+@torch.no_grad()
+def average_statistics(
+    network: nn.Module,
+    blocks: Iterable[Block],
+    context: Callable,
+    layers: Iterable[nn.Module],
+) -> set[nn.Module]:
+    """`recalibrate` if any of the layers keeps running statistics.
+
+    Returns:
+        the layers that do.
+    """
     network.eval()
     averaging: set[nn.Module] = set()
     with ExitStack() as stack:
-        for layer in filter(may_average, candidates):
+        for layer in filter(may_average, layers):
             stack.enter_context(plain_average(layer, averaging))
         for block in blocks:
             with context():
                 network(block.inputs)
-    if not averaging:
-        raise no_averages()
+    return averaging
 
 
 def layers_with_averages(network: nn.Module) -> list[nn.Module]:
@@ -103,6 +120,30 @@ def layers_in_training(network: nn.Module) -> list[nn.Module]:
     for module, mode in modes.items():
         module.training = mode
     return layers
+
+
+def training_batches(
+    config: dict, train: Part, num_batches: int, rank: int = 0, world_size: int = 1
+) -> Iterator[Block]:
+    """The first batches of a run's first epoch, as in its training.
+
+    Args:
+        config: the configuration of the run.
+        train: its training part.
+        num_batches: number of batches; there are fewer if the epoch has fewer.
+        rank: index of this process, which gets its share of every batch.
+        world_size: number of processes.
+    """
+    blocks = TrainBlocks(
+        train,
+        config["dataset"]["batch_size"],
+        config["seed"],
+        Progress(),
+        max_steps=1,
+        rank=rank,
+        world_size=world_size,
+    )
+    return islice(blocks, num_batches)
 
 
 # The layers below are annotated as Any: for type checkers every attribute of a module

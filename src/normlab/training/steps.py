@@ -96,18 +96,42 @@ def _one_pass(
     return loss.detach(), prediction
 
 
+def backpropagate_nearby(
+    task: Trained,
+    block: Block,
+    inputs: Tensor,
+    targets: Tensor,
+    optimizer: Any,
+    backward: Backward,
+) -> None:
+    """Replace the gradients by those at the point that the optimizer steps by.
+
+    No buffer keeps what the second pass does to it: running statistics are those of the
+    weights, not of the point, and every batch counts once.
+
+    Args:
+        task, block, inputs, targets: see `backpropagate`.
+        optimizer: has a context manager `perturbed`, see `normlab.optimizers.SAM`.
+        backward: computes gradients, and exchanges them if several processes train.
+    """
+    with optimizer.perturbed(), unchanged_buffers(task.network):
+        backpropagate(task, block, inputs, targets, optimizer.zero_grad, backward)
+
+
 @contextmanager
 @torch.no_grad()
 def unchanged_buffers(network: nn.Module) -> Iterator[None]:
     """Put all buffers of a network back at the end of the `with` block.
 
-    These are the running statistics of every norm, whatever they are called, and the
-    counters that belong to them.
+    These are the running statistics of every norm, whatever they are called and whether
+    it updates its buffers or replaces them, and the counters that belong to them.
     """
-    buffers = list(network.buffers())
-    before = [buffer.clone() for buffer in buffers]
+    kept = []
+    for module in network.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            kept.append((module, name, buffer, buffer.clone()))
     try:
         yield
     finally:
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(value)
+        for module, name, buffer, value in kept:
+            module._buffers[name] = buffer.copy_(value)

@@ -20,16 +20,20 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from normlab.data.blocks import Block, Progress, ceil_div
 from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shard
 from normlab.endings import Diverged
+from normlab.training.averaging import Averaging
 from normlab.training.collectives import sum_over_processes
 from normlab.training.hooks import call_no_hook, loss_and_predictions
-from normlab.training.steps import backpropagate
+from normlab.training.steps import backpropagate, backpropagate_nearby
 from normlab.training.unfinished import UnfinishedBlock
 from normlab.training.warmup import Warmup
 
 
 @torch.no_grad()
 def evaluate(
-    task: "Task", blocks: Iterable[Block], context: Callable = nullcontext
+    task: "Task",
+    blocks: Iterable[Block],
+    context: Callable = nullcontext,
+    network: nn.Module | None = None,
 ) -> dict[str, float]:
     """Score a part of the data in evaluation mode; every score comes from here.
 
@@ -39,18 +43,20 @@ def evaluate(
         blocks: the samples of the part, each of them once.
         context: a context manager around every forward pass, such as automatic mixed
             precision.
+        network: scored in place of the network of the task.
 
     Returns:
         The metrics by name.
     """
-    training = task.network.training
-    task.network.eval()
+    network = network or task.network
+    training = network.training
+    network.eval()
     sums = []
     for block in blocks:
         with context():
-            predictions = task.network(block.inputs)
+            predictions = network(block.inputs)
         sums.append(task.score(predictions, block.targets))
-    task.network.train(training)
+    network.train(training)
     total = sum_over_processes(torch.stack(sums).sum(0))
     return task.metrics_from(total.tolist())
 
@@ -80,6 +86,9 @@ class Task(pl.LightningModule):
         on_stop: called after the running batch, if a signal asks the run to stop.
         call_hook: calls a hook of Lightning, if anybody implements one of a step, see
             `normlab.training.hooks`.
+        build_averaging: a function from the network and its optimizer to an average of
+            the weights, called once both are on their device.
+        averaging: the average of the weights that is scored, None if there is none.
         deadline: time on `time.monotonic` after which no step begins, None if there is
             none.
         ended_by: what ended training early, see `normlab.training.limits`; None if
@@ -119,6 +128,8 @@ class Task(pl.LightningModule):
         self.unfinished: UnfinishedBlock | None = None
         self.on_stop: Callable[[], None] | None = None
         self.call_hook: Callable[..., None] = call_no_hook
+        self.build_averaging: Callable[..., Averaging | None] | None = None
+        self.averaging: Averaging | None = None
         self.deadline: float | None = None
         self.ended_by: str | None = None
         self.epoch_samples = 0
@@ -141,7 +152,14 @@ class Task(pl.LightningModule):
         optimizer = avoid_fused_kernels(self.network, optimizer)
         if self.build_scheduler is not None:
             self.scheduler = self.build_scheduler(optimizer)
+        if self.build_averaging is not None:
+            self.averaging = self.build_averaging(self.network, optimizer)
         return optimizer
+
+    @property
+    def scored_network(self) -> nn.Module:
+        """The network that validation scores and that is stored."""
+        return self.network if self.averaging is None else self.averaging.network
 
     def training_step(self, block: Block, index: int) -> dict[str, Tensor] | None:
         """Make one optimizer step for every batch of the block.
@@ -165,9 +183,10 @@ class Task(pl.LightningModule):
         # of them, or this task, implements a hook of a step.
         optimizer = self.trainer.optimizers[0]
         has_hooks = self.call_hook is not call_no_hook
-        backward: Callable[[Tensor], None] = Tensor.backward
-        if self.trainer.world_size > 1 or has_hooks:
-            backward = self.manual_backward
+        exchange: Callable[[Tensor], None] = Tensor.backward
+        if self.trainer.world_size > 1:
+            exchange = self.manual_backward
+        backward = self.manual_backward if has_hooks else exchange
 
         # DDP broadcasts the buffers of the first process before a forward pass. A
         # sharded network has to do it itself, or there would not be one state to store.
@@ -183,6 +202,8 @@ class Task(pl.LightningModule):
             strict=True,
         )
 
+        perturbs = hasattr(optimizer, "perturbed")
+
         def clear() -> None:
             self.call_hook("on_before_zero_grad", optimizer)
             optimizer.zero_grad()
@@ -191,10 +212,14 @@ class Task(pl.LightningModule):
             loss, prediction = backpropagate(
                 self, block, inputs, targets, clear, backward
             )
+            if perturbs:
+                backpropagate_nearby(self, block, inputs, targets, optimizer, exchange)
             self.call_hook("on_before_optimizer_step", optimizer)
             if self.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
             optimizer.step()
+            if self.averaging is not None:
+                self.averaging.after_step()
             self.step_scheduler_after_batch()
 
             losses.append(loss)
@@ -290,7 +315,9 @@ class Task(pl.LightningModule):
         started = time.perf_counter()
         if self.trainer.world_size > 1:
             broadcast_buffers(self.network)
-        scores = evaluate(self, validation, context)
+        if self.averaging is not None:
+            self.averaging.close_epoch(self.progress.epoch + 1)
+        scores = evaluate(self, validation, context, self.scored_network)
         self.scoring_seconds += time.perf_counter() - started
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
         self.log_dict(self.metrics, logger=False, sync_dist=self.trainer.world_size > 1)

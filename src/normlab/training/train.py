@@ -125,6 +125,7 @@ def _describe(outcome: dict[str, Any]) -> dict[str, Any]:
         "metrics": metrics,
         "seconds": progress["seconds"],
         "ended_by": outcome["ended_by"],
+        "num_averaged": outcome["num_averaged"],
         "epochs": progress["epoch"],
         "best_epoch": best["epoch"],
         "steps": progress["steps"],

@@ -43,7 +43,7 @@ def build_trainer(
             plugins=LightningEnvironment(),
             precision=device.precision,  # type: ignore[arg-type] # checked by the rules
             deterministic=device.deterministic,
-            detect_anomaly=config["trainer"]["detect_anomaly"],
+            detect_anomaly=config["trainer"].get("detect_anomaly", False),
             max_epochs=config["trainer"]["max_epochs"] - epochs_done,
             logger=build_loggers(config, folder),
             limit_val_batches=0,
@@ -123,7 +123,7 @@ def callbacks_after_scoring(
         Recorder(folder, prepared.task.progress.seconds),
     ]
     if config["progress"]:
-        callbacks.append(Terminal(_count_epochs(config, prepared)))
+        callbacks.append(Terminal(count_epochs(config, prepared)))
     if config["profile"]:
         callbacks.append(Profile(folder))
     callbacks += [checkpoints, StopOnSignal(checkpoints)]
@@ -132,7 +132,13 @@ def callbacks_after_scoring(
     return callbacks
 
 
-def _count_epochs(config: dict, prepared: Prepared) -> int:
+def count_epochs(config: dict, prepared: Prepared) -> int:
+    """Number of epochs of a run that nothing stops early.
+
+    Args:
+        config: a resolved configuration; `trainer` and `dataset.batch_size` are read.
+        prepared: the objects of the run.
+    """
     options = config["trainer"]
     num_samples = len(prepared.parts.train)
     batch_size = config["dataset"]["batch_size"]

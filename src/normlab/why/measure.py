@@ -18,8 +18,8 @@ from normlab.evaluation.evaluate import (
     load_best,
     prepare_stored,
     read_stored,
-    training_batches,
 )
+from normlab.training.recalibration import training_batches
 from normlab.why.again import Step, steps_of_run, train_again
 from normlab.why.batch_loss import BatchLoss, difference, length, trained_parameters
 from normlab.why.covariate_shift import covariate_shift, spread_out
