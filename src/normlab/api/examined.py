@@ -12,7 +12,8 @@ from normlab.check.display import print_examination
 from normlab.check.examination import broken
 from normlab.check.examination import examine as examine_layer
 from normlab.check.findings import Examination
-from normlab.norms.loading import BrokenNorm, load_norm
+from normlab.check.notebooks import loaded
+from normlab.norms.loading import BrokenNorm
 
 COLUMNS = 88
 
@@ -73,7 +74,8 @@ def examine(
         normlab.examine(MyBatchNorm1d)
 
     Args:
-        norm: a class or a function, or the text `FILE.py:NAME`, whose code runs.
+        norm: a class or a function, or the text `FILE.py:NAME` or `FILE.ipynb:NAME`,
+            whose code runs.
         like: what it should be: `batch`, `layer`, `group`, `instance`, `rms` or
             `other`; None finds out by its name, or else by its output.
         explain: show why every fault matters, and code that mends it.
@@ -83,8 +85,11 @@ def examine(
         ValueError: there is no such file, or no such kind of layer.
     """
     try:
-        target = load_norm(norm) if isinstance(norm, str) else norm
-        found = examine_layer(target, options, like)
+        if isinstance(norm, str):
+            with loaded(norm) as (target, cells):
+                found = examine_layer(target, options, like, cells=cells)
+        else:
+            found = examine_layer(norm, options, like)
     except BrokenNorm as error:
         found = broken(str(norm), str(error), error.line, like)
     return ExaminedNorm(found, explain)

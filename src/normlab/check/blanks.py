@@ -62,13 +62,6 @@ def is_of_blank(error: str) -> bool:
     return OF_BLANKS.search(error) is not None
 
 
-def left_in(lines: list[int]) -> str:
-    """`Blanks are left in lines 3 and 5`."""
-    if len(lines) == 1:
-        return f"A blank is left in line {lines[0]}"
-    return f"Blanks are left in lines {joined(list(map(str, lines)))}"
-
-
 def joined(names: list[str]) -> str:
     """`a, b and c`."""
     if len(names) == 1:

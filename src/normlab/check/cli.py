@@ -53,8 +53,9 @@ def parser() -> argparse.ArgumentParser:
         "norm",
         nargs="?",
         metavar="FILE.py:CLASS",
-        help="the layer; FILE.py is enough if it defines only one; with --folder, the "
-        "file and the class that every submission has (default: its only one)",
+        help="the layer; FILE.py is enough if it defines only one, and FILE.ipynb is a "
+        "notebook; with --folder, the file and the class that every submission has "
+        "(default: its only one)",
     )
     options.add_argument(
         "options",
@@ -101,7 +102,7 @@ def _add_folder_options(options: argparse.ArgumentParser) -> None:
         "--folder",
         type=Path,
         metavar="SUBMISSIONS",
-        help="grade every Python file and every folder in this folder, each in a "
+        help="grade every Python file, notebook and folder in this folder, each in a "
         "process of its own with limits; exit code 0 once all have grades",
     )
     options.add_argument(
@@ -152,18 +153,20 @@ def _check(options: argparse.Namespace) -> int:
     from normlab.check.display import print_cost, print_examination
     from normlab.check.examination import broken, examine
     from normlab.check.kinds import kind_of_title
-    from normlab.norms.loading import BrokenNorm, load_norm
+    from normlab.check.notebooks import loaded
+    from normlab.norms.loading import BrokenNorm
 
     arguments = parse_options(options.options)
     cost = None
     # What the layer itself prints is no part of the answer.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            target = load_norm(options.norm)
-            found = examine(target, arguments, check_like(options), options.compile)
-            if found.inputs:
-                kind = kind_of_title(found.kind)
-                cost = measure_cost(target, arguments, kind, found.inputs[-1])
+            with loaded(options.norm) as (target, cells):
+                like = check_like(options)
+                found = examine(target, arguments, like, options.compile, cells)
+                if found.inputs:
+                    kind = kind_of_title(found.kind)
+                    cost = measure_cost(target, arguments, kind, found.inputs[-1])
         except BrokenNorm as error:
             found = broken(options.norm, str(error), error.line, options.like)
     width = None if sys.stdout.isatty() else 80
@@ -220,14 +223,13 @@ def number_or(value: Any) -> Any:
 def _print_json(options: argparse.Namespace) -> int:
     """Print the grade of one layer for an autograder."""
     from normlab.check.grades import FORMATS, as_json
-    from normlab.check.submissions import Worker, grade_submission
-    from normlab.norms.loading import split_reference
+    from normlab.check.submissions import Worker, grade_submission, split_file
 
     if options.json not in FORMATS:
         raise ValueError(
             f"--json must be one of {', '.join(FORMATS)}, got {options.json!r}"
         )
-    path, norm = split_reference(options.norm)
+    path, norm = split_file(options.norm)
     task = task_of(options, path.name, norm)
     with contextlib.closing(Worker()) as worker:
         grade = grade_submission(path.stem, path, task, worker)
@@ -294,8 +296,11 @@ def _grade_folder(options: argparse.Namespace) -> int:
 
 
 def split_wanted(text: str) -> tuple[str, str]:
-    """File and class of a submission from `FILE.py:CLASS`, `FILE.py` or `CLASS`."""
-    if text.endswith(".py"):
+    """File and class of a submission from `FILE.py:CLASS`, `FILE.py` or `CLASS`.
+
+    The file may be a notebook, `FILE.ipynb`.
+    """
+    if text.endswith((".py", ".ipynb")):
         return text, ""
     file, _, norm = text.rpartition(":")
     return file, norm

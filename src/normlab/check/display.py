@@ -62,7 +62,7 @@ def _finding_rows(finding: Finding, explain: bool) -> Table:
     label = "remark" if finding.is_remark else "wrong"
     rows.add_row(Text(label, STYLES[label]), Text(without_control(finding.sentence)))
     if finding.line is not None:
-        text = Text(f"{finding.line}: ", "cyan")
+        text = Text(f"{finding.place.removeprefix('line ')}: ", "cyan")
         text.append(without_control(finding.text))
         rows.add_row(Text("line", "dim"), text)
     rows.add_row(Text("mend", "dim"), Text(without_control(finding.mend)))

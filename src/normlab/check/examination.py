@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from normlab.check.averages import probe_averages
-from normlab.check.blanks import left_in
 from normlab.check.channels import probe_channels
 from normlab.check.evaluating import probe_evaluation, probe_mode
 from normlab.check.findings import UNKNOWN, Examination, Outcome, Record
@@ -32,6 +31,7 @@ from normlab.check.limits import (
     probe_one_value,
     probe_precision,
 )
+from normlab.check.notebooks import Cells
 from normlab.check.output import detect_kind, probe_call, probe_formula
 from normlab.check.properties import PROPERTIES
 from normlab.check.source import Source
@@ -86,6 +86,7 @@ def examine(
     options: Mapping[str, Any] | None = None,
     like: str | None = None,
     compiled: bool = False,
+    cells: Cells = (),
 ) -> Examination:
     """Examine a layer.
 
@@ -95,12 +96,13 @@ def examine(
         like: the kind of layer that it should be, a key of `KINDS`; None finds out by
             its name, or else by its output.
         compiled: try torch.compile too, which takes a second.
+        cells: where its lines were in a notebook, see `normlab.check.notebooks`.
 
     Raises:
         ValueError: the arguments of its constructor cannot be matched, or there is no
             such kind.
     """
-    source = Source(target)
+    source = Source(target, cells)
     examination = Examination(name_of(target), str(source.path or ""))
     record = Record(examination, source)
     subject = Subject(target, options or {}, source)
@@ -167,7 +169,7 @@ def _examine(
         _run(subject, record, what, probe)
     blanks = record.source.ellipses()
     if blanks and record.examination.faults:
-        record.found("blanks_left", blanks[0], blanks=left_in(blanks))
+        record.found_blanks(blanks)
     for name in _properties_of(subject):
         record.examination.outcomes.setdefault(name, Outcome(UNKNOWN))
 
@@ -202,7 +204,11 @@ def _can_be_built(subject: Subject, record: Record) -> bool:
     try:
         subject.build(subject.rank or 1)
     except BrokenNorm as error:
-        record.found("cannot_be_built", error.line, message=str(error).rstrip("."))
+        message = str(error).rstrip(".")
+        if error.line:
+            where = record.source.place(error.line)
+            message = message.replace(f"line {error.line}:", f"{where}:")
+        record.found("cannot_be_built", error.line, message=message)
         return False
     record.right("construction")
     return True

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from normlab.check.blanks import is_of_blank, joined, left_in
+from normlab.check.blanks import is_of_blank, joined
 from normlab.check.faults import FAULTS
 from normlab.check.properties import PROPERTIES
 from normlab.check.source import Source
@@ -33,6 +33,7 @@ class Finding:
         code: an example of the mend; empty if there is none.
         line: the likely line of the file; None if unknown.
         text: that line, without indentation.
+        place: the line in words, `line 12` or `cell 3, line 5`; empty if unknown.
     """
 
     fault: str
@@ -43,6 +44,7 @@ class Finding:
     code: str = ""
     line: int | None = None
     text: str = ""
+    place: str = ""
 
     @property
     def is_remark(self) -> bool:
@@ -148,9 +150,8 @@ class Record:
         error = str(figures.get("error", figures.get("message", "")))
         blanks = self.source.blanks() if is_of_blank(error) else []
         if blanks:
-            fault = "blanks_left"
-            line = blanks[0]
-            figures = {"blanks": left_in(blanks)}
+            self.found_blanks(blanks)
+            return
         if self.has(fault):
             return
         known = FAULTS[fault]
@@ -165,8 +166,15 @@ class Record:
             code=known.code,
             line=line,
             text=self.source.text(line),
+            place=self.source.place(line) if line else "",
         )
         self.examination.findings.append(finding)
+
+    def found_blanks(self, lines: Sequence[int]) -> None:
+        """Lines of a template are still to be written."""
+        blanks = "A blank is" if len(lines) == 1 else "Blanks are"
+        place = self.source.place(*lines)
+        self.found("blanks_left", lines[0], blanks=f"{blanks} left in {place}")
 
     def has(self, *faults: str) -> bool:
         """Whether one of these faults was found."""

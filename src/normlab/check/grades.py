@@ -107,7 +107,8 @@ def finding_text(finding: Finding) -> str:
     """A finding without its solution: the sentence, the likely line, the mend."""
     lines = [finding.sentence]
     if finding.line is not None:
-        lines.append(f"Line {finding.line}: {finding.text}")
+        place = finding.place[:1].upper() + finding.place[1:]
+        lines.append(f"{place}: {finding.text}")
     lines.append(finding.mend)
     return without_control("\n".join(lines))
 

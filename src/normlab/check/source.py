@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.check.blanks import blanks_in, ellipses_in
+from normlab.check.notebooks import Cells, places_of
 from normlab.norms.loading import source_file, source_text
 
 IN_PLACE = ("mul_", "add_", "copy_", "lerp_", "sub_", "div_", "fill_", "addcmul_")
@@ -24,10 +25,12 @@ class Source:
 
     Args:
         target: the class or function.
+        cells: where the lines were in a notebook, see `normlab.check.notebooks`.
     """
 
-    def __init__(self, target: Callable[..., Any]) -> None:
+    def __init__(self, target: Callable[..., Any], cells: Cells = ()) -> None:
         self.path = source_file(target)
+        self.cells = cells
         self.lines: list[str] = []
         self.scopes: list[ast.AST] = []
         if self.path is not None and self.path.suffix == ".py":
@@ -68,6 +71,10 @@ class Source:
         if line is None or not 0 < line <= len(self.lines):
             return ""
         return self.lines[line - 1].strip()
+
+    def place(self, *lines: int) -> str:
+        """`line 3` or `lines 3 and 5`; of a notebook with the number of the cell."""
+        return places_of(lines, self.cells)
 
     def mentions(self, name: str) -> int | None:
         """The first line with a name or attribute."""

@@ -25,10 +25,13 @@ from typing import Any
 
 from normlab.check.examination import broken, examine
 from normlab.check.findings import Examination
+from normlab.check.notebooks import SUFFIX as NOTEBOOK
+from normlab.check.notebooks import loaded, split_notebook
 from normlab.check.verdicts import from_dict
-from normlab.norms.loading import BrokenNorm, load_norm, split_reference
+from normlab.norms.loading import BrokenNorm, split_reference
 
 EXAMINED = "examined"
+SUFFIXES = (".py", NOTEBOOK)
 LARGEST_VERDICT = 2**20
 LARGEST_ERROR = 2**16
 DISK = 2**22  # bytes that one file of a submission may have
@@ -97,25 +100,36 @@ def examine_file(
     """Examine a norm by its reference; a file that cannot be imported has a fault.
 
     Args:
-        reference: `FILE.py:NAME` or `FILE.py`.
+        reference: `FILE.py:NAME`, `FILE.ipynb:NAME`, or either without the name.
         options: further arguments of its constructor.
         like: kind of layer; None finds out.
         compiled: try torch.compile too.
     """
-    path, name = split_reference(reference)
+    path, name = split_file(reference)
     try:
-        return examine(load_norm(reference), options, like, compiled)
+        with loaded(reference) as (target, cells):
+            return examine(target, options, like, compiled, cells)
     except ValueError as error:
         line = error.line if isinstance(error, BrokenNorm) else None
         message = str(error).replace(f"{path.parent}/", "")
         return broken(name or path.stem, message, line, like)
 
 
-def find_submissions(folder: Path, file: str = "") -> dict[str, Path | None]:
-    """The Python file of every submission, by its name.
+def split_file(reference: str) -> tuple[Path, str]:
+    """Split `FILE.py:NAME` or `FILE.ipynb:NAME` into path and name.
 
-    A submission is a Python file in the folder, or a folder with one Python file, or
-    with one of the wanted name. Links and hidden files are left alone.
+    Raises:
+        ValueError: the text names neither, or there is no such file.
+    """
+    return split_notebook(reference) or split_reference(reference)
+
+
+def find_submissions(folder: Path, file: str = "") -> dict[str, Path | None]:
+    """The file of every submission, by its name.
+
+    A submission is a Python file or a notebook in the folder, or a folder with one
+    Python file, with one notebook and no Python file, or with one file of the wanted
+    name. Links and hidden files are left alone.
 
     Args:
         folder: of the submissions.
@@ -135,18 +149,31 @@ def find_submissions(folder: Path, file: str = "") -> dict[str, Path | None]:
             continue
         if path.is_dir():
             found[path.name] = _file_of(path, file)
-        elif path.suffix == ".py":
-            found[path.stem] = path
+        elif path.suffix in SUFFIXES:
+            name = path.name if path.stem in found else path.stem
+            found[name] = path
     if not found:
-        raise ValueError(f"{folder} has no submissions: no Python files and no folders")
+        raise ValueError(
+            f"{folder} has no submissions: no Python files, no notebooks and no folders"
+        )
     return found
 
 
 def _file_of(folder: Path, file: str) -> Path | None:
-    pattern = file or "*.py"
-    paths = [path for path in sorted(folder.rglob(pattern)) if path.is_file()]
-    paths = [path for path in paths if not path.is_symlink()]
-    return paths[0] if len(paths) == 1 else None
+    patterns = [file] if file else [f"*{suffix}" for suffix in SUFFIXES]
+    for pattern in patterns:
+        found = sorted(folder.rglob(pattern))
+        paths = [path for path in found if _is_submitted(path, folder)]
+        if paths:
+            return paths[0] if len(paths) == 1 else None
+    return None
+
+
+def _is_submitted(path: Path, folder: Path) -> bool:
+    """Whether a path is a file, and not one that Jupyter or Python keeps for itself."""
+    parts = path.relative_to(folder).parts
+    is_hidden = any(part.startswith((".", "__")) for part in parts)
+    return path.is_file() and not path.is_symlink() and not is_hidden
 
 
 class Worker:
@@ -259,7 +286,7 @@ def grade_submission(name: str, path: Path | None, task: Task, worker: Worker) -
     """
     begin = time.monotonic()
     if path is None:
-        wanted = task.file or "Python file"
+        wanted = task.file or "Python file or notebook"
         note = f"its folder must have one {wanted}, and has none or several"
         return _without_verdict(name, "not found", note, task, begin)
     with tempfile.TemporaryDirectory(prefix="normlab-check-") as place:
