@@ -73,6 +73,10 @@ ARCHITECTURE = {
         *("mistakes", "norms", "models", "data", "device", "training", "evaluation"),
         *("compare", "report"),
     ),
+    "find_lr": (
+        *("colours", "endings", "streams", "terminal", "config", "mistakes"),
+        *("own_norms", "training", "evaluation", "report"),
+    ),
     "sweeps": (
         *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
         *("mistakes", "norms", "training", "compare", "files", "locks"),
@@ -93,6 +97,7 @@ ARCHITECTURE = {
         *("programs", "training", "sweeps"),
     ),
     "__main__": (
+        "find_lr",
         *("check", "spelling", "evaluation", "predict", "report", "why", "sweeps"),
         "main",
     ),

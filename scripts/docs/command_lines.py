@@ -13,6 +13,7 @@ SCRIPTS = (
     "scripts/compare.py",
     "scripts/evaluate.py",
     "scripts/inspect_norms.py",
+    "scripts/find_lr.py",
     "scripts/predict.py",
     "scripts/why.py",
     "scripts/check.py",

@@ -14,6 +14,7 @@ commands:
   evaluate   score a stored run again:            normlab evaluate RUN
   inspect    print and draw a run's norm layers:  normlab inspect RUN
   predict    predict new samples with a run:      normlab predict RUN INPUT
+  find-lr    find a learning rate:                normlab find-lr norm=custom
   why        explain a norm in pictures:          normlab why RUN [RUN ...]
   check      examine a norm of your own:          normlab check FILE.py:CLASS
   jobs       list what was submitted to SLURM:    normlab jobs outputs
@@ -57,6 +58,13 @@ def predict() -> None:
     main()
 
 
+def find_lr() -> None:
+    """`python scripts/find_lr.py` of the checkout."""
+    from normlab.find_lr.cli import main
+
+    main()
+
+
 def why() -> None:
     """`python scripts/why.py` of the checkout."""
     from normlab.why.cli import main
@@ -84,6 +92,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "evaluate": evaluate,
     "inspect": inspect,
     "predict": predict,
+    "find-lr": find_lr,
     "why": why,
     "check": check,
     "jobs": jobs,

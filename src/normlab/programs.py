@@ -12,6 +12,7 @@ SCRIPTS = {
     "compare": "scripts/compare.py",
     "evaluate": "scripts/evaluate.py",
     "inspect": "scripts/inspect_norms.py",
+    "find-lr": "scripts/find_lr.py",
     "check": "scripts/check.py",
     "jobs": "scripts/jobs.py",
 }

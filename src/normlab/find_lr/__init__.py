@@ -1,0 +1,1 @@
+"""The learning-rate range test: which rates a configuration can be trained with."""
