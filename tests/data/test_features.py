@@ -1,5 +1,7 @@
 """Cached features equal what the frozen layers compute of these weights and images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -56,6 +58,40 @@ def test_features_take_the_place_of_images(tmp_path):
     assert made.train.rows.tolist() == [0, 2]
     assert made.validation.rows.tolist() == [1]
     assert made.train.inputs.shape == (3, 1, 2)
+
+
+def test_only_samples_that_are_used_are_computed(tmp_path, monkeypatch):
+    computed = []
+    extract = Halves.extract
+
+    def counted(self, x):
+        computed.append(len(x))
+        return extract(self, x)
+
+    monkeypatch.setattr(Halves, "extract", counted)
+    whole = parts()
+    few = replace(
+        whole,
+        validation=replace(whole.validation, rows=torch.tensor([2])),
+        test=replace(whole.test, rows=torch.tensor([1])),
+    )
+    made = with_features(few, Halves(), tmp_path, CPU)
+    # One image for the shape, then rows 0 and 2 for training, and row 1 of the test.
+    assert computed == [1, 2, 1, 1]
+    assert made.train.rows.tolist() == [0, 2]
+    expected = torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.2, 0.4]])
+    torch.testing.assert_close(made.train.inputs[:, 0], expected)
+    assert made.test.inputs[1, 0].tolist() == [1.0, 1.0]
+    with_features(few, Halves(), tmp_path, CPU)
+    assert computed == [1, 2, 1, 1, 1, 1]  # the shapes; the rest is cached
+
+
+def test_limits_of_epochs_stay(tmp_path):
+    whole = parts()
+    limited = replace(whole, train=replace(whole.train, limit=1))
+    made = with_features(limited, Halves(), tmp_path, CPU)
+    assert len(made.train) == 1
+    assert len(made.test) == 3
 
 
 def test_mirrored_images_are_a_second_view(tmp_path):

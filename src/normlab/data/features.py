@@ -75,6 +75,7 @@ def with_features(
     """Replace the images by features, which are computed once and then cached.
 
     The key of the cache depends on the frozen weights, the images and their transform.
+    Images that belong to no part have no features; zeros stand in their place.
 
     Args:
         parts: of images, for which `can_be_computed_once` is true.
@@ -104,11 +105,19 @@ def with_features(
             "or compute them in every epoch with cache_features=false",
         )
 
-    train = features(parts.train.inputs, 2 if augmented.flip else 1)
-    test = features(parts.test.inputs, 1)
+    def features_of(rows: Tensor, images: Tensor, num_views: int) -> Tensor:
+        used = rows.unique()
+        if len(used) == len(images):
+            return features(images, num_views)
+        return _spread(features(images[used], num_views), used, len(images))
+
+    rows = torch.cat([parts.train.rows, parts.validation.rows])
+    train = features_of(rows, parts.train.inputs, 2 if augmented.flip else 1)
+    test = features_of(parts.test.rows, parts.test.inputs, 1)
 
     def part_of(part: Part, inputs: Tensor, flip: bool = False) -> Part:
-        return Part(inputs, part.targets, part.rows, FeatureTransform(flip))
+        transform = FeatureTransform(flip)
+        return replace(part, inputs=inputs, transform=transform, channels_last=False)
 
     return replace(
         parts,
@@ -116,6 +125,13 @@ def with_features(
         validation=part_of(parts.validation, train),
         test=part_of(parts.test, test),
     )
+
+
+def _spread(features: Tensor, rows: Tensor, length: int) -> Tensor:
+    """Put features where their images are; no memory is used for the others."""
+    array = np.zeros((length, *features.shape[1:]), np.float32)
+    array[rows.numpy()] = features.numpy()
+    return torch.from_numpy(array)
 
 
 def _fill(
