@@ -6,7 +6,7 @@ and returns a logger of Lightning.
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from csv import DictReader
 from functools import cache
@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning_fabric.loggers.csv_logs import (
     _ExperimentWriter as _FabricExperimentWriter,
 )
@@ -34,6 +35,7 @@ from normlab.terminal import print_line
 # TensorBoard sorts groups by name; this one comes after the curves, `train` and `val`,
 # and before `within`, the statistics of layers.
 TENSORBOARD_GROUP = "with the best weights"
+TENSORBOARD_SCORES = f"{TENSORBOARD_GROUP}, all scores"
 PACKAGES = ("wandb", "mlflow")  # loggers that need a package of their name
 
 
@@ -168,18 +170,33 @@ def unknown_metrics(names: Iterable[str]) -> dict[str, float]:
 
 
 def log_final(
-    config: dict[str, Any], folder: Path, status: str, metrics: dict[str, float]
+    config: dict[str, Any],
+    folder: Path,
+    status: str,
+    metrics: dict[str, float],
+    scores: Mapping[str, float] | None = None,
+    images: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Record settings, status and final metrics in every logger of the run.
 
     If a logger fails, it is named on standard error: the run is trained, and its result
     does not depend on the logger.
+
+    Args:
+        config: the resolved configuration.
+        folder: of the run.
+        status: of the run.
+        metrics: of its best state, by name.
+        scores: other numbers of its best state, by name.
+        images: uint8 ``(H, W, 3)`` by name, for TensorBoard.
     """
     settings = hyperparameters(config) | {"status": status}
     for name, options in (config.get("logger") or {}).items():
         with _failures_named(name, "final metrics", "result.json"):
             logger = build(options)(folder=folder, name=run_name(config))
-            _log_final(logger, settings, metrics)
+            if isinstance(logger, TensorBoardLogger):
+                _log_images(logger, images or {})
+            _log_final(logger, settings, metrics, scores or {})
 
 
 def log_interrupted(config: dict[str, Any], folder: Path) -> None:
@@ -220,18 +237,29 @@ def _failures_named(name: str, what: str, place: str) -> Iterator[None]:
 
 
 def _log_final(
-    logger: Logger, settings: dict[str, Any], metrics: dict[str, float]
+    logger: Logger,
+    settings: dict[str, Any],
+    metrics: dict[str, float],
+    scores: Mapping[str, float],
 ) -> None:
     group = "final"
     if isinstance(logger, TensorBoardLogger):
         group = TENSORBOARD_GROUP
     final = {f"{group}/{name}": metrics[name] for name in reversed(metrics)}
     if isinstance(logger, TensorBoardLogger):
+        more = {f"{TENSORBOARD_SCORES}/{name}": scores[name] for name in scores}
+        logger.log_metrics(more, step=0)
         logger.log_hyperparams(settings, final)
     elif not isinstance(logger, CSVLogger):  # its columns are those of an epoch
         logger.log_hyperparams(settings)
-        logger.log_metrics(final)
+        logger.log_metrics(final | {f"{group}/{name}": scores[name] for name in scores})
     logger.finalize("success")
+
+
+def _log_images(logger: TensorBoardLogger, images: Mapping[str, np.ndarray]) -> None:
+    for name, pixels in images.items():
+        tag = f"{TENSORBOARD_GROUP}/{name}"
+        logger.experiment.add_image(tag, pixels, dataformats="HWC")
 
 
 def close_loggers() -> None:

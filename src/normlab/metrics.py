@@ -8,6 +8,20 @@ METRICS = {
     "regression": ("loss", "rmse", "mae", "r2"),
 }
 
+# What is computed of validation and test besides, once training has ended, and after
+# every epoch if the run monitors one of them: see `normlab.training.scores`.
+SCORES = (
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "micro_f1",
+    "top_5_accuracy",
+    "auroc",
+    "brier",
+    "nll",
+    "ece",
+)
+
 # A metric is recognized by the end of its name, so that `val/accuracy` counts too.
 HIGHER_IS_BETTER = (
     "accuracy",
@@ -24,6 +38,9 @@ HIGHER_IS_BETTER = (
 )
 LOWER_IS_BETTER = (
     "loss",
+    "brier",
+    "nll",
+    "ece",
     "error",
     "error_rate",
     "mse",
@@ -32,6 +49,7 @@ LOWER_IS_BETTER = (
     "perplexity",
     "seconds",
     "milliseconds",
+    "memory_mib",
 )
 
 

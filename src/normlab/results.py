@@ -127,6 +127,19 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         raise ValueError(f"{error}; delete it to run again") from error
 
 
+def all_metrics(result: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of a result, and those of its scores that are numbers, by name.
+
+    Results of earlier versions have no scores.
+    """
+    metrics = dict(result["metrics"])
+    for part, scores in (result.get("scores") or {}).items():
+        for name, value in scores.items():
+            if isinstance(value, float):
+                metrics.setdefault(f"{part}/{name}", value)
+    return metrics
+
+
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Write `result.json`, with a checksum of its values."""
     write_json(folder / "result.json", with_checksum(_finite(result)))

@@ -9,6 +9,7 @@ from torch import nn
 
 from normlab.device.devices import Device
 from normlab.norms import normalize_weights
+from normlab.training.classification import Classification
 from normlab.training.preparation import (
     check_environment,
     check_monitor,
@@ -17,6 +18,7 @@ from normlab.training.preparation import (
     prepare,
     weights_digest,
 )
+from normlab.training.regression import Regression
 
 
 @pytest.fixture
@@ -129,15 +131,39 @@ def test_an_epoch_has_at_least_one_step():
         count_steps(1, 30)
 
 
-def test_a_metric_that_no_epoch_has_is_refused():
-    check_monitor(None, ("accuracy", "loss"))
-    check_monitor("val/loss", ("accuracy", "loss"))
-    with pytest.raises(
-        ValueError,
-        match="^trainer.monitor must be null or one of val/accuracy, val/loss, got "
-        "'loss'$",
-    ):
-        check_monitor("loss", ("accuracy", "loss"))
+class Named(Classification):
+    """A task with a metric of its own."""
+
+    metric_names = ("novelty", "loss")
+
+
+def task(kind=Classification):
+    return kind(nn.Identity(), torch.optim.SGD)
+
+
+def test_any_recorded_metric_may_be_monitored_and_no_other():
+    def check(monitor, kind=Classification, num_outputs=10, mode=None):
+        options = {"monitor": monitor, "monitor_mode": mode}
+        return check_monitor(options, task(kind), num_outputs)
+
+    assert not check(None)
+    assert not check("val/loss")
+    assert not check("train/accuracy")
+    assert check("val/macro_f1")
+    assert check("val/top_5_accuracy")
+    assert not check("val/r2", Regression, 1)
+    message = (
+        "^trainer.monitor must be null or one of val/accuracy, val/loss, "
+        "val/macro_precision, val/macro_recall, val/macro_f1, val/micro_f1, val/auroc, "
+        "val/brier, val/nll, val/ece, train/accuracy, train/loss, got 'loss'$"
+    )
+    with pytest.raises(ValueError, match=message):
+        check("loss", num_outputs=5)
+    with pytest.raises(ValueError, match="val/loss, val/rmse, .*got 'val/auroc'"):
+        check("val/auroc", Regression, 1)
+    with pytest.raises(ValueError, match="monitor_mode must be min or max, .*novelty"):
+        check(None, Named)
+    assert not check("val/novelty", Named, mode="max")
 
 
 def test_targets_outside_of_trusted_packages_are_refused(config):

@@ -13,6 +13,9 @@ TEXT_FIELDS = ("reason", "config_digest", "initial_weights")
 # Fields of result.json that are numbers.
 NUMBER_FIELDS = (
     "seconds",
+    "processor_seconds",
+    "peak_memory_mib",
+    "peak_device_memory_mib",
     "epochs",
     "best_epoch",
     "steps",

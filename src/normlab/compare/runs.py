@@ -17,7 +17,7 @@ from normlab.compare.columns import NUMBER_FIELDS, TEXT_FIELDS
 from normlab.config.identity import options_added_later
 from normlab.files import parse_yaml, read_bytes, read_text
 from normlab.programs import program
-from normlab.results import SCHEMA
+from normlab.results import SCHEMA, all_metrics
 
 Unreadable = list[tuple[str, str]]  # folder and reason
 
@@ -135,7 +135,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: with the reason, if the run has not ended or a file is damaged.
     """
-    result = _read_result(folder / "result.json")
+    result = read_stored_result(folder / "result.json")
     _check_result(result)
 
     row: dict[str, Any] = {
@@ -151,7 +151,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     row |= read_settings(folder / "config.yaml", result)
     for name in NUMBER_FIELDS:
         row[name] = _number(result.get(name))
-    for name, value in result["metrics"].items():
+    for name, value in all_metrics(result).items():
         row[name] = _number(value)
     return row | _environment(folder / "environment.json", result)
 
@@ -169,6 +169,13 @@ def _check_result(result: dict[str, Any]) -> None:
         raise ValueError(
             "result.json must hold metrics and a status of "
             f"{', '.join(STATUSES)}, got {status!r}"
+        )
+
+    scores = result.get("scores") or {}
+    are_tables = isinstance(scores, dict) and _all_tables(scores.values())
+    if not are_tables:
+        raise ValueError(
+            f"result.json: scores must hold a table for each part, got {scores!r}"
         )
 
     for name in TEXT_FIELDS:
@@ -190,6 +197,10 @@ def _check_result(result: dict[str, Any]) -> None:
         )
 
 
+def _all_tables(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
 def _all_strings(values: list) -> bool:
     return all(isinstance(value, str) for value in values)
 
@@ -204,8 +215,11 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def _read_result(path: Path) -> dict[str, Any]:
+def read_stored_result(path: Path) -> dict[str, Any]:
     """The content of `result.json`, without its checksum.
+
+    Args:
+        path: the file.
 
     Raises:
         ValueError: it is missing, damaged or changed.

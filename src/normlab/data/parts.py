@@ -51,6 +51,7 @@ class Parts:
             and for data that name no classes.
     """
 
+        table: the columns of a table as they were read; None for other data.
     train: Part
     validation: Part
     test: Part
@@ -60,6 +61,7 @@ class Parts:
     class_names: tuple[str, ...] = ()
 
     @property
+    table: TabularData | None = None
     def by_name(self) -> dict[str, Part]:
         """The parts by their names in metrics: train, val and test."""
         return {"train": self.train, "val": self.validation, "test": self.test}
@@ -157,6 +159,7 @@ def load_parts(
     )
     if overfit_batches is not None:
         same = replace(train, transform=plain)
+        table=loaded if isinstance(loaded, TabularData) else None,
         parts = replace(parts, validation=same, test=same)
     return limited(parts, trainer.get("limit_batches"), options["batch_size"])
 

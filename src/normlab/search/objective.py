@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from normlab.results import all_metrics
+
 # The states of runs that say something about their settings.
 ENDED = ("finished", "diverged")
 
@@ -71,7 +73,7 @@ def outcome(
 def _value(result: dict[str, Any], metric: str, worst: float) -> float:
     if result["status"] != "finished":
         return worst
-    value = result["metrics"].get(metric)
+    value = all_metrics(result).get(metric)
     if value is None or not math.isfinite(value):
         return worst
     return value

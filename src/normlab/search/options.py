@@ -15,7 +15,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 
 from normlab.config.types import is_whole
-from normlab.metrics import METRICS, higher_is_better
+from normlab.metrics import METRICS, SCORES, higher_is_better
 from normlab.spelling import did_you_mean
 
 # Samplers that try every combination once, which is what the grid sweeper does.
@@ -217,7 +217,11 @@ def resolve_metric(options: Options, config: Mapping[str, Any]) -> tuple[str, st
     """
     task = config["dataset"]["task"]
     known = [f"val/{name}" for name in METRICS[task]]
-    metric = options.metric or config["trainer"]["monitor"] or known[0]
+    monitor = config["trainer"]["monitor"]
+    scores = [f"val/{name}" for name in SCORES]
+    if monitor in scores:  # then a run has all of them after every epoch
+        known += scores
+    metric = options.metric or monitor or known[0]
     if str(metric).startswith("test/"):
         raise ValueError(
             f"hydra.sweeper.metric must be a validation metric, got {metric!r}: "

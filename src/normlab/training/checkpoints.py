@@ -34,6 +34,7 @@ from normlab.training.limits import PATIENCE
 from normlab.training.log_files import LogMeter
 from normlab.training.tasks import Task
 from normlab.training.unfinished import restored_block, stored_block
+from normlab.training.usage import Usage
 from normlab.training.user_callbacks import plain_states
 
 
@@ -115,6 +116,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
         self._started = time.monotonic() - task.progress.seconds
+        self._usage = Usage(task.progress, task.device)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int
@@ -159,6 +161,7 @@ class Checkpoints(Checkpoint):
             ended: whether training is complete and only the final scores are missing.
         """
         task.progress.seconds = time.monotonic() - self._started
+        self._usage.record(task.progress)
         self._saved_steps = task.progress.steps
         self._saved_at = time.monotonic()
         self._ended = ended

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from normlab.metrics import METRICS
+from normlab.training.scores import detailed_scores, score_names
 from normlab.training.tasks import Task
 
 
@@ -90,6 +91,15 @@ class Classification(Task):
     def predictions_from(self, outputs: Tensor) -> Tensor:
         """Probabilities of the classes ``(N, K)`` from outputs of the network."""
         return outputs.softmax(1)
+
+    def final_scores(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        """All scores of `detailed_scores`; none for several classes per sample."""
+        if targets.ndim != 1 or not outputs.isfinite().all():
+            return {}
+        return detailed_scores(outputs, targets)
+
+    def final_score_names(self, num_outputs: int) -> tuple[str, ...]:
+        return score_names(num_outputs)
 
     def _logits(self, predictions: Tensor) -> Tensor:
         if self.softmax_before_loss:

@@ -1,6 +1,8 @@
 """Tensors combined over the processes of a distributed run."""
 
+import torch
 from torch import Tensor, distributed
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
@@ -30,6 +32,17 @@ def gather_over_processes(values: Tensor) -> Tensor:
     rows = values.new_empty(distributed.get_world_size(), *values.shape)
     distributed.all_gather(list(rows.unbind()), values)
     return rows
+
+
+def join_over_processes(values: Tensor) -> Tensor:
+    """Concatenate the tensors of all processes of a run, in the order of their ranks.
+
+    Args:
+        values: the tensor of this process ``(N, ...)``; N may differ among them.
+    """
+    if not _are_several_processes():
+        return values
+    return torch.cat(gather_all_tensors(values))
 
 
 def _are_several_processes() -> bool:

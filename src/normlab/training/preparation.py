@@ -24,6 +24,7 @@ from normlab.device.devices import (
     set_threads,
 )
 from normlab.loggers import check_loggers
+from normlab.metrics import direction_is_known
 from normlab.models.weights import untrained_cautions
 from normlab.norms.on_weights import is_weight_length, plain_name
 from normlab.training.averaging import check_averaging
@@ -61,6 +62,7 @@ class Prepared:
         initial_weights: digest of the weights outside of the norm layers.
         cautions: what sets the run apart beyond its norm, one sentence each.
         callbacks: those that the configuration names, by name.
+        stored: its data as they are stored, where features have not replaced images.
         inputs: how samples become inputs of the network, as `inputs.json` holds it.
     """
 
@@ -73,6 +75,7 @@ class Prepared:
     cautions: list[str]
     callbacks: dict[str, Callback]
     inputs: dict[str, Any]
+    stored: Parts
 
 
 def prepare(config: dict) -> Prepared:
@@ -104,6 +107,7 @@ def prepare(config: dict) -> Prepared:
         sentences += check_own_norm(config, parts)
 
     inputs = describe_inputs(parts)
+    stored = parts
     flops = step.flops
     can_be_cached = not is_mixed(config["task"]) and can_be_computed_once(
         network, parts
@@ -126,7 +130,7 @@ def prepare(config: dict) -> Prepared:
     targets = parts.train.targets[parts.train.rows]
     task = build_task(config, network, steps_per_epoch, targets, parts.num_outputs)
     check_scheduler(task, config["scheduler"])
-    check_monitor(config["trainer"]["monitor"], task.metric_names)
+    task.scores_outputs = check_monitor(config["trainer"], task, parts.num_outputs)
     return Prepared(
         device=device,
         parts=parts,
@@ -136,6 +140,7 @@ def prepare(config: dict) -> Prepared:
         initial_weights=weights_digest(network, norm_layers),
         cautions=sentences,
         callbacks=build_callbacks(config, device.accelerator),
+        stored=stored,
         inputs=inputs | {"target": target_of(task, parts)},
     )
 
@@ -230,22 +235,37 @@ def count_steps(num_samples: int, batch_size: int, accumulate: int = 1) -> int:
     return steps
 
 
-def check_monitor(monitor: str | None, metric_names: tuple[str, ...]) -> None:
+def check_monitor(options: dict, task: Task, num_outputs: int) -> bool:
     """Refuse to monitor a metric that no epoch will have.
 
     Args:
-        monitor: `trainer.monitor` of the configuration.
-        metric_names: the metrics of the task.
+        options: `trainer` of the configuration.
+        task: the task of the run.
+        num_outputs: number of classes, or 1 for a number to predict.
+
+    Returns:
+        Whether the metric needs the outputs of all validation samples at once, see
+        `Task.final_scores`.
 
     Raises:
-        ValueError: lists the metrics that there are.
+        ValueError: lists the metrics that there are, or asks for the direction.
     """
-    known = [f"val/{name}" for name in metric_names]
+    monitor = options["monitor"]
+    scores = [f"val/{name}" for name in task.final_score_names(num_outputs)]
+    known = [f"val/{name}" for name in task.metric_names]
+    known += [*scores, *(f"train/{name}" for name in task.metric_names)]
     if monitor is not None and monitor not in known:
         raise ValueError(
             f"trainer.monitor must be null or one of {', '.join(known)}, "
             f"got {monitor!r}"
         )
+    name = monitor or known[0]
+    if options.get("monitor_mode") is None and not direction_is_known(name):
+        raise ValueError(
+            f"trainer.monitor_mode must be min or max, since the name of {name} does "
+            f"not tell which direction is better"
+        )
+    return monitor in scores
 
 
 def describe_network(prepared: Prepared) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -23,6 +23,7 @@ from normlab.endings import Diverged
 from normlab.training.averaging import Averaging
 from normlab.training.collectives import sum_over_processes
 from normlab.training.hooks import call_no_hook, loss_and_predictions
+from normlab.training.scores import Outputs, numbers_only
 from normlab.training.steps import backpropagate, backpropagate_nearby
 from normlab.training.unfinished import UnfinishedBlock
 from normlab.training.warmup import Warmup
@@ -33,6 +34,7 @@ def evaluate(
     task: "Task",
     blocks: Iterable[Block],
     context: Callable = nullcontext,
+    outputs: Outputs | None = None,
     network: nn.Module | None = None,
 ) -> dict[str, float]:
     """Score a part of the data in evaluation mode; every score comes from here.
@@ -43,6 +45,7 @@ def evaluate(
         blocks: the samples of the part, each of them once.
         context: a context manager around every forward pass, such as automatic mixed
             precision.
+        outputs: collects the outputs of the network, if anybody needs them.
         network: scored in place of the network of the task.
 
     Returns:
@@ -56,6 +59,8 @@ def evaluate(
         with context():
             predictions = network(block.inputs)
         sums.append(task.score(predictions, block.targets))
+        if outputs is not None:
+            outputs.add(predictions, block.targets)
     network.train(training)
     total = sum_over_processes(torch.stack(sums).sum(0))
     return task.metrics_from(total.tolist())
@@ -93,6 +98,8 @@ class Task(pl.LightningModule):
             none.
         ended_by: what ended training early, see `normlab.training.limits`; None if
             nothing did.
+        scores_outputs: whether the numbers among `final_scores` of validation are
+            computed after every epoch.
         epoch_samples: number of samples that the latest epoch was trained on.
         last_loss: training loss of the latest optimizer step.
         reuses_outputs: whether the network writes the predictions of every step into
@@ -132,6 +139,7 @@ class Task(pl.LightningModule):
         self.averaging: Averaging | None = None
         self.deadline: float | None = None
         self.ended_by: str | None = None
+        self.scores_outputs = False
         self.epoch_samples = 0
         self.last_loss: Tensor | None = None
         self.reuses_outputs = False
@@ -317,7 +325,11 @@ class Task(pl.LightningModule):
             broadcast_buffers(self.network)
         if self.averaging is not None:
             self.averaging.close_epoch(self.progress.epoch + 1)
-        scores = evaluate(self, validation, context, self.scored_network)
+        outputs = Outputs() if self.scores_outputs else None
+        scores = evaluate(self, validation, context, outputs, self.scored_network)
+        if outputs is not None:
+            outputs.gather(self.device)
+            scores |= numbers_only(self.final_scores(*outputs.joined()))
         self.scoring_seconds += time.perf_counter() - started
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
         self.log_dict(self.metrics, logger=False, sync_dist=self.trainer.world_size > 1)
@@ -371,6 +383,22 @@ class Task(pl.LightningModule):
     def predictions_from(self, outputs: Tensor) -> Tensor:
         """What the outputs of the network ``(N, num_outputs)`` say of each sample."""
         raise NotImplementedError
+
+    def final_scores(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        """Scores that need all samples of a part at once; none unless a task has some.
+
+        Args:
+            outputs: of the network for the whole part ``(N, num_outputs)``.
+            targets: classes or numbers to predict ``(N,)``.
+
+        Returns:
+            Numbers by name, and lists.
+        """
+        return {}
+
+    def final_score_names(self, num_outputs: int) -> tuple[str, ...]:
+        """The names of the numbers among `final_scores`."""
+        return ()
 
     def metrics_from(self, sums: list[float]) -> dict[str, float]:
         """The metrics of a part from the sums of its `score` vectors."""

@@ -1,6 +1,7 @@
 """Train a prepared run, score its best state, and describe both for its result."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from normlab.loggers import log_final, unknown_metrics
 from normlab.results import environment, write_atomically, write_json
 from normlab.training.checkpoint_files import save
 from normlab.training.display import print_start
+from normlab.training.final_scores import SCORED_PARTS, numbers_of, score_outputs
 from normlab.training.fit import fit, prepare_and_fit
 from normlab.training.preparation import Prepared, describe_network
 from normlab.training.processes import fit_in_processes
+from normlab.training.scores import Outputs
 from normlab.training.stored_state import check_stored_state
 from normlab.training.tasks import evaluate
 
@@ -70,9 +73,21 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     path = best_checkpoint(folder)
     save(path, state)
     result[BEST_CHECKPOINT] = archive_digest(path)
-    result["metrics"] = score_best(prepared, best["network"])
+    outputs = {name: Outputs() for name in SCORED_PARTS}
+    result["metrics"] = score_best(prepared, best["network"], outputs)
     check_stored_state(config, prepared, path)
-    log_final(config, folder, "finished", result["metrics"])
+    num_mistakes = config.get("scores", {}).get("mistakes", 0)
+    result["scores"], images = score_outputs(
+        prepared.task, prepared.stored, outputs, num_mistakes, folder
+    )
+    log_final(
+        config,
+        folder,
+        "finished",
+        result["metrics"],
+        numbers_of(result["scores"]),
+        images,
+    )
     return result | _divergence_in(result["metrics"], result["steps"])
 
 
@@ -90,12 +105,17 @@ def write_origin(config: dict, accelerator: str, folder: Path) -> None:
     write_json(folder / "environment.json", origin)
 
 
-def score_best(prepared: Prepared, network_state: dict[str, Any]) -> dict[str, float]:
+def score_best(
+    prepared: Prepared,
+    network_state: dict[str, Any],
+    outputs: Mapping[str, Outputs] | None = None,
+) -> dict[str, float]:
     """Score every part with the best state: weights and buffers.
 
     Args:
         prepared: the objects of the run.
         network_state: the `state_dict` of its network.
+        outputs: collects the outputs of some parts, by name.
 
     Returns:
         metrics by part and name, such as `test/accuracy`.
@@ -104,11 +124,12 @@ def score_best(prepared: Prepared, network_state: dict[str, Any]) -> dict[str, f
     context = evaluation_context(prepared.device.precision, device)
     task = prepared.task
     task.network.load_state_dict(network_state)
-    task.network.to(device)
+    task.to(device)  # with the weights of classes and the buffers of a loss
 
     metrics = {}
     for part_name, part in prepared.parts.to(device).by_name.items():
-        scores = evaluate(task, EvaluationBlocks(part), context)
+        kept = (outputs or {}).get(part_name)
+        scores = evaluate(task, EvaluationBlocks(part), context, kept)
         for name, value in scores.items():
             metrics[f"{part_name}/{name}"] = value
     return metrics
@@ -124,6 +145,9 @@ def _describe(outcome: dict[str, Any]) -> dict[str, Any]:
         "reason": None,
         "metrics": metrics,
         "seconds": progress["seconds"],
+        "processor_seconds": progress["processor_seconds"],
+        "peak_memory_mib": progress["peak_memory_mib"],
+        "peak_device_memory_mib": progress["peak_device_memory_mib"],
         "ended_by": outcome["ended_by"],
         "num_averaged": outcome["num_averaged"],
         "epochs": progress["epoch"],

@@ -85,7 +85,9 @@ def build_checkpoints(
     """
     options = config["trainer"]
     monitor = options["monitor"] or f"val/{metric_names[0]}"
-    mode = "max" if higher_is_better(monitor) else "min"
+    mode = options.get("monitor_mode")
+    if mode is None:
+        mode = "max" if higher_is_better(monitor) else "min"
     return Checkpoints(
         folder, monitor, mode, options["patience"], **config["checkpoint"], state=state
     )

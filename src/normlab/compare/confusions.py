@@ -1,0 +1,64 @@
+"""Confusion matrices of runs, which are too large for a table of runs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from normlab.compare.runs import read_stored_result
+
+
+def mean_confusion(runs: pd.DataFrame, part: str) -> np.ndarray | None:
+    """The mean over runs of the shares of each true class ``(K, K)``.
+
+    Row i, column j is the share of class i that was predicted as class j. It is NaN for
+    a class without samples.
+
+    Args:
+        runs: rows of `load_runs`.
+        part: val or test.
+
+    Returns:
+        None if no run has a matrix, or if they differ in their classes.
+    """
+    shares = []
+    for folder in runs["folder"]:
+        matrix = _matrix(Path(folder), part)
+        if matrix is None:
+            continue
+        samples = matrix.sum(1, keepdims=True)
+        share = np.full_like(matrix, np.nan)
+        np.divide(matrix, samples, out=share, where=samples > 0)
+        shares.append(share)
+    if len({share.shape for share in shares}) != 1:
+        return None
+    return np.mean(shares, axis=0)
+
+
+def class_names(runs: pd.DataFrame) -> list[str]:
+    """The names of the classes of the first of some runs; empty if it names none."""
+    for folder in runs["folder"][:1]:
+        names = _result(Path(folder)).get("classes")
+        if isinstance(names, list):
+            return [str(name) for name in names]
+    return []
+
+
+def _matrix(folder: Path, part: str) -> np.ndarray | None:
+    """The counts of a run, as it stored them."""
+    scores = _result(folder).get("scores") or {}
+    rows = (scores.get(part) or {}).get("confusion_matrix")
+    try:
+        matrix = np.array(rows, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    is_matrix = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+    return matrix if is_matrix and (matrix >= 0).all() else None
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    try:
+        return read_stored_result(folder / "result.json")
+    except ValueError:  # it has changed since the runs were loaded
+        return {}
