@@ -147,20 +147,20 @@ class Progress:
         epoch: number of finished epochs.
         blocks: number of finished blocks of the current epoch.
         steps: number of optimizer steps since the start.
+        seconds: time spent training, over all attempts.
         processor_seconds: time that processors worked for it, over all attempts and
             processes.
         peak_memory_mib: the most memory in MiB that the processes held.
         peak_device_memory_mib: the most memory in MiB that tensors took on GPUs.
-        seconds: time spent training, over all attempts.
     """
 
     epoch: int = 0
     blocks: int = 0
     steps: int = 0
+    seconds: float = 0.0
     processor_seconds: float = 0.0
     peak_memory_mib: float = 0.0
     peak_device_memory_mib: float = 0.0
-    seconds: float = 0.0
 
 
 def num_batches(num_samples: int, batch_size: int, smallest: int = 2) -> int:

@@ -49,9 +49,9 @@ class Parts:
         encoder: of a table, fitted to the training part; None for images.
         class_names: name of class ``i`` at index ``i``. It is empty for a regression,
             and for data that name no classes.
+        table: the columns of a table as they were read; None for other data.
     """
 
-        table: the columns of a table as they were read; None for other data.
     train: Part
     validation: Part
     test: Part
@@ -59,9 +59,9 @@ class Parts:
     num_outputs: int
     encoder: Encoder | None = None
     class_names: tuple[str, ...] = ()
+    table: TabularData | None = None
 
     @property
-    table: TabularData | None = None
     def by_name(self) -> dict[str, Part]:
         """The parts by their names in metrics: train, val and test."""
         return {"train": self.train, "val": self.validation, "test": self.test}
@@ -156,10 +156,10 @@ def load_parts(
         num_outputs=num_classes if is_classification else train.num_targets,
         encoder=encoder,
         class_names=tuple(loaded.class_names),
+        table=loaded if isinstance(loaded, TabularData) else None,
     )
     if overfit_batches is not None:
         same = replace(train, transform=plain)
-        table=loaded if isinstance(loaded, TabularData) else None,
         parts = replace(parts, validation=same, test=same)
     return limited(parts, trainer.get("limit_batches"), options["batch_size"])
 
