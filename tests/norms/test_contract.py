@@ -21,7 +21,13 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "norm"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 SHAPES = [(1, (6, 16)), (1, (6, 16, 5)), (2, (6, 16, 4, 3)), (3, (6, 16, 2, 3, 2))]
 # nn.Identity takes everything, and PyTorch's layer has messages of its own.
-UNCHECKED = ("none", "weight_norm", "torch")
+UNCHECKED = (
+    "none",
+    "weight_norm",
+    "scaled_weight_standardization",
+    "spectral",
+    "torch",
+)
 CHECKED = [name for name in NAMES if name not in UNCHECKED]
 # Norms with which the output of one sample in training depends on the other samples,
 # according to their papers.
@@ -366,7 +372,8 @@ def network_on_weights(request, settings):
         network = nn.Sequential(
             nn.Linear(6, 16), build(config["norm"])(16, 1), nn.Linear(16, 3)
         )
-        return build(config["reparametrize"])(network)
+        # In evaluation, since power iteration takes a step in every pass of training.
+        return build(config["reparametrize"])(network).eval()
 
     return make_network
 

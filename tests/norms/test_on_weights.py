@@ -9,7 +9,12 @@ from torch.nn.utils import parametrize
 
 from normlab.models import AlexNet, RecurrentNetwork
 from normlab.models.alexnet import no_norm
-from normlab.norms import GroupNorm, normalize_weights, standardize_weights
+from normlab.norms import (
+    GroupNorm,
+    limit_spectrum,
+    normalize_weights,
+    standardize_weights,
+)
 from normlab.norms.on_weights import (
     is_weight_length,
     plain_name,
@@ -17,7 +22,7 @@ from normlab.norms.on_weights import (
 )
 from norms.helpers import draw
 
-NORMS = [normalize_weights, standardize_weights]
+NORMS = [normalize_weights, standardize_weights, limit_spectrum]
 
 
 def recurrent(seed=0, norm=GroupNorm):
@@ -63,6 +68,25 @@ def test_normalized_weights_by_head():
         parametrization.original1.copy_(torch.tensor([[3.0, 4.0], [0.0, -7.0]]))
     expected = torch.tensor([[6.0, 8.0], [0.0, -2.0]])
     torch.testing.assert_close(network[0].weight, expected)
+
+
+def test_weights_over_their_spectral_norm_by_head():
+    network = nn.Sequential(nn.Linear(2, 3, bias=False))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 3.0]]))
+    torch.manual_seed(0)
+    assert limit_spectrum(network, n_power_iterations=20) is network
+    network(torch.ones(1, 2))
+    # The columns are orthogonal, with lengths 3 and 5.
+    expected = torch.tensor([[0.6, 0.0], [0.0, 0.8], [0.0, 0.6]])
+    torch.testing.assert_close(network.eval()[0].weight, expected)
+
+
+def test_a_layer_of_zeros_has_no_spectral_norm_to_divide_by():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    nn.init.zeros_(network[1].weight)
+    with pytest.raises(ValueError, match="1.weight has no others; use another norm"):
+        limit_spectrum(network)
 
 
 def test_standardized_weights_by_head():

@@ -16,7 +16,11 @@ from normlab.norms.filter_response import FilterResponseNorm
 from normlab.norms.global_response import GlobalResponseNorm
 from normlab.norms.group import GroupNorm, LayerNorm
 from normlab.norms.instance import InstanceNorm, LocalResponseNorm
-from normlab.norms.on_weights import normalize_weights, standardize_weights
+from normlab.norms.on_weights import (
+    limit_spectrum,
+    normalize_weights,
+    standardize_weights,
+)
 from normlab.norms.per_pixel import LayerNormPerPixel, RMSNorm
 from normlab.norms.scale import ScaleNorm
 from normlab.norms.seednorm import SeeDNorm
@@ -45,6 +49,7 @@ __all__ = [
     "RMSNorm",
     "ScaleNorm",
     "SeeDNorm",
+    "limit_spectrum",
     "normalize_weights",
     "standardize_weights",
     "torch_batch_norm",

@@ -276,3 +276,54 @@ def standardize_weights(
             weight.layer, weight.name, StandardizedWeight(eps, gain, weight.axis)
         )
     return network
+
+
+def limit_spectrum(
+    network: nn.Module,
+    n_power_iterations: int = 1,
+    eps: float = 1e-12,
+    skip_output: bool = False,
+) -> nn.Module:
+    r"""Spectral normalization: divide the weights of a layer by their spectral norm.
+
+    .. math:: W = \frac{V}{\sigma(V)}
+              \qquad
+              \sigma(V) = \max_{h \ne 0} \frac{\lVert V h \rVert}{\lVert h \rVert}
+
+    - :math:`V`, ``(outputs, inputs)``: the learned weights of a layer, those of a
+      convolution written as a matrix.
+    - :math:`\sigma(V)`: their largest singular value, which power iteration estimates:
+      one step of it for every forward pass of training.
+
+    No linear layer then lengthens a difference of inputs, so the network cannot change
+    faster than its other parts allow. This is PyTorch's parametrization
+    `torch.nn.utils.parametrizations.spectral_norm`. Its vectors are buffers; evaluation
+    leaves them as they are.
+
+    Use it if the slope of the network has to stay small, as in the discriminators of
+    generative adversarial networks.
+
+    Args:
+        network: the network, which is changed in place and returned.
+        n_power_iterations: steps of power iteration in every forward pass of training.
+        eps: smallest length by which a vector of power iteration is divided.
+        skip_output: leave the last linear layer as it is.
+
+    Raises:
+        ValueError: the network has no weights that it could act on, or the weights of a
+            layer are all 0.
+
+    References:
+        Miyato, Kataoka, Koyama and Yoshida, "Spectral Normalization for Generative
+        Adversarial Networks", 2018, arXiv 1802.05957.
+    """
+    for weight in weights_to_change(network, skip_output):
+        if not weight.tensor.is_meta and not weight.tensor.any():
+            raise ValueError(
+                "spectral norm needs weights that are not 0, "
+                f"{weight.name_in(network)} has no others; use another norm"
+            )
+        parametrizations.spectral_norm(
+            weight.layer, weight.name, n_power_iterations, eps, weight.axis
+        )
+    return network
