@@ -47,8 +47,10 @@ def cautions_of(
     decay_rank_one=False,
     idle=(),
     reparametrize=None,
+    **trainer,
 ):
     config = {
+        "trainer": {"max_epochs": 10, **trainer},
         "dataset": {"batch_size": batch_size},
         "optimizer": {"weight_decay": weight_decay, "decay_rank_one": decay_rank_one},
         "choices": {"norm": "weight_norm"},
@@ -178,6 +180,18 @@ def test_left_out_samples_are_counted_for_every_norm(samples, devices, sentence)
         assert [bool(re.match(sentence or "", text)) for text in found] == (
             [True] if sentence else []
         )
+
+
+def test_steps_that_are_not_reached_are_named():
+    """An epoch of 1000 samples has 125 batches of 8, in 32 steps of 4 batches."""
+    assert cautions_of(max_steps=1250) == []
+    assert cautions_of(max_steps=1251) == [
+        "trainer.max_epochs=10 ends this run after 1250 steps, before "
+        "trainer.max_steps=1251"
+    ]
+    (sentence,) = cautions_of(max_steps=321, accumulate=4)
+    assert "after 320 steps" in sentence
+    assert cautions_of(max_steps=320, accumulate=4) == []
 
 
 def test_decay_of_scale_and_shift_is_named():

@@ -115,6 +115,17 @@ def test_a_value_of_another_type_is_refused(place):
         (("train_sums",), [1.0], "train_sums must hold"),
         (("unfinished_block",), {"losses": torch.ones(1)}, "must hold predictions"),
         (("logs", "metrics.csv"), "120", "logs must hold int, got str"),
+        (("average",), {"network": {}}, "average must hold num_averaged"),
+        (
+            ("average",),
+            {"network": {"0.bias": torch.ones(4)}, "num_averaged": 2},
+            "average.network must be the network of the run",
+        ),
+        (
+            ("average",),
+            {"network": STATE["network"], "num_averaged": 0.5},
+            "average.num_averaged must be int, got float",
+        ),
         (("best",), {"epoch": 1}, "best must hold value"),
     ],
     ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else None,

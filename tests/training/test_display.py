@@ -74,6 +74,17 @@ def test_the_end_table(known, line, capsys, tmp_path):
     ]
 
 
+def test_the_end_table_says_what_ended_a_run_and_what_was_scored(capsys, tmp_path):
+    more = {"ended_by": "max_seconds", "num_averaged": 7}
+    print_result(RESULT | more, {"paths": {"outputs": str(tmp_path)}})
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "ended by  trainer.max_seconds" in lines
+    assert "best epoch  4 of 10, the average of 7 weights is kept and scored" in lines
+    whole = {"ended_by": "max_epochs", "num_averaged": None}
+    print_result(RESULT | whole, {"paths": {"outputs": str(tmp_path)}})
+    assert "ended by" not in capsys.readouterr().out
+
+
 def test_a_failed_run_has_its_reason_and_no_metrics(capsys):
     kept = ("run", "seed", "choices")
     failed = {key: RESULT[key] for key in kept} | {"status": "failed", "metrics": {}}

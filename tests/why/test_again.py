@@ -45,6 +45,18 @@ def test_the_same_weights_as_the_run_had_at_its_end(trained, words):
         assert torch.allclose(ours[name], value, atol=1e-6), name
 
 
+def test_a_run_that_ends_by_steps_has_so_many(trained):
+    config, prepared = prepare_stored(trained("trainer.max_steps=7"))
+    assert steps_of_run(config, prepared) == 7
+
+
+@pytest.mark.parametrize("words", [["trainer.accumulate=2"], ["optimizer=sam"]])
+def test_a_run_whose_steps_are_no_single_passes_is_refused(trained, words):
+    config, prepared = prepare_stored(trained(*words))
+    with pytest.raises(ValueError, match="must make its steps from one pass"):
+        steps_of_run(config, prepared)
+
+
 def test_a_step_knows_the_state_before_and_after_it(trained):
     folder = trained("norm=torch")
     config, prepared = prepare_stored(folder)

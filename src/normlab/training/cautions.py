@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
-from normlab.data.blocks import num_batches, smallest_batch
+from normlab.data.blocks import ceil_div, num_batches, smallest_batch
 from normlab.device.devices import Device
 from normlab.models.recognize import looks_like_norm
 from normlab.norms import FrozenBatchNorm, GhostBatchNorm
@@ -65,7 +65,7 @@ def cautions(
 
     Args:
         config: a resolved configuration; `dataset.batch_size`, `optimizer`,
-            `reparametrize` and the name of the norm are read.
+            `trainer`, `reparametrize` and the name of the norm are read.
         device: the device of the run.
         network: the network, as it will train.
         norm_layers: the norm layers of the network, by name.
@@ -83,6 +83,7 @@ def cautions(
         *_groups(layers),
         *_unchanged_weights(config, network),
         *_last_batch(num_samples, batch_size, device.devices),
+        *_unreached_steps(config["trainer"], num_samples, batch_size),
         *_decay(config["optimizer"], layers),
         *_synchronization(device.devices, layers),
         *_precision(device.precision, layers),
@@ -152,6 +153,20 @@ def _last_batch(num_samples: int, batch_size: int, processes: int) -> Iterator[s
         f"{num_samples} training samples in batches of {batch_size} leave {samples} "
         f"over, too few to normalize: every epoch leaves {them} out, whatever the norm"
     )
+
+
+def _unreached_steps(options: dict, num_samples: int, batch_size: int) -> Iterator[str]:
+    max_steps = options.get("max_steps")
+    if max_steps is None:
+        return
+    batches = num_batches(num_samples, batch_size)
+    per_epoch = ceil_div(batches, options.get("accumulate", 1))
+    steps = options["max_epochs"] * per_epoch
+    if steps < max_steps:
+        yield (
+            f"trainer.max_epochs={options['max_epochs']} ends this run after {steps} "
+            f"steps, before trainer.max_steps={max_steps}"
+        )
 
 
 def _decay(optimizer: dict, layers: list[nn.Module]) -> Iterator[str]:

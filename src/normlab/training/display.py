@@ -121,12 +121,24 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     if "epochs" not in result:
         return []
     best_epoch = f"{result['best_epoch']} of {result['epochs']}"
+    weights = "its weights are kept and scored"
+    if result.get("num_averaged"):
+        weights = f"the average of {result['num_averaged']} weights is kept and scored"
     num_layers = result["num_norm_layers"]
     return [
-        ("best epoch", f"{best_epoch}, its weights are kept and scored"),
+        *_end(result),
+        ("best epoch", f"{best_epoch}, {weights}"),
         ("seconds", f"{result['seconds']:.1f}{_speed(result)}"),
         ("parameters", f"{result['num_parameters']:,}, {num_layers} norm layers"),
     ]
+
+
+def _end(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What ended a run before its last epoch."""
+    ended_by = result.get("ended_by")
+    if ended_by in (None, "max_epochs"):
+        return []
+    return [("ended by", f"trainer.{ended_by}")]
 
 
 def _speed(result: dict[str, Any]) -> str:

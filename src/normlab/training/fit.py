@@ -104,7 +104,8 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
             if want_steps(own, task):
                 largest_block = 1
             run_trainer(config, prepared.device, trainer, task, parts, largest_block)
-            num_averaged = task.averaging and task.averaging.num_averaged
+            if task.averaging is not None:
+                num_averaged = task.averaging.num_averaged
     except Diverged as error:
         diverged = _describe_divergence(error, task)
     return {

@@ -49,11 +49,24 @@ class Step:
 
 
 def steps_of_run(config: dict, prepared: Prepared) -> int:
-    """Number of steps that the run makes if nothing stops it early."""
+    """Number of steps that the run makes if nothing stops it early.
+
+    Raises:
+        ValueError: its steps are no single passes, and cannot be repeated here.
+    """
+    options = config["trainer"]
+    optimizer = prepared.task.build_optimizer(prepared.task.network)
+    if options["accumulate"] > 1 or hasattr(optimizer, "perturbed"):
+        raise ValueError(
+            "a run that is trained again must make its steps from one pass through the "
+            "network, without trainer.accumulate and optimizer=sam"
+        )
     batch_size = config["dataset"]["batch_size"]
     per_epoch = num_batches(len(prepared.parts.train), batch_size)
-    epochs: int = config["trainer"]["max_epochs"]
-    return epochs * per_epoch
+    steps: int = options["max_epochs"] * per_epoch
+    if options["max_steps"] is not None:
+        steps = min(steps, options["max_steps"])
+    return steps
 
 
 def train_again(
