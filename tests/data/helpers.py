@@ -19,8 +19,8 @@ def read(path, fold=0, num_folds=3, target="price", drop=("id",), **options):
     return csv(path, target, fold, num_folds, drop=drop, **options)
 
 
-def encoded(table, rows=None, standardize=False):
+def encoded(table, rows=None, normalize="none"):
     rows = (
         torch.arange(len(table.train_targets)) if rows is None else torch.tensor(rows)
     )
-    return table.encode(table.fit(rows, standardize))
+    return table.encode(table.fit(rows, normalize))

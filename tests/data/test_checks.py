@@ -85,7 +85,7 @@ def test_one_number_only_is_refused_by_the_name_of_the_target():
     [
         (
             {"normalize": "imagenet"},
-            "must be train or none for a table, got 'imagenet'",
+            "must be one of train, none, robust, quantile for a table, got 'imagenet'",
         ),
         ({"image_size": 64}, "dataset.image_size must be null for a table, got 64"),
         ({"augment": {"flip": True}}, "must be empty for a table, got {'flip': True}"),

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import norm
 
 from data.helpers import LINES, encoded, read
 from normlab.data.encoding import TabularData
@@ -17,10 +18,10 @@ def test_numbers_are_standardized_or_stay_in_their_units(write):
     )
     numbers = table.train_columns.iloc[rows.numpy()]
     mean, std = numbers["x"].mean(), numbers["x"].std(ddof=0)
-    encoded = table.encode(table.fit(rows, standardize=True))
+    encoded = table.encode(table.fit(rows, normalize="train"))
     expected = [(x - mean) / std for x in table.test_columns["x"]]
     assert encoded.test_inputs[:, 0].tolist() == pytest.approx(expected)
-    raw = table.encode(table.fit(rows, standardize=False))
+    raw = table.encode(table.fit(rows))
     assert raw.test_inputs[:, 0].tolist() == table.test_columns["x"].tolist()
 
 
@@ -43,7 +44,7 @@ def test_an_encoding_computed_by_hand(write):
 
 
 def test_numbers_are_standardized_by_the_given_rows(write):
-    data = encoded(read(write(LINES), fold=2), rows=[0, 1, 3], standardize=True)
+    data = encoded(read(write(LINES), fold=2), rows=[0, 1, 3], normalize="train")
     mean, std = 7 / 3, (14 / 9) ** 0.5  # of 1, 2, 4
     assert data.train_inputs[:, 0].tolist() == pytest.approx(
         [(size - mean) / std for size in (1, 2, 2, 4)]
@@ -78,12 +79,12 @@ def test_columns_without_spread_in_the_training_rows(write):
         fold=2,
         drop=(),
     )
-    assert table.fit(torch.tensor([0, 3]), standardize=True).constant == (
+    assert table.fit(torch.tensor([0, 3]), normalize="train").constant == (
         "a",
         "b",
     )  # 1 and 1, missing in both
     standardized, raw = (
-        encoded(table, [0, 3], standardize) for standardize in (True, False)
+        encoded(table, [0, 3], normalize) for normalize in ("train", "none")
     )
     assert standardized.train_inputs.tolist() == [[0, 0]] * 4
     assert standardized.test_inputs.tolist() == [[0, 0]] * 2
@@ -96,8 +97,8 @@ def test_rounding_does_not_count_as_spread(write):
     table = TabularData(
         columns, torch.arange(3).double(), columns, torch.arange(3).double()
     )
-    assert table.fit(torch.arange(2), standardize=True).constant == ("a",)
-    assert encoded(table, [0, 1], standardize=True).train_inputs.tolist() == [
+    assert table.fit(torch.arange(2), normalize="train").constant == ("a",)
+    assert encoded(table, [0, 1], normalize="train").train_inputs.tolist() == [
         [-1, 0],
         [1, 0],
         [3, 0],
@@ -109,7 +110,7 @@ def test_large_targets_are_learned_as_differences(write):
         f"{number},{1_600_000_000 + 7 * number}\n" for number in range(8)
     )
     table = read(write(text), fold=0, num_folds=4, target="seconds", drop=())
-    encoder = table.fit(torch.arange(6), standardize=True)
+    encoder = table.fit(torch.arange(6), normalize="train")
     data = table.encode(encoder)
     exact = torch.cat([table.train_targets, table.test_targets])
     assert exact.sort().values.diff().tolist() == [7.0] * 7
@@ -130,7 +131,7 @@ def test_other_targets_stay_as_they_are(write, first):
 
 def test_an_encoder_of_one_table_encodes_another(write):
     table = read(write(LINES))
-    encoder = table.fit(torch.arange(4), standardize=False)
+    encoder = table.fit(torch.arange(4))
     other = read(write(LINES.replace("green", "pink"), "other.csv"))
     assert (
         other.encode(encoder).train_inputs.shape
@@ -138,3 +139,22 @@ def test_an_encoder_of_one_table_encodes_another(write):
     )
     with pytest.raises(ValueError, match="size"):
         read(write(LINES.replace("size", "length"), "renamed.csv")).encode(encoder)
+
+
+def test_robust_scaling_ignores_outliers():
+    """Median 3 and quartiles 2 and 4, whatever the largest number is."""
+    columns = pd.DataFrame({"a": [1.0, 2, 3, 4, 1000]})
+    table = TabularData(columns, torch.arange(5.0), columns, torch.arange(5.0))
+    encoded = table.encode(table.fit(torch.arange(5), "robust"))
+    assert encoded.train_inputs.flatten().tolist() == [-1, -0.5, 0, 0.5, 498.5]
+
+
+def test_quantile_scaling_is_the_normal_score_of_the_rank():
+    columns = pd.DataFrame({"a": [1.0, 2, 3, 4, 1000]})
+    targets = torch.arange(5.0)
+    table = TabularData(columns, targets, columns, targets)
+    encoded = table.encode(table.fit(torch.arange(5), "quantile"))
+    expected = norm.ppf([0.25, 0.5, 0.75])
+    assert encoded.train_inputs[1:4].flatten().tolist() == pytest.approx(
+        expected.tolist(), abs=1e-6
+    )

@@ -135,11 +135,11 @@ def test_a_constant_target_of_the_training_part_is_refused(table, value):
     [
         (
             "dataset.normalize=imagenet",
-            "dataset.normalize must be train or none for a table, got 'imagenet'",
+            "must be one of train, none, robust, quantile for a table, got 'imagenet'",
         ),
         (
             "dataset.normalize=[0.5,0.5]",
-            r"dataset.normalize must be train or none for a table, got \[0.5, 0.5\]",
+            r"must be one of train, .* for a table, got \[0.5, 0.5\]",
         ),
         (
             "dataset.image_size=64",

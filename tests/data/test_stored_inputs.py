@@ -30,20 +30,20 @@ TABLE = """a,b,c,d
 """
 
 
-def table_encoder(path, standardize=True):
+def table_encoder(path, normalize="train"):
     """A table, and the encoder of its first four rows: c is constant there."""
     path.write_text(TABLE)
     text = read_text(str(path), ",", ["?"])
     columns = columns_of(text, str(path), Choice("d"))
     targets = torch.arange(5.0)
     data = TabularData(columns, targets, columns, targets)
-    return text, data, data.fit(torch.arange(4), standardize)
+    return text, data, data.fit(torch.arange(4), normalize)
 
 
-@pytest.mark.parametrize("standardize", [True, False])
-def test_a_table_is_encoded_as_scikit_learn_does(tmp_path, standardize):
+@pytest.mark.parametrize("normalize", ["train", "none", "robust", "quantile"])
+def test_a_table_is_encoded_as_scikit_learn_does(tmp_path, normalize):
     path = tmp_path / "table.csv"
-    text, data, encoder = table_encoder(path, standardize)
+    text, data, encoder = table_encoder(path, normalize)
     described = json.loads(json.dumps(describe_columns(encoder)))
     encoded = encode_columns(described, text, str(path))
     assert encoded.dtype == np.float32
@@ -51,10 +51,12 @@ def test_a_table_is_encoded_as_scikit_learn_does(tmp_path, standardize):
     assert np.array_equal(encoded, expected)
     # Median 2 for the missing a; mean 2.25 and deviation of [1, 2, 2, 4].
     std = math.sqrt(((1.25**2) + 2 * 0.25**2 + 1.75**2) / 4)
-    first = -1.25 / std if standardize else 1.0
-    constant = 0.0 if standardize else 5.0
+    first = {"train": -1.25 / std, "none": 1.0}
+    # Quartiles 1.75 and 2.5; the smallest value has the smallest score.
+    first |= {"robust": (1 - 2) / 0.75, "quantile": -5.199338}
+    constant = 5.0 if normalize == "none" else 0.0
     # The categories are blue, missing and red.
-    assert encoded[0].tolist() == pytest.approx([first, constant, 0, 0, 1])
+    assert encoded[0].tolist() == pytest.approx([first[normalize], constant, 0, 0, 1])
     assert encoded[4, 2:].tolist() == [0, 0, 0]
 
 
@@ -115,6 +117,7 @@ CONTENT = {
 }
 CATEGORY = {"name": "a", "kind": "category", "categories": ["x", "y"]}
 NUMBER = {"name": "b", "kind": "number", "fill": 0, "subtract": 0, "divide": 1.0}
+RANKS = {"name": "b", "kind": "quantile", "fill": 0, "quantiles": [0, 1]}
 TABULAR = {
     "schema": 1,
     "input_shape": [3],
@@ -165,7 +168,9 @@ def test_the_contents_below_are_right_before_they_are_changed():
         (TABULAR, {"columns": [NUMBER, NUMBER, CATEGORY]}, "every column once"),
         (TABULAR, {"columns": [NUMBER | {"divide": 0}]}, r"\[0\].divide must not"),
         (TABULAR, {"columns": [NUMBER | {"fill": "x"}]}, r"\[0\].fill must be a numb"),
-        (TABULAR, {"columns": [NUMBER | {"kind": "os"}]}, "must be one of number, con"),
+        (TABULAR, {"columns": [RANKS | {"quantiles": [2, 1]}]}, "in ascending order"),
+        (TABULAR, {"columns": [RANKS | {"quantiles": [0] * 1001}]}, "in ascending ord"),
+        (TABULAR, {"columns": [NUMBER | {"kind": "os"}]}, "must be one of number, qu"),
         (
             TABULAR,
             {"columns": [CATEGORY | {"categories": [1]}]},

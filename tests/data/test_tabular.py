@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data.helpers import LINES, encoded, read
-from normlab.data.tabular import JH_SIMPLE, diabetes, jh_simple
+from normlab.data.tabular import JH_SIMPLE, csv, diabetes, jh_simple
 
 
 def test_diabetes_in_its_own_units():
@@ -225,3 +225,55 @@ def test_jh_simple_checks_its_file(write, tmp_path, monkeypatch, capsys):
         match=r"dataset.root=.*mine.csv must be the file .* downloading it failed",
     ):
         jh_simple(str(tmp_path / "newer"), "age", 0, 5, "regression")
+
+
+def test_a_second_file_is_the_test_part(write):
+    train = write("size,colour,price\n1,red,10\n2,blue,20\n3,red,30\n", "train.csv")
+    test = write("price,size,colour,id\n40,4,green,7\n50,?,red,8\n", "test.csv")
+    data = csv(train, "price", 0, 5, test_path=test)
+    assert data.train_targets.tolist() == [10, 20, 30]
+    assert data.test_targets.tolist() == [40, 50]
+    assert data.test_columns["colour"].tolist() == ["green", "red"]
+    encoded = data.encode(data.fit(torch.arange(3)))
+    # The missing size is the median of training, and green is no category there.
+    assert encoded.test_inputs.tolist() == [[4, 0, 0], [2, 0, 1]]
+
+
+def test_classes_of_both_files_have_one_numbering(write):
+    train = write("a,b\n1,x\n2,z\n", "train.csv")
+    test = write("a,b\n1,y\n2,z\n", "test.csv")
+    data = csv(train, "b", 0, 5, "classification", test_path=test)
+    assert data.class_names == ("x", "y", "z")
+    assert data.test_targets.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "fold", "message"),
+    [
+        ("size,cost\n1,2\n", 0, "must have the columns of .*train.csv, it lacks price"),
+        ("size,price\n1,x\n", 0, r"row 1 of .*test.csv has 'x'"),
+        ("size,price\n1,\n", 0, r"column price is empty in row 1 of .*test.csv"),
+        ("size,price\n1,2\n", 1, "dataset.fold must be 0 with dataset.test_path"),
+    ],
+)
+def test_a_second_file_that_does_not_fit_is_refused(write, text, fold, message):
+    train = write("size,price\n1,10\n2,20\n", "train.csv")
+    test = write(text, "test.csv")
+    with pytest.raises(ValueError, match=message):
+        csv(train, "price", fold, 5, test_path=test)
+
+
+@pytest.mark.parametrize(
+    ("transform", "task", "message"),
+    [
+        ("log", "regression", "target b must be above 0 for .*=log, row 2 .*has 0"),
+        ("sqrt", "regression", "must be null or one of log, log1p, got 'sqrt'"),
+        ("log", "classification", "must be null for a classification, got 'log'"),
+    ],
+)
+def test_targets_without_a_logarithm_are_refused(write, transform, task, message):
+    path = write("a,b\n1,1\n2,0\n3,4\n4,8\n")
+    for fold in range(2):
+        with pytest.raises(ValueError, match=message):
+            csv(path, "b", fold, 2, task, target_transform=transform)
+    assert csv(path, "b", 0, 2, target_transform="log1p").train_targets.min() >= 0

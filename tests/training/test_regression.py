@@ -27,6 +27,29 @@ def test_scores_are_in_the_units_of_the_targets():
     assert metrics["loss"] == pytest.approx((0 + 4) / 2)
 
 
+@pytest.mark.parametrize(
+    ("transform", "inverse", "forward"),
+    [("log", math.exp, math.log), ("log1p", math.expm1, math.log1p)],
+)
+def test_transformed_targets_are_scored_in_their_own_units(transform, inverse, forward):
+    task = make(target_mean=3.0, target_std=0.5, target_transform=transform)
+    outputs, targets = [[-1.0], [2.0]], [20.0, 40.0]
+    predicted = [inverse(3 - 0.5), inverse(3 + 1.0)]
+    errors = [predicted[0] - 20, predicted[1] - 40]
+    metrics = scored(task, outputs, targets)
+    assert metrics["rmse"] == pytest.approx(math.hypot(*errors) / math.sqrt(2))
+    assert metrics["mae"] == pytest.approx(sum(map(abs, errors)) / 2)
+    assert metrics["r2"] == pytest.approx(1 - sum(e**2 for e in errors) / 200, rel=1e-4)
+    learned = [(forward(target) - 3) / 0.5 for target in targets]
+    loss = ((learned[0] + 1) ** 2 + (learned[1] - 2) ** 2) / 2
+    assert metrics["loss"] == pytest.approx(loss)
+    assert task.loss(torch.tensor(outputs), torch.tensor(targets)).item() == (
+        pytest.approx(loss)
+    )
+    values = task.predictions_from(torch.tensor(outputs))
+    assert values.tolist() == pytest.approx(predicted)
+
+
 @pytest.mark.parametrize("targets", [[11.3], [11.3] * 2, [-30.7] * 7])
 def test_equal_targets_have_no_r2(targets):
     task = make(target_mean=10.0, target_std=0.3)

@@ -69,7 +69,12 @@ TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
 # set, with the values that describe what those runs did. They are arguments of the
 # function that loads the data, too.
 DATASET_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
-    "csv": {"encoding": None},
+    "csv": {
+        "encoding": None,
+        "groups": None,
+        "test_path": None,
+        "target_transform": None,
+    },
     "image_folder": {"use_val": False},
 }
 

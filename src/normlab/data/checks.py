@@ -8,6 +8,8 @@ import torch
 from normlab.data.arrays import Arrays
 from normlab.data.encoding import TabularData
 
+TABLE_NORMALIZATIONS = ("train", "none", "robust", "quantile")
+
 
 def check_shape(arrays: Arrays, options: dict) -> None:
     """Compare the shape of the samples with the declared one.
@@ -97,6 +99,23 @@ def check_numbers(targets: torch.Tensor, options: dict) -> None:
         )
 
 
+def check_offset(offset: float, options: dict) -> None:
+    """Refuse a transform of targets that are learned as differences from their mean.
+
+    Args:
+        offset: what is subtracted from every target, see `Encoder`.
+        options: the `dataset` section of a configuration.
+
+    Raises:
+        ValueError: the target is to be transformed, although it hardly varies.
+    """
+    if offset and options.get("target_transform") is not None:
+        raise ValueError(
+            "dataset.target_transform must be null for targets that differ from their "
+            f"mean of {offset:g} by less than float32 can tell well"
+        )
+
+
 def check_classes(targets: torch.Tensor, class_names: Sequence[str]) -> None:
     """Check that the training part has more than one class.
 
@@ -160,9 +179,10 @@ def check_table_options(options: dict) -> None:
     Raises:
         ValueError: such an option is set.
     """
-    if options["normalize"] not in ("train", "none"):
+    if options["normalize"] not in TABLE_NORMALIZATIONS:
         raise ValueError(
-            "dataset.normalize must be train or none for a table, "
+            f"dataset.normalize must be one of {', '.join(TABLE_NORMALIZATIONS)} for a "
+            "table, "
             f"got {options['normalize']!r}"
         )
     if options["image_size"] is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from normlab.data.cell_values import commas_meaning, numbers_of, one_spelling
 from normlab.data.missing_values import without_missing
-from normlab.data.notes import note_once
+from normlab.data.notes import note_once, shortened
 from normlab.data.parquet_files import is_parquet, read_parquet
 from normlab.data.table_files import read_cells
 from normlab.spelling import nearest
@@ -132,6 +132,71 @@ def choose(
             )
     chosen = None if categorical is None else found["categorical"]
     return Choice(found["target"][0], chosen, found["drop"])
+
+
+def joined_text(
+    text: pd.DataFrame,
+    path: str,
+    test_text: pd.DataFrame,
+    test_path: str | None,
+    choice: Choice,
+) -> pd.DataFrame:
+    """The rows of a table and below them those of a second one with its columns.
+
+    They are converted together, so that a column means the same in both.
+
+    Args:
+        text: the table, from `read_text`.
+        path: of its file, for messages.
+        test_text: the second table.
+        test_path: of its file. Its rows are called after it in messages.
+        choice: which columns are what. Dropped columns may be missing.
+
+    Raises:
+        ValueError: the second table lacks a column.
+    """
+    lacking = [name for name in text if name not in test_text]
+    needed = [name for name in lacking if name not in choice.drop]
+    if needed:
+        raise ValueError(
+            f"dataset.test_path={test_path} must have the columns of {path}, it lacks "
+            f"{shortened(needed)}"
+        )
+    others = [name for name in test_text if name not in text]
+    if others:
+        note_once(
+            f"{test_path}: these columns are not in {path} and are left out: "
+            f"{shortened(others)}"
+        )
+    below = test_text.reindex(columns=text.columns).astype(object)
+    below.index = pd.Index([f"{row} of {test_path}" for row in below.index])
+    return pd.concat([text, below.where(below.notna(), None)])
+
+
+def take_groups(
+    text: pd.DataFrame, path: str, groups: Any, choice: Choice
+) -> tuple[np.ndarray, Choice]:
+    """The group of each row, and a choice in which their column is no input.
+
+    Args:
+        text: the table, from `read_text`.
+        path: of its file, for messages.
+        groups: the column of groups.
+        choice: which columns are what.
+
+    Raises:
+        ValueError: there is no such column, it is the target, or a row has no group.
+    """
+    name = _find_name(text, path, "groups", groups)
+    if name == choice.target:
+        raise ValueError(f"dataset.groups must not name the target, got {groups}")
+    empty = text[text[name].isna()]
+    if len(empty):
+        raise ValueError(
+            f"{path}: every row must have a group, column {name} is empty in row "
+            f"{empty.index[0]}"
+        )
+    return text[name].to_numpy(str), choice._replace(drop=[*choice.drop, name])
 
 
 def columns_of(

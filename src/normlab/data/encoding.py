@@ -16,6 +16,7 @@ from normlab.data.arrays import Arrays
 # If float32 changes a target by more than this, in standard deviations of the target,
 # targets are learned as differences from their mean.
 COARSE = 1e-5
+MOST_QUANTILES = 1000
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class TabularData:
         test_columns: as `train_columns`.
         test_targets: as `train_targets`.
         class_names: name of class ``i`` at index ``i``; empty for regression.
+        train_groups: ``(N,)``, groups of the training rows, none of which may both
+            train and validate; None for none.
     """
 
     train_columns: Any
@@ -53,30 +56,30 @@ class TabularData:
     test_columns: Any
     test_targets: Tensor
     class_names: tuple[str, ...] = ()
+    train_groups: np.ndarray | None = None
 
-    def fit(self, rows: Tensor, standardize: bool) -> Encoder:
+    def fit(self, rows: Tensor, normalize: str = "none") -> Encoder:
         """Learn the encoding from some rows.
 
-        - Columns of numbers: missing values become the median, then
-          ``(x - mean) / std``.
+        - Columns of numbers: missing values become the median, then numbers are scaled,
+          see `normalize`.
         - Columns of numbers with a single value in these rows: they keep it in all
           other rows, since the network's weights never see another. It is 0 if numbers
-          are standardized or all values are missing.
+          are scaled or all values are missing.
         - Columns of text: one column of 0 and 1 for each category that these rows have.
           Any other category is encoded as zeros.
 
         Args:
             rows: int64, the training rows without those for validation.
-            standardize: whether to standardize numbers, or leave them in their units.
+            normalize: `train` for ``(x - mean) / std``, `robust` for ``(x - median)``
+                divided by the difference of the quartiles, `quantile` for the normal
+                score of the rank (scikit-learn's QuantileTransformer, by at most 1,000
+                quantiles), `none` for numbers in their units.
         """
         from sklearn.compose import ColumnTransformer
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import (
-            FunctionTransformer,
-            OneHotEncoder,
-            StandardScaler,
-        )
+        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
         columns = self.train_columns.iloc[rows.numpy()]
         numbers = columns.select_dtypes(np.float64)
@@ -86,10 +89,9 @@ class TabularData:
         categorical = [name for name in columns if name not in numbers]
 
         impute = SimpleImputer(strategy="median", keep_empty_features=True)
-        scale = "passthrough"
+        scale = _scaler(normalize, len(rows))
         constants = filled[constant].iloc[0].to_numpy()
-        if standardize:
-            scale = StandardScaler()
+        if normalize != "none":
             constants = np.zeros(len(constant))
         hold = FunctionTransformer(partial(_repeated, values=constants))
         one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
@@ -132,6 +134,23 @@ class TabularData:
             if others:
                 unknown[name] = sorted(others)
         return unknown
+
+
+def _scaler(normalize: str, num_rows: int) -> Any:
+    """The step of scikit-learn that scales numbers."""
+    from sklearn import preprocessing
+
+    if normalize == "train":
+        return preprocessing.StandardScaler()
+    if normalize == "robust":
+        return preprocessing.RobustScaler()
+    if normalize == "quantile":
+        return preprocessing.QuantileTransformer(
+            n_quantiles=min(num_rows, MOST_QUANTILES),
+            output_distribution="normal",
+            subsample=None,
+        )
+    return "passthrough"
 
 
 def _encoded_columns(columns: Any, encoder: Encoder) -> Tensor:

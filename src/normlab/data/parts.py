@@ -15,12 +15,14 @@ from normlab.data.checks import (
     check_classes,
     check_labels,
     check_numbers,
+    check_offset,
     check_shape,
     check_table_options,
     check_tail,
     source_of,
 )
 from normlab.data.encoding import Encoder, TabularData
+from normlab.data.group_splits import group_validation_indices
 from normlab.data.notes import shortened
 from normlab.data.splits import train_validation_indices
 from normlab.data.subsets import training_subset
@@ -130,7 +132,8 @@ def load_parts(
     if isinstance(loaded, TabularData):
         check_table_options(options)
         if encoder is None:
-            encoder = loaded.fit(train_rows, options["normalize"] == "train")
+            encoder = loaded.fit(train_rows, options["normalize"])
+        check_offset(encoder.target_offset, options)
         arrays = loaded.encode(encoder)
         for note in encoding_notes(loaded, encoder):
             print_line(f"note: {note}")
@@ -202,11 +205,18 @@ def _split(
         return rows[:num_train], rows[num_train:]
 
     generator = numpy_generator(config["seed"], "split")
+    method = options["split"]
+    groups = loaded.train_groups if isinstance(loaded, TabularData) else None
     try:
-        train, validation = train_validation_indices(
-            targets, options["validation"], options["split"], generator
-        )
-        if options["split"] == "tail" and options["task"] == "classification":
+        if groups is None:
+            train, validation = train_validation_indices(
+                targets, options["validation"], method, generator
+            )
+        else:
+            train, validation = group_validation_indices(
+                groups, targets, options["validation"], method, generator
+            )
+        if method == "tail" and options["task"] == "classification":
             check_tail(targets, train, validation)
     except ValueError as error:
         num_samples = len(targets) + len(loaded.test_targets)

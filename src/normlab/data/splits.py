@@ -1,5 +1,7 @@
 """Which samples belong to which part, from targets, a method and a random generator."""
 
+from typing import TypeGuard
+
 import numpy as np
 
 
@@ -96,13 +98,7 @@ def fold_indices(
     Raises:
         ValueError: the fold or the number of folds is out of range.
     """
-    if not _is_integer(num_folds) or not 2 <= num_folds <= num_samples:
-        raise ValueError(
-            f"dataset.num_folds must lie in 2..{num_samples} (the number of samples), "
-            f"got {num_folds!r}"
-        )
-    if not _is_integer(fold) or not 0 <= fold < num_folds:
-        raise ValueError(f"dataset.fold must lie in 0..{num_folds - 1}, got {fold!r}")
+    check_fold(num_folds, fold, num_samples, "samples")
 
     from sklearn.model_selection import KFold
 
@@ -111,5 +107,23 @@ def fold_indices(
     return list(folds.split(np.arange(num_samples)))[fold]
 
 
-def _is_integer(value: object) -> bool:
+def check_fold(num_folds: object, fold: object, largest: int, what: str) -> None:
+    """Refuse a number of folds, or a fold, that is out of range.
+
+    Args:
+        num_folds: number of folds, from 2 to `largest`.
+        fold: index of the fold, from 0.
+        largest: the number of samples, or of groups of them.
+        what: what is divided into folds.
+    """
+    if not _is_integer(num_folds) or not 2 <= num_folds <= largest:
+        raise ValueError(
+            f"dataset.num_folds must lie in 2..{largest} (the number of {what}), "
+            f"got {num_folds!r}"
+        )
+    if not _is_integer(fold) or not 0 <= fold < num_folds:
+        raise ValueError(f"dataset.fold must lie in 0..{num_folds - 1}, got {fold!r}")
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

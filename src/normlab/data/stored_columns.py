@@ -3,6 +3,7 @@
 A column is a dict with its `name`, its `kind` and what the training rows taught:
 
 - `number`: ``(x - subtract) / divide``, with `fill` where a value is missing;
+- `quantile`: the normal score of the rank of x among the `quantiles`, with `fill`;
 - `constant`: `value` in every row;
 - `category`: one column of 0 and 1 for each of the `categories`.
 """
@@ -39,8 +40,19 @@ def describe_columns(encoder: Encoder) -> list[Column]:
 
 def _describe_numbers(pipeline: Any, names: list[str]) -> list[Column]:
     (_, impute), (_, scale) = pipeline.steps
+    columns: list[Column] = []
+    if type(scale).__name__ == "QuantileTransformer":
+        for index, name in enumerate(names):
+            columns.append(
+                {
+                    "name": name,
+                    "kind": "quantile",
+                    "fill": float(impute.statistics_[index]),
+                    "quantiles": scale.quantiles_[:, index].tolist(),
+                }
+            )
+        return columns
     subtract, divide = _scaling(scale, len(names))
-    columns = []
     for index, name in enumerate(names):
         columns.append(
             {
@@ -124,9 +136,27 @@ def encode_columns(columns: list[Column], table: pd.DataFrame, path: str) -> np.
     return np.concatenate(encoded, axis=1).astype(np.float32)
 
 
-def _encode_number(column: Column, text: pd.Series, path: str) -> np.ndarray:
+def _filled(column: Column, text: pd.Series, path: str) -> np.ndarray:
     values = numbers_of(text, path, "correct it")
-    filled = values.fillna(column["fill"]).to_numpy(np.float64)
+    return values.fillna(column["fill"]).to_numpy(np.float64)
+
+
+def _encode_quantile(column: Column, text: pd.Series, path: str) -> np.ndarray:
+    from sklearn.preprocessing import QuantileTransformer
+
+    quantiles = np.array(column["quantiles"])
+    scaler = QuantileTransformer(output_distribution="normal")
+    # What fitting would set (checked with scikit-learn 1.9).
+    scaler.n_features_in_ = 1
+    scaler.n_quantiles_ = len(quantiles)
+    scaler.quantiles_ = quantiles[:, None]
+    scaler.references_ = np.linspace(0, 1, len(quantiles))
+    scores: np.ndarray = scaler.transform(_filled(column, text, path)[:, None])
+    return scores
+
+
+def _encode_number(column: Column, text: pd.Series, path: str) -> np.ndarray:
+    filled = _filled(column, text, path)
     scaled: np.ndarray = (filled - column["subtract"]) / column["divide"]
     return scaled[:, None]
 
@@ -151,6 +181,7 @@ def _encode_category(column: Column, text: pd.Series, path: str) -> np.ndarray:
 
 ENCODE: dict[str, Callable[[Column, pd.Series, str], np.ndarray]] = {
     "number": _encode_number,
+    "quantile": _encode_quantile,
     "constant": _encode_constant,
     "category": _encode_category,
 }

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from normlab.data.encoding import MOST_QUANTILES
 from normlab.data.parts import Parts
 from normlab.data.stored_columns import Column, describe_columns, width
 from normlab.data.transforms import ImageTransform
@@ -202,6 +203,7 @@ def _numbers(values: dict, name: str) -> tuple[float, ...]:
 # The numbers that every kind of column has.
 NUMBERS = {
     "number": ("fill", "subtract", "divide"),
+    "quantile": ("fill",),
     "constant": ("value",),
     "category": (),
 }
@@ -234,10 +236,25 @@ def _check_column(column: Any, place: str) -> None:
             )
     if column.get("divide") == 0:
         raise ValueError(f"{place}.divide must not be 0")
+    if kind == "quantile":
+        _check_quantiles(column.get("quantiles"), place)
     if kind == "category":
         _check_categories(column.get("categories"), place)
     elif "categories" in column:
         raise ValueError(f"{place} must have no categories, it is a {kind}")
+
+
+def _check_quantiles(quantiles: Any, place: str) -> None:
+    is_list = isinstance(quantiles, list) and 1 <= len(quantiles) <= MOST_QUANTILES
+    if (
+        not is_list
+        or not all(map(_finite, quantiles))
+        or quantiles != sorted(quantiles)
+    ):
+        raise ValueError(
+            f"{place}.quantiles must be a list of numbers in ascending order, got "
+            f"{_short(quantiles)}"
+        )
 
 
 def _check_categories(categories: Any, place: str) -> None:

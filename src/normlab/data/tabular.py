@@ -13,9 +13,11 @@ import torch
 
 from normlab.data.downloads import check_digest, data_path, digest_of, download_file
 from normlab.data.encoding import TabularData
+from normlab.data.group_splits import group_fold_indices
 from normlab.data.missing_values import MISSING
 from normlab.data.notes import note_once
 from normlab.data.splits import fold_indices
+from normlab.data.target_transforms import check_targets
 from normlab.terminal import print_line
 
 # The assignment of rows to folds is part of the data set: every seed of a run has the
@@ -64,12 +66,15 @@ def csv(
     missing: Sequence[str | float | None] = MISSING,
     separator: str = ",",
     encoding: str | None = None,
+    groups: str | float | None = None,
+    test_path: str | None = None,
+    target_transform: str | None = None,
 ) -> TabularData:
-    """Any text file with columns of numbers and categories.
+    """Any text or parquet file with columns of numbers and categories.
 
     Args:
-        root: path of the file, whose first line names the columns. A first column
-            without a name, as pandas writes it, is left out.
+        root: path of the file. The first line of a text names the columns. A first
+            column without a name, as pandas writes it, is left out.
         target: the column to predict. For a column that is named 3, it may be a number.
         fold: index of the fold that is the test part, from 0. Rows are assigned to
             folds at random, but always in the same way.
@@ -86,6 +91,12 @@ def csv(
         separator: the character between columns. If the first line does not have it,
             the separator is found by the content.
         encoding: of the text. None finds UTF-8, UTF-16 and Latin-1 by the content.
+        groups: a column that is no input; rows with the same value are in the same
+            fold, and either train or validate.
+        test_path: path of a file with the same columns, which is the test part. There
+            are no folds then.
+        target_transform: `log` or `log1p`, for which targets that have no logarithm are
+            refused. The task applies it, see `normlab.training.regression`.
 
     Raises:
         ValueError: names the column, row and value that is wrong.
@@ -93,7 +104,21 @@ def csv(
     from normlab.data.columns import read_text
 
     text = read_text(root, separator, missing, encoding)
-    return _from_text(text, root, target, fold, num_folds, task, categorical, drop)
+    test_text = None
+    if test_path is not None:
+        if fold != 0:
+            raise ValueError(
+                "dataset.fold must be 0 with dataset.test_path, since the file is the "
+                f"test part; got {fold!r}"
+            )
+        test_text = read_text(test_path, separator, missing, encoding)
+    return _from_text(
+        *(text, root, target, fold, num_folds, task, categorical, drop),
+        groups=groups,
+        test_text=test_text,
+        test_path=test_path,
+        target_transform=target_transform,
+    )
 
 
 def _from_text(
@@ -106,6 +131,10 @@ def _from_text(
     categorical: Sequence[str | float] | None,
     drop: Sequence[str | float],
     remedy: str | None = None,
+    groups: str | float | None = None,
+    test_text: Any = None,
+    test_path: str | None = None,
+    target_transform: str | None = None,
 ) -> TabularData:
     """Convert the text of a file.
 
@@ -119,17 +148,29 @@ def _from_text(
         categorical: as in `csv`.
         drop: as in `csv`.
         remedy: what an error message advises; None for the options of `csv`.
+        groups: as in `csv`.
+        test_text: of the file that is the test part, or None.
+        test_path: path of that file, for messages.
+        target_transform: as in `csv`.
     """
     from normlab.data.columns import (
         choose,
         class_targets,
         columns_of,
+        joined_text,
         note_categories,
         number_targets,
+        take_groups,
     )
 
     choice = choose(text, path, target, categorical, drop)
-    if isinstance(num_folds, int) and len(text) < num_folds:
+    num_rows = len(text)
+    if test_text is not None:
+        text = joined_text(text, path, test_text, test_path, choice)
+    row_groups = None
+    if groups is not None:
+        row_groups, choice = take_groups(text, path, groups, choice)
+    if test_text is None and isinstance(num_folds, int) and len(text) < num_folds:
         rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
         raise ValueError(
             f"{path} has {rows}, dataset.num_folds={num_folds} needs at least as many"
@@ -141,9 +182,22 @@ def _from_text(
     class_names: tuple[str, ...] = ()
     if task == "classification":
         targets, class_names = class_targets(text[choice.target], path)
+        if target_transform is not None:
+            raise ValueError(
+                "dataset.target_transform must be null for a classification, got "
+                f"{target_transform!r}"
+            )
     else:
         targets = number_targets(text[choice.target], path, remedy)
-    return by_folds(columns, targets, class_names, fold, num_folds)
+        place = f"{path}: target {choice.target}"
+        check_targets(targets, target_transform, place, text.index)
+    if test_text is None:
+        return by_folds(columns, targets, class_names, fold, num_folds, row_groups)
+    rows = np.arange(len(text))
+    return _divided(
+        *(columns, targets, class_names),
+        *(rows[:num_rows], rows[num_rows:], row_groups),
+    )
 
 
 def jh_simple(
@@ -237,6 +291,7 @@ def by_folds(
     class_names: tuple[str, ...],
     fold: int,
     num_folds: int,
+    groups: np.ndarray | None = None,
 ) -> TabularData:
     """Divide a table into training and test part by the folds of a cross-validation.
 
@@ -246,12 +301,27 @@ def by_folds(
         class_names: names of the classes; empty for regression.
         fold: index of the fold that is the test part, from 0.
         num_folds: number of folds.
+        groups: ``(N,)``, groups of rows that stay together; None for none.
 
     Raises:
         ValueError: the fold or the number of folds is out of range.
     """
     generator = np.random.default_rng(FOLDS_SEED)
-    train, test = fold_indices(len(targets), num_folds, fold, generator)
+    if groups is None:
+        train, test = fold_indices(len(targets), num_folds, fold, generator)
+    else:
+        train, test = group_fold_indices(groups, targets, num_folds, fold, generator)
+    return _divided(columns, targets, class_names, train, test, groups)
+
+
+def _divided(
+    columns: Any,
+    targets: np.ndarray,
+    class_names: tuple[str, ...],
+    train: np.ndarray,
+    test: np.ndarray,
+    groups: np.ndarray | None,
+) -> TabularData:
     tensor = torch.tensor(targets)  # a copy: arrays from pandas may be read-only
     return TabularData(
         columns.iloc[train],
@@ -259,4 +329,5 @@ def by_folds(
         columns.iloc[test],
         tensor[test],
         class_names,
+        None if groups is None else groups[train],
     )

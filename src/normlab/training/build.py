@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from normlab.config.schema import defaults
 from normlab.config.targets import build
+from normlab.data.target_transforms import TARGET_TRANSFORMS
 from normlab.norms.on_weights import is_weight_length
 from normlab.streams import stream_seed
 from normlab.training.averaging import switches
@@ -253,6 +254,10 @@ def build_task(
             f"the data have {num_outputs} numbers per sample, and a regression "
             f"predicts one: name a task of your own with task._target_=..."
         )
+    transform = config["dataset"].get("target_transform")
+    if transform is not None:
+        targets = TARGET_TRANSFORMS[transform].apply(targets)
+        common["target_transform"] = transform
     std = float(targets.std(correction=0))
     return build_one(
         **common,
