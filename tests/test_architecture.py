@@ -61,6 +61,10 @@ ARCHITECTURE = {
         *("checksums", "terminal", "config", "mistakes", "data", "device", "training"),
         "evaluation",
     ),
+    "export": (
+        *("terminal", "results", "config", "mistakes", "models", "data", "evaluation"),
+        "predict",
+    ),
     # many runs
     "compare": ("checksums", "files", "metrics", "programs", "results", "config"),
     "study": ("files", "programs", "spelling", "config", "compare"),
@@ -98,8 +102,8 @@ ARCHITECTURE = {
     ),
     "__main__": (
         "find_lr",
-        *("check", "spelling", "evaluation", "predict", "report", "why", "sweeps"),
-        "main",
+        *("check", "spelling", "evaluation", "predict", "export", "report", "why"),
+        *("sweeps", "main"),
     ),
 }
 

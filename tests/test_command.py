@@ -47,7 +47,8 @@ def test_a_misspelt_command_is_answered_with_the_near_one(call):
     assert (code, out) == (2, "")
     assert err == (
         "error: normlab has no command 'trian', did you mean 'train'?; "
-        "it has train, compare, evaluate, inspect, predict, find-lr, why, check, jobs\n"
+        "it has train, compare, evaluate, inspect, predict, export, find-lr, "
+        "why, check, jobs\n"
     )
 
 
@@ -60,7 +61,18 @@ def test_a_command_gets_the_arguments_behind_its_name(call, monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["compare", "evaluate", "inspect", "predict", "find-lr", "why", "check", "jobs"]
+    "name",
+    [
+        "compare",
+        "evaluate",
+        "inspect",
+        "predict",
+        "export",
+        "find-lr",
+        "why",
+        "check",
+        "jobs",
+    ],
 )
 def test_help_of_a_command_shows_its_own_usage(call, name):
     code, out, err = call(name, "--help")

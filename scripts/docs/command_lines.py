@@ -15,6 +15,7 @@ SCRIPTS = (
     "scripts/inspect_norms.py",
     "scripts/find_lr.py",
     "scripts/predict.py",
+    "scripts/export.py",
     "scripts/why.py",
     "scripts/check.py",
     "scripts/jobs.py",

@@ -14,6 +14,7 @@ commands:
   evaluate   score a stored run again:            normlab evaluate RUN
   inspect    print and draw a run's norm layers:  normlab inspect RUN
   predict    predict new samples with a run:      normlab predict RUN INPUT
+  export     write a run's network as ONNX:       normlab export RUN
   find-lr    find a learning rate:                normlab find-lr norm=custom
   why        explain a norm in pictures:          normlab why RUN [RUN ...]
   check      examine a norm of your own:          normlab check FILE.py:CLASS
@@ -65,6 +66,13 @@ def find_lr() -> None:
     main()
 
 
+def export() -> None:
+    """`python scripts/export.py` of the checkout."""
+    from normlab.export.cli import main
+
+    main()
+
+
 def why() -> None:
     """`python scripts/why.py` of the checkout."""
     from normlab.why.cli import main
@@ -92,6 +100,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "evaluate": evaluate,
     "inspect": inspect,
     "predict": predict,
+    "export": export,
     "find-lr": find_lr,
     "why": why,
     "check": check,

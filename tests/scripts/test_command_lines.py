@@ -14,6 +14,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
     [
         ("evaluate.py", "Score the best state of a stored run again"),
         ("predict.py", "Predict new samples with the best state of a stored run"),
+        ("export.py", "Write the best network of a stored run for other programs"),
         ("find_lr.py", "Train for some steps with a growing learning rate, print"),
         ("check.py", "Examine a normalization layer and say in sentences what"),
         ("jobs.py", "Print the state of every run that was submitted to SLURM"),

@@ -16,9 +16,9 @@ from normlab.compare.runs import load_runs
 from normlab.compare.settings import distinguishing_settings
 from normlab.evaluation.evaluate import (
     evaluate_run,
-    prepare_stored,
     read_config,
     read_stored,
+    stored_parts,
 )
 from normlab.evaluation.inspection import draw_layers, inspect_run
 from normlab.predict.predictor import Predictor, load_predictor
@@ -97,8 +97,7 @@ class Run:
     @cached_property
     def parts(self) -> dict[str, Any]:
         """The data of the run by the name of the part: train, val and test."""
-        _, prepared = prepare_stored(self.folder, self.trusted)
-        return prepared.parts.by_name
+        return stored_parts(self.folder, self.trusted).by_name
 
     def prepare(self, inputs: Any) -> Tensor:
         """Turn samples as the data set stores them into inputs of the network.

@@ -14,11 +14,17 @@ from normlab.checksums import (
     verified,
 )
 from normlab.config.rules import check, with_defaults
+from normlab.config.targets import check_homes
 from normlab.data.blocks import EvaluationBlocks
 from normlab.data.classes import match_classes
 from normlab.data.notes import note_once
 from normlab.data.parts import Parts, load_parts, stored_shape
-from normlab.device.devices import evaluation_context, scoring_device, set_threads
+from normlab.device.devices import (
+    Device,
+    evaluation_context,
+    scoring_device,
+    set_threads,
+)
 from normlab.evaluation.statistics import (
     batch_statistics,
     check_statistics,
@@ -26,7 +32,7 @@ from normlab.evaluation.statistics import (
 )
 from normlab.files import read_json, read_yaml
 from normlab.training.checkpoint_files import load
-from normlab.training.preparation import Prepared, prepare
+from normlab.training.preparation import Prepared, load_fitting_parts, prepare
 from normlab.training.recalibration import recalibrate, training_batches
 from normlab.training.tasks import evaluate
 
@@ -129,6 +135,24 @@ def prepare_stored(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Pre
     """
     result, config = read_run(folder, trusted)
     return config, _prepare(folder, result, config)
+
+
+def stored_parts(folder: Path, trusted: Sequence[str] = ()) -> Parts:
+    """Load the data of a run, as its data set stores them.
+
+    Args:
+        folder: the run folder.
+        trusted: packages of the user's own that the run may call.
+
+    Raises:
+        ValueError: the folder holds no run, or one that calls other packages, or its
+            data are gone or have other classes by now.
+    """
+    result, config = read_run(folder, trusted)
+    check_homes(config)
+    parts, _ = load_fitting_parts(config, Device.from_config(config["device"]))
+    classes = read_classes(folder, result)
+    return parts if classes is None else _with_classes(parts, classes)
 
 
 def read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict]:
