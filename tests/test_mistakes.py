@@ -11,6 +11,7 @@ from hydra.errors import (
 )
 
 from normlab.config.identity import configuration_directory
+from normlab.config.trust import OwnNormError
 from normlab.mistakes import explain, reason
 
 # What people who know other programs may write, and what the answer must hold.
@@ -147,6 +148,12 @@ def test_an_error_that_hydra_wraps_is_explained_by_its_cause(cause, text):
         if cause
         else "Error in call to target 'normlab.data.x':\nwhole"
     )
+
+
+def test_a_mistake_in_a_norm_of_the_user_names_the_norm_alone():
+    error = InstantiationException("Error in call to target 'normlab.models.mlp.MLP':")
+    error.__cause__ = OwnNormError("MyNorm has no option 'momentom'")
+    assert reason(error) == "MyNorm has no option 'momentom'"
 
 
 def test_an_unknown_option_is_answered_with_those_that_exist():

@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from normlab.config.composition import compose_config, typed_config_dir
 from normlab.config.identity import configuration_directory
+from normlab.config.trust import OwnNormError
 from normlab.spelling import key_hint, option_hint
 from normlab.synonyms import KEYS, REMARKS
 
@@ -52,6 +53,8 @@ def explain(error: Exception) -> str:
 def _explain_call(error: InstantiationException, cause: Exception) -> str:
     """An exception of the class or function that a `_target_` names."""
     message = str(cause) if isinstance(cause, MISTAKES) else reason(cause)
+    if isinstance(cause, OwnNormError):
+        return message
     target = re.search(r"'([\w.]+)'", str(error))
     return f"{target.group(1)}: {message}" if target else message
 

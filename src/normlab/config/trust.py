@@ -44,6 +44,10 @@ HYDRA_PACKAGES = (
 HARMLESS_LOGGING = ("none", "disabled", "stdout")
 
 
+class OwnNormError(ValueError):
+    """A mistake in a norm of the user's own; the message names the norm."""
+
+
 def targets_of(config: Any, keys: Sequence[str] = ("_target_",)) -> Iterator[str]:
     """Every `_target_` in a configuration, at any depth.
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from normlab.config.trust import OwnNormError
 from normlab.norms.loading import (
     CODE_ERRORS,
     BrokenNorm,
@@ -224,8 +225,8 @@ def _is_first_by_position(
     return is_first and parameter.kind is not parameter.KEYWORD_ONLY
 
 
-def _no_value_error(call: Call, name: str) -> ValueError:
-    return ValueError(
+def _no_value_error(call: Call, name: str) -> OwnNormError:
+    return OwnNormError(
         f"{name_of(call.target)} needs a value for {name!r}; give it as an option, "
         f"{name}=VALUE; its signature is {signature_text(call.target)}, and the call "
         f"tried was {call}"
@@ -291,7 +292,7 @@ def _refuse_unknown(
     for name in options:
         if name not in parameters:
             hint = did_you_mean(name, parameters)
-            raise ValueError(
+            raise OwnNormError(
                 f"{name_of(target)} has no option {name!r}{hint}; its signature is "
                 f"{signature_text(target)}"
             )
@@ -317,7 +318,7 @@ def for_rank(target: Callable[..., Any], dim: int) -> Callable[..., Any]:
     module = sys.modules.get(getattr(target, "__module__", ""))
     found = getattr(module, sibling, None)
     if not callable(found):
-        raise ValueError(
+        raise OwnNormError(
             f"{name} is made for inputs {INPUTS_BY_DIM[rank or 1]}, and the network "
             f"needs a norm for {INPUTS_BY_DIM[dim]}; write {sibling} beside it, or a "
             "class without a rank in its name that takes both"
@@ -354,7 +355,7 @@ def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
     try:
         return inspect.signature(target).parameters
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise OwnNormError(
             f"{name_of(target)} must have a signature, but it has none that Python "
             "knows; write a function around it"
         ) from error

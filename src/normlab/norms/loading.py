@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from normlab.config.trust import OwnNormError
 from normlab.spelling import did_you_mean
 
 # What the code of a norm may raise: anything, and the end of the program.
@@ -22,7 +23,7 @@ CODE_ERRORS = (Exception, SystemExit)
 _neighbours: set[str] = set()  # modules that files of norms have imported
 
 
-class BrokenNorm(ValueError):
+class BrokenNorm(OwnNormError):
     """The code of a norm fails: its file cannot be imported, or it cannot be built.
 
     Attributes:
