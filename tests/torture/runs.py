@@ -17,6 +17,7 @@ from normlab.sweeps.workers import STOP_SIGNALS, start_server
 # it, since these hold times, too.
 CLOCKS = (
     *("seconds", "samples_per_second", "step_milliseconds", "outside_share"),
+    "compile_seconds",
     "files",
 )
 # What runs and searches import late would cost each process most of its time.

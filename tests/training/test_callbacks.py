@@ -103,6 +103,7 @@ def test_speed_counts_training_alone(clock):
         "samples_per_second": 16.0,
         "step_milliseconds": 2000.0,
         "outside_share": 0.5,
+        "compile_seconds": None,
     }
 
 
@@ -123,6 +124,7 @@ def test_a_run_without_steps_has_no_speed(clock):
         "samples_per_second": None,
         "step_milliseconds": None,
         "outside_share": 1.0,
+        "compile_seconds": None,
     }
 
 

@@ -22,6 +22,7 @@ NUMBER_FIELDS = (
     "samples_per_second",
     "step_milliseconds",
     "outside_share",
+    "compile_seconds",
     "num_parameters",
     "num_norm_parameters",
     "num_norm_layers",

@@ -36,6 +36,7 @@ from normlab.endings import Diverged, Interrupted, Pruned
 from normlab.locks import check_lease
 from normlab.terminal import Bar, format_metric, print_line
 from normlab.training.checkpoints import Checkpoints, ends_epoch
+from normlab.training.compilation import compile_seconds
 from normlab.training.running_statistics import statistics_note
 from normlab.training.tasks import Task
 
@@ -52,8 +53,9 @@ class Scoring(Callback):
 
     Attributes:
         seconds: time spent by this process on the training of whole epochs, without
-            their scoring and records.
+            their scoring and records, and without compiling.
         samples: training samples seen in that time.
+        step_compile_seconds: time that optimizer steps have spent on compiling.
     """
 
     def __init__(
@@ -65,8 +67,11 @@ class Scoring(Callback):
         self.context = context
         self.seconds = 0.0
         self.samples = 0
+        self.step_compile_seconds = 0.0
         self._started = time.perf_counter()
         self._epoch_started = 0.0
+        self._compiled_before_start = compile_seconds()
+        self._compiled_before_epoch = 0.0
         self._resumed_within_epoch = False
 
     def speed(self, task: Task) -> dict[str, float | None]:
@@ -82,31 +87,42 @@ class Scoring(Callback):
             outside_share: share of all time since the start that was spent neither on
                 optimizer steps nor on scoring, but on batches, Lightning, records and
                 checkpoints.
+            compile_seconds: time spent on compiling the network, which counts in none
+                of the above; None if it was not compiled.
         """
-        elapsed = time.perf_counter() - self._started
+        compiled = compile_seconds() - self._compiled_before_start
+        elapsed = time.perf_counter() - self._started - compiled
+        step_seconds = task.step_seconds - self.step_compile_seconds
+        scoring_compile_seconds = compiled - self.step_compile_seconds
+        scoring_seconds = task.scoring_seconds - scoring_compile_seconds
         samples_per_second = None
         if self.seconds > 0:
             samples_per_second = self.samples / self.seconds
         step_milliseconds = None
         if task.timed_steps > 0:
-            step_milliseconds = 1000 * task.step_seconds / task.timed_steps
-        inside_share = (task.step_seconds + task.scoring_seconds) / elapsed
+            step_milliseconds = 1000 * step_seconds / task.timed_steps
+        inside_share = (step_seconds + scoring_seconds) / elapsed
         return {
             "samples_per_second": samples_per_second,
             "step_milliseconds": step_milliseconds,
             "outside_share": max(0.0, 1 - inside_share),
+            "compile_seconds": compiled or None,
         }
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
         self._started = time.perf_counter()
+        self._compiled_before_start = compile_seconds()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:
         is_within_block = task.unfinished is not None
         self._resumed_within_epoch = is_within_block or task.progress.blocks > 0
         self._epoch_started = time.perf_counter()
+        self._compiled_before_epoch = compile_seconds()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
-        seconds = time.perf_counter() - self._epoch_started
+        compiled = compile_seconds() - self._compiled_before_epoch
+        self.step_compile_seconds += compiled
+        seconds = time.perf_counter() - self._epoch_started - compiled
         # The rate of this epoch's steps: closing the epoch may step the scheduler.
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         task.close_epoch(self.validation, self.context)

@@ -152,7 +152,10 @@ def _speed(result: dict[str, Any]) -> str:
         return ""
     rate = result["samples_per_second"]
     samples = "" if rate is None else f"{rate:,.0f} samples/s, "
+    compiled = ""
+    if result.get("compile_seconds"):
+        compiled = f", after compiling for {result['compile_seconds']:.0f} s"
     return (
         f"; {samples}{milliseconds:.3g} ms per step, "
-        f"{result['outside_share']:.0%} of the time outside the network"
+        f"{result['outside_share']:.0%} of the time outside the network{compiled}"
     )

@@ -20,6 +20,7 @@ from normlab.training.averaging import Averaging, build_averaging, number_averag
 from normlab.training.callbacks import Scoring
 from normlab.training.checkpoint_files import load_latest, print_warning
 from normlab.training.checkpoints import resumed_progress
+from normlab.training.compilation import compile_network
 from normlab.training.hooks import Validation
 from normlab.training.limits import MAX_EPOCHS
 from normlab.training.log_files import truncate_logs
@@ -178,10 +179,8 @@ def run_trainer(
         last_step=config["trainer"].get("max_steps"),
     )
     if device.compile:
-        # The jobs of a sweep would share one limit on recompilations.
-        torch.compiler.reset()
         mode = None if device.compile is True else device.compile
-        task.network.compile(mode=mode)
+        compile_network(task.network, mode)
         task.reuses_outputs = True
     batches = mixed(blocks, config["task"], parts.num_outputs)
     with quiet_lightning(), signals.restored():
