@@ -154,7 +154,7 @@ def test_vectors_are_a_table(tmp_path):
     root = npz(tmp_path, x_train=vectors, y_train=LABELS, x_test=vectors, y_test=LABELS)
     data = arrays(root)
     assert isinstance(data, TabularData)
-    encoded = data.encode(data.fit(torch.arange(6), "standard"))
+    encoded = data.encode(data.fit(torch.arange(6), "train"))
     expected = (vectors - vectors.mean(0)) / vectors.std(0)
     np.testing.assert_allclose(encoded.train_inputs, expected, rtol=1e-4, atol=1e-5)
 

@@ -9,6 +9,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
+from normlab.data.arrays import Arrays
 from normlab.data.notes import note_once
 
 # Endings of pixel images. Pillow reads some only with a library or package that may be
@@ -180,4 +183,28 @@ def readable_endings() -> frozenset[str]:
     readers = {*Image.OPEN, "MPO"}  # the reader of JPEG opens this one
     return frozenset(
         ending for ending in IMAGE_ENDINGS if formats.get(ending) in readers
+    )
+
+
+def has_classes(folder: Path, classes: Sequence[str]) -> bool:
+    """Whether a folder holds a folder of at least one class."""
+    return any((folder / name).is_dir() for name in classes)
+
+
+def decode_parts(
+    train: list[tuple[Path, int]],
+    test: list[tuple[Path, int]],
+    image_size: int,
+    cache: str | None,
+    names: tuple[str, ...],
+) -> Arrays:
+    """Decode the images of both parts, each given with its label."""
+    from normlab.data.decoding import decode
+
+    return Arrays(
+        train_inputs=decode([path for path, _ in train], image_size, cache),
+        train_targets=torch.tensor([label for _, label in train]),
+        test_inputs=decode([path for path, _ in test], image_size, cache),
+        test_targets=torch.tensor([label for _, label in test]),
+        class_names=names,
     )
