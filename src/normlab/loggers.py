@@ -194,9 +194,7 @@ def log_final(
     for name, options in (config.get("logger") or {}).items():
         with _failures_named(name, "final metrics", "result.json"):
             logger = build(options)(folder=folder, name=run_name(config))
-            if isinstance(logger, TensorBoardLogger):
-                _log_images(logger, images or {})
-            _log_final(logger, settings, metrics, scores or {})
+            _log_final(logger, settings, metrics, scores or {}, images or {})
 
 
 def log_interrupted(config: dict[str, Any], folder: Path) -> None:
@@ -241,25 +239,23 @@ def _log_final(
     settings: dict[str, Any],
     metrics: dict[str, float],
     scores: Mapping[str, float],
+    images: Mapping[str, np.ndarray],
 ) -> None:
     group = "final"
     if isinstance(logger, TensorBoardLogger):
         group = TENSORBOARD_GROUP
     final = {f"{group}/{name}": metrics[name] for name in reversed(metrics)}
     if isinstance(logger, TensorBoardLogger):
+        logger.log_hyperparams(settings, final)
         more = {f"{TENSORBOARD_SCORES}/{name}": scores[name] for name in scores}
         logger.log_metrics(more, step=0)
-        logger.log_hyperparams(settings, final)
+        for name, pixels in images.items():
+            tag = f"{TENSORBOARD_GROUP}/{name}"
+            logger.experiment.add_image(tag, pixels, dataformats="HWC")
     elif not isinstance(logger, CSVLogger):  # its columns are those of an epoch
         logger.log_hyperparams(settings)
         logger.log_metrics(final | {f"{group}/{name}": scores[name] for name in scores})
     logger.finalize("success")
-
-
-def _log_images(logger: TensorBoardLogger, images: Mapping[str, np.ndarray]) -> None:
-    for name, pixels in images.items():
-        tag = f"{TENSORBOARD_GROUP}/{name}"
-        logger.experiment.add_image(tag, pixels, dataformats="HWC")
 
 
 def close_loggers() -> None:

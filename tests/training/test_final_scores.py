@@ -18,7 +18,7 @@ from normlab.loggers import TENSORBOARD_GROUP, TENSORBOARD_SCORES
 from normlab.metrics import SCORES
 from normlab.results import all_metrics
 from normlab.training.experiment import run
-from normlab.training.final_scores import score_outputs
+from normlab.training.final_scores import score_outputs, store_mistakes
 from normlab.training.preparation import prepare
 from normlab.training.scores import Outputs
 
@@ -123,14 +123,14 @@ def test_the_matrix_of_very_many_classes_is_left_to_its_image(
     part = prepared.parts.test
     targets = part.targets[part.rows]
     logits = 9 * torch.eye(10)[targets]
-    found = score_outputs(
-        prepared.task, prepared.stored, outputs_of(logits, targets), 5, tmp_path
-    )
-    scores, images = found
+    outputs = outputs_of(logits, targets)
+    scores, images = score_outputs(prepared.task, prepared.stored, outputs)
     assert scores["test"]["confusion_matrix"] is None
     assert scores["test"]["macro_f1"] == 1.0
     assert list(images) == ["confusion matrix of test"]
-    assert list(tmp_path.iterdir()) == []  # there is no mistake
+    # There is no mistake.
+    assert store_mistakes(prepared.task, prepared.stored, outputs, 5, tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_outputs_that_are_not_finite_have_no_scores(config, tmp_path):
@@ -138,8 +138,8 @@ def test_outputs_that_are_not_finite_have_no_scores(config, tmp_path):
     part = prepared.parts.test
     logits = torch.full((len(part), 10), torch.nan)
     outputs = outputs_of(logits, part.targets[part.rows])
-    found = score_outputs(prepared.task, prepared.stored, outputs, 5, tmp_path)
-    assert found == ({}, {})
+    assert score_outputs(prepared.task, prepared.stored, outputs) == ({}, {})
+    assert store_mistakes(prepared.task, prepared.stored, outputs, 5, tmp_path) == {}
 
 
 def test_the_best_epoch_may_be_that_of_any_score(config):

@@ -28,22 +28,14 @@ MATRIX = "confusion_matrix"
 
 
 def score_outputs(
-    task: Task,
-    parts: Parts,
-    outputs: Mapping[str, Outputs],
-    num_mistakes: int,
-    folder: Path,
+    task: Task, parts: Parts, outputs: Mapping[str, Outputs]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """Score validation and test by all their outputs, and store the worst mistakes.
-
-    These are rows of `mistakes.csv`; of images there is `mistakes_PART.png`, too.
+    """Score validation and test by all their outputs.
 
     Args:
         task: the task of the run.
         parts: its data as they are stored.
         outputs: the outputs of its best state by part.
-        num_mistakes: at most so many mistakes of each part; 0 for none.
-        folder: the run folder.
 
     Returns:
         The scores of each part, see `Task.final_scores`; the confusion matrix of more
@@ -51,41 +43,64 @@ def score_outputs(
     """
     scores = {}
     images = {}
-    mistakes: list[dict[str, Any]] = []
-    for name, collected in outputs.items():
-        joined, targets = collected.joined()
-        found = task.final_scores(joined, targets)
-        if MATRIX in found:
-            classes = range(parts.num_outputs)
-            names = [class_name(parts.class_names, number) for number in classes]
-            images[f"confusion matrix of {name}"] = draw_matrix(found[MATRIX], names)
-            if len(names) > LARGEST_MATRIX:
-                found = found | {MATRIX: None}
-        if found:
-            scores[name] = found
-        if num_mistakes and targets.ndim == 1 and joined.isfinite().all():
-            predictions = task.predictions_from(joined)
-            rows = EvaluationBlocks(parts.by_name[name]).rows
-            worst = describe_mistakes(
-                name, parts, rows, predictions, targets, num_mistakes
-            )
-            mistakes += worst
-            samples = _samples(parts, name, worst)
-            if samples is not None:
-                drawn = draw_samples(samples, [_caption(mistake) for mistake in worst])
-                images[f"mistakes of {name}"] = drawn
-                write_atomically(folder / f"mistakes_{name}.png", _png(drawn))
-    if mistakes:
-        table = pd.DataFrame(mistakes).to_csv(index=False)
-        write_atomically(folder / MISTAKES, table.encode())
+    for part, collected in outputs.items():
+        found = task.final_scores(*collected.joined())
+        if not found:
+            continue
+        matrix = found.get(MATRIX)
+        if matrix is not None:
+            names = [class_name(parts.class_names, k) for k in range(len(matrix))]
+            images[f"confusion matrix of {part}"] = draw_matrix(matrix, names)
+            if len(matrix) > LARGEST_MATRIX:
+                found[MATRIX] = None
+        scores[part] = found
     return scores, images
 
 
-def numbers_of(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def store_mistakes(
+    task: Task, parts: Parts, outputs: Mapping[str, Outputs], count: int, folder: Path
+) -> dict[str, np.ndarray]:
+    """Write the worst mistakes to `mistakes.csv`, and those in images as pictures.
+
+    Nothing is written if there are none, if an output is not finite, or for tasks with
+    several targets per sample.
+
+    Args:
+        task: the task of the run.
+        parts: its data as they are stored.
+        outputs: the outputs of its best state by part.
+        count: at most so many mistakes of each part.
+        folder: the run folder.
+
+    Returns:
+        Images to record, by name.
+    """
+    images = {}
+    mistakes: list[dict[str, Any]] = []
+    for part, collected in outputs.items():
+        joined, targets = collected.joined()
+        if targets.ndim != 1 or not joined.isfinite().all():
+            continue
+        rows = EvaluationBlocks(parts.by_name[part]).rows
+        predictions = task.predictions_from(joined)
+        worst = describe_mistakes(part, parts, rows, predictions, targets, count)
+        mistakes += worst
+        samples = _samples(parts, part, worst)
+        if samples is not None:
+            drawn = draw_samples(samples, [_caption(mistake) for mistake in worst])
+            images[f"mistakes of {part}"] = drawn
+            write_atomically(folder / f"mistakes_{part}.png", _png(drawn))
+    if mistakes:
+        table = pd.DataFrame(mistakes).to_csv(index=False)
+        write_atomically(folder / MISTAKES, table.encode())
+    return images
+
+
+def numbers_of(scores: Mapping[str, dict[str, Any]]) -> dict[str, float]:
     """The scores that are numbers, by names such as `test/macro_f1`."""
     found = {}
     for part, values in scores.items():
-        for name, value in numbers_only(dict(values)).items():
+        for name, value in numbers_only(values).items():
             found[f"{part}/{name}"] = value
     return found
 

@@ -47,7 +47,10 @@ class Outputs:
 
     def joined(self) -> tuple[Tensor, Tensor]:
         """All outputs ``(N, K)`` and targets ``(N,)``, in the order of the blocks."""
-        return torch.cat(self._outputs), torch.cat(self._targets)
+        for values in (self._outputs, self._targets):
+            if len(values) > 1:
+                values[:] = [torch.cat(values)]
+        return self._outputs[0], self._targets[0]
 
     def gather(self, device: torch.device) -> None:
         """Collect what all processes of a run have; all of them must call this.
@@ -93,40 +96,52 @@ def detailed_scores(logits: Tensor, classes: Tensor) -> dict[str, Any]:
     matrix = multiclass_confusion_matrix(
         probabilities.argmax(1), classes, num_classes, validate_args=False
     )
+    each = _class_scores(matrix) | {"auroc": class_auroc(probabilities, classes)}
+    together = _macro_scores(matrix, each) | _share_scores(logits.double(), classes)
+    return {
+        **{name: float(together[name]) for name in score_names(num_classes)},
+        "per_class": {name: values.tolist() for name, values in each.items()},
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def _class_scores(matrix: Tensor) -> dict[str, Tensor]:
+    """Scores of each class ``(K,)`` from the confusion matrix; 0 where nothing is."""
     right = matrix.diag().double()
     samples = matrix.sum(1)
     predicted = matrix.sum(0)
-    occurs = samples + predicted > 0
-    precision = right / predicted.clamp(min=1)
-    recall = right / samples.clamp(min=1)
-    f1 = 2 * right / (samples + predicted).clamp(min=1)
-    auroc = class_auroc(probabilities, classes)
-    best = logits.topk(min(TOP, num_classes), 1).indices
-    ece = multiclass_calibration_error(
-        probabilities, classes, num_classes, CALIBRATION_BINS, validate_args=False
-    )
-    scores = {
-        "macro_precision": precision[occurs].mean(),
-        "macro_recall": recall[occurs].mean(),
-        "macro_f1": f1[occurs].mean(),
-        "micro_f1": right.sum() / len(classes),
-        "top_5_accuracy": best.eq(classes[:, None]).any(1).double().mean(),
-        "auroc": auroc.nanmean(),
-        "brier": _brier(probabilities, classes),
-        "nll": functional.cross_entropy(logits.double(), classes),
-        "ece": ece,
-    }
-    each = {
-        "samples": samples,
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "auroc": auroc,
-    }
     return {
-        **{name: float(scores[name]) for name in score_names(num_classes)},
-        "per_class": {name: values.tolist() for name, values in each.items()},
-        "confusion_matrix": matrix.tolist(),
+        "samples": samples,
+        "precision": right / predicted.clamp(min=1),
+        "recall": right / samples.clamp(min=1),
+        "f1": 2 * right / (samples + predicted).clamp(min=1),
+    }
+
+
+def _macro_scores(matrix: Tensor, each: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Means over classes, and what all decisions together give."""
+    occurs = matrix.sum(0) + matrix.sum(1) > 0
+    return {
+        "macro_precision": each["precision"][occurs].mean(),
+        "macro_recall": each["recall"][occurs].mean(),
+        "macro_f1": each["f1"][occurs].mean(),
+        "micro_f1": matrix.diag().double().sum() / matrix.sum(),
+        "auroc": each["auroc"].nanmean(),
+    }
+
+
+def _share_scores(logits: Tensor, classes: Tensor) -> dict[str, Tensor]:
+    """Scores of the probabilities themselves."""
+    num_classes = logits.shape[1]
+    probabilities = logits.softmax(1)
+    best = logits.topk(min(TOP, num_classes), 1).indices
+    return {
+        "top_5_accuracy": best.eq(classes[:, None]).any(1).double().mean(),
+        "brier": _brier(probabilities, classes),
+        "nll": functional.cross_entropy(logits, classes),
+        "ece": multiclass_calibration_error(
+            probabilities, classes, num_classes, CALIBRATION_BINS, validate_args=False
+        ),
     }
 
 

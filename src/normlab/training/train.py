@@ -21,7 +21,12 @@ from normlab.loggers import log_final, unknown_metrics
 from normlab.results import environment, write_atomically, write_json
 from normlab.training.checkpoint_files import save
 from normlab.training.display import print_start
-from normlab.training.final_scores import SCORED_PARTS, numbers_of, score_outputs
+from normlab.training.final_scores import (
+    SCORED_PARTS,
+    numbers_of,
+    score_outputs,
+    store_mistakes,
+)
 from normlab.training.fit import fit, prepare_and_fit
 from normlab.training.preparation import Prepared, describe_network
 from normlab.training.processes import fit_in_processes
@@ -76,10 +81,10 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     outputs = {name: Outputs() for name in SCORED_PARTS}
     result["metrics"] = score_best(prepared, best["network"], outputs)
     check_stored_state(config, prepared, path)
+    scored = (prepared.task, prepared.stored, outputs)
+    result["scores"], images = score_outputs(*scored)
     num_mistakes = config.get("scores", {}).get("mistakes", 0)
-    result["scores"], images = score_outputs(
-        prepared.task, prepared.stored, outputs, num_mistakes, folder
-    )
+    images |= store_mistakes(*scored, num_mistakes, folder)
     log_final(
         config,
         folder,
