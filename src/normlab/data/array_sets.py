@@ -73,7 +73,11 @@ def arrays(
     """
     file = ArrayFile(root)
     names = _names(file, arrays)
-    parts = [_part(file, *pair, channels) for pair in names if pair]
+    parts = []
+    for pair in names:
+        if pair:
+            inputs_name, targets_name = pair
+            parts.append(_part(file, inputs_name, targets_name, channels))
     inputs = [part_inputs for part_inputs, _ in parts]
     _check_same_shapes(inputs, root)
     stored = [part_targets for _, part_targets in parts]

@@ -155,14 +155,14 @@ def joined_text(
     Raises:
         ValueError: the second table lacks a column.
     """
-    lacking = [name for name in text if name not in test_text]
+    lacking = [str(name) for name in text if name not in test_text]
     needed = [name for name in lacking if name not in choice.drop]
     if needed:
         raise ValueError(
             f"dataset.test_path={test_path} must have the columns of {path}, it lacks "
             f"{shortened(needed)}"
         )
-    others = [name for name in test_text if name not in text]
+    others = [str(name) for name in test_text if name not in text]
     if others:
         note_once(
             f"{test_path}: these columns are not in {path} and are left out: "

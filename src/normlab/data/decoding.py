@@ -3,11 +3,11 @@
 import hashlib
 import stat
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -62,8 +62,16 @@ class Source(NamedTuple):
     open: Callable[[], BinaryIO]
 
 
+class Sources(Protocol):
+    """Images by their number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Source: ...
+
+
 def decode_sources(
-    sources: Sequence[Source], image_size: int, cache: str | None, key: str
+    sources: Sources, image_size: int, cache: str | None, key: str
 ) -> torch.Tensor:
     """Decode images as `decode` does.
 
@@ -83,7 +91,7 @@ def decode_sources(
     )
 
 
-def _decode_into(array: np.ndarray, sources: Sequence[Source]) -> np.ndarray:
+def _decode_into(array: np.ndarray, sources: Sources) -> np.ndarray:
     """Fill an array ``(N, 3, S, S)`` in several threads.
 
     Pillow decodes without holding Python's global interpreter lock.

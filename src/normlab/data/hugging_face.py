@@ -7,7 +7,6 @@ opened, and images are decoded by the same function as files.
 import hashlib
 import io
 import sys
-from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -197,7 +196,7 @@ def _images(
     return decode_sources(sources, image_size, cache, _key(rows, column, image_size))
 
 
-class _Sources(Sequence[Source]):
+class _Sources:
     """The images of a split, each of which is read when it is decoded."""
 
     def __init__(self, rows: Any, column: str) -> None:
@@ -207,7 +206,7 @@ class _Sources(Sequence[Source]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: Any) -> Source:
+    def __getitem__(self, index: int) -> Source:
         image = self.rows[index][self.column] or {}
         name = f"{index} of the column {self.column}"
         content, path = image.get("bytes"), image.get("path")

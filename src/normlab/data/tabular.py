@@ -193,11 +193,9 @@ def _from_text(
         check_targets(targets, target_transform, place, text.index)
     if test_text is None:
         return by_folds(columns, targets, class_names, fold, num_folds, row_groups)
-    rows = np.arange(len(text))
-    return _divided(
-        *(columns, targets, class_names),
-        *(rows[:num_rows], rows[num_rows:], row_groups),
-    )
+    train_rows = np.arange(num_rows)
+    test_rows = np.arange(num_rows, len(text))
+    return _divided(columns, targets, class_names, train_rows, test_rows, row_groups)
 
 
 def jh_simple(

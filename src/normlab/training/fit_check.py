@@ -80,6 +80,7 @@ def declared_input(
     if image_size is not None:
         # How many classes there are does not decide whether a batch fits.
         num_classes = options["num_classes"] or 2
+        assert shape is not None  # otherwise there are no images
         return (shape[0], image_size, image_size), num_classes
     if shape is None:
         return None
