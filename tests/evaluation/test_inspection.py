@@ -12,6 +12,7 @@ from normlab.evaluation.inspection import (
     LayerState,
     average_by_step,
     batch_moments,
+    describe_layers,
     draw_layers,
     inspect_run,
     layers_table,
@@ -89,6 +90,45 @@ def test_drift_is_measured_in_running_standard_deviations():
         eps=0.0001,
     )
     assert (black.mean_drift, black.var_drift) == (pytest.approx(1.0), 0.0)
+
+
+class OwnNorm(torch.nn.Module):
+    """A norm with the names and shapes of a book."""
+
+    def __init__(self):
+        super().__init__()
+        shape = (1, 2, 1, 1)
+        self.gamma = torch.nn.Parameter(torch.tensor([2.0, 3.0]).reshape(shape))
+        self.beta = torch.nn.Parameter(torch.tensor([4.0, 5.0]).reshape(shape))
+        self.register_buffer("moving_mean", torch.tensor([6.0, 7.0]).reshape(shape))
+        self.register_buffer("moving_var", torch.tensor([8.0, 9.0]).reshape(shape))
+
+    def forward(self, x):
+        return x
+
+
+class Around(torch.nn.Module):
+    """The same inside of another layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = OwnNorm()
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("kind", [OwnNorm, Around])
+def test_a_norm_of_the_user_may_have_other_names_and_shapes(kind):
+    norm = kind()
+    x = torch.tensor([[1.0, 2.0], [3.0, 2.0]]).reshape(2, 2, 1, 1)
+    blocks = [Block(x, torch.zeros(2), 2)]
+    (state,) = describe_layers(torch.nn.Sequential(norm), {"0": norm}, blocks)
+    assert (state.scale.tolist(), state.shift.tolist()) == ([2.0, 3.0], [4.0, 5.0])
+    assert state.running_mean.tolist() == [6.0, 7.0]
+    assert state.running_var.tolist() == [8.0, 9.0]
+    assert (state.batch_mean.tolist(), state.batch_var.tolist()) == ([2, 2], [1, 0])
+    assert state.mean_drift == pytest.approx(((16 / 8 + 25 / 9) / 2) ** 0.5)
 
 
 def test_a_run_is_inspected(compose, tmp_path):

@@ -11,8 +11,6 @@ from normlab.check.findings import Record
 from normlab.check.output import unit_input
 from normlab.check.subject import (
     CHANNELS,
-    SCALES,
-    SHIFTS,
     Case,
     Subject,
     attempt,
@@ -21,6 +19,7 @@ from normlab.check.subject import (
     scale_and_shift,
     short,
 )
+from normlab.norms.conventions import SCALES, SHIFTS
 from normlab.norms.loading import CODE_ERRORS, line_in_file
 from normlab.norms.state import PARAMETER, state_of
 

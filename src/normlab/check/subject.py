@@ -19,15 +19,13 @@ from normlab.norms.construction import (
     plan_call,
     rank_in_name,
 )
+from normlab.norms.conventions import SCALES, SHIFTS
 from normlab.norms.loading import CODE_ERRORS, describe
 from normlab.norms.state import OWN_OF_MODULES
 
 CHANNELS = 4
 SAMPLES = 6
 LARGE = 100.0  # deviation of input for which eps does not matter
-
-SCALES = ("weight", "gamma", "scale", "g", "w", "gain")
-SHIFTS = ("bias", "beta", "shift", "b", "offset")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,12 @@ from torch import Tensor, nn
 from normlab.colours import BLUE, ORANGE
 from normlab.data.blocks import Block
 from normlab.evaluation.evaluate import load_run
+from normlab.norms.conventions import (
+    running_mean_of,
+    running_var_of,
+    scale_of,
+    shift_of,
+)
 from normlab.terminal import escaped
 from normlab.training.norm_statistics import preserved_state
 from normlab.training.recalibration import training_batches
@@ -198,7 +204,7 @@ def _layer_state(
         batch_mean: from `batch_moments` ``(T, C)``.
         batch_var: likewise.
     """
-    running_mean = getattr(layer, "running_mean", None)
+    running_mean = running_mean_of(layer)
     num_steps = 0
     if running_mean is not None and running_mean.ndim == 2:
         num_steps = len(running_mean)
@@ -210,10 +216,10 @@ def _layer_state(
     return LayerState(
         name=name,
         kind=type(layer).__name__,
-        scale=_array(layer, "weight", per_channel),
-        shift=_array(layer, "bias", per_channel),
-        running_mean=_array(layer, "running_mean", per_step),
-        running_var=_array(layer, "running_var", per_step),
+        scale=_array(scale_of(layer), per_channel),
+        shift=_array(shift_of(layer), per_channel),
+        running_mean=_array(running_mean, per_step),
+        running_var=_array(running_var_of(layer), per_step),
         batch_mean=batch_mean.cpu().numpy(),
         batch_var=batch_var.cpu().numpy(),
         eps=getattr(layer, "eps", None) or 0.0,
@@ -237,12 +243,14 @@ def average_by_step(values: Tensor, num_steps: int) -> Tensor:
     return torch.cat([values[: num_steps - 1], last])
 
 
-def _array(layer: nn.Module, key: str, shape: torch.Size) -> np.ndarray | None:
-    """A parameter or buffer of the layer, or None if it has none of this shape."""
-    value = getattr(layer, key, None)
-    if not isinstance(value, Tensor) or value.shape != shape:
+def _array(value: Tensor | None, shape: torch.Size) -> np.ndarray | None:
+    """A parameter or buffer in some shape, or None if it has another number of values.
+
+    Norms of the user's own may keep them in the shape ``(1, C, 1, 1)``.
+    """
+    if value is None or value.numel() != shape.numel():
         return None
-    return value.detach().float().cpu().numpy()
+    return value.detach().float().cpu().numpy().reshape(shape)
 
 
 def layers_table(states: list[LayerState]) -> Table:

@@ -19,6 +19,7 @@ from normlab.evaluation.evaluate import (
     prepare_stored,
     read_stored,
 )
+from normlab.norms.conventions import running_mean_of
 from normlab.training.recalibration import training_batches
 from normlab.why.again import Step, steps_of_run, train_again
 from normlab.why.batch_loss import BatchLoss, difference, length, trained_parameters
@@ -287,7 +288,7 @@ class Film:
         self.layers = {
             name: self.network.get_submodule(name)
             for name, layer in subject.prepared.norm_layers.items()
-            if isinstance(getattr(layer, "running_mean", None), torch.Tensor)
+            if running_mean_of(layer) is not None
         }
         self.frames: list[pd.DataFrame] = []
 
