@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from normlab.config.composition import compose_config, typed_config_dir
 from normlab.config.identity import configuration_directory
+from normlab.config.schema import general_keys
 from normlab.config.trust import OwnNormError
 from normlab.spelling import key_hint, option_hint
 from normlab.synonyms import KEYS, REMARKS
@@ -144,6 +145,8 @@ def _no_such_key(key: str) -> str:
     owners = _owners(key)
     if owners:
         return f"{missing}: it belongs to {owners}"
+    if _may_hold_keys(key.rpartition(".")[0]):
+        return f"{missing} yet: add it with a plus, +{key}=VALUE"
     known = _known_keys()
     meant = KEYS.get(name, ())
     if not any(words.partition("=")[0] in known for words in meant):
@@ -156,6 +159,12 @@ def _no_such_key(key: str) -> str:
         if owners := _owners(f"{group}.{name}"):
             return f"{missing}: {group}.{name} belongs to {owners}"
     return f"{missing}; `--cfg {part}` prints all keys"
+
+
+def _may_hold_keys(key: str) -> bool:
+    """Whether a key that is null may hold keys and values, as `task.loss` may."""
+    found = general_keys().get(key)
+    return found is not None and found.type != "" and found.rule.holds({})
 
 
 def _owners(key: str) -> str:

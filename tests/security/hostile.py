@@ -166,6 +166,11 @@ WORDS = {
         "+model.x={_target_:torch.nn.modules.module.torch.hub.load,"
         "repo_or_dir:FOLDER,model:x}"
     ],
+    "loss": ["+task.loss._target_=torch.nn.modules.module.torch.hub.load"],
+    "argument of a loss": [
+        "+task.loss={_target_:torch.nn.CrossEntropyLoss,"
+        "weight:{_target_:torch.nn.modules.module.torch.hub.load,repo_or_dir:FOLDER}}"
+    ],
     "git": [
         f"+model.x={{_target_:{GIT},_args_:[FOLDER,-c,'alias.x=!touch MARKER',x]}}"
     ],

@@ -20,6 +20,7 @@ MARGIN = 8
 FONT_SIZE = 11
 TILE_PIXELS = 112
 CAPTION_PIXELS = 30
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 FULL = np.array([8.0, 48.0, 107.0])  # the colour of a whole row in one cell
 
 
@@ -106,7 +107,7 @@ def _pixels(sample: Tensor) -> np.ndarray:
 
 
 def _draw_upright(
-    image: Image.Image, foot: tuple[int, int], text: str, font: ImageFont.FreeTypeFont
+    image: Image.Image, foot: tuple[int, int], text: str, font: Font
 ) -> None:
     """Write upwards, from a point in the middle of the line."""
     length = round(font.getlength(text)) + 2
