@@ -48,6 +48,15 @@ CASES = {name: [f"device={name}", *WORDS] for name in DEVICES}
 CASES |= {
     f"{name}, norms apart": [*words, "norm.sync=false"] for name, words in CASES.items()
 }
+ACCUMULATED = [*WORDS, "trainer.accumulate=3"]  # ten batches in four steps
+SAM = [word for word in ACCUMULATED if word != "optimizer.momentum=0.9"]
+SAM += ["optimizer=sam", "trainer.average=ema", "trainer.average_decay=0.9"]
+# Of several passes per step; each is compared with one process.
+SEVERAL_PASSES = {
+    "fsdp, accumulated": ["device=fsdp", *ACCUMULATED],
+    "ddp, sam and averaged": ["device=ddp", *SAM],
+}
+CASES |= SEVERAL_PASSES
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +158,20 @@ def test_two_processes_with_uneven_batches_end_as_one(fits, device):
     assert two["best"]["metrics"] == pytest.approx(one["best"]["metrics"], rel=1e-4)
 
 
+@pytest.mark.parametrize("case", SEVERAL_PASSES)
+def test_several_passes_per_step_end_as_in_one_process(
+    fits, module_compose, tmp_path, case
+):
+    _, *words = SEVERAL_PASSES[case]
+    config = module_compose("device=cpu", *words)
+    one, two = _fit(config, tmp_path, prepare(config)), fits[case]
+    assert one["steps"] == two["steps"] == 8
+    assert two["best"]["metrics"] == pytest.approx(one["best"]["metrics"], rel=1e-4)
+    for name, expected in one["best"]["network"].items():
+        found = two["best"]["network"][name]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_equality_would_notice_a_last_batch_weighted_wrong(
     fits, module_compose, tmp_path, monkeypatch
 ):
@@ -156,11 +179,12 @@ def test_equality_would_notice_a_last_batch_weighted_wrong(
     original = nn.functional.cross_entropy
 
     def unweighted(logits, targets, **options):
-        if len(targets) != 7 or options:
+        if len(targets) != 7 or options.get("reduction") == "sum":
             return original(logits, targets, **options)
-        return (
-            original(logits[::2], targets[::2]) + original(logits[1::2], targets[1::2])
-        ) / 2
+        halves = [
+            original(logits[start::2], targets[start::2], **options) for start in (0, 1)
+        ]
+        return sum(halves) / 2
 
     monkeypatch.setattr(
         "normlab.training.classification.functional.cross_entropy", unweighted
