@@ -9,6 +9,7 @@ file costs more than writing to it. Here the file stays open, and a record is in
 import io
 import os
 import socket
+import struct
 import time
 from collections.abc import Mapping
 from itertools import count
@@ -19,6 +20,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
@@ -123,3 +125,13 @@ class EventLogger(TensorBoardLogger):
         """Write to the file what has been recorded."""
         if self._experiment is not None:
             self._experiment.flush()
+
+
+def record_png(logger: TensorBoardLogger, tag: str, png: bytes) -> None:
+    """Record a PNG file as it is. TensorBoard's writer would compress it once more."""
+    width, height = struct.unpack(">II", png[16:24])  # of the chunk IHDR
+    image = Summary.Image(
+        encoded_image_string=png, width=width, height=height, colorspace=3
+    )
+    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+    logger.experiment._get_file_writer().add_summary(summary)  # private, torch 2.15

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning_fabric.loggers.csv_logs import (
     _ExperimentWriter as _FabricExperimentWriter,
 )
@@ -27,7 +26,7 @@ from normlab.config.identity import NOT_PART_OF_THE_RESULT, run_name
 from normlab.config.schema import Key, general_keys, has_option, look_up, read_option
 from normlab.config.targets import build
 from normlab.endings import EarlyEnd, disk_is_full
-from normlab.event_files import EventLogger
+from normlab.event_files import EventLogger, record_png
 from normlab.locks import check_lease
 from normlab.metrics import PARTS
 from normlab.terminal import print_line
@@ -175,7 +174,7 @@ def log_final(
     status: str,
     metrics: dict[str, float],
     scores: Mapping[str, float] | None = None,
-    images: Mapping[str, np.ndarray] | None = None,
+    images: Mapping[str, bytes] | None = None,
 ) -> None:
     """Record settings, status and final metrics in every logger of the run.
 
@@ -188,7 +187,7 @@ def log_final(
         status: of the run.
         metrics: of its best state, by name.
         scores: other numbers of its best state, by name.
-        images: uint8 ``(H, W, 3)`` by name, for TensorBoard.
+        images: PNG files by name, for TensorBoard.
     """
     settings = hyperparameters(config) | {"status": status}
     for name, options in (config.get("logger") or {}).items():
@@ -239,7 +238,7 @@ def _log_final(
     settings: dict[str, Any],
     metrics: dict[str, float],
     scores: Mapping[str, float],
-    images: Mapping[str, np.ndarray],
+    images: Mapping[str, bytes],
 ) -> None:
     group = "final"
     if isinstance(logger, TensorBoardLogger):
@@ -249,9 +248,8 @@ def _log_final(
         logger.log_hyperparams(settings, final)
         more = {f"{TENSORBOARD_SCORES}/{name}": scores[name] for name in scores}
         logger.log_metrics(more, step=0)
-        for name, pixels in images.items():
-            tag = f"{TENSORBOARD_GROUP}/{name}"
-            logger.experiment.add_image(tag, pixels, dataformats="HWC")
+        for name, png in images.items():
+            record_png(logger, f"{TENSORBOARD_GROUP}/{name}", png)
     elif not isinstance(logger, CSVLogger):  # its columns are those of an epoch
         logger.log_hyperparams(settings)
         logger.log_metrics(final | {f"{group}/{name}": scores[name] for name in scores})

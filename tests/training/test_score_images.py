@@ -1,14 +1,29 @@
 """Pictures of scores, pixel by pixel where it matters."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from normlab.training.score_images import TILE_PIXELS, draw_matrix, draw_samples
 
 
+def pixels(png):
+    return np.array(Image.open(io.BytesIO(png)))
+
+
+def matrix_pixels(*arguments):
+    return pixels(draw_matrix(*arguments))
+
+
+def sample_pixels(*arguments):
+    return pixels(draw_samples(*arguments))
+
+
 def test_a_cell_is_coloured_by_its_share_of_the_row():
-    image = draw_matrix([[30, 10], [0, 0]], ["cat", "a dog with a very long name"])
+    image = matrix_pixels([[30, 10], [0, 0]], ["cat", "a dog with a very long name"])
     assert (image.dtype, image.ndim, image.shape[2]) == (np.uint8, 3, 3)
     side = 40
     start = image.shape[0] - 8 - 2 * side
@@ -20,7 +35,7 @@ def test_a_cell_is_coloured_by_its_share_of_the_row():
 
 
 def test_a_matrix_of_many_classes_has_cells_without_text():
-    image = draw_matrix(np.eye(150, dtype=int).tolist(), [str(n) for n in range(150)])
+    image = matrix_pixels(np.eye(150, dtype=int).tolist(), [str(n) for n in range(150)])
     size = 150 * (560 // 150)
     start = image.shape[0] - 8 - size
     cells = image[start : start + size, start : start + size]
@@ -34,7 +49,7 @@ def test_images_of_any_kind_are_drawn(channels, dtype):
     samples = torch.zeros(3, channels, 2, 2, dtype=dtype)
     samples[:, :, 0, 1] = 200
     captions = [("true", "not 猫 99%")] * 3
-    image = draw_samples(samples, captions)
+    image = sample_pixels(samples, captions)
     first = image[8 : 8 + TILE_PIXELS, 8 : 8 + TILE_PIXELS]
     bright = 200 if dtype == torch.uint8 and channels in (1, 3) else 255
     assert first[10, -10].tolist() == [bright] * 3
@@ -44,5 +59,5 @@ def test_images_of_any_kind_are_drawn(channels, dtype):
 
 
 def test_an_image_of_one_value_is_drawn_dark():
-    image = draw_samples(torch.full((1, 1, 3, 3), 7.5), [("", "")])
+    image = sample_pixels(torch.full((1, 1, 3, 3), 7.5), [("", "")])
     assert image[20, 20].tolist() == [0, 0, 0]

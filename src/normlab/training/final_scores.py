@@ -4,14 +4,11 @@ The outputs are those by which the metrics were computed: no sample goes through
 network again.
 """
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 from torch import Tensor
 
 from normlab.data.blocks import EvaluationBlocks
@@ -29,7 +26,7 @@ MATRIX = "confusion_matrix"
 
 def score_outputs(
     task: Task, parts: Parts, outputs: Mapping[str, Outputs]
-) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, bytes]]:
     """Score validation and test by all their outputs.
 
     Args:
@@ -39,7 +36,7 @@ def score_outputs(
 
     Returns:
         The scores of each part, see `Task.final_scores`; the confusion matrix of more
-        than 200 classes is left to its image. And images to record, by name.
+        than 200 classes is left to its image. And PNG files to record, by name.
     """
     scores = {}
     images = {}
@@ -59,7 +56,7 @@ def score_outputs(
 
 def store_mistakes(
     task: Task, parts: Parts, outputs: Mapping[str, Outputs], count: int, folder: Path
-) -> dict[str, np.ndarray]:
+) -> dict[str, bytes]:
     """Write the worst mistakes to `mistakes.csv`, and those in images as pictures.
 
     Nothing is written if there are none, if an output is not finite, or for tasks with
@@ -73,7 +70,7 @@ def store_mistakes(
         folder: the run folder.
 
     Returns:
-        Images to record, by name.
+        PNG files to record, by name.
     """
     images = {}
     mistakes: list[dict[str, Any]] = []
@@ -89,7 +86,7 @@ def store_mistakes(
         if samples is not None:
             drawn = draw_samples(samples, [_caption(mistake) for mistake in worst])
             images[f"mistakes of {part}"] = drawn
-            write_atomically(folder / f"mistakes_{part}.png", _png(drawn))
+            write_atomically(folder / f"mistakes_{part}.png", drawn)
     if mistakes:
         table = pd.DataFrame(mistakes).to_csv(index=False)
         write_atomically(folder / MISTAKES, table.encode())
@@ -118,9 +115,3 @@ def _caption(mistake: dict[str, Any]) -> tuple[str, str]:
         return f"{mistake['target']:.4g}", f"not {mistake['prediction']:.4g}"
     share = f"{mistake['confidence']:.0%}"
     return str(mistake["target"]), f"not {mistake['prediction']} {share}"
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
