@@ -54,29 +54,47 @@ def describe_mistakes(
         its class and the predicted one with its probability, or its value and the
         predicted one, and the columns of a table.
     """
+    describe = _number_mistake if predictions.ndim == 1 else _class_mistake
+    columns = _columns(part_name, parts)
     found = []
-    names = parts.class_names
-    columns = None
-    if parts.table is not None:
-        is_training = parts.by_name[part_name].inputs is parts.train.inputs
-        table = parts.table
-        columns = table.train_columns if is_training else table.test_columns
     for position in worst_samples(predictions, targets, count).tolist():
         row = int(rows[position])
         mistake: dict[str, Any] = {"part": part_name, "row": row}
-        if predictions.ndim == 1:
-            offset = 0.0 if parts.encoder is None else parts.encoder.target_offset
-            mistake["target"] = float(targets[position]) + offset
-            mistake["prediction"] = float(predictions[position]) + offset
-        else:
-            confidence, predicted = predictions[position].max(0)
-            mistake["target"] = class_name(names, int(targets[position]))
-            mistake["prediction"] = class_name(names, int(predicted))
-            mistake["confidence"] = float(confidence)
+        mistake |= describe(parts, predictions[position], targets[position])
         if columns is not None:
-            mistake |= {f"column {k}": v for k, v in columns.iloc[row].items()}
+            mistake |= columns.iloc[row].add_prefix("column ").to_dict()
         found.append(mistake)
     return found
+
+
+def _number_mistake(parts: Parts, prediction: Tensor, target: Tensor) -> dict[str, Any]:
+    offset = 0.0
+    if parts.encoder is not None:
+        offset = parts.encoder.target_offset
+    return {
+        "target": float(target) + offset,
+        "prediction": float(prediction) + offset,
+    }
+
+
+def _class_mistake(
+    parts: Parts, probabilities: Tensor, target: Tensor
+) -> dict[str, Any]:
+    confidence, predicted = probabilities.max(0)
+    return {
+        "target": class_name(parts.class_names, int(target)),
+        "prediction": class_name(parts.class_names, int(predicted)),
+        "confidence": float(confidence),
+    }
+
+
+def _columns(part_name: str, parts: Parts) -> Any:
+    """The data frame of a table that has the rows of a part; None for other data."""
+    if parts.table is None:
+        return None
+    if parts.by_name[part_name].inputs is parts.train.inputs:
+        return parts.table.train_columns
+    return parts.table.test_columns
 
 
 def class_name(names: tuple[str, ...], number: int) -> str:
