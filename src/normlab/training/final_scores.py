@@ -112,6 +112,6 @@ def _samples(parts: Parts, name: str, worst: list[dict[str, Any]]) -> Tensor | N
 
 def _caption(mistake: dict[str, Any]) -> tuple[str, str]:
     if "confidence" not in mistake:
-        return f"{mistake['target']:.4g}", f"not {mistake['prediction']:.4g}"
+        return f"{mistake['target']:.4g}", f"as {mistake['prediction']:.4g}"
     share = f"{mistake['confidence']:.0%}"
-    return str(mistake["target"]), f"not {mistake['prediction']} {share}"
+    return str(mistake["target"]), f"as {mistake['prediction']} {share}"
