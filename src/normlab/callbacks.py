@@ -36,7 +36,7 @@ class GradientNorm(Callback):
         self.by_parameter = by_parameter
 
     def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
+        self, trainer: pl.Trainer, pl_module: Any, optimizer: Any
     ) -> None:
         """Record the norms, if it is the turn of this step."""
         if trainer.global_step % self.every_n_steps:

@@ -20,7 +20,6 @@ from normlab.endings import Diverged
 from normlab.streams import stream_seed
 from normlab.training.fit import run_trainer
 from normlab.training.preparation import prepare
-from normlab.training.tasks import Task
 from normlab.training.trainer import build_trainer, set_callbacks
 from normlab.training.user_callbacks import attach
 
@@ -174,7 +173,7 @@ class GrowingRate(Callback):
         if self.has_diverged or len(self.losses) == len(self.rates):
             trainer.should_stop = True
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Go on with the next epoch, without scores."""
         pl_module.progress.epoch += 1
         pl_module.progress.blocks = 0

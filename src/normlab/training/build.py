@@ -278,9 +278,10 @@ def task_class(options: dict, is_classification: bool) -> type[Task]:
     Raises:
         ValueError: it is no task, or one for other data.
     """
-    ours, others = Regression, Classification
+    ours: type[Task] = Regression
+    others: type[Task] = Classification
     if is_classification:
-        ours, others = Classification, Regression
+        ours, others = others, ours
     target = options.get("_target_")
     if target is None:
         return ours

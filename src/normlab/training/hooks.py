@@ -161,7 +161,8 @@ class Counters(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Any) -> None:
         num_batches = int(trainer.num_training_batches)
-        trainer.log_every_n_steps = min(STEPS_BETWEEN_LOGS, num_batches)
+        steps = min(STEPS_BETWEEN_LOGS, num_batches)
+        trainer.log_every_n_steps = steps  # type: ignore[attr-defined] # by a connector
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, task: Any, batch: Any, index: int
