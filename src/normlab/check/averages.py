@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.check.findings import Record, named
+from normlab.check.output import WRONG_AXES
 from normlab.check.subject import (
     CHANNELS,
     Case,
@@ -15,6 +16,9 @@ from normlab.check.subject import (
 from normlab.norms.state import changed_paths, snapshot, state_of
 
 DEPENDENT = ("momentum", "unbiased", "evaluation")
+WRONG_STATISTICS = (
+    *(*WRONG_AXES, "other_output", "root_of_deviation", "sum_for_mean"),
+)
 # With these, evaluation is off whatever it does with the averages.
 WRONG_VALUES = (
     *("averages_weights", "averages_no_decay", "averages_other"),
@@ -67,7 +71,7 @@ def probe_averages(subject: Subject, record: Record) -> None:
         record.unknown("there are no running averages", *DEPENDENT)
         return
     _probe_start(record, averages, before)
-    if record.has("wrong_axes", "wrong_reshape", "other_output"):
+    if record.has(*WRONG_STATISTICS):
         because = "the statistics of the batch are wrong already"
         record.unknown(because, "averages", "momentum", "unbiased")
         return

@@ -32,7 +32,7 @@ from normlab.check.limits import (
     probe_precision,
 )
 from normlab.check.notebooks import Cells
-from normlab.check.output import detect_kind, probe_call, probe_formula
+from normlab.check.output import WRONG_AXES, detect_kind, probe_call, probe_formula
 from normlab.check.properties import PROPERTIES
 from normlab.check.source import Source
 from normlab.check.subject import Subject, short
@@ -161,7 +161,7 @@ def _examine(
     if compiled:
         probes["compile"] = ("torch.compile", probe_compile)
     for name, (what, probe) in probes.items():
-        is_wrong = record.has("wrong_axes", "wrong_reshape")
+        is_wrong = record.has(*WRONG_AXES)
         is_wrong = is_wrong or not record.is_right("output")
         if name in NEEDS_OUTPUT and subject.kind.formulas and is_wrong:
             record.unknown("its output is wrong already", name)

@@ -108,6 +108,24 @@ FAULTS = {
         "reshape and view keep the order of the values; they move no axis.",
         NORMALIZE,
     ),
+    "mean_of_all": Fault(
+        "axes",
+        "For input {cases}, one mean is subtracted from all channels; {title} has "
+        "{wanted}.",
+        "Average over the axes that share their statistics, mean(0) for vectors; "
+        "mean() without an axis averages everything.",
+        "Which values share their statistics is all that tells the norms apart.",
+        NORMALIZE,
+    ),
+    "var_of_all": Fault(
+        "axes",
+        "For input {cases}, all channels are divided by one deviation; {title} has "
+        "{wanted}.",
+        "Take the variance over the axes that share their statistics, var(0) for "
+        "vectors; var() without an axis takes everything.",
+        "Which values share their statistics is all that tells the norms apart.",
+        NORMALIZE,
+    ),
     "silent_shape": Fault(
         "axes",
         "Input of shape {shape} is taken without an error and normalized along the "
@@ -148,6 +166,30 @@ FAULTS = {
         "times larger gives output that is ten times smaller.",
         "Take the square root of variance plus eps.",
         "Only the deviation has the unit of the input.",
+        "y = (x - mean) / torch.sqrt(var + self.eps)",
+    ),
+    "root_of_deviation": Fault(
+        "output",
+        "The input is divided by the root of the deviation: after the layer, channels "
+        "have deviations from {least:.3g} to {most:.3g}.",
+        "Take the variance, or leave the root away: torch.std is the root already.",
+        "Only the deviation has the unit of the input.",
+        "y = (x - mean) / torch.sqrt(var + self.eps)",
+    ),
+    "sum_for_mean": Fault(
+        "output",
+        "The output is too small by the factor sqrt(n) = {root:.3g} for n = {n}: the "
+        "squares are added up and not averaged.",
+        "Divide the sum of the squares by the number of values.",
+        "The variance is a mean, and does not grow with the batch.",
+        "var = (x - mean).square().mean(axes, keepdim=True)",
+    ),
+    "division_first": Fault(
+        "output",
+        "The mean is divided by the deviation and then subtracted: the input itself is "
+        "not divided, and deviations after the layer reach {most:.3g}.",
+        "Put parentheses around x - mean: a division comes before a subtraction.",
+        "The difference has to be divided, not the mean.",
         "y = (x - mean) / torch.sqrt(var + self.eps)",
     ),
     "no_division": Fault(

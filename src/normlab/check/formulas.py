@@ -133,7 +133,66 @@ class Formula:
         return all(own != sorted(other.axes(ndim)) for other in others)
 
 
-def wrong_forms(right: tuple[Formula, ...], ndim: int) -> Iterator[tuple[str, Formula]]:
+@dataclass(frozen=True)
+class Slip:
+    """A formula with one wrong statistic or one wrong line.
+
+    Attributes:
+        axes: which values share their statistics.
+        compute: from input, axes and the correction of the variance to the output.
+        correction: the variance is a sum divided by n - correction.
+    """
+
+    axes: Axes
+    compute: Callable[[Tensor, tuple[int, ...], int], Tensor]
+    correction: int = 0
+
+    def __call__(self, x: Tensor, eps: float = 0.0) -> Tensor:
+        """Normalize `x`."""
+        return self.compute(x, self.axes(x.ndim), self.correction)
+
+
+def _mean_of_all(x: Tensor, axes: tuple[int, ...], correction: int) -> Tensor:
+    return (x - x.mean()) / x.std(axes, keepdim=True, correction=correction)
+
+
+def _mean_of_all_in_both(x: Tensor, axes: tuple[int, ...], correction: int) -> Tensor:
+    centred = x - x.mean()
+    return centred / centred.square().mean(axes, keepdim=True).sqrt()
+
+
+def _var_of_all(x: Tensor, axes: tuple[int, ...], correction: int) -> Tensor:
+    return (x - x.mean(axes, keepdim=True)) / x.std(correction=correction)
+
+
+def _root_of_deviation(x: Tensor, axes: tuple[int, ...], correction: int) -> Tensor:
+    deviation = x.std(axes, keepdim=True, correction=correction)
+    return (x - x.mean(axes, keepdim=True)) / deviation.sqrt()
+
+
+def _sum_for_mean(x: Tensor, axes: tuple[int, ...], correction: int) -> Tensor:
+    centred = x - x.mean(axes, keepdim=True)
+    return centred / centred.square().sum(axes, keepdim=True).sqrt()
+
+
+def _division_first(x: Tensor, axes: tuple[int, ...], correction: int) -> Tensor:
+    deviation = x.std(axes, keepdim=True, correction=correction)
+    return x - x.mean(axes, keepdim=True) / deviation
+
+
+SLIPS = (
+    ("mean_of_all", _mean_of_all),
+    ("mean_of_all", _mean_of_all_in_both),
+    ("var_of_all", _var_of_all),
+    ("root_of_deviation", _root_of_deviation),
+    ("sum_for_mean", _sum_for_mean),
+    ("division_first", _division_first),
+)
+
+
+def wrong_forms(
+    right: tuple[Formula, ...], ndim: int
+) -> Iterator[tuple[str, Formula | Slip]]:
     """Wrong forms of the formulas that would be right, with the names of their faults.
 
     Args:
@@ -161,3 +220,7 @@ def wrong_forms(right: tuple[Formula, ...], ndim: int) -> Iterator[tuple[str, Fo
         if right[0].groups or other.differs_from(ndim, right):
             yield "wrong_axes", other
             yield "wrong_axes", replace(other, correction=1)
+    if right[0].subtracts_mean and not right[0].groups:
+        for fault, compute in SLIPS:
+            yield fault, Slip(right[0].axes, compute)
+            yield fault, Slip(right[0].axes, compute, correction=1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from normlab.check.channels import report_fixed
 from normlab.check.closeness import distance, is_close
 from normlab.check.findings import Record
-from normlab.check.formulas import WORDS, Formula, wrong_forms
+from normlab.check.formulas import WORDS, Formula, Slip, wrong_forms
 from normlab.check.kinds import KINDS, OTHER, Kind, kind_by_name
 from normlab.check.subject import (
     CASES,
@@ -30,6 +30,9 @@ from normlab.check.subject import (
 from normlab.norms.construction import FunctionNorm
 from normlab.norms.loading import line_in_file
 from normlab.norms.state import snapshot
+
+# With these, the wrong values share their statistics.
+WRONG_AXES = ("wrong_axes", "wrong_reshape", "mean_of_all", "var_of_all")
 
 
 def probe_call(subject: Subject, record: Record) -> None:
@@ -177,7 +180,7 @@ def probe_formula(subject: Subject, record: Record) -> None:
     """Compare the output with the formula, and with the wrong forms of it."""
     if not subject.kind.formulas:
         return
-    diagnoses: dict[str, list[tuple[Case, Formula | None]]] = {}
+    diagnoses: dict[str, list[tuple[Case, Formula | Slip | None]]] = {}
     for case in subject.cases:
         fault, form = _diagnose(subject, case)
         if fault:
@@ -186,16 +189,16 @@ def probe_formula(subject: Subject, record: Record) -> None:
         _report(subject, record, fault, places)
     if not diagnoses:
         _probe_traps(subject, record)
-    if not record.has("wrong_axes", "wrong_reshape", "silent_shape"):
+    if not record.has(*WRONG_AXES, "silent_shape"):
         if record.has("other_output", "running_in_training"):
             record.unknown("the output follows no known formula", "axes")
         record.right("axes", ", ".join(case.name for case in subject.cases))
-    if not record.has("wrong_axes", "wrong_reshape"):
+    if not record.has(*WRONG_AXES):
         record.right("output")
     record.unknown("the wrong values share their statistics", "output")
 
 
-def _diagnose(subject: Subject, case: Case) -> tuple[str, Formula | None]:
+def _diagnose(subject: Subject, case: Case) -> tuple[str, Formula | Slip | None]:
     """The fault of the output for some input; an empty name if there is none."""
     layer = built_for(subject, case)
     x = case.draw(2, LARGE)
@@ -231,7 +234,7 @@ def _report(
     subject: Subject,
     record: Record,
     fault: str,
-    places: list[tuple[Case, Formula | None]],
+    places: list[tuple[Case, Formula | Slip | None]],
 ) -> None:
     case, form = places[0]
     layer = built_for(subject, case)
@@ -243,9 +246,13 @@ def _report(
     line = record.source.division()
     if fault == "no_division":
         line = record.source.centering()
-    if fault in ("wrong_axes", "wrong_reshape"):
+    if fault in WRONG_AXES:
         line = record.source.statistics()
-    if fault == "unbiased_normalization":
+    if fault == "sum_for_mean":
+        line = record.source.summation()
+    if fault == "division_first":
+        line = record.source.root()
+    if fault in ("unbiased_normalization", "root_of_deviation"):
         line = record.source.variance()
     if fault == "running_in_training":
         line = record.source.mentions("training") or line
@@ -259,6 +266,7 @@ def _report(
         wanted=_words(right),
         n=n,
         ratio=((n - 1) / n) ** 0.5 if n > 1 else 0.0,
+        root=n**0.5,
         mean=float(by_channel.mean(1).abs().max()),
         std=float(by_channel.std(1, correction=0).max()),
         least=float(by_channel.std(1, correction=0).min()),

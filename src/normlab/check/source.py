@@ -33,6 +33,7 @@ class Source:
         self.cells = cells
         self.lines: list[str] = []
         self.scopes: list[ast.AST] = []
+        self.bases: list[Any] = []  # of the scopes, the classes it is derived from
         if self.path is not None and self.path.suffix == ".py":
             self._read(self.path, target)
 
@@ -54,6 +55,7 @@ class Source:
         own = [node for node in definitions if node.name in names]
         own.sort(key=lambda node: names.index(node.name))
         self.scopes = [*own]
+        self.bases = own[1:]
         # Helpers such as `batch_norm(x, ...)` hold lines of their own.
         for scope in self.scopes:
             used = {_called(node) for node in ast.walk(scope)}
@@ -154,6 +156,10 @@ class Source:
             and any(isinstance(part, ast.BinOp) for part in ast.walk(node.value))
         )
 
+    def summation(self) -> int | None:
+        """The first line outside of the constructor that adds values up."""
+        return self._call_of(("sum",))
+
     def centering(self) -> int | None:
         """The line that subtracts a mean."""
         return _first(
@@ -247,9 +253,11 @@ class Source:
                 yield node
 
     def _nodes(self, without_constructor: bool = False) -> Iterator[Any]:
-        """Nodes of the class and of its helpers, in the order of the lines."""
-        for scope in self.scopes:
-            nodes = [node for node in ast.walk(scope) if hasattr(node, "lineno")]
+        """Nodes of the class and its helpers by their lines, then of its bases."""
+        first = [scope for scope in self.scopes if scope not in self.bases]
+        for scopes in (first, *[[base] for base in self.bases]):
+            walked = [node for scope in scopes for node in ast.walk(scope)]
+            nodes = [node for node in walked if hasattr(node, "lineno")]
             if without_constructor:
                 inside: set[ast.AST] = set()
                 for function in nodes:
@@ -269,7 +277,7 @@ def _builds(function: ast.FunctionDef) -> bool:
 
 
 def _first(lines: Iterable[int]) -> int | None:
-    return min(lines, default=None)
+    return next(iter(lines), None)
 
 
 def _called(node: ast.AST) -> str:
