@@ -33,6 +33,11 @@ def test_a_diverged_run_counts_as_the_worst_and_is_named():
     )
 
 
+def test_a_score_of_validation_may_be_the_objective():
+    scored = result() | {"scores": {"val": {"auroc": 0.75, "per_class": {}}}}
+    assert outcome({0: scored}, "val/auroc", 0.0).value == 0.75
+
+
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_a_metric_that_is_not_finite_counts_as_the_worst(value):
     assert outcome({0: result(value=value)}, "val/accuracy", 0.0).value == 0.0

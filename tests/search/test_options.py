@@ -176,6 +176,10 @@ def test_points_of_a_quasi_random_sequence_come_from_one_seed():
     assert sorted(int(number * 8) for number in numbers) == list(range(8))
 
 
+# Then a run has every score after every epoch.
+SCORE = {"monitor": "val/nll"}
+
+
 def test_metrics_are_those_of_the_tasks():
     assert {
         "classification": Classification.metric_names,
@@ -191,6 +195,17 @@ def test_metrics_are_those_of_the_tasks():
         (CLASSES, {"metric": "val/loss"}, ("val/loss", "minimize")),
         (CLASSES | {"trainer": {"monitor": "val/loss"}}, {}, ("val/loss", "minimize")),
         (NUMBERS, {"metric": "val/r2"}, ("val/r2", "maximize")),
+        (CLASSES | {"trainer": SCORE}, {}, ("val/nll", "minimize")),
+        (
+            CLASSES | {"trainer": SCORE},
+            {"metric": "val/macro_f1"},
+            ("val/macro_f1", "maximize"),
+        ),
+        (
+            CLASSES | {"trainer": SCORE | {"monitor_mode": "max"}},
+            {},
+            ("val/nll", "maximize"),
+        ),
         (
             NUMBERS,
             {"metric": "val/rmse", "direction": "maximize"},
@@ -218,6 +233,7 @@ def test_the_metric_is_the_one_that_picks_the_best_epoch(config, options, expect
             "got 'val/acc'",
         ),
         ("val/rmse", None, "must be null or one of val/accuracy, val/loss"),
+        ("val/auroc", None, "one of val/accuracy, val/loss, got 'val/auroc'"),
         ("train/accuracy", None, "must be null or one of val/accuracy, val/loss"),
         (None, "val/acc", "trainer.monitor must be null or one of"),
     ],

@@ -235,6 +235,9 @@ def resolve_metric(options: Options, config: Mapping[str, Any]) -> tuple[str, st
         )
     if options.direction is not None:
         return metric, options.direction
+    mode = config["trainer"].get("monitor_mode")
+    if mode is not None and metric == monitor:
+        return metric, f"{mode}imize"
     return metric, "maximize" if higher_is_better(metric) else "minimize"
 
 
