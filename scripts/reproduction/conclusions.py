@@ -35,12 +35,21 @@ def overview_cells(comparison: Comparison, entry: Entry) -> list[str]:
 
 
 def against_notebook(comparison: Comparison, entry: Entry) -> str:
-    """The notebook's difference beside ours; empty if it printed none."""
+    """The notebook's difference beside ours; empty if it printed none.
+
+    The notebook has one run per arm, so it is held against the interval in which one
+    further pair of runs is expected.
+    """
     contrast = _main_contrast(comparison, entry)
     printed = printed_difference(entry, comparison.metric)
     if contrast is None or printed is None:
         return ""
-    difference, low, high = shown_difference(comparison, contrast)
+    difference, _, _ = shown_difference(comparison, contrast)
+    single = contrast | {
+        "low": contrast["prediction_low"],
+        "high": contrast["prediction_high"],
+    }
+    _, low, high = shown_difference(comparison, single)
     arm = contrast["arm"]
     baseline = contrast["baseline"]
     ours = contrast["difference"]
@@ -54,8 +63,8 @@ def against_notebook(comparison: Comparison, entry: Entry) -> str:
     return (
         f"**Against the notebook.** The notebook's difference of {arm} to "
         f"{baseline} is {points(printed)} points. Here it is {difference} "
-        f"points{share}, and the interval from {low} to {high} {contains} the "
-        "notebook's."
+        f"points{share}. A further pair of runs is expected from {low} to {high}, "
+        f"which {contains} the notebook's."
     )
 
 
@@ -71,7 +80,8 @@ def _main_contrast(comparison: Comparison, entry: Entry) -> Contrast | None:
 
 
 def _contains(contrast: Contrast, value: float) -> bool:
-    return bool(contrast["low"] <= value <= contrast["high"])
+    """Whether one further pair of runs could have this difference."""
+    return bool(contrast["prediction_low"] <= value <= contrast["prediction_high"])
 
 
 def _repetitions(contrast: Contrast) -> str:
@@ -81,7 +91,7 @@ def _repetitions(contrast: Contrast) -> str:
 
 
 def _conclusion(comparison: Comparison, entry: Entry, contrast: Contrast) -> str:
-    """The conclusion, and whether the interval contains what the notebook printed."""
+    """The conclusion, and whether a single pair could give what the notebook has."""
     words = _verdict(contrast)
     printed = printed_difference(entry, comparison.metric)
     if printed is None:
@@ -89,7 +99,7 @@ def _conclusion(comparison: Comparison, entry: Entry, contrast: Contrast) -> str
     place = "outside"
     if _contains(contrast, printed):
         place = "inside"
-    return f"{words}; the notebook's difference is {place} the interval"
+    return f"{words}; the notebook's difference is {place} the range of single pairs"
 
 
 def _verdict(contrast: Contrast) -> str:

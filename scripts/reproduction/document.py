@@ -30,7 +30,7 @@ from one run per arm and without a seed, is quoted beside it.
 
 Every score here is in evaluation mode, with the state of the best validation epoch, and
 every run read the test part once. Runs with the same seed share initial weights and
-batches, so arms are compared pair by pair: t intervals of the difference, and exact
+batches, so arms are compared pair by pair: intervals of the difference, and exact
 sign-flip tests, with Holm's correction for the number of contrasts. Scores by
 cross-validation are means over seeds in every fold, and their intervals allow for the
 training data that folds share (Nadeau and Bengio, 2003): with k folds the test part is

@@ -159,9 +159,37 @@ def test_a_margin_relative_to_a_missing_mean_is_left_out(tmp_path):
     write_seeds(tmp_path, {"custom": CUSTOM})
     write_seeds(tmp_path, {"none": NONE}, status="diverged")
     found = compare(load_runs(tmp_path), margin="5%")
-    assert found.margin is None
+    assert found.margins == {}
     assert (
         "The margin of 5% is left out: it is a share of none, which has no "
         "test/accuracy." in found.warnings
     )
     assert contrast_table(found).title == "Difference to none in test/accuracy"
+
+
+def test_a_relative_margin_is_that_of_each_group(tmp_path):
+    for lr, scale in ((0.1, 1), (0.2, 100)):
+        arms = {
+            "none": [scale * value for value in NONE],
+            "custom": [scale * value for value in CUSTOM],
+        }
+        write_seeds(tmp_path, arms, settings={"optimizer.lr": lr})
+    found = compare(load_runs(tmp_path), margin="5%")
+    mean = sum(NONE) / len(NONE)
+    expected = {"optimizer.lr=0.1": 0.05 * mean, "optimizer.lr=0.2": 5 * mean}
+    assert found.margins == pytest.approx(expected)
+    assert found.contrasts["margin"].tolist() == pytest.approx(list(expected.values()))
+    table = contrast_table(found)
+    assert table.title == "Difference to none in test/accuracy"
+    shown = [row[table.columns.index("margin")][1] for row in table.rows]
+    assert shown == pytest.approx(list(expected.values()))
+    alone = compare(load_runs(tmp_path), margin=0.01)
+    assert contrast_table(alone).title.endswith(", margin ±0.0100")
+
+
+def test_a_share_of_a_mean_of_zero_is_no_margin(tmp_path):
+    write_seeds(tmp_path, {"none": [-0.1, 0.1], "custom": [0.2, 0.3]})
+    assert (
+        "The margin of 5% is left out: it is a share of none, whose mean is 0."
+        in compare(load_runs(tmp_path), margin="5%").warnings
+    )

@@ -106,14 +106,18 @@ def test_equivalence_needs_a_margin(tmp_path):
     row = contrast(compare(runs, baseline="torch", margin=0.005))
     assert row["verdict"] == "equivalent"
     assert "equivalent in test/accuracy within ±0.0050" in row["sentence"]
+    assert (
+        "10 pairs cannot exclude that up to 26% of runs behave otherwise"
+        in row["sentence"]
+    )
     wide = contrast(compare(runs, baseline="torch", margin=0.0001))
     assert wide["verdict"] == "not told apart"
     assert (
-        "seeds would show a difference of 0.00010 with 80 % power" in wide["sentence"]
+        "seeds would show a difference of 0.00010 with 80 % power if they spread like "
+        "these; added to these, they would be a second look." in wide["sentence"]
     )
-    assert compare(runs, baseline="torch", margin="1%").margin == pytest.approx(
-        0.01 * np.mean(NONE)
-    )
+    (margin,) = compare(runs, baseline="torch", margin="1%").margins.values()
+    assert margin == pytest.approx(0.01 * np.mean(NONE))
 
 
 def test_equivalence_is_corrected_for_the_number_of_contrasts(tmp_path):
@@ -133,15 +137,126 @@ def test_equivalence_is_corrected_for_the_number_of_contrasts(tmp_path):
     assert (
         f"two one-sided tests {p_value(alone['equivalence_p'])})" in alone["sentence"]
     )
-    assert both["sample_size"] > alone["sample_size"]
 
 
 def test_an_arm_without_any_result(tmp_path):
     write_seeds(tmp_path, {"custom": CUSTOM})
     write_seeds(tmp_path, {"none": NONE}, status="diverged")
     row = contrast(compare(load_runs(tmp_path)))
-    assert "no run of none finished" in row["sentence"]
-    assert "10 runs of none diverged" in row["sentence"]
+    assert (row["verdict"], row["test"], row["p"]) == ("better", "ranks", 2 / 1024)
+    assert row["sentence"] == (
+        "custom does better than none by ranks, with diverged and failed runs as the "
+        "worst (10 pairs of runs with the same seed, exact signed-rank test p = "
+        "0.002). It is meaningful: custom is the better one in 10 of 10 pairs "
+        "(P(better) 95 % interval 0.69 to 1.00). 0 of 10 runs of custom and 10 of 10 "
+        "runs of none diverged (trained as often: Fisher's p < 0.001)."
+    )
+
+
+def test_failures_alone_show_nothing(tmp_path):
+    write_seeds(tmp_path, {"custom": CUSTOM})
+    write_seeds(tmp_path, {"none": NONE}, status="failed")
+    row = contrast(compare(load_runs(tmp_path)))
+    assert (row["verdict"], row["test"]) == ("cannot tell", "ranks")
+    assert row["sentence"] == (
+        "Cannot tell whether custom and none differ in test/accuracy: no run of none "
+        "finished. 0 of 10 runs of custom and 10 of 10 runs of none failed."
+    )
+
+
+def test_an_arm_with_diverged_runs_is_not_better_by_the_others(tmp_path):
+    for seed, (none, custom) in enumerate(zip(NONE, CUSTOM, strict=True)):
+        write_run(tmp_path, "none", seed, none)
+        status = "diverged" if seed < 4 else "finished"
+        write_run(tmp_path, "custom", seed, custom, status)
+    row = contrast(compare(load_runs(tmp_path), margin=0.03))
+    # The four lost pairs share the ranks 7 to 10: −34 against +21.
+    assert (row["verdict"], row["test"], row["direction"]) == (
+        "not told apart",
+        "ranks",
+        -1,
+    )
+    assert row["p"] > 0.4
+    assert row["sentence"].startswith(
+        "No difference in test/accuracy between custom and none was shown by ranks, "
+        "with diverged and failed runs as the worst, nor that they are equivalent "
+        "within ±0.0300 (10 pairs of runs with the same seed, exact signed-rank test"
+    )
+    assert (
+        " 4 of 10 runs of custom and 0 of 10 runs of none diverged (trained as often: "
+        "Fisher's p = 0.087)." in row["sentence"]
+    )
+    assert (
+        " Of the runs that finished, those of custom have a mean test/accuracy 0.0202 "
+        "higher (95 % interval +0.0170 to +0.0230, 6 pairs of runs with the same seed, "
+        "4 runs without a partner left out); these are the better part of an arm that "
+        "lost runs." in row["sentence"]
+    )
+    assert row["doubt"] == "4 of 10 runs of custom diverged"
+
+
+def test_interval_and_corrected_test_agree(tmp_path):
+    random = np.random.default_rng(5)
+    names = ["custom", "torch", "ghost"]
+    gains = dict(zip(names, (0.002, 0.006, 0.01), strict=True))
+    arms = {"none": NONE}
+    for name, gain in gains.items():
+        arms[name] = [value + gain + 0.008 * random.normal() for value in NONE]
+    write_seeds(tmp_path, arms)
+    rows = compare(load_runs(tmp_path)).contrasts
+    is_off = (rows["low_holm"] > 0) | (rows["high_holm"] < 0)
+    assert is_off.tolist() == (rows["p_holm"] < 0.05).tolist()
+    is_off_alone = (rows["low"] > 0) | (rows["high"] < 0)
+    assert is_off_alone.tolist() == (rows["p"] < 0.05).tolist()
+    first = rows.loc[rows["p"].idxmin()]
+    assert first["confidence"] == pytest.approx(1 - 0.05 / 3)
+    assert "98.3 % interval" in first["sentence"]
+    assert first["low_all"] == first["low_holm"]
+
+
+def test_arms_of_unequal_spread_are_named(tmp_path):
+    wide = [0.2, 0.5, 0.6, 0.7, 0.75, 0.6, 0.7, 0.5, 0.4, 0.65]
+    write_seeds(tmp_path, {"none": wide, "custom": NONE})
+    found = compare(load_runs(tmp_path))
+    row = contrast(found)
+    assert (row["verdict"], row["test"]) == ("better", "mean and wins")
+    assert row["spread_ratio"] == pytest.approx(
+        np.std(wide, ddof=1) / np.std(NONE, ddof=1)
+    )
+    assert "the larger one of the tests of the mean and of the wins" in row["sentence"]
+    assert row["sentence"].endswith(
+        " The runs of none spread 11 times as much as those of custom (SD 0.1663 "
+        "against 0.0158), so the means say little about rare bad runs: the median "
+        "difference is +0.3350, and custom wins 10 of 10 pairs."
+    )
+    assert any(
+        text.startswith("Of custom and none, one spreads 11 times as much as the other")
+        for text in found.warnings
+    )
+
+
+def test_collapsed_runs_are_counted(tmp_path):
+    fallen = [*CUSTOM[:8], 0.1, 0.11]
+    write_seeds(tmp_path, {"none": NONE, "custom": fallen})
+    row = contrast(compare(load_runs(tmp_path)))
+    assert (row["collapsed"], row["collapsed_baseline"]) == (2, 0)
+    assert (
+        " Finished runs far worse than the rest of their arm: 2 of 10 of custom."
+        in row["sentence"]
+    )
+
+
+def test_a_doubt_about_equivalence_is_said(tmp_path):
+    near = [value + shift for value, shift in zip(NONE, [1e-3, -1e-3] * 5, strict=True)]
+    near[0] = NONE[0] + 0.02
+    write_seeds(tmp_path, {"torch": NONE, "custom": near})
+    row = contrast(compare(load_runs(tmp_path), baseline="torch", margin=0.02))
+    assert row["equivalence_p"] < 0.001
+    assert row["verdict"] == "not told apart"
+    assert (
+        "Two one-sided tests would call them equivalent (p < 0.001), but the "
+        "differences are skewed (skewness +2.5)." in row["sentence"]
+    )
 
 
 def test_folds_are_not_treated_as_independent(tmp_path):
@@ -166,7 +281,7 @@ def test_folds_are_not_treated_as_independent(tmp_path):
     assert any("Folds share training data" in text for text in found.warnings)
 
 
-def test_six_seeds_can_show_equivalence(tmp_path):
+def test_six_seeds_are_too_few_to_show_equivalence(tmp_path):
     near = [
         value + shift for value, shift in zip(NONE[:6], [1e-5, -1e-5] * 3, strict=True)
     ]
@@ -174,9 +289,11 @@ def test_six_seeds_can_show_equivalence(tmp_path):
     rows = compare(load_runs(tmp_path), margin=0.05).contrasts
     assert (rows["attainable_p"] * 2 > 0.05).all()
     row = rows.set_index("arm").loc["custom"]
-    assert (row["verdict"], row["equivalence_p"] < 1e-9) == ("equivalent", True)
-    assert row["sentence"].startswith(
-        "custom and none are equivalent in test/accuracy within ±0.0500"
+    assert (row["verdict"], row["equivalence_p"] < 1e-9) == ("cannot tell", True)
+    assert row["sentence"].endswith(
+        "run at least 7 seeds. Two one-sided tests would call them equivalent (p < "
+        "0.001 after Holm's correction for 2 contrasts), but 6 pairs miss rare runs "
+        "too easily; at least 10 are needed."
     )
 
 
@@ -207,7 +324,7 @@ def test_the_sentence_says_why_an_arm_has_no_value(tmp_path):
     )
     assert contrast(found, "torch")["sentence"] == (
         "Cannot tell whether torch and none differ in test/f1: no run of torch "
-        "finished (5 failed) and no finished "
-        "run of none has test/f1. 3 runs of torch diverged and cannot be in these "
-        "means."
+        "finished and no finished run of none has test/f1. 3 of 8 runs of torch and 0 "
+        "of 8 runs of none diverged. 5 of 8 runs of torch and 0 of 8 runs of none "
+        "failed."
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from compare.published import AUTOMATIC, MANUAL, SLEEP_1, SLEEP_2
 from normlab.compare import effects, inference
 
 ARM = np.array([0.95, 0.97, 0.96, 0.98, 0.94, 0.99, 0.93])
@@ -23,44 +24,38 @@ def test_hedges_g_by_hand():
 
 @pytest.mark.parametrize("higher", [True, False])
 def test_probability_of_improvement_counts_pairs(higher):
-    arm, baseline = np.round(ARM, 2), np.round(BASELINE, 2)
-    wins = [
-        (a > b if higher else a < b) + 0.5 * (a == b) for a in arm for b in baseline
-    ]
-    value, (low, high) = effects.probability_of_improvement(
-        arm, baseline, higher, paired=True
-    )
-    assert value == pytest.approx(np.mean(wins))
-    assert low <= value <= high
-
-
-@pytest.mark.parametrize("paired", [True, False])
-def test_probability_of_improvement_agrees_with_brute_force(paired):
-    """Pairs counted one by one, and resampled one by one, for values with many ties."""
-    random = np.random.default_rng(3)
-    arm, baseline = (
-        random.integers(3, 9, 12) / 10,
-        random.integers(2, 8, 12 if paired else 9) / 10,
-    )
-
-    def counted(some, others):
-        return sum((a > b) + 0.5 * (a == b) for a in some for b in others) / (
-            len(some) * len(others)
-        )
-
-    draws = []
-    for _ in range(1999):
-        rows = random.integers(len(arm), size=len(arm))
-        columns = rows if paired else random.integers(len(baseline), size=len(baseline))
-        draws.append(counted(arm[rows], baseline[columns]))
+    # differences +.01, +.02, -.01, +.05, +.03, +.04, +.01
     value, interval = effects.probability_of_improvement(
-        arm, baseline, higher=True, paired=paired
+        ARM, BASELINE, higher, paired=True
     )
-    assert value == pytest.approx(counted(arm, baseline))
-    assert value == pytest.approx(
-        stats.mannwhitneyu(arm, baseline).statistic / (len(arm) * len(baseline))
-    )
-    assert interval == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
+    wins = 6 if higher else 1
+    assert value == pytest.approx(wins / 7)
+    found = stats.binomtest(wins, 7).proportion_ci(method="exact")
+    assert interval == pytest.approx((found.low, found.high))
+
+
+def test_probability_of_improvement_on_the_sleep_data():
+    # Nine of ten patients sleep longer under the second drug, and one as long.
+    value, _ = effects.probability_of_improvement(SLEEP_2, SLEEP_1, True, True)
+    assert value == 0.95
+    value, _ = effects.probability_of_improvement(SLEEP_2, SLEEP_1, True, False)
+    assert value == 0.745  # R's wilcox.test: W / 100
+    value, _ = effects.probability_of_improvement(MANUAL, AUTOMATIC, True, False)
+    assert value == pytest.approx(0.82996, abs=5e-6)
+
+
+def test_ten_of_ten_pairs_leave_an_interval():
+    values = np.arange(10.0)
+    for paired in (True, False):
+        found = effects.probability_of_improvement(values + 20, values, True, paired)
+        assert found == (1.0, (pytest.approx(0.6915, abs=5e-5), 1.0))
+
+
+def test_a_diverged_run_loses():
+    arm = np.array([-np.inf, 2.0, 3.0, -np.inf])
+    baseline = np.array([1.0, 1.0, 1.0, -np.inf])
+    value, _ = effects.probability_of_improvement(arm, baseline, True, True)
+    assert value == 2.5 / 4
 
 
 def test_probability_of_improvement_obeys_the_confidence():
@@ -71,12 +66,42 @@ def test_probability_of_improvement_obeys_the_confidence():
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
-def test_separated_arms_improve_with_certainty():
-    assert effects.probability_of_improvement(
-        [2, 3], [0, 1], higher=True, paired=False
-    ) == (1.0, (1.0, 1.0))
+@pytest.mark.parametrize(
+    ("effect", "n"), [(2, 6), (1.5, 7), (1.0, 10), (0.8, 15), (0.5, 34)]
+)
+def test_sample_size_of_pairs(effect, n):
+    assert effects.sample_size(effect, 1.0, "paired") == n
 
 
-@pytest.mark.parametrize(("effect", "n"), [(1.5, 6), (1.0, 10), (0.8, 15), (0.5, 34)])
-def test_sample_size_of_the_paired_t_test(effect, n):
-    assert effects.sample_size(effect, 1.0, paired=True) == n
+@pytest.mark.parametrize(("effect", "n"), [(1.0, 17), (0.8, 26), (0.5, 64)])
+def test_sample_size_of_independent_runs_is_that_of_r(effect, n):
+    assert effects.sample_size(effect, 1.0, "independent") == n  # power.t.test
+
+
+def test_sample_size_counts_contrasts():
+    alone = effects.sample_size(0.5, 1.0, "paired", level=0.05 / 4)
+    assert effects.sample_size(0.5, 1.0, "paired", contrasts=4) == alone > 34
+
+
+def test_sample_size_of_folds_has_their_larger_error():
+    n = effects.sample_size(1.0, 1.0, "folds")
+    powers = []
+    for folds in (n - 1, n):
+        shift = 1 / np.sqrt(1 / folds + 1 / (folds - 1))
+        critical = stats.t.isf(0.025, folds - 1)
+        powers.append(stats.nct.sf(critical, folds - 1, shift))
+    assert powers[0] < 0.8 <= powers[1]
+
+
+def test_sample_size_of_nothing():
+    assert effects.sample_size(0.0, 1.0, "paired") is None
+    assert effects.sample_size(1.0, 0.0, "paired") is None
+    assert effects.sample_size(1e-4, 1.0, "paired") is None
+
+
+def test_the_power_of_the_sign_flip_test_is_simulated():
+    # With six pairs all must have one sign: P(all positive) = .9332^6 = .660 at 1.5.
+    one_sided = stats.norm.cdf(1.5) ** 6
+    found = effects.sign_flip_power(1.5, 6, 0.05)
+    assert found == pytest.approx(one_sided, abs=0.03)
+    assert effects.sign_flip_power(1.5, 5, 0.05) == 0

@@ -18,6 +18,13 @@ def test_no_p_below_six_folds():
     assert math.isnan(fold_equivalence_p(found, 0.95, 0.1))
 
 
+def test_folds_without_spread_have_the_smallest_p():
+    found = fold_difference(np.full(7, 0.75), np.full(7, 0.5), folds=7)
+    assert found.p == 2 / 2**7
+    assert fold_difference(ARM, ARM, folds=7).p == 1
+    assert math.isnan(fold_equivalence_p(found, 0.95, 0.1))
+
+
 def test_fold_difference_by_the_formula():
     found = fold_difference(ARM, BASELINE, folds=7)
     differences = ARM - BASELINE

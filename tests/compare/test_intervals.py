@@ -7,7 +7,9 @@ import pytest
 
 from normlab.compare.intervals import (
     bca_interval,
+    binomial_interval,
     fold_interval,
+    prediction_interval,
     t_interval,
     wilson_interval,
 )
@@ -37,9 +39,37 @@ def test_wilson_interval_is_the_textbook_one():
     assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
 
 
-def test_bootstrap_needs_ten_values_and_spread():
-    assert all(map(math.isnan, bca_interval(np.arange(9))))
-    assert all(map(math.isnan, bca_interval([0.5] * 12)))
+@pytest.mark.parametrize(
+    ("wins", "n", "ends"),  # R's binom.test
+    [
+        (10, 10, (0.6915029, 1.0)),
+        (7, 10, (0.3475471, 0.9332605)),
+        (0, 6, (0.0, 0.4592581)),
+    ],
+)
+def test_binomial_interval_is_that_of_r(wins, n, ends):
+    assert binomial_interval(wins, n) == pytest.approx(ends, abs=1e-6)
+
+
+def test_half_a_win_lies_between_two_intervals():
+    low, high = binomial_interval(7.5, 10)
+    assert binomial_interval(7, 10)[0] < low < binomial_interval(8, 10)[0]
+    assert binomial_interval(7, 10)[1] < high < binomial_interval(8, 10)[1]
+    assert all(map(math.isnan, binomial_interval(0, 0)))
+
+
+def test_prediction_interval_by_hand():
+    # mean 3, SD sqrt(2.5), t(.975, 4) = 2.776445, sqrt(1 + 1/5)
+    half = 2.776445 * math.sqrt(2.5 * 1.2)
+    assert prediction_interval([1, 2, 3, 4, 5]) == pytest.approx(
+        (3 - half, 3 + half), abs=1e-5
+    )
+    assert all(map(math.isnan, prediction_interval([0.9])))
+
+
+def test_bootstrap_needs_twenty_values_and_spread():
+    assert all(map(math.isnan, bca_interval(np.arange(19))))
+    assert all(map(math.isnan, bca_interval([0.5] * 22)))
 
 
 def test_bootstrap_of_symmetric_values_is_nearly_the_percentile_interval():

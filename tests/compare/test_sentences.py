@@ -5,9 +5,10 @@ More sentences are quoted in `test_contrasts.py`.
 
 import math
 
+import numpy as np
 import pytest
 
-from compare.helpers import write_seeds
+from compare.helpers import write_run, write_seeds
 from normlab.compare import compare, load_runs
 from normlab.compare.sentences import number, p_value, percent, signed
 
@@ -69,32 +70,74 @@ def test_signs_and_p_values():
     )
 
 
+@pytest.mark.parametrize("rounded", [0.0, -0.0, 5.551e-17, -2.2e-16])
+def test_a_difference_by_rounding_is_zero_without_a_sign(rounded):
+    assert signed(rounded) == "0.0000"
+
+
 def test_arms_that_never_differ(tmp_path):
     values = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
     write_seeds(tmp_path, {"torch": values, "custom": values})
     told = compare(load_runs(tmp_path), baseline="torch").contrasts["sentence"][0]
     assert told == (
         "custom and torch have the same test/accuracy in each of 6 pairs with the "
-        "same seed."
+        "same seed; up to 39% of pairs could still differ."
     )
 
 
-def test_an_improvement_in_three_of_four_runs_is_meaningful(tmp_path):
-    none = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    arms = {"none": 0, "custom": 3, "torch": -20, "ghost": 0.25}
-    write_seeds(
-        tmp_path, {arm: [value + gain for value in none] for arm, gain in arms.items()}
+def test_arms_that_never_differ_can_be_equivalent(tmp_path):
+    values = list(np.linspace(0.90, 0.94, 20))
+    write_seeds(tmp_path, {"torch": values, "custom": values})
+    found = compare(load_runs(tmp_path), baseline="torch", margin=0.006)
+    row = found.contrasts.iloc[0]
+    # (1 − .006 / .04)^20 = .039
+    assert (row["verdict"], row["equivalence_p"]) == (
+        "equivalent",
+        pytest.approx(0.85**20),
     )
-    rows = compare(load_runs(tmp_path), level=0.2).contrasts.set_index("arm")
-    assert rows.loc["custom", "improvement"] == pytest.approx(
-        31.5 / 36
-    )  # 3.5 + 4.5 + 5.5 + 3 * 6
-    assert rows.loc["ghost", "improvement"] == pytest.approx(21 / 36)
+    assert row["sentence"] == (
+        "custom and torch have the same test/accuracy in each of 20 pairs with the "
+        "same seed; up to 14% of pairs could still differ. They are equivalent within "
+        "±0.0060, provided that the runs of such a pair lie no further apart than "
+        "these runs do (p = 0.039)."
+    )
+    narrow = compare(load_runs(tmp_path), baseline="torch", margin=0.005).contrasts
+    assert narrow["verdict"][0] == "not told apart"
+
+
+def test_an_improvement_in_most_pairs_is_meaningful(tmp_path):
+    none = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    gains = {
+        "none": [0.0] * 10,
+        "custom": [3.0] * 10,
+        "torch": [-20.0] * 9 + [0.0],
+        "ghost": [2.0] * 8 + [-0.1] * 2,
+    }
+    arms = {}
+    for arm, gain in gains.items():
+        arms[arm] = [value + more for value, more in zip(none, gain, strict=True)]
+    write_seeds(tmp_path, arms)
+    rows = compare(load_runs(tmp_path)).contrasts.set_index("arm")
+    assert rows["improvement"].tolist() == pytest.approx([1.0, 0.8, 0.05])
     assert rows.loc["custom", "sentence"].endswith(
-        " It is meaningful: a run of custom beats one of none with probability 0.88."
+        " It is meaningful: custom is the better one in 10 of 10 pairs (P(better) 95 % "
+        "interval 0.69 to 1.00)."
     )
     assert rows.loc["torch", "sentence"].endswith(
-        " It is meaningful: a run of none beats one of torch with probability 1.00."
+        " It is meaningful: none is the better one in 9 of 10 pairs, with 1 tie "
+        "(P(better) 95 % interval 0.62 to 1.00)."
     )
+    # Eight wins of ten leave .44 to .97, which holds one half.
     assert rows.loc["ghost", "verdict"] == "better"
     assert "meaningful" not in rows.loc["ghost", "sentence"]
+
+
+def test_a_meaningful_difference_of_independent_runs(tmp_path):
+    for seed in range(10):
+        write_run(tmp_path, "none", seed, 0.1 * seed)
+        write_run(tmp_path, "custom", seed + 100, 0.1 * seed + 0.85)
+    (told,) = compare(load_runs(tmp_path)).contrasts["sentence"]
+    assert told.endswith(
+        " It is meaningful: of the comparisons of one run with another, custom wins "
+        "99% (95 % interval 0.68 to 1.00)."
+    )

@@ -45,6 +45,7 @@ def test_diverged_and_failed_runs_are_counted_and_not_averaged(tmp_path):
     told = contrast(found)["sentence"]
     assert "2 runs without a partner left out" in told
     assert (
-        "2 runs of none diverged and cannot be in these means (trained as often: "
-        "Fisher's p = 0.474)." in told
+        "0 of 10 runs of custom and 2 of 11 runs of none diverged (trained as often: "
+        "Fisher's p = 0.474). 0 of 10 runs of custom and 1 of 11 runs of none failed."
+        in told
     )

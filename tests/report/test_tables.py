@@ -38,7 +38,7 @@ def test_columns_that_say_nothing_are_left_out(comparison, tmp_path):
     ("level", "share"), [(0.001, "99.9%"), (0.05, "95%"), (0.9999, "0.01%")]
 )
 def test_headers_give_the_level_as_it_is(tmp_path, level, share):
-    write_seeds(tmp_path, {"none": NONE * 2, "custom": NONE * 2})
+    write_seeds(tmp_path, {"none": NONE * 4, "custom": NONE * 4})
     found = compare(load_runs(tmp_path), level=level)
     assert {f"{share} interval", f"{share} bootstrap"} <= set(
         summary_table(found).columns

@@ -15,13 +15,13 @@ def contrasts(verdicts, sentences=None):
                 "where": "lr=0.1" if place else "",
                 "verdict": verdict,
                 "difference": 0.2,
-                "low": 0.1,
-                "high": np.nan if place == 2 else 0.3,
+                "low_holm": 0.1,
+                "high_holm": np.nan if place == 2 else 0.3,
                 "sentence": sentences[place] if sentences else sentence,
             }
         )
     table = pd.DataFrame(rows)
-    table.loc[table["high"].isna(), "low"] = np.nan
+    table.loc[table["high_holm"].isna(), "low_holm"] = np.nan
     return table
 
 

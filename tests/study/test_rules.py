@@ -13,10 +13,11 @@ NOISE = 0.001 * np.array([0.3, -0.8, 0.5, -0.2, 0.9, -0.5, 0.1, -0.4, 0.6, -0.5]
 def test_claims_of_equality_need_no_correction(tmp_path):
     for seed in range(10):
         gain = 0.007 + 8.5 * NOISE[seed]
+        level = 0.9 + 30 * NOISE[seed]
         for norm, value in (
-            ("torch", 0.9),
-            ("custom", 0.9 + gain),
-            ("ghost", 0.9 + gain),
+            ("torch", level),
+            ("custom", level + gain),
+            ("ghost", level + gain),
         ):
             write_run(tmp_path, norm, seed, value)
     comparison = compare(load_runs(tmp_path), baseline="torch", margin=0.01)
@@ -46,6 +47,86 @@ def test_a_direction_is_supported_by_a_significant_difference(gain):
     assert judge(gain, "higher", 10) == ("supported", sentence)
     assert judge(gain, "lower", 10) == ("contradicted", sentence)
     assert judge(gain, "equal", 10) == ("contradicted", sentence)
+
+
+def claim_on(tmp_path, gain, sd, expect, margin=0.005):
+    """The verdict on a claim, for differences with this mean and SD."""
+    spread = NOISE / NOISE.std(ddof=1)
+    differences = gain + sd * (spread - spread.mean())
+    base = 0.9 + 2 * NOISE
+    write_seeds(tmp_path, {"torch": base, "custom": base + differences})
+    comparison = compare(load_runs(tmp_path), baseline="torch", margin=margin)
+    return judge(comparison, expect, 10)
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        # The interval reaches about .002 to either side.
+        (0.0075, "supported"),
+        (0.0060, "cannot tell"),
+        (0.0040, "cannot tell"),
+        (0.0025, "contradicted"),
+        (0.0, "contradicted"),
+        (-0.01, "contradicted"),
+    ],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_direction_is_judged_at_the_margin(tmp_path, gain, verdict, sign):
+    expect = "higher" if sign > 0 else "lower"
+    assert claim_on(tmp_path, sign * gain, 0.0028, expect)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [(0.003, "supported"), (0.001, "cannot tell"), (-0.003, "contradicted")],
+)
+def test_without_a_margin_a_direction_is_judged_at_zero(tmp_path, gain, verdict):
+    assert claim_on(tmp_path, gain, 0.0028, "higher", margin=None)[0] == verdict
+
+
+def test_a_shown_difference_may_leave_the_margin_open(tmp_path):
+    verdict, reason = claim_on(tmp_path, 0.006, 0.0028, "higher")
+    assert verdict == "cannot tell"
+    assert reason.startswith("custom does better than torch")
+    assert reason.endswith(" Whether it exceeds the margin of 0.0050 cannot be told.")
+
+
+def test_diverged_runs_count_as_seeds_and_as_losses(tmp_path):
+    for seed in range(10):
+        write_run(tmp_path, "custom", seed, 0.9 + NOISE[seed])
+        write_run(tmp_path, "torch", seed, 0.9, "diverged")
+    found = compare(load_runs(tmp_path), baseline="torch")
+    assert judge(found, "higher", 10)[0] == "supported"
+    assert judge(found, "lower", 10)[0] == "contradicted"
+    # Nobody knows by how much.
+    margin = compare(load_runs(tmp_path), baseline="torch", margin=0.005)
+    assert judge(margin, "higher", 10)[0] == "cannot tell"
+    assert judge(margin, "equal", 10)[0] == "cannot tell"
+
+
+def test_equality_is_not_claimed_of_arms_that_spread_otherwise(tmp_path):
+    base = 0.9 + 2 * NOISE
+    write_seeds(tmp_path, {"torch": base, "custom": 0.9 + 0.5 * NOISE})
+    found = compare(load_runs(tmp_path), baseline="torch", margin=0.01)
+    assert found.contrasts["equivalence_p"][0] < 0.001
+    verdict, reason = judge(found, "equal", 10)
+    assert verdict == "cannot tell"
+    assert "the runs of torch spread 4.0 times as much as the other" in reason
+
+
+def test_contradicting_intervals_hold_for_all_contrasts(tmp_path):
+    spread = NOISE / NOISE.std(ddof=1)
+    base = 0.9 + 2 * NOISE
+    # Alone the interval of custom begins above the margin; among six it does not.
+    arms = {"torch": base, "custom": base + 0.0071 + 0.0028 * spread}
+    others = ("ghost", "layer", "group", "batch", "instance")
+    write_seeds(tmp_path, arms)
+    alone = compare(load_runs(tmp_path), baseline="torch", margin=0.005)
+    assert judge(alone, "equal", 10)[0] == "contradicted"
+    write_seeds(tmp_path, dict.fromkeys(others, base + 0.001 * spread[::-1]))
+    among = compare(load_runs(tmp_path), baseline="torch", margin=0.005)
+    assert judge(among, "equal", 10)[0] == "cannot tell"
 
 
 def test_arms_without_runs_cannot_be_judged(gain):

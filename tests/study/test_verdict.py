@@ -135,6 +135,10 @@ def test_largest_stable_rate_as_a_claim(tmp_path):
         1.9
     )  # nine seeds by a factor of 100, one by 10
     assert "a factor of 79.4" in row["sentence"]
+    assert claims[0].reason.endswith(
+        " Neighbouring values of optimizer.lr lie up to a factor of 10 apart, so each "
+        "largest one is known to one such step."
+    )
     assert (
         "custom: 9 of 10 seeds still train at the largest optimizer.lr tried, 10."
         in claims[0].comparison.warnings

@@ -229,12 +229,14 @@ def refuse_single_runs(
     )
 
 
-def margin_value(
+def group_margins(
     margin: float | str | None,
     summaries: pd.DataFrame,
     baseline: str,
-) -> float | None:
-    """The margin as a number, in units of the metric.
+) -> dict[str, float]:
+    """The margin of every group as a number, in units of the metric.
+
+    A share such as `5%` is one of the mean of the baseline in the same group.
 
     Args:
         margin: a number, a share of the baseline's mean such as `5%`, or None.
@@ -242,13 +244,14 @@ def margin_value(
         baseline: the arm that the others are compared to.
 
     Returns:
-        None if no margin is given, or a share of a baseline that has no mean.
+        By label of the group; empty if no margin is given. A share has none in groups
+        whose baseline has no mean.
 
     Raises:
         ValueError: if the margin is not a positive number.
     """
     if margin is None:
-        return None
+        return {}
     text = str(margin)
     try:
         value = float(text.removesuffix("%"))
@@ -259,8 +262,11 @@ def margin_value(
             "margin must be a number above 0 such as 0.003, or a share such as 5%, "
             f"got {margin}"
         )
-
-    if text.endswith("%"):
-        means = summaries.loc[summaries["arm"] == baseline, "mean"]
-        value = value / 100 * abs(means.mean())
-    return None if math.isnan(value) else value
+    if not text.endswith("%"):
+        return dict.fromkeys(summaries["where"], value)
+    means = summaries[summaries["arm"] == baseline].set_index("where")["mean"]
+    margins = {}
+    for where, mean in means.items():
+        if abs(mean) > 0:  # not so of NaN
+            margins[str(where)] = value / 100 * abs(mean)
+    return margins

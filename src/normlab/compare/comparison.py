@@ -11,13 +11,14 @@ from normlab.compare.arguments import (
     arm_and_group_keys,
     check_arguments,
     choose_baseline,
-    margin_value,
+    group_margins,
     name_list,
     planned_arms,
     refuse_single_runs,
 )
 from normlab.compare.columns import setting_columns
 from normlab.compare.contrasts import contrasts_of, with_verdicts
+from normlab.compare.design_warnings import design_warnings
 from normlab.compare.fairness import Check, fairness_checks
 from normlab.compare.selection import edge_warnings, keep_best
 from normlab.compare.settings import (
@@ -59,7 +60,7 @@ class Comparison:
         within: the settings that make a group; arms are compared within groups only.
         metric: what is compared.
         baseline: the arm that the others are compared to.
-        margin: differences below it do not matter; None if not stated.
+        margins: differences below it do not matter, by group; empty if not stated.
         level: probability of a false alarm over all contrasts.
         summaries: one row per arm and group.
         contrasts: one row per arm other than the baseline and group, with its verdict
@@ -74,7 +75,7 @@ class Comparison:
     within: list[str]
     metric: str
     baseline: str
-    margin: float | None
+    margins: dict[str, float]
     level: float
     summaries: pd.DataFrame
     contrasts: pd.DataFrame
@@ -123,7 +124,7 @@ def compare(
         arms: the planned contrasts, each against the baseline; by default all arms.
             Holm's method corrects for their number.
         margin: differences below it do not matter; a number, or `5%` of the baseline's
-            mean.
+            mean in the same group.
         level: probability of a false alarm over all contrasts.
         select: a setting of which every arm keeps its best value, by the mean of the
             validation metric.
@@ -165,12 +166,9 @@ def _compare(runs: pd.DataFrame, question: Question) -> Comparison:
 
     summaries = _summaries(groups, question)
     refuse_single_runs(runs, question.metric, question.within, summaries)
-    margin = margin_value(question.margin, summaries, question.baseline)
-    if question.margin is not None and margin is None:
-        warnings.append(
-            f"The margin of {question.margin} is left out: it is a share of "
-            f"{question.baseline}, which has no {question.metric}."
-        )
+    margins = group_margins(question.margin, summaries, question.baseline)
+    if question.margin is not None:
+        warnings += _lacking_margin_warnings(question, groups, margins)
 
     comparison = Comparison(
         runs=runs,
@@ -178,16 +176,38 @@ def _compare(runs: pd.DataFrame, question: Question) -> Comparison:
         within=question.within,
         metric=question.metric,
         baseline=question.baseline,
-        margin=margin,
+        margins=margins,
         level=question.level,
         summaries=summaries,
-        contrasts=_contrasts(groups, question, margin),
+        contrasts=_contrasts(groups, question, margins),
         candidates=candidates,
         checks=_checks(groups, question),
     )
     warnings += [check.message for check in comparison.checks if check.warns]
     warnings += _warnings(comparison, groups)
     return replace(comparison, warnings=list(dict.fromkeys(warnings)))
+
+
+def _lacking_margin_warnings(
+    question: Question,
+    groups: list[Group],
+    margins: dict[str, float],
+) -> list[str]:
+    """Lines about groups in which a share of the baseline's mean is no margin."""
+    lines = []
+    for where, group in groups:
+        if where in margins:
+            continue
+        runs = group[group["arm"] == question.baseline]
+        reason = "whose mean is 0"
+        if finished_runs(runs, question.metric).empty:
+            reason = f"which has no {question.metric}"
+        at = f" at {where}" if where else ""
+        lines.append(
+            f"The margin of {question.margin} is left out{at}: it is a share of "
+            f"{question.baseline}, {reason}."
+        )
+    return lines
 
 
 def _groups(runs: pd.DataFrame) -> list[Group]:
@@ -211,19 +231,19 @@ def _summaries(groups: list[Group], question: Question) -> pd.DataFrame:
 def _contrasts(
     groups: list[Group],
     question: Question,
-    margin: float | None,
+    margins: dict[str, float],
 ) -> pd.DataFrame:
     rows: list[dict] = []
-    for _, group in groups:
+    for where, group in groups:
         rows += contrasts_of(
             group,
             question.metric,
             question.baseline,
             question.planned,
             question.level,
-            margin,
+            margins.get(where),
         )
-    return with_verdicts(pd.DataFrame(rows), question.metric, question.level, margin)
+    return with_verdicts(rows, question.metric, question.level)
 
 
 def _checks(groups: list[Group], question: Question) -> list[Check]:
@@ -240,7 +260,7 @@ def _warnings(comparison: Comparison, groups: list[Group]) -> list[str]:
         *_single_arm_warnings(runs),
         *_missing_metric_warnings(comparison),
         *_missing_baseline_warnings(comparison, groups),
-        *_design_warnings(comparison, groups),
+        *design_warnings(comparison.contrasts, groups, comparison.metric),
         *edge_warnings(runs, comparison.by, comparison.within, comparison.metric),
         *origin_warnings(runs),
     ]
@@ -279,39 +299,6 @@ def _missing_baseline_warnings(
             there = f"At {where}: there" if where else "There"
             lines.append(f"{there} is no run of the baseline {baseline}.")
     return lines
-
-
-def _design_warnings(comparison: Comparison, groups: list[Group]) -> list[str]:
-    """Lines about contrasts that are not over pairs of runs with the same seed."""
-    rows = comparison.contrasts.to_dict("records")
-    group_of = dict(groups)
-    lines = []
-    for row in rows:
-        has_values = min(row["n"], row["n_baseline"]) > 0
-        if row["design"] != "independent" or not has_values:
-            continue
-        group = group_of[row["where"]]
-        at = f" at {row['where']}" if row["where"] else ""
-        lines.append(
-            f"{row['arm']} and {row['baseline']} share too few seeds{at} "
-            f"({_seeds(group, row['arm'])} against {_seeds(group, row['baseline'])}): "
-            "compared as independent runs. The same seeds would make pairs."
-        )
-    if any(row["design"] == "folds" for row in rows):
-        lines.append(
-            "Folds share training data and are not independent: intervals and p-values "
-            "are corrected for it (Nadeau and Bengio, 2003)."
-        )
-    return lines
-
-
-def _seeds(group: pd.DataFrame, arm: str) -> str:
-    """Up to four seeds of an arm; of more the first three and the last."""
-    runs = group[group["arm"] == arm]
-    seeds = sorted_labels(runs["seed"].map(setting_text))
-    if len(seeds) > 4:
-        seeds = [*seeds[:3], "…", seeds[-1]]
-    return ", ".join(seeds)
 
 
 def shared_settings(runs: pd.DataFrame) -> dict[str, str]:

@@ -2,43 +2,29 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from normlab.compare import effects, inference, intervals
-from normlab.compare.folds import fold_difference, fold_equivalence_p
-from normlab.compare.sentences import sentence
-from normlab.compare.settings import pairing_keys
-from normlab.compare.summaries import (
-    FOLD,
-    finished_runs,
-    num_folds,
-    num_runs,
-    score_values,
+from normlab.compare import effects, inference, intervals, shapes
+from normlab.compare.deciding import decide
+from normlab.compare.differences import (
+    difference_of,
+    interval_of,
+    prediction_of,
+    t_interval_of,
+    welch_interval_of,
 )
+from normlab.compare.equivalence import doubts, equivalence_p
+from normlab.compare.samples import Sample, finished_sample, outcome_samples
+from normlab.compare.summaries import finished_runs, num_folds, num_runs
+from normlab.compare.verdict_sentences import sentence
 from normlab.metrics import higher_is_better
 
-BASELINE_SUFFIX = " of the baseline"  # of the baseline's column in a table of pairs
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Values of the metric that a contrast rests on.
-
-    Attributes:
-        arm: one value per pair, fold or run of the arm, shape `(n,)`.
-        baseline: the same of the baseline, shape `(m,)`; `m == n` if paired.
-        paired: whether `arm[i]` and `baseline[i]` share seed or fold.
-        left_out: number of runs without a partner in the other arm.
-    """
-
-    arm: NDArray
-    baseline: NDArray
-    paired: bool
-    left_out: int = 0
+# Columns that hold functions or inputs of the verdict; they are not part of the table.
+SCAFFOLD = ["spread", "interval_at", "equivalence_interval_at"]
 
 
 def contrasts_of(
@@ -57,7 +43,7 @@ def contrasts_of(
         baseline: the arm that the others are compared to.
         arms: the planned contrasts, each against the baseline.
         level: significance level, such as 0.05; the intervals have `1 - level`.
-        margin: differences below it do not matter; None if not stated.
+        margin: differences below it do not matter in this group; None if not stated.
     """
     folds = num_folds(group)
     reference = group[group["arm"] == baseline]
@@ -69,37 +55,44 @@ def contrasts_of(
             "where": group["where"].iloc[0],
             "arm": arm,
             "baseline": baseline,
+            "margin": math.nan if margin is None else margin,
         }
-        yield names | _contrast(runs, reference, metric, level, margin, folds)
+        sample = finished_sample(runs, reference, metric, folds)
+        outcomes = outcome_samples(runs, reference, metric, folds)
+        yield {
+            **names,
+            **measure(sample, outcomes, higher_is_better(metric), level, margin, folds),
+            "doubt": _doubt(sample, runs, reference, (arm, baseline)),
+            **_without_result(runs, metric, ""),
+            **_without_result(reference, metric, "_baseline"),
+            "trained_p": _trained_p(runs, reference),
+        }
 
 
-def _contrast(
-    arm: pd.DataFrame,
-    baseline: pd.DataFrame,
-    metric: str,
+def measure(
+    sample: Sample,
+    outcomes: list[Sample],
+    higher: bool,
     level: float,
-    margin: float | None,
-    folds: int | None,
+    margin: float | None = None,
+    folds: int | None = None,
 ) -> dict:
-    confidence = 1 - level
-    sample = _sample(
-        finished_runs(arm, metric),
-        finished_runs(baseline, metric),
-        metric,
-        folds,
-    )
-    difference = _difference(sample, folds, confidence)
-    welch = _unpaired_interval(sample, folds, confidence)
-    improvement, improvement_interval = effects.probability_of_improvement(
-        sample.arm,
-        sample.baseline,
-        higher_is_better(metric),
-        sample.paired,
-        confidence,
-    )
-    if folds:  # the bootstrap would treat the folds as independent
-        improvement_interval = intervals.UNKNOWN
+    """The numbers of one contrast.
 
+    Args:
+        sample: the values of the runs that finished.
+        outcomes: the values with diverged and failed runs as the worst; empty if no run
+            was lost.
+        higher: whether a higher value is better.
+        level: significance level of the interval.
+        margin: differences below it do not matter; None if not stated.
+        folds: number of folds, None without cross-validation.
+    """
+    confidence = 1 - level
+    difference = difference_of(sample, folds, confidence)
+    decision = decide(sample, outcomes, folds)
+    welch = welch_interval_of(sample, folds, confidence)
+    prediction = prediction_of(sample, folds, confidence)
     return {
         "design": difference.design,
         "n": difference.n[0],
@@ -107,24 +100,34 @@ def _contrast(
         "left_out": sample.left_out,
         "mean": _mean(sample.arm),
         "mean_baseline": _mean(sample.baseline),
+        "sd": shapes.spread(sample.arm),
+        "sd_baseline": shapes.spread(sample.baseline),
         "difference": difference.estimate,
+        "median": _median(sample),
         "low": difference.interval[0],
         "high": difference.interval[1],
         "welch_low": welch[0],
         "welch_high": welch[1],
+        "prediction_low": prediction[0],
+        "prediction_high": prediction[1],
         "correlation": difference.correlation,
-        "p": difference.p,
+        "test": decision.test,
+        "judged_in_pairs": decision.paired,
+        "direction": decision.direction,
+        "judged": decision.sizes[0],
+        "judged_baseline": decision.sizes[1],
+        "p": decision.p,
         "permutation_p": difference.permutation_p,
-        "attainable_p": difference.attainable_p,
+        "attainable_p": decision.attainable_p,
         "hedges_g": effects.hedges_g(sample.arm, sample.baseline),
-        "improvement": improvement,
-        "improvement_low": improvement_interval[0],
-        "improvement_high": improvement_interval[1],
-        "equivalence_p": _equivalence_p(difference, sample, margin, confidence),
+        **_improvement(sample, outcomes, higher, confidence, folds),
+        "spread_ratio": shapes.spread_ratio(sample.arm, sample.baseline),
+        "collapsed": shapes.num_collapsed(sample.arm, higher),
+        "collapsed_baseline": shapes.num_collapsed(sample.baseline, higher),
+        "equivalence_p": _equivalence_p(sample, margin, folds),
         "spread": _spread(sample),
-        **_without_result(arm, metric, ""),
-        **_without_result(baseline, metric, "_baseline"),
-        "trained_p": _trained_p(arm, baseline),
+        "interval_at": partial(interval_of, sample, folds),
+        "equivalence_interval_at": partial(t_interval_of, sample, folds),
     }
 
 
@@ -132,93 +135,73 @@ def _mean(values: NDArray) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _sample(
-    arm: pd.DataFrame,
-    baseline: pd.DataFrame,
-    metric: str,
-    folds: int | None,
-) -> Sample:
-    """Values matched by seed and fold if there are enough pairs, or else all values.
-
-    There are enough pairs if at least half of the smaller arm has a partner, unless
-    they are too few for a test and all runs would not be. Folds are matched or not
-    compared at all.
-
-    Args:
-        arm: finished runs of the arm.
-        baseline: finished runs of the baseline.
-        metric: column to compare.
-        folds: number of folds, None without cross-validation.
-    """
-    keys = pairing_keys(pd.concat([arm, baseline]))
-    if folds and FOLD not in keys:
-        keys.append(FOLD)
-    pairs = arm[[*keys, metric]].merge(
-        baseline[[*keys, metric]],
-        on=keys,
-        suffixes=("", BASELINE_SUFFIX),
-    )
-
-    smaller = min(len(arm), len(baseline))
-    testable = folds or not len(pairs) < inference.SMALLEST_N <= smaller
-    if len(pairs) >= max(2, smaller / 2) and testable:
-        return Sample(
-            score_values(pairs, metric, folds),
-            score_values(pairs, metric + BASELINE_SUFFIX, folds),
-            paired=True,
-            left_out=len(arm) + len(baseline) - 2 * len(pairs),
-        )
-    if folds:
-        nothing = np.array([])
-        return Sample(nothing, nothing, True, left_out=len(arm) + len(baseline))
-    return Sample(
-        arm[metric].to_numpy(float),
-        baseline[metric].to_numpy(float),
-        paired=False,
-    )
-
-
-def _difference(
-    sample: Sample,
-    folds: int | None,
-    confidence: float,
-) -> inference.Difference:
-    if folds:
-        return fold_difference(sample.arm, sample.baseline, folds, confidence)
+def _median(sample: Sample) -> float:
+    """Median of the paired differences, or the difference of the medians."""
+    if not sample.size:
+        return math.nan
     if sample.paired:
-        return inference.paired_difference(sample.arm, sample.baseline, confidence)
-    return inference.independent_difference(sample.arm, sample.baseline, confidence)
+        return float(np.median(sample.arm - sample.baseline))
+    return float(np.median(sample.arm) - np.median(sample.baseline))
 
 
-def _unpaired_interval(
+def _improvement(
     sample: Sample,
-    folds: int | None,
+    outcomes: list[Sample],
+    higher: bool,
     confidence: float,
-) -> intervals.Interval:
-    """Welch's interval next to a paired one, which shows what pairing gains."""
-    if folds or not sample.paired or len(sample.arm) < 2:
-        return intervals.UNKNOWN
-    interval, _ = inference.welch(sample.arm, sample.baseline, confidence)
-    return interval
+    folds: int | None,
+) -> dict[str, float]:
+    """P(better) over all outcomes, and the pairs that the arm wins and ties."""
+    judged = outcomes[0] if outcomes else sample
+    value, interval = effects.probability_of_improvement(
+        judged.arm, judged.baseline, higher, judged.paired, confidence
+    )
+    if folds:  # the interval takes pairs to be independent
+        interval = intervals.UNKNOWN
+    wins = ties = 0
+    if judged.paired:
+        sign = 1 if higher else -1
+        wins, ties = effects.num_wins(sign * judged.arm, sign * judged.baseline)
+    return {
+        "improvement": value,
+        "improvement_low": interval[0],
+        "improvement_high": interval[1],
+        "wins": wins,
+        "ties": ties,
+    }
 
 
 def _equivalence_p(
-    difference: inference.Difference,
     sample: Sample,
     margin: float | None,
-    confidence: float,
+    folds: int | None,
 ) -> float:
     if margin is None:
         return math.nan
-    if difference.design == "folds":
-        return fold_equivalence_p(difference, confidence, margin)
-    paired = difference.design == "paired"
-    return inference.equivalence_p(sample.arm, sample.baseline, margin, paired)
+    return equivalence_p(sample, folds, margin)
+
+
+def _doubt(
+    sample: Sample,
+    arm: pd.DataFrame,
+    baseline: pd.DataFrame,
+    names: tuple[str, str],
+) -> str:
+    """Why the arms cannot be called equivalent, in words; empty if they can."""
+    parts = []
+    for runs, name in zip((arm, baseline), names, strict=True):
+        for status in ("diverged", "failed"):
+            count = num_runs(runs, status)
+            if count:
+                parts.append(f"{count} of {len(runs)} runs of {name} {status}")
+    if parts:
+        return " and ".join(parts)
+    return doubts(sample, names)
 
 
 def _spread(sample: Sample) -> float:
     """Standard deviation of the paired differences, or within arms; NaN below n = 3."""
-    if min(len(sample.arm), len(sample.baseline)) < 3:
+    if sample.size < 3:
         return math.nan
     if sample.paired:
         return float((sample.arm - sample.baseline).std(ddof=1))
@@ -231,9 +214,10 @@ def _without_result(
     metric: str,
     suffix: str,
 ) -> dict[str, int]:
-    """How many runs do not enter the means, by reason."""
+    """How many runs there are, and how many do not enter the means, by reason."""
     scored = len(finished_runs(runs, metric))
     return {
+        f"runs{suffix}": len(runs),
         f"diverged{suffix}": num_runs(runs, "diverged"),
         f"failed{suffix}": num_runs(runs, "failed"),
         f"without_metric{suffix}": num_runs(runs, "finished") - scored,
@@ -250,50 +234,99 @@ def _trained_p(arm: pd.DataFrame, baseline: pd.DataFrame) -> float:
     return inference.fisher_p(trained, total)
 
 
-def with_verdicts(
-    contrasts: pd.DataFrame,
-    metric: str,
-    level: float,
-    margin: float | None,
-) -> pd.DataFrame:
+def with_verdicts(rows: list[dict], metric: str, level: float) -> pd.DataFrame:
     """Add Holm's correction over all contrasts, and a verdict and a sentence for each.
 
     Args:
-        contrasts: rows of `contrasts_of`, of all groups together.
+        rows: from `contrasts_of`, of all groups together.
         metric: what was compared.
         level: significance level over all contrasts.
-        margin: differences below it do not matter; None if not stated.
     """
-    if contrasts.empty:
-        return contrasts
-    contrasts = contrasts.assign(
-        p_holm=inference.holm(contrasts["p"]),
-        equivalence_p_holm=inference.holm(contrasts["equivalence_p"]),
-        contrasts=len(contrasts),
-    )
+    if not rows:
+        return pd.DataFrame()
+    judged = judged_rows(rows, metric, level)
+    for row in judged:
+        row["sentence"] = sentence(row, metric, level)
+    return pd.DataFrame(judged).drop(columns=SCAFFOLD)
 
-    rows = contrasts.to_dict("records")
-    for row in rows:
-        row["sample_size"] = _sample_size(row, margin, level)
+
+def judged_rows(rows: list[dict], metric: str, level: float) -> list[dict]:
+    """Rows with Holm's correction, the intervals that belong to it, and a verdict.
+
+    Args:
+        rows: from `contrasts_of`, of all groups together.
+        metric: what was compared.
+        level: significance level over all contrasts.
+    """
+    corrected = []
+    steps = []
+    for name in ("p", "equivalence_p"):
+        p_values = [row[name] for row in rows]
+        corrected.append(inference.holm(p_values))
+        steps.append(inference.holm_divisors(p_values, level))
+
+    found = []
+    for index, row in enumerate(rows):
+        added = {
+            "p_holm": float(corrected[0][index]),
+            "equivalence_p_holm": float(corrected[1][index]),
+            "contrasts": len(rows),
+        }
+        row = row | added
+        row |= _corrected_intervals(row, level, steps[0][index], steps[1][index])
         row["verdict"] = _verdict(row, metric, level)
-        row["sentence"] = sentence(row, metric, level, margin)
-    return contrasts.drop(columns="spread").assign(
-        sample_size=[row["sample_size"] for row in rows],
-        verdict=[row["verdict"] for row in rows],
-        sentence=[row["sentence"] for row in rows],
-    )
+        row["sample_size"] = _sample_size(row, level)
+        found.append(row)
+    return found
 
 
-def _sample_size(row: dict, margin: float | None, level: float) -> float:
-    """Seeds per arm that a difference as large as the margin needs; NaN if unknown.
+def _corrected_intervals(
+    row: dict,
+    level: float,
+    step: int,
+    equivalence_step: int,
+) -> dict[str, float]:
+    """Intervals that agree with the corrected p-values, and one that holds for all.
 
-    The level is shared among all contrasts (Bonferroni), as at Holm's first step.
+    - `low_holm` to `high_holm` leaves out 0 exactly if `p_holm` is below the level;
+    - `equivalence_low` to `equivalence_high` lies inside the margin exactly if
+      `equivalence_p_holm` is below the level;
+    - `low_all` to `high_all` covers in all contrasts at once (Bonferroni).
     """
-    if margin is None or math.isnan(row["spread"]):
+    confidence = 1 - level / step
+    equivalence_confidence = max(0.0, 1 - 2 * level / equivalence_step)
+    low, high = row["interval_at"](confidence)
+    low_all, high_all = row["interval_at"](1 - level / row["contrasts"])
+    equivalence = intervals.UNKNOWN
+    if not math.isnan(row["equivalence_p"]):
+        equivalence = row["equivalence_interval_at"](equivalence_confidence)
+    return {
+        "confidence": confidence,
+        "low_holm": low,
+        "high_holm": high,
+        "low_all": low_all,
+        "high_all": high_all,
+        "equivalence_confidence": equivalence_confidence,
+        "equivalence_low": equivalence[0],
+        "equivalence_high": equivalence[1],
+    }
+
+
+def _sample_size(row: dict, level: float) -> float:
+    """Seeds per arm that a difference as large as the margin needs.
+
+    NaN if it is unknown, or if the question is answered.
+    """
+    is_open = row["verdict"] in ("not told apart", "cannot tell")
+    if not is_open or math.isnan(row["margin"]) or math.isnan(row["spread"]):
         return math.nan
-    paired = row["design"] != "independent"
-    level_each = level / row["contrasts"]
-    size = effects.sample_size(margin, row["spread"], paired, level_each)
+    size = effects.sample_size(
+        row["margin"],
+        row["spread"],
+        row["design"],
+        level,
+        contrasts=row["contrasts"],
+    )
     return size or math.nan
 
 
@@ -304,10 +337,10 @@ def _verdict(row: dict, metric: str, level: float) -> str:
         `better`, `worse`, `equivalent`, `not told apart`, or, if no data with this
         sample size could have shown a difference, `cannot tell`.
     """
-    if row["p_holm"] < level and row["difference"] != 0:
-        is_better = (row["difference"] > 0) == higher_is_better(metric)
+    if row["p_holm"] < level and row["direction"]:
+        is_better = (row["direction"] > 0) == higher_is_better(metric)
         return "better" if is_better else "worse"
-    if row["equivalence_p_holm"] < level:
+    if row["equivalence_p_holm"] < level and not row["doubt"]:
         return "equivalent"
     reachable = row["attainable_p"] * row["contrasts"] <= level
     if reachable and not math.isnan(row["p"]):

@@ -1,18 +1,19 @@
 """Effect sizes, and the number of seeds that it takes to show one."""
 
 import math
-import warnings
+from bisect import bisect_left
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from normlab.compare.inference import SMALLEST_N
-from normlab.compare.intervals import UNKNOWN, Interval
+from normlab.compare.intervals import UNKNOWN, Interval, binomial_interval
 
-NUM_RESAMPLES = 1_999  # of the bootstrap over comparisons of runs
-MAX_COMPARISONS = 20_000_000  # that the bootstrap holds in memory at a time
 MAX_SEEDS = 10_000  # that a power analysis considers
+MAX_SIMULATED = 12  # pairs; of more the t test has the same power
+SIMULATIONS = 2_000  # of the sign-flip test for every number of pairs
+SLACK = 0.02  # by which the sign-flip test may be the better one, in a simulation
 
 
 def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
@@ -53,92 +54,141 @@ def probability_of_improvement(
 ) -> tuple[float, Interval]:
     """Probability that a run of the arm beats a run of the baseline; ties count half.
 
-    It is ``U / (n m)`` with the U of Mann and Whitney (1947), On a test of whether one
-    of two random variables is stochastically larger than the other, Annals of
-    Mathematical Statistics 18. The difference is meaningful if the value is at least
-    .75 and its interval lies above .5, as proposed by Bouthillier et al. (2021),
-    Accounting for variance in machine learning benchmarks, arXiv 2103.03098.
+    Over pairs it is the share of pairs with the same seed that the arm wins, as in
+    Bouthillier et al. (2021), Accounting for variance in machine learning benchmarks,
+    arXiv 2103.03098. Over independent runs it is ``U / (n m)`` with the U of Mann and
+    Whitney (1947), On a test of whether one of two random variables is stochastically
+    larger than the other, Annals of Mathematical Statistics 18.
+
+    The interval is Clopper and Pearson's of n trials, or of min(n, m): no distribution
+    gives U / (n m) a larger variance than this number of trials has (Birnbaum and
+    Klose, 1957, Bounds for the variance of the Mann-Whitney statistic, Annals of
+    Mathematical Statistics 28). So 10 of 10 pairs leave .69 to 1.
 
     Args:
-        arm: values of the arm, shape `(n,)`.
+        arm: values of the arm, shape `(n,)`; infinite for runs that diverged.
         baseline: values of the baseline, shape `(m,)`.
         higher: whether a higher value is better.
-        paired: whether `arm[i]` and `baseline[i]` share their seed; the bootstrap then
-            draws pairs.
+        paired: whether `arm[i]` and `baseline[i]` share their seed.
         confidence: of the interval.
 
     Returns:
-        The probability, and its percentile bootstrap interval; NaN below two runs.
+        The probability and its interval; NaN below two runs.
     """
     sign = 1 if higher else -1
     arm = np.asarray(arm, float) * sign
     baseline = np.asarray(baseline, float) * sign
-    num_comparisons = len(arm) * len(baseline)
-    if min(len(arm), len(baseline)) < 2:
+    n = min(len(arm), len(baseline))
+    if n < 2:
         return math.nan, UNKNOWN
-    value = stats.mannwhitneyu(arm, baseline).statistic / num_comparisons
+    if paired:
+        wins, ties = num_wins(arm, baseline)
+        value = (wins + ties / 2) / n
+    else:
+        statistic = stats.mannwhitneyu(arm, baseline).statistic
+        value = float(statistic / (len(arm) * len(baseline)))
+    return value, binomial_interval(value * n, n, confidence)
 
-    def share_of_wins(
-        arm: NDArray,
-        baseline: NDArray,
-        axis: int,
-    ) -> NDArray:
-        differences = arm[..., :, None] - baseline[..., None, :]
-        wins = (differences > 0) + 0.5 * (differences == 0)
-        return wins.mean((-2, -1))
 
-    with warnings.catch_warnings():
-        # The bootstrap is degenerate if every run of one arm beats every other run.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            (arm, baseline),
-            share_of_wins,
-            vectorized=True,
-            paired=paired,
-            confidence_level=confidence,
-            n_resamples=NUM_RESAMPLES,
-            batch=max(1, MAX_COMPARISONS // num_comparisons),
-            method="percentile",
-            rng=0,
-        )
-    interval = found.confidence_interval
-    return float(value), (float(interval.low), float(interval.high))
+def num_wins(arm: NDArray, baseline: NDArray) -> tuple[int, int]:
+    """How many pairs the arm wins, and in how many both values are equal.
+
+    Args:
+        arm: values of the arm, of which the higher is better, shape `(n,)`.
+        baseline: values of the baseline at the same seeds, shape `(n,)`.
+    """
+    return int((arm > baseline).sum()), int((arm == baseline).sum())
 
 
 def sample_size(
     effect: float,
     sd: float,
-    paired: bool,
+    design: str,
     level: float = 0.05,
     power: float = 0.8,
+    contrasts: int = 1,
 ) -> int | None:
-    """Seeds per arm with which a t test detects a difference with the given power.
+    """Seeds per arm, or folds, with which the test finds a difference of this size.
 
-    The power follows from the noncentral t distribution with effect size
-    ``effect / sd``; Cohen (1988), Statistical Power Analysis for the Behavioral
-    Sciences, second edition, chapter 2.
+    The values are taken to be normal and the spread to be known. For pairs the
+    sign-flip test itself is simulated up to 12 of them, where it has less power than
+    the t test; beyond, and for other designs, the power follows from the noncentral t
+    distribution. Cohen (1988), Statistical Power Analysis for the Behavioral Sciences,
+    second edition, chapter 2.
 
     Args:
         effect: difference of the means that should be detected.
         sd: standard deviation of the paired differences, or within arms if independent.
-        paired: whether the runs of both arms share their seeds.
-        level: two-sided significance level.
+        design: `paired`, `independent` or `folds`.
+        level: two-sided significance level over all contrasts.
         power: probability to detect the difference.
+        contrasts: among which the level is shared (Bonferroni), as at Holm's first
+            step.
 
     Returns:
         At least 6; above 100 rounded up to the next of some 200 sizes; None if 10,000
-        seeds are too few or `effect` or `sd` is not positive.
+        are too few or `effect` or `sd` is not positive.
     """
-    from statsmodels.stats.power import TTestIndPower, TTestPower
-
     if not (effect > 0 and sd > 0):
         return None
-    solver = TTestPower() if paired else TTestIndPower()
+    level_each = level / contrasts
     large_sizes = np.unique(np.geomspace(100, MAX_SEEDS, 200).astype(int))
-    for n in (*range(SMALLEST_N, 100), *large_sizes.tolist()):
-        if solver.power(effect / sd, n, level) >= power:
-            return n
-    return None
+    sizes = [*range(SMALLEST_N, 100), *large_sizes.tolist()]
+
+    def power_of(n: int) -> float:
+        return _power(effect / sd, n, design, level_each, power)
+
+    place = bisect_left(sizes, power, key=power_of)  # more seeds have more power
+    return sizes[place] if place < len(sizes) else None
+
+
+def _power(
+    effect: float,
+    n: int,
+    design: str,
+    level: float,
+    wanted: float,
+) -> float:
+    """Power of the test of a design, for an effect in standard deviations.
+
+    The simulation is left out where even the t test has less power than is wanted.
+    """
+    if design == "independent":
+        return _t_power(effect * math.sqrt(n / 2), 2 * n - 2, level)
+    if design == "folds":
+        error = math.sqrt(1 / n + 1 / (n - 1))
+        return _t_power(effect / error, n - 1, level)
+    power = _t_power(effect * math.sqrt(n), n - 1, level)
+    if n > MAX_SIMULATED or power < wanted - SLACK:
+        return power
+    return sign_flip_power(effect, n, level)
+
+
+def _t_power(shift: float, df: int, level: float) -> float:
+    """Power of a two-sided t test whose statistic is shifted by this much."""
+    critical = stats.t.isf(level / 2, df)
+    above = stats.nct.sf(critical, df, shift)
+    return float(above + stats.nct.cdf(-critical, df, shift))
+
+
+def sign_flip_power(effect: float, n: int, level: float) -> float:
+    """Power of the sign-flip test of n pairs, by simulation with a fixed seed.
+
+    Args:
+        effect: mean of the differences in their standard deviations; they are normal.
+        n: number of pairs, at most 12.
+        level: two-sided significance level.
+    """
+    largest = math.ceil(level * 2**n / 2 * (1 - 1e-9)) - 1  # sign patterns
+    if largest < 1:
+        return 0.0
+    random = np.random.default_rng(0)
+    differences = effect + random.standard_normal((SIMULATIONS, n))
+    patterns = np.indices((2,) * n).reshape(n, -1).astype(np.float32)
+    sums = differences.astype(np.float32) @ patterns
+    below = (sums <= 0).sum(axis=1)
+    above = (sums >= 0).sum(axis=1)
+    return float((np.minimum(below, above) <= largest).mean())
 
 
 def seeds_needed(level: float, contrasts: int = 1) -> int:

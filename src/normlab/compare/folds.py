@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from normlab.compare.exact_tests import attainable_p
 from normlab.compare.inference import SMALLEST_N, Difference, correlation
 from normlab.compare.intervals import fold_error, fold_interval
 
@@ -53,8 +54,8 @@ def _fold_p(differences: NDArray, estimate: float, folds: int) -> float:
     if n < SMALLEST_N:
         return math.nan
     error = fold_error(differences, folds)
-    if not error:
-        return float(estimate == 0)
+    if not error:  # as in the sign-flip test, no p is below 2 / 2^n
+        return 1.0 if estimate == 0 else attainable_p(n)
     t = abs(estimate) / error
     return 2 * float(stats.t.sf(t, n - 1))
 
@@ -67,8 +68,8 @@ def fold_equivalence_p(
     """p-value of two one-sided tests with the corrected standard error of folds.
 
     ``P(T > (margin - |estimate|) / fold_error)`` for T with J - 1 degrees of freedom;
-    NaN below 6 folds. Schuirmann (1987), see `inference.equivalence_p`; Nadeau and
-    Bengio (2003), see `intervals.fold_error`.
+    NaN below 6 folds, or if all differences are equal. Schuirmann (1987), see
+    `equivalence.equivalence_p`; Nadeau and Bengio (2003), see `intervals.fold_error`.
 
     Args:
         difference: from `fold_difference`.
@@ -82,8 +83,8 @@ def fold_equivalence_p(
     half = (high - low) / 2
     quantile = stats.t.ppf(0.5 + confidence / 2, n - 1)
     error = half / quantile
-    size = abs(difference.estimate)
     if error == 0:
-        return 0.0 if size < margin else 1.0
+        return math.nan
+    size = abs(difference.estimate)
     t = (margin - size) / error
     return float(stats.t.sf(t, n - 1))

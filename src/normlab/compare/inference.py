@@ -1,8 +1,8 @@
 """Tests for a handful of seeds.
 
-Every test is scipy's or statsmodels', the rules are ours. With n seeds an exact paired
-test cannot give a p-value below ``2 / 2^n``: .25 at 3, .031 at 6. Below 6 seeds none is
-given.
+With n seeds an exact paired test cannot give a p-value below ``2 / 2^n``: .25 at 3,
+.031 at 6. Below 6 seeds none is given. The permutation tests are in `exact_tests`, and
+`deciding` has the rule which test decides.
 """
 
 import math
@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from normlab.compare.intervals import (
-    RESAMPLES,
-    UNKNOWN,
-    Interval,
-    t_interval,
+from normlab.compare.exact_tests import (
+    attainable_p,
+    permutation_p,
+    sign_flip_interval,
+    sign_flip_p,
 )
+from normlab.compare.intervals import UNKNOWN, Interval, t_interval
 
 SMALLEST_N = 6  # no p-value is given below
-MAX_EXCHANGES = 100_000  # that a permutation test enumerates; of more it takes a sample
-MAX_EXACT_PAIRS = 40  # whose signs are all counted; of more a sample is taken
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,9 @@ class Difference:
         design: `paired`, `independent` or `folds`.
         n: number of values of the arm and of the baseline (pairs, runs or folds).
         estimate: difference of the means, in units of the metric; NaN without values.
-        interval: confidence interval of the difference: Student's t if paired, Welch's
-            if independent, Nadeau and Bengio's for folds.
+        interval: confidence interval of the difference, the one that belongs to the
+            test: inverted sign flips if paired (Student's t where no test is made),
+            Welch's if independent, Nadeau and Bengio's for folds.
         p: two-sided p-value: sign-flip test if paired, Welch's t test if independent,
             corrected t test for folds; NaN below n = 6.
         permutation_p: permutation test next to Welch's; NaN in other designs.
@@ -52,23 +52,12 @@ class Difference:
     attainable_p: float = 0.0
 
 
-def attainable_p(n: int) -> float:
-    """The smallest two-sided p-value of the sign-flip test over n pairs.
-
-    It is ``2 / 2^n`` up to 40 pairs, where the test is exact, and ``2 / (R + 1)`` for a
-    sample of R sign patterns.
-    """
-    if n <= MAX_EXACT_PAIRS:
-        return 2.0 ** (1 - n)
-    return 2 / (RESAMPLES + 1)
-
-
 def paired_difference(
     arm: ArrayLike,
     baseline: ArrayLike,
     confidence: float = 0.95,
 ) -> Difference:
-    """Difference over pairs of runs, with the sign-flip test and the paired t interval.
+    """Difference over pairs of runs, with the sign-flip test and its interval.
 
     Args:
         arm: values of the arm, shape `(n,)`.
@@ -84,69 +73,26 @@ def paired_difference(
         "paired",
         (n, n),
         estimate=float(differences.mean()) if n else math.nan,
-        interval=t_interval(differences, confidence),
+        interval=paired_interval(differences, confidence),
         p=sign_flip_p(differences) if n >= SMALLEST_N else math.nan,
         correlation=correlation(arm, baseline),
         attainable_p=attainable_p(n),
     )
 
 
-def sign_flip_p(differences: ArrayLike) -> float:
-    """Two-sided p-value of the mean of paired differences under random signs.
-
-    The p-value is the share of the ``2^n`` sign patterns under which the mean is at
-    least as far from 0 as the observed one. It is exact up to 40 pairs and estimated
-    from a sample beyond. Fisher (1935), The Design of Experiments.
+def paired_interval(differences: NDArray, confidence: float = 0.95) -> Interval:
+    """The interval of the sign-flip test, or Student's where it can reject nothing.
 
     Args:
         differences: arm minus baseline of every pair, shape `(n,)`.
+        confidence: of the interval.
     """
-    differences = np.asarray(differences, float)
-    if len(differences) > MAX_EXACT_PAIRS:
-        return _sampled_sign_flip_p(differences)
-
-    # Sums that are equal in theory may differ by rounding.
-    tolerance = 1e-12 * np.abs(differences).sum()
-    observed = abs(differences.sum()) - tolerance
-    if observed <= 0:
-        return 1.0
-
-    # The sum of all differences is a sum of the first half plus one of the second. For
-    # every sum of the first half, a binary search counts how many sums of the second
-    # make the whole large enough: 2^(n/2) log 2^(n/2) operations instead of 2^n.
-    first_half, second_half = np.array_split(differences, 2)
-    first = np.sort(_signed_sums(first_half))
-    second = np.sort(_signed_sums(second_half))
-    num_smaller = np.searchsorted(second, observed - first).sum()
-    num_as_large = len(second) * len(first) - num_smaller
-    return float(2 * num_as_large / 2.0 ** len(differences))
-
-
-def _signed_sums(values: NDArray) -> NDArray:
-    """The sums under all sign patterns, shape `(2^n,)`."""
-    sums = np.zeros(1)
-    for value in values:
-        sums = np.concatenate([sums - value, sums + value])
-    return sums
-
-
-def _sampled_sign_flip_p(differences: NDArray) -> float:
-    def mean_difference(
-        arm: NDArray,
-        baseline: NDArray,
-        axis: int,
-    ) -> NDArray:
-        return (arm - baseline).mean(axis)
-
-    found = stats.permutation_test(
-        (differences, np.zeros_like(differences)),
-        mean_difference,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        rng=0,
-    )
-    return float(found.pvalue)
+    if len(differences) < SMALLEST_N:
+        return t_interval(differences, confidence)
+    interval = sign_flip_interval(differences, confidence)
+    if math.isinf(interval[0]):
+        return t_interval(differences, confidence)
+    return interval
 
 
 def correlation(arm: NDArray, baseline: NDArray) -> float:
@@ -215,49 +161,17 @@ def welch(
 
     Returns:
         Interval of the difference of the means, and two-sided p-value. Without any
-        spread the interval is the difference itself and p is 0 or 1.
+        spread the interval is the difference itself and p that of the permutation test.
     """
     if np.ptp(arm) == 0 and np.ptp(baseline) == 0:
         estimate = float(arm[0] - baseline[0])
-        return (estimate, estimate), float(estimate == 0)
+        return (estimate, estimate), permutation_p(arm, baseline)
     with warnings.catch_warnings():
         # scipy warns if one of the arms has no spread, which is no mistake here.
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         found = stats.ttest_ind(arm, baseline, equal_var=False)
     low, high = found.confidence_interval(confidence)
     return (float(low), float(high)), float(found.pvalue)
-
-
-def permutation_p(arm: NDArray, baseline: NDArray) -> float:
-    """Two-sided p-value of the difference of means under exchanges between the arms.
-
-    It is twice the smaller one-sided p-value (scipy's definition). All exchanges are
-    enumerated up to 100,000, and sampled beyond. Pitman (1937), Significance tests
-    which may be applied to samples from any populations, Supplement to the Journal of
-    the Royal Statistical Society 4.
-
-    Args:
-        arm: values of the arm, shape `(n,)`.
-        baseline: values of the baseline, shape `(m,)`.
-    """
-
-    def difference_of_means(
-        arm: NDArray,
-        baseline: NDArray,
-        axis: int,
-    ) -> NDArray:
-        return arm.mean(axis) - baseline.mean(axis)
-
-    total = len(arm) + len(baseline)
-    exchanges = math.comb(total, len(arm))
-    found = stats.permutation_test(
-        (arm, baseline),
-        difference_of_means,
-        vectorized=True,
-        n_resamples=exchanges if exchanges <= MAX_EXCHANGES else RESAMPLES,
-        rng=0,
-    )
-    return float(found.pvalue)
 
 
 def holm(p_values: ArrayLike) -> NDArray:
@@ -274,56 +188,36 @@ def holm(p_values: ArrayLike) -> NDArray:
     Returns:
         The corrected p-values in the same order, shape `(m,)`.
     """
-    # statsmodels takes long to import, and loading runs does not need it.
-    from statsmodels.stats.multitest import multipletests
-
     p_values = np.asarray(p_values, float)
-    if not len(p_values):
-        return p_values
-    missing = np.isnan(p_values)
-    known = np.where(missing, 1.0, p_values)
-    _, corrected, *_ = multipletests(known, method="holm")
-    return np.where(missing, np.nan, corrected)
+    # statsmodels has this too, and collects garbage in every call, for .2 seconds.
+    known = np.nan_to_num(p_values, nan=1.0)
+    order = np.argsort(known, kind="stable")
+    factors = np.arange(len(known), 0, -1)
+    corrected = np.empty_like(known)
+    corrected[order] = np.maximum.accumulate(known[order] * factors)
+    return np.where(np.isnan(p_values), np.nan, np.minimum(corrected, 1.0))
 
 
-def equivalence_p(
-    arm: ArrayLike,
-    baseline: ArrayLike,
-    margin: float,
-    paired: bool,
-) -> float:
-    """p-value of two one-sided t tests (TOST).
+def holm_divisors(p_values: ArrayLike, level: float) -> NDArray:
+    """What Holm's method divides the level by at the step that decides each test.
 
-    The null hypothesis is that the means differ by at least the margin, so a small
-    p-value shows that the arms are equivalent. NaN below n = 6. Schuirmann (1987), A
-    comparison of the two one-sided tests procedure and the power approach for assessing
-    the equivalence of average bioavailability, Journal of Pharmacokinetics and
-    Biopharmaceutics 15.
+    A test is rejected exactly if its p-value is below the level divided by this number,
+    so an interval at that level agrees with the corrected p-value. The i-th smallest of
+    m p-values has ``m - i + 1`` until the first that is not rejected, and so have all
+    after it.
 
     Args:
-        arm: values of the arm, shape `(n,)`.
-        baseline: values of the baseline, shape `(m,)`.
-        margin: the smallest difference that matters, in units of the metric.
-        paired: whether `arm[i]` and `baseline[i]` share their seed; Welch's test is
-            used otherwise.
+        p_values: of all planned contrasts, shape `(m,)`; NaN counts as not rejected.
+        level: probability of a false alarm over all contrasts.
     """
-    from statsmodels.stats.weightstats import ttost_ind, ttost_paired
-
-    arm = np.asarray(arm, float)
-    baseline = np.asarray(baseline, float)
-    if min(len(arm), len(baseline)) < SMALLEST_N:
-        return math.nan
-    spread = max(np.ptp(arm), np.ptp(baseline))
-    if paired:
-        spread = np.ptp(arm - baseline)
-    if spread == 0:
-        size = abs(arm.mean() - baseline.mean())
-        return 0.0 if size < margin else 1.0
-    if paired:
-        p, *_ = ttost_paired(arm, baseline, -margin, margin)
-    else:
-        p, *_ = ttost_ind(arm, baseline, -margin, margin, usevar="unequal")
-    return float(p)
+    known = np.nan_to_num(np.asarray(p_values, float), nan=1.0)
+    divisors = np.ones(len(known), dtype=np.int64)
+    divisor = len(known)
+    for index in np.argsort(known, kind="stable"):
+        divisors[index] = divisor
+        if known[index] * divisor < level:
+            divisor = max(1, divisor - 1)
+    return divisors
 
 
 def fisher_p(trained: tuple[int, int], total: tuple[int, int]) -> float:

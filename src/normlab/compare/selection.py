@@ -239,6 +239,19 @@ def largest_stable(
     return last.drop(columns=key).sort_index()
 
 
+def grid_step(runs: pd.DataFrame, key: str) -> float:
+    """The largest factor between neighbouring values of a setting; NaN for one value.
+
+    Args:
+        runs: all runs of the grid.
+        key: the setting, a number above 0 such as the learning rate.
+    """
+    values = np.unique(runs[key].dropna().astype(float))
+    if len(values) < 2 or values[0] <= 0:
+        return np.nan
+    return float((values[1:] / values[:-1]).max())
+
+
 def stable_edge_warnings(
     runs: pd.DataFrame,
     table: pd.DataFrame,

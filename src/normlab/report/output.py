@@ -6,6 +6,7 @@ from rich.console import Console
 
 from normlab.report.drawing import save_drawing
 from normlab.report.page import Report, Section, write_report
+from normlab.report.scope import scope_note
 from normlab.report.table_formats import print_table, write_tables
 from normlab.report.verdict_groups import merge_alike
 from normlab.terminal import escaped
@@ -30,6 +31,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"{_coloured(report.verdict)}\n")
     for section in report.sections:
         _print_section(section, console)
+    scope = scope_note([section.comparison for section in report.sections])
+    console.print(f"[dim]{escaped(scope)}[/dim]", soft_wrap=True)
     arms = [arm for section in report.sections for arm in section.comparison.arms]
     for warning in merge_alike(report.warnings, arms):
         console.print(f"[yellow]![/yellow] {escaped(warning)}", soft_wrap=True)

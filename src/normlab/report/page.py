@@ -16,6 +16,7 @@ from normlab.compare.arm_checks import DIFFERENT, SAME, UNKNOWN, Check
 from normlab.compare.comparison import Comparison, shared_settings
 from normlab.report.drawing import FILE_KINDS, REM_PER_INCH, Drawing, inline_svg
 from normlab.report.run_table import RunTable, make_run_table
+from normlab.report.scope import scope_note
 from normlab.report.tables import Table
 from normlab.report.verdict_groups import merge_alike, verdict_groups
 from normlab.terminal import without_control
@@ -34,16 +35,22 @@ MOST_NAMES = 3  # of models or data sets, in the title
 MOST_COMMITS = 3
 MOST_COMMANDS = 10
 WIDE = 5.2  # inches; narrower figures stand beside each other
-METHOD = """Every arm is summarized over the runs that finished; diverged runs are
-counted, not averaged. Intervals of means are t intervals; from ten runs on, a
-bias-corrected bootstrap interval stands beside them. Arms that share seeds are compared
-in pairs with the exact sign-flip permutation test, other arms with Welch's t test and a
-permutation test, and folds with the correction of Nadeau and Bengio. Holm's correction
-covers all contrasts of a table. No p-value is given below six runs. P(better) is Mann
-and Whitney's U / (n m) with a bootstrap interval; a difference is called meaningful if
-P(better) is at least .75 and its interval lies above .5. Equivalence means that two
-one-sided t tests reject differences beyond the stated margin. r is the correlation
-between arms over seeds: pairing helps only if it is positive."""
+METHOD = """Every arm is summarized over the runs that finished. Intervals of means are
+t intervals; from twenty runs on, a bias-corrected bootstrap interval stands beside
+them. Arms that share seeds are compared in pairs with the sign-flip permutation test,
+which is exact for an arm that changes nothing in any run; other arms with Welch's t
+test and a permutation test, and folds with the correction of Nadeau and Bengio. If runs
+diverged or failed, ranks decide, in which they are the worst (Wilcoxon's tests, exact).
+If one arm spreads more than three times as much as the other, a test of the wins must
+agree (the sign test, or Brunner and Munzel's). Holm's correction covers all contrasts
+of a table; the interval of a sentence has the confidence of its step and agrees with
+the corrected p-value. No p-value is given below six runs. P(better) is the share of
+pairs that the arm wins, or Mann and Whitney's U / (n m) of independent runs, with
+Clopper and Pearson's interval; a difference is called meaningful if P(better) is at
+least .75 and its interval lies above .5. Equivalence means that two one-sided t tests
+reject differences beyond the stated margin, with at least ten runs per arm of like
+shape. r is the correlation between arms over seeds: pairing helps only if it is
+positive."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,7 @@ def _context(report: Report, folder: Path) -> dict[str, Any]:
         "shared": shared_settings(report.runs),
         "commands": _commands(report),
         "method": METHOD,
+        "scope": scope_note([section.comparison for section in report.sections]),
         "file_kinds": FILE_KINDS,
         "tones": TONES,
         "symbols": SYMBOLS,

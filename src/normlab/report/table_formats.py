@@ -20,6 +20,8 @@ LEAST_IMPORTANT_FIRST = (
     "r",
     "Hedges g",
     "p",
+    "test of",
+    "interval (Holm)",
     "p (log-rank)",
     "up to",
     "restricted mean",

@@ -174,7 +174,9 @@ def contrast_table(comparison: Comparison) -> Table:
         "difference": lambda row: (signed(row["difference"]), row["difference"]),
         f"{confidence} interval": _interval("low", "high", signed),
         "verdict": _text("verdict"),
+        "median": lambda row: (signed(row["median"]), row["median"]),
         "r": _two_decimals("correlation"),
+        "test of": _text("test"),
         "p": _p_value("p"),
         "p (Holm)": _p_value("p_holm"),
         "p (permutation)": _p_value("permutation_p"),
@@ -182,11 +184,25 @@ def contrast_table(comparison: Comparison) -> Table:
         "P(better)": lambda row: (_improvement(row), row["improvement"]),
         "p (equivalent)": _p_value("equivalence_p_holm"),
     }
-    title = f"Difference to {comparison.baseline} in {comparison.metric}"
-    if comparison.margin is not None:
-        title += f", margin ±{number(comparison.margin)}"
     records = comparison.contrasts.to_dict("records")
+    title = f"Difference to {comparison.baseline} in {comparison.metric}"
+    margins = set(comparison.margins.values())
+    if len(margins) == 1:
+        title += f", margin ±{number(margins.pop())}"
+    elif margins:
+        columns["margin"] = _number("margin")
+    if len(records) > 1:
+        columns["interval (Holm)"] = _corrected_interval
     return _make_table("contrasts", title, records, columns)
+
+
+def _corrected_interval(row: Row) -> Cell:
+    """The interval that agrees with `p (Holm)`, and its confidence."""
+    if math.isnan(row["low_holm"]):
+        return NO_NUMBER, row["low_holm"]
+    low = signed(row["low_holm"])
+    high = signed(row["high_holm"])
+    return f"{low} to {high} ({percent(row['confidence'])})", row["low_holm"]
 
 
 def _size(row: Row) -> str:

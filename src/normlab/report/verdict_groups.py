@@ -56,9 +56,9 @@ def _compared(row: dict[Any, Any]) -> str:
 
 def _difference(row: dict[Any, Any]) -> str:
     difference = signed(row["difference"])
-    if number(row["low"]) == number(None):
+    if number(row["low_holm"]) == number(None):
         return difference
-    return f"{difference} ({signed(row['low'])} to {signed(row['high'])})"
+    return f"{difference} ({signed(row['low_holm'])} to {signed(row['high_holm'])})"
 
 
 def _shared_reason(sentences: Sequence[str]) -> str:

@@ -1,23 +1,26 @@
 """The rules by which a claim is supported or contradicted."""
 
+import math
+
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import number, p_value
 from normlab.compare.settings import setting_text
 
+_DIRECTION = (
+    "supported if every difference lies {way} {limit}, by its test and its interval "
+    "after Holm's correction; contradicted if the interval of any difference, at a "
+    "confidence that holds for all at once, ends on the other side of {limit}; "
+    "otherwise, and wherever {limit} lies inside an interval, it cannot tell"
+)
 RULES = {
     "equal": (
-        "supported if two one-sided tests put every difference inside the margin; "
-        "contradicted if the interval of any difference lies outside of it"
+        "supported if two one-sided tests put every difference inside the margin and "
+        "the arms spread alike; contradicted if the interval of any difference, at a "
+        "confidence that holds for all at once, lies outside of it"
     ),
-    "higher": (
-        "supported if every difference is above zero at the level, after Holm's "
-        "correction; contradicted if any is below zero at the level, or equivalent to "
-        "zero within the margin"
-    ),
-    "lower": (
-        "supported if every difference is below zero at the level, after Holm's "
-        "correction; contradicted if any is above zero at the level, or equivalent to "
-        "zero within the margin"
+    "higher": _DIRECTION.format(way="above", limit="the margin (zero without one)"),
+    "lower": _DIRECTION.format(
+        way="below", limit="minus the margin (zero without one)"
     ),
 }
 
@@ -33,7 +36,7 @@ def judge(
     Args:
         comparison: the numbers.
         expect: `equal`, `higher` or `lower`; `equal` needs a margin.
-        minimum_seeds: fewer in any arm cannot tell.
+        minimum_seeds: fewer in any arm cannot tell; runs that diverged count.
         arms: the arms that the claim is about; by default all.
 
     Returns:
@@ -48,62 +51,103 @@ def judge(
         return "cannot tell", f"there are no runs of {missing} beside the baseline"
 
     for row in rows:
-        n = min(row["n"], row["n_baseline"])
+        n = min(row["judged"], row["judged_baseline"])
         if n < minimum_seeds:
             at = f" at {row['where']}" if row["where"] else ""
             arms_compared = f"{row['arm']} against {row['baseline']}{at}"
             return "cannot tell", f"{arms_compared} has {n} of {minimum_seeds} seeds"
 
     if expect == "equal":
-        assert comparison.margin is not None, "a claim of equality states its margin"
-        return _judge_equal(rows, comparison.margin, comparison.level)
+        assert comparison.margins, "a claim of equality states its margin"
+        return _judge_equal(rows, comparison.level)
     sign = 1 if expect == "higher" else -1
-    return _judge_direction(rows, sign, comparison.level)
+    return _judge_direction(rows, sign)
 
 
-def _judge_equal(
-    rows: list[dict],
-    margin: float,
-    level: float,
-) -> tuple[str, str]:
+def _judge_equal(rows: list[dict], level: float) -> tuple[str, str]:
     for row in rows:
-        if row["low"] > margin or row["high"] < -margin:
+        # By ranks alone, nothing is known about the size of a difference.
+        outside = row["low_all"] > row["margin"] or row["high_all"] < -row["margin"]
+        if outside and _is_shown(row):
             return "contradicted", row["sentence"]
     # The claim stands only if every test passes by itself, so no correction is needed
     # (intersection-union test; Berger, 1982, Multiparameter hypothesis testing and
     # acceptance sampling, Technometrics 24).
     for row in rows:
-        if not row["equivalence_p"] < level:
+        if not row["equivalence_p"] < level or row["doubt"]:
             return "cannot tell", row["sentence"]
 
     if all(row["verdict"] == "equivalent" for row in rows):
         return "supported", _all_sentences(rows)
+    margins = ", ".join(f"±{number(row['margin'])}" for row in _distinct_margins(rows))
     largest = p_value(max(row["equivalence_p"] for row in rows))
     return (
         "supported",
-        f"every difference is inside ±{number(margin)} by two one-sided tests, the "
-        f"largest {largest}.",
+        f"every difference is inside {margins} by two one-sided tests, the largest "
+        f"{largest}.",
     )
 
 
-def _judge_direction(
-    rows: list[dict],
-    sign: int,
-    level: float,
-) -> tuple[str, str]:
-    """Judge that all differences are positive (`sign` 1) or negative (`sign` -1)."""
-    unproven = []
-    for row in rows:
-        significant = row["p_holm"] < level
-        if not (significant and row["difference"] * sign > 0):
-            unproven.append(row)
+def _distinct_margins(rows: list[dict]) -> list[dict]:
+    """The first row with each margin."""
+    first = {row["margin"]: row for row in reversed(rows)}
+    return list(reversed(first.values()))
+
+
+def _is_shown(row: dict) -> bool:
+    """Whether the arms were found to differ."""
+    return row["verdict"] in ("better", "worse")
+
+
+def _judge_direction(rows: list[dict], sign: int) -> tuple[str, str]:
+    """Judge that all differences lie above (`sign` 1) or below (-1) the margin.
+
+    The limit is one number. An interval beyond it supports the claim, one before it
+    contradicts, and one that holds it does neither, so that a difference cannot give
+    both verdicts by chance.
+    """
+    unproven = [row for row in rows if not _lies_beyond(row, sign)]
     if not unproven:
         return "supported", _all_sentences(rows)
-
     for row in unproven:
-        if row["p_holm"] < level or row["equivalence_p_holm"] < level:
+        if _lies_before(row, sign):
             return "contradicted", row["sentence"]
-    return "cannot tell", unproven[0]["sentence"]
+    return "cannot tell", _beside_margin(unproven[0], sign)
+
+
+def _limit(row: dict) -> float:
+    return 0.0 if math.isnan(row["margin"]) else row["margin"]
+
+
+def _lies_beyond(row: dict, sign: int) -> bool:
+    if not (_is_shown(row) and row["direction"] == sign):
+        return False
+    nearest = row["low_holm"] if sign > 0 else -row["high_holm"]
+    if math.isnan(nearest):  # no run of an arm finished, and ranks decide
+        return math.isnan(row["margin"])
+    return bool(nearest > _limit(row)) or _by_ranks_alone(row)
+
+
+def _by_ranks_alone(row: dict) -> bool:
+    """Whether ranks decide and no margin asks for the size of the difference."""
+    return row["test"] == "ranks" and math.isnan(row["margin"])
+
+
+def _lies_before(row: dict, sign: int) -> bool:
+    if row["test"] == "ranks":  # the interval is of the runs that finished only
+        return _is_shown(row) and row["direction"] == -sign
+    farthest = row["high_all"] if sign > 0 else -row["low_all"]
+    return bool(farthest < _limit(row))
+
+
+def _beside_margin(row: dict, sign: int) -> str:
+    """The sentence of a contrast, with what the margin leaves open."""
+    text = row["sentence"]
+    is_wanted = _is_shown(row) and row["direction"] == sign
+    if not is_wanted or math.isnan(row["margin"]):
+        return text
+    limit = number(row["margin"])
+    return f"{text} Whether it exceeds the margin of {limit} cannot be told."
 
 
 def _all_sentences(rows: list[dict]) -> str:

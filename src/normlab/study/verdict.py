@@ -1,5 +1,6 @@
 """The verdict of a study: every claim with its answer."""
 
+import math
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -8,6 +9,7 @@ from normlab.compare.arguments import name_list
 from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.comparison import Candidates, Comparison, compare
 from normlab.compare.selection import (
+    grid_step,
     largest_stable,
     stable_edge_warnings,
     validation_metric,
@@ -199,9 +201,21 @@ def _compare(plan: Settings, runs: pd.DataFrame) -> Comparison:
     comparison = compare(table, **options)
     return replace(
         comparison,
+        contrasts=_with_step(comparison.contrasts, grid_step(runs, key), key),
         warnings=[*comparison.warnings, *stable_edge_warnings(runs, table, key)],
         candidates=Candidates(runs, key, metric),
     )
+
+
+def _with_step(contrasts: pd.DataFrame, step: float, key: str) -> pd.DataFrame:
+    """Contrasts whose sentences say how closely the largest stable value is known."""
+    if contrasts.empty or math.isnan(step):
+        return contrasts
+    note = (
+        f" Neighbouring values of {key} lie up to a factor of {step:.3g} apart, so "
+        "each largest one is known to one such step."
+    )
+    return contrasts.assign(sentence=contrasts["sentence"] + note)
 
 
 def _unplanned_warnings(

@@ -1,0 +1,130 @@
+"""Further sentences about a contrast: what its verdict leaves open, and why."""
+
+import math
+
+from normlab.compare.equivalence import times
+from normlab.compare.sentences import number, p_value, percent, signed
+from normlab.compare.settings import capitalized
+
+# Names of the two arms in a row of contrasts, and the end of the columns about them.
+SIDES = (("arm", ""), ("baseline", "_baseline"))
+# Probability that a run of one arm beats one of the other; Bouthillier et al. (2021).
+MEANINGFUL = 0.75
+
+
+def meaningful_note(row: dict, level: float) -> str:
+    """Says if a difference of the means also shows in single runs.
+
+    See `effects.probability_of_improvement`.
+
+    Args:
+        row: of a contrast that is better or worse.
+        level: significance level of the interval.
+    """
+    winner = row["arm"]
+    probability = row["improvement"]
+    low = row["improvement_low"]
+    high = row["improvement_high"]
+    wins = row["wins"]
+    if row["verdict"] == "worse":
+        winner = row["baseline"]
+        probability = 1 - probability
+        low, high = 1 - high, 1 - low
+        wins = row["judged"] - wins - row["ties"]
+    if not (probability >= MEANINGFUL and low > 0.5):
+        return ""
+    confidence = percent(1 - level).removesuffix("%")
+    interval = f"{confidence} % interval {low:.2f} to {high:.2f}"
+    if not row["judged_in_pairs"]:
+        return (
+            f" It is meaningful: of the comparisons of one run with another, {winner} "
+            f"wins {percent(probability)} ({interval})."
+        )
+    ties = _ties(row["ties"])
+    return (
+        f" It is meaningful: {winner} is the better one in {wins} of {row['judged']} "
+        f"pairs{ties} (P(better) {interval})."
+    )
+
+
+def _ties(count: int) -> str:
+    if not count:
+        return ""
+    return ", with 1 tie" if count == 1 else f", with {count} ties"
+
+
+def lost_note(row: dict) -> str:
+    """How many runs of both arms diverged or failed; empty if none did.
+
+    Args:
+        row: of the contrast.
+    """
+    texts = []
+    for status in ("diverged", "failed"):
+        if not (row[status] or row[f"{status}_baseline"]):
+            continue
+        counts = []
+        for name, suffix in SIDES:
+            count = row[f"{status}{suffix}"]
+            counts.append(f"{count} of {row[f'runs{suffix}']} runs of {row[name]}")
+        text = f"{' and '.join(counts)} {status}"
+        if status == "diverged" and not math.isnan(row["trained_p"]):
+            text += f" (trained as often: Fisher's {p_value(row['trained_p'])})"
+        texts.append(f" {capitalized(text)}.")
+    return "".join(texts)
+
+
+def collapsed_note(row: dict) -> str:
+    """How many finished runs are far worse than the rest of their arm.
+
+    Args:
+        row: of the contrast.
+    """
+    parts = []
+    for name, suffix in SIDES:
+        count = row[f"collapsed{suffix}"]
+        if count:
+            parts.append(f"{count} of {row[f'n{suffix}']} of {row[name]}")
+    if not parts:
+        return ""
+    return f" Finished runs far worse than the rest of their arm: {', '.join(parts)}."
+
+
+def spread_note(row: dict) -> str:
+    """What a mean cannot say if one arm spreads far more than the other.
+
+    Args:
+        row: of the contrast.
+    """
+    wide, calm = SIDES
+    if row["sd"] < row["sd_baseline"]:
+        wide, calm = calm, wide
+    return (
+        f" The runs of {row[wide[0]]} spread {times(row['spread_ratio'])} as much as "
+        f"those of {row[calm[0]]} (SD {number(row[f'sd{wide[1]}'])} against "
+        f"{number(row[f'sd{calm[1]}'])}), so the means say little about rare bad runs: "
+        f"the median difference is {signed(row['median'])}{_wins(row)}."
+    )
+
+
+def _wins(row: dict) -> str:
+    if not row["judged_in_pairs"]:
+        return f", and P(better) is {row['improvement']:.2f}"
+    return f", and {row['arm']} wins {row['wins']} of {row['judged']} pairs"
+
+
+def more_seeds_note(row: dict) -> str:
+    """How many new runs would show a difference as large as the margin.
+
+    Args:
+        row: of the contrast.
+    """
+    needed = row["sample_size"]
+    if math.isnan(needed) or needed <= row["n"]:
+        return ""
+    unit = "folds" if row["design"] == "folds" else "new seeds"
+    return (
+        f" About {needed:.0f} {unit} would show a difference of "
+        f"{number(row['margin'])} with 80 % power if they spread like these; added to "
+        "these, they would be a second look."
+    )
