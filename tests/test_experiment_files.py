@@ -72,6 +72,8 @@ def test_the_experiment_trains(name, words, norm, data, compose, tmp_path, monke
     config.dataset.root, config.paths.outputs = root and str(root), str(tmp_path)
     if "alexnet" in name:
         config.model.pretrained = str(data / "weights.pth")
+    if "transfer" in name:
+        config.model.pretrained, config.dataset.image_size = False, 32
     config = OmegaConf.to_container(config, resolve=True)
     result = run(config)
     assert (result["status"], result["epochs"], result["num_norm_layers"] > 0) == (

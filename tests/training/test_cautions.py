@@ -303,3 +303,15 @@ def test_a_sweep_shows_a_caution_once_for_all_jobs(capsys):
     ]
     print_summary([*jobs, EndedJob(("seed=3",), result)])
     assert capsys.readouterr().out.count("caution  no, [not] this") == 1
+
+
+def test_norms_that_all_arms_share_are_not_hidden():
+    network = nn.Module()
+    network.features = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    with pytest.raises(ValueError, match=r"BatchNorm1d at features\.1"):
+        refuse_hidden_norms("none", network)
+    network.kept_norms = "features"
+    refuse_hidden_norms("none", network)
+    network.head = nn.BatchNorm1d(4)
+    with pytest.raises(ValueError, match="BatchNorm1d at head"):
+        refuse_hidden_norms("none", network)

@@ -56,6 +56,26 @@ def test_seed_zero_is_a_seed(config):
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_statistics_of_frozen_features_are_computed_again(config):
+    words = (
+        *("model=efficientnet_lite0", "model.norm_at=[]", "norm=none"),
+        *("model.freeze=features", "dataset.image_size=32", "trainer.max_samples=64"),
+        *("dataset.batch_size=32", "cache_features=false"),
+    )
+    pytest.importorskip("timm")
+    prepared = prepare(config(*words, "model.statistics=recalibrated"))
+    features = prepared.task.network.features
+    train = prepared.parts.train
+    with torch.no_grad():
+        outputs = features.conv_stem(train.evaluation_inputs(train.rows))
+    found = features.bn1.running_mean
+    torch.testing.assert_close(found, outputs.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert features.bn1.momentum == 0.1
+    stored = prepare(config(*words, "model.statistics=stored")).task.network
+    assert not stored.features.bn1.running_mean.any()
+    assert torch.equal(stored.head.output.weight, prepared.task.network.head[0].weight)
+
+
 @pytest.mark.parametrize("model", ["mlp", "lenet5", "alexnet"])
 def test_arms_start_from_the_same_weights_and_parts(config, model):
     arms = [

@@ -1,6 +1,7 @@
 """Networks whose norm is an argument: `Model(input_shape, num_outputs, norm, ...)`."""
 
 from normlab.models.alexnet import AlexNet
+from normlab.models.efficientnet import EfficientNetLite0
 from normlab.models.lenet import LeNet5
 from normlab.models.library import TimmModel, TorchvisionModel
 from normlab.models.mlp import MLP
@@ -14,6 +15,7 @@ __all__ = [
     "MLP",
     "VGG",
     "AlexNet",
+    "EfficientNetLite0",
     "LeNet5",
     "RecurrentNetwork",
     "ResNet",

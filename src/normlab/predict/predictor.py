@@ -162,7 +162,7 @@ def _rebuilt(folder: Path, trusted: Sequence[str]) -> StoredInputs:
 def _task(config: dict[str, Any], network: nn.Module, inputs: StoredInputs) -> Task:
     """The task, of which neither the loss nor the optimizer is used."""
     options = config | {"task": config["task"] | {"class_weights": None}}
-    task = build_task(options, network, 1, torch.tensor([0.0, 1.0]))
+    task = build_task(options, network, 1, torch.tensor([1.0, 2.0]))
     if isinstance(task, Regression) != (inputs.target is not None):
         raise ValueError(f"{INPUTS} must be of a run with the same dataset.task")
     if isinstance(task, Regression) and inputs.target is not None:

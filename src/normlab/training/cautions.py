@@ -24,7 +24,8 @@ def refuse_hidden_norms(norm: str, network: nn.Module) -> None:
 
     Args:
         norm: name of the arm.
-        network: the network, as it will train.
+        network: the network, as it will train. The part that `kept_norms` names has
+            norms that do not depend on the arm.
 
     Raises:
         ValueError: names the first norm in the network and how many more there are.
@@ -32,7 +33,10 @@ def refuse_hidden_norms(norm: str, network: nn.Module) -> None:
     if norm != "none":
         return
     found = []
+    kept = getattr(network, "kept_norms", None)
     for name, layer in network.named_modules():
+        if kept is not None and name.startswith(f"{kept}."):
+            continue
         if looks_like_norm(layer) and not _only_holds_norms(layer):
             found.append(f"{type(layer).__name__} at {name}")
     if found:

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from normlab.config.targets import check_homes
-from normlab.data.blocks import ceil_div, num_batches
+from normlab.data.blocks import Progress, TrainBlocks, ceil_div, num_batches
 from normlab.data.classes import class_cautions
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.mixing import check_mixing, is_mixed
@@ -44,6 +44,7 @@ from normlab.training.fit_check import (
 )
 from normlab.training.optimizer_check import check_optimizer, check_scheduler
 from normlab.training.own_norm_checks import check_own_norm, is_own_norm
+from normlab.training.recalibration import recalibrate
 from normlab.training.regression import Regression
 from normlab.training.tasks import Task
 from normlab.training.user_callbacks import build_callbacks
@@ -106,6 +107,7 @@ def prepare(config: dict) -> Prepared:
     if is_own_norm(config):
         sentences += check_own_norm(config, parts)
 
+    recalibrate_part(network, parts, config, device)
     inputs = describe_inputs(parts)
     stored = parts
     flops = step.flops
@@ -143,6 +145,37 @@ def prepare(config: dict) -> Prepared:
         stored=stored,
         inputs=inputs | {"target": target_of(task, parts)},
     )
+
+
+def recalibrate_part(
+    network: nn.Module, parts: Parts, config: dict, device: Device
+) -> None:
+    """Compute the statistics of a pretrained part again, if the model asks for it.
+
+    Args:
+        network: its attribute `recalibrated` names the part; on the CPU before and
+            after, and in the mode that it had.
+        parts: the data of the run; one epoch of training batches is used.
+        config: a resolved configuration.
+        device: the device of the run.
+    """
+    name = getattr(network, "recalibrated", None)
+    if name is None:
+        return
+    torch_device = scoring_device(device.accelerator)
+    set_threads(device.threads, float("inf"))
+    blocks = TrainBlocks(
+        parts.train.to(torch_device),
+        config["dataset"]["batch_size"],
+        config["seed"],
+        Progress(),
+        max_steps=1,
+    )
+    training = network.training
+    part = network.to(torch_device).get_submodule(name)
+    context = evaluation_context(device.precision, torch_device)
+    recalibrate(network, blocks, context, part.modules())
+    network.cpu().train(training)
 
 
 def target_of(task: Task, parts: Parts) -> dict[str, float] | None:
