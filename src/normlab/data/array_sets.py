@@ -103,9 +103,13 @@ def _images(
     What must be put together is copied into memory; other arrays stay mapped.
     """
     if len(inputs) == 2:
+        is_mapped = all(isinstance(array, np.memmap) for array in inputs)
         images = [_tensor(array) for array in inputs]
         values = [torch.from_numpy(array) for array in targets]
-        return Arrays(images[0], values[0], images[1], values[1], class_names)
+        return Arrays(
+            *(images[0], values[0], images[1], values[1], class_names),
+            is_mapped=is_mapped,
+        )
 
     shape = (sum(map(len, inputs)), *inputs[0].shape[1:])
     check_memory("a data set without a test part, or with a validation part,", shape, 4)

@@ -20,6 +20,7 @@ class Arrays:
         class_names: name of class ``i`` at index ``i``; empty for regression.
         num_validation: how many of the last training samples were published for
             validation. If it is 0, `dataset.validation` is the share for validation.
+        is_mapped: whether the inputs are mapped from files.
     """
 
     train_inputs: Tensor
@@ -28,3 +29,4 @@ class Arrays:
     test_targets: Tensor
     class_names: tuple[str, ...] = ()
     num_validation: int = 0
+    is_mapped: bool = False

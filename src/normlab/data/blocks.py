@@ -1,6 +1,6 @@
 """Epochs as blocks of several batches, gathered and transformed at once.
 
-The samples are tensors in memory.
+The samples are tensors in memory, or mapped from files.
 
 A framework pays a fixed price every time it asks for data and calls its hooks. Handing
 it several batches at a time divides that price, and one gather and one transform per
@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from normlab.data.mapped import gather, read_ahead, read_in_any_order
 from normlab.streams import torch_generator
 
 MAX_BATCHES_PER_BLOCK = 50
@@ -50,9 +51,10 @@ class Part:
         rows: int64 ``(N,)``, indices of the samples of this part.
         transform: what happens to samples before the network sees them.
         limit: largest number of samples of an epoch or of a scoring; None takes all.
-        limit: largest number of samples of an epoch or of a scoring; None takes all.
         channels_last: whether the network gets images ``(B, C, S, S)`` with the
             channels of a pixel side by side in memory.
+        on_disk: whether the inputs are mapped from a file and stay there. They are on
+            the CPU then, and what is used of them goes to the device of the targets.
     """
 
     inputs: Tensor
@@ -61,6 +63,7 @@ class Part:
     transform: Transform
     channels_last: bool = False
     limit: int | None = None
+    on_disk: bool = False
 
     def __len__(self) -> int:
         if self.limit is None:
@@ -77,13 +80,18 @@ class Part:
         return self.map_tensors(lambda tensor: tensor.to(device))
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Part":
-        """Return the part with a function applied to each of its tensors."""
+        """Return the part with a function applied to its tensors in memory."""
         return replace(
             self,
-            inputs=function(self.inputs),
+            inputs=self.inputs if self.on_disk else function(self.inputs),
             targets=function(self.targets),
             rows=function(self.rows),
         )
+
+    def left_on_disk(self) -> "Part":
+        """Return the part with its inputs, which are mapped, left in their file."""
+        read_in_any_order(self.inputs)
+        return replace(self, on_disk=True)
 
     def training_inputs(self, rows: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """Return what the network gets of some samples in training.
@@ -103,6 +111,9 @@ class Part:
         return self._in_memory_format(self.transform.evaluate(self._stored(rows)))
 
     def _stored(self, rows: Tensor) -> Tensor:
+        if self.on_disk:
+            read_ahead(self.inputs, rows)
+            return gather(self.inputs, rows).to(self.targets.device)
         # This copies whole samples. Indexing with [rows] copies value by value, which
         # takes many times as long for bytes.
         return self.inputs.index_select(0, rows)
@@ -259,7 +270,16 @@ class TrainBlocks:
         step = self.steps_per_block * self.step_size
         for start in range(0, end, step):
             positions = order[max(start, seen) : min(start + step, end)]
-            yield self._gather(positions, draws)
+            block = self._gather(positions, draws)
+            if self.part.on_disk:
+                following = order[max(start + step, seen) : min(start + 2 * step, end)]
+                self._read_ahead(following)
+            yield block
+
+    def _read_ahead(self, positions: Tensor) -> None:
+        """Begin to read this process' share of the next samples while others train."""
+        rows = self.part.rows.cpu()
+        read_ahead(self.part.inputs, rows[self._share(positions)])
 
     def _gather(self, positions: Tensor, draws: dict[str, Tensor]) -> Block:
         """Gather and transform this process' share of some samples.
@@ -329,16 +349,6 @@ class EvaluationBlocks:
         for rows in self.rows.split(self.batch_size):
             inputs = self.part.evaluation_inputs(rows)
             yield Block(inputs, self.part.targets[rows], self.batch_size)
-
-
-def spread(rows: Tensor, limit: int | None) -> Tensor:
-    """At most `limit` rows, spread evenly over all of them; None keeps all.
-
-    Files are often sorted by class, so that the first rows would lack classes.
-    """
-    if limit is None or len(rows) <= limit:
-        return rows
-    return rows[torch.arange(limit) * len(rows) // limit]
 
 
 def spread(rows: Tensor, limit: int | None) -> Tensor:

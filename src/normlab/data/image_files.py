@@ -207,4 +207,5 @@ def decode_parts(
         test_inputs=decode([path for path, _ in test], image_size, cache),
         test_targets=torch.tensor([label for _, label in test]),
         class_names=names,
+        is_mapped=cache is not None,
     )

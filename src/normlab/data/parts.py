@@ -23,7 +23,8 @@ from normlab.data.checks import (
 )
 from normlab.data.encoding import Encoder, TabularData
 from normlab.data.group_splits import group_validation_indices
-from normlab.data.notes import shortened
+from normlab.data.mapped import exceeds_memory
+from normlab.data.notes import note_once, shortened
 from normlab.data.splits import train_validation_indices
 from normlab.data.subsets import training_subset
 from normlab.data.transforms import (
@@ -143,6 +144,13 @@ def load_parts(
     test_rows = spread(torch.arange(len(arrays.test_targets)), limit)
     train = Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented)
     test = Part(arrays.test_inputs, arrays.test_targets, test_rows, plain)
+    if arrays.is_mapped and exceeds_memory([train.inputs, test.inputs]):
+        note_once(
+            "the images need more than half of the memory and stay on disk, from where "
+            "each batch is read"
+        )
+        train = train.left_on_disk()
+        test = test.left_on_disk()
     # Configurations that were stored before the option existed do not have the key.
     if config["device"].get("channels_last"):
         train = replace(train, channels_last=True)
