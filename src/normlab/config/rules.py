@@ -230,6 +230,8 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     completed = dict(config)
     for key, default in defaults().items():
         stored = config.get(key)
+        if key == "choices":  # of a group that came later, nothing was picked
+            default = dict.fromkeys(default)
         if isinstance(default, dict) and isinstance(stored, dict):
             completed[key] = default | stored
         elif key != "choices":
