@@ -1,5 +1,7 @@
 """Measures of stored runs: which there are, which are missing, and their numbers."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,10 @@ from normlab.why.measure import Settings, load_state, measure_run, measured_step
 
 from .conftest import SHORT
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
+NORMS = sorted(path.stem for path in (CONF / "norm").glob("*.yaml"))
+WITH_FILM = ("torch", "custom", "ghost", "batch_renorm", "noisy_batch", "frozen")
+SHORTEST = Settings(steps=2, points=1, frames=2, samples=8, grid=3)
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
 
@@ -123,6 +129,21 @@ def test_what_is_not_defined_is_missing_with_a_sentence(make_run, words, missing
     assert set(measures.tables) == every - missing
     assert len(measures.notes) == len(missing)
     assert all(note.startswith("arm") for note in measures.notes)
+
+
+# Larger grids are the same code; these are the norms in a network of two hidden layers.
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_norm_is_measured(make_run, norm):
+    words = ["model.hidden=[16,16]", "trainer.max_samples=40", "dataset.batch_size=16"]
+    folder = make_run(f"norm={norm}", *words)
+    measures = measure_run(folder, norm, SHORTEST)
+    film = {"film"} if norm in WITH_FILM else set()
+    assert set(measures.tables) == {
+        *("landscape", "covariate_shift", "depth", "surface"),
+        *film,
+    }
+    for name, table in measures.tables.items():
+        assert np.isfinite(table.select_dtypes("number")).all().all(), name
 
 
 def test_settings_must_be_possible():
