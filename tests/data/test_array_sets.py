@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from safetensors.numpy import save_file
 
 from normlab.data.array_sets import arrays, sample_shape
 from normlab.data.encoding import TabularData
@@ -221,3 +222,28 @@ def test_images_that_are_not_finite_are_refused(tmp_path, config):
     root = folder_of(tmp_path, **content, x_test=images, y_test=content["y_train"])
     with pytest.raises(ValueError, match="must hold finite numbers only"):
         load_parts(config(root, "dataset.validation=0.34"), 4)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
+def test_what_is_mapped_is_known(tmp_path, kind):
+    content = published()
+    if kind == "npy":
+        root = folder_of(tmp_path, **content)
+    elif kind == "npz":
+        root = npz(tmp_path, **content)
+    else:
+        root = str(tmp_path / "arrays.safetensors")
+        save_file(content, root)
+    data = arrays(root)
+    assert data.is_mapped == (kind != "npz")
+    assert data.train_inputs[4, 2, 1, 3] == IMAGES[4, 1, 3, 2]
+
+
+def test_copies_are_not_mapped(tmp_path):
+    columns_first = np.asfortranarray(IMAGES)
+    root = folder_of(tmp_path, **published(x_train=columns_first))
+    data = arrays(root)
+    assert not data.is_mapped
+    assert data.train_inputs[4, 2, 1, 3] == IMAGES[4, 1, 3, 2]
+    content = published(x_train=IMAGES.astype(">i4"), x_test=IMAGES[:2].astype(">i4"))
+    assert not arrays(folder_of(tmp_path, **content)).is_mapped

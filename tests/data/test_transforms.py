@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from normlab.data.transforms import ImageTransform, channel_statistics, random_windows
+from normlab.data.transforms import ImageTransform, random_windows
 
 
 def generator(seed=0):
@@ -20,13 +20,6 @@ def test_normalization_computed_by_hand():
     transform = ImageTransform((0.5, 0.0), (0.5, 1.0), size=1)
     pixels = torch.tensor([[[[255]], [[51]]]], dtype=torch.uint8)
     assert transform.evaluate(pixels).flatten().tolist() == pytest.approx([1.0, 0.2])
-
-
-def test_statistics_computed_by_hand():
-    images = torch.tensor([[[[0, 255]], [[51, 51]]]], dtype=torch.uint8)
-    mean, std = channel_statistics(images)
-    assert mean == pytest.approx((0.5, 0.2))
-    assert std == pytest.approx((0.5, 0.0))
 
 
 def test_flip_mirrors_the_chosen_images():
@@ -147,18 +140,6 @@ def test_other_sizes_are_resized():
     torch.testing.assert_close(out, torch.full((1, 1, 4, 4), 10.0))
     out = plain(size=4).evaluate(image([0, 100], [0, 100]))
     torch.testing.assert_close(out[0, 0], torch.tensor([[0.0, 25.0, 75.0, 100.0]] * 4))
-
-
-def test_statistics_count_the_chosen_rows_only(monkeypatch):
-    monkeypatch.setattr(
-        "normlab.data.transforms.STATISTICS_BYTES", 8
-    )  # two images a chunk
-    images = torch.tensor([0, 51, 102, 255, 255], dtype=torch.uint8)[
-        :, None, None, None
-    ].expand(5, 1, 2, 2)
-    mean, std = channel_statistics(images, torch.tensor([0, 2, 1]))
-    assert mean == pytest.approx((0.2,))
-    assert std == pytest.approx(((0.08 / 3) ** 0.5,))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ class ArrayFile:
         root: an `.npz` or a `.safetensors` file, or a folder with one `.npy` file per
             array.
 
+    Attributes:
+        names: of the arrays.
+        is_mapped: whether all arrays that were read so far are mapped into memory.
+
     Raises:
         ValueError: it is none of these, or cannot be read.
     """
@@ -57,6 +61,7 @@ class ArrayFile:
                 "dataset.root must be an .npz or .safetensors file, or a folder of "
                 f".npy files, one per array; got {root}"
             )
+        self.is_mapped = kind != ".npz"
         list_names, self._open = READERS[kind]
         self.names: list[str] = self._guarded(lambda: list_names(self.path))
         if not self.names:
@@ -69,7 +74,7 @@ class ArrayFile:
         return self.array(name).shape
 
     def array(self, name: str) -> np.ndarray:
-        """An array of numbers or texts in the byte order of this machine.
+        """An array of numbers or texts, in the byte order of this machine and by rows.
 
         Raises:
             ValueError: it is damaged, holds other things, or does not fit into memory.
@@ -80,8 +85,12 @@ class ArrayFile:
                 f"{self.path}: array {name} must hold numbers or texts, it holds "
                 f"{array.dtype}"
             )
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
+        is_in_order = array.flags.c_contiguous
+        if not array.dtype.isnative or not is_in_order:
+            place = f"{self.path}: array {name}, which is stored in another order,"
+            check_memory(place, array.shape, array.dtype.itemsize)
+            array = array.astype(array.dtype.newbyteorder("="), order="C")
+            self.is_mapped = False
         return array
 
     def _guarded(self, read: Callable[[], Any]) -> Any:

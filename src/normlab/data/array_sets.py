@@ -88,7 +88,12 @@ def arrays(
         classes = ()
     if inputs[0].ndim == 2:
         return _table(inputs, targets, classes, fold, num_folds)
-    return _images(inputs, targets, classes, fold, num_folds)
+    data = _images(inputs, targets, classes, fold, num_folds)
+    # What was put together or converted is a copy.
+    stays_mapped = len(inputs) == 2 and np.may_share_memory(
+        inputs[0], data.train_inputs.numpy()
+    )
+    return replace(data, is_mapped=file.is_mapped and stays_mapped)
 
 
 def _images(
@@ -103,13 +108,9 @@ def _images(
     What must be put together is copied into memory; other arrays stay mapped.
     """
     if len(inputs) == 2:
-        is_mapped = all(isinstance(array, np.memmap) for array in inputs)
         images = [_tensor(array) for array in inputs]
         values = [torch.from_numpy(array) for array in targets]
-        return Arrays(
-            *(images[0], values[0], images[1], values[1], class_names),
-            is_mapped=is_mapped,
-        )
+        return Arrays(images[0], values[0], images[1], values[1], class_names)
 
     shape = (sum(map(len, inputs)), *inputs[0].shape[1:])
     check_memory("a data set without a test part, or with a validation part,", shape, 4)

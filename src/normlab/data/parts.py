@@ -23,17 +23,12 @@ from normlab.data.checks import (
 )
 from normlab.data.encoding import Encoder, TabularData
 from normlab.data.group_splits import group_validation_indices
+from normlab.data.image_statistics import PUBLISHED_STATISTICS, channel_statistics
 from normlab.data.mapped import exceeds_memory
 from normlab.data.notes import note_once, shortened
 from normlab.data.splits import train_validation_indices
 from normlab.data.subsets import training_subset
-from normlab.data.transforms import (
-    PIXEL_RANGE,
-    PUBLISHED_STATISTICS,
-    ImageTransform,
-    Unchanged,
-    channel_statistics,
-)
+from normlab.data.transforms import PIXEL_RANGE, ImageTransform, Unchanged
 from normlab.streams import numpy_generator
 from normlab.terminal import print_line
 

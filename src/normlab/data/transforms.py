@@ -22,22 +22,9 @@ from normlab.data.augmentation import (
 )
 
 PIXEL_RANGE = 255.0
-# Mean and standard deviation of the pixels of each channel in published training parts,
-# in 0..1. Those of ImageNet are what torchvision's networks were trained with.
-PUBLISHED_STATISTICS = {
-    "mnist": ((0.1307,), (0.3081,)),
-    "fashion_mnist": ((0.2860,), (0.3530,)),
-    "kmnist": ((0.1918,), (0.3483,)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
-    "tiny_imagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
 # Of random windows, as in torchvision's RandomResizedCrop.
 MAX_ASPECT_RATIO = 4 / 3
 WINDOW_ATTEMPTS = 10
-STATISTICS_BYTES = 2**24  # images that are counted at once
 
 
 @dataclass(frozen=True)
@@ -374,56 +361,3 @@ class Unchanged:
 
     def evaluate(self, inputs: Tensor) -> Tensor:
         return inputs
-
-
-def channel_statistics(
-    images: Tensor, rows: Tensor | None = None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute the mean and standard deviation of every channel, for pixels in 0..1.
-
-    The images are never copied as a whole. For bytes, the result is exact: how often
-    each of the 256 values occurs is counted, chunk by chunk. Other numbers are divided
-    by 255, whatever their range is.
-
-    Args:
-        images: ``(N, C, H, W)``, which may be mapped into memory from a file.
-        rows: int64, indices of the images that count; None for all.
-    """
-    if rows is None:
-        rows = torch.arange(len(images))
-    images_per_chunk = max(1, STATISTICS_BYTES // images[:1].nbytes)
-    chunks = rows.split(images_per_chunk)
-    if images.dtype != torch.uint8:
-        return _statistics_of_numbers(images, chunks)
-    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for chunk in chunks:
-        for channel, pixels in enumerate(images.index_select(0, chunk).unbind(1)):
-            counts[channel] += torch.bincount(pixels.flatten(), minlength=256)
-
-    share = counts.double() / counts.sum(1, keepdim=True)
-    values = torch.arange(256, dtype=torch.float64) / PIXEL_RANGE
-    means = (share * values).sum(1)
-    squares = (values - means[:, None]).square()
-    stds = (share * squares).sum(1).sqrt()
-    return tuple(means.tolist()), tuple(stds.tolist())
-
-
-def _statistics_of_numbers(
-    images: Tensor, chunks: Sequence[Tensor]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """As `channel_statistics`, by Chan, Golub and LeVeque's update (1979)."""
-    count = 0
-    means = torch.zeros(images.shape[1], dtype=torch.float64)
-    squares = torch.zeros_like(means)
-    for chunk in chunks:
-        values = images.index_select(0, chunk).transpose(0, 1).flatten(1).double()
-        chunk_means = values.mean(1)
-        difference = chunk_means - means
-        number = values.shape[1]
-        total = count + number
-        squares += (values - chunk_means[:, None]).square().sum(1)
-        squares += difference.square() * count * number / total
-        means += difference * number / total
-        count = total
-    stds = (squares / count).sqrt()
-    return tuple((means / PIXEL_RANGE).tolist()), tuple((stds / PIXEL_RANGE).tolist())
