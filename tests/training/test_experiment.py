@@ -152,7 +152,7 @@ def test_a_damaged_result_is_made_again_without_training(config, monkeypatch, ca
     expected, path = run(settings), run_folder(settings) / "result.json"
     path.write_bytes(path.read_bytes()[:100])
     monkeypatch.setattr(
-        "normlab.training.fit._run_trainer",
+        "normlab.training.fit.run_trainer",
         lambda *arguments: pytest.fail("trained again"),
     )
     assert run(settings)["metrics"] == expected["metrics"]
@@ -166,7 +166,7 @@ def test_a_changed_result_is_made_again_without_training(config, monkeypatch, ca
     stored = json.loads(path.read_text())
     write_json(path, stored | {"metrics": stored["metrics"] | {"test/accuracy": 0.1}})
     monkeypatch.setattr(
-        "normlab.training.fit._run_trainer",
+        "normlab.training.fit.run_trainer",
         lambda *arguments: pytest.fail("trained again"),
     )
     assert run(settings)["metrics"] == expected["metrics"]

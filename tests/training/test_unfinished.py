@@ -1,6 +1,12 @@
 import torch
 
-from normlab.training.unfinished import UnfinishedBlock, restored_block, stored_block
+from normlab.data.blocks import Block
+from normlab.training.unfinished import (
+    UnfinishedBlock,
+    made_batches,
+    restored_block,
+    stored_block,
+)
 
 
 def block(num_batches, batch_size=4):
@@ -21,6 +27,15 @@ def test_smaller_blocks_take_their_own_batches():
     assert first.predictions.flatten().tolist() == list(range(8))
     assert rest.losses.tolist() == [2.0]
     assert rest.predictions.flatten().tolist() == [8, 9, 10, 11]
+
+
+def test_a_block_begins_with_the_batches_that_were_made():
+    whole = Block(torch.zeros(8, 1), torch.zeros(8), 4)
+    losses, predictions, rest = made_batches(block(3), whole)
+    assert losses == [0.0, 1.0]
+    assert torch.cat(predictions).flatten().tolist() == list(range(8))
+    assert rest.losses.tolist() == [2.0]
+    assert made_batches(None, whole) == ([], [], None)
 
 
 def test_a_checkpoint_without_an_unfinished_block_holds_nothing_more():

@@ -25,7 +25,7 @@ from normlab.training.collectives import sum_over_processes
 from normlab.training.hooks import call_no_hook, loss_and_predictions
 from normlab.training.scores import Outputs, numbers_only
 from normlab.training.steps import backpropagate, backpropagate_nearby
-from normlab.training.unfinished import UnfinishedBlock
+from normlab.training.unfinished import UnfinishedBlock, made_batches
 from normlab.training.warmup import Warmup
 
 
@@ -202,7 +202,7 @@ class Task(pl.LightningModule):
             broadcast_buffers(self.network)
 
         num_batches = ceil_div(len(block.targets), block.batch_size)
-        losses, predictions = self._take_unfinished(block)
+        losses, predictions, self.unfinished = made_batches(self.unfinished, block)
         done_before = len(losses)
         batches = zip(
             block.inputs.split(block.batch_size),
@@ -243,15 +243,6 @@ class Task(pl.LightningModule):
         self.step_seconds += time.perf_counter() - started
         self.timed_steps += len(losses) - done_before
         return loss_and_predictions(losses, predictions) if has_hooks else None
-
-    def _take_unfinished(self, block: Block) -> tuple[list[Tensor], list[Tensor]]:
-        """Losses and predictions of the batches of a block that are made already."""
-        if self.unfinished is None:
-            return [], []
-        made, self.unfinished = self.unfinished.split(
-            block.batch_size, len(block.targets)
-        )
-        return list(made.losses), [made.predictions]
 
     def _stop_within_block(
         self,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from normlab.data.blocks import ceil_div
+from normlab.data.blocks import Block, ceil_div
 
 
 class UnfinishedBlock(NamedTuple):
@@ -49,6 +49,20 @@ class UnfinishedBlock(NamedTuple):
             self.losses[num_batches:], self.predictions[num_samples:]
         )
         return first, rest
+
+
+def made_batches(
+    unfinished: UnfinishedBlock | None, block: Block
+) -> tuple[list[Tensor], list[Tensor], UnfinishedBlock | None]:
+    """Losses and predictions of the batches of a block that are made already.
+
+    Returns:
+        both, and what is left for later blocks.
+    """
+    if unfinished is None:
+        return [], [], None
+    made, rest = unfinished.split(block.batch_size, len(block.targets))
+    return list(made.losses), [made.predictions], rest
 
 
 def stored_block(block: UnfinishedBlock | None) -> dict[str, Any]:
