@@ -191,6 +191,7 @@ def test_markup_in_the_title_and_in_warnings_is_text(tmp_path):
     runs = load_runs(tmp_path)
     section = make_section("<i>claim</i>", compare(runs), Extras(figures=False))
     section = replace(section, verdict="supported", reason="<b>1</b>", rule="<u>2</u>")
+    section = replace(section, rule_written_before=True)
     report = Report("<h1>why</h1>", "supported", [section], runs, ["<a>caution</a>"])
     html = write_report(report, tmp_path / "report.html").read_text()
     for tag in ("<i>", "<b>", "<u>", "<a>", "<h1>why</h1>"):

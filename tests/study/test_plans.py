@@ -6,9 +6,9 @@ from compare.helpers import write_run
 from normlab.compare import load_runs
 from normlab.study.plans import (
     deviations,
-    fewest_seeds,
     grid,
     missing_runs_with_command,
+    num_complete_seeds,
     planned_runs,
     planned_settings,
     seed_counts,
@@ -71,11 +71,16 @@ def test_diverged_runs_count_and_failed_ones_do_not(runs):
         ("custom", "1"): 2,
     }
     assert table.loc[("custom", "1"), "missing"] == ["2"]
-    assert fewest_seeds(GRID, runs, "norm", ["custom"]) == (
-        "norm=custom optimizer.lr=1",
-        2,
-    )
-    assert fewest_seeds(GRID, runs, "norm", ["none"])[1] == 3
+
+
+def test_seeds_are_complete_up_to_the_first_missing_run(runs):
+    assert num_complete_seeds(GRID, runs, "norm", []) == 3
+    made = runs[runs["status"] != "failed"]
+    assert num_complete_seeds(GRID, made, "norm", []) == 2
+    assert num_complete_seeds(GRID, made, "norm", ["none"]) == 3
+    assert num_complete_seeds(GRID, made, ["norm"], ["none"]) == 2
+    without_first = runs[runs["seed"] > 0]
+    assert num_complete_seeds(GRID, without_first, "norm", []) == 0
 
 
 def test_missing_runs_come_with_the_command_that_makes_them(runs):

@@ -7,6 +7,7 @@ from compare.helpers import write_run
 
 from normlab.compare import load_runs
 from normlab.config.identity import configuration_directory
+from normlab.config.study_plan import check_plan
 from normlab.study import definition
 from normlab.study.definition import Study, read_study
 from normlab.study.plans import planned_runs
@@ -96,12 +97,65 @@ def test_too_few_seeds_cannot_tell_and_missing_runs_are_named(tmp_path):
         study(expect="higher"), runs_with_gain(tmp_path, 0.02, seeds=7)
     )
     assert whole == "cannot tell"
-    assert claims[0].reason == "norm=torch has 7 of 10 seeds"
+    assert claims[0].reason == (
+        "the study answers from 10 planned seeds; the first 7 are complete"
+    )
     assert warnings[0].startswith(
         "6 of 20 planned runs are missing: norm=torch seed=7,8,9; norm=custom "
         "seed=7,8,9. "
     )
     assert "`python train.py -m study=demo` makes them" in warnings[0]
+
+
+def test_a_verdict_waits_for_the_whole_plan(tmp_path):
+    long = study(expect="equal", margin=0.005)
+    long.params["seed"] = "range(20)"
+    runs = runs_with_gain(tmp_path, 0.0)
+    whole, claims, _ = answer(long, runs)
+    assert (whole, claims[0].comparison.contrasts["n"][0]) == ("cannot tell", 10)
+    assert claims[0].reason == (
+        "the study answers from 20 planned seeds; the first 10 are complete"
+    )
+
+
+def test_planned_looks_share_the_level(tmp_path):
+    for looks, seeds, level in (([10, 20], 12, 0.025), ([5, 10], 12, 0.025)):
+        asked = study(expect="higher")
+        asked.params["seed"] = "range(20)"
+        asked.plan["looks"] = looks
+        for seed in range(seeds):
+            noise = NOISE[seed % 10]
+            write_run(tmp_path, "torch", seed, 0.95 + noise)
+            write_run(tmp_path, "custom", seed, 0.97 - noise)
+        whole, claims, _ = answer(asked, load_runs(tmp_path))
+        comparison = claims[0].comparison
+        assert whole == "supported"
+        # Of twelve seeds only those of the last planned look answer.
+        assert (comparison.level, comparison.contrasts["n"][0]) == (level, 10)
+
+
+def test_runs_that_diverged_or_failed_were_made(tmp_path):
+    for seed in range(10):
+        write_run(tmp_path, "torch", seed, 0.95 + NOISE[seed])
+        status = {0: "diverged", 1: "failed"}.get(seed, "finished")
+        write_run(tmp_path, "custom", seed, 0.97 - NOISE[seed], status)
+    asked = study(expect="higher")
+    asked.plan["minimum_seeds"] = 9
+    _, claims, _ = answer(asked, load_runs(tmp_path))
+    assert (
+        "1 of 10 runs of custom and 0 of 10 runs of torch diverged" in claims[0].reason
+    )
+    asked.plan["minimum_seeds"] = 10  # the failed run can be repeated
+    _, claims, _ = answer(asked, load_runs(tmp_path))
+    assert claims[0].reason == "custom against torch has 9 of 10 seeds"
+
+
+@pytest.mark.parametrize("looks", [[], [10, 5], [0, 10], 10, ["a"], [5.5]])
+def test_looks_must_be_increasing_numbers_of_seeds(looks):
+    if looks == []:
+        check_plan("demo", plan(expect="higher") | {"looks": None})
+    with pytest.raises(ValueError, match="looks must be increasing numbers of seeds"):
+        check_plan("demo", plan(expect="higher") | {"looks": looks})
 
 
 def test_an_arm_without_runs_is_refused(tmp_path):
@@ -153,8 +207,10 @@ def test_a_plan_that_changed_after_the_runs_is_named(tmp_path):
             write_run(tmp_path, norm, seed, 0.95 + NOISE[seed], settings=settings)
     runs = load_runs(tmp_path)
     same = study(expect="equal", margin=0.005)
-    assert answer(same, runs)[2] == []
+    _, claims, warnings = answer(same, runs)
+    assert (warnings, claims[0].written_before) == ([], True)
     same.plan["minimum_seeds"] = 5
+    assert not answer(same, runs)[1][0].written_before
     assert answer(same, runs)[2] == [
         "The study was changed after its runs were started (minimum_seeds): its "
         "verdict is exploratory."

@@ -10,7 +10,7 @@ from normlab.config.types import is_mapping, list_of
 from normlab.spelling import did_you_mean
 
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
-PLAN_KEYS = (*REQUIRED, "within", "level", "margin", "target")
+PLAN_KEYS = (*REQUIRED, "within", "level", "looks", "margin", "target")
 # A claim may replace any key of the plan.
 CLAIM_KEYS = (
     *PLAN_KEYS,
@@ -48,9 +48,21 @@ def check_plan(source: str, plan: Any) -> None:
             f"{source}: claims must be a list of claims, each with its keys"
         )
     _check_names(source, plan, PLAN_KEYS)
+    _check_looks(source, plan.get("looks"))
     for claim in claims:
         _check_names(source, claim, CLAIM_KEYS)
         _check_claim(source, plan, claim)
+
+
+def _check_looks(source: str, looks: Any) -> None:
+    if looks is None:
+        return
+    are_counts = isinstance(looks, list) and all(type(look) is int for look in looks)
+    if not are_counts or not looks or looks != sorted({*looks}) or looks[0] < 1:
+        raise ValueError(
+            f"{source}: looks must be increasing numbers of seeds after which the "
+            f"study may answer, such as [10, 20]; got {looks}"
+        )
 
 
 def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> None:

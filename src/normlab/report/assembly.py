@@ -103,7 +103,11 @@ def study_report(
         section = _with_prefix(section, f"claim_{number}_")
         sections.append(
             replace(
-                section, verdict=claim.verdict, reason=claim.reason, rule=claim.rule
+                section,
+                verdict=claim.verdict,
+                reason=claim.reason,
+                rule=claim.rule,
+                rule_written_before=claim.written_before,
             )
         )
     # Only now: `make_section` adds warnings about curves.

@@ -65,6 +65,7 @@ class Section:
         verdict: The verdict on the claim, in a word; empty if nothing was claimed.
         reason: What the verdict rests on.
         rule: When the claim would be supported, and when contradicted.
+        rule_written_before: Whether all runs carry the rule as it is now.
         frames: The tables with every digit, by the name of their CSV file.
     """
 
@@ -75,6 +76,7 @@ class Section:
     verdict: str = ""
     reason: str = ""
     rule: str = ""
+    rule_written_before: bool = False
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 

@@ -223,28 +223,40 @@ def of_trials(runs: pd.DataFrame) -> pd.Series:
     return runs[TRIAL].map(setting_text) == "true"
 
 
-def fewest_seeds(
+def planned_seeds(params: Params) -> list[str]:
+    """The seeds of a grid in their order, as text."""
+    return list(dict.fromkeys(grid(params)["seed"]))
+
+
+def num_complete_seeds(
     params: Params,
     runs: pd.DataFrame,
-    by: str,
+    by: str | list[str],
     arms: list[str],
-) -> tuple[str, int]:
-    """The planned combination with the fewest seeds, and how many it has.
+) -> int:
+    """For how many seeds, from the first planned one on, all planned runs were made.
+
+    Runs that diverged or failed were made.
 
     Args:
         params: the grid, see `planned_runs`.
         runs: from `load_runs`.
         by: the setting that is compared.
-        arms: its values that count.
+        arms: its values that count; empty for all.
     """
-    table = seed_counts(params, runs)
-    keys = table.columns.drop(COUNTS).tolist()
-    if by in keys:
-        counts = table[by].isin(arms)
-        table = table[counts]
-    rows = table.to_dict("records")
-    fewest = min(rows, key=lambda row: row["present"])
-    return _combination(fewest, keys), fewest["present"]
+    planned = grid(params)
+    if arms and isinstance(by, str) and by in planned:
+        planned = planned[planned[by].isin(arms)]
+    present = _grid_settings(params, runs).drop_duplicates()
+    found = planned.merge(present, how="left", indicator=True)
+    is_made = found["_merge"] == "both"
+    missing = set(found.loc[~is_made, "seed"])
+    count = 0
+    for seed in planned_seeds(params):
+        if seed in missing:
+            break
+        count += 1
+    return count
 
 
 def planned_settings(
