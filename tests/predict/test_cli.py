@@ -76,14 +76,17 @@ def test_nothing_is_written_if_an_image_is_damaged(
         (["/nowhere", "x.csv"], "error: /nowhere must be the folder of a run"),
         (["RUN", "/nowhere"], "error: INPUT must be a file or a folder, there is no"),
         (["RUN", "X", "--out", "/nowhere/x.csv"], "error: --out must be a file in a f"),
-        (["RUN", "RUN"], "error: RUN must hold images"),
+        (["RUN", "EMPTY"], "error: EMPTY must hold images"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(digits, capsys, words, message):
-    words = [str(digits) if word == "RUN" else word for word in words]
+def test_mistakes_are_one_line_and_exit_code_2(
+    digits, tmp_path, capsys, words, message
+):
+    paths = {"RUN": str(digits), "EMPTY": str(tmp_path)}
+    words = [paths.get(word, word) for word in words]
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith(message.replace("RUN", str(digits)))
+    assert error.startswith(message.replace("EMPTY", str(tmp_path)))
     assert len(error.splitlines()) <= 2
