@@ -230,6 +230,14 @@ def test_averages_that_cannot_be_are_refused():
         check_averaging({}, switching, "fsdp")
 
 
+def test_two_averages_are_refused_before_anything_is_written(config):
+    pytest.importorskip("schedulefree", reason="it is not installed")
+    settings = config("optimizer=schedule_free", "trainer.average=swa")
+    with pytest.raises(ValueError, match="null for AdamWScheduleFree, .* got 'swa'"):
+        run(settings)
+    assert not run_folder(settings).exists()
+
+
 def last_state(settings):
     return load(run_folder(settings) / "checkpoints" / "last.ckpt")
 
