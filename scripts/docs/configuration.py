@@ -39,6 +39,9 @@ MORE = {
     "of PyTorch or timm.",
     "scheduler": "[](../../how-to/schedules.md) explains warm-up and intervals.",
     "device": "[](../../how-to/device.md) says when each switch pays.",
+    "callbacks": "[](../../how-to/callbacks.md) shows how to take any other callback, "
+    "and what callbacks cost.",
+    "debug": "[](../../how-to/debug.md) says what each mode is for.",
     "study": "[](../../how-to/study.md) explains how one is run and answered.",
 }
 INDEX = """# Configuration

@@ -74,6 +74,10 @@ def test_a_run_with_callbacks_is_another_run(config):
             "use the command find-lr",
         ),
         (
+            [f"+callbacks.x._target_={LIGHTNING}.spike.SpikeDetection"],
+            "must not be a SpikeDetection: it writes a file",
+        ),
+        (
             [f"+callbacks.x._target_={LIGHTNING}.EarlyStopping"],
             "callbacks.x cannot be built: .*monitor",
         ),

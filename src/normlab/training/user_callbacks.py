@@ -12,6 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class
 from pytorch_lightning import callbacks as lightning
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks.spike import SpikeDetection
 
 from normlab.config.targets import build
 from normlab.training.hooks import (
@@ -37,6 +38,8 @@ REFUSED: dict[type[Callback], str] = {
     lightning.LearningRateFinder: "use the command find-lr, which trains no run",
     lightning.BatchSizeFinder: "set dataset.batch_size",
     lightning.BasePredictionWriter: "a run makes no predictions; see normlab.load",
+    # A configuration that comes from somebody else must not name a file to write.
+    SpikeDetection: "it writes a file where its settings say",
 }
 NEEDS_LOGGER = (lightning.LearningRateMonitor, lightning.DeviceStatsMonitor)
 CHECKPOINT_HOOKS = ("on_save_checkpoint", "on_load_checkpoint")
