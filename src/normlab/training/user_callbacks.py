@@ -27,7 +27,7 @@ from normlab.training.tasks import Task
 
 # What normlab does itself, and would not do as these callbacks say.
 CHECKPOINTS = "normlab keeps last.ckpt and best.ckpt; see checkpoint.every_n_steps"
-AVERAGES = "the weights that are scored and stored would not be the averaged ones"
+AVERAGES = "use trainer.average, whose weights are scored and stored"
 REFUSED: dict[type[Callback], str] = {
     lightning.Checkpoint: CHECKPOINTS,
     lightning.OnExceptionCheckpoint: CHECKPOINTS,
