@@ -43,11 +43,14 @@ from normlab.training.user_callbacks import attach, load_states, want_steps
 # 1. A signal that came while the previous epoch ended is handled (callbacks.py).
 # 2. The order of the samples and all random draws of the augmentation are made for the
 #    whole epoch, and the samples come in blocks of several batches (data/blocks.py).
-# 3. `training_step` takes one block and makes an optimizer step per batch; it adds up
-#    the training scores on the device (tasks.py).
-# 4. After each block: the progress bar moves, a checkpoint is written if
-#    `checkpoint.every_n_steps` asks for it, and a signal stops the run.
-# 5. At the end, validation is scored and the scheduler steps (`Scoring`, tasks.py);
+# 3. `training_step` takes one block and makes an optimizer step per batch, or per
+#    `trainer.accumulate` batches (steps.py); it adds up the training scores on the
+#    device (tasks.py).
+# 4. After each block: the last step or second may end the epoch (limits.py), the
+#    progress bar moves, a checkpoint is written if `checkpoint.every_n_steps` asks for
+#    it, and a signal stops the run.
+# 5. At the end, an average of the weights gets its running statistics (averaging.py);
+#    validation is scored and the scheduler steps (`Scoring`, tasks.py);
 #    norm statistics are recorded (norm_statistics.py); `metrics.csv` and the loggers
 #    get a row; the best state is kept in memory, a checkpoint is written, and training
 #    stops early if nothing improves (checkpoints.py); a search may prune the run.
