@@ -141,7 +141,7 @@ def test_it_loads_without_errors_and_asks_for_nothing_else(browser, report):
 def test_the_verdict_comes_first(page):
     assert texts(page, "h2")[0] == "Verdict"
     assert find(page, ".answer").text.startswith(
-        "✓ Better: custom does better than none: its test/accuracy is 0.0200"
+        "✓ Better: custom does better than none by ranks, with diverged and failed runs"
     )
 
 

@@ -97,4 +97,4 @@ def test_a_narrow_terminal_gets_the_columns_that_matter_most(comparison):
         assert not_there not in printed
         assert "…" not in printed
         assert "+0.0100 to +0.0100" in printed
-    assert "no room for r, Hedges g, p, test of, median, P(better)" in printed
+    assert "no room for r, Hedges g, p" in printed

@@ -46,6 +46,18 @@ def test_headers_give_the_level_as_it_is(tmp_path, level, share):
     assert f"{share} interval" in contrast_table(found).columns
 
 
+def test_medians_are_a_column_where_spreads_differ_threefold(tmp_path):
+    wide = [0.2, 0.5, 0.6, 0.7, 0.75, 0.6]
+    write_seeds(tmp_path / "like", {"none": NONE, "custom": NONE[::-1]})
+    write_seeds(tmp_path / "wide", {"none": NONE, "custom": wide})
+    like = contrast_table(compare(load_runs(tmp_path / "like")))
+    assert "median" not in like.columns
+    unequal = contrast_table(compare(load_runs(tmp_path / "wide")))
+    place = unequal.columns.index("median")
+    # differences -.70, -.42, -.34, -.21, -.18, -.32
+    assert unequal.rows[0][place][0] == "−0.3300"
+
+
 def test_parameters_are_a_column_where_arms_differ_in_them(tmp_path):
     write_seeds(tmp_path, {"none": NONE}, result={"num_parameters": 17_226})
     write_seeds(tmp_path, {"custom": NONE}, result={"num_parameters": 17_610})

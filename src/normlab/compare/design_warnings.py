@@ -42,7 +42,8 @@ def design_warnings(contrasts: pd.DataFrame, groups: Groups, metric: str) -> lis
 def _pairing_lines(row: dict, group: pd.DataFrame, metric: str) -> list[str]:
     at = f" at {row['where']}" if row["where"] else ""
     names = f"{row['arm']} and {row['baseline']}"
-    if row["design"] == "paired" and row["left_out"]:
+    is_mean = row["test"] != "ranks"  # otherwise lost runs have the missing partners
+    if row["design"] == "paired" and row["left_out"] and is_mean:
         return [f"{names}{at}: {_all_runs(row, group, metric)}"]
     has_values = min(row["n"], row["n_baseline"]) > 0
     if row["design"] != "independent" or not has_values:

@@ -124,7 +124,7 @@ def more_seeds_note(row: dict) -> str:
         return ""
     unit = "folds" if row["design"] == "folds" else "new seeds"
     return (
-        f" About {needed:.0f} {unit} would show a difference of "
+        f" About {needed:,.0f} {unit} would show a difference of "
         f"{number(row['margin'])} with 80 % power if they spread like these; added to "
         "these, they would be a second look."
     )

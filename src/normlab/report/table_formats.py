@@ -20,7 +20,6 @@ LEAST_IMPORTANT_FIRST = (
     "r",
     "Hedges g",
     "p",
-    "test of",
     "interval (Holm)",
     "p (log-rank)",
     "up to",

@@ -16,6 +16,7 @@ from normlab.compare.sentences import (
     percent,
     signed,
 )
+from normlab.compare.shapes import UNEQUAL_SPREADS
 from normlab.terminal import without_control
 
 Cell = tuple[str, float | str]  # as shown, as sorted
@@ -174,9 +175,7 @@ def contrast_table(comparison: Comparison) -> Table:
         "difference": lambda row: (signed(row["difference"]), row["difference"]),
         f"{confidence} interval": _interval("low", "high", signed),
         "verdict": _text("verdict"),
-        "median": lambda row: (signed(row["median"]), row["median"]),
         "r": _two_decimals("correlation"),
-        "test of": _text("test"),
         "p": _p_value("p"),
         "p (Holm)": _p_value("p_holm"),
         "p (permutation)": _p_value("permutation_p"),
@@ -185,6 +184,8 @@ def contrast_table(comparison: Comparison) -> Table:
         "p (equivalent)": _p_value("equivalence_p_holm"),
     }
     records = comparison.contrasts.to_dict("records")
+    if (comparison.contrasts["spread_ratio"] > UNEQUAL_SPREADS).any():
+        columns["median"] = lambda row: (signed(row["median"]), row["median"])
     title = f"Difference to {comparison.baseline} in {comparison.metric}"
     margins = set(comparison.margins.values())
     if len(margins) == 1:
