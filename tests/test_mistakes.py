@@ -68,7 +68,7 @@ SLIPS = {
     "optimizer=adam optimizer.momentum=0.9": "it belongs to optimizer=",
     "scheduler.gamma=0.3": "it belongs to scheduler=",
     "model.depth=50": "it belongs to model=resnet, vgg, vit",
-    "fold=1": "dataset.fold belongs to dataset=csv, diabetes, jh_simple",
+    "fold=1": "dataset.fold belongs to dataset=arrays, csv, diabetes",
     # options
     "norm=batchnorm": "did you mean 'custom' or 'torch'?",
     "norm=bn": "did you mean 'custom' or 'torch'?",
@@ -81,7 +81,8 @@ SLIPS = {
     "model=resnet18": "did you mean 'model=resnet model.depth=18'?",
     "model=vgg16": "did you mean 'model=vgg model.depth=16'?",
     "model=lenet": "did you mean 'lenet5'?",
-    "model=efficientnet": "model=torchvision model.name=NAME takes networks of",
+    "model=efficientnet": "did you mean 'efficientnet_lite0'?",
+    "model=densenet121": "model=torchvision model.name=NAME takes networks of",
     "optimizer=Adam": "did you mean 'adam'?",
     "scheduler=null": "did you mean 'none'?",
     "scheduler=onecycle": "did you mean 'one_cycle'?",
@@ -120,7 +121,7 @@ def test_a_slip_gets_the_right_hint(words, monkeypatch):
     assert "\n" not in explanation
 
 
-@pytest.mark.parametrize("words", ["~foo", "test=1", "config=x", "xyz.abc=1"])
+@pytest.mark.parametrize("words", ["~foo", "zzz=1", "config=x", "xyz.abc=1"])
 def test_what_resembles_nothing_gets_no_hint(words, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", words])
     with (

@@ -84,7 +84,7 @@ def _no_such_option(group: str, option: str, options: list[str]) -> str:
     message = (
         f"{group}={option} does not exist{hint}; {group} is one of {', '.join(options)}"
     )
-    if group == "model" and not hint:
+    if group == "model":
         message += "; model=torchvision model.name=NAME takes networks of torchvision"
     return message
 
