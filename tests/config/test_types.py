@@ -23,8 +23,8 @@ GOOD_AND_BAD = {
     "stratified, random or tail": (["tail"], ["head", None, ""]),
     "true, false, default or max-autotune": ([True, "default"], [1, "max", "true"]),
     "train, none or [mean, standard deviation above 0]": (
-        ["train", [0.5, 0.25]],
-        [[0.5, 0], [0.5], ["a", 1], "mean", None],
+        ["train", [0.5, 0.25], [[0.5, 0.4], [0.25, 0.2]]],
+        [[0.5, 0], [0.5], ["a", 1], "mean", None, [[0.5], [0.1, 0.2]], [[0.5], [0]]],
     ),
     "anything": ([None, 1, "a"], []),
 }

@@ -57,7 +57,16 @@ def list_of(
 
 
 def _is_mean_and_deviation(value: Any) -> bool:
-    return list_of(is_number, 2)(value) and value[1] > 0
+    """Two numbers, or two lists with one number per channel."""
+    if not _is_list(value) or len(value) != 2:
+        return False
+    means, deviations = value
+    if not _is_list(means) and not _is_list(deviations):
+        means, deviations = [means], [deviations]
+    are_numbers = list_of(is_number)(means) and list_of(is_number)(deviations)
+    if not are_numbers or not deviations or len(means) != len(deviations):
+        return False
+    return min(deviations) > 0
 
 
 def _is_list(value: Any) -> bool:
