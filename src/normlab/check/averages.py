@@ -19,6 +19,7 @@ DEPENDENT = ("momentum", "unbiased", "evaluation")
 WRONG_STATISTICS = (
     *(*WRONG_AXES, "other_output", "root_of_deviation", "sum_for_mean"),
 )
+WRONG_WEIGHTS = ("momentum_reversed", "momentum_large", "momentum_ignored")
 # With these, evaluation is off whatever it does with the averages.
 WRONG_VALUES = (
     *("averages_weights", "averages_no_decay", "averages_other"),
@@ -324,7 +325,8 @@ def _report_weights(
     is_average = 0 <= fit.keep < 1 and close
     has_weights_of_mean = abs(fit.keep - (1 - weight)) < SAME_WEIGHT
     figures = {"case": case.name, "got": factor, "n": n, "ratio": ratio}
-    if is_average and not has_weights_of_mean:
+    # If the weight in the mean is wrong, that was said, and this one may be right.
+    if is_average and not has_weights_of_mean and not record.has(*WRONG_WEIGHTS):
         record.found(
             "averages_disagree",
             line,

@@ -106,3 +106,17 @@ class ParenthesesForgotten(Shared):
         m = self.momentum
         new = m * var * n / n - 1
         self.running_var.mul_(1 - m).add_(new)  # wrong: averages_other
+
+
+class MeanReversed(Shared):
+    """Gives momentum to the old mean, unlike for the variance."""
+
+    def forward(self, x):
+        self.before = self.running_mean.clone()
+        return super().forward(x)
+
+    def update(self, var, n):
+        m = self.momentum
+        mean = (self.running_mean - (1 - m) * self.before) / m
+        self.running_mean = m * self.before + (1 - m) * mean  # wrong: momentum_reversed
+        self.running_var.mul_(1 - m).add_(m * var * n / (n - 1))
