@@ -100,6 +100,8 @@ NAMES = {
     "group": ("groupnorm", "groupnormalization", "groupnormalisation", "gn"),
     "instance": ("instancenorm", "instancenormalization", "instancenormalisation"),
     "rms": ("rmsnorm", "rmsnormalization", "rootmeansquarenorm"),
+    # They have the output of others at their first values, and learn other things.
+    "other": ("scalenorm", "seednorm"),
 }
 # Words around the name of a kind that say nothing about the layer.
 AROUND = re.compile(
