@@ -32,16 +32,32 @@ ENDINGS = {
     "txt",
     "journal",
     "db",
+    "onnx",
 }
+# Up to the next heading, the first columns of tables have words of another program.
+OTHERS_WORDS = "<!-- first column: another program -->"
 PLACEHOLDER = re.compile(r"^=[A-Z_]+$|^=$|[*()$,]|\bNAME\b|\bKEY\b")
 
 
 def unknown_keys(page: str) -> Iterator[tuple[int, str, str]]:
     """Settings of a page of Markdown that do not exist: line, setting, and a hint."""
-    for number, line in enumerate(page.splitlines(), start=1):
+    for number, line in lines_about_us(page):
         for word in words_of_code(line):
             if problem := problem_of(word):
                 yield number, word, problem
+
+
+def lines_about_us(page: str) -> Iterator[tuple[int, str]]:
+    """The lines of a page with their numbers, without the words of other programs."""
+    has_others_words = False
+    for number, line in enumerate(page.splitlines(), start=1):
+        if line.startswith("#"):
+            has_others_words = False
+        if line == OTHERS_WORDS:
+            has_others_words = True
+        if has_others_words and line.startswith("|"):
+            line = "|".join(line.split("|")[2:])
+        yield number, line
 
 
 def words_of_code(line: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ import pydoc
 import re
 from collections.abc import Iterator
 
-from docs.keys import words_of_code
+from docs.keys import lines_about_us, words_of_code
 from docs.paths import ROOT
 
 FILE = re.compile(r"^(?:src|tests|scripts|conf|benchmarks|docs)/[\w./*-]+$")
@@ -13,7 +13,7 @@ NAME = re.compile(r"^normlab(?:\.\w+)+$")
 
 def missing_names(page: str) -> Iterator[tuple[int, str]]:
     """Files and names of a page of Markdown that do not exist, with their lines."""
-    for number, line in enumerate(page.splitlines(), start=1):
+    for number, line in lines_about_us(page):
         for word in words_of_code(line):
             word = word.rstrip(",;:")
             is_missing_file = FILE.match(word) and not any(ROOT.glob(word.rstrip("/")))

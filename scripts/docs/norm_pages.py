@@ -139,7 +139,16 @@ def api(option: Option) -> str:
         return f"`{option.target}`, which is part of PyTorch."
     kind = "class" if inspect.isclass(get_object(option.target)) else "function"
     members = "\n   :members: forward" if kind == "class" else ""
-    return f"```{{eval-rst}}\n.. auto{kind}:: {option.target}{members}\n```"
+    # Several files may build the same with other settings; the index leads to one page.
+    index = "" if option.name == first_that_builds(option.target) else "\n   :no-index:"
+    return f"```{{eval-rst}}\n.. auto{kind}:: {option.target}{members}{index}\n```"
+
+
+def first_that_builds(target: str) -> str:
+    """The norm with this target that comes first in the table of all norms."""
+    table, _ = read_tables()
+    norms = options("norm")
+    return next(name for name in table if norms[name].target == target)
 
 
 def configuration(name: str) -> dict[str, Any]:
