@@ -194,6 +194,7 @@ def complete(tmp_path):
     for seed in (0, 1):
         options = {"curve": [0.5, 0.75], "layers": True}
         folder = write_run(tmp_path, "custom", seed, **options)
+        (folder / "inputs.json").write_text('{"schema": 1}')
         result = json.loads((folder / "result.json").read_text())
         write_result(folder, result | {FILES: file_digests(folder)})
     return folder

@@ -340,6 +340,8 @@ def test_a_worker_has_its_imports_before_its_first_job(compose, tmp_path):
     assert {name for name in later if name.startswith("normlab.")} == {
         "normlab.data.images",
         "normlab.data.image_files",
+        "normlab.data.mnist_files",
+        "normlab.data.tiny_imagenet",
         "normlab.data.torchvision_files",
     }
     assert not {"torch", "pytorch_lightning", "torchvision", "hydra"} & set(later)

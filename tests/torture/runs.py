@@ -13,11 +13,12 @@ from kill_points import KillPoints
 from normlab.config.identity import run_folder
 from normlab.sweeps.workers import STOP_SIGNALS, start_server
 
-# What a result holds of the time that its run took. The digests of its files are among
-# it, since these hold times, too.
+# What a result holds of the time and the memory that its run took. The digests of its
+# files are among it, since these hold times, too.
 CLOCKS = (
     *("seconds", "samples_per_second", "step_milliseconds", "outside_share"),
-    "compile_seconds",
+    *("compile_seconds", "processor_seconds"),
+    *("peak_memory_mib", "peak_device_memory_mib"),
     "files",
 )
 # What runs and searches import late would cost each process most of its time.
