@@ -35,7 +35,7 @@ ENDINGS = {
     "onnx",
 }
 # Up to the next heading, the first columns of tables have words of another program.
-OTHERS_WORDS = "<!-- first column: another program -->"
+OTHERS_WORDS = "% first column: another program"  # a comment of MyST
 PLACEHOLDER = re.compile(r"^=[A-Z_]+$|^=$|[*()$,]|\bNAME\b|\bKEY\b")
 
 

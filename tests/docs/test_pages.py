@@ -73,7 +73,7 @@ def test_files_and_names_that_are_gone_are_found():
 
 def test_words_of_another_program_are_left_alone_up_to_the_next_heading():
     row = "| `data.size=1 src/train.py` | `trainer.wrong=2 src/gone.py` |"
-    page = f"{row}\n<!-- first column: another program -->\n{row}\n## More\n{row}"
+    page = f"{row}\n% first column: another program\n{row}\n## More\n{row}"
     found = [(line, word) for line, word, _ in unknown_keys(page)]
     theirs, ours = "data.size=1", "trainer.wrong=2"
     assert found == [(1, theirs), (1, ours), (3, ours), (5, theirs), (5, ours)]
