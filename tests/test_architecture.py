@@ -39,6 +39,7 @@ ARCHITECTURE = {
     # what people add
     "norms": ("config", "spelling"),
     "own_norms": ("norms",),
+    "command_lines": ("option_names", "terminal", "config", "mistakes", "norms"),
     "models": ("spelling",),
     "optimizers": ("norms", "spelling"),
     "data": ("config", "files", "locks", "spelling", "streams", "terminal"),
@@ -54,16 +55,16 @@ ARCHITECTURE = {
         *("checksums", "check"),
     ),
     "evaluation": (
-        *("colours", "checksums", "files", "option_names", "terminal", "config"),
-        *("mistakes", "norms", "data", "device", "training"),
+        *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
+        *("command_lines", "data", "device", "training"),
     ),
     "predict": (
-        *("checksums", "terminal", "config", "mistakes", "data", "device", "training"),
-        "evaluation",
+        *("checksums", "terminal", "config", "mistakes", "command_lines", "data"),
+        *("device", "training", "evaluation"),
     ),
     "export": (
-        *("terminal", "results", "config", "mistakes", "models", "data", "evaluation"),
-        "predict",
+        *("terminal", "results", "config", "mistakes", "command_lines", "models"),
+        *("data", "evaluation", "predict"),
     ),
     # many runs
     "compare": ("checksums", "files", "metrics", "programs", "results", "config"),
@@ -74,12 +75,12 @@ ARCHITECTURE = {
     ),
     "why": (
         *("colours", "endings", "streams", "terminal", "config"),
-        *("mistakes", "norms", "models", "data", "device", "training", "evaluation"),
-        *("compare", "report"),
+        *("norms", "command_lines", "models", "data", "device", "training"),
+        *("evaluation", "compare", "report"),
     ),
     "find_lr": (
-        *("colours", "endings", "streams", "terminal", "config", "mistakes"),
-        *("own_norms", "training", "evaluation", "report"),
+        *("colours", "endings", "streams", "terminal", "config", "own_norms"),
+        *("command_lines", "training", "report"),
     ),
     "sweeps": (
         *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),

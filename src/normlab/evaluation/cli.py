@@ -2,13 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from normlab.option_names import with_option_names
-
-USER_MISTAKE = 2  # exit code
+from normlab.command_lines import (
+    add_run,
+    add_trust,
+    load_trusted_code,
+    mistakes_end,
+)
 
 # The options for arguments of `evaluate_run` and `inspect_run`.
 OPTIONS = {
@@ -40,15 +43,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from normlab.config.trust import load_only_weights
     from normlab.evaluation.evaluate import evaluate_run
-    from normlab.mistakes import MISTAKES
     from normlab.terminal import print_metrics
 
     load_only_weights()
     title = options.run.name
     dataset = None
-    try:
-        trusted = trusted_packages(options.trust)
-        find_trusted_code(trusted, options.config_dir)
+    with mistakes_end(OPTIONS):
+        trusted = load_trusted_code(options)
         if options.dataset is not None:
             title += f" on {options.dataset}"
             dataset = compose_dataset(
@@ -62,8 +63,6 @@ def _evaluate(options: argparse.Namespace) -> None:
         metrics = evaluate_run(
             options.run, dataset, options.statistics, options.batches, trusted
         )
-    except (*MISTAKES, OSError) as error:
-        exit_with(error, OPTIONS)
     title += f", {options.statistics} statistics"
     print_metrics(Console(highlight=False), metrics, title)
 
@@ -75,9 +74,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
         "another data set, and print the metrics of all parts.",
         epilog="example: %(prog)s outputs/digits-mlp/RUN --statistics recalibrated",
     )
-    parser.add_argument(
-        "run", type=Path, metavar="RUN", help="folder of a finished run"
-    )
+    add_run(parser)
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -133,18 +130,14 @@ def _inspect(options: argparse.Namespace) -> None:
 
     from normlab.config.trust import load_only_weights
     from normlab.evaluation.inspection import draw_layers, inspect_run, layers_table
-    from normlab.mistakes import MISTAKES
     from normlab.terminal import escaped
 
     load_only_weights()
     path = options.out or options.run / "norms.png"
-    try:
-        trusted = trusted_packages(options.trust)
-        find_trusted_code(trusted, options.config_dir)
+    with mistakes_end(OPTIONS):
+        trusted = load_trusted_code(options)
         states = inspect_run(options.run, options.batches, trusted)
         draw_layers(states, options.run.name).savefig(path, dpi=130, facecolor="white")
-    except (*MISTAKES, OSError) as error:
-        exit_with(error, OPTIONS)
 
     # In a file or a pipe the table gets the width that it needs.
     width = None if sys.stdout.isatty() else 200
@@ -160,9 +153,7 @@ def inspect_parser() -> argparse.ArgumentParser:
         "statistics of every norm layer of a stored run, channel by channel.",
         epilog="example: %(prog)s outputs/digits-mlp/RUN --out norms.png",
     )
-    parser.add_argument(
-        "run", type=Path, metavar="RUN", help="folder of a finished run"
-    )
+    add_run(parser)
     parser.add_argument(
         "--batches",
         type=int,
@@ -179,55 +170,6 @@ def inspect_parser() -> argparse.ArgumentParser:
     )
     add_trust(parser)
     return parser
-
-
-def find_trusted_code(packages: Sequence[str], config_dir: Path | None) -> None:
-    """Make trusted packages importable from the working folder and `--config-dir`."""
-    from normlab.config.composition import check_config_dir
-    from normlab.config.own_code import find_own_code
-
-    folders = []
-    if config_dir is not None:
-        check_config_dir(config_dir)
-        folders.append(config_dir)
-    find_own_code(packages, folders)
-
-
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Add the options about files and code of the user's own."""
-    parser.add_argument(
-        "--config-dir",
-        type=Path,
-        metavar="FOLDER",
-        help="a folder of your own with the layout of conf/; trusted packages are "
-        "looked for in it and beside it too (default: none)",
-    )
-    parser.add_argument(
-        "--trust",
-        nargs="+",
-        default=[],
-        metavar="CODE",
-        help="code of your own that the run may call: names of packages, and norms as "
-        "FILE.py:CLASS (default: none)",
-    )
-
-
-def trusted_packages(words: Sequence[str]) -> list[str]:
-    """The packages among what follows `--trust`; norms in files are loaded.
-
-    Raises:
-        ValueError: a file has no such norm, or its code fails.
-    """
-    from normlab.norms.loading import is_file_reference
-    from normlab.norms.own import offer_file
-
-    packages = []
-    for word in words:
-        if is_file_reference(word):
-            offer_file(word)
-        else:
-            packages.append(word)
-    return packages
 
 
 def compose_dataset(
@@ -266,18 +208,3 @@ def compose_dataset(
     dataset: dict[str, Any] = config["dataset"]
     check_homes({"dataset": dataset, "trusted_packages": list(trusted)})
     return dataset
-
-
-def exit_with(error: Exception, options: Mapping[str, str]) -> NoReturn:
-    """End the command with one line about the user's mistake, and exit code 2.
-
-    Args:
-        error: the mistake.
-        options: the option for each argument that its message may name.
-    """
-    from normlab.mistakes import explain
-    from normlab.terminal import print_line
-
-    message = with_option_names(explain(error), options)
-    print_line(f"error: {message}")
-    sys.exit(USER_MISTAKE)

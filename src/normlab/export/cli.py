@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normlab.evaluation.cli import (
+from normlab.command_lines import (
+    add_run,
     add_trust,
-    exit_with,
-    find_trusted_code,
-    trusted_packages,
+    load_trusted_code,
+    mistakes_end,
 )
 
 if TYPE_CHECKING:
@@ -48,12 +48,10 @@ def _export(options: argparse.Namespace) -> None:
 
     from normlab.config.trust import load_only_weights
     from normlab.export.export import export_run
-    from normlab.mistakes import MISTAKES
 
     load_only_weights()
-    try:
-        trusted = trusted_packages(options.trust)
-        find_trusted_code(trusted, options.config_dir)
+    with mistakes_end(OPTIONS):
+        trusted = load_trusted_code(options)
         exported = export_run(
             options.run,
             options.format,
@@ -62,8 +60,6 @@ def _export(options: argparse.Namespace) -> None:
             options.samples,
             trusted,
         )
-    except (*MISTAKES, OSError) as error:
-        exit_with(error, OPTIONS)
     _print(Console(highlight=False), exported)
 
 
@@ -98,9 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
         "compare the file with the network.",
         epilog="example: %(prog)s outputs/digits-mlp/RUN --format onnx --fold",
     )
-    parser.add_argument(
-        "run", type=Path, metavar="RUN", help="folder of a finished run"
-    )
+    add_run(parser)
     parser.add_argument(
         "--format",
         choices=FORMATS,

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from normlab.command_lines import mistakes_end
+
 # The options for arguments of `range_test`, which messages name.
 OPTIONS = {"lowest": "--lowest", "highest": "--highest", "steps": "--steps"}
 
@@ -81,21 +83,17 @@ def parser() -> argparse.ArgumentParser:
 def _find(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from normlab.config.trust import load_only_weights
-    from normlab.evaluation.cli import exit_with
     from normlab.find_lr.figure import draw_range_test
     from normlab.find_lr.range_test import range_test
-    from normlab.mistakes import MISTAKES
     from normlab.terminal import print_line
 
     load_only_weights()
-    try:
+    with mistakes_end(OPTIONS):
         _check_file(options.out)
         config = _configuration(options.overrides, options.config_dir)
         test = range_test(config, options.lowest, options.highest, options.steps)
         figure = draw_range_test(test, _title(config))
         figure.savefig(options.out, dpi=150)
-    except (*MISTAKES, OSError) as error:
-        exit_with(error, OPTIONS)
 
     suggestion = "none: the loss falls nowhere; try other rates or more steps"
     if test.suggestion is not None:

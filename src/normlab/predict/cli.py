@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from normlab.evaluation.cli import (
+from normlab.command_lines import (
+    add_run,
     add_trust,
-    exit_with,
-    find_trusted_code,
-    trusted_packages,
+    load_trusted_code,
+    mistakes_end,
 )
 
 # The options for arguments of functions that messages name.
@@ -37,7 +37,6 @@ def _predict(options: argparse.Namespace) -> None:
 
     from normlab.config.trust import load_only_weights
     from normlab.device.devices import scoring_device
-    from normlab.mistakes import MISTAKES
     from normlab.predict.predictions import (
         Score,
         header,
@@ -52,13 +51,12 @@ def _predict(options: argparse.Namespace) -> None:
 
     load_only_weights()
     console = Console(highlight=False)
-    try:
+    with mistakes_end(OPTIONS):
         if options.out is not None and not options.out.parent.is_dir():
             raise ValueError(
                 f"out must be a file in a folder that exists, got {options.out}"
             )
-        trusted = trusted_packages(options.trust)
-        find_trusted_code(trusted, options.config_dir)
+        trusted = load_trusted_code(options)
         predictor = load_predictor(options.run, trusted)
         source = open_source(options.input, predictor, options.unlabelled)
         predictor.task.to(scoring_device("auto"))
@@ -69,8 +67,6 @@ def _predict(options: argparse.Namespace) -> None:
             print_rows(console, names, rows)
         else:
             write_rows(options.out, names, rows)
-    except (*MISTAKES, OSError) as error:
-        exit_with(error, OPTIONS)
     if options.out is not None:
         place = escaped(options.out)
         text = f"[dim]{score.samples} predictions[/dim]  {place}"
@@ -87,9 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="example: %(prog)s outputs/image_folder-resnet/RUN photos "
         "--out predictions.csv",
     )
-    parser.add_argument(
-        "run", type=Path, metavar="RUN", help="folder of a finished run"
-    )
+    add_run(parser)
     parser.add_argument(
         "input",
         type=Path,

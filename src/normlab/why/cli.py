@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from normlab.command_lines import add_trust, load_trusted_code, mistakes_end
+
 # The options for arguments of functions, which messages name.
 OPTIONS = {
     "trusted": "--trust",
@@ -33,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options of `why`."""
-    from normlab.evaluation.cli import add_trust
-
     parser = argparse.ArgumentParser(
         description="Draw what a norm does in stored runs: the landscape along the "
         "gradient, internal covariate shift, gradients by depth, the loss around the "
@@ -88,27 +88,22 @@ def default_folder(runs: Sequence[Path]) -> Path:
 def _explain(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from normlab.config.trust import load_only_weights
-    from normlab.evaluation.cli import exit_with, find_trusted_code, trusted_packages
-    from normlab.mistakes import MISTAKES
     from normlab.terminal import print_line, without_control
     from normlab.why.explanation import explain_runs, write_explanation
     from normlab.why.measure import Settings
 
     load_only_weights()
-    try:
+    with mistakes_end(OPTIONS):
         settings = Settings(
             steps=options.steps,
             points=options.points,
             samples=options.samples,
             grid=options.grid,
         )
-        trusted = trusted_packages(options.trust)
-        find_trusted_code(trusted, options.config_dir)
+        trusted = load_trusted_code(options)
         explanation = explain_runs(options.runs, settings, trusted, print_line)
         folder = options.out or default_folder(options.runs)
         path = write_explanation(explanation, folder)
-    except (*MISTAKES, OSError) as error:
-        exit_with(error, OPTIONS)
 
     lines = [f"{item.drawing.title}: {item.here}" for item in explanation.pictures]
     lines += [f"missing: {note}" for note in explanation.notes]
