@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.config.targets import build
+from normlab.data.mixing import is_mixed
 
 
 def is_named(loss: Any) -> bool:
@@ -33,8 +34,7 @@ def build_criterion(
     if not is_named(named):
         return None
     loss = _build(named)
-    is_mixed = options.get("mixup") or options.get("cutmix")
-    if is_classification and is_mixed:
+    if is_classification and is_mixed(options):
         _check(loss, torch.zeros(2, num_outputs), torch.eye(2, num_outputs))
     if is_classification:  # so are the samples of the other parts
         _check(loss, torch.zeros(2, num_outputs), torch.tensor([0, 1]))

@@ -92,12 +92,14 @@ def detailed_scores(logits: Tensor, classes: Tensor) -> dict[str, Any]:
             i that were predicted as class j.
     """
     num_classes = logits.shape[1]
-    probabilities = logits.double().softmax(1)
+    logits = logits.double()
+    probabilities = logits.softmax(1)
     matrix = multiclass_confusion_matrix(
         probabilities.argmax(1), classes, num_classes, validate_args=False
     )
     each = _class_scores(matrix) | {"auroc": class_auroc(probabilities, classes)}
-    together = _macro_scores(matrix, each) | _share_scores(logits.double(), classes)
+    together = _macro_scores(matrix, each)
+    together |= _share_scores(logits, probabilities, classes)
     return {
         **{name: float(together[name]) for name in score_names(num_classes)},
         "per_class": {name: values.tolist() for name, values in each.items()},
@@ -130,10 +132,11 @@ def _macro_scores(matrix: Tensor, each: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _share_scores(logits: Tensor, classes: Tensor) -> dict[str, Tensor]:
+def _share_scores(
+    logits: Tensor, probabilities: Tensor, classes: Tensor
+) -> dict[str, Tensor]:
     """Scores of the probabilities themselves."""
     num_classes = logits.shape[1]
-    probabilities = logits.softmax(1)
     best = logits.topk(min(TOP, num_classes), 1).indices
     return {
         "top_5_accuracy": best.eq(classes[:, None]).any(1).double().mean(),
