@@ -7,6 +7,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from normlab.data.blocks import Part, Progress, TrainBlocks
+from normlab.data.transforms import Unchanged
 from normlab.device.devices import Device
 from normlab.norms import normalize_weights
 from normlab.training.classification import Classification
@@ -140,15 +142,46 @@ def test_the_digest_of_weights_leaves_norms_out():
     assert weights_digest(network, {}) == expected
 
 
+def stepping(processes=1, accumulate=1):
+    return {
+        "dataset": {"batch_size": 30},
+        "trainer": {"accumulate": accumulate},
+        "device": {"devices": processes},
+    }
+
+
 def test_an_epoch_has_at_least_one_step():
-    assert count_steps(100, 30) == 4
-    assert count_steps(91, 30) == 3
+    assert count_steps(stepping(), 100) == 4
+    assert count_steps(stepping(), 91) == 3
     with pytest.raises(
         ValueError,
         match="^the training part must hold a batch of at least two samples, it has 1; "
         "lower dataset.batch_size or dataset.validation$",
     ):
-        count_steps(1, 30)
+        count_steps(stepping(), 1)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("num_samples", range(90, 100))
+def test_the_steps_of_an_epoch_are_those_that_its_blocks_hold(
+    processes, accumulate, num_samples
+):
+    rows = torch.arange(num_samples)
+    part = Part(torch.zeros(num_samples, 2), rows, rows, Unchanged())
+    blocks = TrainBlocks(
+        part, 30, 0, Progress(), world_size=processes, accumulate=accumulate
+    )
+    assert count_steps(stepping(processes, accumulate), num_samples) == blocks.num_steps
+
+
+def test_every_process_needs_two_samples_of_a_batch():
+    assert count_steps(stepping(processes=2), 94) == 4
+    assert count_steps(stepping(processes=2), 93) == 3
+    with pytest.raises(
+        ValueError, match="of at least 4 samples, two per process, it has 3; lower "
+    ):
+        count_steps(stepping(processes=2), 3)
 
 
 class Named(Classification):

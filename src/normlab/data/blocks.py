@@ -193,6 +193,21 @@ def smallest_batch(world_size: int) -> int:
     return 2 * world_size
 
 
+def steps_per_epoch(
+    num_samples: int, batch_size: int, accumulate: int = 1, world_size: int = 1
+) -> int:
+    """Number of optimizer steps in an epoch.
+
+    Args:
+        num_samples: samples of the training part.
+        batch_size: samples of a batch, over all processes together.
+        accumulate: number of batches in a step; the last step may have fewer.
+        world_size: number of processes.
+    """
+    batches = num_batches(num_samples, batch_size, smallest_batch(world_size))
+    return ceil_div(batches, accumulate)
+
+
 class TrainBlocks:
     """The blocks of one training epoch after another.
 

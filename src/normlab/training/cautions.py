@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
-from normlab.data.blocks import ceil_div, num_batches, smallest_batch
+from normlab.data.blocks import num_batches, smallest_batch, steps_per_epoch
 from normlab.device.devices import Device
 from normlab.models.recognize import looks_like_norm
 from normlab.norms import FrozenBatchNorm, GhostBatchNorm
@@ -87,7 +87,7 @@ def cautions(
         *_groups(layers),
         *_unchanged_weights(config, network),
         *_last_batch(num_samples, batch_size, device.devices),
-        *_unreached_steps(config["trainer"], num_samples, batch_size),
+        *_unreached_steps(config["trainer"], num_samples, batch_size, device.devices),
         *_decay(config["optimizer"], layers),
         *_synchronization(device.devices, layers),
         *_precision(device.precision, layers),
@@ -159,12 +159,14 @@ def _last_batch(num_samples: int, batch_size: int, processes: int) -> Iterator[s
     )
 
 
-def _unreached_steps(options: dict, num_samples: int, batch_size: int) -> Iterator[str]:
+def _unreached_steps(
+    options: dict, num_samples: int, batch_size: int, processes: int
+) -> Iterator[str]:
     max_steps = options.get("max_steps")
     if max_steps is None:
         return
-    batches = num_batches(num_samples, batch_size)
-    per_epoch = ceil_div(batches, options.get("accumulate", 1))
+    accumulate = options.get("accumulate", 1)
+    per_epoch = steps_per_epoch(num_samples, batch_size, accumulate, processes)
     steps = options["max_epochs"] * per_epoch
     if steps < max_steps:
         yield (

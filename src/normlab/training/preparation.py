@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from normlab.config.targets import check_homes
-from normlab.data.blocks import Progress, TrainBlocks, ceil_div, num_batches
+from normlab.data.blocks import smallest_batch, steps_per_epoch
 from normlab.data.classes import class_cautions
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.mixing import check_mixing, is_mixed
@@ -44,7 +44,7 @@ from normlab.training.fit_check import (
 )
 from normlab.training.optimizer_check import check_optimizer, check_scheduler
 from normlab.training.own_norm_checks import check_own_norm, is_own_norm
-from normlab.training.recalibration import recalibrate
+from normlab.training.recalibration import recalibrate, training_batches
 from normlab.training.regression import Regression
 from normlab.training.tasks import Task
 from normlab.training.user_callbacks import build_callbacks
@@ -126,11 +126,9 @@ def prepare(config: dict) -> Prepared:
             feature_shape=parts.train.inputs.shape[2:],
         ).flops
 
-    batch_size = config["dataset"]["batch_size"]
-    accumulate = config["trainer"].get("accumulate", 1)
-    steps_per_epoch = count_steps(num_samples, batch_size, accumulate)
+    num_steps = count_steps(config, num_samples)
     targets = parts.train.targets[parts.train.rows]
-    task = build_task(config, network, steps_per_epoch, targets, parts.num_outputs)
+    task = build_task(config, network, num_steps, targets, parts.num_outputs)
     check_scheduler(task, config["scheduler"])
     task.scores_outputs = check_monitor(config["trainer"], task, parts.num_outputs)
     return Prepared(
@@ -164,13 +162,7 @@ def recalibrate_part(
         return
     torch_device = scoring_device(device.accelerator)
     set_threads(device.threads, float("inf"))
-    blocks = TrainBlocks(
-        parts.train.to(torch_device),
-        config["dataset"]["batch_size"],
-        config["seed"],
-        Progress(),
-        max_steps=1,
-    )
+    blocks = training_batches(config, parts.train.to(torch_device), None)
     training = network.training
     part = network.to(torch_device).get_submodule(name)
     context = evaluation_context(device.precision, torch_device)
@@ -248,21 +240,27 @@ def compute_features(
     return parts
 
 
-def count_steps(num_samples: int, batch_size: int, accumulate: int = 1) -> int:
-    """Number of optimizer steps in an epoch.
+def count_steps(config: dict, num_samples: int) -> int:
+    """Number of optimizer steps in an epoch of a run.
 
     Args:
+        config: a resolved configuration; `dataset.batch_size`, `trainer.accumulate`
+            and `device.devices` are read.
         num_samples: samples of the training part.
-        batch_size: samples of a batch.
-        accumulate: number of batches in a step.
 
     Raises:
         ValueError: there are none.
     """
-    steps = ceil_div(num_batches(num_samples, batch_size), accumulate)
+    batch_size = config["dataset"]["batch_size"]
+    accumulate = config["trainer"].get("accumulate", 1)
+    processes = config["device"]["devices"]
+    steps = steps_per_epoch(num_samples, batch_size, accumulate, processes)
     if steps == 0:
+        least = "two samples"
+        if processes > 1:
+            least = f"{smallest_batch(processes)} samples, two per process"
         raise ValueError(
-            f"the training part must hold a batch of at least two samples, it has "
+            f"the training part must hold a batch of at least {least}, it has "
             f"{num_samples}; lower dataset.batch_size or dataset.validation"
         )
     return steps

@@ -123,14 +123,19 @@ def layers_in_training(network: nn.Module) -> list[nn.Module]:
 
 
 def training_batches(
-    config: dict, train: Part, num_batches: int, rank: int = 0, world_size: int = 1
+    config: dict,
+    train: Part,
+    num_batches: int | None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[Block]:
     """The first batches of a run's first epoch, as in its training.
 
     Args:
         config: the configuration of the run.
         train: its training part.
-        num_batches: number of batches; there are fewer if the epoch has fewer.
+        num_batches: number of batches; there are fewer if the epoch has fewer. None
+            takes all of the epoch.
         rank: index of this process, which gets its share of every batch.
         world_size: number of processes.
     """

@@ -138,14 +138,12 @@ def count_epochs(config: dict, prepared: Prepared) -> int:
     """Number of epochs of a run that nothing stops early.
 
     Args:
-        config: a resolved configuration; `trainer` and `dataset.batch_size` are read.
+        config: a resolved configuration; `trainer`, `dataset.batch_size` and
+            `device.devices` are read.
         prepared: the objects of the run.
     """
-    options = config["trainer"]
-    num_samples = len(prepared.parts.train)
-    batch_size = config["dataset"]["batch_size"]
-    steps = count_steps(num_samples, batch_size, options.get("accumulate", 1))
-    return epochs_to_train(options, steps)
+    steps = count_steps(config, len(prepared.parts.train))
+    return epochs_to_train(config["trainer"], steps)
 
 
 def set_callbacks(trainer: pl.Trainer, callbacks: list[pl.Callback]) -> None:
