@@ -438,7 +438,7 @@ once, from all seeds of its grid, or at planned looks that share the level.""",
 
 
 def document(experiments: int) -> str:
-    """The page, with every table measured anew."""
+    """Return the page, with every table measured again."""
     parts = [HEAD.format(experiments=experiments, claims=experiments // CLAIMS)]
     for title, (text, measured) in SECTIONS.items():
         started = time.monotonic()
