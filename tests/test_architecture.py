@@ -23,6 +23,7 @@ ARCHITECTURE = {
     "files": (),
     "checksums": ("files",),
     "metrics": (),
+    "npz": (),
     "option_names": (),
     "programs": (),
     "synonyms": (),
@@ -52,7 +53,7 @@ ARCHITECTURE = {
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
         *("norms", "models", "data", "loggers", "device", "files", "locks", "leases"),
-        *("checksums", "check"),
+        *("checksums", "check", "npz"),
     ),
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
@@ -67,7 +68,9 @@ ARCHITECTURE = {
         *("data", "evaluation", "predict"),
     ),
     # many runs
-    "compare": ("checksums", "files", "metrics", "programs", "results", "config"),
+    "compare": (
+        *("checksums", "files", "metrics", "npz", "programs", "results", "config"),
+    ),
     "study": ("files", "programs", "spelling", "config", "compare"),
     "report": (
         *("colours", "metrics", "option_names", "programs", "terminal", "compare"),

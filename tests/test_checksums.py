@@ -195,6 +195,7 @@ def complete(tmp_path):
         options = {"curve": [0.5, 0.75], "layers": True}
         folder = write_run(tmp_path, "custom", seed, **options)
         (folder / "inputs.json").write_text('{"schema": 1}')
+        (folder / "predictions.npz").write_text("1")
         result = json.loads((folder / "result.json").read_text())
         write_result(folder, result | {FILES: file_digests(folder)})
     return folder
@@ -212,7 +213,7 @@ def test_a_file_is_refused_if_it_is_not_as_the_run_left_it(complete):
     result = read_result(complete)
     assert list(result[FILES]) == [
         *("config.yaml", "environment.json", "inputs.json", "metrics.csv"),
-        "statistics.csv",
+        *("statistics.csv", "predictions.npz"),
     ]
     for name in result[FILES]:
         path = complete / name

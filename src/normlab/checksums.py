@@ -18,10 +18,11 @@ CHECKSUM = "checksum"
 BEST_CHECKPOINT = "best_checkpoint"
 FILES = "files"
 
+PREDICTIONS = "predictions.npz"  # of the best state for the test part
 # Files of a run folder that are complete when the result is written.
 COMPLETE_FILES = (
     *("config.yaml", "environment.json", "inputs.json", "metrics.csv"),
-    "statistics.csv",
+    *("statistics.csv", PREDICTIONS),
 )
 
 

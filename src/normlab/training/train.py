@@ -28,6 +28,7 @@ from normlab.training.final_scores import (
     store_mistakes,
 )
 from normlab.training.fit import fit, prepare_and_fit
+from normlab.training.predictions import store_predictions
 from normlab.training.preparation import Prepared, describe_network
 from normlab.training.processes import fit_in_processes
 from normlab.training.scores import Outputs
@@ -83,8 +84,11 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     check_stored_state(config, prepared, path)
     scored = (prepared.task, prepared.stored, outputs)
     result["scores"], images = score_outputs(*scored)
-    num_mistakes = config.get("scores", {}).get("mistakes", 0)
-    images |= store_mistakes(*scored, num_mistakes, folder)
+    stored_scores = config.get("scores", {})
+    images |= store_mistakes(*scored, stored_scores.get("mistakes", 0), folder)
+    if stored_scores.get("predictions", True):
+        task, stored, _ = scored
+        store_predictions(task, stored, outputs["test"], folder)
     log_final(
         config,
         folder,
