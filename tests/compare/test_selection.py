@@ -48,8 +48,8 @@ def test_selecting_compares_arms_at_their_best(grid):
     assert row["difference"] == pytest.approx(0.05)
     assert found.within == []
     assert (
-        "none: optimizer.lr=0.01 has the best mean val/accuracy of its grid and is "
-        "used." in found.warnings
+        "none: optimizer.lr=0.01 has the best mean val/accuracy of the 4 values that "
+        "were tried and is used." in found.warnings
     )
     assert not any("also differ" in text for text in found.warnings)
     assert len(found.candidates.runs) == 24

@@ -38,6 +38,29 @@ def test_table_and_sentence(group, capsys):
     assert "--out DIR writes the report" in printed
 
 
+def test_chosen_rates_are_tested_on_other_seeds(tmp_path, capsys):
+    for norm, best in (("none", 0.1), ("custom", 1.0)):
+        for lr in (0.1, 1.0):
+            for seed in range(4):
+                if seed >= 2 and lr != best:
+                    continue  # the seeds of the test have runs at the best rates only
+                value = 0.9 + 0.01 * (lr == best) + 0.001 * seed
+                settings = {"optimizer.lr": lr}
+                write_run(tmp_path, norm, seed, value, settings=settings)
+    options = [str(tmp_path), "--select", "optimizer.lr"]
+    cli.main([*options, "--confirm", "2,3"])
+    printed = capsys.readouterr().out
+    assert "custom at 1 of 2 values tried, none at 0.1 of 2 values tried; " in printed
+    assert "these seeds had no part in the choice" in printed
+    with pytest.raises(SystemExit):
+        cli.main(options)
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: --select must have a complete grid to choose ")
+    assert "choose from the others with --incomplete" in printed.replace("\n", " ")
+    cli.main([*options, "--incomplete"])
+    assert "custom lacks 2 of 8 runs" in capsys.readouterr().out
+
+
 def test_files(group, tmp_path, capsys):
     out = tmp_path / "out"
     cli.main([str(group), "--margin", "0.02", "--out", str(out)])

@@ -14,8 +14,10 @@ from normlab.compare.settings import (
     setting_text,
     sorted_labels,
 )
+from normlab.config.seed_lists import seed_list
 
 MAX_SEEDS_NAMED = 5
+Seeds = str | int | Sequence[str | int]  # as `seed_list` reads them
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Question:
             mean such as `5%`, or None.
         level: probability of a false alarm over all contrasts.
         select: the setting of which every arm keeps its best value; None for none.
+        confirm: seeds that only test the chosen values, as text.
+        incomplete: whether an arm may choose from a grid that lacks runs.
     """
 
     by: list[str]
@@ -42,6 +46,28 @@ class Question:
     margin: float | str | None
     level: float
     select: str | None
+    confirm: tuple[str, ...] = ()
+    incomplete: bool = False
+
+
+def seeds_of_the_test(
+    select: str | None,
+    confirm: Seeds | None,
+    incomplete: bool,
+) -> tuple[str, ...]:
+    """The seeds that only test chosen values, as text; none by default.
+
+    Raises:
+        ValueError: there is nothing to choose, or a seed is no whole number.
+    """
+    named = "confirm" if confirm is not None else "incomplete"
+    if not select and (confirm is not None or incomplete):
+        raise ValueError(
+            f"{named} must come with `select`, the setting whose values are chosen"
+        )
+    if confirm is None:
+        return ()
+    return tuple(map(setting_text, seed_list("confirm", confirm)))
 
 
 def name_list(names: str | Sequence[str]) -> list[str]:

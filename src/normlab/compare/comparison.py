@@ -8,6 +8,7 @@ import pandas as pd
 from normlab import metrics
 from normlab.compare.arguments import (
     Question,
+    Seeds,
     arm_and_group_keys,
     check_arguments,
     choose_baseline,
@@ -15,12 +16,22 @@ from normlab.compare.arguments import (
     name_list,
     planned_arms,
     refuse_single_runs,
+    seeds_of_the_test,
+)
+from normlab.compare.choices import (
+    Choice,
+    Selection,
+    budget_checks,
+    choice_lines,
+    choice_notes,
+    choose_values,
+    refuse_untested,
 )
 from normlab.compare.columns import setting_columns
 from normlab.compare.contrasts import contrasts_of, with_verdicts
 from normlab.compare.design_warnings import design_warnings
 from normlab.compare.fairness import Check, fairness_checks
-from normlab.compare.selection import edge_warnings, keep_best
+from normlab.compare.selection import edge_warnings
 from normlab.compare.settings import (
     arm_labels,
     check_one_run_each,
@@ -67,6 +78,7 @@ class Comparison:
             and its sentence.
         warnings: what a reader must know before believing the comparison.
         candidates: the grid behind `select`, if there was one.
+        choice: what every arm chose by `select`, if that was asked for.
         checks: whether the arms differ in nothing but what is compared.
     """
 
@@ -81,6 +93,7 @@ class Comparison:
     contrasts: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
     candidates: Candidates | None = None
+    choice: Choice | None = None
     checks: list[Check] = field(default_factory=list)
 
     @property
@@ -110,6 +123,8 @@ def compare(
     margin: float | str | None = None,
     level: float = 0.05,
     select: str | None = None,
+    confirm: Seeds | None = None,
+    incomplete: bool = False,
 ) -> Comparison:
     """Summarize every arm and compare it to the baseline.
 
@@ -128,13 +143,17 @@ def compare(
         level: probability of a false alarm over all contrasts.
         select: a setting of which every arm keeps its best value, by the mean of the
             validation metric.
+        confirm: seeds that only test the chosen values, and have no part in the choice;
+            by default the seeds of the choice test them.
+        incomplete: lets an arm choose from a grid that lacks runs.
 
     Raises:
         ValueError: an unknown key, metric or arm; arms with one run each; runs that
-            differ in more than was named.
+            differ in more than was named; a choice from a grid that lacks runs.
     """
     by = name_list(by)
     check_arguments(runs, by, metric, level, select)
+    tests = seeds_of_the_test(select, confirm, incomplete)
     groups_by = None if within is None else name_list(within)
     by, within = arm_and_group_keys(runs, by, groups_by, select)
 
@@ -143,21 +162,19 @@ def compare(
     baseline = choose_baseline(runs, baseline)
     wanted = None if arms is None else name_list(arms)
     planned = planned_arms(runs, wanted, baseline)
-    question = Question(by, within, metric, baseline, planned, margin, level, select)
+    question = Question(
+        by, within, metric, baseline, planned, margin, level, select, tests, incomplete
+    )
     return _compare(runs, question)
 
 
 def _compare(runs: pd.DataFrame, question: Question) -> Comparison:
     warnings: list[str] = []
-    candidates = None
-    if question.select:
-        candidates = Candidates(runs, question.select, question.metric)
-        runs, warnings = keep_best(
-            runs,
-            question.select,
-            question.within,
-            question.metric,
-        )
+    choice = _choice(runs, question)
+    if choice:
+        refuse_untested(choice)
+        runs = choice.runs
+        warnings = choice_lines(choice)
     runs = runs.assign(where=group_labels(runs, question.within))
     groups = _groups(runs)
     for where, group in groups:
@@ -180,12 +197,41 @@ def _compare(runs: pd.DataFrame, question: Question) -> Comparison:
         level=question.level,
         summaries=summaries,
         contrasts=_contrasts(groups, question, margins),
-        candidates=candidates,
         checks=_checks(groups, question),
     )
+    if choice:
+        comparison = _with_choice(comparison, choice)
     warnings += [check.message for check in comparison.checks if check.warns]
     warnings += _warnings(comparison, groups)
     return replace(comparison, warnings=list(dict.fromkeys(warnings)))
+
+
+def _choice(runs: pd.DataFrame, question: Question) -> Choice | None:
+    """What every arm chooses, if the question has a setting to choose a value of."""
+    if not question.select:
+        return None
+    selection = Selection(
+        question.select,
+        question.within,
+        question.by,
+        question.metric,
+        question.confirm,
+        question.incomplete,
+    )
+    return choose_values(runs, selection)
+
+
+def _with_choice(comparison: Comparison, choice: Choice) -> Comparison:
+    """The comparison with the budgets of the arms in its sentences and checks."""
+    key = choice.selection.key
+    budgets = budget_checks(choice, comparison.baseline)
+    return replace(
+        comparison,
+        candidates=Candidates(choice.grid, key, comparison.metric),
+        choice=choice,
+        contrasts=choice_notes(choice, comparison.contrasts),
+        checks=[*comparison.checks, *budgets],
+    )
 
 
 def _lacking_margin_warnings(

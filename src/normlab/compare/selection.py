@@ -1,9 +1,10 @@
-"""Choose a hyperparameter's value for every arm, and say if the grid was too small."""
+"""The best value of a hyperparameter for every arm, and if the grid was too small."""
 
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.settings import arm_labels, setting_text, sorted_labels
@@ -38,7 +39,9 @@ def best_values(
 ) -> pd.Series:
     """The best value of a setting for every group and arm, by the mean over seeds.
 
-    Only the values at which the most runs finished compete.
+    Values at which a smaller share of the runs diverged come first, and the mean
+    decides among them. A value with less than half as many runs as another one of the
+    same arm does not compete.
 
     Args:
         runs: with their arm in `arm`.
@@ -49,82 +52,97 @@ def best_values(
     Returns:
         The best value, indexed by the settings in `within` and `arm`.
     """
-    finished = _finished(runs, metric)
-    scores = runs[metric].astype(float).where(finished)
-    table = runs.assign(finished=finished, score=scores)
     places = [*within, "arm"]
-    found = table.groupby([*places, key], dropna=False).agg(
-        finished=("finished", "sum"), score=("score", "mean")
-    )
-    found = found.reset_index().sort_values(
-        ["finished", "score"], ascending=[False, not higher_is_better(metric)]
-    )
+    found = ranked_values(runs, key, within, metric)
     # GroupBy.first() would skip a missing value, which can be the best one.
     return found.drop_duplicates(places).set_index(places)[key]
 
 
-def keep_best(
+def ranked_values(
     runs: pd.DataFrame,
     key: str,
     within: Sequence[str],
     metric: str,
-) -> tuple[pd.DataFrame, list[str]]:
-    """The runs at every arm's best value of a setting, chosen on validation.
-
-    An arm that does not have the setting is at its best without it. Without a
-    validation metric the choice is made on the metric itself, which a line says.
+) -> pd.DataFrame:
+    """The values of a setting for every group and arm, each arm's best one first.
 
     Args:
         runs: with their arm in `arm`.
         key: the setting to choose a value of.
         within: settings that make a group.
-        metric: the metric that will be compared.
+        metric: by which the values are judged.
 
     Returns:
-        The runs that are kept, and one line for every choice.
+        One row per value, group and arm, with `score`, the mean of the metric over the
+        runs that finished, which is NaN if none did.
     """
-    chosen_by = validation_metric(runs, metric)
-    best = best_values(runs, key, within, chosen_by)
-    lines = []
-    if chosen_by == metric:
-        lines.append(
-            f"The best {key} was chosen by {metric}, the scores that are compared, for "
-            "want of a validation metric: an arm for which more values were tried has "
-            "the advantage."
-        )
-    for place, value in best.items():
-        arm, _ = _split_place(place)
-        name = _place_name(place, within)
-        values = runs.loc[runs["arm"] == arm, key]
-        if pd.isna(value) and values.isna().all():
-            lines.append(f"{name} has no {key} and is compared as it is.")
-        else:
-            lines.append(
-                f"{name}: {key}={setting_text(value)} has the best mean {chosen_by} of "
-                "its grid and is used."
-            )
-
-    lines += edge_warnings(runs, [], [*within, key], metric)
-    return runs[_at_best(runs, key, within, best)], lines
+    finished = _finished(runs, metric)
+    table = runs.assign(
+        finished=finished,
+        diverged=runs["status"] == "diverged",
+        score=runs[metric].astype(float).where(finished),
+    )
+    places = [*within, "arm"]
+    found = table.groupby([*places, key], dropna=False).agg(
+        finished=("finished", "sum"),
+        diverged=("diverged", "sum"),
+        score=("score", "mean"),
+    )
+    found = found.reset_index()
+    found["ended"] = found["finished"] + found["diverged"]
+    most = found.groupby(places, dropna=False)["ended"].transform("max")
+    few = found["ended"] < most / 2
+    found = found.assign(few=few, lost=found["diverged"] / found["ended"])
+    return found.sort_values(
+        ["few", "lost", "score"], ascending=[True, True, not higher_is_better(metric)]
+    )
 
 
-def _at_best(
+def runs_at_best(
+    runs: pd.DataFrame,
+    key: str,
+    within: Sequence[str],
+    metric: str,
+) -> pd.DataFrame:
+    """The runs at every arm's best value of a setting, chosen on validation.
+
+    Args:
+        runs: with their arm in `arm`.
+        key: the setting to choose a value of.
+        within: settings that make a group.
+        metric: the metric that is shown.
+    """
+    best = best_values(runs, key, within, validation_metric(runs, metric))
+    return runs[is_at_best(runs, key, within, best)]
+
+
+def is_at_best(
     runs: pd.DataFrame,
     key: str,
     within: Sequence[str],
     best: pd.Series,
-) -> list[bool]:
-    """Whether each run has the best value of its group and arm."""
+) -> NDArray:
+    """Whether each run has the best value of its group and arm.
+
+    Args:
+        runs: with their arm in `arm`.
+        key: the setting.
+        within: settings that make a group.
+        best: from `best_values`.
+
+    Returns:
+        Shape `(number of runs,)`.
+    """
     places = [*within, "arm"]
     chosen = best.rename(BEST).reset_index()
     # A merge, unlike a lookup by label, also finds groups that lack a setting.
     found = runs[[*places, key]].merge(chosen, on=places, how="left")
     both_missing = found[key].isna() & found[BEST].isna()
     matches = found[key].eq(found[BEST]) | both_missing
-    return matches.tolist()
+    return matches.to_numpy(bool)
 
 
-def _split_place(place: Hashable) -> tuple[str, tuple]:
+def split_place(place: Hashable) -> tuple[str, tuple]:
     """Arm and group of a label in the index of `best_values`."""
     if not isinstance(place, tuple):
         return str(place), ()
@@ -132,9 +150,9 @@ def _split_place(place: Hashable) -> tuple[str, tuple]:
     return str(arm), tuple(group)
 
 
-def _place_name(place: Hashable, within: Sequence[str]) -> str:
+def place_name(place: Hashable, within: Sequence[str]) -> str:
     """Arm and group in a sentence, such as `custom, optimizer.lr=0.1`."""
-    arm, group = _split_place(place)
+    arm, group = split_place(place)
     parts = [arm]
     for key, value in zip(within, group, strict=True):
         parts.append(f"{key}={setting_text(value)}")
@@ -190,7 +208,7 @@ def _edge_lines(
         value = row[BEST]
         if row["count"] > 1 and value in (row["smallest"], row["largest"]):
             end = "smallest" if value == row["smallest"] else "largest"
-            name = _place_name(place, other_groups)
+            name = place_name(place, other_groups)
             lines.append(
                 f"{name}: the best {key}, {setting_text(value)}, is the {end} that was "
                 "tried; extend the grid before comparing arms at their best."

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 USER_MISTAKE = 2
 # Options that are arguments of `compare`, which has their defaults.
-OF_COMPARE = ("by", "metric", "baseline", "within", "arms", "margin", "level", "select")
+OF_COMPARE = (
+    *("by", "metric", "baseline", "within", "arms", "margin", "level"),
+    *("select", "confirm", "incomplete"),
+)
 # The options for arguments of functions, which messages name.
 OPTIONS = {
     name: f"--{name}" for name in (*OF_COMPARE, "target", "heatmap", "study", "out")
@@ -124,6 +127,19 @@ def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="compare every arm at its best value of this setting, chosen by the "
         "validation metric, or by the compared metric if there is none",
+    )
+    add(
+        "--confirm",
+        metavar="SEEDS",
+        help="seeds that only test the values that --select chose on the others, such "
+        "as 10,11,12 or 'range(10,20)' (default: the seeds of the choice test them)",
+    )
+    add(
+        "--incomplete",
+        action="store_true",
+        default=None,
+        help="let --select choose from a grid that lacks runs, and say so (default: "
+        "refuse)",
     )
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from normlab.compare.comparison import Comparison
-from normlab.compare.selection import LEARNING_RATES, keep_best, validation_metric
+from normlab.compare.selection import LEARNING_RATES, runs_at_best, validation_metric
 from normlab.compare.settings import group_labels, sorted_labels
 from normlab.report.axes import MOST_PANELS
 
@@ -26,7 +26,7 @@ def runs_at_best_rate(comparison: Comparison) -> tuple[pd.DataFrame, str]:
         return runs, ""
     rate = rates[0]
     others = [key for key in comparison.within if key != rate]
-    runs, _ = keep_best(runs, rate, others, comparison.metric)
+    runs = runs_at_best(runs, rate, others, comparison.metric)
     metric = validation_metric(runs, comparison.metric)
     note = f" Every arm at its best {rate}, by {metric}."
     return runs.assign(where=group_labels(runs, others)), note

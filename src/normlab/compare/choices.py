@@ -1,0 +1,370 @@
+"""Every arm at its best value of a setting: the choice, and the runs that test it.
+
+The choice rests on the validation metric and on a complete grid. It is tested on other
+seeds if there are some: a choice among many values that is tested on the same seeds
+favours the arm with more values, see docs/results/calibration.md.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from normlab.compare.arm_checks import DIFFERENT, SAME, Check, group_prefix
+from normlab.compare.selection import (
+    best_values,
+    edge_warnings,
+    is_at_best,
+    place_name,
+    validation_metric,
+)
+from normlab.compare.settings import (
+    group_labels,
+    pairing_keys,
+    setting_text,
+    sorted_labels,
+)
+
+MAX_MISSING_NAMED = 3
+Place = tuple  # values of the settings of a group, and the arm
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How every arm chooses its best value of a setting.
+
+    Attributes:
+        key: the setting.
+        within: the settings that make a group.
+        by: the settings that make an arm.
+        metric: what is compared.
+        confirm: seeds, as text, that only test the chosen values; empty if the seeds of
+            the choice test them.
+        incomplete: whether an arm may choose from a grid that lacks runs.
+    """
+
+    key: str
+    within: list[str]
+    by: list[str]
+    metric: str
+    confirm: tuple[str, ...] = ()
+    incomplete: bool = False
+
+    @property
+    def places(self) -> list[str]:
+        """The columns that name one choice."""
+        return [*self.within, "arm"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one arm chose in one group.
+
+    Attributes:
+        name: arm and group, such as `custom, dataset=mnist`.
+        arm: the arm.
+        where: label of the group.
+        value: the chosen value, as text.
+        settings: the settings of arm and group and the chosen one, as text by key.
+        tried: the values that were tried, as text.
+        missing: the runs that its grid lacks, such as `optimizer.lr=0.1 seed=3`.
+        size: number of runs that its grid should have.
+        to_make: seeds of the test without a run at the chosen value, as text.
+    """
+
+    name: str
+    arm: str
+    where: str
+    value: str
+    settings: dict[str, str]
+    tried: list[str]
+    missing: list[str]
+    size: int
+    to_make: list[str]
+
+    @property
+    def overrides(self) -> str:
+        """The settings as on a command line, such as `norm=custom optimizer.lr=0.1`."""
+        return " ".join(f"{key}={value}" for key, value in self.settings.items())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What all arms chose.
+
+    Attributes:
+        selection: how.
+        metric: by which the values were judged.
+        grid: the runs that the choice rests on, with their arm in `arm`.
+        runs: those that test it.
+        arms: one for every arm and group.
+    """
+
+    selection: Selection
+    metric: str
+    grid: pd.DataFrame
+    runs: pd.DataFrame
+    arms: list[Arm]
+
+
+def choose_values(runs: pd.DataFrame, selection: Selection) -> Choice:
+    """Let every arm choose its best value of a setting on validation.
+
+    Args:
+        runs: with their arm in `arm`.
+        selection: how.
+
+    Raises:
+        ValueError: a grid lacks runs, or there is no run to choose from.
+    """
+    key = selection.key
+    metric = validation_metric(runs, selection.metric)
+    tests = runs["seed"].map(setting_text).isin(selection.confirm)
+    grid = runs[~tests]
+    if grid.empty:
+        raise ValueError(
+            "confirm must leave seeds that choose the values; all runs have one of "
+            f"{', '.join(selection.confirm)}"
+        )
+    best = best_values(grid, key, selection.within, metric)
+    compared = runs[tests] if selection.confirm else runs
+    compared = compared[is_at_best(compared, key, selection.within, best)]
+    chosen = grid[is_at_best(grid, key, selection.within, best)]
+    arms = []
+    for place, part in grid.groupby(selection.places, dropna=False, sort=False):
+        at_place = _at_place(chosen, selection, place)
+        tested = _at_place(compared, selection, place)
+        arms.append(_arm_of(selection, metric, part, at_place, tested))
+    arms.sort(key=lambda arm: arm.name)
+    if not selection.incomplete:
+        _refuse_incomplete(arms, key)
+    return Choice(selection, metric, grid, compared, arms)
+
+
+def _at_place(runs: pd.DataFrame, selection: Selection, place: Place) -> pd.DataFrame:
+    """The runs of an arm in a group; a setting that it lacks is NaN in both."""
+    is_there = pd.Series(True, index=runs.index)
+    for key, value in zip(selection.places, place, strict=True):
+        is_same = runs[key].isna() if pd.isna(value) else runs[key] == value
+        is_there &= is_same
+    return runs[is_there]
+
+
+def _arm_of(
+    selection: Selection,
+    metric: str,
+    grid: pd.DataFrame,
+    chosen: pd.DataFrame,
+    tested: pd.DataFrame,
+) -> Arm:
+    """The choice of one arm in one group.
+
+    Args:
+        selection: how the choice was made.
+        metric: by which.
+        grid: its runs at all values.
+        chosen: those at the chosen value.
+        tested: its runs that test the choice.
+    """
+    key = selection.key
+    first = chosen.iloc[0]
+    settings = {}
+    for name in [*selection.by, *selection.within, key]:
+        if pd.notna(first[name]):
+            settings[name] = setting_text(first[name])
+    place = tuple(first[selection.places])
+    missing, size = _missing_runs(grid, key, metric)
+    return Arm(
+        name=place_name(place, selection.within),
+        arm=str(first["arm"]),
+        where=group_labels(chosen, selection.within).iloc[0],
+        value=setting_text(first[key]),
+        settings=settings,
+        tried=sorted_labels(grid[key].map(setting_text)),
+        missing=missing,
+        size=size,
+        to_make=_seeds_to_make(selection, chosen, tested),
+    )
+
+
+def _missing_runs(runs: pd.DataFrame, key: str, metric: str) -> tuple[list[str], int]:
+    """The runs that one arm's grid lacks, and how many it should have.
+
+    Every value of the setting should have a run with every seed (and fold) that any of
+    them has. A run that failed, or has no value of the metric, is missing.
+    """
+    repeats = pairing_keys(runs)
+    table = runs[[key, *repeats]].map(setting_text)
+    has_result = runs[metric].notna() & (runs["status"] != "failed")
+    has_result |= runs["status"] == "diverged"
+    values = table[[key]].drop_duplicates()
+    wanted = values.merge(table[repeats].drop_duplicates(), how="cross")
+    present = table[has_result].drop_duplicates()
+    found = wanted.merge(present, how="left", indicator=True)
+    missing = []
+    for row in found[found["_merge"] == "left_only"].to_dict("records"):
+        parts = [f"{name}={row[name]}" for name in (key, *repeats)]
+        missing.append(" ".join(parts))
+    return sorted_labels(missing), len(wanted)
+
+
+def _seeds_to_make(
+    selection: Selection, chosen: pd.DataFrame, tested: pd.DataFrame
+) -> list[str]:
+    """The seeds of the test that lack a run at the chosen value."""
+    per_seed = chosen.groupby("seed").size().max()  # more than one with folds
+    ended = tested[tested["status"] != "failed"]
+    counts = ended["seed"].map(setting_text).value_counts()
+    return [seed for seed in selection.confirm if counts.get(seed, 0) < per_seed]
+
+
+def _refuse_incomplete(arms: Sequence[Arm], key: str) -> None:
+    lacking = [arm for arm in arms if arm.missing]
+    if not lacking:
+        return
+    others = ", ".join(arm.name for arm in lacking[1:])
+    more = f" and {others} lack some too" if others else ""
+    raise ValueError(
+        f"select must have a complete grid to choose {key} from, and "
+        f"{_lacks(lacking[0])}{more}: train these runs (retry=failed for those that "
+        "failed), or choose from the others with `incomplete`"
+    )
+
+
+def _lacks(arm: Arm) -> str:
+    """`custom lacks 1 of 12 runs (optimizer.lr=0.3 seed=2)`."""
+    named = ", ".join(arm.missing[:MAX_MISSING_NAMED])
+    if len(arm.missing) > MAX_MISSING_NAMED:
+        named += ", …"
+    return f"{arm.name} lacks {len(arm.missing)} of {arm.size} runs ({named})"
+
+
+def refuse_untested(choice: Choice) -> None:
+    """Refuse a choice without any run that tests it.
+
+    Raises:
+        ValueError: names the runs to train.
+    """
+    if not choice.runs.empty:
+        return
+    chosen = "; ".join(arm.overrides for arm in choice.arms)
+    seeds = ",".join(choice.selection.confirm)
+    raise ValueError(
+        f"confirm must name seeds with runs at the chosen values, and seed={seeds} has "
+        f"none: train {chosen}, each with seed={seeds}"
+    )
+
+
+def choice_lines(choice: Choice) -> list[str]:
+    """What each arm chose and from how many values, and what is missing, in lines.
+
+    Args:
+        choice: of all arms.
+    """
+    selection = choice.selection
+    key = selection.key
+    lines = []
+    if choice.metric == selection.metric and not selection.confirm:
+        lines.append(
+            f"The best {key} was chosen by {choice.metric}, the scores that are "
+            "compared, for want of a validation metric: an arm for which more values "
+            "were tried has the advantage."
+        )
+    for arm in choice.arms:
+        lines.append(_choice_line(arm, key, choice.metric))
+        if arm.to_make and len(arm.to_make) < len(selection.confirm):
+            seeds = ",".join(arm.to_make)
+            lines.append(
+                f"{arm.name}: {len(arm.to_make)} of {len(selection.confirm)} runs that "
+                f"test the chosen value are missing: {arm.overrides} seed={seeds}."
+            )
+    within = [*selection.within, key]
+    return lines + edge_warnings(choice.grid, [], within, choice.metric)
+
+
+def _choice_line(arm: Arm, key: str, metric: str) -> str:
+    if key not in arm.settings and len(arm.tried) == 1:
+        return f"{arm.name} has no {key} and is compared as it is."
+    grid = f"the {len(arm.tried)} values that were tried"
+    if len(arm.tried) == 1:
+        return f"{arm.name}: {key}={arm.value} is the only value that was tried."
+    text = f"{arm.name}: {key}={arm.value} has the best mean {metric} of {grid}"
+    if not arm.missing:
+        return f"{text} and is used."
+    return f"{text}, of which runs are missing, and is used: {_lacks(arm)}."
+
+
+def choice_notes(choice: Choice, contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Contrasts whose sentences name the choice of both arms and its budget.
+
+    Args:
+        choice: of all arms.
+        contrasts: the table of a comparison, which may have no rows.
+    """
+    if contrasts.empty:
+        return contrasts
+    found = {(arm.where, arm.arm): arm for arm in choice.arms}
+    sentences = []
+    for row in contrasts.to_dict("records"):
+        pair = [found[row["where"], row[name]] for name in ("arm", "baseline")]
+        sentences.append(f"{row['sentence']} {_note(choice, pair)}")
+    return contrasts.assign(sentence=sentences)
+
+
+def _note(choice: Choice, pair: Sequence[Arm]) -> str:
+    key = choice.selection.key
+    parts = []
+    for arm in pair:
+        if key not in arm.settings and len(arm.tried) == 1:
+            parts.append(f"{arm.arm} has none")
+            continue
+        what = "value" if len(arm.tried) == 1 else "values"
+        parts.append(f"{arm.arm} at {arm.value} of {len(arm.tried)} {what} tried")
+    text = f"Best {key} by {choice.metric}: {', '.join(parts)}"
+    lacking = [_lacks(arm) for arm in pair if arm.missing]
+    if lacking:
+        text += f"; the grid is incomplete, {' and '.join(lacking)}"
+    if choice.selection.confirm:
+        return f"{text}; these seeds had no part in the choice."
+    return f"{text}; chosen and tested on the same seeds."
+
+
+def budget_checks(choice: Choice, baseline: str) -> Iterator[Check]:
+    """Whether the same values were tried for every arm as for the baseline.
+
+    Args:
+        choice: of all arms.
+        baseline: the arm that the others are compared to.
+    """
+    key = choice.selection.key
+    name = f"tried values of {key}"
+    found = {(arm.where, arm.arm): arm for arm in choice.arms}
+    for arm in choice.arms:
+        reference = found.get((arm.where, baseline))
+        if arm.arm == baseline or reference is None:
+            continue
+        names = f"{group_prefix(arm.where)}{arm.arm} and {baseline}"
+        if arm.tried == reference.tried:
+            count = len(arm.tried)
+            text = f"{names} were tried at the same {count} values of {key}."
+            yield Check(name, SAME, text)
+        else:
+            text = _unequal_budgets(arm, reference, key)
+            yield Check(name, DIFFERENT, f"{names} {text}", warns=True)
+
+
+def _unequal_budgets(arm: Arm, reference: Arm, key: str) -> str:
+    """What a sentence about two arms with different grids goes on with."""
+    counts = (len(arm.tried), len(reference.tried))
+    text = (
+        f"were searched differently: {counts[0]} values of {key} were tried for "
+        f"{arm.arm} ({_values(arm)}) and {counts[1]} for {reference.arm} "
+        f"({_values(reference)})"
+    )
+    if counts[0] == counts[1]:
+        return f"{text}; a grid that lies nearer to its best value favours its arm."
+    return f"{text}; the larger grid favours its arm, at equal merit."
+
+
+def _values(arm: Arm) -> str:
+    return ", ".join(arm.tried)
