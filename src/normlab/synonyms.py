@@ -204,6 +204,12 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("instancenorm", "instance_norm", "in"), ("instance",)),
         **dict.fromkeys(("rmsnorm", "rms_norm"), ("rms",)),
         **dict.fromkeys(("ghostnorm", "ghost_norm", "gbn"), ("ghost",)),
+        **dict.fromkeys(("switchnorm", "switchable_norm"), ("switchable",)),
+        **dict.fromkeys(
+            ("iternorm", "whitening", "decorrelated", "dbn"), ("iterative_whitening",)
+        ),
+        **dict.fromkeys(("bcn", "batchchannelnorm"), ("batch_channel",)),
+        **dict.fromkeys(("ibn", "ibn_a", "instancebatchnorm"), ("instance_batch",)),
         **dict.fromkeys(("frozenbn", "frozen_bn"), ("frozen",)),
         **dict.fromkeys(("brn", "renorm", "batchrenorm"), ("batch_renorm",)),
         **dict.fromkeys(("dyt", "dynamictanh", "tanh"), ("dynamic_tanh",)),

@@ -10,7 +10,7 @@ from torch import nn
 from normlab.config.targets import build
 from normlab.data.blocks import Part
 from normlab.evaluation.statistics import batch_statistics, shuffled_batches
-from normlab.norms import EvoNormB0, FrozenBatchNorm
+from normlab.norms import EvoNormB0, FrozenBatchNorm, IterativeWhitening
 
 # Norms with a running mean and a running variance.
 RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]
@@ -54,6 +54,13 @@ def test_batch_statistics_of_evonorm_leave_no_trace():
     assert not layer.training
     expected = torch.tensor([[0.1], [0.3]])  # x / max(10, x)
     torch.testing.assert_close(layer(x), expected, atol=1e-2, rtol=0)
+
+
+def test_batch_statistics_of_whitening_leave_no_trace():
+    layer, x = IterativeWhitening(1, 1, eps=0.0).eval(), torch.tensor([[4.0], [8.0]])
+    with batch_statistics(nn.Sequential(layer)):
+        torch.testing.assert_close(layer.eval()(x), torch.tensor([[-1.0], [1.0]]))
+    assert torch.equal(layer(x), x)
 
 
 @pytest.mark.parametrize("norm", [FrozenBatchNorm(1, 1), nn.Identity()])

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from normlab.norms import LayerNorm, LayerNormPerPixel, RMSNorm
-from norms.helpers import assert_same, channels, draw, randomized
+from norms.helpers import assert_same, channels, draw, from_x_transformers, randomized
 
 SHAPES = [(1, (6, 4)), (1, (6, 4, 5)), (2, (3, 4, 5, 2)), (3, (3, 4, 2, 3, 2))]
 
@@ -50,6 +50,16 @@ def test_rms_norm_is_torchs():
     randomized(theirs)
     ours.double().load_state_dict(theirs.state_dict())
     assert_same(ours, theirs, draw(5, 8))
+
+
+def test_rms_norm_without_scale_is_that_of_others():
+    ours = RMSNorm(8, 1, eps=0.0, affine=False)
+    assert list(ours.parameters()) == []
+    for theirs in (
+        from_x_transformers("SimpleRMSNorm", 8),
+        nn.RMSNorm(8, eps=0.0, elementwise_affine=False),
+    ):
+        assert_same(ours, theirs, draw(5, 8), 1e-12)
 
 
 def test_rms_norm_by_head():

@@ -18,6 +18,7 @@ from normlab.norms import (
     GhostBatchNorm,
     GroupNorm,
     InstanceNorm,
+    IterativeWhitening,
     LayerNorm,
     normalize_weights,
 )
@@ -238,6 +239,7 @@ def test_running_statistics_in_16_bits_are_named(precision):
         f"device.precision={precision} keeps running statistics in 16 bits"
         in cautions_of(nn.BatchNorm1d(4), precision=precision)[0]
     )
+    assert cautions_of(IterativeWhitening(4, 1), precision=precision)
     assert cautions_of(GroupNorm(4, 1, 2), precision=precision) == []
     assert cautions_of(nn.BatchNorm1d(4), precision="bf16-mixed") == []
 

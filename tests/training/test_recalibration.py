@@ -14,7 +14,14 @@ from normlab.device.devices import evaluation_context
 from normlab.evaluation.statistics import batch_statistics
 from normlab.models import RecurrentNetwork
 from normlab.models.recurrent import StepNorm
-from normlab.norms import BatchNorm1d, EvoNormB0, FrozenBatchNorm
+from normlab.norms import (
+    BatchChannelNorm,
+    BatchNorm1d,
+    EvoNormB0,
+    FrozenBatchNorm,
+    IterativeWhitening,
+    SwitchableNorm,
+)
 from normlab.training.recalibration import layers_in_training, recalibrate
 
 # Norms with a running mean and a running variance.
@@ -125,6 +132,29 @@ def test_evonorm_called_twice_is_recalibrated_over_all_calls():
     recalibrate(nn.Sequential(layer, layer), blocks_of([0.0, 200.0], [0.0, 400.0]))
     # x / max(deviation, x) is 0 and 1, of unbiased variance .5: the second calls
     assert layer.running_var.item() == pytest.approx((20_000 + 0.5 + 80_000 + 0.5) / 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "var"),
+    [(SwitchableNorm(1, 1), 5.0), (BatchChannelNorm(2, 1, num_groups=1), 2.5)],
+)
+def test_mixed_norms_recalibrate_by_their_batches(layer, var):
+    """Unbiased variances of 2 and 8, biased ones of 1 and 4."""
+    batches = []
+    for values in ([0.0, 2.0], [4.0, 8.0]):
+        inputs = torch.tensor(values)[:, None].expand(2, layer.num_features)
+        batches.append(Block(inputs, torch.zeros(2), 2))
+    recalibrate(nn.Sequential(layer), batches)
+    size = layer.num_features
+    torch.testing.assert_close(layer.running_mean, torch.full((size,), 3.5))
+    torch.testing.assert_close(layer.running_var, torch.full((size,), var))
+
+
+def test_whitening_is_recalibrated_to_the_mean_matrix():
+    layer = IterativeWhitening(1, 1, eps=0.0)
+    recalibrate(nn.Sequential(layer), blocks_of([0.0, 2.0], [4.0, 8.0]))
+    assert layer.running_mean.item() == pytest.approx(3.5)
+    assert layer.running_whitening.item() == pytest.approx(0.75)  # of 1 and 1/2
 
 
 def test_evonorm_recalibrates_its_variance():

@@ -5,6 +5,7 @@ knows nothing of the network around it.
 """
 
 from normlab.norms.batch import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
+from normlab.norms.batch_channel import BatchChannelNorm
 from normlab.norms.batch_frozen import FrozenBatchNorm
 from normlab.norms.batch_torch import torch_batch_norm
 from normlab.norms.batch_variants import BatchRenorm, GhostBatchNorm, NoisyBatchNorm
@@ -16,6 +17,8 @@ from normlab.norms.filter_response import FilterResponseNorm
 from normlab.norms.global_response import GlobalResponseNorm
 from normlab.norms.group import GroupNorm, LayerNorm
 from normlab.norms.instance import InstanceNorm, LocalResponseNorm
+from normlab.norms.instance_batch import InstanceBatchNorm
+from normlab.norms.iterative_whitening import IterativeWhitening
 from normlab.norms.on_weights import (
     limit_spectrum,
     normalize_weights,
@@ -24,8 +27,10 @@ from normlab.norms.on_weights import (
 from normlab.norms.per_pixel import LayerNormPerPixel, RMSNorm
 from normlab.norms.scale import ScaleNorm
 from normlab.norms.seednorm import SeeDNorm
+from normlab.norms.switchable import SwitchableNorm
 
 __all__ = [
+    "BatchChannelNorm",
     "BatchNorm",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -41,7 +46,9 @@ __all__ = [
     "GhostBatchNorm",
     "GlobalResponseNorm",
     "GroupNorm",
+    "InstanceBatchNorm",
     "InstanceNorm",
+    "IterativeWhitening",
     "LayerNorm",
     "LayerNormPerPixel",
     "LocalResponseNorm",
@@ -49,6 +56,7 @@ __all__ = [
     "RMSNorm",
     "ScaleNorm",
     "SeeDNorm",
+    "SwitchableNorm",
     "limit_spectrum",
     "normalize_weights",
     "standardize_weights",

@@ -1,7 +1,5 @@
 """EvoNorm: norm and activation in one layer, found together by a search."""
 
-from math import prod
-
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +15,8 @@ from normlab.norms.shapes import (
     check_input,
     position_axes,
     realized_groups,
+    refuse_one_value,
+    refuse_one_value_per_group,
 )
 
 
@@ -117,12 +117,8 @@ class EvoNormB0(nn.Module):
         """
         if not self.training:
             return per_channel(self.running_var.to(x.dtype), x.ndim)
+        refuse_one_value(x)
         count = values_per_channel(x)
-        if count == 1:
-            raise ValueError(
-                "expected more than one value per channel when training, got input of "
-                f"shape {tuple(x.shape)}"
-            )
         _, var = channel_moments(x)
         if count > 0:  # an empty batch has no variance to remember
             unbiased = count / (count - 1)
@@ -207,11 +203,7 @@ class EvoNormS0(nn.Module):
         check_input(input, self.num_features, self.dim)
         x = input.to(statistics_dtype(input.dtype))
         groups = x.unflatten(1, (self.num_groups, -1))  # (N, G, C / G, ...)
-        if prod(groups.shape[2:]) == 1:
-            raise ValueError(
-                f"expected more than one value per group, got {self.num_groups} groups "
-                f"for shape {tuple(input.shape)}; use fewer groups"
-            )
+        refuse_one_value_per_group(groups, input)
         axes = tuple(range(2, groups.ndim))
         _, var = moments(groups, axes)
         std = torch.sqrt(var + self.eps)

@@ -1,12 +1,15 @@
 """Group normalization, and layer normalization as its special case with one group."""
 
-from math import prod
-
 import torch
 from torch import Tensor, nn
 
 from normlab.norms.functional import moments, normalize
-from normlab.norms.shapes import check_dim, check_input, realized_groups
+from normlab.norms.shapes import (
+    check_dim,
+    check_input,
+    realized_groups,
+    refuse_one_value_per_group,
+)
 
 
 class GroupNorm(nn.Module):
@@ -82,9 +85,7 @@ class GroupNorm(nn.Module):
         """Normalize ``(N, C, ...)``; the output has the same shape and type."""
         check_input(input, self.num_features, self.dim)
         groups = input.unflatten(1, (self.num_groups, -1))  # (N, G, C / G, ...)
-        if prod(groups.shape[2:]) == 1:
-            raise self._one_value_error(input)
-
+        refuse_one_value_per_group(groups, input)
         axes = tuple(range(2, groups.ndim))
         mean, var = moments(groups, axes)
         weight: Tensor | None = self.weight
@@ -96,17 +97,6 @@ class GroupNorm(nn.Module):
             bias = bias.view(shape)
         output = normalize(groups, mean, var, self.eps, weight, bias)
         return output.flatten(1, 2)  # (N, C, ...)
-
-    def _one_value_error(self, input: Tensor) -> ValueError:
-        """Return the error for groups of one value, whose variance is 0."""
-        if self.num_groups > 1:
-            advice = "use fewer groups"
-        else:
-            advice = "use norm=none or more features"
-        return ValueError(
-            f"expected more than one value per group, got {self.num_groups} groups for "
-            f"shape {tuple(input.shape)}; {advice}"
-        )
 
     def extra_repr(self) -> str:
         return (

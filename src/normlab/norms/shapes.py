@@ -1,6 +1,6 @@
 """The shapes that norms accept: one rule and one message for all of them."""
 
-from math import gcd
+from math import gcd, prod
 
 from torch import Tensor
 
@@ -61,6 +61,45 @@ def check_input(input: Tensor, num_features: int, dim: int) -> None:
         )
     if not input.is_floating_point():
         raise TypeError(f"expected floating-point input, got {input.dtype}")
+
+
+def refuse_one_value(input: Tensor) -> None:
+    """Refuse a training batch with one value per channel, whose variance is 0.
+
+    Args:
+        input: ``(N, C, ...)``.
+
+    Raises:
+        ValueError: there is one value per channel.
+    """
+    if input.numel() == input.shape[1]:
+        raise ValueError(
+            "expected more than one value per channel when training, got input of "
+            f"shape {tuple(input.shape)}; use a larger batch, or a norm that does not "
+            "depend on it"
+        )
+
+
+def refuse_one_value_per_group(groups: Tensor, input: Tensor) -> None:
+    """Refuse groups of one value, whose variance is 0.
+
+    Args:
+        groups: the input as ``(N, G, C / G, ...)``.
+        input: ``(N, C, ...)``.
+
+    Raises:
+        ValueError: there is one value per group.
+    """
+    if prod(groups.shape[2:]) != 1:
+        return
+    num_groups = groups.shape[1]
+    advice = "use norm=none or more features"
+    if num_groups > 1:
+        advice = "use fewer groups"
+    raise ValueError(
+        f"expected more than one value per group, got {num_groups} groups for shape "
+        f"{tuple(input.shape)}; {advice}"
+    )
 
 
 def position_axes(input: Tensor) -> tuple[int, ...]:

@@ -221,4 +221,4 @@ def is_synchronized(layer: nn.Module) -> bool:
 
 
 def _has_running_statistics(layer: nn.Module) -> bool:
-    return getattr(layer, "running_var", None) is not None
+    return any("running_" in name for name, _ in layer.named_buffers())

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from normlab.data.blocks import Block, Part, Progress, TrainBlocks
 from normlab.norms import BatchNorm
 
+# Buffers of which every norm with running statistics has one.
+AVERAGES = ("running_var", "running_whitening")
 # A buffer in which a batch weighs less than this is no running average.
 LEAST_WEIGHT = 1e-4
 
@@ -70,7 +72,7 @@ def average_statistics(
 
 
 def layers_with_averages(network: nn.Module) -> list[nn.Module]:
-    """The layers with a `running_var` and a `momentum`, as norms of PyTorch have them.
+    """The layers with running statistics and a `momentum`, as PyTorch's norms.
 
     Raises:
         ValueError: there are none.
@@ -90,13 +92,15 @@ def no_averages() -> ValueError:
 
 
 def keeps_averages(network: nn.Module) -> bool:
-    """Whether a layer has a `running_var` and a `momentum`."""
+    """Whether a layer has running statistics and a `momentum`."""
     return any(_averages(layer) for layer in network.modules())
 
 
 def _averages(layer: nn.Module) -> bool:
-    running_var = getattr(layer, "running_var", None)
-    return isinstance(running_var, torch.Tensor) and hasattr(layer, "momentum")
+    has_average = False
+    for name in AVERAGES:
+        has_average |= isinstance(getattr(layer, name, None), torch.Tensor)
+    return has_average and hasattr(layer, "momentum")
 
 
 def may_average(layer: nn.Module) -> bool:
