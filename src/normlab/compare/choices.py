@@ -83,9 +83,9 @@ class Arm:
     to_make: list[str]
 
     @property
-    def overrides(self) -> str:
-        """The settings as on a command line, such as `norm=custom optimizer.lr=0.1`."""
-        return " ".join(f"{key}={value}" for key, value in self.settings.items())
+    def overrides(self) -> list[str]:
+        """The settings as on a command line: `norm=custom`, `optimizer.lr=0.1`."""
+        return [f"{key}={value}" for key, value in self.settings.items()]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Choice:
         grid: the runs that the choice rests on, with their arm in `arm`.
         runs: those that test it.
         arms: one for every arm and group.
+        left_out: number of runs with the seeds of the test that have other values.
     """
 
     selection: Selection
@@ -105,6 +106,7 @@ class Choice:
     grid: pd.DataFrame
     runs: pd.DataFrame
     arms: list[Arm]
+    left_out: int = 0
 
 
 def choose_values(runs: pd.DataFrame, selection: Selection) -> Choice:
@@ -138,7 +140,8 @@ def choose_values(runs: pd.DataFrame, selection: Selection) -> Choice:
     arms.sort(key=lambda arm: arm.name)
     if not selection.incomplete:
         _refuse_incomplete(arms, key)
-    return Choice(selection, metric, grid, compared, arms)
+    left_out = int(tests.sum()) - len(compared) if selection.confirm else 0
+    return Choice(selection, metric, grid, compared, arms, left_out)
 
 
 def _at_place(runs: pd.DataFrame, selection: Selection, place: Place) -> pd.DataFrame:
@@ -247,7 +250,7 @@ def refuse_untested(choice: Choice) -> None:
     """
     if not choice.runs.empty:
         return
-    chosen = "; ".join(arm.overrides for arm in choice.arms)
+    chosen = "; ".join(" ".join(arm.overrides) for arm in choice.arms)
     seeds = ",".join(choice.selection.confirm)
     raise ValueError(
         f"confirm must name seeds with runs at the chosen values, and seed={seeds} has "
@@ -273,11 +276,16 @@ def choice_lines(choice: Choice) -> list[str]:
     for arm in choice.arms:
         lines.append(_choice_line(arm, key, choice.metric))
         if arm.to_make and len(arm.to_make) < len(selection.confirm):
-            seeds = ",".join(arm.to_make)
+            words = " ".join([*arm.overrides, f"seed={','.join(arm.to_make)}"])
             lines.append(
                 f"{arm.name}: {len(arm.to_make)} of {len(selection.confirm)} runs that "
-                f"test the chosen value are missing: {arm.overrides} seed={seeds}."
+                f"test the chosen value are missing: {words}."
             )
+    if choice.left_out:
+        lines.append(
+            f"{choice.left_out} runs with the seeds of the test have other values of "
+            f"{key} than the chosen ones and are left out."
+        )
     within = [*selection.within, key]
     return lines + edge_warnings(choice.grid, [], within, choice.metric)
 

@@ -6,11 +6,12 @@ It is checked before its runs train, and once more when they are compared.
 from collections.abc import Sequence
 from typing import Any
 
+from normlab.config.seed_lists import seed_list
 from normlab.config.types import is_mapping, list_of
 from normlab.spelling import did_you_mean
 
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
-PLAN_KEYS = (*REQUIRED, "within", "level", "looks", "margin", "target")
+PLAN_KEYS = (*REQUIRED, "within", "level", "looks", "margin", "target", "confirm_seeds")
 # A claim may replace any key of the plan.
 CLAIM_KEYS = (
     *PLAN_KEYS,
@@ -49,6 +50,7 @@ def check_plan(source: str, plan: Any) -> None:
         )
     _check_names(source, plan, PLAN_KEYS)
     _check_looks(source, plan.get("looks"))
+    _check_confirm_seeds(source, plan)
     for claim in claims:
         _check_names(source, claim, CLAIM_KEYS)
         _check_claim(source, plan, claim)
@@ -63,6 +65,23 @@ def _check_looks(source: str, looks: Any) -> None:
             f"{source}: looks must be increasing numbers of seeds after which the "
             f"study may answer, such as [10, 20]; got {looks}"
         )
+
+
+def _check_confirm_seeds(source: str, plan: dict[str, Any]) -> None:
+    """Refuse seeds of a test for which no claim chooses a value."""
+    merged = [plan | claim for claim in plan["claims"]]
+    chosen = [claim.get("confirm_seeds") for claim in merged if claim.get("select")]
+    given = [plan.get("confirm_seeds")]
+    given += [claim.get("confirm_seeds") for claim in plan["claims"]]
+    for seeds in given:
+        if seeds is None:
+            continue
+        seed_list(f"{source}: confirm_seeds", seeds)
+        if seeds not in chosen:
+            raise ValueError(
+                f"{source}: confirm_seeds must come with a claim that has select, "
+                f"whose chosen values they test; got {seeds}"
+            )
 
 
 def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ adds:
 - `expect`: `equal`, `higher` or `lower`;
 - `arms` and `margin`, as in `compare`;
 - `select`: every arm at its best value of this setting;
+- `confirm_seeds`: seeds, other than those of the grid, that test the chosen values;
 - `largest_stable` and `tolerance`: compare the largest value of this setting whose
   validation metric is within the tolerance of the best, by seed.
 """
@@ -21,6 +22,7 @@ from normlab.config.study_plan import check_plan
 from normlab.files import read_yaml
 from normlab.spelling import did_you_mean
 from normlab.study import plans
+from normlab.study.confirmation import check_confirm_seeds
 from normlab.study.plans import Settings
 
 
@@ -83,6 +85,7 @@ def read_study(name: str, config_dir: Path | None = None) -> Study:
             f"{shown} must have the grid of the study in hydra.sweeper.params, "
             f"with its seeds, as in seed: range(10)"
         )
+    check_confirm_seeds(shown, plan, params)
     if "group" not in content:
         raise ValueError(
             f"{shown} must name the folder of its runs, as in group: {name}"

@@ -16,6 +16,12 @@ from normlab.compare.selection import (
 )
 from normlab.compare.settings import NO_SETTING, arm_labels, check_keys, setting_text
 from normlab.study import plans
+from normlab.study.confirmation import (
+    compare_tested,
+    confirm_seeds,
+    of_confirm_seeds,
+    with_confirm_seeds,
+)
 from normlab.study.definition import Study
 from normlab.study.plans import Settings
 from normlab.study.rules import RULES, judge
@@ -76,7 +82,8 @@ def answer(
         return TRIAL, _tried_claims(study, runs), []
     trial_warnings = _trial_warnings(study, int(is_trial.sum()))
     runs = runs[~is_trial]
-    outside, texts = plans.unplanned_runs(study.params, runs)
+    grid = with_confirm_seeds(study.plan, study.params)
+    outside, texts = plans.unplanned_runs(grid, runs)
     warnings = _unplanned_warnings(study, runs[outside], texts, len(runs))
     warnings = [*trial_warnings, *warnings]
     runs = runs[~outside]
@@ -148,12 +155,17 @@ def _answer_claim(
         runs: of the planned grid.
         deviating: how the runs deviate from the plan, in words; empty if they do not.
     """
+    is_test = of_confirm_seeds(study.plan, runs)
+    tests = runs[is_test]
+    runs = runs[~is_test]
     look, not_yet = _look(study, plan, runs)
     if look:
         seeds = plans.planned_seeds(study.params)[:look]
         runs = runs[runs["seed"].map(setting_text).isin(seeds)]
         plan = plan | {"level": plan.get("level", LEVEL) / len(_looks(study, plan))}
     comparison = _compare(plan, runs)
+    if plan.get("select") and confirm_seeds(plan) and not not_yet:
+        comparison, not_yet = compare_tested(comparison, plan, tests, study.command)
     verdict, reason = judge(
         comparison,
         plan["expect"],
@@ -217,7 +229,9 @@ def _compare(plan: Settings, runs: pd.DataFrame) -> Comparison:
     options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
     key = plan.get("largest_stable")
     if key is None:
-        return compare(runs, **options, select=plan.get("select"))
+        select = plan.get("select")
+        # There is no verdict before the planned grid is complete, see `_look`.
+        return compare(runs, **options, select=select, incomplete=select is not None)
 
     by = name_list(options["by"])
     within = list(options.get("within", []))
