@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from normlab.compare.budgets import budget_curves
 from normlab.compare.comparison import Comparison, compare
 from normlab.compare.curves import curve_warnings
 from normlab.compare.runs import load_runs
@@ -15,7 +16,12 @@ from normlab.compare.settings import check_keys, direction_warnings
 from normlab.compare.targets import parse_target, time_to_target
 from normlab.report.figures import draw_figures
 from normlab.report.page import Report, Section
-from normlab.report.tables import contrast_table, summary_table, target_table
+from normlab.report.tables import (
+    budget_table,
+    contrast_table,
+    summary_table,
+    target_table,
+)
 from normlab.study.definition import read_study
 from normlab.study.plans import planned_settings
 from normlab.study.verdict import answer
@@ -132,6 +138,12 @@ def make_section(heading: str, comparison: Comparison, extras: Extras) -> Sectio
     tables = [summary_table(comparison)]
     if len(comparison.contrasts):
         tables.append(contrast_table(comparison))
+    if comparison.choice:
+        choice = comparison.choice
+        budgets = budget_curves(choice, comparison.confidence)
+        frames["budgets"] = budgets
+        if len(budgets):
+            tables.append(budget_table(budgets, choice.selection.key, choice.metric))
 
     curves = []
     if extras.figures:

@@ -2,6 +2,7 @@
 
 from normlab.compare.comparison import Comparison
 from normlab.report.arm_figures import draw_arms, draw_pairs, draw_response
+from normlab.report.budget_figures import draw_budgets
 from normlab.report.confusion_figures import draw_confusion
 from normlab.report.drawing import Drawing, figure_style
 from normlab.report.layer_figures import draw_layers
@@ -25,6 +26,7 @@ def draw_figures(
             draw_pairs(comparison),
             draw_learning_curves(comparison),
             draw_sensitivity(comparison),
+            draw_budgets(comparison),
             draw_heatmap(comparison, heatmap_keys),
             draw_confusion(comparison),
             *draw_layers(comparison),

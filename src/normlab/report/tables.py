@@ -247,3 +247,50 @@ def target_table(times: pd.DataFrame, metric: str, target: float) -> Table:
 def _reached(row: Row) -> Cell:
     share = row["reached"] / max(row["runs"], 1)
     return f"{row['reached']} of {row['runs']}", share
+
+
+def budget_table(curves: pd.DataFrame, key: str, metric: str) -> Table:
+    """One row per arm and group: the best validation score by the values tried.
+
+    Args:
+        curves: The table that `budget_curves` returns, with at least one row.
+        key: The setting whose values were tried.
+        metric: The validation metric.
+    """
+    records = []
+    for names, part in curves.groupby(["where", "arm"], sort=False):
+        record: Row = dict(zip(("where", "arm"), names, strict=True))
+        for row in part.to_dict("records"):
+            record[row["tried"]] = row
+        records.append(record)
+    columns = {"where": _text("where"), "arm": _text("arm")}
+    for tried in _shown_budgets(curves):
+        columns[f"{tried} tried"] = _best_of(tried)
+    title = f"Best {metric} by the number of values of {key} tried (± its interval)"
+    return _make_table("budgets", title, records, columns)
+
+
+def _shown_budgets(curves: pd.DataFrame) -> list[int]:
+    """All numbers up to 5; of more 1, 2, 4, 8, ... and the last one of every arm."""
+    most = int(curves["tried"].max())
+    if most <= 5:
+        return list(range(1, most + 1))
+    powers = [2**power for power in range(most.bit_length())]
+    last = curves.groupby(["where", "arm"])["tried"].max()
+    return sorted({*powers, *last.tolist()})
+
+
+def _best_of(tried: int) -> Column:
+    def cell(record: Row) -> Cell:
+        row = record.get(tried)
+        if row is None:
+            return NO_NUMBER, math.nan
+        half = (row["high"] - row["low"]) / 2
+        text = _with_minus(row["score"])
+        if not math.isnan(half):
+            text += f" ± {number(half)}"
+        if row["trains"] < 1:
+            text += f" ({percent(row['trains'])} train)"
+        return text, row["score"]
+
+    return cell

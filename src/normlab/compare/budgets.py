@@ -1,0 +1,112 @@
+"""What an arm reaches with 1, 2, ... k values of a setting tried."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from normlab.compare.choices import Choice
+from normlab.compare.intervals import UNKNOWN, Interval, t_interval
+from normlab.compare.selection import ranked_values
+from normlab.compare.settings import group_labels, pairing_keys
+from normlab.compare.summaries import finished_runs
+
+
+def chance_of_best(num_values: int, tried: int) -> NDArray:
+    """The chance of each value to be the best of those that were tried.
+
+    The i-th best of m values is the best of k that are drawn at random without
+    repetition with probability ``C(m - i, k - 1) / C(m, k)``. Weighting the scores by
+    it gives the mean over all draws, an unbiased estimate of what k random values reach
+    (a U-statistic). Tang et al. (2020), Showing your work doesn't always work, ACL,
+    which corrects the estimate of Dodge et al. (2019), Show your work, EMNLP.
+
+    Args:
+        num_values: m, the number of all values.
+        tried: k, the number of those drawn.
+
+    Returns:
+        Shape `(m,)`, for the best value first; it sums to 1.
+    """
+    chances = np.zeros(num_values)
+    for place in range(num_values):
+        below = num_values - 1 - place
+        chances[place] = math.comb(below, tried - 1) / math.comb(num_values, tried)
+    return chances
+
+
+def budget_curves(choice: Choice, confidence: float) -> pd.DataFrame:
+    """The expected best validation score of every arm by the number of values tried.
+
+    Args:
+        choice: of all arms, with its grid.
+        confidence: of the intervals.
+
+    Returns:
+        One row per arm, group and number of values: `where`, `arm`, `tried`, the
+        expected `score`, the ends `low` and `high` of its t interval over the seeds,
+        and `trains`, the probability that a run finishes at any of the values. The
+        score is the mean of the draws in which one does.
+    """
+    selection = choice.selection
+    ranked = ranked_values(choice.grid, selection.key, selection.within, choice.metric)
+    rows: list[dict] = []
+    for _, values in ranked.groupby(selection.places, dropna=False, sort=False):
+        names = {
+            "where": group_labels(values, selection.within).iloc[0],
+            "arm": values["arm"].iloc[0],
+        }
+        runs = choice.grid.merge(values[[*selection.places, selection.key]])
+        scores = _scores_by_seed(runs, selection.key, choice.metric, values)
+        for row in _curve(scores, values["score"].to_numpy(float), confidence):
+            rows.append(names | row)
+    return pd.DataFrame(rows)
+
+
+def _scores_by_seed(
+    runs: pd.DataFrame,
+    key: str,
+    metric: str,
+    values: pd.DataFrame,
+) -> NDArray:
+    """The scores of the runs that finished, of shape `(seeds, values)`, best first."""
+    finished = finished_runs(runs, metric)
+    by_seed = finished.groupby([*pairing_keys(runs), key], dropna=False)[metric].mean()
+    table = by_seed.unstack(key)
+    return table.reindex(columns=values[key]).to_numpy(float)
+
+
+def _curve(scores: NDArray, means: NDArray, confidence: float) -> Iterator[dict]:
+    """Rows of one arm.
+
+    Args:
+        scores: by seed and value, the best value first, shape `(n, m)`; NaN for runs
+            that did not finish.
+        means: over the seeds, shape `(m,)`.
+        confidence: of the intervals.
+    """
+    trains = np.isfinite(means)
+    for tried in range(1, len(means) + 1):
+        chances = chance_of_best(len(means), tried)
+        share = chances[trains].sum()
+        if not share:
+            continue
+        weights = chances[trains] / share
+        low, high = _interval(scores[:, trains], weights, confidence)
+        yield {
+            "tried": tried,
+            "score": float(weights @ means[trains]),
+            "low": low,
+            "high": high,
+            "trains": round(float(share), 12),
+        }
+
+
+def _interval(scores: NDArray, weights: NDArray, confidence: float) -> Interval:
+    """The t interval over seeds with a run at every value that can be the best."""
+    counts = weights > 0
+    per_seed = scores[:, counts] @ weights[counts]
+    complete = per_seed[np.isfinite(per_seed)]
+    return t_interval(complete, confidence) if len(complete) > 1 else UNKNOWN
