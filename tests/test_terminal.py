@@ -246,6 +246,19 @@ def test_on_a_terminal_slow_work_shows_a_bar_unless_there_is_one(capsys, monkeyp
     assert "reading: 1 of 2, about" in capsys.readouterr().err
 
 
+def test_a_bar_for_long_work_is_there_from_the_start(capsys, monkeypatch):
+    monkeypatch.setattr(terminal.sys.stderr, "isatty", lambda: True)
+    shown = []
+    for _ in with_progress(range(2), 2, "grading", lambda: "nobody knows"):
+        shown.append(Bar.num_shown)
+    assert shown == [1, 1]
+    assert Bar.num_shown == 0
+    with Bar():
+        monkeypatch.setattr(terminal, "SECONDS_IN_SILENCE", -1)
+        list(with_progress(range(2), 2, "grading", lambda: "nobody knows"))
+    assert "grading: 1 of 2, nobody knows\n" in capsys.readouterr().err
+
+
 def test_in_a_notebook_messages_are_not_red(capsys, monkeypatch):
     terminal.print_line("to standard error")
     ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, TextIO, TypeVar
 
@@ -19,12 +19,14 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from normlab.metrics import PARTS
 
@@ -274,7 +276,28 @@ class Bar(Progress):
         super().stop()
 
 
-def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+class CurrentText(ProgressColumn):
+    """What a function says whenever the bar is drawn.
+
+    Args:
+        text: returns it.
+    """
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def render(self, task: Task) -> Text:
+        """The text of now."""
+        return Text(self._text())
+
+
+def with_progress(
+    items: Iterable[Item],
+    total: int,
+    what: str,
+    time_left: Callable[[], str] | None = None,
+) -> Iterator[Item]:
     """Yield items, and show how far they are if they take more than two seconds.
 
     On a terminal this is a bar. In a file, and below a bar of somebody else, it is one
@@ -284,10 +307,15 @@ def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item
         items: what to yield.
         total: number of items.
         what: what is done with them, as in "decoding images".
+        time_left: says how much time is left, for items that take long, so that the bar
+            is there from the start. None expects as much per item as so far.
     """
     started = time.monotonic()
+    column = None if time_left is None else CurrentText(time_left)
     bar = None
-    is_shown = False
+    if column is not None and _has_room_for_a_bar():
+        bar = _start_bar(0, total, what, column)
+    is_shown = bar is not None
     try:
         for done, item in enumerate(items, start=1):
             yield item
@@ -296,19 +324,28 @@ def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item
                 bar.update(TaskID(0), completed=done)
             elif not is_shown and seconds > SECONDS_IN_SILENCE and done < total:
                 is_shown = True
-                bar = _start_bar(done, total, what, seconds)
+                if _has_room_for_a_bar():
+                    bar = _start_bar(done, total, what, column)
+                else:
+                    estimate = _estimate(seconds, done, total)
+                    text = estimate if time_left is None else time_left()
+                    print_line(f"{what}: {done} of {total}, {text}")
     finally:
         if bar is not None:
             bar.stop()
 
 
-def _start_bar(done: int, total: int, what: str, seconds: float) -> Bar | None:
-    """Show a bar, or a line with an estimate where there can be no bar."""
-    if not sys.stderr.isatty() or Bar.num_shown:
-        left = seconds / done * (total - done)
-        print_line(f"{what}: {done} of {total}, about {math.ceil(left)} s left")
-        return None
-    bar = Bar()
+def _estimate(seconds: float, done: int, total: int) -> str:
+    left = seconds / done * (total - done)
+    return f"about {math.ceil(left)} s left"
+
+
+def _has_room_for_a_bar() -> bool:
+    return sys.stderr.isatty() and not Bar.num_shown
+
+
+def _start_bar(done: int, total: int, what: str, last: ProgressColumn | None) -> Bar:
+    bar = Bar(last)
     bar.add_task(what, total=total, completed=done)
     bar.start()
     return bar

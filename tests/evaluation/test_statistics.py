@@ -107,3 +107,75 @@ def test_batch_statistics_of_a_norm_of_the_user_leave_no_trace():
         assert layer(inputs).flatten().tolist() == [-1.0, 1.0]
     assert layer(inputs).flatten().tolist() == [-4.0, -2.0]
     assert layer.momentum == 0.9
+
+
+class NormFromABook(nn.Module):
+    """Its running statistics have other names, and it has no momentum."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("moving_mean", torch.tensor([5.0]))
+        self.register_buffer("moving_var", torch.tensor([4.0]))
+
+    def forward(self, x):
+        if not self.training:
+            return (x - self.moving_mean) / self.moving_var.sqrt()
+        mean = x.mean(0)
+        var = x.var(0, unbiased=False)
+        self.moving_mean = 0.9 * self.moving_mean + 0.1 * mean
+        self.moving_var = 0.9 * self.moving_var + 0.1 * var
+        return (x - mean) / var.sqrt()
+
+
+def test_batch_statistics_of_a_norm_with_buffers_of_other_names():
+    layer = NormFromABook().eval()
+    inputs = torch.tensor([[1.0], [3.0]])
+    with batch_statistics(nn.Sequential(layer)):
+        assert layer(inputs).flatten().tolist() == [-1.0, 1.0]
+        assert layer(2 * inputs).flatten().tolist() == [-1.0, 1.0]
+        assert [layer.moving_mean.item(), layer.moving_var.item()] == [5.0, 4.0]
+    assert layer(inputs).flatten().tolist() == [-2.0, -1.0]
+    assert not layer.training
+
+
+class NormWithConstants(nn.Module):
+    """Its buffer is no running average: no call moves it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("moving_var", torch.tensor([4.0]))
+
+    def forward(self, x):
+        factor = 100.0 if self.training else 1.0
+        return factor * x / self.moving_var.sqrt()
+
+
+def test_a_buffer_that_no_batch_moves_is_no_running_statistic():
+    layer = NormWithConstants().eval()
+    message = "statistics must be running, .* keeps no statistics of batches"
+    with (
+        pytest.raises(ValueError, match=message),
+        batch_statistics(nn.Sequential(layer)),
+    ):
+        assert layer(torch.tensor([[6.0]])).item() == 3.0  # still in evaluation mode
+
+
+class NormThatFails(NormFromABook):
+    """It updates its statistics before it fails."""
+
+    def forward(self, x):
+        super().forward(x)
+        raise RuntimeError("no more memory")
+
+
+def test_buffers_are_put_back_after_a_call_that_fails():
+    layer = NormThatFails().eval()
+    layer.momentum = 0.1
+    layer.register_buffer("running_var", torch.tensor([1.0]))
+    with (
+        batch_statistics(nn.Sequential(layer)),
+        pytest.raises(RuntimeError, match="no more memory"),
+    ):
+        layer(torch.tensor([[1.0], [3.0]]))
+    assert [layer.moving_mean.item(), layer.moving_var.item()] == [5.0, 4.0]
+    assert not layer.training

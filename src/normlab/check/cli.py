@@ -269,6 +269,7 @@ def _grade_folder(options: argparse.Namespace) -> int:
     from normlab.check.display import grades_table
     from normlab.check.grades import write_csv
     from normlab.check.submissions import find_submissions, grade_all
+    from normlab.check.time_left import TimeLeft
     from normlab.terminal import escaped, with_progress
 
     if options.json is not None or options.explain:
@@ -284,9 +285,13 @@ def _grade_folder(options: argparse.Namespace) -> int:
     submissions = find_submissions(options.folder, file)
     if options.csv is not None:
         write_csv(options.csv, [])  # fails now rather than when all is done
-    grades = list(
-        with_progress(grade_all(submissions, task, jobs), len(submissions), "grading")
-    )
+    total = len(submissions)
+    time_left = TimeLeft(total, jobs)
+    graded = time_left.watching(grade_all(submissions, task, jobs))
+    by_name = {}
+    for grade in with_progress(graded, total, "grading", time_left):
+        by_name[grade.submission] = grade
+    grades = [by_name[name] for name in submissions]
     console = Console(highlight=False, emoji=False)
     console.print(grades_table(grades))
     if options.csv is not None:

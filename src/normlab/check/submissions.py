@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -244,7 +244,7 @@ def _environment() -> dict[str, str]:
 def grade_all(
     submissions: Mapping[str, Path | None], task: Task, jobs: int
 ) -> Iterator[Grade]:
-    """Grade submissions side by side, and give the grades in their order.
+    """Grade submissions side by side, and give each grade once it is known.
 
     Args:
         submissions: see `find_submissions`.
@@ -267,7 +267,7 @@ def grade_all(
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
         waiting = [pool.submit(grade, *one) for one in submissions.items()]
-        for one in waiting:
+        for one in as_completed(waiting):
             yield one.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -9,7 +9,13 @@ from torch import nn
 
 from normlab.data.blocks import Block, Part
 from normlab.norms import BatchNorm
-from normlab.training.recalibration import layers_with_averages
+from normlab.training.recalibration import (
+    has_averages,
+    may_average,
+    no_averages,
+    statistics_of_call,
+)
+from normlab.training.steps import unchanged_buffers
 
 STATISTICS = ("running", "batch", "recalibrated", "frozen")
 
@@ -32,30 +38,51 @@ def check_statistics(statistics: str, num_batches: int) -> None:
         raise ValueError(f"num_batches must be at least 1, got {num_batches}")
 
 
-# The layers below are annotated as Any: for type checkers every attribute of a module
-# is a tensor or a module, but `momentum` is a number.
-
-
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
     """Normalize by the statistics of each batch inside of the `with` block.
 
-    This concerns norms with running statistics, which are neither used nor updated.
-    The network is meant to be in evaluation mode.
+    This concerns norms with running statistics, whatever these are called. They are
+    neither used nor updated. The network is meant to be in evaluation mode.
 
     Args:
         network: restored when the block ends.
 
     Raises:
-        ValueError: the network keeps no running statistics.
+        ValueError: the network keeps no running statistics. If only a call can show
+            this, it is raised at the end of the block.
     """
+    if not any(map(may_average, network.modules())):
+        raise no_averages()
+    with batch_statistics_where_kept(network) as averaging:
+        yield
+    if not averaging:
+        raise no_averages()
+
+
+@contextmanager
+def batch_statistics_where_kept(network: nn.Module) -> Iterator[set[nn.Module]]:
+    """`batch_statistics`, which is nothing for a network without running statistics.
+
+    Args:
+        network: restored when the block ends.
+
+    Yields:
+        the norms that were found to keep running statistics, by now.
+    """
+    averaging: set[nn.Module] = set()
     with ExitStack() as stack:
-        for layer in layers_with_averages(network):
+        for layer in filter(may_average, network.modules()):
             if isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm):
+                averaging.add(layer)
                 stack.enter_context(without_running_statistics(layer))
             else:
-                stack.enter_context(training_without_updates(layer))
-        yield
+                stack.enter_context(training_without_updates(layer, averaging))
+        yield averaging
+
+
+# The layers below are annotated as Any: for type checkers every attribute of a module
+# is a tensor or a module.
 
 
 @contextmanager
@@ -73,29 +100,48 @@ def without_running_statistics(layer: Any) -> Iterator[None]:
 
 
 @contextmanager
-def training_without_updates(layer: Any) -> Iterator[None]:
-    """Put a layer into training mode for every call, with a momentum of zero.
+def training_without_updates(layer: Any, averaging: set[nn.Module]) -> Iterator[None]:
+    """Put a layer into training mode for every call, and its buffers back afterwards.
 
     EvoNorm-B0 needs this: it uses the variance of the batch in training mode only. So
-    do norms of the user's own, whose momentum may mean something else; therefore the
-    buffers are put back at the end.
+    do norms of the user's own, whose buffers may have any name. Whether their calls
+    move these towards the batch is tried at the first call.
+
+    Args:
+        layer: a layer that `may_average`.
+        averaging: gets the layer if it keeps running statistics.
     """
-    momentum = layer.momentum
-    buffers = {name: buffer.clone() for name, buffer in layer.named_buffers()}
     training = layer.training
+    buffers = ExitStack()
+    is_known = has_averages(layer)
+    if is_known:
+        averaging.add(layer)
 
-    def train(layer: Any, inputs: tuple) -> None:
+    def train(layer: Any, inputs: tuple, options: dict) -> None:
+        nonlocal is_known
         layer.train()
+        if not is_known:
+            is_known = True
+            if statistics_of_call(layer, inputs, options):
+                averaging.add(layer)
+        if layer in averaging:
+            buffers.enter_context(unchanged_buffers(layer))
+        else:
+            layer.eval()
 
-    layer.momentum = 0.0
-    hook = layer.register_forward_pre_hook(train)
+    def restore(layer: Any, inputs: tuple, output: Any) -> None:
+        buffers.close()
+
+    hooks = [
+        layer.register_forward_pre_hook(train, with_kwargs=True),
+        layer.register_forward_hook(restore, always_call=True),
+    ]
     try:
         yield
     finally:
-        hook.remove()
-        layer.momentum = momentum
+        for hook in hooks:
+            hook.remove()
         layer.train(training)
-        layer.load_state_dict(buffers, strict=False)
 
 
 def shuffled_batches(part: Part, batch_size: int) -> list[Block]:

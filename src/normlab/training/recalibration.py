@@ -71,18 +71,6 @@ def average_statistics(
     return averaging
 
 
-def layers_with_averages(network: nn.Module) -> list[nn.Module]:
-    """The layers with running statistics and a `momentum`, as PyTorch's norms.
-
-    Raises:
-        ValueError: there are none.
-    """
-    layers = [layer for layer in network.modules() if _averages(layer)]
-    if not layers:
-        raise no_averages()
-    return layers
-
-
 def no_averages() -> ValueError:
     """The error for a network without running statistics."""
     return ValueError(
@@ -91,12 +79,8 @@ def no_averages() -> ValueError:
     )
 
 
-def keeps_averages(network: nn.Module) -> bool:
-    """Whether a layer has running statistics and a `momentum`."""
-    return any(_averages(layer) for layer in network.modules())
-
-
-def _averages(layer: nn.Module) -> bool:
+def has_averages(layer: nn.Module) -> bool:
+    """Whether a layer has running statistics and a `momentum`, as PyTorch's norms."""
     has_average = False
     for name in AVERAGES:
         has_average |= isinstance(getattr(layer, name, None), torch.Tensor)
@@ -106,7 +90,7 @@ def _averages(layer: nn.Module) -> bool:
 def may_average(layer: nn.Module) -> bool:
     """Whether a layer has buffers that a batch may move, whatever they are called."""
     is_leaf = next(layer.children(), None) is None
-    return _averages(layer) or (is_leaf and bool(_vectors(layer)))
+    return has_averages(layer) or (is_leaf and bool(_vectors(layer)))
 
 
 def layers_in_training(network: nn.Module) -> list[nn.Module]:

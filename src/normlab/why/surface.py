@@ -5,14 +5,12 @@ Li, Xu, Taylor, Studer and Goldstein, "Visualizing the loss landscape of neural 
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from normlab.evaluation.statistics import batch_statistics
-from normlab.training.recalibration import keeps_averages
+from normlab.evaluation.statistics import batch_statistics_where_kept
 from normlab.why.batch_loss import BatchLoss, Vector, moved
 
 
@@ -77,7 +75,7 @@ def loss_surface(
     network.eval()
     rows = []
     try:
-        with statistics_of_the_batch(network):
+        with batch_statistics_where_kept(network):
             for second in positions:
                 row_start = moved(parameters, directions[1], second)
                 row = [
@@ -88,10 +86,3 @@ def loss_surface(
     finally:
         network.train(training)
     return np.array(rows)
-
-
-def statistics_of_the_batch(network: nn.Module) -> AbstractContextManager:
-    """Normalize by each batch, if the network keeps statistics at all."""
-    if not keeps_averages(network):
-        return nullcontext()
-    return batch_statistics(network)
