@@ -169,6 +169,31 @@ def test_norms_of_any_network_are_swapped():
         normlab.swap(network, "groop")
 
 
+def test_swaps_are_shown_as_a_table_with_equal_rows_once():
+    layers = [nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.BatchNorm2d(8)]
+    swaps = normlab.swap(nn.Sequential(*layers), "instance")
+    assert [swap.name for swap in swaps] == ["1", "2"]
+    lines = repr(swaps).splitlines()
+    (row,) = [line for line in lines if "BatchNorm2d" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[:4] == ["1 to 2 (2)", "replaced", "BatchNorm2d", "InstanceNorm"]
+    html = swaps._repr_html_()
+    assert html.count(">BatchNorm2d<") == html.count(">1 to 2 (2)<") == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "how", "message"),
+    [
+        (nn.Linear(2, 2), "auto", "offers no place for a norm with how=auto; take"),
+        (nn.Sequential(nn.ReLU()), "insert", "with how=insert; set how=auto"),
+        (nn.Linear(2, 2), "all", "how must be one of auto, replace, insert"),
+    ],
+)
+def test_a_network_without_a_place_for_a_norm_is_refused(network, how, message):
+    with pytest.raises(ValueError, match=message):
+        normlab.swap(network, nn.BatchNorm1d, how)
+
+
 def test_importing_the_package_imports_no_torch():
     program = "import sys, normlab; print('torch' in sys.modules, dir(normlab))"
     done = subprocess.run(

@@ -271,6 +271,11 @@ def test_inserting_norms_that_do_nothing_keeps_the_outputs():
     torch.testing.assert_close(swapped.eval()(x), reference(x))
 
 
+@pytest.mark.parametrize("network", [nn.Linear(2, 2), nn.Sequential(nn.ReLU())])
+def test_nothing_is_inserted_into_a_network_without_weights_inside(network):
+    assert insert_norms(network, nn.BatchNorm1d) == []
+
+
 def test_insert_skips_layers_that_a_norm_follows():
     network = nn.Sequential(
         nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)

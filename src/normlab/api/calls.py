@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from normlab.api.results import Run, Runs
+from normlab.api.swaps import Swaps
 from normlab.api.words import sweep_words_of, words_of
 from normlab.compare.runs import find_runs
 from normlab.config.composition import compose_config, composed_sweep, plain_config
@@ -24,7 +25,6 @@ from normlab.config.rules import check_composed
 from normlab.config.trust import check_hydra, load_only_weights
 from normlab.endings import EarlyEnd, Interrupted
 from normlab.mistakes import MISTAKES, explain, reason
-from normlab.models.swap import Swap
 from normlab.norms.construction import norm_builder
 from normlab.sweeps.jobs import EndedJob, failed_result, varied_keys
 from normlab.sweeps.queue import stored_first
@@ -144,7 +144,7 @@ def swap(
     norm: str | Callable[..., Any],
     how: str = "auto",
     **options: Any,
-) -> list[Swap]:
+) -> Swaps:
     """Change the norms of any network in place.
 
     Args:
@@ -155,23 +155,27 @@ def swap(
         options: of the norm, such as `num_groups=8`.
 
     Returns:
-        What happened to each layer.
+        What happened to each layer, a list that shows itself as a table.
 
     Raises:
         ValueError: there is no such norm, or nothing to replace.
     """
-    from normlab.models.library import swap_norms
-
     if callable(norm):
-        return swap_norms(network, norm_builder(norm, **options), how, "the network")
+        return _swapped(network, norm_builder(norm, **options), how)
     words = [f"norm={norm}", *words_of((), {"norm": options})]
     with _mistakes():
         config = _configuration(words, None)
         if config["reparametrize"] is not None:
             instantiate(config["reparametrize"], _convert_="all")(network)
-            return []
+            return Swaps()
         build = instantiate(config["norm"], _convert_="all")
-        return swap_norms(network, build, how, "the network")
+        return _swapped(network, build, how)
+
+
+def _swapped(network: nn.Module, build: Callable[..., nn.Module], how: str) -> Swaps:
+    from normlab.models.library import swap_norms
+
+    return Swaps(swap_norms(network, build, how, "the network", option="how"))
 
 
 def _as_path(folder: str | Path | None) -> Path | None:

@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 
 from normlab.check.findings import RIGHT, UNKNOWN, Examination
 from normlab.check.properties import PROPERTIES
+from normlab.models.swap import Swap
 from normlab.report.drawing import Drawing, inline_svg
 from normlab.report.page import page_environment
 from normlab.report.tables import Cell, Table
 from normlab.terminal import format_metric, in_notebook
+from normlab.training.display import SWAP_COLUMNS
 
 PARTS = ("train", "val", "test")
 IMAGES = ("image/png", "image/svg+xml", "image/jpeg", "application/pdf")
@@ -78,6 +80,17 @@ def runs_html(table: pd.DataFrame) -> str:
     title = f"{len(table)} runs"
     shown = Table("runs", title, header, rows, numeric)
     return _render([shown], [], [], None)
+
+
+def swaps_html(swaps: Sequence[Swap]) -> str:
+    """What happened to the norms of a network, one row each."""
+    rows = []
+    for swap in swaps:
+        texts = (swap.name, swap.kind, swap.old, swap.new, swap.why)
+        rows.append([_cell(text) for text in texts])
+    numeric = [False] * len(SWAP_COLUMNS)
+    table = Table("norms", "Norms", list(SWAP_COLUMNS), rows, numeric)
+    return _render([table], [], [], None)
 
 
 def comparison_html(

@@ -116,6 +116,7 @@ def examine(
             torch.set_num_threads(threads)
     examination.kind = subject.kind.title
     examination.inputs = [case.name for case in subject.cases]
+    examination.show_examples_for(subject.kind.name)
     examination.sort()
     return examination
 

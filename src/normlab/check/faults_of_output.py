@@ -216,7 +216,7 @@ FAULTS = {
         "input {case}, its means reach {mean:.3g} and its deviations lie between "
         "{least:.3g} and {most:.3g}.",
         "Compare each line of forward with the formula.",
-        "After the norm, and before scale and shift, means are 0 and deviations 1.",
+        "Before scale and shift, the formula alone decides the output.",
         NORMALIZE,
     ),
     "eps_outside": Fault(
@@ -280,9 +280,9 @@ FAULTS = {
     # learning
     "learned_missing": Fault(
         "learned",
-        "The layer has no parameters: nothing about it is learned.",
+        "{has}.",
         "Give it {wanted} for every channel, as torch.nn.Parameter.",
-        "Without them the next layer can only ever see standardized values.",
+        "Without scale and shift the next layer can only ever see standardized values.",
         LEARNED,
     ),
     "learned_no_parameter": Fault(

@@ -1,10 +1,11 @@
 """What an examination has found about a layer."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from normlab.check.blanks import is_of_blank, joined
+from normlab.check.fault import example_for
 from normlab.check.faults import FAULTS
 from normlab.check.properties import PROPERTIES
 from normlab.check.source import Source
@@ -111,6 +112,13 @@ class Examination:
             possible = PROPERTIES[name].points
             if possible:
                 yield name, possible if outcome.status == RIGHT else 0, possible
+
+    def show_examples_for(self, kind: str) -> None:
+        """Let every finding show the example for a kind of layer."""
+        self.findings = [
+            replace(finding, code=example_for(finding.code, kind))
+            for finding in self.findings
+        ]
 
     def sort(self) -> None:
         """Bring outcomes and findings into the order of the properties."""

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from normlab.check.blanks import joined
 from normlab.check.closeness import distance, is_close
 from normlab.check.findings import Record
 from normlab.check.output import unit_input
@@ -57,7 +58,22 @@ def _report_missing(subject: Subject, record: Record, layer: nn.Module) -> None:
         record.found("learned_no_parameter", line, names=" and ".join(names))
         return
     line = record.source.definition("__init__")
-    record.found("learned_missing", line, wanted=f"a {subject.kind.learns}")
+    has, wanted = _what_is_missing(layer, subject.kind.learns)
+    record.found("learned_missing", line, has=has, wanted=wanted)
+
+
+def _what_is_missing(layer: nn.Module, learns: str) -> tuple[str, str]:
+    """What a layer learns, as a sentence, and what it should learn beside that."""
+    scale, shift = scale_and_shift(layer)
+    names = _names(layer)
+    if scale is not None:
+        return f"The layer learns a scale, {names[id(scale)]}, and no shift", "a shift"
+    if shift is not None:
+        return f"The layer learns a shift, {names[id(shift)]}, and no scale", "a scale"
+    if names:
+        listed = joined(list(names.values()))
+        return f"The layer has no {learns}, only {listed}", f"a {learns}"
+    return "The layer has no parameters: nothing about it is learned", f"a {learns}"
 
 
 def _names(layer: nn.Module) -> dict[int, str]:

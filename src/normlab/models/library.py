@@ -276,7 +276,9 @@ def swap_norms_and_biases(
     return report
 
 
-def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap]:
+def swap_norms(
+    network: nn.Module, norm: Norm, how: str, name: str, option: str = "model.norms"
+) -> list[Swap]:
     """Replace the norms of a network, or insert norms.
 
     Args:
@@ -284,6 +286,7 @@ def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap
         norm: called as ``norm(num_features, dim)``.
         how: replace, insert, or auto: replace if there are any, else insert.
         name: of the network, for messages.
+        option: the name by which the user has set `how`, for messages.
 
     Returns:
         One row per norm or layer.
@@ -291,15 +294,14 @@ def swap_norms(network: nn.Module, norm: Norm, how: str, name: str) -> list[Swap
     Raises:
         ValueError: `how` is unknown, or there was nothing to replace or to insert.
     """
-    how = choose("model.norms", how, ["auto", "replace", "insert"])
+    how = choose(option, how, ["auto", "replace", "insert"])
     swaps = [] if how == "insert" else replace_norms(network, norm)
     if how == "insert" or (how == "auto" and not swaps):
         swaps = insert_norms(network, norm)
     if all(swap.kind == "left alone" for swap in swaps):
         reason = f" ({swaps[0].name}: {swaps[0].why})" if swaps else ""
-        advice = "take another model" if how == "auto" else "set model.norms=auto"
+        advice = "take another model" if how == "auto" else f"set {option}=auto"
         raise ValueError(
-            f"{name} offers no place for a norm with model.norms={how}{reason}; "
-            f"{advice}"
+            f"{name} offers no place for a norm with {option}={how}{reason}; {advice}"
         )
     return swaps

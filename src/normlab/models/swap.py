@@ -135,6 +135,8 @@ def insert_norms(module: nn.Module, norm: Norm) -> list[Swap]:
         if isinstance(child.layer, Weights) or looks_like_norm(child.layer)
     ]
     weights = [child.layer for child in found if isinstance(child.layer, Weights)]
+    if not weights:
+        return []
 
     swaps = []
     inserted: dict[nn.Module, nn.Sequential] = {}

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from normlab.models.swap import Swap
 
 
+SWAP_COLUMNS = ("layer", "what", "from", "to", "why")
+
+
 def swap_table(swaps: Sequence["Swap"], title: str = "Norms") -> Table:
     """What `replace_norms` or `insert_norms` did, one row per layer.
 
@@ -31,7 +34,7 @@ def swap_table(swaps: Sequence["Swap"], title: str = "Norms") -> Table:
         title: title of the table.
     """
     table = Table(title=title)
-    for heading in ("layer", "what", "from", "to", "why"):
+    for heading in SWAP_COLUMNS:
         table.add_column(heading, overflow="fold")
     for swap in swaps:
         cells = (swap.name, swap.kind, swap.old, swap.new, swap.why)
@@ -46,15 +49,19 @@ def norm_report_table(report: Sequence["Swap"], title: str = "Norms") -> Table:
         report: what `replace_norms` or `insert_norms` returned.
         title: title of the table.
     """
+    return swap_table(norm_report_rows(report), title)
+
+
+def norm_report_rows(report: Sequence["Swap"]) -> list["Swap"]:
+    """One row for all layers to which the same happened, named from first to last."""
     groups: dict[Swap, list[str]] = {}
     for swap in report:
         what_happened = replace(swap, name="")
         groups.setdefault(what_happened, []).append(swap.name)
-    rows = [
+    return [
         replace(what_happened, name=_first_to_last(names))
         for what_happened, names in groups.items()
     ]
-    return swap_table(rows, title)
 
 
 def _first_to_last(names: list[str]) -> str:
