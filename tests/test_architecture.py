@@ -81,6 +81,7 @@ ARCHITECTURE = {
         *("norms", "command_lines", "models", "data", "device", "training"),
         *("evaluation", "compare", "report"),
     ),
+    "planning": ("command_lines", "terminal", "compare", "report"),
     "find_lr": (
         *("colours", "endings", "streams", "terminal", "config", "own_norms"),
         *("command_lines", "training", "report"),
@@ -105,7 +106,7 @@ ARCHITECTURE = {
         *("programs", "training", "sweeps"),
     ),
     "__main__": (
-        "find_lr",
+        *("planning", "find_lr"),
         *("check", "spelling", "evaluation", "predict", "export", "report", "why"),
         *("sweeps", "main"),
     ),

@@ -47,7 +47,7 @@ def test_a_misspelt_command_is_answered_with_the_near_one(call):
     assert (code, out) == (2, "")
     assert err == (
         "error: normlab has no command 'trian', did you mean 'train'?; "
-        "it has train, compare, evaluate, inspect, predict, export, find-lr, "
+        "it has train, compare, plan, evaluate, inspect, predict, export, find-lr, "
         "why, check, jobs\n"
     )
 

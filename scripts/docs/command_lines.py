@@ -11,6 +11,7 @@ from docs.paths import FRAGMENTS, ROOT, write_if_changed
 
 SCRIPTS = (
     "scripts/compare.py",
+    "scripts/plan.py",
     "scripts/evaluate.py",
     "scripts/inspect_norms.py",
     "scripts/find_lr.py",

@@ -11,6 +11,7 @@ USAGE = """usage: normlab COMMAND [ARGUMENT ...]
 commands:
   train      train one run, or a sweep with -m:   normlab train norm=custom
   compare    compare the runs of a folder:        normlab compare outputs/digits-mlp
+  plan       say how many seeds one needs:        normlab plan outputs/pilot
   evaluate   score a stored run again:            normlab evaluate RUN
   inspect    print and draw a run's norm layers:  normlab inspect RUN
   predict    predict new samples with a run:      normlab predict RUN INPUT
@@ -34,6 +35,13 @@ def train() -> None:
 def compare() -> None:
     """`python scripts/compare.py` of the checkout."""
     from normlab.report.cli import main
+
+    main()
+
+
+def plan() -> None:
+    """`python scripts/plan.py` of the checkout."""
+    from normlab.planning.cli import main
 
     main()
 
@@ -97,6 +105,7 @@ def check() -> None:
 COMMANDS: dict[str, Callable[[], None]] = {
     "train": train,
     "compare": compare,
+    "plan": plan,
     "evaluate": evaluate,
     "inspect": inspect,
     "predict": predict,

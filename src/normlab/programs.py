@@ -10,6 +10,7 @@ from pathlib import Path
 SCRIPTS = {
     "train": "train.py",
     "compare": "scripts/compare.py",
+    "plan": "scripts/plan.py",
     "evaluate": "scripts/evaluate.py",
     "inspect": "scripts/inspect_norms.py",
     "find-lr": "scripts/find_lr.py",

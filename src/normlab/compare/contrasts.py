@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from normlab.compare import effects, inference, intervals, shapes
 from normlab.compare.deciding import decide
+from normlab.compare.detectable import detectable_difference
 from normlab.compare.differences import (
     difference_of,
     interval_of,
@@ -276,6 +277,7 @@ def judged_rows(rows: list[dict], metric: str, level: float) -> list[dict]:
         row |= _corrected_intervals(row, level, steps[0][index], steps[1][index])
         row["verdict"] = _verdict(row, metric, level)
         row["sample_size"] = _sample_size(row, level)
+        row |= _detectable(row, level)
         found.append(row)
     return found
 
@@ -328,6 +330,24 @@ def _sample_size(row: dict, level: float) -> float:
         contrasts=row["contrasts"],
     )
     return size or math.nan
+
+
+def _detectable(row: dict, level: float) -> dict[str, float]:
+    """The smallest difference that would be shown with 80 % power, and by how many.
+
+    It is that of the values that there are, or of as many as any verdict needs; NaN if
+    their spread is unknown or ranks decide, which know no sizes.
+    """
+    n = min(row["n"], row["n_baseline"])
+    if row["design"] == "paired":
+        n = max(n, effects.seeds_needed(level, row["contrasts"]))
+    n = max(n, inference.SMALLEST_N)
+    difference = math.nan
+    if row["test"] != "ranks":
+        difference = detectable_difference(
+            n, row["spread"], row["design"], level, contrasts=row["contrasts"]
+        )
+    return {"detectable": difference, "detectable_n": n}
 
 
 def _verdict(row: dict, metric: str, level: float) -> str:

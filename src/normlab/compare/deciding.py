@@ -59,15 +59,20 @@ def decide(sample: Sample, outcomes: Sequence[Sample], folds: int | None) -> Dec
     if outcomes:
         by_ranks = [_by_ranks(outcome, folds) for outcome in outcomes]
         return _agreed("ranks", by_ranks)
-    by_mean = _by_mean(sample, folds)
+    found = by_mean(sample, folds)
     unequal = spread_ratio(sample.arm, sample.baseline) > UNEQUAL_SPREADS
-    if folds or not unequal or math.isnan(by_mean.p):
-        return by_mean
-    return _agreed("mean and wins", [by_mean, _by_wins(sample)])
+    if folds or not unequal or math.isnan(found.p):
+        return found
+    return _agreed("mean and wins", [found, _by_wins(sample)])
 
 
-def _by_mean(sample: Sample, folds: int | None) -> Decision:
-    """The sign-flip test, Welch's test, or the corrected t test of folds."""
+def by_mean(sample: Sample, folds: int | None) -> Decision:
+    """The sign-flip test, Welch's test, or the corrected t test of folds.
+
+    Args:
+        sample: the values.
+        folds: number of folds, None without cross-validation.
+    """
     sizes = (len(sample.arm), len(sample.baseline))
     direction = 0
     if sample.size:

@@ -7,6 +7,7 @@ make the whole small enough, in about 2^(n/2) steps.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,6 +92,7 @@ def _subset_sums(values: NDArray) -> tuple[NDArray, NDArray]:
     return sums, sizes
 
 
+@lru_cache(maxsize=8)
 def _drawn_subsets(n: int) -> NDArray:
     """Random subsets of n pairs as rows of 0 and 1, the same in every call."""
     random = np.random.default_rng(0)

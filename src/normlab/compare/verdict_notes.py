@@ -113,6 +113,23 @@ def _wins(row: dict) -> str:
     return f", and {row['arm']} wins {row['wins']} of {row['judged']} pairs"
 
 
+def detectable_note(row: dict) -> str:
+    """The smallest difference that as many runs would show.
+
+    Args:
+        row: of a contrast that leaves the question open.
+    """
+    if math.isnan(row["detectable"]):
+        return ""
+    units = {"paired": "pairs", "folds": "folds"}
+    unit = units.get(row["design"], "runs per arm")
+    spread = "" if row["detectable_n"] <= row["n"] else ", if they spread like these"
+    return (
+        f" With 80 % power, {row['detectable_n']} {unit} show a difference of "
+        f"{number(row['detectable'])}{spread}."
+    )
+
+
 def more_seeds_note(row: dict) -> str:
     """How many new runs would show a difference as large as the margin.
 

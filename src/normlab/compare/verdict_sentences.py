@@ -10,6 +10,7 @@ from normlab.compare.shapes import UNEQUAL_SPREADS, unseen_share
 from normlab.compare.verdict_notes import (
     SIDES,
     collapsed_note,
+    detectable_note,
     lost_note,
     meaningful_note,
     more_seeds_note,
@@ -210,7 +211,7 @@ def _not_told_apart(row: dict, metric: str, level: float) -> str:
         f"{head}{limits}: {signed(row['difference'])} "
         f"({_evidence(row)}, {_tested(row)})."
     )
-    return text + _doubt(row, level) + more_seeds_note(row)
+    return text + _doubt(row, level) + detectable_note(row) + more_seeds_note(row)
 
 
 def _doubt(row: dict, level: float) -> str:
@@ -247,7 +248,7 @@ def _cannot_tell(row: dict, metric: str, level: float) -> str:
             f" Equivalence within ±{number(row['margin'])} is not tested below "
             f"{SMALLEST_N} either."
         )
-    return text + _doubt(row, level)
+    return text + _doubt(row, level) + detectable_note(row)
 
 
 def _no_values(row: dict, metric: str) -> str:

@@ -147,7 +147,13 @@ def _beside_margin(row: dict, sign: int) -> str:
     if not is_wanted or math.isnan(row["margin"]):
         return text
     limit = number(row["margin"])
-    return f"{text} Whether it exceeds the margin of {limit} cannot be told."
+    text = f"{text} Whether it exceeds the margin of {limit} cannot be told."
+    if math.isnan(row["detectable"]):
+        return text
+    return (
+        f"{text} With 80 % power, as many runs would show it of a difference of "
+        f"{number(row['margin'] + row['detectable'])}."
+    )
 
 
 def _all_sentences(rows: list[dict]) -> str:

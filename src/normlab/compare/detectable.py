@@ -1,0 +1,86 @@
+"""The smallest difference that a number of seeds would show."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from scipy import optimize, stats
+
+from normlab.compare.effects import MAX_SIMULATED, SIMULATIONS
+from normlab.compare.inference import SMALLEST_N
+
+MOST_ERRORS = 1_000.0  # standard errors; no test of six values needs as many
+
+
+def detectable_difference(
+    n: int,
+    sd: float,
+    design: str,
+    level: float = 0.05,
+    power: float = 0.8,
+    contrasts: int = 1,
+) -> float:
+    """The smallest true difference that the test finds with this power.
+
+    The values are taken to be normal and the spread to be known, as in
+    `effects.sample_size`, of which this is the inverse.
+
+    Args:
+        n: number of pairs, of folds, or of runs of the smaller arm.
+        sd: standard deviation of the paired differences, or within arms if independent.
+        design: `paired`, `independent` or `folds`.
+        level: two-sided significance level over all contrasts.
+        power: probability to find the difference.
+        contrasts: among which the level is shared (Bonferroni), as at Holm's first
+            step.
+
+    Returns:
+        In units of the metric; infinite if the test of n values can show nothing; NaN
+        without a spread.
+    """
+    if not sd > 0:
+        return math.nan
+    if n < SMALLEST_N:
+        return math.inf
+    return sd * _detectable_effect(n, design, level / contrasts, power)
+
+
+@lru_cache(maxsize=256)
+def _detectable_effect(n: int, design: str, level: float, power: float) -> float:
+    """The detectable difference in standard deviations."""
+    if design == "independent":
+        return math.sqrt(2 / n) * _shift(2 * n - 2, level, power)
+    if design == "folds":
+        return math.sqrt(1 / n + 1 / (n - 1)) * _shift(n - 1, level, power)
+    if n > MAX_SIMULATED:
+        return _shift(n - 1, level, power) / math.sqrt(n)
+    return _sign_flip_effect(n, level, power)
+
+
+def _shift(df: int, level: float, power: float) -> float:
+    """By how many standard errors the t statistic must be shifted for this power."""
+    critical = stats.t.isf(level / 2, df)
+
+    def lack(shift: float) -> float:
+        return float(stats.nct.sf(critical, df, shift)) - power
+
+    return float(optimize.brentq(lack, 0.0, critical + MOST_ERRORS / math.sqrt(df)))
+
+
+def _sign_flip_effect(n: int, level: float, power: float) -> float:
+    """The effect that the sign-flip test of n normal differences finds.
+
+    The test finds an effect exactly if it exceeds minus the lower end of the interval
+    of the differences without it, see `exact_tests.sign_flip_interval`. So the effect
+    is a quantile of these ends over simulated differences.
+    """
+    fewest = math.ceil(level * 2**n / 2 * (1 - 1e-9)) - 1  # sign patterns
+    if fewest < 1:
+        return math.inf
+    random = np.random.default_rng(0)
+    differences = random.standard_normal((SIMULATIONS, n)).astype(np.float32)
+    subsets = np.indices((2,) * n).reshape(n, -1)[:, 1:]  # but the empty one
+    weights = (subsets / subsets.sum(axis=0)).astype(np.float32)
+    means = differences @ weights
+    low = np.partition(means, fewest - 1, axis=1)[:, fewest - 1]
+    return float(np.quantile(-low, power))
