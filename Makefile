@@ -27,8 +27,8 @@ run: setup ## train a run: make run ARGS="model=alexnet norm=custom"
 	@$(BIN)/python train.py $(ARGS)
 
 # Each process gets neighbouring tests, so that what a module shares is made once.
-test: setup ## run the tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+test: setup ## run the tests, except for the slow ones (ARGS="-m slow" runs those)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow" $(ARGS)
 
 # A fast part of it runs with the tests; NORMLAB_TORTURE=1 adds the slower tests. The
 # whole takes hours: make torture ARGS="--only checkpoint" runs some scenarios.

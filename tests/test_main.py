@@ -270,6 +270,7 @@ def table(done):
     return [row.split()[:-1] for row in takewhile(str.strip, islice(rows, 1, None))]
 
 
+@pytest.mark.slow
 def test_a_disturbed_sweep_ends_like_an_undisturbed_one(tmp_path, norms):
     words = [
         "--config-dir",
@@ -321,6 +322,7 @@ def test_a_disturbed_sweep_ends_like_an_undisturbed_one(tmp_path, norms):
         assert same.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_is_resumed_by_the_same_command(tmp_path):
     words = ["-m", "hydra/launcher=queue", "hydra.launcher.workers=2", "seed=0,1"]
     words += ["trainer.max_epochs=100", f"paths.outputs={tmp_path}"]
@@ -346,6 +348,7 @@ def test_a_stopped_sweep_is_resumed_by_the_same_command(tmp_path):
         ]
 
 
+@pytest.mark.slow
 def test_a_sweep_continues_after_a_failed_job_and_names_it(tmp_path):
     words = [
         "-m",
@@ -392,6 +395,7 @@ def test_jobs_of_a_sweep_explain_mistakes_as_a_single_run_does(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path):
     results = []
     for name, device in (

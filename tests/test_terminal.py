@@ -54,6 +54,7 @@ def results(outputs):
     return [json.loads(path.read_text())["status"] for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "redirect",
     [
@@ -71,6 +72,7 @@ def test_a_run_does_not_notice_that_nobody_reads(tmp_path, redirect):
     assert results(tmp_path) == ["finished"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "queue"])
 def test_a_sweep_does_not_notice_that_nobody_reads(tmp_path, launcher):
     words = ["-m", f"hydra/launcher={launcher}", "seed=0,1,2", *RUN]
@@ -79,6 +81,7 @@ def test_a_sweep_does_not_notice_that_nobody_reads(tmp_path, launcher):
     assert results(tmp_path) == ["finished"] * 3
 
 
+@pytest.mark.slow
 def test_characters_that_cannot_be_encoded_become_escapes(tmp_path):
     outputs = tmp_path / "[old] cliché"
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
@@ -89,6 +92,7 @@ def test_characters_that_cannot_be_encoded_become_escapes(tmp_path):
     assert results(outputs) == ["finished"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leads_the_session", [False, True])
 def test_a_run_outlives_its_terminal(tmp_path, leads_the_session):
     """Only the leader of a session gets SIGHUP; all others get EIO when they write."""

@@ -106,6 +106,7 @@ def test_a_sweep_is_compared(outputs):
     assert len(normlab.load(*[run.folder for run in runs[:2]])) == 2
 
 
+@pytest.mark.slow
 def test_workers_of_a_queue_know_the_class(outputs):
     runs = normlab.sweep(
         SMALL,

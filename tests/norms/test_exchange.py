@@ -81,6 +81,7 @@ def test_one_compiled_graph_trains_as_eager_with_its_statistics(momentum):
     torch.testing.assert_close(compiled.eval()(x), twin.eval()(x))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs g++")
 def test_generated_kernels_train_as_eager():

@@ -153,6 +153,7 @@ def _stop_in_run(monkeypatch, number):
     monkeypatch.setattr(Scoring, "on_train_start", count)
 
 
+@pytest.mark.slow
 def test_workers_train_several_trials_at_a_time(command, tmp_path):
     words = [
         *SEARCH,

@@ -84,6 +84,7 @@ def command(monkeypatch, tmp_path, capsys):
     HydraConfig.instance().cfg = None
 
 
+@pytest.mark.slow
 @needs_submitit
 def test_a_local_sweep_by_submitit(hazard, command, tmp_path):
     config = hazard(signal.SIGUSR2)
@@ -118,6 +119,7 @@ def test_a_local_sweep_by_submitit(hazard, command, tmp_path):
     assert (code, "1 run: 1 finished" in printed) == (0, True)
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_sweep_by_ray_names_killed_jobs_and_is_resumed(hazard, tmp_path):
     configs = [hazard(signal.SIGKILL), hazard(signal.SIGTERM) | {"seed": 1}]

@@ -15,6 +15,7 @@ from without_locks import PAUSES, Run  # noqa: E402
 
 from normlab.config.identity import run_folder  # noqa: E402
 
+pytestmark = pytest.mark.slow
 FEW_PAUSES = ("before last.ckpt is renamed", "before a row is appended")
 needs_minutes = pytest.mark.skipif(
     "NORMLAB_TORTURE" not in os.environ,

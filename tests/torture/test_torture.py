@@ -65,6 +65,7 @@ MORE_CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -117,6 +118,7 @@ def test_damaged_files(config, scratch, expected, changes, name):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

@@ -76,6 +76,7 @@ def count(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_of_ten_epochs(count):
     calls, openings = count()
     assert calls["open"] > 20  # the counters work
@@ -84,6 +85,7 @@ def test_a_run_of_ten_epochs(count):
     assert openings.total() <= 4
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_every_epoch(count):
     calls, openings = count("checkpoint.every_seconds=0")
     assert calls["os.rename"] >= 20

@@ -160,6 +160,7 @@ def test_channels_last_changes_the_order_in_memory_alone(config):
     assert results["true"]["run"] != results["false"]["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPUs"
 )

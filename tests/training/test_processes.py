@@ -29,7 +29,7 @@ from normlab.training.preparation import prepare
 from normlab.training.processes import FIRST_STORAGE_ERROR, NO_SPACE, _reason
 from normlab.training.tasks import evaluate
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*treespec.*")]
 WORDS = [
     "norm.sync=true",
     "dataset.batch_size=127",
