@@ -57,7 +57,7 @@ ARCHITECTURE = {
     ),
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
-        *("command_lines", "data", "device", "training"),
+        *("command_lines", "data", "device", "metrics", "results", "training"),
     ),
     "predict": (
         *("checksums", "terminal", "config", "mistakes", "command_lines", "data"),

@@ -1,9 +1,11 @@
 """The command lines print what the functions return, and explain mistakes."""
 
+import json
 import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
@@ -15,6 +17,7 @@ from normlab.evaluation.cli import (
     inspect_main,
     inspect_parser,
 )
+from normlab.evaluation.evaluate import evaluate_run
 from normlab.training.experiment import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
@@ -42,9 +45,35 @@ def test_evaluate_takes_another_data_set_with_settings(stored, capsys):
     assert title == f"{stored[0].name} on digits, recalibrated statistics"
 
 
+def test_evaluate_writes_the_scores_of_a_shift(stored, tmp_path, capsys):
+    file = tmp_path / "scores.json"
+    words = [str(stored[0]), "--shift", "noise:2", "--statistics", "mixed"]
+    evaluate_main([*words, "--pseudo-count", "4", "--out", str(file)])
+    title = capsys.readouterr().out.splitlines()[0]
+    assert title == f"{stored[0].name}, noise:2, mixed statistics"
+    written = json.loads(file.read_text())
+    assert written["run"] == stored[0].name
+    assert written["dataset"] is None
+    metrics = evaluate_run(
+        stored[0], shift="noise:2", statistics="mixed", calibration=True, pseudo_count=4
+    )
+    assert written["metrics"] == metrics
+
+    evaluate_main([*words, "--pseudo-count", "4", "--out", str(tmp_path / "s.csv")])
+    table = pd.read_csv(tmp_path / "s.csv")
+    row = table[(table["part"] == "test") & (table["metric"] == "ece")].iloc[0]
+    assert row["value"] == pytest.approx(metrics["test/ece"])
+    assert (row["shift"], row["statistics"]) == ("noise:2", "mixed")
+    assert len(table) == 15
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--shift", "fog:2"], "error: --shift must name a corruption, got 'fog'"),
+        (["--out", "scores.txt"], "error: --out must end in .json or .csv, got sco"),
+        (["--out", "/nowhere/a.csv"], "error: --out must lie in a folder that exi"),
+        (["--recalibrate-on", "all"], "error: --recalibrate-on must be one of train"),
         (["--statistics", "moving"], "error: --statistics must be one of running"),
         (["--dataset", "digit"], "error: dataset=digit does not exist, did you mean"),
         (

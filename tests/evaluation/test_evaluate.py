@@ -105,7 +105,7 @@ def test_mistakes_are_named(stored, tmp_path):
         evaluate_run(tmp_path)
     with pytest.raises(
         ValueError,
-        match="statistics must be one of running, batch, recalibrated, frozen, got",
+        match="statistics must be one of running, batch, recalibrated, frozen, ad",
     ):
         evaluate_run(folder, statistics="moving")
     with pytest.raises(ValueError, match="num_batches must be at least 1, got 0"):

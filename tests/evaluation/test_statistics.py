@@ -9,7 +9,12 @@ from torch import nn
 
 from normlab.config.targets import build
 from normlab.data.blocks import Part
-from normlab.evaluation.statistics import batch_statistics, shuffled_batches
+from normlab.evaluation.statistics import (
+    ShuffledBatches,
+    batch_statistics,
+    mixed_statistics,
+    restored,
+)
 from normlab.norms import EvoNormB0, FrozenBatchNorm, IterativeWhitening
 
 # Norms with a running mean and a running variance.
@@ -77,7 +82,7 @@ def test_shuffled_batches_hold_every_sample_once_and_none_alone():
             return inputs
 
     part = Part(torch.arange(9.0)[:, None], torch.arange(9), torch.arange(9), Plain())
-    blocks = shuffled_batches(part, 4)
+    blocks = ShuffledBatches(part, 4)
     assert [len(block.targets) for block in blocks] == [4, 5]
     assert sorted(torch.cat([block.targets for block in blocks]).tolist()) == list(
         range(9)
@@ -179,3 +184,61 @@ def test_buffers_are_put_back_after_a_call_that_fails():
         layer(torch.tensor([[1.0], [3.0]]))
     assert [layer.moving_mean.item(), layer.moving_var.item()] == [5.0, 4.0]
     assert not layer.training
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_mixed_statistics_weigh_the_batch_by_its_samples(make, name):
+    network = nn.Sequential(make(name, 1)).eval()
+    before = copy.deepcopy(network.state_dict())
+    x = torch.tensor([[4.0], [8.0]])  # mean 6, unbiased variance 8
+    with mixed_statistics(network, pseudo_count=2):
+        y = network(x)
+    # Half of running mean 0 and variance 1: mean 3, variance 4.5.
+    expected = (x - 3) / 4.5**0.5
+    torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
+    with mixed_statistics(network, pseudo_count=6):
+        y = network(x)  # mean 1.5, variance .75 + .25 * 8
+    torch.testing.assert_close(y, (x - 1.5) / 2.75**0.5, atol=1e-5, rtol=1e-5)
+    for key, value in network.state_dict().items():
+        assert torch.equal(before[key], value)
+    assert not network[0].training
+    assert network[0].momentum == 0.1
+
+
+def test_mixed_statistics_of_a_norm_of_the_user_leave_no_trace():
+    layer = OwnNorm().eval()
+    inputs = torch.tensor([[1.0], [3.0]])  # mean 2, the running mean is 5
+    with mixed_statistics(nn.Sequential(layer), pseudo_count=1):
+        assert layer(inputs).flatten().tolist() == pytest.approx([-2.0, 0.0], abs=1e-5)
+    assert layer(inputs).flatten().tolist() == [-4.0, -2.0]
+
+
+def test_mixed_statistics_need_averages():
+    message = "statistics must be running, .* keeps no statistics of batches"
+    network = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=message), mixed_statistics(network, 1):
+        network(torch.zeros(2, 2))
+
+
+def test_an_error_leaves_the_buffers_of_a_mixed_layer():
+    network = nn.Sequential(nn.BatchNorm1d(2)).eval()
+    with mixed_statistics(network, 1):
+        network(torch.rand(4, 2))
+        with pytest.raises(ValueError, match="Expected more than 1 value"):
+            network(torch.ones(1, 2))
+    assert network[0].running_mean.tolist() == [0.0, 0.0]
+    assert network[0].momentum == 0.1
+
+
+def test_a_network_is_restored_when_the_block_ends():
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    network[0].requires_grad_(False)
+    before = copy.deepcopy(network.state_dict())
+    with restored(network):
+        network.requires_grad_(True)
+        nn.init.zeros_(network[0].weight)
+        network(torch.rand(4, 2))
+    for key, value in network.state_dict().items():
+        assert torch.equal(before[key], value)
+    assert not network[0].weight.requires_grad
+    assert network[1].weight.requires_grad

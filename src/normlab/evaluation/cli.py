@@ -17,6 +17,11 @@ from normlab.command_lines import (
 OPTIONS = {
     "statistics": "--statistics",
     "num_batches": "--batches",
+    "recalibrate_on": "--recalibrate-on",
+    "batch_size": "--batch-size",
+    "pseudo_count": "--pseudo-count",
+    "lr": "--lr",
+    "shift": "--shift",
     "trusted": "--trust",
 }
 
@@ -43,12 +48,15 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from normlab.config.trust import load_only_weights
     from normlab.evaluation.evaluate import evaluate_run
+    from normlab.evaluation.output import check_output, write_metrics
     from normlab.terminal import print_metrics
 
     load_only_weights()
     title = options.run.name
     dataset = None
     with mistakes_end(OPTIONS):
+        if options.out is not None:
+            check_output(options.out)
         trusted = load_trusted_code(options)
         if options.dataset is not None:
             title += f" on {options.dataset}"
@@ -61,10 +69,32 @@ def _evaluate(options: argparse.Namespace) -> None:
                 f"add --dataset NAME"
             )
         metrics = evaluate_run(
-            options.run, dataset, options.statistics, options.batches, trusted
+            options.run,
+            dataset,
+            options.statistics,
+            options.batches,
+            trusted,
+            shift=options.shift,
+            calibration=True,
+            recalibrate_on=options.recalibrate_on,
+            batch_size=options.batch_size,
+            pseudo_count=options.pseudo_count,
+            lr=options.lr,
         )
+        if options.out is not None:
+            write_metrics(options.out, metrics, _settings(options))
+    if options.shift is not None:
+        title += f", {options.shift}"
     title += f", {options.statistics} statistics"
     print_metrics(Console(highlight=False), metrics, title)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What the metrics were computed by, for a file."""
+    settings = {"run": options.run.resolve().name}
+    for name in ("dataset", "shift", "statistics"):
+        settings[name] = getattr(options, name)
+    return settings
 
 
 def evaluate_parser() -> argparse.ArgumentParser:
@@ -93,19 +123,68 @@ def evaluate_parser() -> argparse.ArgumentParser:
         default="running",
         help="the statistics by which batch norm normalizes: running (as stored), "
         "batch (of the batch that is scored), recalibrated (computed again from "
-        "training batches, with the final weights) or frozen (the stored ones as "
-        "constants, which gives the same scores as running) (default: %(default)s)",
+        "training batches, with the final weights), adapted (computed again from the "
+        "part that is scored), mixed (running and batch together), tent (of the batch, "
+        "while scale and shift learn to lower the entropy) or frozen (the stored ones "
+        "as constants, which gives the same scores as running) (default: %(default)s)",
     )
+    parser.add_argument(
+        "--shift",
+        metavar="NAME:SEVERITY",
+        help="corrupt the images that are scored, with a severity from 1 to 5, as in "
+        "brightness:3 (default: none)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="JSON or CSV file to write the metrics to (default: none)",
+    )
+    _add_details(parser)
+    add_trust(parser)
+    return parser
+
+
+def _add_details(parser: argparse.ArgumentParser) -> None:
+    """Add the options about single kinds of statistics."""
     parser.add_argument(
         "--batches",
         type=int,
         default=100,
         metavar="K",
-        help="number of training batches for recalibrated statistics, at most one "
-        "epoch (default: %(default)s)",
+        help="number of batches for recalibrated statistics, at most one epoch "
+        "(default: %(default)s)",
     )
-    add_trust(parser)
-    return parser
+    parser.add_argument(
+        "--recalibrate-on",
+        default="train",
+        metavar="PART",
+        help="the part for recalibrated statistics: train, val or test of the run's "
+        "own data, or scored/train, scored/val or scored/test of the data that are "
+        "scored (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="B",
+        help="samples of a batch for batch, adapted, mixed and tent statistics "
+        "(default: that of training)",
+    )
+    parser.add_argument(
+        "--pseudo-count",
+        type=float,
+        default=16,
+        metavar="N",
+        help="number of samples that the running statistics weigh as much as in mixed "
+        "statistics (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lr",
+        type=float,
+        default=1e-3,
+        metavar="RATE",
+        help="learning rate of Adam for tent statistics (default: %(default)s)",
+    )
 
 
 def inspect_main(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,8 @@
 """Score a stored run again: on its own data or on others, with chosen statistics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,23 @@ from normlab.checksums import (
 )
 from normlab.config.rules import check, with_defaults
 from normlab.config.targets import check_homes
-from normlab.data.blocks import EvaluationBlocks
+from normlab.data.blocks import Block, Part
 from normlab.data.classes import match_classes
 from normlab.data.notes import note_once
 from normlab.data.parts import Parts, load_parts, stored_shape
+from normlab.data.shifts import parse_shift, shifted_parts
 from normlab.device.devices import (
     Device,
     evaluation_context,
     scoring_device,
     set_threads,
 )
-from normlab.evaluation.statistics import (
-    batch_statistics,
-    check_statistics,
-    shuffled_batches,
-)
+from normlab.evaluation.scoring import SCORED, Scorer, Statistics
+from normlab.evaluation.statistics import ShuffledBatches
 from normlab.files import read_json, read_yaml
 from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, load_fitting_parts, prepare
 from normlab.training.recalibration import recalibrate, training_batches
-from normlab.training.tasks import evaluate
 
 
 def evaluate_run(
@@ -43,8 +41,15 @@ def evaluate_run(
     statistics: str = "running",
     num_batches: int = 100,
     trusted: Sequence[str] = (),
+    *,
+    shift: str | None = None,
+    calibration: bool = False,
+    recalibrate_on: str = "train",
+    batch_size: int | None = None,
+    pseudo_count: float = 16,
+    lr: float = 1e-3,
 ) -> dict[str, float]:
-    """Score the best state of a stored run.
+    """Score the best state of a stored run, which stays as it is.
 
     Args:
         folder: the run folder.
@@ -53,47 +58,73 @@ def evaluate_run(
             as in training, by the statistics of the run's own training part.
         statistics: by which statistics norms with running statistics normalize:
             `running` (stored in training), `batch` (of the batch that is scored),
-            `recalibrated` (recomputed with the final weights over training batches,
-            see `recalibrate`), or `frozen` (the stored ones as constants, as in
-            `FrozenBatchNorm`: the same numbers as `running`, since evaluation updates
-            nothing).
-        num_batches: number of training batches for `recalibrated`, at most one epoch.
+            `recalibrated` (recomputed with the final weights, see `recalibrate`),
+            `adapted` (recomputed for each scored part from its own samples: Li et al.,
+            2016, arXiv 1603.04779), `mixed` (running and batch together, see
+            `mixed_statistics`), `tent` (of the batch, while scale and shift of every
+            norm learn to be sure, see `EntropyMinimizer`), or `frozen` (the stored ones
+            as constants, as in `FrozenBatchNorm`: the same numbers as `running`, since
+            evaluation updates nothing).
+        num_batches: number of batches for `recalibrated`, at most one epoch.
         trusted: packages of the user's own that the run may call.
+        shift: a corruption of the scored images and its severity, such as
+            `brightness:3`, see `normlab.data.corruptions`; its random numbers depend on
+            the seed of the run.
+        calibration: whether the scores `ece`, `brier` and `nll` of the probabilities
+            are among the metrics of a classification.
+        recalibrate_on: the part whose batches recalibrate: train (with the batches of
+            training), val or test of the run's own data, or one of the data that are
+            scored, shifted and of another data set as they may be: scored/train,
+            scored/val or scored/test.
+        batch_size: samples of a batch for `batch`, `adapted`, `mixed` and `tent`; None
+            takes that of training.
+        pseudo_count: the number of samples that the running statistics weigh as much
+            as, for `mixed`.
+        lr: learning rate for `tent`.
 
     Returns:
         The metrics of all parts by name, such as `test/accuracy`.
 
     Raises:
         ValueError: the folder holds no run or an unreadable checkpoint, the data do not
-            fit the network, or the norm keeps no running statistics and others were
-            asked for.
+            fit the network or cannot be shifted, or the norm keeps no running
+            statistics and others were asked for.
     """
-    check_statistics(statistics, num_batches)
-    config, prepared = load_run(folder, trusted)
+    chosen = Statistics(
+        statistics, num_batches, recalibrate_on, batch_size, pseudo_count, lr
+    )
+    corruption = None if shift is None else parse_shift(shift)
+    config, prepared = load_run(folder, trusted, as_images=shift is not None)
     parts = prepared.parts
     if dataset is not None:
         parts = _load_other_parts(config, dataset, prepared.parts)
+    if corruption is not None:
+        parts = shifted_parts(parts, corruption, config["seed"])
 
     device = scoring_device(prepared.device.accelerator)
-    context = evaluation_context(prepared.device.precision, device)
-    prepared.task.to(device)
+    scorer = Scorer(
+        prepared.task.to(device),
+        prepared.norm_layers,
+        chosen,
+        batch_size or config["dataset"]["batch_size"],
+        evaluation_context(prepared.device.precision, device),
+        calibration,
+    )
     if statistics == "recalibrated":
-        _recalibrate(config, prepared, num_batches, device, context)
+        own = prepared.parts.by_name
+        batches = _recalibrating_batches(config, own, parts, scorer, device)
+        recalibrate(prepared.task.network, batches, scorer.context)
 
-    batch_size = config["dataset"]["batch_size"]
     metrics: dict[str, float] = {}
     for name, part in parts.to(device).by_name.items():
-        if statistics == "batch":
-            blocks = shuffled_batches(part, batch_size)
-            with batch_statistics(prepared.task.network):
-                scores = evaluate(prepared.task, blocks, context)
-        else:
-            scores = evaluate(prepared.task, EvaluationBlocks(part), context)
+        scores = scorer.score(part)
         metrics |= {f"{name}/{key}": value for key, value in scores.items()}
     return metrics
 
 
-def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]:
+def load_run(
+    folder: Path, trusted: Sequence[str] = (), as_images: bool = False
+) -> tuple[dict, Prepared]:
     """Load the configuration, the data and the best network of a stored run.
 
     The number of CPU threads is set as for the run.
@@ -101,6 +132,7 @@ def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]
     Args:
         folder: the run folder.
         trusted: packages of the user's own that the run may call.
+        as_images: keep the images of a run that trained on cached features.
 
     Returns:
         The configuration, and what `prepare` builds from it with the best weights and
@@ -112,6 +144,8 @@ def load_run(folder: Path, trusted: Sequence[str] = ()) -> tuple[dict, Prepared]
     """
     result, config = read_run(folder, trusted)
     state = load_best(folder, result)
+    if as_images:
+        config = config | {"cache_features": False}
     prepared = _prepare(folder, result, config)
     prepared.task.network.load_state_dict(state["network"])
     return config, prepared
@@ -325,22 +359,26 @@ def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:
     )
 
 
-def _recalibrate(
+def _recalibrating_batches(
     config: dict,
-    prepared: Prepared,
-    num_batches: int,
+    own: Mapping[str, Part],
+    scored: Parts,
+    scorer: Scorer,
     device: torch.device,
-    context: Callable,
-) -> None:
-    """Recalibrate by the run's own training part, which leaves the device at the end.
+) -> Iterator[Block]:
+    """The batches by which statistics are computed again.
 
     Args:
         config: the configuration of the run.
-        prepared: its data and its network.
-        num_batches: number of training batches.
+        own: the parts of its own data by name.
+        scored: the data that are scored.
+        scorer: with the statistics that are chosen.
         device: where the network is.
-        context: a context manager around every forward pass.
     """
-    train = prepared.parts.train.to(device)
-    batches = training_batches(config, train, num_batches)
-    recalibrate(prepared.task.network, batches, context)
+    source = scorer.statistics.recalibrate_on
+    num_batches = scorer.statistics.num_batches
+    if source == "train":
+        return training_batches(config, own["train"].to(device), num_batches)
+    parts = scored.by_name if source.startswith(SCORED) else own
+    part = parts[source.removeprefix(SCORED)].to(device)
+    return islice(ShuffledBatches(part, scorer.batch_size), num_batches)

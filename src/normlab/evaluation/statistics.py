@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from normlab.data.blocks import Block, Part
+from normlab.data.blocks import Block, Part, spread
 from normlab.norms import BatchNorm
 from normlab.training.recalibration import (
     has_averages,
@@ -17,25 +17,18 @@ from normlab.training.recalibration import (
 )
 from normlab.training.steps import unchanged_buffers
 
-STATISTICS = ("running", "batch", "recalibrated", "frozen")
 
-
-def check_statistics(statistics: str, num_batches: int) -> None:
-    """Refuse unknown statistics, and recalibration over no batches.
-
-    Args:
-        statistics: should be one of `STATISTICS`.
-        num_batches: number of batches for recalibration.
-
-    Raises:
-        ValueError: says what is possible.
-    """
-    if statistics not in STATISTICS:
-        raise ValueError(
-            f"statistics must be one of {', '.join(STATISTICS)}, got {statistics!r}"
-        )
-    if num_batches < 1:
-        raise ValueError(f"num_batches must be at least 1, got {num_batches}")
+@contextmanager
+def restored(network: nn.Module) -> Iterator[None]:
+    """Put parameters and buffers back as they were, when the `with` block ends."""
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    needed = {value: value.requires_grad for value in network.parameters()}
+    try:
+        yield
+    finally:
+        network.load_state_dict(state)
+        for value, needs_gradient in needed.items():
+            value.requires_grad_(needs_gradient)
 
 
 @contextmanager
@@ -144,7 +137,87 @@ def training_without_updates(layer: Any, averaging: set[nn.Module]) -> Iterator[
         layer.train(training)
 
 
-def shuffled_batches(part: Part, batch_size: int) -> list[Block]:
+@contextmanager
+def mixed_statistics(network: nn.Module, pseudo_count: float) -> Iterator[None]:
+    """Normalize by running and batch statistics together inside of the `with` block.
+
+    Both mean and variance are ``a running + (1 - a) batch`` with ``a = N / (N + n)``
+    for a batch of n samples: the running statistics weigh as much as N samples
+    (Schneider et al., 2020, arXiv 2006.16971). As in running averages, the variance of
+    a batch is the unbiased one.
+
+    Args:
+        network: in evaluation mode; its running statistics stay as they are.
+        pseudo_count: N, at least 0.
+
+    Raises:
+        ValueError: the network keeps no running statistics.
+    """
+    found: set[nn.Module] = set()
+    with ExitStack() as stack:
+        for layer in filter(may_average, network.modules()):
+            stack.enter_context(_mixing(layer, pseudo_count, found))
+        yield
+    if not found:
+        raise no_averages()
+
+
+@contextmanager
+def _mixing(layer: Any, pseudo_count: float, found: set[nn.Module]) -> Iterator[None]:
+    """Mix the buffers of a layer with the statistics of each of its calls.
+
+    Args:
+        layer: a layer that `may_average`.
+        pseudo_count: see `mixed_statistics`.
+        found: gets the layer if it keeps running statistics.
+    """
+    own: dict[str, torch.Tensor] = {}
+
+    def mix(layer: Any, inputs: tuple, options: dict) -> None:
+        num_samples = len((*inputs, *options.values())[0])
+        share = pseudo_count / (pseudo_count + num_samples)
+        for name, value in _statistics_of_batch(layer, inputs, options).items():
+            own[name] = layer._buffers[name]
+            layer._buffers[name] = share * own[name] + (1 - share) * value
+            found.add(layer)
+
+    def put_back(layer: Any, inputs: tuple, output: Any) -> None:
+        layer._buffers.update(own)
+        own.clear()
+
+    hooks = [
+        layer.register_forward_pre_hook(mix, with_kwargs=True),
+        layer.register_forward_hook(put_back, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _statistics_of_batch(
+    layer: Any, inputs: tuple, options: dict
+) -> dict[str, torch.Tensor]:
+    """What one call would move the buffers of a layer to, which stays as it is."""
+    is_batch_norm = isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm)
+    momentum = getattr(layer, "momentum", None)
+    if is_batch_norm:
+        layer.momentum = 1.0  # an average over all batches would hardly move
+    if isinstance(layer, BatchNorm):
+        layer.plain = True
+    layer.train()
+    try:
+        return statistics_of_call(layer, inputs, options)
+    finally:
+        layer.eval()
+        if is_batch_norm:
+            layer.momentum = momentum
+        if isinstance(layer, BatchNorm):
+            layer.plain = False
+
+
+class ShuffledBatches:
     """Batches in random order, as in training, with every sample once.
 
     The order is always the same. A last batch of one sample, which batch norm could not
@@ -154,12 +227,17 @@ def shuffled_batches(part: Part, batch_size: int) -> list[Block]:
         part: a part of the data.
         batch_size: samples per batch.
     """
-    generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(part), generator=generator).to(part.rows.device)
-    groups = list(part.rows[order].split(batch_size))
-    if len(groups) > 1 and len(groups[-1]) == 1:
-        groups[-2:] = [torch.cat(groups[-2:])]
-    return [
-        Block(part.evaluation_inputs(rows), part.targets[rows], len(rows))
-        for rows in groups
-    ]
+
+    def __init__(self, part: Part, batch_size: int) -> None:
+        self.part = part
+        rows = spread(part.rows, part.limit)
+        generator = torch.Generator().manual_seed(0)
+        order = torch.randperm(len(rows), generator=generator).to(rows.device)
+        self.groups = list(rows[order].split(batch_size))
+        if len(self.groups) > 1 and len(self.groups[-1]) == 1:
+            self.groups[-2:] = [torch.cat(self.groups[-2:])]
+
+    def __iter__(self) -> Iterator[Block]:
+        for rows in self.groups:
+            inputs = self.part.evaluation_inputs(rows)
+            yield Block(inputs, self.part.targets[rows], len(rows))

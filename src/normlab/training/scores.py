@@ -3,6 +3,7 @@
 Shapes: N samples, K classes.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from normlab.metrics import SCORES
 from normlab.training.collectives import join_over_processes
 
 TOP = 5
+CALIBRATION = ("ece", "brier", "nll")
 CALIBRATION_BINS = 15
 LARGEST_MATRIX = 200  # classes: more would make files of megabytes
 
@@ -105,6 +107,24 @@ def detailed_scores(logits: Tensor, classes: Tensor) -> dict[str, Any]:
         "per_class": {name: values.tolist() for name, values in each.items()},
         "confusion_matrix": matrix.tolist(),
     }
+
+
+def calibration_scores(logits: Tensor, classes: Tensor) -> dict[str, float]:
+    """How far probabilities can be believed: `ece`, `brier` and `nll`.
+
+    Args:
+        logits: outputs of the network ``(N, K)``; if one of them is not finite, so is
+            no score.
+        classes: ``(N,)``.
+
+    Returns:
+        The scores as in `detailed_scores`.
+    """
+    if not logits.isfinite().all():
+        return dict.fromkeys(CALIBRATION, math.nan)
+    logits = logits.double()
+    scores = _share_scores(logits, logits.softmax(1), classes)
+    return {name: float(scores[name]) for name in CALIBRATION}
 
 
 def _class_scores(matrix: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,153 @@
+"""Scores of the parts of a data set, by statistics that are chosen for them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from torch import nn
+
+from normlab.data.blocks import Block, EvaluationBlocks, Part
+from normlab.evaluation.entropy import EntropyMinimizer, scales_and_shifts
+from normlab.evaluation.statistics import (
+    ShuffledBatches,
+    batch_statistics,
+    batch_statistics_where_kept,
+    mixed_statistics,
+    restored,
+)
+from normlab.metrics import PARTS
+from normlab.training.classification import Classification
+from normlab.training.recalibration import recalibrate
+from normlab.training.scores import Outputs, calibration_scores
+from normlab.training.tasks import Task, evaluate
+
+STATISTICS = (
+    "running",
+    "batch",
+    "recalibrated",
+    "frozen",
+    "adapted",
+    "mixed",
+    "tent",
+)
+SCORED = "scored/"  # before the name of a part that is scored, and not the run's own
+SOURCES = (*PARTS, *(SCORED + name for name in PARTS))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """By which statistics norms normalize when a run is scored again.
+
+    Attributes:
+        name: one of `STATISTICS`, see `normlab.evaluation.evaluate.evaluate_run`.
+        num_batches: largest number of batches for `recalibrated`.
+        recalibrate_on: the part for `recalibrated`, one of `SOURCES`.
+        batch_size: samples of a batch for `batch`, `adapted`, `mixed` and `tent`.
+        pseudo_count: number of samples that the running statistics weigh as much as,
+            for `mixed`.
+        lr: learning rate for `tent`.
+
+    Raises:
+        ValueError: a value is impossible.
+    """
+
+    name: str
+    num_batches: int
+    recalibrate_on: str
+    batch_size: int | None
+    pseudo_count: float
+    lr: float
+
+    def __post_init__(self) -> None:
+        if self.name not in STATISTICS:
+            raise ValueError(
+                f"statistics must be one of {', '.join(STATISTICS)}, got {self.name!r}"
+            )
+        if self.num_batches < 1:
+            raise ValueError(f"num_batches must be at least 1, got {self.num_batches}")
+        if self.recalibrate_on not in SOURCES:
+            raise ValueError(
+                f"recalibrate_on must be one of {', '.join(SOURCES)}, got "
+                f"{self.recalibrate_on!r}"
+            )
+        if self.batch_size is not None and self.batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
+        if not self.pseudo_count >= 0:
+            raise ValueError(
+                f"pseudo_count must be at least 0, got {self.pseudo_count}"
+            )
+        if not self.lr > 0:
+            raise ValueError(f"lr must be above 0, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores parts with one network.
+
+    Attributes:
+        task: the network and its metrics.
+        norm_layers: the norms of the run, by name.
+        statistics: those that are chosen.
+        batch_size: samples of a batch.
+        context: a context manager around every forward pass.
+        calibration: whether probabilities are scored too.
+    """
+
+    task: Task
+    norm_layers: Mapping[str, nn.Module]
+    statistics: Statistics
+    batch_size: int
+    context: Callable = nullcontext
+    calibration: bool = False
+
+    def score(self, part: Part) -> dict[str, float]:
+        """The metrics of a part by name; the network is left as it was.
+
+        Raises:
+            ValueError: the norm of the run has nothing that could be chosen.
+        """
+        blocks: Iterable[Block] = EvaluationBlocks(part)
+        if self.statistics.name in ("batch", "mixed", "tent"):
+            blocks = ShuffledBatches(part, self.batch_size)
+        outputs = None
+        if self.calibration and isinstance(self.task, Classification):
+            outputs = Outputs()
+        with self._chosen(part) as network:
+            metrics = evaluate(self.task, blocks, self.context, outputs, network)
+        if outputs is not None:
+            logits, classes = outputs.joined()
+            if classes.ndim == 1:  # a task of one's own may have several per sample
+                metrics |= calibration_scores(logits, classes)
+        return metrics
+
+    @contextmanager
+    def _chosen(self, part: Part) -> Iterator[nn.Module]:
+        """The network as it is to be scored on a part."""
+        network = self.task.network
+        name = self.statistics.name
+        if name == "batch":
+            with batch_statistics(network):
+                yield network
+        elif name == "mixed":
+            with mixed_statistics(network, self.statistics.pseudo_count):
+                yield network
+        elif name == "adapted":
+            with restored(network):
+                batches = ShuffledBatches(part, self.batch_size)
+                recalibrate(network, batches, self.context)
+                yield network
+        elif name == "tent":
+            with self._minimizer() as minimizer:
+                yield minimizer
+        else:
+            yield network
+
+    @contextmanager
+    def _minimizer(self) -> Iterator[nn.Module]:
+        network = self.task.network
+        if not isinstance(self.task, Classification):
+            raise ValueError("statistics=tent needs classes, whose entropy falls")
+        parameters = scales_and_shifts(network, self.norm_layers)
+        network.eval()
+        with restored(network), batch_statistics_where_kept(network):
+            yield EntropyMinimizer(network, parameters, self.statistics.lr)
