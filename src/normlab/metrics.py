@@ -1,5 +1,8 @@
 """Names of metrics by task, and which direction is better."""
 
+import re
+from collections.abc import Mapping
+
 PARTS = ("train", "val", "test")
 
 # What a task computes for every part; the first name decides which epoch is best.
@@ -52,14 +55,41 @@ LOWER_IS_BETTER = (
     "memory_mib",
 )
 
+# Short names that other programs use. They must be the whole last word of a name, in
+# any case: `test_acc`, `Top1`, `eval/BLEU`.
+SHORT_HIGHER = (
+    *("acc", "top1", "top5", "auc", "map", "miou", "bleu", "rouge", "psnr", "ssim"),
+    *("reward", "return", "r2"),
+)
+SHORT_LOWER = (
+    *("err", "ppl", "fid", "wer", "cer", "bpb", "bpc", "mape", "regret"),
+    *("runtime", "duration"),
+)
+
+# Metrics of other programs, by name: whether a higher value is better, None if unknown.
+_declared: dict[str, bool | None] = {}
+
+
+def declare_metrics(directions: Mapping[str, bool | None]) -> None:
+    """Make names known as metrics for the rest of this process.
+
+    Results of other programs have metrics whose names say neither that they are metrics
+    nor which direction is better.
+
+    Args:
+        directions: by name, whether a higher value is better; None if that is unknown.
+    """
+    _declared.update(directions)
+
 
 def is_metric(name: str) -> bool:
     """Whether a name is that of a metric on a part of the data, such as `val/loss`.
 
-    A slash alone does not make a metric: settings may have one in their key too.
+    A slash alone does not make a metric: settings may have one in their key too. Names
+    that were declared are metrics as well.
     """
     part, slash, _ = name.partition("/")
-    return part in PARTS and slash == "/"
+    return name in _declared or (part in PARTS and slash == "/")
 
 
 def higher_is_better(metric: str) -> bool:
@@ -68,9 +98,23 @@ def higher_is_better(metric: str) -> bool:
     True for accuracies, R², speed and the like. Losses, errors and times are better
     low, and so is taken to be every metric whose name does not say.
     """
-    return metric.endswith(HIGHER_IS_BETTER)
+    return _direction(metric) or False
 
 
 def direction_is_known(metric: str) -> bool:
-    """Whether the name of the metric tells which direction is better."""
-    return metric.endswith((*HIGHER_IS_BETTER, *LOWER_IS_BETTER))
+    """Whether the name of the metric, or a user, tells which direction is better."""
+    return _direction(metric) is not None
+
+
+def _direction(metric: str) -> bool | None:
+    """Whether a higher value is better; None if nothing tells."""
+    declared = _declared.get(metric)
+    if declared is not None:
+        return declared
+    name = re.sub(r"[^a-z0-9]+$", "", metric.lower())  # `Accuracy (%)` too
+    last = re.split(r"[^a-z0-9]", name)[-1]
+    if name.endswith(HIGHER_IS_BETTER) or last in SHORT_HIGHER:
+        return True
+    if name.endswith(LOWER_IS_BETTER) or last in SHORT_LOWER:
+        return False
+    return None

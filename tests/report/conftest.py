@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from compare.helpers import write_run
 
+from normlab import metrics
 from normlab.compare import compare, load_runs
+
+
+@pytest.fixture(autouse=True)
+def no_declared_metrics(monkeypatch):
+    """Metrics that one test declares are unknown to the next."""
+    monkeypatch.setattr(metrics, "_declared", {})
 
 
 @pytest.fixture

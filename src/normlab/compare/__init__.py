@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["compare", "load_runs"]
+__all__ = ["compare", "load_results", "load_runs"]
 
 
 def __getattr__(name: str) -> Any:
@@ -11,6 +11,10 @@ def __getattr__(name: str) -> Any:
         from normlab.compare.runs import load_runs
 
         return load_runs
+    if name == "load_results":
+        from normlab.compare.other_results import load_results
+
+        return load_results
     if name == "compare":
         from normlab.compare.comparison import compare
 

@@ -29,6 +29,8 @@ NUMBER_FIELDS = (
     "step_flops",
     "diverged_at_step",
 )
+# What the seed of a run without one begins with; a number follows.
+NO_SEED = "no seed"
 # A metric that `selection.largest_stable` computes from several runs.
 LARGEST_STABLE_RATE = "log10 largest stable learning rate"
 RESULT_COLUMNS = (
@@ -110,6 +112,7 @@ def check_key(name: str, known: Iterable[str], kind: str) -> str:
 def _similar_names(name: str, known: list[str]) -> list[str]:
     """Up to three names: those that end or begin with `name`, or else look like it."""
     similar = [other for other in known if name in _last_parts(other)]
+    similar += [other for other in known if other.lower() == name.lower()]
     # An arm of several settings is named `none, optimizer.lr=0.1`.
     similar += [other for other in known if other.startswith(f"{name}, ")]
     return similar[:3] or get_close_matches(name, known, n=3, cutoff=0.5)

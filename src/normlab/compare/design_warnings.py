@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from normlab.compare.columns import NO_SEED
 from normlab.compare.equivalence import times
 from normlab.compare.inference import welch
 from normlab.compare.sentences import p_value, signed
@@ -48,6 +49,8 @@ def _pairing_lines(row: dict, group: pd.DataFrame, metric: str) -> list[str]:
     has_values = min(row["n"], row["n_baseline"]) > 0
     if row["design"] != "independent" or not has_values:
         return []
+    if group["seed"].astype(str).str.startswith(NO_SEED).all():
+        return [f"{names}{at} name no seeds: compared as independent runs."]
     return [
         f"{names} share too few seeds{at} "
         f"({_seeds(group, row['arm'])} against {_seeds(group, row['baseline'])}): "

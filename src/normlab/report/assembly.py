@@ -1,7 +1,7 @@
 """From folders of runs to a report: a comparison, or the answer to a study."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,14 @@ from normlab.compare.settings import check_keys, direction_warnings
 from normlab.compare.targets import parse_target, time_to_target
 from normlab.report.figures import draw_figures
 from normlab.report.page import Report, Section
+from normlab.report.reading import (
+    Reading,
+    columns_table,
+    in_table,
+    is_other,
+    read_runs,
+    without_unknown_checks,
+)
 from normlab.report.tables import (
     budget_table,
     contrast_table,
@@ -35,31 +43,55 @@ class Extras:
         target: A metric and the value to reach, `METRIC=VALUE`; None for none.
         heatmap: The two settings of the heatmap; None for those that vary.
         figures: Whether figures are drawn.
+        reading: How results of another program are read.
     """
 
     target: str | None = None
     heatmap: tuple[str, str] | None = None
     figures: bool = True
+    reading: Reading = field(default_factory=Reading)
 
 
 def comparison_report(
     folders: Sequence[Path], arguments: dict[str, Any], extras: Extras
 ) -> Report:
-    """Compare the runs of some folders.
+    """Compare the runs of some folders, or results of another program.
 
     Args:
-        folders: Folders that contain runs, at any depth.
+        folders: Folders that contain runs, at any depth; or files and folders of
+            another program.
         arguments: Arguments of `compare` by name, other than the runs.
         extras: What the report shows besides arms and contrasts.
 
     Raises:
         ValueError: There is no run, or the runs cannot be compared so.
     """
-    runs = load_runs(*folders)
+    runs, arguments = read_runs(folders, arguments, extras.reading)
+    if is_other(runs):
+        extras = _in_table(extras, runs)
     _check_heatmap(runs, extras.heatmap)
-    report = report_of(compare(runs, **arguments), extras)
-    warnings = [*report.warnings, *_unreadable_warnings(runs)]
-    return replace(report, runs=runs, warnings=warnings)
+    comparison = compare(runs, **arguments)
+    if is_other(runs):
+        comparison = without_unknown_checks(comparison)
+    report = report_of(comparison, extras)
+    notes = runs.attrs.get("notes", [])
+    warnings = [*notes, *report.warnings, *_unreadable_warnings(runs)]
+    columns = columns_table(runs, folders)
+    return replace(report, runs=runs, warnings=warnings, columns=columns)
+
+
+def _in_table(extras: Extras, runs: pd.DataFrame) -> Extras:
+    """The extras in the names of the table of another program's results."""
+    if extras.target is not None:
+        raise ValueError(
+            "target must be left out for results of other programs: it needs learning "
+            "curves, which only runs of normlab have"
+        )
+    if extras.heatmap is None:
+        return extras
+    first, second = extras.heatmap
+    names = runs.attrs["names"]
+    return replace(extras, heatmap=(in_table(first, names), in_table(second, names)))
 
 
 def report_of(comparison: Comparison, extras: Extras) -> Report:
@@ -181,12 +213,13 @@ def _check_heatmap(runs: pd.DataFrame, keys: tuple[str, str] | None) -> None:
 
 
 def _unreadable_warnings(runs: pd.DataFrame) -> list[str]:
-    """One line about folders that hold no readable run."""
+    """One line about folders, or rows of a table, that hold no readable run."""
     unreadable = runs.attrs["unreadable"]
     if not unreadable:
         return []
     path, reason = unreadable[0]
+    what = "run" if is_other(runs) else "folder"
     if len(unreadable) == 1:
-        return [f"1 folder was left out: {path} ({reason})."]
+        return [f"1 {what} was left out: {path} ({reason})."]
     count = len(unreadable)
-    return [f"{count} folders were left out, the first: {path} ({reason})."]
+    return [f"{count} {what}s were left out, the first: {path} ({reason})."]

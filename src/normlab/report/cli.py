@@ -19,6 +19,7 @@ from normlab.programs import program
 
 if TYPE_CHECKING:
     from normlab.report.page import Report
+    from normlab.report.reading import Reading
 
 USER_MISTAKE = 2
 # Options that are arguments of `compare`, which has their defaults.
@@ -26,17 +27,21 @@ OF_COMPARE = (
     *("by", "metric", "baseline", "within", "arms", "margin", "level"),
     *("select", "confirm", "incomplete"),
 )
+# Options about results of other programs.
+OF_READING = ("seed", "fold", "status", "value", "ignore", "layout", "better")
 # The options for arguments of functions, which messages name.
 OPTIONS = {
-    name: f"--{name}" for name in (*OF_COMPARE, "target", "heatmap", "study", "out")
+    name: f"--{name}"
+    for name in (*OF_COMPARE, *OF_READING, "target", "heatmap", "study", "out")
 }
-DESCRIPTION = """Compare runs. For every arm the command prints its results and their
-difference to the baseline, with interval, test, effect size and a plain sentence; with
---out it also writes figures and a report."""
+DESCRIPTION = """Compare runs, or results of another program. For every arm the command
+prints its results and their difference to the baseline, with interval, test, effect
+size and a plain sentence; with --out it also writes figures and a report."""
 EXAMPLES = """examples:
   {program} outputs/mlp_mnist --by norm --baseline none
   {program} outputs/lr --by norm --select optimizer.lr --margin 0.005 --out report
   {program} --study custom_equals_torch
+  {program} results.csv --by optimizer --seed seed --metric acc
 """
 
 
@@ -77,9 +82,12 @@ def parser() -> argparse.ArgumentParser:
         "folders",
         nargs="*",
         type=Path,
-        help="folders that contain runs, at any depth",
+        help="folders that contain runs, at any depth; or results of other programs: "
+        "CSV and parquet files, exports of W&B and MLflow, folders of TensorBoard's "
+        "event files or MLflow's runs",
     )
     _add_comparison_options(parser)
+    _add_reading_options(parser)
     _add_report_options(parser)
     return parser
 
@@ -143,6 +151,51 @@ def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options about results of other programs."""
+    group = parser.add_argument_group("results of other programs")
+    add = group.add_argument
+    add(
+        "--seed",
+        metavar="COLUMN",
+        help="the column by which runs of two arms are pairs (default: the one called "
+        "seed; without one, the runs are compared as independent)",
+    )
+    add(
+        "--fold",
+        metavar="COLUMN",
+        help="the column with the fold of a cross-validation (default: the one called "
+        "fold)",
+    )
+    add(
+        "--status",
+        metavar="COLUMN",
+        help="the column that says how a run ended, in words such as finished, crashed "
+        "or diverged (default: the one called state or status)",
+    )
+    add(
+        "--better",
+        choices=("higher", "lower"),
+        help="which values of the metric are better, if its name does not say",
+    )
+    add(
+        "--value",
+        choices=("last", "best"),
+        help="what is taken of a metric with several values per run (default: last)",
+    )
+    add(
+        "--ignore",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns that are left out; all others that vary are settings",
+    )
+    add(
+        "--layout",
+        metavar="PATTERN",
+        help="what the folders of TensorBoard runs say, such as {optimizer}/seed{seed}",
+    )
+
+
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about what the report shows and where it goes."""
     add = parser.add_argument
@@ -189,16 +242,28 @@ def _make_report(options: argparse.Namespace) -> "Report":
     else:
         folders = _complete_from_study(options)
     _check_out(options.out)
-
     from normlab.report.assembly import Extras, comparison_report, study_report
 
     heatmap = tuple(options.heatmap) if options.heatmap else None
-    extras = Extras(options.target, heatmap, figures=options.out is not None)
+    extras = Extras(
+        options.target,
+        heatmap,
+        figures=options.out is not None,
+        reading=_reading(options),
+    )
     if options.study is None:
         report = comparison_report(folders, _compare_arguments(options), extras)
     else:
         report = study_report(options.study, folders, extras, options.config_dir)
     return replace(report, command=_command_line(options))
+
+
+def _reading(options: argparse.Namespace) -> "Reading":
+    """How results of other programs are read."""
+    from normlab.report.reading import Reading
+
+    given = {name: getattr(options, name) for name in OF_READING}
+    return Reading(**given, heatmap=options.heatmap or ())
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -226,7 +291,8 @@ def _complete_from_study(options: argparse.Namespace) -> list[Path]:
     from normlab.study.definition import read_study
 
     study = read_study(options.study, options.config_dir)
-    given = [f"--{name}" for name in OF_COMPARE if getattr(options, name) is not None]
+    names = (*OF_COMPARE, *OF_READING)
+    given = [f"--{name}" for name in names if getattr(options, name) is not None]
     if given:
         raise ValueError(
             f"--study answers by the rule of conf/study/{study.name}.yaml: leave out "

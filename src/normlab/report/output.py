@@ -26,6 +26,8 @@ def make_console() -> Console:
 
 def print_report(report: Report, console: Console) -> None:
     """Print the verdict, then tables and sentences, then what to know about them."""
+    if report.columns:
+        print_table(console, report.columns)
     if report.verdict:
         console.print(f"\n[bold]{escaped(report.question)}[/bold]", soft_wrap=True)
         console.print(f"{_coloured(report.verdict)}\n")

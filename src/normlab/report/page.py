@@ -91,6 +91,8 @@ class Report:
         runs: Every run that was read, one row per run.
         warnings: What a reader must know before believing the verdict.
         command: The command line that makes this page.
+        columns: What the columns of another program's results were taken for; None for
+            runs of ours.
     """
 
     question: str
@@ -99,6 +101,7 @@ class Report:
     runs: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
     command: str = ""
+    columns: Table | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ class RunRow:
         numbers: Cells of the columns with numbers.
         facts: The details by name: settings that vary, and metrics.
         origin: The letter of the run's origin.
-        link: The run folder, relative to the folder of the page.
+        link: The run folder, relative to the folder of the page; empty for a run that
+            has none.
     """
 
     name: str
@@ -76,7 +77,9 @@ def make_run_table(runs: pd.DataFrame, main: Comparison, folder: Path) -> RunTab
         if runs[key].nunique(dropna=False) > 1:
             varied.append(key)
     settings = list(dict.fromkeys([*main.by, *main.within, "seed", "status"]))
-    numbers = [_main_metric(runs, main, metrics), "seconds"]
+    numbers = [_main_metric(runs, main, metrics)]
+    if runs["seconds"].notna().any():
+        numbers.append("seconds")
 
     records = runs.to_dict("records")
     names = _origin_names(map(_origin, records))
@@ -93,13 +96,23 @@ def make_run_table(runs: pd.DataFrame, main: Comparison, folder: Path) -> RunTab
             numbers=[(number(record[key]), record[key]) for key in numbers],
             facts=_facts(record, varied, metrics),
             origin=names[_origin(record)],
-            link=quote(os.path.relpath(record["folder"], folder)),
+            link=_link(record["folder"], folder),
         )
         rows.append(row)
     by_name = {}
     for origin, name in names.items():
         by_name[name] = dict(origin)
     return RunTable(settings, numbers, rows, by_name)
+
+
+def _link(run: str, folder: Path) -> str:
+    """The folder of a run from the folder of the page; empty if there is none.
+
+    Results of other programs have the place of a row instead.
+    """
+    if not os.path.isdir(run):
+        return ""
+    return quote(os.path.relpath(run, folder))
 
 
 def _main_metric(runs: pd.DataFrame, main: Comparison, metrics: list[str]) -> str:

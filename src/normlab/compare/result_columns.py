@@ -1,0 +1,261 @@
+"""What the columns of another program's results are taken for.
+
+A column is what the user says, or what its name and its values say. Every column gets
+exactly one role, which is printed.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from normlab.compare.columns import check_key
+from normlab.compare.result_tables import Results
+from normlab.metrics import direction_is_known, is_metric
+
+ARMS, METRIC, SEED = "arms", "metric", "seed"
+FOLD, STATUS, CLOCK = "fold", "status", "clock"
+SETTING, MEASUREMENT = "setting", "measurement"
+DESCRIPTION, IGNORED = "description", "ignored"
+
+# Names that say what a column is, by their last word in lower case.
+CLOCK_WORDS = ("epoch", "step", "iteration", "iter", "timestep")
+SEED_WORDS = ("seed",)
+FOLD_WORDS = ("fold",)
+STATUS_WORDS = ("state", "status")
+# How other programs say that a run ended, in lower case.
+FINISHED = ("finished", "success", "succeeded", "completed", "complete", "done", "ok")
+DIVERGED = ("diverged", "nan")
+FAILED = (
+    *("failed", "crashed", "crash", "error", "killed", "timeout", "timed out"),
+    *("oom", "preempted", "cancelled", "canceled", "aborted"),
+)
+UNFINISHED = ("running", "pending", "scheduled", "queued", "waiting", "paused")
+ENDINGS_OF_RUNS = {
+    **dict.fromkeys(FINISHED, "finished"),
+    **dict.fromkeys(DIVERGED, "diverged"),
+    **dict.fromkeys(FAILED, "failed"),
+    **dict.fromkeys(UNFINISHED, "unfinished"),
+}
+FEWEST_VALUES = 4  # that say whether a column tells runs apart
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The columns that a user names.
+
+    Attributes:
+        by: whose values are the arms.
+        metric: that is compared.
+        seed: that pairs runs; None finds it by its name.
+        fold: of a cross-validation; None finds it by its name.
+        status: that says how a run ended; None finds it by its name and values.
+        settings: further settings, such as those of `within`.
+        ignore: that are left out.
+    """
+
+    by: Sequence[str]
+    metric: str
+    seed: str | None = None
+    fold: str | None = None
+    status: str | None = None
+    settings: Sequence[str] = ()
+    ignore: Sequence[str] = field(default=())
+
+
+def find_run_roles(results: Results, wanted: Wanted) -> dict[str, str]:
+    """The columns that identify a run and its result; other columns have no role yet.
+
+    Args:
+        results: the table.
+        wanted: what the user names.
+
+    Raises:
+        ValueError: a named column is missing or named twice, or several columns could
+            be the seed.
+    """
+    table = results.table
+    roles = _named_roles(table, wanted)
+    for role, words in ((SEED, SEED_WORDS), (FOLD, FOLD_WORDS)):
+        if role not in roles.values():
+            _add_by_name(roles, table, role, words)
+    if STATUS not in roles.values():
+        for name in _columns_called(roles, table, STATUS_WORDS):
+            if _are_endings(table[name]):
+                roles[name] = STATUS
+                break
+    for name in _columns_called(roles, table, CLOCK_WORDS):
+        if _repeats_runs(results, roles, name):
+            roles[name] = CLOCK
+            break
+    return roles
+
+
+def find_roles(results: Results, run_roles: dict[str, str]) -> dict[str, str]:
+    """The role of every column, by its name.
+
+    Args:
+        results: the table with one row per run.
+        run_roles: from `find_run_roles`.
+    """
+    roles = dict(run_roles)
+    for name in results.table.columns:
+        if name in roles:
+            continue
+        roles[name] = role_by_values(results, name)
+        # A run of many rows was counted in them, which changes no result.
+        if CLOCK in run_roles.values() and last_word(name) in CLOCK_WORDS:
+            roles[name] = DESCRIPTION
+    return {name: roles[name] for name in results.table.columns}
+
+
+def _named_roles(table: pd.DataFrame, wanted: Wanted) -> dict[str, str]:
+    named = [(wanted.metric, METRIC)]
+    named += [(name, ARMS) for name in wanted.by]
+    for name, role in (
+        (wanted.seed, SEED),
+        (wanted.fold, FOLD),
+        (wanted.status, STATUS),
+    ):
+        if name is not None:
+            named.append((name, role))
+    named += [(name, IGNORED) for name in wanted.ignore]
+
+    roles: dict[str, str] = {}
+    for name, role in named:
+        check_key(name, table.columns, "column")
+        if roles.setdefault(name, role) != role:
+            raise ValueError(
+                f"a column can be one thing: {name} is named as {roles[name]} and as "
+                f"{role}"
+            )
+    for name in wanted.settings:
+        check_key(name, table.columns, "column")
+        roles.setdefault(name, SETTING)
+    return roles
+
+
+def column_of(roles: dict[str, str], role: str) -> str:
+    """The first column with a role; empty if there is none."""
+    for name, found in roles.items():
+        if found == role:
+            return name
+    return ""
+
+
+def last_word(name: str) -> str:
+    """`seed` of `config.random_seed`, in lower case."""
+    parts = re.split(r"[^a-z0-9]+", name.lower())
+    return parts[-1]
+
+
+def _columns_called(
+    roles: dict[str, str], table: pd.DataFrame, words: Sequence[str]
+) -> list[str]:
+    """The columns without a role whose name ends in one of the words."""
+    found = []
+    for name in table.columns:
+        if name not in roles and last_word(name) in words:
+            found.append(name)
+    return sorted(found, key=len)
+
+
+def _add_by_name(
+    roles: dict[str, str], table: pd.DataFrame, role: str, words: Sequence[str]
+) -> None:
+    """Give a role to the only column, or the shortest, that is called so."""
+    found = _columns_called(roles, table, words)
+    exact = [name for name in found if name.lower() in words]
+    if len(found) > 1 and not exact:
+        raise ValueError(
+            f"several columns could be the {role}: {', '.join(found)}; say which with "
+            f"`{role}`"
+        )
+    if found:
+        roles[(exact or found)[0]] = role
+
+
+def ending_of_run(value: Any) -> str:
+    """`finished`, `diverged`, `failed`, `unfinished`, or empty for anything else."""
+    return ENDINGS_OF_RUNS.get(str(value).strip().lower(), "")
+
+
+def _are_endings(column: pd.Series) -> bool:
+    values = column.dropna()
+    return len(values) > 0 and all(ending_of_run(value) for value in values)
+
+
+def run_identity(results: Results, roles: dict[str, str]) -> list[str]:
+    """The columns whose values rows of one run share."""
+    identity = []
+    for name in results.table.columns:
+        role = roles.get(name)
+        if role is None and last_word(name) not in CLOCK_WORDS:
+            role = role_by_values(results, name)
+        if role in (ARMS, SEED, FOLD, SETTING):
+            identity.append(name)
+    return identity
+
+
+def _repeats_runs(results: Results, roles: dict[str, str], clock: str) -> bool:
+    """Whether a run has several rows, which differ in a clock such as the epoch."""
+    table = results.table
+    if table[clock].nunique() < 2:
+        return False
+    rows = table.groupby(run_identity(results, roles), dropna=False)[clock]
+    return bool((rows.nunique() > 1).any())
+
+
+def role_by_values(results: Results, name: str) -> str:
+    """What a column is that nobody named."""
+    if name in results.descriptions:
+        return DESCRIPTION
+    column = results.table[name]
+    is_named = is_metric(name) or direction_is_known(name)
+    if name in results.measurements or (is_named and _is_numeric(column)):
+        return MEASUREMENT
+    return _role_by_variety(column)
+
+
+def _role_by_variety(column: pd.Series) -> str:
+    """A column with another value in most rows tells runs apart, and is no setting.
+
+    Numbers with decimals are measurements then, and all else describes a run.
+    """
+    values = column.dropna()
+    if len(values) < FEWEST_VALUES or values.nunique() <= len(values) / 2:
+        return SETTING
+    if _is_numeric(values) and not (values.astype(float) % 1 == 0).all():
+        return MEASUREMENT
+    return DESCRIPTION
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    for value in column.dropna():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+    return True
+
+
+def metric_values(column: pd.Series) -> pd.Series:
+    """The compared column as numbers; NaN where nothing is written.
+
+    Raises:
+        ValueError: names the first cell that is no number.
+    """
+    numbers = []
+    for place, value in column.items():
+        if value is None:
+            numbers.append(math.nan)
+            continue
+        try:
+            numbers.append(float(value))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"metric must name a column of numbers; {column.name} is {value!r} in "
+                f"{place}"
+            ) from error
+    return pd.Series(numbers, index=column.index, dtype=float)

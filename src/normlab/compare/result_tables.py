@@ -1,0 +1,264 @@
+"""Tables of results that other programs wrote: CSV and parquet, within bounds.
+
+A cell is text, a number or a truth value; None where nothing is written. No cell is
+evaluated.
+"""
+
+import csv
+import io
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from normlab.files import MEGABYTE, open_regular
+
+CSV_ENDINGS = (".csv", ".tsv")
+PARQUET_ENDINGS = (".parquet", ".pq")
+ENDINGS = (*CSV_ENDINGS, *PARQUET_ENDINGS)
+SEPARATORS = (",", ";", "\t")
+LARGEST_FILE = 256 * MEGABYTE
+MOST_ROWS = 200_000
+MOST_COLUMNS = 5_000
+MOST_CELLS = 10_000_000
+LONGEST_CELL = MEGABYTE  # characters
+MISSING = ("", "na", "n/a")  # in any case; NaN is a value
+MISSING_NUMBERS = ("none", "null")  # in columns of numbers or truth values
+
+LeftOut = list[tuple[str, str]]  # the place of a run, and the reason
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results of another program, before their columns mean anything.
+
+    Attributes:
+        kind: what they come from, such as `CSV file`.
+        table: the rows; the index names the place of each, `results.csv, line 3`.
+        descriptions: columns that are known to describe a run and not to change it.
+        measurements: columns that are known to be measured.
+        left_out: runs that are not in the table.
+        renamed: names that columns had in the file, and those that they have here.
+        notes: what a reader must know.
+    """
+
+    kind: str
+    table: pd.DataFrame
+    descriptions: frozenset[str] = frozenset()
+    measurements: frozenset[str] = frozenset()
+    left_out: LeftOut = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def resolve(self, name: str) -> str:
+        """The name that a column has here."""
+        if name in self.table.columns:
+            return name
+        return self.renamed.get(name, name)
+
+
+def read_results_file(path: Path) -> Results:
+    """Read a CSV or parquet file.
+
+    Args:
+        path: of the file, which may be a link.
+
+    Raises:
+        ValueError: it is no such file, too large, damaged, or names a column twice.
+    """
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise ValueError(
+            f"a file of results must end in {', '.join(ENDINGS)}, got {path}"
+        )
+    if ending in PARQUET_ENDINGS:
+        names, rows = _read_parquet(path)
+        kind = "parquet file"
+        places = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]
+    else:
+        names, rows, lines = _read_csv(path)
+        kind = "CSV file"
+        places = [f"{path}, line {number}" for number in lines]
+    _check_names(path, names)
+    if not rows:
+        raise ValueError(f"{path} must have rows below the names of its columns")
+    columns = {}
+    for place, name in enumerate(names):
+        columns[name] = typed([row[place] for row in rows])
+    return Results(kind, pd.DataFrame(columns, index=places, dtype=object))
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"{path} must name every column once, {name!r} comes "
+                f"{names.count(name)} times"
+            )
+
+
+def check_size(path: Path, rows: int, columns: int) -> None:
+    """Refuse a table that is too large to be one of results.
+
+    Raises:
+        ValueError: names the bound.
+    """
+    if rows > MOST_ROWS or columns > MOST_COLUMNS or rows * columns > MOST_CELLS:
+        raise ValueError(
+            f"{path} must have at most {MOST_ROWS:,} rows, {MOST_COLUMNS:,} columns "
+            f"and {MOST_CELLS:,} cells"
+        )
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[list[Any]], list[int]]:
+    """Names of the columns, rows, and the line in which each row begins."""
+    with open_regular(path.resolve(), LARGEST_FILE) as file:
+        content = file.read(LARGEST_FILE + 1)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be text in UTF-8; byte {error.start} is not"
+        ) from error
+    separator = _separator(text, path)
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        return _checked_rows(path, reader)
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line {reader.line_num} is not readable ({error})"
+        ) from error
+
+
+def _separator(text: str, path: Path) -> str:
+    """The separator that is most frequent in the first line."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    head = text.partition("\n")[0]
+    return max(SEPARATORS, key=head.count)
+
+
+def _checked_rows(
+    path: Path, reader: Any
+) -> tuple[list[str], list[list[Any]], list[int]]:
+    header: list[str] = next(reader, [])
+    names = []
+    for place, name in enumerate(header, 1):
+        names.append(name.strip() or f"column {place}")
+    rows = []
+    lines = []
+    first_line = reader.line_num + 1
+    for row in reader:
+        line = first_line
+        first_line = reader.line_num + 1
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(names):
+            raise ValueError(
+                f"{path}, line {line} must have {len(names)} columns as the first "
+                f"line has, it has {len(row)}"
+            )
+        rows.append([cell.strip() for cell in row])
+        lines.append(line)
+        check_size(path, len(rows), len(names))
+    return names, rows, lines
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[list[Any]]]:
+    """Names of the columns, and rows."""
+    if find_spec("pyarrow") is None:
+        raise ValueError(
+            f"{path} needs the package pyarrow: pip install 'normlab[parquet]'"
+        )
+    from pyarrow import parquet
+
+    with open_regular(path.resolve(), LARGEST_FILE) as source:
+        try:
+            file = parquet.ParquetFile(source)
+            check_size(path, file.metadata.num_rows, file.metadata.num_columns)
+            _check_bytes(path, file.metadata)
+            table = file.read()
+        except ValueError as error:
+            message = str(error).partition("\n")[0]
+            if message.startswith(str(path)):
+                raise
+            raise ValueError(f"{path} is not readable ({message})") from error
+        # Any type: a damaged file leads to whatever pyarrow makes of it.
+        except Exception as error:
+            message = str(error).partition("\n")[0]
+            raise ValueError(f"{path} is not readable ({message})") from error
+    columns = [column.to_pylist() for column in table.columns]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return list(table.column_names), rows
+
+
+def _check_bytes(path: Path, metadata: Any) -> None:
+    """Refuse a small file that unpacks to a large one."""
+    size = 0
+    for index in range(metadata.num_row_groups):
+        size += metadata.row_group(index).total_byte_size
+    if size > LARGEST_FILE:
+        raise ValueError(
+            f"{path} must unpack to at most {LARGEST_FILE // MEGABYTE} MiB"
+        )
+
+
+def typed(cells: list[Any]) -> list[Any]:
+    """Cells as whole numbers, numbers or truth values if all of them are, or as text.
+
+    Columns that hold anything else than text, such as those of parquet files, stay.
+
+    Args:
+        cells: one column.
+    """
+    known = [_without(MISSING, cell) for cell in cells]
+    if not all(isinstance(cell, str | None) for cell in known):
+        return [_scalar(cell) for cell in known]
+    # `none` is a word: many an experiment has an arm of this name.
+    numbers = [_without(MISSING_NUMBERS, cell) for cell in known]
+    if any(cell is not None for cell in numbers):
+        for parse in (_whole, _real, _truth):
+            try:
+                return [None if cell is None else parse(cell) for cell in numbers]
+            except ValueError:
+                continue
+    return known
+
+
+def _without(words: tuple[str, ...], cell: Any) -> Any:
+    """The cell, or None if it is one of the words that stand for no value."""
+    if isinstance(cell, str) and cell.strip().lower() in words:
+        return None
+    return cell
+
+
+def _scalar(cell: Any) -> Any:
+    """A cell of parquet: a number, text or truth value; all else becomes text."""
+    if cell is None or isinstance(cell, bool | int | float | str):
+        return cell
+    return str(cell)
+
+
+def _whole(text: str) -> int:
+    return int(_without_underscore(text))
+
+
+def _real(text: str) -> float:
+    return float(_without_underscore(text))
+
+
+def _without_underscore(text: str) -> str:
+    """The text. Python would allow underscores between digits."""
+    if "_" in text:
+        raise ValueError(text)
+    return text
+
+
+def _truth(text: str) -> bool:
+    lower = text.lower()
+    if lower not in ("true", "false"):
+        raise ValueError(text)
+    return lower == "true"

@@ -1,0 +1,85 @@
+"""Which of several values of a run is its result, and which direction is better."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from normlab import metrics
+
+DIRECTIONS = ("higher", "lower")
+VALUES = ("last", "best")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The metric of other results, and what is taken of it.
+
+    Attributes:
+        metric: its name.
+        value: of several values per run, the `last` or the `best`.
+        better: `higher` or `lower`; None if the name of the metric must say.
+    """
+
+    metric: str
+    value: str = "last"
+    better: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.value not in VALUES:
+            raise ValueError(f"value must be last or best, got {self.value}")
+        check_direction(self.better)
+
+    @property
+    def higher(self) -> bool:
+        """Whether a higher value is better.
+
+        Raises:
+            ValueError: neither the user nor the name says it.
+        """
+        if self.better is not None:
+            return self.better == "higher"
+        if not metrics.direction_is_known(self.metric):
+            raise ValueError(
+                f"better must be higher or lower: the name {self.metric} does not say "
+                "which values are better"
+            )
+        return metrics.higher_is_better(self.metric)
+
+    def place(self, values: Sequence[float]) -> int:
+        """The place of the value that is taken.
+
+        A run whose last value is not finite has diverged, whatever came before.
+
+        Args:
+            values: in their order in time, at least one.
+        """
+        last = len(values) - 1
+        if self.value == "last" or not math.isfinite(values[last]):
+            return last
+        sign = 1 if self.higher else -1
+        finite = [place for place in range(last + 1) if math.isfinite(values[place])]
+        return max(finite, key=lambda place: sign * values[place])
+
+    def note(self, of_what: str) -> str:
+        """What is taken of several values of a run, in a sentence.
+
+        Args:
+            of_what: the values, such as `rows by epoch`.
+        """
+        text = f"Of {of_what}, the {self.value} {self.metric} of every run is compared"
+        if self.value == "last":
+            return f"{text}."
+        return (
+            f"{text}: it was chosen by the values that are compared, so that an arm "
+            "with more or noisier values has the advantage."
+        )
+
+
+def check_direction(better: str | None) -> None:
+    """Refuse anything but `higher`, `lower` and None.
+
+    Raises:
+        ValueError: names what came.
+    """
+    if better is not None and better not in DIRECTIONS:
+        raise ValueError(f"better must be higher or lower, got {better}")

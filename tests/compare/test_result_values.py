@@ -1,0 +1,45 @@
+"""Which of several values is taken, and which direction is better."""
+
+import math
+
+import pytest
+
+from normlab.compare.result_values import Choice
+
+
+@pytest.mark.parametrize(
+    ("choice", "place"),
+    [
+        (Choice("acc"), 3),
+        (Choice("acc", "best"), 1),
+        (Choice("loss", "best"), 2),
+        (Choice("score", "best", "lower"), 2),
+    ],
+)
+def test_the_last_or_the_best_value(choice, place):
+    assert choice.place([0.5, 0.9, 0.1, 0.7]) == place
+
+
+def test_the_best_value_leaves_out_what_is_not_finite():
+    assert Choice("acc", "best").place([0.5, math.inf, math.nan, 0.7]) == 3
+
+
+def test_a_run_that_ends_with_nan_has_diverged():
+    assert Choice("acc", "best").place([0.5, 0.9, math.nan]) == 2
+
+
+def test_an_unknown_direction_is_asked_for():
+    assert not Choice("score", better="lower").higher
+    with pytest.raises(ValueError, match="better must be higher or lower: the name sc"):
+        _ = Choice("score").higher
+
+
+@pytest.mark.parametrize("arguments", [("acc", "first"), ("acc", "last", "up")])
+def test_other_words_are_refused(arguments):
+    with pytest.raises(ValueError, match=f"must be .* got {arguments[-1]}"):
+        Choice(*arguments)
+
+
+def test_the_note_says_that_a_best_value_favours():
+    assert Choice("acc").note("x") == "Of x, the last acc of every run is compared."
+    assert "has the advantage" in Choice("acc", "best").note("x")
