@@ -32,7 +32,7 @@ OF_READING = ("seed", "fold", "status", "value", "ignore", "layout", "better")
 # The options for arguments of functions, which messages name.
 OPTIONS = {
     name: f"--{name}"
-    for name in (*OF_COMPARE, *OF_READING, "target", "heatmap", "study", "out")
+    for name in (*OF_COMPARE, *OF_READING, "target", "heatmap", "study", "out", "paper")
 }
 DESCRIPTION = """Compare runs, or results of another program. For every arm the command
 prints its results and their difference to the baseline, with interval, test, effect
@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             report = _make_report(options)
             _show(report, options.out)
+            _write_paper(report, options.paper or [])
         except (ValueError, OSError) as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
@@ -227,6 +228,14 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         help="look for the study in this folder too, which has the layout of conf/",
     )
     add(
+        "--paper",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="also write the table for a paper, one row per arm and one column per "
+        "group, with the best marked; a file that ends in .tex, .md or .html",
+    )
+    add(
         "--out",
         type=Path,
         metavar="DIR",
@@ -242,6 +251,11 @@ def _make_report(options: argparse.Namespace) -> "Report":
     else:
         folders = _complete_from_study(options)
     _check_out(options.out)
+    if options.paper:
+        from normlab.report.paper_formats import check_paper_paths
+
+        check_paper_paths(options.paper)
+
     from normlab.report.assembly import Extras, comparison_report, study_report
 
     heatmap = tuple(options.heatmap) if options.heatmap else None
@@ -371,3 +385,17 @@ def _show(report: "Report", folder: Path | None) -> None:
         path = write_files(report, folder)
         name = escaped(path)
         console.print(f"[dim]report[/dim]  {name}", soft_wrap=True)
+
+
+def _write_paper(report: "Report", paths: Sequence[Path]) -> None:
+    """Write the table for a paper to every file that is named."""
+    if not paths:
+        return
+    from normlab.report.paper_formats import write_paper_tables
+    from normlab.report.paper_table import make_paper_table
+    from normlab.terminal import print_line
+
+    tables = [make_paper_table(section.comparison) for section in report.sections]
+    for path in paths:
+        write_paper_tables(tables, path)
+        print_line(f"paper   {path}")

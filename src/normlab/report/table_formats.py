@@ -41,6 +41,7 @@ LATEX = {
     "−": "$-$",
     "±": r"$\pm$",
     "<": "$<$",
+    ">": "$>$",
     "^": r"\^{}",
     "~": r"\~{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -116,7 +117,7 @@ def markdown_rows(
 ) -> str:
     """A Markdown table; columns that are `numeric` are aligned to the right."""
     rule = ["---:" if right else "---" for right in numeric]
-    lines = [_markdown_line(columns), _markdown_line(rule)]
+    lines = [_markdown_line(map(_markdown_text, columns)), _markdown_line(rule)]
     for row in rows:
         lines.append(_markdown_line(map(_markdown_text, row)))
     return "\n".join(lines)
@@ -149,10 +150,11 @@ def latex(table: Table) -> str:
 
 
 def _latex_line(texts: Sequence[str]) -> str:
-    return " & ".join(map(_latex_text, texts)) + r" \\"
+    return " & ".join(map(latex_text, texts)) + r" \\"
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
+    """A text in which no character means something to LaTeX."""
     return "".join(LATEX.get(character, character) for character in text)
 
 
