@@ -107,8 +107,24 @@ def tables(outputs: Path) -> Values:
         own = [table[table["index"] == index] for table in (curves, layers)]
         texts = [table.drop(columns="index").to_csv(index=False) for table in own]
         facts = row.drop("folder").dropna().to_dict()
+        texts += _predictions(Path(row["folder"]))
         values[Path(row["folder"]).name] = [repr(sorted(facts.items())), *texts]
     return values
+
+
+def _predictions(folder: Path) -> list[list]:
+    """The stored test predictions of a run; a message about a damaged file is told."""
+    from normlab.compare.predictions import read_predictions
+
+    try:
+        found = read_predictions(folder)
+    except ValueError as error:
+        print(error)
+        return []
+    if found is None:
+        print(f"{folder} has no predictions.npz")
+        return []
+    return [found.target.tolist(), found.predicted.tolist(), found.rows.tolist()]
 
 
 def stored_result(config: dict, outputs: Path) -> Values:

@@ -25,12 +25,13 @@ from normlab.config.identity import run_folder
 
 # Damages of every kind of file, 1,000 in all.
 SHARES = {
-    "result.json": 140,
-    "config.yaml": 140,
+    "result.json": 120,
+    "config.yaml": 120,
     "best.ckpt": 120,
     "last.ckpt": 160,
     "metrics.csv": 120,
     "statistics.csv": 120,
+    "predictions.npz": 40,
     "events": 60,
     "cache": 60,
     "study.journal": 80,
@@ -60,6 +61,7 @@ def make(scratch: Path) -> dict[str, tuple[Subject, ...]]:
         "last.ckpt": (killed["last.ckpt"],),
         "metrics.csv": (finished["metrics.csv"], killed["metrics.csv"]),
         "statistics.csv": (finished["statistics.csv"], killed["statistics.csv"]),
+        "predictions.npz": (finished["predictions.npz"],),
         "events": (killed["events"],),
         "cache": (_cache(scratch / "cache"),),
         "study.journal": (_search(scratch / "search"),),
@@ -95,7 +97,7 @@ def of_finished_runs(outputs: Path) -> dict[str, Subject]:
     files = ("result.json", "config.yaml", "checkpoints/best.ckpt")
     return {
         Path(file).name: _subject(outputs, run / file, twin / file, readings)
-        for file in (*files, "metrics.csv", "statistics.csv")
+        for file in (*files, "metrics.csv", "statistics.csv", "predictions.npz")
     }
 
 

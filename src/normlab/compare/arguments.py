@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from normlab.compare.columns import check_key, metric_columns
+from normlab.compare.predictions import have_predictions
 from normlab.compare.settings import (
     check_keys,
     distinguishing_settings,
@@ -226,6 +227,8 @@ def refuse_single_runs(
 ) -> None:
     """Refuse a comparison in which no arm has two runs.
 
+    Single runs can still be compared by their test predictions, sample by sample.
+
     Args:
         runs: all compared runs.
         metric: what is compared.
@@ -246,6 +249,8 @@ def refuse_single_runs(
                 "every arm must have at least two runs to compare: leave "
                 f"{key} out of `within`"
             )
+    if metric == "test/accuracy" and have_predictions(runs):
+        return
     seeds = sorted_labels(runs["seed"].map(setting_text))
     named = ", ".join(seeds[:MAX_SEEDS_NAMED])
     raise ValueError(

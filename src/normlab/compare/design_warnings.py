@@ -47,7 +47,8 @@ def _pairing_lines(row: dict, group: pd.DataFrame, metric: str) -> list[str]:
     if row["design"] == "paired" and row["left_out"] and is_mean:
         return [f"{names}{at}: {_all_runs(row, group, metric)}"]
     has_values = min(row["n"], row["n_baseline"]) > 0
-    if row["design"] != "independent" or not has_values:
+    single_runs = row["n"] == row["n_baseline"] == 1  # the verdict says why it is none
+    if row["design"] != "independent" or not has_values or single_runs:
         return []
     if group["seed"].astype(str).str.startswith(NO_SEED).all():
         return [f"{names}{at} name no seeds: compared as independent runs."]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from normlab.checksums import PREDICTIONS, check_file
@@ -61,6 +62,12 @@ def read_predictions(folder: Path) -> Predictions | None:
         if str(path) in str(error):
             raise
         raise ValueError(f"{path} is not readable: {error}") from error
+
+
+def have_predictions(runs: pd.DataFrame) -> bool:
+    """Whether at least two runs stored what they predict for the test part."""
+    stored = [Path(folder) / PREDICTIONS for folder in runs["folder"]]
+    return sum(path.is_file() for path in stored) >= 2
 
 
 def _predictions(arrays: dict[str, NDArray]) -> Predictions:

@@ -14,6 +14,7 @@ from normlab.compare.runs import load_runs
 from normlab.compare.selection import validation_metric
 from normlab.compare.settings import check_keys, direction_warnings
 from normlab.compare.targets import parse_target, time_to_target
+from normlab.report.additions import Addition
 from normlab.report.figures import draw_figures
 from normlab.report.page import Report, Section
 from normlab.report.reading import (
@@ -30,6 +31,7 @@ from normlab.report.tables import (
     summary_table,
     target_table,
 )
+from normlab.report.test_set import about_test_set
 from normlab.study.definition import read_study
 from normlab.study.plans import planned_settings
 from normlab.study.verdict import answer
@@ -190,7 +192,18 @@ def make_section(heading: str, comparison: Comparison, extras: Extras) -> Sectio
     comparison.warnings.extend(curve_warnings(comparison.runs, curves))
 
     drawings = draw_figures(comparison, extras.heatmap) if extras.figures else []
-    return Section(heading, comparison, tables, drawings, frames=frames)
+    section = Section(heading, comparison, tables, drawings, frames=frames)
+    _add(section, about_test_set(comparison, with_samples=extras.figures))
+    return section
+
+
+def _add(section: Section, addition: Addition) -> None:
+    """Show an addition in a section, whose comparison takes over the warnings."""
+    section.tables.extend(addition.tables)
+    section.frames.update(addition.frames)
+    section.drawings.extend(addition.drawings)
+    section.notes.extend(addition.notes)
+    section.comparison.warnings.extend(addition.warnings)
 
 
 def _with_prefix(section: Section, prefix: str) -> Section:

@@ -35,6 +35,8 @@ def print_report(report: Report, console: Console) -> None:
         _print_section(section, console)
     scope = scope_note([section.comparison for section in report.sections])
     console.print(f"[dim]{escaped(scope)}[/dim]", soft_wrap=True)
+    for note in report.notes:
+        console.print(f"[dim]{escaped(note)}[/dim]", soft_wrap=True)
     arms = [arm for section in report.sections for arm in section.comparison.arms]
     for warning in merge_alike(report.warnings, arms):
         console.print(f"[yellow]![/yellow] {escaped(warning)}", soft_wrap=True)

@@ -67,6 +67,7 @@ class Section:
         rule: When the claim would be supported, and when contradicted.
         rule_written_before: Whether all runs carry the rule as it is now.
         frames: The tables with every digit, by the name of their CSV file.
+        notes: Sentences on the tables, each of which is shown once a report.
     """
 
     heading: str
@@ -78,6 +79,7 @@ class Section:
     rule: str = ""
     rule_written_before: bool = False
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,14 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     command: str = ""
     columns: Table | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes of all sections, each once."""
+        notes: dict[str, None] = {}
+        for section in self.sections:
+            notes.update(dict.fromkeys(section.notes))
+        return list(notes)
 
 
 @dataclass(frozen=True)

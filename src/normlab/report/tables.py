@@ -220,6 +220,93 @@ def _improvement(row: Row) -> str:
     return f"{text} ({row['improvement_low']:.2f} to {row['improvement_high']:.2f})"
 
 
+def noise_table(rows: list[dict], comparison: Comparison) -> Table:
+    """One row per contrast: its intervals without and with other test samples.
+
+    Args:
+        rows: Those of `TestPart.noise`.
+        comparison: The comparison that they belong to.
+    """
+    confidence = percent(comparison.confidence)
+    columns = {
+        "where": _text("where"),
+        "arm": _text("arm"),
+        "n": lambda row: (_size(row), row["n"]),
+        "test samples": _count("samples", ",.0f"),
+        "difference": lambda row: (signed(row["difference"]), row["difference"]),
+        f"{confidence} over seeds": _interval("seeds_low", "seeds_high", signed),
+        f"{confidence} over seeds and test samples": _interval("low", "high", signed),
+        "variance from test set": lambda row: (
+            percent(round(row["share"], 2)),
+            row["share"],
+        ),
+    }
+    title = f"Noise of the test set: difference to {comparison.baseline}"
+    return _make_table("test_noise", f"{title} in {comparison.metric}", rows, columns)
+
+
+def mcnemar_table(rows: list[dict]) -> Table:
+    """One row per pair of single runs: which of them is right on how many samples.
+
+    Args:
+        rows: Those of `TestPart.single`.
+    """
+    columns = {
+        "where": _text("where"),
+        "arm": _text("arm"),
+        "baseline": _text("baseline"),
+        "test samples": _count("samples", ",.0f"),
+        "both right": _count("both", ",.0f"),
+        "arm alone": _count("only_arm", ",.0f"),
+        "baseline alone": _count("only_baseline", ",.0f"),
+        "both wrong": _count("neither", ",.0f"),
+        "p (McNemar, exact)": _p_value("p"),
+    }
+    return _make_table("mcnemar", "Two trained networks, by sample", rows, columns)
+
+
+def samples_table(rows: list[dict], metric: str) -> Table:
+    """One row per contrast and test sample: what both arms make of it.
+
+    Args:
+        rows: Those of `TestPart.samples`, with the names of classes.
+        metric: What is compared.
+    """
+    columns = {"where": _text("where"), "arm": _text("arm"), "row": _count("sample")}
+    if metric == "test/accuracy":
+        columns |= {
+            "class": _text("target"),
+            "right": lambda row: _times_right(row, ""),
+            "baseline right": lambda row: _times_right(row, "_baseline"),
+            "taken for": _text("predicted"),
+            "by the baseline": _text("predicted_baseline"),
+        }
+    else:
+        columns |= {
+            "target": _number("target"),
+            "error": lambda row: _error(row, "", metric),
+            "error of the baseline": lambda row: _error(row, "_baseline", metric),
+            "prediction": _number("predicted"),
+            "of the baseline": _number("predicted_baseline"),
+        }
+    title = "Test samples on which the arms differ most"
+    return _make_table("test_samples", title, rows, columns)
+
+
+def _times_right(row: Row, suffix: str) -> Cell:
+    mean = row[f"mean{suffix}"]
+    runs = row[f"n{suffix}"]
+    return f"{mean * runs:.0f} of {runs}", mean
+
+
+def _error(row: Row, suffix: str, metric: str) -> Cell:
+    """The error over runs, from the mean of what the metric averages."""
+    error = row[f"mean{suffix}"]
+    if metric == "test/rmse":
+        error = math.sqrt(error)
+    return number(error), error
+
+
 def target_table(times: pd.DataFrame, metric: str, target: float) -> Table:
     """One row per arm, group and clock: how many runs reach the target, and when.
 

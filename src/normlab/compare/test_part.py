@@ -1,0 +1,282 @@
+"""What the stored test predictions of runs add to a comparison.
+
+The predictions give the score of every run on any choice of test samples, and with it
+the noise of the test set; they also say on which samples the arms differ.
+
+Shapes: R runs, N test samples.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from normlab.checksums import PREDICTIONS
+from normlab.compare.comparison import Comparison
+from normlab.compare.differences import interval_of
+from normlab.compare.predictions import Predictions, read_predictions
+from normlab.compare.sample_noise import (
+    Scores,
+    mcnemar_p,
+    most_different,
+    resampled_means,
+    two_way_noise,
+)
+from normlab.compare.samples import Sample, matched
+from normlab.compare.summaries import finished_runs, num_folds
+
+MOST_SAMPLES = 100  # of every contrast that are listed
+POSITION = "position"
+
+
+def _is_right(found: Predictions) -> NDArray:
+    return (found.predicted == found.target).astype(float)
+
+
+def _absolute_error(found: Predictions) -> NDArray:
+    return np.abs(found.predicted.astype(float) - found.target)
+
+
+def _squared_error(found: Predictions) -> NDArray:
+    return _absolute_error(found) ** 2
+
+
+# Metrics that are means over test samples, or roots of means: what is averaged.
+OF_SAMPLES: dict[str, Callable[[Predictions], NDArray]] = {
+    "test/accuracy": _is_right,
+    "test/mae": _absolute_error,
+    "test/rmse": _squared_error,
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of a group that have usable predictions.
+
+    Attributes:
+        runs: their rows, with their place below in `position`.
+        predictions: one per run.
+        values: what the metric averages ``(R, N)``.
+        resampled: the metric on resampled test samples ``(R, B)``.
+    """
+
+    runs: pd.DataFrame
+    predictions: list[Predictions]
+    values: NDArray
+    resampled: NDArray
+
+
+@dataclass
+class TestPart:
+    """What the test predictions say.
+
+    Attributes:
+        noise: one row per contrast of several runs: intervals without and with the
+            choice of test samples.
+        single: one row per contrast of two single runs: McNemar's test.
+        samples: one row per contrast and sample on which the arms differ most.
+        warnings: which runs have no usable predictions.
+    """
+
+    __test__ = False  # no test of pytest
+
+    noise: list[dict] = field(default_factory=list)
+    single: list[dict] = field(default_factory=list)
+    samples: list[dict] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_test_part(comparison: Comparison) -> TestPart:
+    """Read the predictions of all runs of a comparison, and compare their samples.
+
+    Folds are left out: their test parts differ, so that their spread shows the choice
+    of test samples already. So are metrics that are no mean over test samples.
+    """
+    part = TestPart()
+    if comparison.metric not in OF_SAMPLES:
+        return part
+    lacking: list[str] = []
+    for where, runs in comparison.runs.groupby("where", sort=False):
+        if num_folds(runs):
+            continue
+        group = _read_group(runs, comparison, lacking)
+        if group is None:
+            continue
+        contrasts = comparison.contrasts
+        for row in contrasts[contrasts["where"] == where].to_dict("records"):
+            _add_contrast(part, group, row, comparison)
+    part.warnings = _lacking_warnings(lacking, part)
+    return part
+
+
+def _read_group(
+    runs: pd.DataFrame, comparison: Comparison, lacking: list[str]
+) -> Group | None:
+    """Read the runs of a group; those without usable predictions become `lacking`."""
+    metric = comparison.metric
+    average = OF_SAMPLES[metric]
+    kept = []
+    found: list[Predictions] = []
+    values = []
+    for index, row in finished_runs(runs, metric).iterrows():
+        try:
+            predictions = read_predictions(Path(row["folder"]))
+            if predictions is None:
+                raise ValueError(f"{row['folder']} has no {PREDICTIONS}")
+            _check(predictions, row, metric, found)
+        except ValueError as error:
+            lacking.append(str(error))
+            continue
+        kept.append(index)
+        found.append(predictions)
+        values.append(average(predictions))
+    if not kept:
+        return None
+    chosen = runs.loc[kept].assign(**{POSITION: np.arange(len(kept), dtype=float)})
+    stacked = np.stack(values)
+    resampled = _as_metric(resampled_means(stacked), metric)
+    return Group(chosen, found, stacked, resampled)
+
+
+def _as_metric(means: NDArray, metric: str) -> NDArray:
+    return np.sqrt(means) if metric == "test/rmse" else means
+
+
+def _check(
+    predictions: Predictions, row: pd.Series, metric: str, others: list[Predictions]
+) -> None:
+    """Refuse predictions that do not give the stored score, or of other samples."""
+    path = Path(row["folder"]) / PREDICTIONS
+    if predictions.are_classes != (metric == "test/accuracy"):
+        raise ValueError(f"{path} must hold what {metric} is of")
+    score = _as_metric(OF_SAMPLES[metric](predictions).mean(), metric)
+    if not math.isclose(score, row[metric], rel_tol=1e-3, abs_tol=1e-9):
+        raise ValueError(
+            f"{path} must give the {metric} of the run, {row[metric]:g}, "
+            f"it gives {score:g}"
+        )
+    if others and not predictions.same_samples(others[0]):
+        raise ValueError(f"{path} is of other test samples than those before")
+
+
+def _lacking_warnings(lacking: list[str], part: TestPart) -> list[str]:
+    """One line about runs that are left out, if any have predictions."""
+    if not lacking or not (part.noise or part.single):
+        return []
+    runs = "1 run has" if len(lacking) == 1 else f"{len(lacking)} runs have"
+    return [
+        f"{runs} no usable test predictions and no part in what is said about the "
+        f"test set; the first: {lacking[0]}."
+    ]
+
+
+def _add_contrast(
+    part: TestPart, group: Group, contrast: dict, comparison: Comparison
+) -> None:
+    """Add what the predictions of two arms say, if both have some."""
+    runs = group.runs
+    arm = runs[runs["arm"] == contrast["arm"]]
+    baseline = runs[runs["arm"] == contrast["baseline"]]
+    if arm.empty or baseline.empty:
+        return
+    names = {key: contrast[key] for key in ("where", "arm", "baseline")}
+    if len(arm) == len(baseline) == 1:
+        if comparison.metric == "test/accuracy":
+            part.single.append(names | _single(group, arm, baseline))
+    else:
+        noise = _noise(group, arm, baseline, comparison)
+        if noise is not None:
+            part.noise.append(names | noise)
+    part.samples += [names | row for row in _samples(group, arm, baseline)]
+
+
+def _noise(
+    group: Group, arm: pd.DataFrame, baseline: pd.DataFrame, comparison: Comparison
+) -> dict | None:
+    places = matched(arm, baseline, POSITION, None)
+    if places.size < 2:
+        return None
+    values = _as_metric(group.values.mean(1), comparison.metric)
+    first = places.arm.astype(int)
+    second = places.baseline.astype(int)
+    observed = Sample(values[first], values[second], places.paired)
+    seeds = interval_of(observed, None, comparison.confidence)
+    noise = two_way_noise(
+        Scores(observed.arm, group.resampled[first]),
+        Scores(observed.baseline, group.resampled[second]),
+        places.paired,
+        comparison.confidence,
+    )
+    return {
+        "n": len(places.arm),
+        "n_baseline": len(places.baseline),
+        "design": "paired" if places.paired else "independent",
+        "samples": group.values.shape[1],
+        "difference": noise.difference,
+        "seeds_low": seeds[0],
+        "seeds_high": seeds[1],
+        "low": min(noise.interval[0], seeds[0]),  # it covers more
+        "high": max(noise.interval[1], seeds[1]),
+        "share": noise.share,
+    }
+
+
+def _single(group: Group, arm: pd.DataFrame, baseline: pd.DataFrame) -> dict:
+    """McNemar's test of two runs."""
+    right = group.values[int(arm[POSITION].iloc[0])] > 0
+    other = group.values[int(baseline[POSITION].iloc[0])] > 0
+    only_arm = int((right & ~other).sum())
+    only_baseline = int((other & ~right).sum())
+    return {
+        "run": arm["run"].iloc[0],
+        "run_baseline": baseline["run"].iloc[0],
+        "samples": len(right),
+        "both": int((right & other).sum()),
+        "only_arm": only_arm,
+        "only_baseline": only_baseline,
+        "neither": int((~right & ~other).sum()),
+        "p": mcnemar_p(only_arm, only_baseline),
+    }
+
+
+def _samples(group: Group, arm: pd.DataFrame, baseline: pd.DataFrame) -> list[dict]:
+    """The samples on which two arms differ most, as rows of a table."""
+    first = group.predictions[0]
+    chosen = arm[POSITION].to_numpy(int)
+    reference = baseline[POSITION].to_numpy(int)
+    positions = most_different(
+        group.values[chosen], group.values[reference], MOST_SAMPLES
+    )
+    rows = []
+    for number in positions.tolist():
+        row = {
+            "sample": int(first.rows[number]),
+            "target": first.target[number].item(),
+            **_answers(group, chosen, number, ""),
+            **_answers(group, reference, number, "_baseline"),
+        }
+        rows.append(row)
+    return rows
+
+
+def _answers(group: Group, places: NDArray, number: int, suffix: str) -> dict:
+    """What the runs of an arm make of a sample."""
+    answers = [group.predictions[place].predicted[number] for place in places]
+    return {
+        f"n{suffix}": len(places),
+        f"mean{suffix}": float(group.values[places, number].mean()),
+        f"predicted{suffix}": _typical(answers),
+    }
+
+
+def _typical(answers: list) -> float:
+    """The class that is predicted most often, or the mean of values."""
+    values = np.array(answers)
+    if values.dtype.kind == "f":
+        return float(values.mean())
+    classes, counts = np.unique(values, return_counts=True)
+    return int(classes[counts.argmax()])
