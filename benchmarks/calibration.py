@@ -32,6 +32,7 @@ from normlab.compare.intervals import binomial_interval
 from normlab.compare.samples import Sample
 from normlab.compare.selection import best_values
 from normlab.report.table_formats import markdown_rows
+from normlab.study.derived import derived_runs
 from normlab.study.rules import judge
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "calibration.md"
@@ -294,7 +295,9 @@ def judged(samples: list[Sample], expect: str, margin: float) -> str:
         row |= {"spread": math.nan}  # nobody asks for a number of seeds here
         rows.append(row)
     contrasts: pd.DataFrame = with_verdicts(rows, METRIC, LEVEL)
-    comparison = SimpleNamespace(contrasts=contrasts, margins={"": 1}, level=LEVEL)
+    comparison = SimpleNamespace(
+        contrasts=contrasts, margins={"": 1}, level=LEVEL, metric=METRIC
+    )
     verdict, _ = judge(comparison, expect, 1)
     return verdict
 
@@ -328,6 +331,110 @@ def equal_claim_table(experiments: int, n: int = 10) -> str:
         cells = [rate(counts[name], experiments) for name in list(counts)[:2]]
         rows.append([str(num_contrasts), *cells])
     return table(["contrasts", "supported", "contradicted"], rows)
+
+
+def not_worse_table(experiments: int, n: int = 10, margin: float = 0.005) -> str:
+    """Verdicts on "not worse by the margin", by the true difference and the shape."""
+    rows = []
+    cases = {
+        f"normal, {true:+.3f}": (partial(normal), true, 0.002)
+        for true in (0.0, -0.002, -0.005, -0.008)
+    }
+    for name in list(CASES)[3:9]:
+        cases[f"{name}, {-margin:+.3f}"] = (CASES[name], -margin, 0.002)
+    for name, (case, true, scale) in cases.items():
+        random = np.random.default_rng(n)
+        counts = dict.fromkeys(("supported", "contradicted", "cannot tell"), 0)
+        for _ in range(experiments):
+            arm, baseline = case(random, n)
+            sample = Sample(scale * arm + true, scale * baseline, paired=True)
+            counts[judged([sample], "not_worse", margin)] += 1
+        rows.append([name, *[rate(count, experiments) for count in counts.values()]])
+    columns = ["arms, true difference", "supported", "contradicted", "cannot tell"]
+    return table(columns, rows)
+
+
+# By what the noise of a run is drawn, from its size.
+NOISES: dict[str, Callable[[Generator, tuple[int, ...]], NDArray]] = {
+    "normal": lambda random, size: random.standard_normal(size),
+    "a tail of bad runs": lambda random, size: 1 - random.exponential(size=size),
+    "heavy tails (t with 3 degrees of freedom)": (
+        lambda random, size: random.standard_t(3, size)
+    ),
+}
+AXIS = (2, 4, 8, 16, 64)  # batch sizes
+
+
+def factorial(
+    random: Generator, noise: str, sds: NDArray, n: int, values: tuple[int, ...]
+) -> pd.DataFrame:
+    """Runs of two arms at every value of a setting, whose lines are parallel.
+
+    Seeds share half of their variance, and the runs of an arm at a value have an SD of
+    their own.
+
+    Args:
+        random: random numbers.
+        noise: one of `NOISES`.
+        sds: standard deviations ``(2, V)``.
+        n: number of seeds.
+        values: of the setting, V of them.
+    """
+    shape = (2, len(values), n)
+    shared = random.standard_normal(n)
+    own = NOISES[noise](random, shape)
+    line = np.log2(values)[None, :, None]
+    scores = line + sds[:, :, None] * (shared + own)
+    arms, sizes, seeds = np.meshgrid(NAMES, values, range(n), indexing="ij")
+    columns = {"norm": arms, "batch": sizes, "seed": seeds, METRIC: scores}
+    runs = pd.DataFrame({name: column.ravel() for name, column in columns.items()})
+    return runs.assign(status="finished")
+
+
+def derived_table(experiments: int, n: int = 10) -> str:
+    """Verdicts on an interaction and a slope that the arms share."""
+    claims = {
+        "interaction": ({"interaction": {"batch": [2, 64]}}, (2, 64)),
+        "slope": ({"slope": "batch", "scale": "log2"}, AXIS),
+    }
+    spreads = {
+        "equal SD": lambda count: np.ones((2, count)),
+        "SD 4 at the first value of one arm": lambda count: np.block(
+            [[np.full((1, 1), 4.0), np.ones((1, count - 1))], [np.ones((1, count))]]
+        ),
+    }
+    rows = []
+    for kind, (claim, values) in claims.items():
+        for noise in NOISES:
+            for spread, make in spreads.items():
+                counts = _derived_counts(claim, values, noise, make, experiments, n)
+                cells = [rate(count, experiments) for count in counts]
+                rows.append([f"{kind}: {noise}, {spread}", *cells])
+    return table(["lines of equal slopes", "higher", "lower"], rows)
+
+
+def _derived_counts(
+    claim: dict,
+    values: tuple[int, ...],
+    noise: str,
+    make_sds: Callable[[int], NDArray],
+    experiments: int,
+    n: int,
+) -> tuple[int, int]:
+    """How often the arms are judged to differ, with higher and with lower values."""
+    plan = {"by": "norm", "metric": METRIC, **claim}
+    random = np.random.default_rng(n)
+    higher = lower = 0
+    for _ in range(experiments):
+        runs = factorial(random, noise, make_sds(len(values)), n, values)
+        rows, column, _ = derived_runs(plan, runs)
+        by_arm = rows.set_index(["arm", "seed"])[column]
+        arms = [by_arm[name].sort_index().to_numpy() for name in NAMES]
+        decision = decide(Sample(arms[0], arms[1], paired=True), [], None)
+        is_shown = decision.p < LEVEL
+        higher += is_shown and decision.direction > 0
+        lower += is_shown and decision.direction < 0
+    return higher, lower
 
 
 def improvement_table(experiments: int) -> str:
@@ -503,6 +610,19 @@ wrong in .025 of the studies. The differences have an SD of .0028, and n = 10.""
 whose intervals therefore hold for all at once. n = 10.""",
         equal_claim_table,
     ),
+    "A claim of non-inferiority, with a margin of .005": (
+        """"Not worse" is wrong where the arm is worse by the margin: nominal .025 for
+each verdict there. The differences of normal arms have an SD of .0028, and n = 10. As
+for equality, spreads that differ twofold and skewed differences cannot be told.""",
+        not_worse_table,
+    ),
+    "An interaction and a slope that the arms share": (
+        """Two arms at two values of a setting (interaction) or at five (slope over
+their logarithm), where both arms gain alike: nominal .025 each, n = 10. **Where one
+arm spreads otherwise at one value, and to one side**, the mean's test finds the shapes
+here too.""",
+        derived_table,
+    ),
     "The interval of P(better)": (
         """Nominal: at least .95.""",
         improvement_table,
@@ -525,6 +645,9 @@ once, from all seeds of its grid, or at planned looks that share the level.""",
 }
 
 
+CLAIM_TABLES = (direction_table, equal_claim_table, not_worse_table, derived_table)
+
+
 def document(experiments: int) -> str:
     """Return the page, with every table measured again."""
     parts = [HEAD.format(experiments=experiments, claims=experiments // CLAIMS)]
@@ -537,7 +660,7 @@ def section(title: str, experiments: int) -> str:
     """Return one section of the page, with its table measured again."""
     text, measured = SECTIONS[title]
     started = time.monotonic()
-    if measured in (direction_table, equal_claim_table):
+    if measured in CLAIM_TABLES:
         experiments //= CLAIMS
     shown = measured(experiments)
     print(f"{title}: {time.monotonic() - started:.0f} s", flush=True)

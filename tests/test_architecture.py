@@ -71,7 +71,7 @@ ARCHITECTURE = {
     "compare": (
         *("checksums", "files", "metrics", "npz", "programs", "results", "config"),
     ),
-    "study": ("files", "programs", "spelling", "config", "compare"),
+    "study": ("files", "metrics", "programs", "spelling", "config", "compare"),
     "report": (
         *("colours", "metrics", "option_names", "programs", "terminal", "compare"),
         "study",

@@ -31,6 +31,10 @@ def test_a_plan_may_use_all_that_a_verdict_reads():
     check_study({"choices": {}})
 
 
+def claimed(**claim):
+    return {"claims": [{"says": "x", "expect": "higher"} | claim]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -47,6 +51,16 @@ def test_a_plan_may_use_all_that_a_verdict_reads():
         ),
         ({"claims": [{"says": "x", "expect": ["equal"]}]}, "equal, higher, lower"),
         ({"claims": [{"says": "x", "expect": "equal"}]}, "must state its margin"),
+        (claimed(expect="not_worse"), "expects not_worse must state its margin"),
+        (claimed(slope="lr", largest_stable="lr"), "largest_stable and slope exclude"),
+        (claimed(interaction="lr"), "interaction must be a setting with two values"),
+        (claimed(interaction={"lr": [1]}), "interaction must be a setting with two"),
+        (claimed(scale="log2"), "scale must be one of linear, log2 and come with sl"),
+        (claimed(slope="lr", scale="log"), "scale must be one of linear, log2 and c"),
+        (
+            claimed(slope="lr", select="model", confirm_seeds="range(3)"),
+            "confirm_seeds must test the metric itself; leave slope out",
+        ),
         (
             {"margin": 0.1, "claims": [{"says": "x", "expect": "equal", "margin": 0}]},
             "must state its margin",

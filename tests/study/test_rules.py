@@ -144,3 +144,58 @@ def test_too_few_seeds_cannot_be_judged(gain):
         "cannot tell",
         "custom against torch has 10 of 11 seeds",
     )
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        # The interval reaches about .002 to either side; the margin is .005.
+        (0.02, "supported"),
+        (0.0, "supported"),
+        (-0.0025, "supported"),
+        (-0.0045, "cannot tell"),
+        (-0.0060, "cannot tell"),
+        (-0.0080, "contradicted"),
+    ],
+)
+def test_an_arm_is_not_worse_up_to_the_margin(tmp_path, gain, verdict):
+    spread = (NOISE - NOISE.mean()) / NOISE.std(ddof=1)
+    base = 0.9 + 0.004 * spread
+    write_seeds(tmp_path, {"torch": base, "custom": base + gain + 0.0028 * spread})
+    comparison = compare(load_runs(tmp_path), baseline="torch", margin=0.005)
+    assert judge(comparison, "not_worse", 10)[0] == verdict
+
+
+def test_an_arm_that_is_better_is_not_worse_however_it_spreads(tmp_path):
+    assert claim_on(tmp_path, 0.02, 0.0028, "not_worse")[0] == "supported"
+    assert claim_on(tmp_path, 0.0, 0.0028, "not_worse")[0] == "cannot tell"
+
+
+def test_a_lower_loss_is_not_worse(tmp_path):
+    base = 0.5 + 2 * NOISE
+    write_seeds(tmp_path, {"torch": base, "custom": base - 0.02 + NOISE[::-1]})
+    runs = load_runs(tmp_path).rename(columns={"test/accuracy": "test/loss"})
+    found = compare(runs, baseline="torch", metric="test/loss", margin=0.005)
+    assert judge(found, "not_worse", 10)[0] == "supported"
+    runs["test/loss"] = -runs["test/loss"]
+    found = compare(runs, baseline="torch", metric="test/loss", margin=0.005)
+    assert judge(found, "not_worse", 10)[0] == "contradicted"
+
+
+def test_arms_that_spread_otherwise_may_be_worse(tmp_path):
+    base = 0.9 + 2 * NOISE
+    write_seeds(tmp_path, {"torch": base, "custom": 0.9 + 0.5 * NOISE})
+    found = compare(load_runs(tmp_path), baseline="torch", margin=0.01)
+    verdict, reason = judge(found, "not_worse", 10)
+    assert verdict == "cannot tell"
+    assert "Whether it is worse by 0.0100 cannot be told: the runs of torch" in reason
+
+
+def test_diverged_runs_are_not_worse_only_if_the_baseline_has_them(tmp_path):
+    for seed in range(10):
+        write_run(tmp_path, "custom", seed, 0.9 + NOISE[seed])
+        write_run(tmp_path, "torch", seed, 0.9, "diverged")
+    found = compare(load_runs(tmp_path), baseline="torch", margin=0.005)
+    assert judge(found, "not_worse", 10)[0] == "supported"
+    found = compare(load_runs(tmp_path), baseline="custom", margin=0.005)
+    assert judge(found, "not_worse", 10)[0] == "cannot tell"

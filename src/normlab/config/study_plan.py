@@ -21,9 +21,16 @@ CLAIM_KEYS = (
     "select",
     "largest_stable",
     "tolerance",
+    "interaction",
+    "slope",
+    "scale",
 )
 # What a claim may expect; `normlab.study.rules` has the rule for each.
-EXPECTATIONS = ("equal", "higher", "lower")
+EXPECTATIONS = ("equal", "higher", "lower", "not_worse")
+NEED_MARGIN = ("equal", "not_worse")
+# What is compared in place of the metric itself.
+QUANTITIES = ("largest_stable", "interaction", "slope")
+SCALES = ("linear", "log2")
 
 
 def check_plan(source: str, plan: Any) -> None:
@@ -91,10 +98,43 @@ def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> No
             f"{source}: every claim must have says and expect ({known}), got {claim}"
         )
     margin = claim.get("margin", plan.get("margin"))
-    if claim["expect"] == "equal" and not margin:
+    if claim["expect"] in NEED_MARGIN and not margin:
         raise ValueError(
-            f"{source}: a claim that expects equal must state its margin; got none"
+            f"{source}: a claim that expects {claim['expect']} must state its margin; "
+            f"got none"
         )
+    _check_quantity(source, plan, claim)
+
+
+def _check_quantity(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> None:
+    """Refuse a claim about several quantities, or about one that is not complete."""
+    given = [key for key in QUANTITIES if claim.get(key)]
+    if len(given) > 1:
+        raise ValueError(f"{source}: {' and '.join(given)} exclude each other")
+    interaction = claim.get("interaction")
+    if interaction is not None and not _is_pair_of_values(interaction):
+        raise ValueError(
+            f"{source}: interaction must be a setting with two values, such as "
+            f"{{optimizer: [adamw, muon]}}; got {interaction}"
+        )
+    scale = claim.get("scale")
+    if scale is not None and (scale not in SCALES or not claim.get("slope")):
+        raise ValueError(
+            f"{source}: scale must be one of {', '.join(SCALES)} and come with slope; "
+            f"got {scale}"
+        )
+    confirms = claim.get("confirm_seeds", plan.get("confirm_seeds"))
+    if confirms and claim.get("select") and given:
+        raise ValueError(
+            f"{source}: confirm_seeds must test the metric itself; leave {given[0]} out"
+        )
+
+
+def _is_pair_of_values(interaction: Any) -> bool:
+    if not is_mapping(interaction) or len(interaction) != 1:
+        return False
+    values = next(iter(interaction.values()))
+    return isinstance(values, list) and len(values) == 2
 
 
 def _check_names(source: str, block: dict[str, Any], known: Sequence[str]) -> None:

@@ -5,12 +5,14 @@ The block `study:` of such a file holds `question`, `by`, `metric`, `baseline`,
 adds:
 
 - `says`: the claim in a sentence;
-- `expect`: `equal`, `higher` or `lower`;
+- `expect`: `equal`, `higher`, `lower` or `not_worse`;
 - `arms` and `margin`, as in `compare`;
 - `select`: every arm at its best value of this setting;
 - `confirm_seeds`: seeds, other than those of the grid, that test the chosen values;
 - `largest_stable` and `tolerance`: compare the largest value of this setting whose
-  validation metric is within the tolerance of the best, by seed.
+  validation metric is within the tolerance of the best, by seed;
+- `interaction`: compare how much the metric changes between two values of a setting;
+- `slope` and `scale`: compare its slope over the numbers of a setting.
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ import math
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import number, p_value
 from normlab.compare.settings import setting_text
+from normlab.metrics import higher_is_better
 
 _DIRECTION = (
     "supported if every difference lies {way} {limit}, by its test and its interval "
@@ -22,6 +23,12 @@ RULES = {
     "lower": _DIRECTION.format(
         way="below", limit="minus the margin (zero without one)"
     ),
+    "not_worse": (
+        "supported if every arm is better, or its interval ends before it is worse by "
+        "the margin and the arms spread alike; contradicted if any interval, at a "
+        "confidence that holds for all at once, lies wholly beyond it; otherwise it "
+        "cannot tell"
+    ),
 }
 
 
@@ -35,7 +42,7 @@ def judge(
 
     Args:
         comparison: the numbers.
-        expect: `equal`, `higher` or `lower`; `equal` needs a margin.
+        expect: one of `RULES`; `equal` and `not_worse` need a margin.
         minimum_seeds: fewer in any arm cannot tell; runs that diverged count.
         arms: the arms that the claim is about; by default all.
 
@@ -60,6 +67,9 @@ def judge(
     if expect == "equal":
         assert comparison.margins, "a claim of equality states its margin"
         return _judge_equal(rows, comparison.level)
+    if expect == "not_worse":
+        assert comparison.margins, "a claim of non-inferiority states its margin"
+        return _judge_not_worse(rows, higher_is_better(comparison.metric))
     sign = 1 if expect == "higher" else -1
     return _judge_direction(rows, sign)
 
@@ -86,6 +96,44 @@ def _judge_equal(rows: list[dict], level: float) -> tuple[str, str]:
         f"every difference is inside {margins} by two one-sided tests, the largest "
         f"{largest}.",
     )
+
+
+def _judge_not_worse(rows: list[dict], higher: bool) -> tuple[str, str]:
+    """Judge that no arm is worse than the baseline by the margin or more.
+
+    Every difference must pass by itself, so no correction is needed. As for `higher`,
+    the limit is one number: an interval beyond it contradicts.
+    """
+    sign = 1 if higher else -1
+    unproven = [row for row in rows if not _is_not_worse(row, sign)]
+    if not unproven:
+        return "supported", _all_sentences(rows)
+    for row in unproven:
+        _, best = _in_direction(row["low_all"], row["high_all"], sign)
+        if row["test"] != "ranks" and best < -row["margin"]:
+            return "contradicted", row["sentence"]
+    row = unproven[0]
+    limit = number(row["margin"])
+    reason = f"{row['sentence']} Whether it is worse by {limit} cannot be told"
+    if row["doubt"]:
+        reason = f"{reason}: {row['doubt']}"
+    return "cannot tell", f"{reason}."
+
+
+def _is_not_worse(row: dict, sign: int) -> bool:
+    if _is_shown(row) and row["direction"] == sign:
+        return True
+    if row["test"] == "ranks":  # nothing is known about the size of a difference
+        return False
+    worst, _ = _in_direction(row["low"], row["high"], sign)
+    return worst > -row["margin"] and not row["doubt"]
+
+
+def _in_direction(low: float, high: float, sign: int) -> tuple[float, float]:
+    """The ends of an interval, so that more lies in the direction of the sign."""
+    if sign > 0:
+        return low, high
+    return -high, -low
 
 
 def _distinct_margins(rows: list[dict]) -> list[dict]:
@@ -122,7 +170,7 @@ def _limit(row: dict) -> float:
 def _lies_beyond(row: dict, sign: int) -> bool:
     if not (_is_shown(row) and row["direction"] == sign):
         return False
-    nearest = row["low_holm"] if sign > 0 else -row["high_holm"]
+    nearest, _ = _in_direction(row["low_holm"], row["high_holm"], sign)
     if math.isnan(nearest):  # no run of an arm finished, and ranks decide
         return math.isnan(row["margin"])
     return bool(nearest > _limit(row)) or _by_ranks_alone(row)
@@ -136,7 +184,7 @@ def _by_ranks_alone(row: dict) -> bool:
 def _lies_before(row: dict, sign: int) -> bool:
     if row["test"] == "ranks":  # the interval is of the runs that finished only
         return _is_shown(row) and row["direction"] == -sign
-    farthest = row["high_all"] if sign > 0 else -row["low_all"]
+    _, farthest = _in_direction(row["low_all"], row["high_all"], sign)
     return bool(farthest < _limit(row))
 
 

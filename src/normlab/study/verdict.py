@@ -23,6 +23,7 @@ from normlab.study.confirmation import (
     with_confirm_seeds,
 )
 from normlab.study.definition import Study
+from normlab.study.derived import derived_runs, is_derived
 from normlab.study.plans import Settings
 from normlab.study.rules import RULES, judge
 
@@ -118,7 +119,7 @@ def _tried_claims(study: Study, runs: pd.DataFrame) -> list[Claim]:
     claims = []
     for claim in study.plan["claims"]:
         plan = study.plan | claim
-        comparison = _compare(plan, runs)
+        comparison, _ = _compare(plan, runs)
         rule = RULES[plan["expect"]]
         claims.append(Claim(plan["says"], rule, TRIAL, reason, comparison))
     return claims
@@ -163,7 +164,8 @@ def _answer_claim(
         seeds = plans.planned_seeds(study.params)[:look]
         runs = runs[runs["seed"].map(setting_text).isin(seeds)]
         plan = plan | {"level": plan.get("level", LEVEL) / len(_looks(study, plan))}
-    comparison = _compare(plan, runs)
+    comparison, open_question = _compare(plan, runs)
+    not_yet = not_yet or open_question
     if plan.get("select") and confirm_seeds(plan) and not not_yet:
         comparison, not_yet = compare_tested(comparison, plan, tests, study.command)
     verdict, reason = judge(
@@ -225,7 +227,16 @@ def _look(study: Study, plan: Settings, runs: pd.DataFrame) -> tuple[int, str]:
     )
 
 
-def _compare(plan: Settings, runs: pd.DataFrame) -> Comparison:
+def _compare(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
+    """The numbers of a claim, and why they are no answer; empty if they are one."""
+    if not is_derived(plan):
+        return _compare_runs(plan, runs), ""
+    table, column, reason = derived_runs(plan, runs)
+    options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
+    return compare(table, **(options | {"metric": column})), reason
+
+
+def _compare_runs(plan: Settings, runs: pd.DataFrame) -> Comparison:
     options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
     key = plan.get("largest_stable")
     if key is None:
