@@ -30,7 +30,7 @@ from normlab.compare.equivalence import doubts, equivalence_p
 from normlab.compare.inference import holm, holm_divisors
 from normlab.compare.intervals import binomial_interval
 from normlab.compare.samples import Sample
-from normlab.compare.selection import best_values
+from normlab.compare.selection import best_values, is_at_best
 from normlab.report.table_formats import markdown_rows
 from normlab.study.derived import derived_runs
 from normlab.study.rules import judge
@@ -488,37 +488,47 @@ GRIDS = {
 
 
 def tuned(
-    random: Generator, sizes: tuple[int, int], alike: bool, correlation: float, n: int
+    random: Generator,
+    sizes: tuple[int, int],
+    alike: bool,
+    correlation: float,
+    n: int,
+    experiments: int,
 ) -> pd.DataFrame:
     """Runs of two arms that are equal at their best values, with n seeds.
 
     Every run has a validation and a test score with an SD of 1 and this correlation.
     """
-    arms = np.repeat(NAMES, sizes).repeat(n)
-    values = np.concatenate([np.arange(size) for size in sizes]).repeat(n)
-    seeds = np.tile(np.arange(n), sum(sizes))
+    arms = np.repeat(NAMES, sizes)
+    values = np.concatenate([np.arange(size) for size in sizes])
     level = np.zeros(len(arms))
     if not alike:
         level[(arms == NAMES[1]) & (values > 0)] = -10.0
-    shared, own = random.standard_normal((2, len(arms)))
+    shape = (experiments, len(arms), n)
+    shared, own = random.standard_normal((2, *shape))
+    scores = correlation * shared + math.sqrt(1 - correlation**2) * own
+    experiment, value, seed = np.indices(shape).reshape(3, -1)
     columns = {
-        "arm": arms,
-        RATE: values,
-        "seed": seeds,
+        "experiment": experiment,
+        "arm": arms[value],
+        RATE: values[value],
+        "seed": seed,
         "status": "finished",
-        "val/accuracy": level + shared,
-        METRIC: level + correlation * shared + math.sqrt(1 - correlation**2) * own,
+        "val/accuracy": (level[:, None] + shared).ravel(),
+        METRIC: (level[:, None] + scores).ravel(),
     }
     return pd.DataFrame(columns)
 
 
-def at_chosen(runs: pd.DataFrame, best: pd.Series) -> Sample:
-    """The test scores of both arms at the values that they chose, in pairs."""
-    arms = []
+def at_best(runs: pd.DataFrame, best: pd.Series, n: int) -> dict[str, NDArray]:
+    """The test scores of each arm at the values that it chose, `(experiments, n)`."""
+    chosen = runs[is_at_best(runs, RATE, ["experiment"], best)]
+    chosen = chosen.sort_values(["experiment", "seed"])
+    scores = {}
     for arm in NAMES:
-        chosen = runs[(runs["arm"] == arm) & (runs[RATE] == best[arm])]
-        arms.append(chosen.sort_values("seed")[METRIC].to_numpy())
-    return Sample(arms[0], arms[1], paired=True)
+        of_arm = chosen[chosen["arm"] == arm]
+        scores[arm] = of_arm[METRIC].to_numpy().reshape(-1, n)
+    return scores
 
 
 def selection_cells(
@@ -526,19 +536,18 @@ def selection_cells(
 ) -> list[str]:
     """Wrong verdicts on the seeds of the choice, their bias, and on n other seeds."""
     random = np.random.default_rng(sizes[0])
-    wrong = np.zeros(2, dtype=int)
-    bias = 0.0
-    for _ in range(experiments):
-        runs = tuned(random, sizes, alike, correlation, 2 * n)
-        chooses = runs["seed"] < n
-        best = best_values(runs[chooses], RATE, [], "val/accuracy")
-        same = at_chosen(runs[chooses], best)
-        other = at_chosen(runs[~chooses], best)
-        bias += same.arm.mean() - same.baseline.mean()
-        for place, sample in enumerate((same, other)):
-            wrong[place] += decide(sample, [], None).p < LEVEL
-    rates = [rate(int(count), experiments) for count in wrong]
-    return [rates[0], f"{bias / experiments:+.2f}".replace("-", "−"), rates[1]]
+    runs = tuned(random, sizes, alike, correlation, 2 * n, experiments)
+    chooses = runs["seed"] < n
+    best = best_values(runs[chooses], RATE, ["experiment"], "val/accuracy")
+    cells = []
+    for part in (runs[chooses], runs[~chooses]):
+        scores = at_best(part, best, n)
+        pairs = zip(*scores.values(), strict=True)
+        samples = [Sample(arm, baseline, paired=True) for arm, baseline in pairs]
+        wrong = sum(decide(sample, [], None).p < LEVEL for sample in samples)
+        bias = float(scores[NAMES[0]].mean() - scores[NAMES[1]].mean())
+        cells += [rate(wrong, experiments), f"{bias:+.2f}".replace("-", "−")]
+    return cells[:3]
 
 
 def selection_table(experiments: int, n: int = 10) -> str:

@@ -48,7 +48,7 @@ def test_equivalence_needs_ten_pairs():
     assert seeds_for(powers, 0.8) == 10
 
 
-def test_what_needs_more_than_two_thousand_has_no_number():
+def test_what_needs_more_than_five_hundred_has_no_number():
     assert seeds_for(Powers(Plan("different", 0.01, ONE), 10), 0.8) is None
 
 

@@ -307,7 +307,7 @@ def _lines(
 
 def _needed(powers: "Powers", n: int | None) -> str:
     if n is None:
-        return "more than 2,000"
+        return "more than 500"
     low, high = powers.interval(n)
     return (
         f"{n} {_unit(powers.plan)} (simulated {powers.at(n):.2f}, 95 % interval "
@@ -321,7 +321,7 @@ def _uncertain_spread(plan: "Plan", pilot: "Pilot", spread: str) -> str:
 
     wider = with_upper_spread(plan, pilot.n)
     n = approximate_seeds(wider, 0.8)
-    needed = "more than 2,000" if n is None else f"about {n}"
+    needed = "more than 500" if n is None else f"about {n}"
     factor = wider.spread.arm / plan.spread.arm if plan.spread.arm else math.nan
     return (
         f"Spread: SD {spread}, from {pilot.n} {_unit(plan)} of the pilot "

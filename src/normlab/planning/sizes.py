@@ -18,9 +18,9 @@ from normlab.planning.experiments import (
     true_room,
 )
 
-MOST_SEEDS = 2_000
+MOST_SEEDS = 500
 COARSE = 20  # beyond as many seeds a step is a twentieth of them
-SHOWN_SIZES = (6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
+SHOWN_SIZES = (6, 8, 10, 15, 20, 30, 50)
 BOUND = 0.8  # confidence of the upper bound of a spread
 
 
@@ -58,7 +58,7 @@ def seeds_for(powers: Powers, wanted: float) -> int | None:
         wanted: between 0 and 1.
 
     Returns:
-        Seeds per arm, or folds; above 20 to a twentieth. None if 2,000 are too few.
+        Seeds per arm, or folds; above 20 to a twentieth. None if 500 are too few.
     """
     guess = approximate_seeds(powers.plan, wanted)
     if guess is None:
@@ -101,7 +101,7 @@ def approximate_seeds(plan: Plan, wanted: float) -> int | None:
         wanted: the power.
 
     Returns:
-        None if 2,000 are too few.
+        None if 500 are too few.
     """
     room = true_room(plan)
     is_equal = plan.claim == "equal"
