@@ -6,7 +6,6 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from normlab.compare import event_results, load_results
-from normlab.compare.result_sources import is_other_source
 
 
 def write_events(folder, values, tag="acc", hparams=None, hparam_folder=None):
@@ -127,16 +126,6 @@ def test_a_damaged_file_is_left_out_by_name(tmp_path):
 def test_what_does_not_fit_is_refused_by_name(folder, options, message):
     with pytest.raises(ValueError, match=message):
         loaded(folder, **options)
-
-
-def test_folders_of_other_programs_are_recognized(folder, tmp_path):
-    assert is_other_source(folder)
-    ours = tmp_path / "ours"
-    write_events(ours / "run", [0.5])
-    (ours / "run" / "config.yaml").write_text("seed: 0\nchoices:\n  norm: none\n")
-    assert not is_other_source(ours)
-    assert not is_other_source(tmp_path / "nowhere")
-    assert is_other_source(tmp_path / "results.csv")
 
 
 def test_a_file_of_hyperparameters_that_is_no_plain_data_is_named(tmp_path):

@@ -151,17 +151,6 @@ def test_names_that_mean_something_else_get_a_capital(tmp_path):
     assert compare(runs, "Arm", "Status").arms == ["a", "b"]
 
 
-def test_several_files_are_told_apart_by_their_names(tmp_path):
-    paths = []
-    for name, gain in (("adam", 0.1), ("sgd", 0.0)):
-        rows = [f"{seed},{0.5 + gain + seed / 100}" for seed in range(3)]
-        text = "seed,acc\n" + "\n".join(rows)
-        paths.append(written(tmp_path, text, f"{name}.csv"))
-    runs = load_results(*paths, by="file", metric="acc")
-    assert runs["file"].tolist() == ["adam"] * 3 + ["sgd"] * 3
-    assert runs["acc"].tolist() == pytest.approx([0.6, 0.61, 0.62, 0.5, 0.51, 0.52])
-
-
 def test_our_own_table_of_runs_can_be_read_again(tmp_path):
     rows = [
         f"{arm},{seed},0.{seed}1" for arm in ("none", "custom") for seed in range(3)
@@ -175,6 +164,32 @@ def test_our_own_table_of_runs_can_be_read_again(tmp_path):
     assert again["status"].tolist() == ["finished"] * 6
 
 
+def test_a_schedule_does_not_hide_the_epochs_of_a_run(tmp_path):
+    rows = []
+    for optimizer in ("adam", "sgd"):
+        for seed in range(3):
+            for epoch, lr in ((1, 0.1), (2, 0.01)):
+                rows.append(f"{optimizer},{seed},{epoch},{lr},0.{seed}{epoch}")
+    path = written(tmp_path, "optimizer,seed,epoch,lr,acc\n" + "\n".join(rows))
+    runs = loaded(path)
+    assert runs["acc"].tolist() == [0.02, 0.12, 0.22] * 2
+    assert runs["lr"].tolist() == [0.01] * 6
+
+
+def test_a_best_epoch_in_final_rows_is_no_clock(tmp_path):
+    rows = []
+    for optimizer in ("adam", "sgd"):
+        for width in (16, 32):
+            for seed in range(3):
+                epoch = (3 * seed + width) % 7
+                rows.append(f"{optimizer},{width},{seed},{epoch},0.5")
+    path = written(tmp_path, "optimizer,width,seed,epoch,acc\n" + "\n".join(rows))
+    runs = loaded(path)
+    assert len(runs) == 12
+    taken = {name: role for name, role, _ in runs.attrs["columns"]}
+    assert taken["epoch"] == "describes a run, not compared"
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -183,6 +198,8 @@ def test_our_own_table_of_runs_can_be_read_again(tmp_path):
             {},
             "line 2 and .* line 3 both are optimizer=ad",
         ),
+        ("adam,0,0.9,\nadam,0,0.8,\n", {}, r"\(they differ in acc\)"),
+        ("adam,0,0.9,\nsgd,1,0.8,\n", {}, "every arm must have at least two runs to c"),
         ("adam,,0.9,\nsgd,1,0.8,\n", {}, "seed must be in every row; seed is empty in"),
         (
             "adam,0,high,\n",
@@ -204,8 +221,3 @@ def test_our_own_table_of_runs_can_be_read_again(tmp_path):
 def test_rows_that_do_not_fit_are_refused_by_name(tmp_path, text, options, message):
     with pytest.raises(ValueError, match=message):
         loaded(written(tmp_path, HEADER + text), **options)
-
-
-def test_a_path_that_is_not_there(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere\.csv does not exist"):
-        loaded(tmp_path / "nowhere.csv")

@@ -61,7 +61,11 @@ def _event_folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
             yield Path(path), found
 
 
-def read_events(folder: Path, choice: Choice, layout: str | None) -> Results:
+def read_events(
+    folder: Path,
+    choice: Choice,
+    layout: str | None,
+) -> Results:
     """Read the runs below a folder.
 
     Args:
@@ -117,7 +121,10 @@ def _read_files(folder: Path, left_out: LeftOut) -> dict[Path, EventRun]:
 
 
 def _results(
-    rows: dict[str, dict[str, Any]], tags: set[str], left_out: LeftOut, choice: Choice
+    rows: dict[str, dict[str, Any]],
+    tags: set[str],
+    left_out: LeftOut,
+    choice: Choice,
 ) -> Results:
     columns: dict[str, Any] = {}
     for row in rows.values():
@@ -144,7 +151,11 @@ def _owner(path: Path, folder: Path) -> tuple[Path, str]:
     return path, ""
 
 
-def _read_file(path: Path, prefix: str, run: EventRun) -> int:
+def _read_file(
+    path: Path,
+    prefix: str,
+    run: EventRun,
+) -> int:
     """Add the scalars and hyperparameters of an event file to a run.
 
     Returns:
@@ -170,7 +181,12 @@ def _read_file(path: Path, prefix: str, run: EventRun) -> int:
     return count
 
 
-def _add_value(event: Any, value: Any, prefix: str, run: EventRun) -> bool:
+def _add_value(
+    event: Any,
+    value: Any,
+    prefix: str,
+    run: EventRun,
+) -> bool:
     """Add a scalar or hyperparameters to a run; whether it was a scalar."""
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -235,7 +251,11 @@ def _hparams_files(path: Path, left_out: LeftOut) -> dict[str, Any]:
     return {}
 
 
-def _folder_settings(path: Path, folder: Path, layout: str | None) -> dict[str, str]:
+def _folder_settings(
+    path: Path,
+    folder: Path,
+    layout: str | None,
+) -> dict[str, str]:
     """The settings in the names of the folders of a run."""
     relative = path.relative_to(folder).as_posix()
     if layout is not None:

@@ -26,6 +26,11 @@ CLOCK_WORDS = ("epoch", "step", "iteration", "iter", "timestep")
 SEED_WORDS = ("seed",)
 FOLD_WORDS = ("fold",)
 STATUS_WORDS = ("state", "status")
+# Settings that may have another value in every run, as in a random search.
+SETTING_WORDS = (
+    *("lr", "rate", "wd", "decay", "momentum", "dropout", "size", "width", "depth"),
+    *("beta", "beta1", "beta2", "eps", "temperature"),
+)
 # How other programs say that a run ended, in lower case.
 FINISHED = ("finished", "success", "succeeded", "completed", "complete", "done", "ok")
 DIVERGED = ("diverged", "nan")
@@ -106,8 +111,8 @@ def find_roles(results: Results, run_roles: dict[str, str]) -> dict[str, str]:
         if name in roles:
             continue
         roles[name] = role_by_values(results, name)
-        # A run of many rows was counted in them, which changes no result.
-        if CLOCK in run_roles.values() and last_word(name) in CLOCK_WORDS:
+        # Without rows to put in order, it says when the run was best or ended.
+        if last_word(name) in CLOCK_WORDS:
             roles[name] = DESCRIPTION
     return {name: roles[name] for name in results.table.columns}
 
@@ -153,7 +158,9 @@ def last_word(name: str) -> str:
 
 
 def _columns_called(
-    roles: dict[str, str], table: pd.DataFrame, words: Sequence[str]
+    roles: dict[str, str],
+    table: pd.DataFrame,
+    words: Sequence[str],
 ) -> list[str]:
     """The columns without a role whose name ends in one of the words."""
     found = []
@@ -164,7 +171,10 @@ def _columns_called(
 
 
 def _add_by_name(
-    roles: dict[str, str], table: pd.DataFrame, role: str, words: Sequence[str]
+    roles: dict[str, str],
+    table: pd.DataFrame,
+    role: str,
+    words: Sequence[str],
 ) -> None:
     """Give a role to the only column, or the shortest, that is called so."""
     found = _columns_called(roles, table, words)
@@ -188,16 +198,32 @@ def _are_endings(column: pd.Series) -> bool:
     return len(values) > 0 and all(ending_of_run(value) for value in values)
 
 
-def run_identity(results: Results, roles: dict[str, str]) -> list[str]:
-    """The columns whose values rows of one run share."""
+def run_identity(results: Results, roles: dict[str, str], clock: str) -> list[str]:
+    """The columns whose values all rows of one run share.
+
+    Args:
+        results: a table with several rows per run.
+        roles: of the columns that identify a run.
+        clock: the column in which rows of one run differ.
+    """
+    table = results.table
+    arms = [name for name, role in roles.items() if role == ARMS]
     identity = []
-    for name in results.table.columns:
+    for name in table.columns:
         role = roles.get(name)
-        if role is None and last_word(name) not in CLOCK_WORDS:
-            role = role_by_values(results, name)
         if role in (ARMS, SEED, FOLD, SETTING):
             identity.append(name)
+        elif role is None and last_word(name) not in CLOCK_WORDS:
+            is_setting = role_by_values(results, name) == SETTING
+            if is_setting and not _follows_clock(table, [*arms, clock], name):
+                identity.append(name)
     return identity
+
+
+def _follows_clock(table: pd.DataFrame, keys: list[str], name: str) -> bool:
+    """Whether a column has one value at each epoch of an arm, as a schedule has."""
+    rows = table.groupby(keys, dropna=False)[name]
+    return bool(rows.nunique(dropna=False).max() <= 1 and rows.size().min() > 1)
 
 
 def _repeats_runs(results: Results, roles: dict[str, str], clock: str) -> bool:
@@ -205,7 +231,8 @@ def _repeats_runs(results: Results, roles: dict[str, str], clock: str) -> bool:
     table = results.table
     if table[clock].nunique() < 2:
         return False
-    rows = table.groupby(run_identity(results, roles), dropna=False)[clock]
+    identity = run_identity(results, roles, clock)
+    rows = table.groupby(identity, dropna=False)[clock]
     return bool((rows.nunique() > 1).any())
 
 
@@ -213,6 +240,8 @@ def role_by_values(results: Results, name: str) -> str:
     """What a column is that nobody named."""
     if name in results.descriptions:
         return DESCRIPTION
+    if last_word(name) in SETTING_WORDS:
+        return SETTING
     column = results.table[name]
     is_named = is_metric(name) or direction_is_known(name)
     if name in results.measurements or (is_named and _is_numeric(column)):

@@ -53,7 +53,11 @@ ROLES = {
 }
 
 
-def one_row_per_run(results: Results, roles: dict[str, str], choice: Choice) -> Results:
+def one_row_per_run(
+    results: Results,
+    roles: dict[str, str],
+    choice: Choice,
+) -> Results:
     """Keep the row of every run that holds its last or its best value.
 
     Args:
@@ -68,7 +72,7 @@ def one_row_per_run(results: Results, roles: dict[str, str], choice: Choice) -> 
     rows["score"] = metric_values(table[metric]).to_numpy()
     rows["order"] = pd.to_numeric(table[clock], errors="coerce").to_numpy()
     rows["written"] = [cell is not None for cell in table[metric]]
-    identity = [table[name].to_numpy() for name in run_identity(results, roles)]
+    identity = [table[name].to_numpy() for name in run_identity(results, roles, clock)]
     kept = []
     for _, run in rows.groupby(identity, dropna=False, sort=False):
         in_time = run.sort_values("order", kind="stable")
@@ -85,7 +89,11 @@ def _is_float(cell: Any) -> bool:
     return isinstance(cell, float)
 
 
-def runs_of(results: Results, roles: dict[str, str], higher: bool) -> pd.DataFrame:
+def runs_of(
+    results: Results,
+    roles: dict[str, str],
+    higher: bool,
+) -> pd.DataFrame:
     """The table of runs, with what its columns were taken for in `attrs`.
 
     Args:
@@ -129,7 +137,7 @@ def runs_of(results: Results, roles: dict[str, str], higher: bool) -> pd.DataFra
     runs = runs[runs["status"] != "unfinished"].reset_index(drop=True)
     by = [names.get(name, name) for name, role in roles.items() if role == ARMS]
     if column_of(roles, SEED):
-        _check_distinct(runs, by, roles, names)
+        _check_distinct(runs, table, by, roles, names)
     _check_repeated(runs, by)
     described = _described(table, roles, names, higher)
     return _with_attributes(runs, results, described, names, left_out)
@@ -213,7 +221,11 @@ def _statuses(
     )
 
 
-def _status(ending: Any, cell: Any, metric: str) -> tuple[str, str | None]:
+def _status(
+    ending: Any,
+    cell: Any,
+    metric: str,
+) -> tuple[str, str | None]:
     """How a run ended, and why it did not finish.
 
     Args:
@@ -239,11 +251,15 @@ def _run_names(table: pd.DataFrame, roles: dict[str, str]) -> list[str]:
         is_name = last_word(name) in ("name", "run", "id")
         if role == DESCRIPTION and is_name and table[name].is_unique:
             return [str(value) for value in table[name]]
-    return [str(place) for place in table.index]
+    return [str(place).rpartition("/")[2] for place in table.index]
 
 
 def _check_distinct(
-    runs: pd.DataFrame, by: list[str], roles: dict[str, str], names: dict[str, str]
+    runs: pd.DataFrame,
+    table: pd.DataFrame,
+    by: list[str],
+    roles: dict[str, str],
+    names: dict[str, str],
 ) -> None:
     """Refuse two rows of one run."""
     identity = [*by, "seed"]
@@ -259,19 +275,35 @@ def _check_distinct(
     alike = (same[identity].map(setting_text) == first[identity].map(setting_text)).all(
         axis=1
     )
-    places = same.loc[alike, "folder"].tolist()
+    pair = same[alike].head(2)
     shared = ", ".join(f"{key}={setting_text(first[key])}" for key in [*by, "seed"])
     raise ValueError(
-        f"every run must be one row: {places[0]} and {places[1]} both are {shared} and "
-        "differ in no other setting; remove one, or name the setting that tells them "
-        "apart with `within`"
+        f"every run must be one row: {' and '.join(pair['folder'])} both are {shared} "
+        f"and differ in no other setting{_other_columns(pair, table)}; remove one, or "
+        "name the setting that tells them apart with `within`"
     )
+
+
+def _other_columns(pair: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Columns that are no settings and differ in two rows, in parentheses."""
+    first, second = (table.loc[place].map(setting_text) for place in pair["folder"])
+    names = [str(name) for name in table.columns[(first != second).to_numpy()]]
+    if not names:
+        return ""
+    return f" (they differ in {', '.join(names)})"
 
 
 def _check_repeated(runs: pd.DataFrame, by: list[str]) -> None:
     """Refuse settings that leave one run in every group."""
+    if runs.empty:
+        return
+    if runs.groupby(by, dropna=False).size().max() < 2:
+        raise ValueError(
+            f"every arm must have at least two runs to compare; {', '.join(by)} has "
+            "another value in each row"
+        )
     keys = distinguishing_settings(runs, by)
-    if not keys or runs.empty:
+    if not keys:
         return
     if runs.groupby([*by, *keys], dropna=False).size().max() > 1:
         return
@@ -283,7 +315,10 @@ def _check_repeated(runs: pd.DataFrame, by: list[str]) -> None:
 
 
 def _described(
-    table: pd.DataFrame, roles: dict[str, str], names: dict[str, str], higher: bool
+    table: pd.DataFrame,
+    roles: dict[str, str],
+    names: dict[str, str],
+    higher: bool,
 ) -> list[tuple[str, str, str]]:
     """Name, role and values of every column, for people."""
     rows = []

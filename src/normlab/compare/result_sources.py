@@ -53,7 +53,9 @@ def _is_our_config(path: Path) -> bool:
 
 
 def read_sources(
-    paths: Sequence[str | Path], choice: Choice, layout: str | None
+    paths: Sequence[str | Path],
+    choice: Choice,
+    layout: str | None,
 ) -> Results:
     """Read files and folders into one table.
 
@@ -75,7 +77,11 @@ def read_sources(
     return _joined(found, sources)
 
 
-def _read_source(path: Path, choice: Choice, layout: str | None) -> Results:
+def _read_source(
+    path: Path,
+    choice: Choice,
+    layout: str | None,
+) -> Results:
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     store = None

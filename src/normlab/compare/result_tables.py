@@ -99,7 +99,11 @@ def _check_names(path: Path, names: list[str]) -> None:
             )
 
 
-def check_size(path: Path, rows: int, columns: int) -> None:
+def check_size(
+    path: Path,
+    rows: int,
+    columns: int,
+) -> None:
     """Refuse a table that is too large to be one of results.
 
     Raises:
