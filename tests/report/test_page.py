@@ -66,6 +66,7 @@ def test_it_is_well_formed_and_has_its_parts_in_order(tmp_path):
         "Fairness",
         "Figures",
         "Runs",
+        "Methods",
         "How to reproduce",
     ]
     ids = re.findall(r' id="([^"]*)"', html)

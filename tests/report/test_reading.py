@@ -32,7 +32,7 @@ def test_a_table_is_answered_like_runs(tmp_path, capsys):
     assert f"{SLEEP} --by group --metric extra --baseline 1 --seed ID" in page
     assert "A finished run is not trained again" not in page
     assert "config.yaml" not in page
-    assert "initial weights" not in page
+    assert "share no seed, or their runs did not" not in page
 
 
 def test_without_seeds_the_warning_says_so(capsys):
@@ -62,7 +62,7 @@ def test_settings_are_named_as_in_the_file(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "acc by Arm (higher is better)" in printed
     assert "Group=x" in printed
-    assert "lr=0.1 has the best mean acc of its grid" in printed
+    assert "lr=0.1 has the best mean acc of the 2 values" in printed
 
 
 def test_folders_of_tensorboard(tmp_path, capsys):

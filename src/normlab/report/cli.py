@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from normlab.option_names import with_option_names
 from normlab.programs import program
+from normlab.report.reading_options import OF_READING, add_reading_options
 
 if TYPE_CHECKING:
     from normlab.report.page import Report
@@ -27,8 +28,6 @@ OF_COMPARE = (
     *("by", "metric", "baseline", "within", "arms", "margin", "level"),
     *("select", "confirm", "incomplete"),
 )
-# Options about results of other programs.
-OF_READING = ("seed", "fold", "status", "value", "ignore", "layout", "better")
 # The options for arguments of functions, which messages name.
 OPTIONS = {
     name: f"--{name}"
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with output_may_end():
         try:
             report = _make_report(options)
-            _show(report, options.out)
+            _show(report, options.out, options.methods)
             _write_paper(report, options.paper or [])
         except (ValueError, OSError) as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -88,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         "event files or MLflow's runs",
     )
     _add_comparison_options(parser)
-    _add_reading_options(parser)
+    add_reading_options(parser)
     _add_report_options(parser)
     return parser
 
@@ -152,51 +151,6 @@ def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options about results of other programs."""
-    group = parser.add_argument_group("results of other programs")
-    add = group.add_argument
-    add(
-        "--seed",
-        metavar="COLUMN",
-        help="the column by which runs of two arms are pairs (default: the one called "
-        "seed; without one, the runs are compared as independent)",
-    )
-    add(
-        "--fold",
-        metavar="COLUMN",
-        help="the column with the fold of a cross-validation (default: the one called "
-        "fold)",
-    )
-    add(
-        "--status",
-        metavar="COLUMN",
-        help="the column that says how a run ended, in words such as finished, crashed "
-        "or diverged (default: the one called state or status)",
-    )
-    add(
-        "--better",
-        choices=("higher", "lower"),
-        help="which values of the metric are better, if its name does not say",
-    )
-    add(
-        "--value",
-        choices=("last", "best"),
-        help="what is taken of a metric with several values per run (default: last)",
-    )
-    add(
-        "--ignore",
-        nargs="+",
-        metavar="COLUMN",
-        help="columns that are left out; all others that vary are settings",
-    )
-    add(
-        "--layout",
-        metavar="PATTERN",
-        help="what the folders of TensorBoard runs say, such as {optimizer}/seed{seed}",
-    )
-
-
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about what the report shows and where it goes."""
     add = parser.add_argument
@@ -226,6 +180,12 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         help="look for the study in this folder too, which has the layout of conf/",
+    )
+    add(
+        "--methods",
+        action="store_true",
+        help="also print a methods paragraph for a paper, and a checklist for its "
+        "reviewer, written from the runs; the report has them too",
     )
     add(
         "--paper",
@@ -370,13 +330,20 @@ def _command_line(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _show(report: "Report", folder: Path | None) -> None:
+def _show(report: "Report", folder: Path | None, methods: bool) -> None:
     """Print the report; write its files if a folder is named."""
-    from normlab.report.output import make_console, print_report, write_files
+    from normlab.report.output import (
+        make_console,
+        print_methods,
+        print_report,
+        write_files,
+    )
     from normlab.terminal import escaped
 
     console = make_console()
     print_report(report, console)
+    if methods:
+        print_methods(report, console)
     if folder is None:
         console.print(
             "[dim]--out DIR writes the report, figures, CSV, Markdown and LaTeX[/dim]"

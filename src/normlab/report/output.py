@@ -4,7 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from normlab.report.checklist import NO, OPEN, YES
 from normlab.report.drawing import save_drawing
+from normlab.report.methods import methods_of
 from normlab.report.page import Report, Section, write_report
 from normlab.report.scope import scope_note
 from normlab.report.table_formats import print_table, write_tables
@@ -13,6 +15,7 @@ from normlab.terminal import escaped
 
 VERDICT_STYLES = {"supported": "bold green", "contradicted": "bold red"}
 OPEN_VERDICT_STYLE = "bold yellow"
+ANSWER_STYLES = {YES: "green", NO: "red", OPEN: "yellow"}
 WIDTH_OF_FILES = 200  # of the output if it goes to a file or a pipe
 
 
@@ -40,6 +43,19 @@ def print_report(report: Report, console: Console) -> None:
     arms = [arm for section in report.sections for arm in section.comparison.arms]
     for warning in merge_alike(report.warnings, arms):
         console.print(f"[yellow]![/yellow] {escaped(warning)}", soft_wrap=True)
+
+
+def print_methods(report: Report, console: Console) -> None:
+    """Print the methods paragraph and the reviewer's checklist of every comparison."""
+    for methods in methods_of(report.sections):
+        console.print(f"\n[bold]Methods: {escaped(methods.heading)}[/bold]\n")
+        console.print(escaped(methods.paragraph), soft_wrap=True)
+        console.print("\n[bold]Checklist for a reviewer[/bold]\n")
+        for item in methods.items:
+            style = ANSWER_STYLES[item.answer]
+            answer = f"[{style}]{item.answer}[/]"
+            line = f"{escaped(item.question)}: {answer}, {escaped(item.detail)}"
+            console.print(f"• {line}", soft_wrap=True)
 
 
 def _print_section(section: Section, console: Console) -> None:

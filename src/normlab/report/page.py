@@ -13,10 +13,13 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from normlab.compare.arm_checks import DIFFERENT, SAME, UNKNOWN, Check
-from normlab.compare.comparison import Comparison, shared_settings
+from normlab.compare.comparison import shared_settings
+from normlab.report.checklist import NO, OPEN, YES
 from normlab.report.drawing import FILE_KINDS, REM_PER_INCH, Drawing, inline_svg
+from normlab.report.methods import methods_of
 from normlab.report.run_table import RunTable, make_run_table
 from normlab.report.scope import scope_note
+from normlab.report.sections import Section
 from normlab.report.tables import Table
 from normlab.report.verdict_groups import merge_alike, verdict_groups
 from normlab.terminal import without_control
@@ -30,6 +33,7 @@ TONES = {
     "equivalent": "same",
 }
 CHECK_TONES = {SAME: "good", DIFFERENT: "bad", UNKNOWN: "open"}
+ANSWER_TONES = {YES: "good", NO: "bad", OPEN: "open"}
 SYMBOLS = {"good": "✓", "bad": "✗", "open": "?", "same": "≈"}
 MOST_NAMES = 3  # of models or data sets, in the title
 MOST_COMMITS = 3
@@ -51,35 +55,6 @@ least .75 and its interval lies above .5. Equivalence means that two one-sided t
 reject differences beyond the stated margin, with at least ten runs per arm of like
 shape. r is the correlation between arms over seeds: pairing helps only if it is
 positive."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """The part of the report about one comparison.
-
-    Attributes:
-        heading: The claim, or what is compared.
-        comparison: The numbers.
-        tables: Tables in the order in which they are shown.
-        drawings: Figures, shown after all tables.
-        verdict: The verdict on the claim, in a word; empty if nothing was claimed.
-        reason: What the verdict rests on.
-        rule: When the claim would be supported, and when contradicted.
-        rule_written_before: Whether all runs carry the rule as it is now.
-        frames: The tables with every digit, by the name of their CSV file.
-        notes: Sentences on the tables, each of which is shown once a report.
-    """
-
-    heading: str
-    comparison: Comparison
-    tables: list[Table]
-    drawings: list[Drawing]
-    verdict: str = ""
-    reason: str = ""
-    rule: str = ""
-    rule_written_before: bool = False
-    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -189,6 +164,8 @@ def _context(report: Report, folder: Path) -> dict[str, Any]:
         "shared": shared_settings(report.runs),
         "commands": _commands(report),
         "method": METHOD,
+        "methods": methods_of(report.sections),
+        "answer_tones": ANSWER_TONES,
         "scope": scope_note([section.comparison for section in report.sections]),
         "file_kinds": FILE_KINDS,
         "tones": TONES,

@@ -93,7 +93,11 @@ def _header(comparison: Comparison, task: str) -> str:
     return ", ".join(parts)
 
 
-def _marks(comparison: Comparison, task: str, column: pd.DataFrame) -> dict[str, str]:
+def _marks(
+    comparison: Comparison,
+    task: str,
+    column: pd.DataFrame,
+) -> dict[str, str]:
     """The best arm of a task, and those that are not told apart from it."""
     ranked = column["mean"].dropna()
     if len(ranked) < 2:
@@ -113,7 +117,10 @@ def _marks(comparison: Comparison, task: str, column: pd.DataFrame) -> dict[str,
 
 
 def _verdicts(
-    comparison: Comparison, task: str, best: str, arms: Sequence[str]
+    comparison: Comparison,
+    task: str,
+    best: str,
+    arms: Sequence[str],
 ) -> dict[str, str]:
     """The verdict on every arm against the best one of a task."""
     runs = comparison.runs

@@ -60,7 +60,9 @@ class Reading:
 
 
 def read_runs(
-    paths: Sequence[Path], arguments: dict[str, Any], reading: Reading
+    paths: Sequence[Path],
+    arguments: dict[str, Any],
+    reading: Reading,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The runs, and the arguments of `compare` in the names that the runs have.
 
@@ -103,7 +105,9 @@ def _refuse_options(paths: Sequence[Path], reading: Reading) -> None:
 
 
 def _load_others(
-    paths: Sequence[Path], arguments: dict[str, Any], reading: Reading
+    paths: Sequence[Path],
+    arguments: dict[str, Any],
+    reading: Reading,
 ) -> pd.DataFrame:
     for name, example in (("by", "optimizer"), ("metric", "acc")):
         if name not in arguments:
