@@ -9,7 +9,14 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.logging import getLogger
 
-from docs import architecture, command_lines, configuration, norm_pages, notebooks
+from docs import (
+    agreement,
+    architecture,
+    command_lines,
+    configuration,
+    norm_pages,
+    notebooks,
+)
 from docs.docstrings import with_literal_blocks
 from docs.keys import unknown_keys
 from docs.names import missing_names
@@ -40,6 +47,7 @@ def generate(app: Sphinx) -> None:
         )
     configuration.write_pages()
     norm_pages.write_pages()
+    agreement.write_page()
     architecture.write_fragments()
     command_lines.write_fragments()
     notebooks.write_pages()

@@ -1,0 +1,346 @@
+"""The table of agreement: our norms beside implementations that others wrote."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from docs.paths import PAGES, write_if_changed
+from normlab import norms
+
+FILE = PAGES / "reference" / "norms" / "agreement.md"
+UPDATES = (1, 10, 100)
+PACKAGES = ("torch", "torchvision", "timm", "x-transformers")
+VECTORS = (6, 8)
+IMAGES = (4, 8, 5, 3)
+VOLUMES = (3, 8, 2, 3, 2)
+
+PAGE = """# Agreement with other implementations
+
+Each norm of this table and a layer that others wrote start from the same random
+parameters and statistics, and get the same 100 batches and output gradients. Mean and
+deviation of the batches drift. The numbers are the largest absolute differences: of
+output, input gradients and parameter gradients over all batches; of the output in
+evaluation after the last one; and of the running statistics after 1, 10 and 100
+batches. They are measured whenever this site is built, here with
+{packages}.
+
+{table}
+
+`-` means that there is nothing to compare. Layers that compute their statistics in
+float32 whatever they are given are compared in float32.
+"""
+HEAD = (
+    "norm",
+    "other layer",
+    "axes",
+    "type",
+    "output",
+    "input gradient",
+    "parameter gradients",
+    "evaluation",
+    "statistics after 1 / 10 / 100",
+)
+
+Layer = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One of our norms, and a layer that should compute the same.
+
+    Attributes:
+        norm: name of our norm, with options that differ from the default.
+        other: name of the other layer.
+        ours: builds our norm for 8 channels.
+        theirs: builds the other layer.
+        shape: of the inputs, ``(N, 8, ...)``.
+        dtype: of inputs and parameters.
+    """
+
+    norm: str
+    other: str
+    ours: Layer
+    theirs: Layer
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float64
+
+
+@dataclass
+class Differences:
+    """Largest absolute differences of a pair; None if there is nothing to compare."""
+
+    output: float = 0.0
+    input_gradient: float = 0.0
+    parameter_gradients: float | None = None
+    evaluation: float = 0.0
+    statistics: list[float] = field(default_factory=list)
+
+
+def pairs() -> Iterator[Pair]:
+    """The pairs of the table."""
+    yield from pairs_with_torch()
+    yield from pairs_with_timm()
+    yield from pairs_with_x_transformers()
+
+
+def pairs_with_torch() -> Iterator[Pair]:
+    from torchvision.ops import FrozenBatchNorm2d
+
+    batch_norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    shapes = (VECTORS, IMAGES, VOLUMES)
+    for dim, (other, shape) in enumerate(zip(batch_norms, shapes, strict=True), 1):
+        ours = partial(norms.BatchNorm, 8, dim)
+        name = f"torch {other.__name__}"
+        yield Pair("custom", name, ours, partial(other, 8), shape)
+        ours = partial(norms.GroupNorm, 8, dim, 2)
+        theirs = partial(nn.GroupNorm, 2, 8)
+        yield Pair("group num_groups=2", "torch GroupNorm", ours, theirs, shape)
+    yield Pair(
+        "instance",
+        "torch InstanceNorm2d",
+        lambda: norms.InstanceNorm(8, 2),
+        lambda: nn.InstanceNorm2d(8, affine=True),
+        IMAGES,
+    )
+    yield Pair(
+        "rms",
+        "torch RMSNorm",
+        lambda: norms.RMSNorm(8, 1),
+        lambda: nn.RMSNorm(8, eps=1e-6),
+        VECTORS,
+    )
+    yield Pair(
+        "local_response",
+        "torch LocalResponseNorm",
+        lambda: norms.LocalResponseNorm(8, 2),
+        lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0),
+        IMAGES,
+    )
+    yield Pair(
+        "frozen",
+        "torchvision FrozenBatchNorm2d",
+        lambda: norms.FrozenBatchNorm(8, 2),
+        lambda: FrozenBatchNorm2d(8),
+        IMAGES,
+    )
+
+
+def pairs_with_timm() -> Iterator[Pair]:
+    from timm import layers
+    from timm.layers import grn
+
+    single = torch.float32
+    yield Pair(
+        "layer",
+        "timm GroupNorm1",
+        lambda: norms.LayerNorm(8, 2),
+        lambda: layers.GroupNorm1(8),
+        IMAGES,
+    )
+    yield Pair(
+        "layer_per_pixel",
+        "timm LayerNorm2d",
+        lambda: norms.LayerNormPerPixel(8, 2),
+        lambda: layers.LayerNorm2d(8),
+        IMAGES,
+    )
+    yield Pair(
+        "rms",
+        "timm RmsNorm2d",
+        lambda: norms.RMSNorm(8, 2),
+        lambda: layers.RmsNorm2d(8),
+        IMAGES,
+    )
+    yield Pair(
+        "global_response",
+        "timm GlobalResponseNorm",
+        lambda: norms.GlobalResponseNorm(8, 2),
+        lambda: grn.GlobalResponseNorm(8, channels_last=False),
+        IMAGES,
+    )
+    yield Pair(
+        "filter_response",
+        "timm FilterResponseNormTlu2d",
+        lambda: norms.FilterResponseNorm(8, 2),
+        lambda: layers.FilterResponseNormTlu2d(8, eps=1e-6),
+        IMAGES,
+        single,
+    )
+    yield Pair(
+        "evonorm_b0",
+        "timm EvoNorm2dB0",
+        lambda: norms.EvoNormB0(8, 2),
+        lambda: layers.EvoNorm2dB0(8, eps=1e-5),
+        IMAGES,
+        single,
+    )
+    yield Pair(
+        "evonorm_s0 num_groups=2",
+        "timm EvoNorm2dS0",
+        lambda: norms.EvoNormS0(8, 2, 2),
+        lambda: layers.EvoNorm2dS0(8, groups=2),
+        IMAGES,
+        single,
+    )
+
+
+def pairs_with_x_transformers() -> Iterator[Pair]:
+    with warnings.catch_warnings():
+        # It scripts a function when it is imported, which PyTorch deprecates.
+        warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
+        from x_transformers import x_transformers as others
+
+    yield Pair(
+        "rms affine=false",
+        "x-transformers SimpleRMSNorm",
+        lambda: norms.RMSNorm(8, 1, eps=0.0, affine=False),
+        lambda: others.SimpleRMSNorm(8),
+        VECTORS,
+    )
+    yield Pair(
+        "dynamic_tanh",
+        "x-transformers DynamicTanh",
+        lambda: norms.DynamicTanh(8, 1),
+        lambda: others.DynamicTanh(8),
+        VECTORS,
+    )
+    yield Pair(
+        "derf",
+        "x-transformers Derf",
+        lambda: norms.DynamicErf(8, 1),
+        lambda: others.Derf(8),
+        VECTORS,
+    )
+
+
+def measure(pair: Pair, updates: tuple[int, ...] = UPDATES) -> Differences:
+    """Compare the layers of a pair, over as many batches as the last of the updates.
+
+    Args:
+        pair: the layers.
+        updates: numbers of batches after which running statistics are compared.
+    """
+    generator = torch.Generator().manual_seed(0)
+    ours = pair.ours().to(pair.dtype)
+    theirs = pair.theirs().to(pair.dtype)
+    randomize(ours, generator)
+    copy_state(ours, theirs)
+    found = Differences()
+    for number in range(1, updates[-1] + 1):
+        x = drifting(number, pair, generator)
+        dy = torch.randn(pair.shape, generator=generator, dtype=pair.dtype)
+        compare_step(step(ours, x, dy), step(theirs, x, dy), found)
+        if number in updates and averages(ours, theirs):
+            found.statistics.append(largest(averages(ours, theirs)))
+    ours.eval()
+    theirs.eval()
+    found.evaluation = largest([(ours(x), theirs(x))])
+    return found
+
+
+def drifting(number: int, pair: Pair, generator: torch.Generator) -> Tensor:
+    """A batch whose mean and deviation grow from one batch to the next."""
+    x = torch.randn(pair.shape, generator=generator, dtype=pair.dtype)
+    return x * (1 + number / 50) + number / 25
+
+
+@torch.no_grad()
+def randomize(layer: nn.Module, generator: torch.Generator) -> None:
+    """Draw parameters and statistics; variances are positive."""
+    for name, tensor in layer.state_dict().items():
+        if tensor.is_floating_point():
+            values = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+            is_variance = name.endswith("var")
+            tensor.copy_(values.abs() + 0.5 if is_variance else values)
+
+
+@torch.no_grad()
+def copy_state(ours: nn.Module, theirs: nn.Module) -> None:
+    """Copy parameters in their order, and buffers by their names."""
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        other.copy_(own.view_as(other))
+    buffers = dict(theirs.named_buffers())
+    for name, own in ours.named_buffers():
+        if name in buffers:
+            buffers[name].copy_(own)
+
+
+def step(
+    layer: nn.Module, x: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Output, input gradient and parameter gradients of one batch."""
+    inputs = x.clone().requires_grad_()
+    y = layer(inputs)
+    wanted = [inputs, *layer.parameters()]
+    input_gradient, *gradients = torch.autograd.grad(y, wanted, dy)
+    return y.detach(), input_gradient, gradients
+
+
+def compare_step(ours: Any, theirs: Any, found: Differences) -> None:
+    """Raise the differences to those of one batch."""
+    found.output = max(found.output, largest([(ours[0], theirs[0])]))
+    found.input_gradient = max(found.input_gradient, largest([(ours[1], theirs[1])]))
+    if ours[2]:
+        gradients = list(zip(ours[2], theirs[2], strict=True))
+        before = found.parameter_gradients or 0.0
+        found.parameter_gradients = max(before, largest(gradients))
+
+
+def averages(ours: nn.Module, theirs: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Running statistics that both layers have and that move."""
+    if not hasattr(ours, "momentum"):
+        return []
+    others = dict(theirs.named_buffers())
+    both = []
+    for name, own in ours.named_buffers():
+        if name in others and own.is_floating_point():
+            both.append((own, others[name]))
+    return both
+
+
+def largest(tensors: list[tuple[Tensor, Tensor]]) -> float:
+    """The largest absolute difference between tensors of equal size."""
+    found = 0.0
+    for own, other in tensors:
+        difference = own - other.view_as(own)
+        found = max(found, difference.abs().max().item())
+    return found
+
+
+def short(value: float | None) -> str:
+    """A difference with one digit."""
+    if value is None:
+        return "-"
+    return f"{value:.0e}" if value else "0"
+
+
+def row(pair: Pair) -> str:
+    """The row of a pair."""
+    found = measure(pair)
+    single = [found.output, found.input_gradient, found.parameter_gradients]
+    cells = [short(value) for value in [*single, found.evaluation]]
+    statistics = " / ".join(short(value) for value in found.statistics)
+    axes = str(len(pair.shape))
+    dtype = str(pair.dtype).removeprefix("torch.")
+    start = [f"`{pair.norm}`", pair.other, axes, dtype]
+    return f"| {' | '.join([*start, *cells, statistics or '-'])} |"
+
+
+def table() -> str:
+    """Measure all pairs."""
+    lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
+    lines += [row(pair) for pair in pairs()]
+    return "\n".join(lines)
+
+
+def write_page() -> None:
+    """Measure, and write docs/reference/norms/agreement.md."""
+    named = [f"{name} {version(name).partition('+')[0]}" for name in PACKAGES]
+    text = PAGE.format(packages=", ".join(named), table=table())
+    write_if_changed(FILE, text)
