@@ -24,6 +24,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "max_grad_norm": ("trainer.gradient_clip",),
     "gradient_clip_val": ("trainer.gradient_clip",),
     "gradient_clipping": ("trainer.gradient_clip",),
+    "agc": ("trainer.adaptive_clip",),
+    "adaptive_gradient_clipping": ("trainer.adaptive_clip",),
     "metric": ("trainer.monitor", "hydra.sweeper.metric"),
     "criterion": ("task.loss",),
     "loss_fn": ("task.loss",),

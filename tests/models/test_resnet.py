@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision import models
@@ -35,6 +36,71 @@ def test_equals_torchvisions_resnet18():
         own.data.copy_(parameter.data)
     x = torch.randn(4, 3, 64, 64)
     torch.testing.assert_close(network(x), reference(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_norms_before_convolutions_equal_timms_second_version(depth):
+    torch.manual_seed(0)
+    reference = timm.create_model(
+        f"resnetv2_{depth}",
+        num_classes=10,
+        stem_type="",
+        conv_layer=timm.layers.create_conv2d,
+        norm_layer=timm.layers.BatchNormAct2d,
+    )
+    network = ResNet((3, 64, 64), 10, batch_norm, depth=depth, norm_place="pre")
+    ours = by_kind(network)
+    theirs = by_kind(reference)
+    assert [len(layers) for layers in ours] == [len(layers) for layers in theirs]
+    for own_layers, their_layers in zip(ours, theirs, strict=True):
+        for own, their in zip(own_layers, their_layers, strict=True):
+            own.weight.data.copy_(their.weight.data.view_as(own.weight))
+    network.output.bias.data.copy_(reference.head.fc.bias.data)
+    x = torch.randn(4, 3, 64, 64)
+    torch.testing.assert_close(network(x), reference(x), atol=1e-4, rtol=1e-4)
+
+
+def by_kind(network):
+    """Convolutions of branches, those of shortcuts, norms, and the output layer."""
+    branches, shortcuts, norms = [], [], []
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            is_shortcut = "shortcut" in name or "downsample" in name
+            (shortcuts if is_shortcut else branches).append(layer)
+        elif hasattr(layer, "running_mean"):
+            norms.append(layer)
+    return branches, shortcuts, norms
+
+
+def scaled_by(factor):
+    """A norm that only multiplies, always by this factor."""
+
+    class Multiply(nn.Module):
+        def __init__(self, num_features, dim):
+            super().__init__()
+
+        def forward(self, x):
+            return factor * x
+
+    return Multiply
+
+
+def test_a_norm_at_both_ends_of_a_branch():
+    torch.manual_seed(0)
+    options = {"depth": 8, "activation": "none", "norm_place": "peri"}
+    network = ResNet((3, 8, 8), 10, scaled_by(3.0), **options).double()
+    block = network.stages[0][0]
+    first, _, second, _ = block.layers
+    x = torch.randn(2, 16, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(block(x), 27 * second(first(x)) + x)
+
+
+def test_places_that_do_not_exist_are_refused():
+    for place in ("both", "none"):
+        with pytest.raises(
+            ValueError, match=r"norm_place must be one of post, pre, peri"
+        ):
+            ResNet((3, 8, 8), 10, no_norm, norm_place=place)
 
 
 def test_padded_shortcut():

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from omegaconf import OmegaConf
+from timm.utils import agc
 from torch import nn
 
 from normlab.config.identity import run_folder
@@ -47,6 +48,7 @@ def plain_loop(settings, make_optimizer, make_scheduler=None):
     targets = part.targets
     loss_function = nn.functional.cross_entropy
     clip = settings["trainer"]["gradient_clip"]
+    adaptive_clip = settings["trainer"]["adaptive_clip"]
     if settings["dataset"]["task"] == "regression":
         own = targets[part.rows]  # standardized by the training part alone
         targets = ((targets - own.mean()) / own.std(correction=0))[:, None]
@@ -70,6 +72,9 @@ def plain_loop(settings, make_optimizer, make_scheduler=None):
             loss = loss_function(network(inputs), targets[rows])
             optimizer.zero_grad()
             loss.backward()
+            if adaptive_clip:
+                *hidden, _, _ = network.parameters()  # without the output layer
+                agc.adaptive_clip_grad(hidden, adaptive_clip)
             if clip:
                 nn.utils.clip_grad_norm_(network.parameters(), clip)
             optimizer.step()
@@ -104,6 +109,7 @@ AUGMENTED = (
     "dataset.augment.crop_padding=2",
 )
 CLIPPED = ("trainer.gradient_clip=0.5", "scheduler=one_cycle", "scheduler.max_lr=0.2")
+ADAPTIVE = ("trainer.adaptive_clip=0.01",)
 # The gradient of a bias before a norm is rounding errors alone, which Adam scales up.
 TABLE = (
     "dataset=diabetes",
@@ -116,8 +122,14 @@ TABLE = (
 
 @pytest.mark.parametrize(
     ("overrides", "parts"),
-    [((), (sgd,)), (AUGMENTED, (sgd,)), (CLIPPED, (sgd, one_cycle)), (TABLE, (adam,))],
-    ids=["plain", "augmented", "clipped one_cycle", "table adam"],
+    [
+        ((), (sgd,)),
+        (AUGMENTED, (sgd,)),
+        (CLIPPED, (sgd, one_cycle)),
+        (ADAPTIVE, (sgd,)),
+        (TABLE, (adam,)),
+    ],
+    ids=["plain", "augmented", "clipped one_cycle", "clipped adaptively", "table adam"],
 )
 def test_a_run_is_the_plain_loop_over_the_same_batches(config, overrides, parts):
     """Everything on that is on by default, and blocks of steps: equal to rounding."""

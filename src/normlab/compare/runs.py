@@ -289,7 +289,8 @@ def read_settings(path: Path, result: dict[str, Any] | None = None) -> dict[str,
         )
 
     settings = {}
-    added = options_added_later(str(stored["norm"]), str(stored.get("dataset")))
+    names = [str(stored.get(group)) for group in ("norm", "dataset", "model")]
+    added = options_added_later(*names)
     for group, options in added.items():
         for key, value in options.items():
             settings[f"{group}.{key}"] = value

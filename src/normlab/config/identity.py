@@ -62,6 +62,7 @@ TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
     "average_start": 0.75,
     "average_batches": 100,
     "monitor_mode": None,
+    "adaptive_clip": None,
 }
 
 
@@ -79,6 +80,13 @@ DATASET_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
 }
 
 
+# The same for models.
+MODEL_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
+    "vit": {"norm_place": "pre", "qk_norm": False, "layer_scale": None},
+    "resnet": {"norm_place": "post", "no_norm_init": None},
+}
+
+
 # The same for the augmentations of images.
 AUGMENTATIONS_ADDED_LATER: dict[str, Any] = {
     "rand_augment": None,
@@ -90,7 +98,10 @@ AUGMENTATIONS_ADDED_LATER: dict[str, Any] = {
 
 
 # Keys whose default in conf/ is null and whose values are real numbers.
-REAL_NUMBERS = ("gradient_clip", "gamma", "mixup", "cutmix")
+REAL_NUMBERS = (
+    *("gradient_clip", "adaptive_clip", "gamma", "mixup", "cutmix"),
+    "layer_scale",
+)
 
 # What reading a configuration that is no configuration of ours may raise.
 DAMAGED = (KeyError, TypeError, AttributeError, ValueError)
@@ -105,7 +116,9 @@ def configuration_directory() -> Path:
     return package / "conf"
 
 
-def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
+def options_added_later(
+    norm: str, dataset: str, model: str
+) -> dict[str, dict[str, Any]]:
     """Settings that stored runs of earlier versions lack, by group.
 
     Each has the value that describes what those runs did. At this value a setting does
@@ -115,6 +128,7 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
     Args:
         norm: name of the norm.
         dataset: name of the data set.
+        model: name of the model.
     """
     dataset_options = DATASET_OPTIONS_ADDED_LATER.get(dataset, {})
     return {
@@ -130,6 +144,7 @@ def options_added_later(norm: str, dataset: str) -> dict[str, dict[str, Any]]:
         "trainer": TRAINER_OPTIONS_ADDED_LATER,
         "scheduler": {"warmup_steps": 0, "warmup_epochs": 0},
         "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
+        "model": MODEL_OPTIONS_ADDED_LATER.get(model, {}),
         "dataset": {"train_size": None} | dataset_options,
         "dataset.load": dataset_options,
         "dataset.augment": AUGMENTATIONS_ADDED_LATER,
@@ -163,15 +178,14 @@ def canonical(config: dict[str, Any]) -> dict[str, Any]:
 
 def _relevant(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that the result of a run depends on, as they are spelled."""
+    choices = config["choices"]
     kept = {}
     for key, value in config.items():
         is_empty = key in EMPTY_BY_DEFAULT and not value
         if key not in NOT_PART_OF_THE_RESULT and not is_empty:
             kept[key] = value
 
-    norm = config["choices"]["norm"]
-    dataset = config["choices"]["dataset"]
-    added = options_added_later(norm, dataset)
+    added = options_added_later(choices["norm"], choices["dataset"], choices["model"])
     for group, unchanged in added.items():
         path = group.split(".")
         _leave_out(kept, path, unchanged)

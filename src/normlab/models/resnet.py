@@ -1,5 +1,6 @@
 """Residual networks in the depths of their CIFAR and ImageNet experiments."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ from normlab.models.blocks import (
     choose,
     he_initialization,
     image_shape,
+)
+from normlab.models.no_norm import (
+    check_initialization,
+    initialize_without_norms,
+    is_without_norms,
 )
 
 
@@ -46,6 +52,7 @@ IMAGENET = {
     50: _imagenet(3, 4, 6, 3, bottleneck=True),
     101: _imagenet(3, 4, 23, 3, bottleneck=True),
 }
+PLACES = ("post", "pre", "peri")
 EXPANSION = 4  # output channels of a bottleneck per channel of its 3 x 3 convolution
 
 
@@ -61,6 +68,16 @@ class ResNet(nn.Module):
     one 3 x 3 convolution, three stages of 16 to 64 channels, and shortcuts without
     parameters.
 
+    This is `norm_place="post"`: every norm stands behind a convolution. The others are
+
+    - pre: every norm stands before a convolution of a block,
+      ``y = conv(... activation(norm(conv(activation(norm(x)))))) + shortcut(x)``, as in
+      He, Zhang, Ren and Sun (2016), arXiv 1603.05027. A shortcut with parameters is a
+      convolution of ``activation(norm(x))``. The stem has no norm and no activation,
+      and both follow the last block.
+    - peri: as pre, with a further norm behind the last convolution of each block and
+      before the addition, as in Han, Kim and Kim (2017), arXiv 1610.02915.
+
     A norm that contains its activation also acts before the addition, and no activation
     follows the addition. The weights of convolutions start as He et al. (2015) draw
     them. Inputs are ``(N, C, H, W)``, outputs ``(N, num_outputs)``.
@@ -75,10 +92,14 @@ class ResNet(nn.Module):
         activation: name of the activation.
         bias: whether the convolutions, all of which have a norm, have biases. Those of
             the paper have none.
+        norm_place: post, pre or peri.
+        no_norm_init: fixup, skipinit or rezero, see `normlab.models.no_norm`: what a
+            network gets whose `norm` is the identity. None for nothing, and networks
+            with norms get nothing.
 
     Raises:
-        ValueError: the samples are no images or too small, or the depth, stem or
-            activation does not exist.
+        ValueError: the samples are no images or too small, or the depth, stem,
+            activation, place of the norms or initialization does not exist.
     """
 
     min_image_size = 8
@@ -92,36 +113,70 @@ class ResNet(nn.Module):
         stem: str | None = None,
         activation: str = "relu",
         bias: bool = False,
+        norm_place: str = "post",
+        no_norm_init: str | None = None,
     ) -> None:
         super().__init__()
         in_channels, _, _ = image_shape(type(self), input_shape)
         shape = architecture(depth)
         kind = choose("model.stem", stem or shape.stem, ["cifar", "imagenet"])
+        place = choose("model.norm_place", norm_place, PLACES)
+        check_initialization(no_norm_init, place)
 
-        self.stem = build_stem(in_channels, shape.width, kind, norm, activation, bias)
-        self.stages = nn.Sequential()
-        channels = shape.width
-        for stage, num_blocks in enumerate(shape.num_blocks):
-            blocks = nn.Sequential()
-            for number in range(num_blocks):
-                residual_block = ResidualBlock(
-                    channels,
-                    shape.width * 2**stage,
-                    shape.bottleneck,
-                    norm,
-                    stride=2 if stage > 0 and number == 0 else 1,
-                    activation=activation,
-                    bias=bias,
-                    project=shape.project,
-                )
-                channels = residual_block.out_channels
-                blocks.append(residual_block)
-            self.stages.append(blocks)
+        stem_norm = norm if place == "post" else nn.Identity
+        stem_activation = activation if place == "post" else "none"
+        self.stem = build_stem(
+            in_channels, shape.width, kind, stem_norm, stem_activation, bias
+        )
+        self.stages = residual_stages(shape, norm, activation, bias, place)
+        num_stages = len(shape.num_blocks)
+        channels = shape.width * 2 ** (num_stages - 1)
+        if shape.bottleneck:
+            channels *= EXPANSION
+        self.last: nn.Module = nn.Identity()
+        if place != "post":
+            self.last = activated_norm(norm, channels, activation)
         self.output = nn.Linear(channels, num_outputs)
         he_initialization(self)
+        if no_norm_init is not None and is_without_norms(self):
+            initialize_without_norms(self, no_norm_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.stages(self.stem(x)).mean((2, 3)))
+        return self.output(self.last(self.stages(self.stem(x))).mean((2, 3)))
+
+
+def residual_stages(
+    shape: Architecture, norm: Norm, activation: str, bias: bool, place: str
+) -> nn.Sequential:
+    """Build the stages of a residual network, whose input has `shape.width` channels.
+
+    Args:
+        shape: number and width of the blocks.
+        norm: called as ``norm(num_features, 2)``.
+        activation: name of the activation.
+        bias: whether the convolutions have biases.
+        place: where the norms stand, see `ResNet`.
+    """
+    stages = nn.Sequential()
+    channels = shape.width
+    for stage, num_blocks in enumerate(shape.num_blocks):
+        blocks = nn.Sequential()
+        for number in range(num_blocks):
+            residual_block = ResidualBlock(
+                channels,
+                shape.width * 2**stage,
+                shape.bottleneck,
+                norm,
+                stride=2 if stage > 0 and number == 0 else 1,
+                activation=activation,
+                bias=bias,
+                project=shape.project,
+                place=place,
+            )
+            channels = residual_block.out_channels
+            blocks.append(residual_block)
+        stages.append(blocks)
+    return stages
 
 
 class ResidualBlock(nn.Module):
@@ -141,6 +196,7 @@ class ResidualBlock(nn.Module):
         bias: whether the convolutions have biases.
         project: whether a shortcut that changes the shape is a 1 x 1 convolution with
             norm. Otherwise it has no parameters, see `PaddedShortcut`.
+        place: where the norms stand, see `ResNet`.
     """
 
     def __init__(
@@ -153,6 +209,7 @@ class ResidualBlock(nn.Module):
         activation: str,
         bias: bool,
         project: bool,
+        place: str = "post",
     ) -> None:
         super().__init__()
         # Output channels, kernel size and stride of each convolution.
@@ -164,30 +221,73 @@ class ResidualBlock(nn.Module):
             self.out_channels = channels
             settings = [(channels, 3, stride), (channels, 3, 1)]
 
-        layers = []
+        convolutions = []
         num_inputs = in_channels
-        for number, (outputs, kernel, step) in enumerate(settings, start=1):
-            conv = nn.Conv2d(
-                num_inputs, outputs, kernel, step, padding=kernel // 2, bias=bias
-            )
-            last_norm = norm(outputs, 2)
-            is_last = number == len(settings)
-            layers.append(block(conv, last_norm, "none" if is_last else activation))
+        for outputs, kernel, step in settings:
+            padding = kernel // 2
+            conv = nn.Conv2d(num_inputs, outputs, kernel, step, padding, bias=bias)
+            convolutions.append(conv)
             num_inputs = outputs
-        self.layers = nn.Sequential(*layers)
+
+        self.before: nn.Module = nn.Identity()
+        self.activation: nn.Module = nn.Identity()
+        if place == "post":
+            self.layers = layers_before_norms(convolutions, norm, activation)
+            last_norm = self.layers[-1].get_submodule("norm")
+            self.activation = activation_after(last_norm, activation)
+        else:
+            self.before = activated_norm(norm, in_channels, activation)
+            self.layers = layers_behind_norms(convolutions, norm, activation)
+        if place == "peri":
+            self.layers.append(norm(self.out_channels, 2))
 
         self.shortcut: nn.Module
+        self.shares_input = False
         if stride == 1 and in_channels == self.out_channels:
             self.shortcut = nn.Identity()
         elif project:
             conv = nn.Conv2d(in_channels, self.out_channels, 1, stride, bias=bias)
-            self.shortcut = block(conv, norm(self.out_channels, 2), "none")
+            shortcut_norm = norm if place == "post" else nn.Identity
+            self.shortcut = block(conv, shortcut_norm(self.out_channels, 2), "none")
+            self.shares_input = place != "post"
         else:
             self.shortcut = PaddedShortcut(stride, self.out_channels - in_channels)
-        self.activation = activation_after(last_norm, activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.layers(x) + self.shortcut(x))
+        inputs = self.before(x)
+        kept = inputs if self.shares_input else x
+        return self.activation(self.layers(inputs) + self.shortcut(kept))
+
+
+def layers_before_norms(
+    convolutions: list[nn.Conv2d], norm: Norm, activation: str
+) -> nn.Sequential:
+    """Put a norm behind every convolution, and an activation behind all but one."""
+    layers = nn.Sequential()
+    for number, conv in enumerate(convolutions, start=1):
+        is_last = number == len(convolutions)
+        own_norm = norm(conv.out_channels, 2)
+        layers.append(block(conv, own_norm, "none" if is_last else activation))
+    return layers
+
+
+def layers_behind_norms(
+    convolutions: list[nn.Conv2d], norm: Norm, activation: str
+) -> nn.Sequential:
+    """Put norm and activation before every convolution but the first."""
+    first, *others = convolutions
+    layers = nn.Sequential(first)
+    for conv in others:
+        layers.append(activated_norm(norm, conv.in_channels, activation))
+        layers.append(conv)
+    return layers
+
+
+def activated_norm(norm: Norm, channels: int, activation: str) -> nn.Sequential:
+    """Build a norm for images with its activation."""
+    own_norm = norm(channels, 2)
+    parts = {"norm": own_norm, "activation": activation_after(own_norm, activation)}
+    return nn.Sequential(OrderedDict(parts))
 
 
 class PaddedShortcut(nn.Module):

@@ -213,7 +213,7 @@ def build_task(
 
     Args:
         config: a resolved configuration; `dataset.task`, `task`, `optimizer`,
-            `scheduler` and `trainer.gradient_clip` are read.
+            `scheduler`, `trainer.gradient_clip` and `trainer.adaptive_clip` are read.
         network: the network to train, from `build_network`.
         steps_per_epoch: number of optimizer steps in an epoch.
         targets: the targets of the training part; regression is standardized by their
@@ -224,6 +224,19 @@ def build_task(
         ValueError: `task` has options that this kind of task does not have, or a
             class that is no task for the data.
     """
+    task = _task(config, network, steps_per_epoch, targets, num_outputs)
+    task.adaptive_clip = config["trainer"].get("adaptive_clip")
+    return task
+
+
+def _task(
+    config: dict,
+    network: nn.Module,
+    steps_per_epoch: int,
+    targets: torch.Tensor,
+    num_outputs: int,
+) -> Task:
+    """`build_task` as far as the constructors of tasks go."""
     is_classification = config["dataset"]["task"] == "classification"
     check_task_options(config["task"], is_classification)
     common = {

@@ -21,6 +21,7 @@ from normlab.data.blocks import Block, Progress, ceil_div
 from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shard
 from normlab.endings import Diverged
 from normlab.training.averaging import Averaging
+from normlab.training.clipping import clip_adaptively
 from normlab.training.collectives import sum_over_processes
 from normlab.training.hooks import call_no_hook, loss_and_predictions
 from normlab.training.scores import Outputs, numbers_only
@@ -83,6 +84,7 @@ class Task(pl.LightningModule):
             clipping.
 
     Attributes:
+        adaptive_clip: limit of `clip_adaptively`, None for none.
         metric_names: names of the metrics that the task computes for every part.
         progress: how far training has come.
         metrics: the latest epoch's metrics by name, such as `val/loss`.
@@ -128,6 +130,7 @@ class Task(pl.LightningModule):
         self.scheduler_interval = scheduler_interval
         self.gradient_clip = gradient_clip
 
+        self.adaptive_clip: float | None = None
         self.scheduler: LRScheduler | Warmup | None = None
         self.progress = Progress()
         self.metrics: dict[str, float] = {}
@@ -223,8 +226,7 @@ class Task(pl.LightningModule):
             if perturbs:
                 backpropagate_nearby(self, block, inputs, targets, optimizer, exchange)
             self.call_hook("on_before_optimizer_step", optimizer)
-            if self.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+            self.shorten_gradients()
             optimizer.step()
             if self.averaging is not None:
                 self.averaging.after_step()
@@ -243,6 +245,13 @@ class Task(pl.LightningModule):
         self.step_seconds += time.perf_counter() - started
         self.timed_steps += len(losses) - done_before
         return loss_and_predictions(losses, predictions) if has_hooks else None
+
+    def shorten_gradients(self) -> None:
+        """Shorten the gradients as the run is configured to."""
+        if self.adaptive_clip is not None:
+            clip_adaptively(self.network, self.adaptive_clip)
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
 
     def _stop_within_block(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from normlab.data.blocks import (
     Block,
@@ -148,7 +148,6 @@ def _make_step(task: Task, optimizer: torch.optim.Optimizer, loss: Tensor) -> No
     """One optimizer step as `Task.training_step` makes it."""
     optimizer.zero_grad()
     loss.backward()
-    if task.gradient_clip is not None:
-        nn.utils.clip_grad_norm_(task.network.parameters(), task.gradient_clip)
+    task.shorten_gradients()
     optimizer.step()
     task.step_scheduler_after_batch()
