@@ -63,8 +63,8 @@ SLIPS = {
     "batchsize=8": "did you mean 'dataset.batch_size'?",
     "modle=mlp": "did you mean 'model'?",
     # a key of another option than the picked one
-    "norm.num_groups=4": "it belongs to norm=evonorm_s0, group",
-    "norm.groups=4": "norm.num_groups belongs to norm=evonorm_s0, group",
+    "norm.num_groups=4": "it belongs to norm=batch_channel, evonorm_s0, group",
+    "norm.groups=4": "norm.num_groups belongs to norm=batch_channel, evonorm_s0, group",
     "optimizer=adam optimizer.momentum=0.9": "it belongs to optimizer=",
     "scheduler.gamma=0.3": "it belongs to scheduler=",
     "model.depth=50": "it belongs to model=resnet, vgg, vit",
