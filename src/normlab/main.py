@@ -21,6 +21,7 @@ from normlab.config.composition import config_dirs, normalized, to_plain
 from normlab.config.identity import configuration_directory
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed, check_hydra_options, is_trial
+from normlab.config.stored_plan import with_plan
 from normlab.config.trust import check_hydra, load_only_weights
 from normlab.endings import EarlyEnd
 from normlab.help import asks_for_help, help_text
@@ -192,6 +193,7 @@ def run_one(config: DictConfig, quiet: bool = False) -> dict[str, Any]:
         raise ValueError("study.try=true tries the sweep of a study: add -m")
     if plain["dry_run"]:
         return _dry_run(plain)
+    plain = with_plan(plain, hydra_node)
     return run(plain | {"progress": plain["progress"] and not quiet})
 
 

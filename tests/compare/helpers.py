@@ -168,6 +168,7 @@ def write_run(
         "samples_per_second": 50_000.0,
         "num_parameters": 17_226,
         "num_norm_layers": 0 if norm == "none" else 2,
+        "initial_weights": f"weights of seed {seed}",
     }
     (folder / "result.json").write_text(json.dumps(stored | (result or {})))
     return folder

@@ -51,14 +51,30 @@ def test_other_settings_are_named_with_both_values():
     [
         ("a", SAME, "start from the same weights outside of the norm."),
         ("b", DIFFERENT, "start from other weights in 2 of 2 pairs of runs."),
-        (None, UNKNOWN, "or their runs did not record their initial weights."),
+        (None, UNKNOWN, "weights: their runs did not record their first ones."),
     ],
 )
 def test_initial_weights_are_compared_by_seed(weights, result, end):
     (check,) = initial_weights(pair({"initial_weights": weights}, {}))
     assert check.result == result
     assert check.message.endswith(end)
-    assert check.warns == (result == DIFFERENT)
+    assert check.warns == (result != SAME)
+
+
+def test_results_of_other_programs_have_no_first_weights():
+    arms = pair({}, {})
+    for runs in (arms.runs, arms.reference):
+        del runs["initial_weights"]
+    (check,) = initial_weights(arms)
+    assert (check.result, check.warns) == (UNKNOWN, False)
+
+
+def test_arms_without_common_seeds_need_no_second_warning():
+    seeds = pair({"initial_weights": None}, {})
+    seeds.runs["seed"] += 2
+    (check,) = initial_weights(seeds)
+    assert check.message == "custom and none share no seed."
+    assert (check.result, check.warns) == (UNKNOWN, False)
 
 
 def test_arms_that_are_other_networks_may_start_from_other_weights():

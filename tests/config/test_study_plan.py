@@ -4,8 +4,7 @@ import pytest
 
 from normlab.api.calls import _configuration
 from normlab.config.rules import check
-from normlab.config.study_plan import EXPECTATIONS, check_plan, check_study
-from normlab.study.rules import RULES
+from normlab.config.study_plan import check_plan, check_study
 
 PLAN = {
     "question": "Does it?",
@@ -87,7 +86,3 @@ def test_a_wrong_plan_is_refused_before_training_but_stays_readable():
         _configuration([*words, "+study.levels=0.1"], None)
     config["study"]["levels"] = 0.1
     check(config)  # as for a run that an earlier version has stored
-
-
-def test_every_expectation_has_its_rule():
-    assert tuple(RULES) == EXPECTATIONS

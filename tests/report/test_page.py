@@ -192,12 +192,13 @@ def test_markup_in_the_title_and_in_warnings_is_text(tmp_path):
     runs = load_runs(tmp_path)
     section = make_section("<i>claim</i>", compare(runs), Extras(figures=False))
     section = replace(section, verdict="supported", reason="<b>1</b>", rule="<u>2</u>")
-    section = replace(section, rule_written_before=True)
+    section = replace(section, rule_origin="The rule, <em>now</em>", control="<s>3</s>")
     report = Report("<h1>why</h1>", "supported", [section], runs, ["<a>caution</a>"])
     html = write_report(report, tmp_path / "report.html").read_text()
-    for tag in ("<i>", "<b>", "<u>", "<a>", "<h1>why</h1>"):
+    for tag in ("<i>", "<b>", "<u>", "<a>", "<s>", "<h1>why</h1>"):
         assert tag not in html
     shown = words(html)
     assert "✓ Supported" in shown
     assert "<i>claim</i>" in shown
-    assert "The rule, written before the runs: <u>2</u>." in shown
+    assert "The rule, <em>now</em>: <u>2</u>." in shown
+    assert "<s>3</s>" in shown

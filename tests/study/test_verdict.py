@@ -6,9 +6,9 @@ import yaml
 from compare.helpers import write_run
 
 from normlab.compare import load_runs
+from normlab.config import stored_plan
 from normlab.config.identity import configuration_directory
 from normlab.config.study_plan import check_plan
-from normlab.study import definition
 from normlab.study.definition import Study, read_study
 from normlab.study.plans import planned_runs
 from normlab.study.verdict import answer
@@ -199,29 +199,18 @@ def test_largest_stable_rate_as_a_claim(tmp_path):
     )
 
 
-def test_a_plan_that_changed_after_the_runs_is_named(tmp_path):
-    started = plan(expect="equal", margin=0.005)
-    for norm in ("torch", "custom"):
-        for seed in range(10):
-            settings = {"study": started, "choices.study": "demo"}
-            write_run(tmp_path, norm, seed, 0.95 + NOISE[seed], settings=settings)
-    runs = load_runs(tmp_path)
-    same = study(expect="equal", margin=0.005)
-    _, claims, warnings = answer(same, runs)
-    assert (warnings, claims[0].written_before) == ([], True)
-    same.plan["minimum_seeds"] = 5
-    assert not answer(same, runs)[1][0].written_before
-    assert answer(same, runs)[2] == [
-        "The study was changed after its runs were started (minimum_seeds): its "
-        "verdict is exploratory."
-    ]
-
-
 def write_planned(tmp_path, seeds, plan, **options):
     for norm in ("torch", "custom"):
         for seed in seeds:
             settings = {"study": plan, "choices.study": "demo"} | options
             write_run(tmp_path, norm, seed, 0.95 + NOISE[seed % 10], settings=settings)
+
+
+def block_alone(count, num_runs):
+    return (
+        f"{count} of {num_runs} runs were started by a version that stored the study: "
+        "block alone: whether grid or settings were changed since then is not known."
+    )
 
 
 def test_the_plans_of_all_runs_are_compared(tmp_path):
@@ -232,11 +221,15 @@ def test_the_plans_of_all_runs_are_compared(tmp_path):
     )
     for seed in (8, 9):
         write_run(tmp_path, "torch", seed, 0.95)
-    assert answer(study(expect="equal", margin=0.005), load_runs(tmp_path))[2][1:] == [
+    asked = study(expect="equal", margin=0.005)
+    _, claims, warnings = answer(asked, load_runs(tmp_path))
+    assert claims[0].rule_origin.startswith("The rule of a plan that was changed")
+    assert warnings[1:] == [
         "2 of 18 runs do not carry the study's plan: they were not started by it.",
-        "The study was changed after its runs were started (level in 6 of 16 runs, "
-        "metric in 6 of 16 runs): its "
-        "verdict is exploratory.",
+        block_alone(16, 18),
+        "The plan was changed after runs were started, and its verdict is exploratory: "
+        "study.level was 0.1 in 6 of 18 runs and is not there; study.metric was "
+        "val/accuracy in 6 of 18 runs and is test/accuracy.",
     ]
 
 
@@ -260,7 +253,8 @@ def test_runs_outside_of_the_grid_do_not_answer(tmp_path):
         "seed=10,11,12,13,14,… (6 values) in 12. 12 of them were started by the study "
         "itself: if its grid was changed "
         "afterwards, and not only overridden on the command line, its verdict is "
-        "exploratory."
+        "exploratory.",
+        block_alone(32, 32),
     ]
 
 
@@ -276,7 +270,8 @@ def test_a_data_set_outside_of_the_grid_does_not_answer(tmp_path):
     assert (whole, len(claims[0].comparison.contrasts)) == ("supported", 1)
     assert warnings == [
         "20 of 40 runs lie outside of the planned grid and are left out of the "
-        "verdict: dataset=mnist in 20."
+        "verdict: dataset=mnist in 20.",
+        block_alone(20, 20),
     ]
 
 
@@ -326,7 +321,7 @@ def test_incomplete_studies_are_refused(tmp_path, monkeypatch, change, message):
     (tmp_path / "study").mkdir()
     content = {"study": plan(expect="higher") | change}
     (tmp_path / "study" / "demo.yaml").write_text(yaml.safe_dump(content))
-    monkeypatch.setattr(definition, "configuration_directory", lambda: tmp_path)
+    monkeypatch.setattr(stored_plan, "configuration_directory", lambda: tmp_path)
     with pytest.raises(ValueError, match=message):
         read_study("demo")
     with pytest.raises(

@@ -73,8 +73,10 @@ def test_a_result_tells_what_arms_share_and_what_a_step_took(config):
         for norm in ("none", "custom", "weight_norm")
     }
     assert len({result["initial_weights"] for result in results.values()}) == 1
+    assert len({result["data_digest"] for result in results.values()}) == 1
     other = run(config("norm=none", "trainer.max_epochs=1", "seed=1"))
     assert other["initial_weights"] != results["none"]["initial_weights"]
+    assert other["data_digest"] == results["none"]["data_digest"]  # of another seed
     custom = results["custom"]
     assert custom["num_norm_parameters"] == 2 * (128 + 64)
     assert (
@@ -109,9 +111,12 @@ def test_the_result_of_another_configuration_is_not_returned(config):
 
 
 def test_rerun_gives_the_same_numbers(config):
-    first = run(config())
-    again = run(config("rerun=true"))
+    settings = config()
+    first = run(settings | {"plan": "first"})
+    again = run(config("rerun=true") | {"plan": "second"})
     assert first["metrics"] == again["metrics"]
+    stored = OmegaConf.load(run_folder(settings) / "config.yaml")
+    assert stored.plan == "first"  # its result was there to be looked at
 
 
 def test_none_has_no_norm_layer(config):

@@ -90,6 +90,9 @@ def test_the_origin_of_a_run_is_stored_without_its_trial(config, tmp_path):
     stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert stored == settings | {"trial": None}
     assert list(stored) == list(settings)
+    for plan in ("first", "second"):  # of a run that is resumed
+        write_origin(settings | {"plan": plan}, "cpu", tmp_path)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["plan"] == "first"
     origin = json.loads((tmp_path / "environment.json").read_text())
     threads = torch.get_num_threads()
     expected = {"accelerator": "cpu", "name": "cpu", "threads": threads}

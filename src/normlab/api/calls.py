@@ -22,6 +22,7 @@ from normlab.compare.runs import find_runs
 from normlab.config.composition import compose_config, composed_sweep, plain_config
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed
+from normlab.config.stored_plan import with_plan
 from normlab.config.trust import check_hydra, load_only_weights
 from normlab.endings import EarlyEnd, Interrupted
 from normlab.mistakes import MISTAKES, explain, reason
@@ -188,7 +189,7 @@ def _configuration(words: Sequence[str], config_dir: Path | None) -> dict[str, A
     config = plain_config(composed)
     check_composed(config, words)
     find_own_code(config["trusted_packages"], _folders(config_dir))
-    return config
+    return with_plan(config, composed.hydra)
 
 
 def _folders(config_dir: Path | None) -> list[Path]:

@@ -31,6 +31,7 @@ from normlab.compare.columns import setting_columns
 from normlab.compare.contrasts import contrasts_of, with_verdicts
 from normlab.compare.design_warnings import design_warnings
 from normlab.compare.fairness import Check, fairness_checks
+from normlab.compare.hindsight import left_out_warnings, monitor_warnings
 from normlab.compare.selection import edge_warnings
 from normlab.compare.settings import (
     arm_labels,
@@ -203,6 +204,7 @@ def _compare(runs: pd.DataFrame, question: Question) -> Comparison:
         comparison = _with_choice(comparison, choice)
     warnings += [check.message for check in comparison.checks if check.warns]
     warnings += _warnings(comparison, groups)
+    warnings += left_out_warnings(runs, question.planned, question.baseline)
     return replace(comparison, warnings=list(dict.fromkeys(warnings)))
 
 
@@ -306,6 +308,7 @@ def _warnings(comparison: Comparison, groups: list[Group]) -> list[str]:
         *_single_arm_warnings(runs),
         *_missing_metric_warnings(comparison),
         *_missing_baseline_warnings(comparison, groups),
+        *monitor_warnings(runs, comparison.metric),
         *design_warnings(comparison.contrasts, groups, comparison.metric),
         *edge_warnings(runs, comparison.by, comparison.within, comparison.metric),
         *origin_warnings(runs),

@@ -18,6 +18,8 @@ from normlab.compare.arm_checks import (
     initial_weights,
     parameters,
 )
+from normlab.compare.origin_checks import ORIGIN_CHECKS
+from normlab.compare.repetitions import repeated_runs, replaced_data
 from normlab.compare.settings import (
     arm_labels,
     capitalized,
@@ -47,10 +49,12 @@ def fairness_checks(
     """
     checks: list[Check] = []
     for pair in _arm_pairs(groups, by, baseline):
-        for check in CHECKS:
+        for check in (*CHECKS, *ORIGIN_CHECKS):
             checks += check(pair)
     for where, group in groups:
         checks += synchronization(where, group)
+        checks += replaced_data(where, group)
+        checks += repeated_runs(where, group)
     return _distinct(checks) + list(cautions(groups))
 
 
@@ -64,22 +68,19 @@ def start_warnings(
         settings: for every job of a sweep, the settings that vary between the jobs.
         results: for every job; those that never built a network are left out.
     """
-    rows = []
-    for job_settings, result in zip(settings, results, strict=True):
-        start = {name: result.get(name) for name in START_COLUMNS}
-        if None not in start.values():
-            rows.append({"seed": "", **job_settings, **start})
-    runs = pd.DataFrame(rows)
-
-    by = sorted(key for key in runs.columns if _is_of_norm(key))
+    runs = _starts(settings, results)
+    by = sorted(filter(_is_of_norm, runs.columns))
     if not by:
         return []
     runs = runs.assign(arm=arm_labels(runs, by))
     other = {*by, *START_COLUMNS, "arm", *pairing_keys(runs)}
     within = [key for key in runs.columns if key not in other]
-    groups = list(runs.groupby(group_labels(runs, within), sort=False))
+    labels = group_labels(runs, within)
+    groups = list(runs.groupby(labels, sort=False))
     arms = sorted_labels(runs["arm"])
-    baseline = "none" if "none" in arms else arms[0]
+    baseline = arms[0]
+    if "none" in arms:
+        baseline = "none"
 
     messages: dict[str, None] = {}
     for pair in _arm_pairs(groups, by, baseline):
@@ -87,6 +88,20 @@ def start_warnings(
             if check.warns:
                 messages[check.message] = None
     return list(messages)
+
+
+def _starts(
+    settings: Sequence[dict[str, str]],
+    results: Sequence[dict],
+) -> pd.DataFrame:
+    """One row per job that built a network: its settings, and what it started from."""
+    rows = []
+    for job_settings, result in zip(settings, results, strict=True):
+        start = {name: result.get(name) for name in START_COLUMNS}
+        if None not in start.values():
+            row = {"seed": "", **job_settings, **start}
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _is_of_norm(key: str) -> bool:
@@ -103,10 +118,19 @@ def _arm_pairs(
         reference = group[group["arm"] == baseline]
         if reference.empty:
             continue
+        prefix = group_prefix(where)
         for arm in sorted_labels(group["arm"]):
-            if arm != baseline:
-                runs = group[group["arm"] == arm]
-                yield ArmPair(group_prefix(where), arm, baseline, runs, reference, by)
+            if arm == baseline:
+                continue
+            runs = group[group["arm"] == arm]
+            yield ArmPair(
+                prefix,
+                arm,
+                baseline,
+                runs,
+                reference,
+                by,
+            )
 
 
 def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
@@ -127,8 +151,10 @@ def synchronization(where: str, group: pd.DataFrame) -> Iterator[Check]:
 
     synchronized = _synchronized(group)
     arms = group.loc[synchronized.index, "arm"]
-    shares = ", ".join(sorted_labels(arms[~synchronized]))
-    whole = ", ".join(sorted_labels(arms[synchronized]))
+    with_shares = sorted_labels(arms[~synchronized])
+    with_whole = sorted_labels(arms[synchronized])
+    shares = ", ".join(with_shares)
+    whole = ", ".join(with_whole)
     if shares and whole:
         prefix = group_prefix(where)
         message = (
@@ -168,8 +194,11 @@ def cautions(groups: Groups) -> Iterator[Check]:
         num_arms = group["arm"].nunique()
         for text, arms in _arms_by_caution(group).items():
             shared = len(arms) == num_arms
-            names = "all arms" if shared else ", ".join(sorted_labels(arms))
-            found.setdefault((text, names, shared), []).append(where)
+            names = "all arms"
+            if not shared:
+                names = ", ".join(sorted_labels(arms))
+            caution = (text, names, shared)
+            found.setdefault(caution, []).append(where)
 
     for (text, names, shared), labels in found.items():
         message = f"{names}: {text}."
@@ -196,7 +225,8 @@ def _distinct(checks: list[Check]) -> list[Check]:
     """Every check once, grouped by name; of a name with warnings only the warnings."""
     by_name: dict[str, list[Check]] = {}
     for check in dict.fromkeys(checks):
-        by_name.setdefault(check.name, []).append(check)
+        named = by_name.setdefault(check.name, [])
+        named.append(check)
     found: list[Check] = []
     for named in by_name.values():
         warnings = [check for check in named if check.warns]

@@ -26,6 +26,7 @@ NOT_PART_OF_THE_RESULT = (
     "profile",
     "trusted_packages",
     "trial",
+    "plan",
 )
 
 # Groups that may change a result once something is picked from them.
@@ -184,6 +185,10 @@ def _relevant(config: dict[str, Any]) -> dict[str, Any]:
         is_empty = key in EMPTY_BY_DEFAULT and not value
         if key not in NOT_PART_OF_THE_RESULT and not is_empty:
             kept[key] = value
+    if isinstance(kept.get("study"), dict):
+        # It compares runs of the study among themselves, and changes none.
+        kept["study"] = {**kept["study"]}
+        kept["study"].pop("control", None)
 
     added = options_added_later(choices["norm"], choices["dataset"], choices["model"])
     for group, unchanged in added.items():

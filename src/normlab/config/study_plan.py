@@ -1,6 +1,7 @@
-"""The plan of a study: the block `study:` of a configuration.
+"""The plan of a study: the block `study:` of a configuration, and all around it.
 
-It is checked before its runs train, and once more when they are compared.
+The block is checked before its runs train, and once more when they are compared. Every
+run stores the whole plan, so that a plan that was changed afterwards is noticed.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,10 @@ from normlab.config.types import is_mapping, list_of
 from normlab.spelling import did_you_mean
 
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
-PLAN_KEYS = (*REQUIRED, "within", "level", "looks", "margin", "target", "confirm_seeds")
+PLAN_KEYS = (
+    *REQUIRED,
+    *("within", "level", "looks", "margin", "target", "confirm_seeds", "control"),
+)
 # A claim may replace any key of the plan.
 CLAIM_KEYS = (
     *PLAN_KEYS,
@@ -25,8 +29,31 @@ CLAIM_KEYS = (
     "slope",
     "scale",
 )
-# What a claim may expect; `normlab.study.rules` has the rule for each.
-EXPECTATIONS = ("equal", "higher", "lower", "not_worse")
+_DIRECTION = (
+    "supported if every difference lies {way} {limit}, by its test and its interval "
+    "after Holm's correction; contradicted if the interval of any difference, at a "
+    "confidence that holds for all at once, ends on the other side of {limit}; "
+    "otherwise, and wherever {limit} lies inside an interval, it cannot tell"
+)
+# What a claim may expect, and the rule for each, which `normlab.study.rules` applies.
+RULES = {
+    "equal": (
+        "supported if two one-sided tests put every difference inside the margin and "
+        "the arms spread alike; contradicted if the interval of any difference, at a "
+        "confidence that holds for all at once, lies outside of it"
+    ),
+    "higher": _DIRECTION.format(way="above", limit="the margin (zero without one)"),
+    "lower": _DIRECTION.format(
+        way="below", limit="minus the margin (zero without one)"
+    ),
+    "not_worse": (
+        "supported if every arm is better, or its interval ends before it is worse by "
+        "the margin and the arms spread alike; contradicted if any interval, at a "
+        "confidence that holds for all at once, lies wholly beyond it; otherwise it "
+        "cannot tell"
+    ),
+}
+EXPECTATIONS = tuple(RULES)
 NEED_MARGIN = ("equal", "not_worse")
 # What is compared in place of the metric itself.
 QUANTITIES = ("largest_stable", "interaction", "slope")
@@ -58,6 +85,9 @@ def check_plan(source: str, plan: Any) -> None:
     _check_names(source, plan, PLAN_KEYS)
     _check_looks(source, plan.get("looks"))
     _check_confirm_seeds(source, plan)
+    control = plan.get("control", False)
+    if not isinstance(control, bool):
+        raise ValueError(f"{source}: control must be true or false, got {control!r}")
     for claim in claims:
         _check_names(source, claim, CLAIM_KEYS)
         _check_claim(source, plan, claim)

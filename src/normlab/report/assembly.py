@@ -147,7 +147,8 @@ def study_report(
                 verdict=claim.verdict,
                 reason=claim.reason,
                 rule=claim.rule,
-                rule_written_before=claim.written_before,
+                rule_origin=claim.rule_origin,
+                control=claim.control.text if claim.control else "",
             )
         )
     # Only now: `make_section` adds warnings about curves.

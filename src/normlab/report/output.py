@@ -32,15 +32,19 @@ def print_report(report: Report, console: Console) -> None:
     if report.columns:
         print_table(console, report.columns)
     if report.verdict:
-        console.print(f"\n[bold]{escaped(report.question)}[/bold]", soft_wrap=True)
-        console.print(f"{_coloured(report.verdict)}\n")
+        question = escaped(report.question)
+        verdict = _coloured(report.verdict)
+        console.print(f"\n[bold]{question}[/bold]", soft_wrap=True)
+        console.print(f"{verdict}\n")
     for section in report.sections:
         _print_section(section, console)
-    scope = scope_note([section.comparison for section in report.sections])
-    console.print(f"[dim]{escaped(scope)}[/dim]", soft_wrap=True)
-    for note in report.notes:
-        console.print(f"[dim]{escaped(note)}[/dim]", soft_wrap=True)
-    arms = [arm for section in report.sections for arm in section.comparison.arms]
+    comparisons = [section.comparison for section in report.sections]
+    scope = scope_note(comparisons)
+    for note in map(escaped, [scope, *report.notes]):
+        console.print(f"[dim]{note}[/dim]", soft_wrap=True)
+    arms = []
+    for section in report.sections:
+        arms += section.comparison.arms
     for warning in merge_alike(report.warnings, arms):
         console.print(f"[yellow]![/yellow] {escaped(warning)}", soft_wrap=True)
 
@@ -61,27 +65,38 @@ def print_methods(report: Report, console: Console) -> None:
 def _print_section(section: Section, console: Console) -> None:
     if section.verdict:
         console.print(escaped(section.heading), soft_wrap=True)
-        verdict = f"{_coloured(section.verdict)}: {escaped(section.reason)}"
-        console.print(verdict, soft_wrap=True)
-        rule = f"[dim]Rule: {escaped(section.rule)}.[/dim]\n"
-        console.print(rule, soft_wrap=True)
+        verdict = _coloured(section.verdict)
+        reason = escaped(section.reason)
+        console.print(f"{verdict}: {reason}", soft_wrap=True)
+        notes = [f"{section.rule_origin}: {section.rule}."]
+        if section.control:
+            notes.append(section.control)
+        for note in map(escaped, notes):
+            console.print(f"[dim]{note}[/dim]", soft_wrap=True)
+        console.print()
     for table in section.tables:
         print_table(console, table)
-    for sentence in section.comparison.contrasts.get("sentence", []):
-        console.print(f"• {escaped(sentence)}", soft_wrap=True)
+    contrasts = section.comparison.contrasts
+    for sentence in contrasts.get("sentence", []):
+        text = escaped(sentence)
+        console.print(f"• {text}", soft_wrap=True)
     console.print()
 
 
 def _coloured(verdict: str) -> str:
-    style = VERDICT_STYLES.get(verdict, OPEN_VERDICT_STYLE)
+    style = VERDICT_STYLES.get(
+        verdict,
+        OPEN_VERDICT_STYLE,
+    )
     return f"[{style}]{verdict}[/]"
 
 
 def write_files(report: Report, folder: Path) -> Path:
     """Write tables, figures and the page into a folder; return the path of the page."""
+    figures = folder / "figures"
     for section in report.sections:
         write_tables(folder, section.tables, section.frames)
         for drawing in section.drawings:
-            save_drawing(drawing, folder / "figures")
+            save_drawing(drawing, figures)
     write_tables(folder, [], {"runs": report.runs})
     return write_report(report, folder / "report.html")

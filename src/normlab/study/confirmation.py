@@ -11,6 +11,7 @@ from normlab.compare.choices import Arm, choose_values
 from normlab.compare.comparison import Comparison, compare
 from normlab.compare.settings import arm_labels, setting_text
 from normlab.config.seed_lists import seed_list
+from normlab.study.comparing import as_planned
 from normlab.study.plans import planned_seeds
 
 Settings = dict[str, Any]
@@ -122,7 +123,7 @@ def compare_tested(
         confirm=seeds,
         incomplete=True,
     )
-    return tested, ""
+    return as_planned(tested), ""
 
 
 def _is_claimed(arm: Arm, plan: Settings) -> bool:

@@ -1,8 +1,8 @@
 """A question with its verdict rule, written before any run: `conf/study/<name>.yaml`.
 
 The block `study:` of such a file holds `question`, `by`, `metric`, `baseline`,
-`within`, `minimum_seeds`, `level` and `claims`. A claim may replace any of them, and it
-adds:
+`within`, `minimum_seeds`, `level`, `looks`, `control` and `claims`. A claim may replace
+any of them, and it adds:
 
 - `says`: the claim in a sentence;
 - `expect`: `equal`, `higher`, `lower` or `not_worse`;
@@ -15,11 +15,11 @@ adds:
 - `slope` and `scale`: compare its slope over the numbers of a setting.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from normlab.config.composition import check_config_dir
-from normlab.config.identity import configuration_directory
+from normlab.config.stored_plan import study_files, whole_plan
 from normlab.config.study_plan import check_plan
 from normlab.files import read_yaml
 from normlab.spelling import did_you_mean
@@ -38,6 +38,7 @@ class Study:
         group: the folder of its runs below `outputs`.
         params: the grid, by key the values as on the command line.
         config_dir: the folder of the user's own that has the file; None for conf/.
+        content: all keys of the file.
     """
 
     name: str
@@ -45,6 +46,14 @@ class Study:
     group: str
     params: Settings
     config_dir: Path | None = None
+    content: Settings = field(default_factory=dict)
+
+    @property
+    def whole_plan(self) -> Settings:
+        """The plan as a run would store it, see `normlab.config.stored_plan`."""
+        hydra = self.content.get("hydra", {})
+        sweeper = hydra.get("sweeper", {}) | {"params": self.params}
+        return whole_plan(self.content, self.plan, sweeper)
 
     @property
     def outputs(self) -> Path:
@@ -93,21 +102,19 @@ def read_study(name: str, config_dir: Path | None = None) -> Study:
             f"{shown} must name the folder of its runs, as in group: {name}"
         )
     group = str(content["group"])
-    return Study(name, plan, group, params, config_dir if is_own else None)
+    own_dir = config_dir if is_own else None
+    return Study(name, plan, group, params, own_dir, content)
 
 
 def _study_file(name: str, config_dir: Path | None) -> Path:
     """The file of a study; conf/ itself comes first, as in training."""
-    folders = [configuration_directory() / "study"]
+    folders = []
     places = "conf/study"
     if config_dir is not None:
         check_config_dir(config_dir)
-        folders.append(config_dir / "study")
+        folders.append(config_dir)
         places = f"conf/study or {config_dir / 'study'}"
-    files = {}
-    for folder in reversed(folders):
-        for path in folder.glob("*.yaml"):
-            files[path.stem] = path
+    files = study_files(folders)
     if name in files:
         return files[name]
     known = sorted(files)

@@ -1,4 +1,7 @@
-"""The rules by which a claim is supported or contradicted."""
+"""The rules by which a claim is supported or contradicted.
+
+Their words are in `normlab.config.study_plan`, since every run stores them.
+"""
 
 import math
 
@@ -7,29 +10,7 @@ from normlab.compare.sentences import number, p_value
 from normlab.compare.settings import setting_text
 from normlab.metrics import higher_is_better
 
-_DIRECTION = (
-    "supported if every difference lies {way} {limit}, by its test and its interval "
-    "after Holm's correction; contradicted if the interval of any difference, at a "
-    "confidence that holds for all at once, ends on the other side of {limit}; "
-    "otherwise, and wherever {limit} lies inside an interval, it cannot tell"
-)
-RULES = {
-    "equal": (
-        "supported if two one-sided tests put every difference inside the margin and "
-        "the arms spread alike; contradicted if the interval of any difference, at a "
-        "confidence that holds for all at once, lies outside of it"
-    ),
-    "higher": _DIRECTION.format(way="above", limit="the margin (zero without one)"),
-    "lower": _DIRECTION.format(
-        way="below", limit="minus the margin (zero without one)"
-    ),
-    "not_worse": (
-        "supported if every arm is better, or its interval ends before it is worse by "
-        "the margin and the arms spread alike; contradicted if any interval, at a "
-        "confidence that holds for all at once, lies wholly beyond it; otherwise it "
-        "cannot tell"
-    ),
-}
+Answer = tuple[str, str]  # a verdict, and what it rests on
 
 
 def judge(
@@ -37,8 +18,8 @@ def judge(
     expect: str,
     minimum_seeds: int,
     arms: list | None = None,
-) -> tuple[str, str]:
-    """Apply one of the `RULES` to a comparison.
+) -> Answer:
+    """Apply one of the rules to a comparison.
 
     Args:
         comparison: the numbers.
@@ -50,20 +31,9 @@ def judge(
         The verdict and what it rests on.
     """
     rows = comparison.contrasts.to_dict("records")
-    present = set(comparison.contrasts.get("arm", ()))
-    wanted = map(setting_text, arms or [])
-    absent = [arm for arm in wanted if arm not in present]
-    if not rows or absent:
-        missing = ", ".join(absent) or "more than one arm"
-        return "cannot tell", f"there are no runs of {missing} beside the baseline"
-
-    for row in rows:
-        n = min(row["judged"], row["judged_baseline"])
-        if n < minimum_seeds:
-            at = f" at {row['where']}" if row["where"] else ""
-            arms_compared = f"{row['arm']} against {row['baseline']}{at}"
-            return "cannot tell", f"{arms_compared} has {n} of {minimum_seeds} seeds"
-
+    lacking = _lacking(rows, minimum_seeds, arms or [])
+    if lacking:
+        return "cannot tell", lacking
     if expect == "equal":
         assert comparison.margins, "a claim of equality states its margin"
         return _judge_equal(rows, comparison.level)
@@ -74,23 +44,51 @@ def judge(
     return _judge_direction(rows, sign)
 
 
-def _judge_equal(rows: list[dict], level: float) -> tuple[str, str]:
+def _lacking(rows: list[dict], minimum_seeds: int, arms: list) -> str:
+    """What is missing for any answer; empty if nothing is."""
+    absent = list(map(setting_text, arms))
+    for row in rows:
+        arm = row["arm"]
+        if arm in absent:
+            absent.remove(arm)
+    if not rows or absent:
+        missing = ", ".join(absent) or "more than one arm"
+        return f"there are no runs of {missing} beside the baseline"
+
+    for row in rows:
+        count = min(row["judged"], row["judged_baseline"])
+        if count < minimum_seeds:
+            compared = _compared_arms(row)
+            return f"{compared} has {count} of {minimum_seeds} seeds"
+    return ""
+
+
+def _compared_arms(row: dict) -> str:
+    arm = row["arm"]
+    text = f"{arm} against {row['baseline']}"
+    where = row["where"]
+    return f"{text} at {where}" if where else text
+
+
+def _judge_equal(rows: list[dict], level: float) -> Answer:
     for row in rows:
         # By ranks alone, nothing is known about the size of a difference.
-        outside = row["low_all"] > row["margin"] or row["high_all"] < -row["margin"]
-        if outside and _is_shown(row):
+        if _lies_outside(row) and _is_shown(row):
             return "contradicted", row["sentence"]
     # The claim stands only if every test passes by itself, so no correction is needed
     # (intersection-union test; Berger, 1982, Multiparameter hypothesis testing and
     # acceptance sampling, Technometrics 24).
     for row in rows:
-        if not row["equivalence_p"] < level or row["doubt"]:
+        passed = row["equivalence_p"] < level
+        if not passed or row["doubt"]:
             return "cannot tell", row["sentence"]
 
-    if all(row["verdict"] == "equivalent" for row in rows):
+    verdicts = {row["verdict"] for row in rows}
+    if verdicts == {"equivalent"}:
         return "supported", _all_sentences(rows)
-    margins = ", ".join(f"±{number(row['margin'])}" for row in _distinct_margins(rows))
-    largest = p_value(max(row["equivalence_p"] for row in rows))
+    margins = _margins(rows)
+    values = [row["equivalence_p"] for row in rows]
+    largest = p_value(max(values))
     return (
         "supported",
         f"every difference is inside {margins} by two one-sided tests, the largest "
@@ -136,10 +134,23 @@ def _in_direction(low: float, high: float, sign: int) -> tuple[float, float]:
     return -high, -low
 
 
-def _distinct_margins(rows: list[dict]) -> list[dict]:
-    """The first row with each margin."""
-    first = {row["margin"]: row for row in reversed(rows)}
-    return list(reversed(first.values()))
+def _lies_outside(row: dict) -> bool:
+    """Whether the interval lies on one side of both margins."""
+    margin = row["margin"]
+    is_above = row["low_all"] > margin
+    is_below = row["high_all"] < -margin
+    return bool(is_above or is_below)
+
+
+def _margins(rows: list[dict]) -> str:
+    """The distinct margins in the order of their groups."""
+    texts = []
+    for row in rows:
+        margin = number(row["margin"])
+        text = f"±{margin}"
+        if text not in texts:
+            texts.append(text)
+    return ", ".join(texts)
 
 
 def _is_shown(row: dict) -> bool:
@@ -147,43 +158,58 @@ def _is_shown(row: dict) -> bool:
     return row["verdict"] in ("better", "worse")
 
 
-def _judge_direction(rows: list[dict], sign: int) -> tuple[str, str]:
+def _judge_direction(rows: list[dict], sign: int) -> Answer:
     """Judge that all differences lie above (`sign` 1) or below (-1) the margin.
 
     The limit is one number. An interval beyond it supports the claim, one before it
     contradicts, and one that holds it does neither, so that a difference cannot give
     both verdicts by chance.
     """
-    unproven = [row for row in rows if not _lies_beyond(row, sign)]
+    unproven = []
+    for row in rows:
+        is_proven = _lies_beyond(row, sign)
+        if not is_proven:
+            unproven.append(row)
     if not unproven:
         return "supported", _all_sentences(rows)
     for row in unproven:
         if _lies_before(row, sign):
             return "contradicted", row["sentence"]
-    return "cannot tell", _beside_margin(unproven[0], sign)
+    first = unproven[0]
+    return "cannot tell", _beside_margin(first, sign)
 
 
 def _limit(row: dict) -> float:
-    return 0.0 if math.isnan(row["margin"]) else row["margin"]
+    margin = row["margin"]
+    if math.isnan(margin):
+        return 0.0
+    return margin
+
+
+def _is_shown_as_claimed(row: dict, sign: int) -> bool:
+    is_shown = _is_shown(row)
+    return is_shown and row["direction"] == sign
 
 
 def _lies_beyond(row: dict, sign: int) -> bool:
-    if not (_is_shown(row) and row["direction"] == sign):
+    if not _is_shown_as_claimed(row, sign):
         return False
     nearest, _ = _in_direction(row["low_holm"], row["high_holm"], sign)
     if math.isnan(nearest):  # no run of an arm finished, and ranks decide
         return math.isnan(row["margin"])
-    return bool(nearest > _limit(row)) or _by_ranks_alone(row)
+    is_beyond = nearest > _limit(row)
+    return bool(is_beyond) or _by_ranks_alone(row)
 
 
 def _by_ranks_alone(row: dict) -> bool:
     """Whether ranks decide and no margin asks for the size of the difference."""
-    return row["test"] == "ranks" and math.isnan(row["margin"])
+    has_margin = not math.isnan(row["margin"])
+    return row["test"] == "ranks" and not has_margin
 
 
 def _lies_before(row: dict, sign: int) -> bool:
     if row["test"] == "ranks":  # the interval is of the runs that finished only
-        return _is_shown(row) and row["direction"] == -sign
+        return _is_shown_as_claimed(row, -sign)
     _, farthest = _in_direction(row["low_all"], row["high_all"], sign)
     return bool(farthest < _limit(row))
 
@@ -191,21 +217,24 @@ def _lies_before(row: dict, sign: int) -> bool:
 def _beside_margin(row: dict, sign: int) -> str:
     """The sentence of a contrast, with what the margin leaves open."""
     text = row["sentence"]
-    is_wanted = _is_shown(row) and row["direction"] == sign
-    if not is_wanted or math.isnan(row["margin"]):
+    margin = row["margin"]
+    if math.isnan(margin) or not _is_shown_as_claimed(row, sign):
         return text
-    limit = number(row["margin"])
+    limit = number(margin)
     text = f"{text} Whether it exceeds the margin of {limit} cannot be told."
-    if math.isnan(row["detectable"]):
+    detectable = row["detectable"]
+    if math.isnan(detectable):
         return text
+    shown = number(margin + detectable)
     return (
         f"{text} With 80 % power, as many runs would show it of a difference of "
-        f"{number(row['margin'] + row['detectable'])}."
+        f"{shown}."
     )
 
 
 def _all_sentences(rows: list[dict]) -> str:
     first = rows[0]["sentence"]
-    if len(rows) == 1:
+    count = len(rows)
+    if count == 1:
         return first
-    return f"All {len(rows)} contrasts agree; the first: {first}"
+    return f"All {count} contrasts agree; the first: {first}"

@@ -1,35 +1,30 @@
 """The verdict of a study: every claim with its answer."""
 
-import math
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from normlab.compare.arguments import name_list
-from normlab.compare.columns import LARGEST_STABLE_RATE
-from normlab.compare.comparison import Candidates, Comparison, compare
-from normlab.compare.selection import (
-    grid_step,
-    largest_stable,
-    stable_edge_warnings,
-    validation_metric,
-)
-from normlab.compare.settings import NO_SETTING, arm_labels, check_keys, setting_text
+from normlab.compare.comparison import Comparison
+from normlab.compare.settings import setting_text
+from normlab.config.study_plan import RULES
 from normlab.study import plans
+from normlab.study.changes import PLAN, UNKNOWN, PlanRecord, plan_record
+from normlab.study.comparing import compare_claim
 from normlab.study.confirmation import (
     compare_tested,
     confirm_seeds,
     of_confirm_seeds,
     with_confirm_seeds,
 )
+from normlab.study.control import Control, control_of
 from normlab.study.definition import Study
-from normlab.study.derived import derived_runs, is_derived
 from normlab.study.plans import Settings
-from normlab.study.rules import RULES, judge
+from normlab.study.rules import judge
 
 TRIAL = "a trial"
 LEVEL = 0.05  # of a study that states none
-COMPARE_OPTIONS = ("by", "metric", "baseline", "within", "arms", "margin", "level")
+ANSWERS = ("supported", "contradicted")
+EXPLORATORY = " (exploratory)"  # follows an answer under a plan that was changed
 
 
 @dataclass(frozen=True)
@@ -39,10 +34,13 @@ class Claim:
     Attributes:
         says: the claim in words.
         rule: when it is supported or contradicted.
-        verdict: `supported`, `contradicted` or `cannot tell`; of a trial, `a trial`.
+        verdict: `supported`, `contradicted` or `cannot tell`; of a trial, `a trial`. An
+            answer is followed by `(exploratory)` if the plan was changed after runs
+            were started.
         reason: what the verdict rests on.
         comparison: the numbers.
-        written_before: whether all runs carry the rule as it is now.
+        rule_origin: what stands before the rule, by what the runs know of it.
+        control: the baseline against itself, if the study asks for it.
     """
 
     says: str
@@ -50,7 +48,8 @@ class Claim:
     verdict: str
     reason: str
     comparison: Comparison
-    written_before: bool = False
+    rule_origin: str = UNKNOWN
+    control: Control | None = None
 
 
 def answer(
@@ -81,32 +80,64 @@ def answer(
     is_trial = plans.of_trials(runs)
     if is_trial.all():
         return TRIAL, _tried_claims(study, runs), []
-    trial_warnings = _trial_warnings(study, int(is_trial.sum()))
+    warnings = _trial_warnings(study, int(is_trial.sum()))
     runs = runs[~is_trial]
     grid = with_confirm_seeds(study.plan, study.params)
     outside, texts = plans.unplanned_runs(grid, runs)
-    warnings = _unplanned_warnings(study, runs[outside], texts, len(runs))
-    warnings = [*trial_warnings, *warnings]
+    warnings += _unplanned_warnings(study, runs[outside], texts, len(runs))
+    record = plan_record(study, runs[~outside | _started_by(study, runs)])
     runs = runs[~outside]
     missing = plans.missing_runs_with_command(study.command, study.params, runs)
     if runs.empty:
         raise ValueError("\n".join([*warnings, *missing]))
-
-    deviating = ""
-    if settings:
-        deviating = plans.deviations(settings, study.params, runs)
     try:
-        claims = [
-            _answer_claim(study, study.plan | claim, runs, deviating)
-            for claim in study.plan["claims"]
-        ]
+        claims = _answer_claims(study, runs, settings)
     except ValueError as error:
         lines = [str(error), *missing]
         raise ValueError("\n".join(lines)) from error
-    changes = _change_warnings(study, runs)
-    claims = [replace(claim, written_before=not changes) for claim in claims]
-    warnings += [*missing, *changes]
-    return _overall_verdict(claims), claims, warnings
+    alarms = [claim.control.alarm for claim in claims if claim.control]
+    warnings += [*missing, *record.lines, *filter(None, alarms)]
+    overall = _overall_verdict(claims)
+    if record.changed:
+        overall = _exploratory(overall)
+    return overall, _with_record(claims, record), warnings
+
+
+def _answer_claims(
+    study: Study,
+    runs: pd.DataFrame,
+    settings: list[Settings] | None,
+) -> list[Claim]:
+    deviating = ""
+    if settings:
+        deviating = plans.deviations(settings, study.params, runs)
+    claims = []
+    for claim in study.plan["claims"]:
+        plan = study.plan | claim
+        claims.append(_answer_claim(study, plan, runs, deviating))
+    return claims
+
+
+def _with_record(claims: list[Claim], record: PlanRecord) -> list[Claim]:
+    """The claims with what the runs say about the plan."""
+    told = []
+    for claim in claims:
+        verdict = claim.verdict
+        if record.changed:
+            verdict = _exploratory(verdict)
+        told.append(replace(claim, verdict=verdict, rule_origin=record.origin))
+    return told
+
+
+def _exploratory(verdict: str) -> str:
+    return f"{verdict}{EXPLORATORY}" if verdict in ANSWERS else verdict
+
+
+def _started_by(study: Study, runs: pd.DataFrame) -> pd.Series:
+    """Which runs the study itself started."""
+    if "study" not in runs:
+        return pd.Series(False, index=runs.index)
+    return runs["study"] == study.name
 
 
 def _tried_claims(study: Study, runs: pd.DataFrame) -> list[Claim]:
@@ -119,7 +150,7 @@ def _tried_claims(study: Study, runs: pd.DataFrame) -> list[Claim]:
     claims = []
     for claim in study.plan["claims"]:
         plan = study.plan | claim
-        comparison, _ = _compare(plan, runs)
+        comparison, _ = compare_claim(plan, runs)
         rule = RULES[plan["expect"]]
         claims.append(Claim(plan["says"], rule, TRIAL, reason, comparison))
     return claims
@@ -164,7 +195,7 @@ def _answer_claim(
         seeds = plans.planned_seeds(study.params)[:look]
         runs = runs[runs["seed"].map(setting_text).isin(seeds)]
         plan = plan | {"level": plan.get("level", LEVEL) / len(_looks(study, plan))}
-    comparison, open_question = _compare(plan, runs)
+    comparison, open_question = compare_claim(plan, runs)
     not_yet = not_yet or open_question
     if plan.get("select") and confirm_seeds(plan) and not not_yet:
         comparison, not_yet = compare_tested(comparison, plan, tests, study.command)
@@ -174,9 +205,12 @@ def _answer_claim(
         plan["minimum_seeds"],
         plan.get("arms"),
     )
+    control = None
     if not_yet:
         verdict = "cannot tell"
         reason = not_yet
+    elif plan.get("control"):
+        control = control_of(plan, runs)
     if deviating:
         verdict = "cannot tell"
         reason = f"the runs were not made as planned: {deviating}"
@@ -186,6 +220,7 @@ def _answer_claim(
         verdict=verdict,
         reason=reason,
         comparison=comparison,
+        control=control,
     )
 
 
@@ -227,53 +262,6 @@ def _look(study: Study, plan: Settings, runs: pd.DataFrame) -> tuple[int, str]:
     )
 
 
-def _compare(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
-    """The numbers of a claim, and why they are no answer; empty if they are one."""
-    if not is_derived(plan):
-        return _compare_runs(plan, runs), ""
-    table, column, reason = derived_runs(plan, runs)
-    options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
-    return compare(table, **(options | {"metric": column})), reason
-
-
-def _compare_runs(plan: Settings, runs: pd.DataFrame) -> Comparison:
-    options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
-    key = plan.get("largest_stable")
-    if key is None:
-        select = plan.get("select")
-        # There is no verdict before the planned grid is complete, see `_look`.
-        return compare(runs, **options, select=select, incomplete=select is not None)
-
-    by = name_list(options["by"])
-    within = list(options.get("within", []))
-    check_keys(runs, [key, *within])
-    runs = runs.assign(arm=arm_labels(runs, by))
-    # Whether a value trains is judged on validation: judged by its test score, it would
-    # be chosen by the very scores that are compared.
-    metric = validation_metric(runs, plan["metric"])
-    tolerance = plan.get("tolerance", 0.01)
-    table = largest_stable(runs, key, within, metric, tolerance)
-    options |= {"metric": LARGEST_STABLE_RATE, "within": within}
-    comparison = compare(table, **options)
-    return replace(
-        comparison,
-        contrasts=_with_step(comparison.contrasts, grid_step(runs, key), key),
-        warnings=[*comparison.warnings, *stable_edge_warnings(runs, table, key)],
-        candidates=Candidates(runs, key, metric),
-    )
-
-
-def _with_step(contrasts: pd.DataFrame, step: float, key: str) -> pd.DataFrame:
-    """Contrasts whose sentences say how closely the largest stable value is known."""
-    if contrasts.empty or math.isnan(step):
-        return contrasts
-    note = (
-        f" Neighbouring values of {key} lie up to a factor of {step:.3g} apart, so "
-        "each largest one is known to one such step."
-    )
-    return contrasts.assign(sentence=contrasts["sentence"] + note)
-
-
 def _unplanned_warnings(
     study: Study,
     outside: pd.DataFrame,
@@ -294,9 +282,8 @@ def _unplanned_warnings(
         f"{len(outside)} of {num_runs} runs lie outside of the planned grid and are "
         f"left out of the verdict: {texts}."
     )
-    started = 0
-    if "study" in outside:
-        started = int((outside["study"] == study.name).sum())
+    without_plan = outside[outside[PLAN].isna()] if PLAN in outside else outside
+    started = int(_started_by(study, without_plan).sum())
     if started:
         line += (
             f" {started} of them were started by the study itself: if its grid was "
@@ -304,51 +291,3 @@ def _unplanned_warnings(
             "verdict is exploratory."
         )
     return [line]
-
-
-def _change_warnings(study: Study, runs: pd.DataFrame) -> list[str]:
-    """Lines about runs that do not carry the plan as it is now.
-
-    A plan that was changed after any of the runs were started is no plan.
-    """
-    plans_of_runs = _stored_plans(runs)
-    stored = plans_of_runs[(plans_of_runs != NO_SETTING).any(axis=1)]
-    not_started = "they were not started by it."
-    if stored.empty:
-        return [f"The runs do not carry the study's plan: {not_started}"]
-
-    lines = []
-    num_lacking = len(runs) - len(stored)
-    if num_lacking:
-        lines.append(
-            f"{num_lacking} of {len(runs)} runs do not carry the study's plan: "
-            f"{not_started}"
-        )
-    changed = _changed_keys(study, stored)
-    if changed:
-        lines.append(
-            f"The study was changed after its runs were started ({', '.join(changed)}):"
-            " its verdict is exploratory."
-        )
-    return lines
-
-
-def _stored_plans(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: the `study:` block that it was started with, as text."""
-    texts = runs.filter(regex=r"^study\.").map(setting_text)
-    return texts.rename(columns=lambda name: name.partition(".")[2])
-
-
-def _changed_keys(study: Study, stored: pd.DataFrame) -> list[str]:
-    """Keys whose value differs between the plan and the runs, with their number."""
-    changed = []
-    for key in sorted({*study.plan, *stored}):
-        expected = setting_text(study.plan.get(key))
-        absent = pd.Series(NO_SETTING, index=stored.index)
-        differs = stored.get(key, absent) != expected
-        count = int(differs.sum())
-        if count == len(stored):
-            changed.append(key)
-        elif count:
-            changed.append(f"{key} in {count} of {len(stored)} runs")
-    return changed

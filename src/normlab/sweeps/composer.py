@@ -12,6 +12,7 @@ from omegaconf import DictConfig, open_dict
 from normlab.config.composition import config_dirs, to_plain
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed
+from normlab.config.stored_plan import with_plan
 from normlab.config.trust import check_hydra
 from normlab.sweeps.grid import parse_override
 
@@ -60,7 +61,7 @@ class Composer:
         # Not `overrides`: to those, a file of the sweep may have added some.
         check_composed(plain, self.master.hydra.overrides.task)
         find_own_code(plain["trusted_packages"], config_dirs(self.master.hydra))
-        return plain
+        return with_plan(plain, self.master.hydra)
 
     def _is_value(self, override: Override) -> bool:
         """Whether Hydra applies the override after all options are picked.

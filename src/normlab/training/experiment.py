@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from normlab import signals
 from normlab.checksums import FILES, check_best_checkpoint, file_digests
 from normlab.config.identity import digest, is_digest_of, run_folder, run_name
+from normlab.config.stored_plan import started_plan
 from normlab.endings import (
     DiskFull,
     EarlyEnd,
@@ -111,6 +112,9 @@ def _stored_or_trained(folder: Path, config: dict) -> dict[str, Any]:
         if stored is not None:
             return stored
         if config["rerun"]:
+            # The same seed gives the same result, which was there to be looked at.
+            plan = started_plan(folder) or config.get("plan")
+            config = config | {"plan": plan}
             clear(folder)
         remove_unfinished(folder)
         return _train(config, prepared, folder)

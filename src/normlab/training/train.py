@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 
 from normlab.checksums import BEST_CHECKPOINT, archive_digest, best_checkpoint
+from normlab.config.stored_plan import started_plan
 from normlab.data.blocks import EvaluationBlocks
+from normlab.data.digests import data_digest
 from normlab.data.stored_inputs import INPUTS
 from normlab.device.devices import (
     describe_device,
@@ -65,6 +67,7 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         outcome = fit(config, prepared, folder)
 
     result = _describe(outcome) | describe_network(prepared)
+    result["data_digest"] = data_digest(prepared.stored)
     if prepared.parts.class_names:
         result["classes"] = list(prepared.parts.class_names)
     result["cautions"] = prepared.cautions
@@ -103,12 +106,16 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
 def write_origin(config: dict, accelerator: str, folder: Path) -> None:
     """Store the resolved configuration and where the run comes from.
 
+    A run that is resumed keeps the plan of the study that has started it.
+
     Args:
         config: a resolved configuration.
         accelerator: `device.accelerator` of the configuration.
         folder: the run folder.
     """
-    content = yaml.safe_dump(config | {"trial": None}, sort_keys=False)
+    plan = started_plan(folder) or config.get("plan")
+    stored = config | {"trial": None, "plan": plan}
+    content = yaml.safe_dump(stored, sort_keys=False)
     write_atomically(folder / "config.yaml", content.encode())
     origin = environment(describe_device(accelerator))
     write_json(folder / "environment.json", origin)

@@ -1,0 +1,67 @@
+"""Warnings about choices that may have been made by the numbers that are compared."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from normlab.compare.settings import sorted_labels
+
+MONITORED = {"classification": "val/accuracy", "regression": "val/loss"}
+MAX_ARMS = 6
+
+
+def monitor_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
+    """A line if the compared metric is the one that picked the epoch of the runs.
+
+    Args:
+        runs: from `load_runs`.
+        metric: what is compared.
+    """
+    count = int((_monitored(runs) == metric).sum())
+    if not count:
+        return []
+    return [
+        f"{metric} picked the best epoch of {count} of {len(runs)} runs, so it is the "
+        "best of many values and too good, the more so the more it varies from epoch "
+        "to epoch; compare a test metric."
+    ]
+
+
+def _monitored(runs: pd.DataFrame) -> pd.Series:
+    """The metric that picked the epoch of every run; missing where it is not known."""
+    unknown = pd.Series(None, index=runs.index, dtype=object)
+    default = runs.get("dataset.task", unknown).map(MONITORED)
+    if "task._target_" in runs:
+        default = default.where(runs["task._target_"].isna())
+    monitor = runs.get("trainer.monitor", unknown).astype(object)
+    return monitor.where(monitor.notna(), default)
+
+
+def left_out_warnings(
+    runs: pd.DataFrame, planned: Sequence[str], baseline: str
+) -> list[str]:
+    """A line about arms that are there and were not named.
+
+    Args:
+        runs: with their arm in `arm`.
+        planned: the arms that are compared to the baseline.
+        baseline: the arm that the others are compared to.
+    """
+    compared = [baseline, *planned]
+    others = []
+    for arm in sorted_labels(runs["arm"]):
+        if arm not in compared:
+            others.append(arm)
+    count = len(others)
+    if not count:
+        return []
+    if count > MAX_ARMS:
+        others = others[:MAX_ARMS]
+        others.append(f"and {count - MAX_ARMS} more")
+    names = ", ".join(others)
+    which = "1 other arm is" if count == 1 else f"{count} other arms are"
+    return [
+        f"{which} there and not compared: {names}. If the compared ones were named "
+        "after a look at the results, false alarms are more frequent than the level "
+        "says."
+    ]

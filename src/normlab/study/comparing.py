@@ -1,0 +1,92 @@
+"""The comparison that a claim of a study asks for."""
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+
+from normlab.compare.arguments import name_list
+from normlab.compare.columns import LARGEST_STABLE_RATE
+from normlab.compare.comparison import Candidates, Comparison, compare
+from normlab.compare.hindsight import left_out_warnings
+from normlab.compare.selection import (
+    grid_step,
+    largest_stable,
+    stable_edge_warnings,
+    validation_metric,
+)
+from normlab.compare.settings import arm_labels, check_keys
+from normlab.study.derived import derived_runs, is_derived
+from normlab.study.plans import Settings
+
+COMPARE_OPTIONS = ("by", "metric", "baseline", "within", "arms", "margin", "level")
+
+
+def compare_claim(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
+    """Compare runs as a claim asks.
+
+    Args:
+        plan: the study's block with the keys of the claim in place of its own.
+        runs: those that may answer, from `load_runs`.
+
+    Returns:
+        The numbers, and why they are no answer; empty if they are one.
+    """
+    if not is_derived(plan):
+        return as_planned(_compare_runs(plan, runs)), ""
+    table, column, reason = derived_runs(plan, runs)
+    options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
+    options["metric"] = column
+    return as_planned(compare(table, **options)), reason
+
+
+def _compare_runs(plan: Settings, runs: pd.DataFrame) -> Comparison:
+    options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
+    key = plan.get("largest_stable")
+    if key is None:
+        select = plan.get("select")
+        # There is no verdict before the planned grid is complete, see `verdict.py`.
+        is_partial = select is not None
+        return compare(runs, **options, select=select, incomplete=is_partial)
+
+    by = name_list(options["by"])
+    within = list(options.get("within", []))
+    check_keys(runs, [key, *within])
+    runs = runs.assign(arm=arm_labels(runs, by))
+    # Whether a value trains is judged on validation: judged by its test score, it would
+    # be chosen by the very scores that are compared.
+    metric = validation_metric(runs, plan["metric"])
+    tolerance = plan.get("tolerance", 0.01)
+    table = largest_stable(runs, key, within, metric, tolerance)
+    options |= {"metric": LARGEST_STABLE_RATE, "within": within}
+    comparison = compare(table, **options)
+    return replace(
+        comparison,
+        contrasts=_with_step(comparison.contrasts, grid_step(runs, key), key),
+        warnings=[*comparison.warnings, *stable_edge_warnings(runs, table, key)],
+        candidates=Candidates(runs, key, metric),
+    )
+
+
+def as_planned(comparison: Comparison) -> Comparison:
+    """The comparison without the line about other arms: the plan named those of each
+    claim.
+    """
+    named = []
+    if len(comparison.contrasts):
+        named = comparison.contrasts["arm"].tolist()
+    kept = list(comparison.warnings)
+    for line in left_out_warnings(comparison.runs, named, comparison.baseline):
+        kept.remove(line)
+    return replace(comparison, warnings=kept)
+
+
+def _with_step(contrasts: pd.DataFrame, step: float, key: str) -> pd.DataFrame:
+    """Contrasts whose sentences say how closely the largest stable value is known."""
+    if contrasts.empty or math.isnan(step):
+        return contrasts
+    note = (
+        f" Neighbouring values of {key} lie up to a factor of {step:.3g} apart, so "
+        "each largest one is known to one such step."
+    )
+    return contrasts.assign(sentence=contrasts["sentence"] + note)
