@@ -66,7 +66,7 @@ def read_predictions(folder: Path) -> Predictions | None:
 
 def have_predictions(runs: pd.DataFrame) -> bool:
     """Whether at least two runs stored what they predict for the test part."""
-    stored = [Path(folder) / PREDICTIONS for folder in runs["folder"]]
+    stored = [Path(str(folder)) / PREDICTIONS for folder in runs["folder"]]
     return sum(path.is_file() for path in stored) >= 2
 
 

@@ -124,7 +124,7 @@ def _read_group(
     values = []
     for index, row in finished_runs(runs, metric).iterrows():
         try:
-            predictions = read_predictions(Path(row["folder"]))
+            predictions = read_predictions(Path(str(row["folder"])))
             if predictions is None:
                 raise ValueError(f"{row['folder']} has no {PREDICTIONS}")
             _check(predictions, row, metric, found)
@@ -150,7 +150,7 @@ def _check(
     predictions: Predictions, row: pd.Series, metric: str, others: list[Predictions]
 ) -> None:
     """Refuse predictions that do not give the stored score, or of other samples."""
-    path = Path(row["folder"]) / PREDICTIONS
+    path = Path(str(row["folder"])) / PREDICTIONS
     if predictions.are_classes != (metric == "test/accuracy"):
         raise ValueError(f"{path} must hold what {metric} is of")
     score = _as_metric(OF_SAMPLES[metric](predictions).mean(), metric)

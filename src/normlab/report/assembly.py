@@ -25,6 +25,7 @@ from normlab.report.reading import (
     read_runs,
     without_unknown_checks,
 )
+from normlab.report.several_tasks import about_several_tasks
 from normlab.report.tables import (
     budget_table,
     contrast_table,
@@ -51,6 +52,7 @@ class Extras:
     target: str | None = None
     heatmap: tuple[str, str] | None = None
     figures: bool = True
+    across: list[str] | None = None
     reading: Reading = field(default_factory=Reading)
 
 
@@ -89,10 +91,13 @@ def _in_table(extras: Extras, runs: pd.DataFrame) -> Extras:
             "target must be left out for results of other programs: it needs learning "
             "curves, which only runs of normlab have"
         )
+    names = runs.attrs["names"]
+    if extras.across is not None:
+        across = [in_table(key, names) for key in extras.across]
+        extras = replace(extras, across=across)
     if extras.heatmap is None:
         return extras
     first, second = extras.heatmap
-    names = runs.attrs["names"]
     return replace(extras, heatmap=(in_table(first, names), in_table(second, names)))
 
 
@@ -195,6 +200,7 @@ def make_section(heading: str, comparison: Comparison, extras: Extras) -> Sectio
     drawings = draw_figures(comparison, extras.heatmap) if extras.figures else []
     section = Section(heading, comparison, tables, drawings, frames=frames)
     _add(section, about_test_set(comparison, with_samples=extras.figures))
+    _add(section, about_several_tasks(comparison, extras.across, extras.figures))
     return section
 
 

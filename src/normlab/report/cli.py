@@ -33,6 +33,7 @@ OPTIONS = {
     name: f"--{name}"
     for name in (*OF_COMPARE, *OF_READING, "target", "heatmap", "study", "out", "paper")
 }
+OPTIONS["across"] = "--across"
 DESCRIPTION = """Compare runs, or results of another program. For every arm the command
 prints its results and their difference to the baseline, with interval, test, effect
 size and a plain sentence; with --out it also writes figures and a report."""
@@ -160,6 +161,12 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         help="also compare the time to a target, such as val/accuracy=0.97",
     )
     add(
+        "--across",
+        metavar="KEY[,KEY]",
+        help="settings whose values are tasks, over which the arms are ranked "
+        "(default: dataset and model, if they vary)",
+    )
+    add(
         "--heatmap",
         nargs=2,
         metavar="KEY",
@@ -224,6 +231,7 @@ def _make_report(options: argparse.Namespace) -> "Report":
         heatmap,
         figures=options.out is not None,
         reading=_reading(options),
+        across=_keys(options.across),
     )
     if options.study is None:
         report = comparison_report(folders, _compare_arguments(options), extras)
@@ -311,9 +319,15 @@ def _compare_arguments(options: argparse.Namespace) -> dict[str, Any]:
         if value is not None:
             arguments[name] = value
     if "by" in arguments:
-        keys = arguments["by"].split(",")
-        arguments["by"] = [key.strip() for key in keys if key.strip()]
+        arguments["by"] = _keys(arguments["by"])
     return arguments
+
+
+def _keys(text: str | None) -> list[str] | None:
+    """Settings that are named with commas between them; None if none were asked for."""
+    if text is None:
+        return None
+    return [key.strip() for key in text.split(",") if key.strip()]
 
 
 def _command_line(options: argparse.Namespace) -> str:

@@ -293,6 +293,26 @@ def samples_table(rows: list[dict], metric: str) -> Table:
     return _make_table("test_samples", title, rows, columns)
 
 
+def tasks_table(rows: list[dict], title: str, confidence: float) -> Table:
+    """One row per arm: its mean rank over tasks, and its normalized score.
+
+    Args:
+        rows: Those of `SeveralTasks.arms`.
+        title: Over which tasks.
+        confidence: Of the interval.
+    """
+    columns = {
+        "arm": _text("arm"),
+        "mean rank": _two_decimals("rank"),
+        "verdict": _text("verdict"),
+        "p": _p_value("p"),
+        "p (Holm)": _p_value("p_holm"),
+        "IQM": _two_decimals("iqm"),
+        f"{percent(confidence)} of IQM": _interval("iqm_low", "iqm_high", _decimals),
+    }
+    return _make_table("tasks", title, rows, columns)
+
+
 def _times_right(row: Row, suffix: str) -> Cell:
     mean = row[f"mean{suffix}"]
     runs = row[f"n{suffix}"]

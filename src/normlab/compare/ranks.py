@@ -1,0 +1,160 @@
+"""Arms ranked over several tasks, such as data sets and models.
+
+Differences on different tasks have no common unit; ranks within each task have (Demšar,
+2006, Statistical comparisons of classifiers over multiple data sets, JMLR 7).
+
+Shapes: T tasks, A arms, R runs.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from normlab.compare.intervals import Interval
+
+RESAMPLES = 2_000
+TRIMMED = 0.25  # of each end, for the interquartile mean
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Arms ranked over tasks.
+
+    Attributes:
+        ranks: of the arms in every task ``(T, A)``; 1 is the best.
+        friedman_p: that all arms are alike; NaN for two arms.
+        p: of each arm against the baseline, by arm.
+        p_holm: the same after Holm's correction.
+    """
+
+    ranks: pd.DataFrame
+    friedman_p: float
+    p: pd.Series
+    p_holm: pd.Series
+
+    @property
+    def mean_ranks(self) -> pd.Series:
+        """The mean rank over tasks of every arm."""
+        return self.ranks.mean()
+
+
+def tasks_needed(num_arms: int, level: float) -> int:
+    """The number of tasks from which a verdict is given.
+
+    An arm that beats the baseline on each of T tasks has ``2 / 2^T`` by the sign test;
+    this has to be at most the level after the correction for all arms. It is a bound
+    for the normal approximation of mean ranks, too, whose error is below the level from
+    there on.
+
+    Args:
+        num_arms: with the baseline.
+        level: probability of a false alarm over all arms.
+    """
+    return math.ceil(math.log2(2 * max(1, num_arms - 1) / level))
+
+
+def rank_arms(scores: pd.DataFrame, baseline: str) -> Ranking:
+    """Rank the arms in every task, and test their mean ranks.
+
+    Three arms or more: Friedman's test of all, and against the baseline
+    ``z = (r_i - r_j) / sqrt(A (A + 1) / (6 T))`` with Holm's correction. Two arms: the
+    exact sign test.
+
+    Args:
+        scores: a row per task and a column per arm ``(T, A)``; higher is better, and
+            equal scores share a rank.
+        baseline: the arm that the others are compared to.
+    """
+    ranks = scores.rank(axis=1, ascending=False)
+    others = [arm for arm in scores if arm != baseline]
+    if len(others) == 1:
+        (arm,) = others
+        p = pd.Series({arm: sign_test_p(scores[arm], scores[baseline])})
+        return Ranking(ranks, math.nan, p, p)
+
+    import scikit_posthocs
+
+    friedman = 1.0
+    if (ranks.nunique(axis=1) > 1).any():  # else the statistic is 0 / 0
+        columns = [ranks[arm] for arm in ranks]
+        friedman = float(stats.friedmanchisquare(*columns).pvalue)
+    pairs = scikit_posthocs.posthoc_siegel_friedman(ranks)
+    p = pd.Series(pairs[baseline].loc[others])
+    _, corrected, *_ = multipletests(p.to_numpy(float), method="holm")
+    return Ranking(ranks, friedman, p, pd.Series(corrected, index=others))
+
+
+def sign_test_p(arm: pd.Series, baseline: pd.Series) -> float:
+    """The exact two-sided sign test; tasks on which both are equal do not count."""
+    wins = int((arm > baseline).sum())
+    losses = int((arm < baseline).sum())
+    if wins + losses == 0:
+        return 1.0
+    return float(stats.binomtest(wins, wins + losses).pvalue)
+
+
+def nemenyi_p(ranks: pd.DataFrame) -> pd.DataFrame:
+    """Nemenyi's test of every two of three or more arms ``(A, A)``.
+
+    Args:
+        ranks: of the arms in every task ``(T, A)``.
+    """
+    import scikit_posthocs
+
+    table: pd.DataFrame = scikit_posthocs.posthoc_nemenyi_friedman(ranks)
+    return table
+
+
+def interquartile_mean(values: NDArray) -> float:
+    """Mean of the middle half of all runs over all tasks.
+
+    Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical
+    precipice, arXiv 2108.13264.
+    """
+    return float(stats.trim_mean(values, TRIMMED))
+
+
+def stratified_draws(tasks: list[NDArray]) -> NDArray:
+    """Runs drawn with replacement within every task ``(B, R)``.
+
+    Args:
+        tasks: the scores of an arm in each task.
+    """
+    random = np.random.default_rng(0)
+    drawn = []
+    for values in tasks:
+        chosen = random.integers(len(values), size=(RESAMPLES, len(values)))
+        drawn.append(values[chosen])
+    return np.concatenate(drawn, axis=1)
+
+
+def interquartile_interval(tasks: list[NDArray], confidence: float) -> Interval:
+    """Percentile interval of the interquartile mean, by the stratified bootstrap.
+
+    Args:
+        tasks: the scores of an arm in each task.
+        confidence: of the interval.
+    """
+    means = stats.trim_mean(stratified_draws(tasks), TRIMMED, axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def performance_profile(values: NDArray, thresholds: NDArray) -> NDArray:
+    """Share of the runs whose score is above each threshold.
+
+    Args:
+        values: scores of runs ``(R,)``, or of draws of them ``(B, R)``.
+        thresholds: ``(N,)``.
+
+    Returns:
+        ``(N,)``, or ``(B, N)`` for draws.
+    """
+    above = [(values > threshold).mean(-1) for threshold in thresholds]
+    return np.stack(above, axis=-1)
