@@ -52,7 +52,7 @@ def test_the_mean_over_folds_varies_as_its_test_assumes():
 
 @pytest.mark.parametrize(
     ("claim", "effect", "margin"),
-    [("different", 0.0, 0.0), ("higher", 1.0, 1.0), ("noninferior", -1.0, 1.0)],
+    [("different", 0.0, 0.0), ("higher", 1.0, 1.0), ("not_worse", -1.0, 1.0)],
 )
 def test_claims_at_their_limit_are_shown_as_often_as_the_level_says(
     claim, effect, margin
@@ -81,11 +81,11 @@ def test_holm_counts_the_other_contrasts():
 def test_the_room_between_truth_and_limit():
     rooms = {
         claim: true_room(Plan(claim, 0.5, ONE, margin=2.0))
-        for claim in ("different", "higher", "equal", "noninferior")
+        for claim in ("different", "higher", "equal", "not_worse")
     }
     assert rooms == {
         "different": 0.5,
         "higher": -1.5,
         "equal": 1.5,
-        "noninferior": 2.5,
+        "not_worse": 2.5,
     }

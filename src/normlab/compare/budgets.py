@@ -1,4 +1,4 @@
-"""What an arm reaches with 1, 2, ... k values of a setting tried."""
+"""How many values of a setting were tried, and what an arm reaches with so many."""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from normlab.compare.choices import Choice
+from normlab.compare.arm_checks import DIFFERENT, SAME, Check, group_prefix
+from normlab.compare.choices import Arm, Choice, arms_by_place
 from normlab.compare.intervals import UNKNOWN, Interval, t_interval
 from normlab.compare.selection import ranked_values
 from normlab.compare.settings import group_labels, pairing_keys
@@ -110,3 +111,44 @@ def _interval(scores: NDArray, weights: NDArray, confidence: float) -> Interval:
     per_seed = scores[:, counts] @ weights[counts]
     complete = per_seed[np.isfinite(per_seed)]
     return t_interval(complete, confidence) if len(complete) > 1 else UNKNOWN
+
+
+def budget_checks(choice: Choice, baseline: str) -> Iterator[Check]:
+    """Whether the same values were tried for every arm as for the baseline.
+
+    Args:
+        choice: of all arms.
+        baseline: the arm that the others are compared to.
+    """
+    key = choice.selection.key
+    name = f"tried values of {key}"
+    found = arms_by_place(choice)
+    for arm in choice.arms:
+        reference = found.get((arm.where, baseline))
+        if arm.arm == baseline or reference is None:
+            continue
+        names = f"{group_prefix(arm.where)}{arm.arm} and {baseline}"
+        if arm.tried == reference.tried:
+            count = len(arm.tried)
+            text = f"{names} were tried at the same {count} values of {key}."
+            yield Check(name, SAME, text)
+        else:
+            text = _unequal_budgets(arm, reference, key)
+            yield Check(name, DIFFERENT, f"{names} {text}", warns=True)
+
+
+def _unequal_budgets(arm: Arm, reference: Arm, key: str) -> str:
+    """What a sentence about two arms with different grids goes on with."""
+    counts = (len(arm.tried), len(reference.tried))
+    text = (
+        f"were searched differently: {counts[0]} values of {key} were tried for "
+        f"{arm.arm} ({_values(arm)}) and {counts[1]} for {reference.arm} "
+        f"({_values(reference)})"
+    )
+    if counts[0] == counts[1]:
+        return f"{text}; a grid that lies nearer to its best value favours its arm."
+    return f"{text}; the larger grid favours its arm, at equal merit."
+
+
+def _values(arm: Arm) -> str:
+    return ", ".join(arm.tried)

@@ -5,12 +5,11 @@ seeds if there are some: a choice among many values that is tested on the same s
 favours the arm with more values, see docs/results/calibration.md.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from normlab.compare.arm_checks import DIFFERENT, SAME, Check, group_prefix
 from normlab.compare.selection import (
     best_values,
     edge_warnings,
@@ -85,7 +84,10 @@ class Arm:
     @property
     def overrides(self) -> list[str]:
         """The settings as on a command line: `norm=custom`, `optimizer.lr=0.1`."""
-        return [f"{key}={value}" for key, value in self.settings.items()]
+        words = []
+        for key, value in self.settings.items():
+            words.append(f"{key}={value}")
+        return words
 
 
 @dataclass(frozen=True)
@@ -132,16 +134,29 @@ def choose_values(runs: pd.DataFrame, selection: Selection) -> Choice:
     compared = runs[tests] if selection.confirm else runs
     compared = compared[is_at_best(compared, key, selection.within, best)]
     chosen = grid[is_at_best(grid, key, selection.within, best)]
-    arms = []
-    for place, part in grid.groupby(selection.places, dropna=False, sort=False):
-        at_place = _at_place(chosen, selection, place)
-        tested = _at_place(compared, selection, place)
-        arms.append(_arm_of(selection, metric, part, at_place, tested))
-    arms.sort(key=lambda arm: arm.name)
+    arms = _arms_of(selection, metric, grid, chosen, compared)
     if not selection.incomplete:
         _refuse_incomplete(arms, key)
-    left_out = int(tests.sum()) - len(compared) if selection.confirm else 0
+    left_out = 0
+    if selection.confirm:
+        left_out = int(tests.sum()) - len(compared)
     return Choice(selection, metric, grid, compared, arms, left_out)
+
+
+def _arms_of(
+    selection: Selection,
+    metric: str,
+    grid: pd.DataFrame,
+    chosen: pd.DataFrame,
+    tested: pd.DataFrame,
+) -> list[Arm]:
+    """The choice of every arm in every group, by name; see `_arm_of`."""
+    arms = []
+    for place, part in grid.groupby(selection.places, dropna=False, sort=False):
+        chosen_there = _at_place(chosen, selection, place)
+        tested_there = _at_place(tested, selection, place)
+        arms.append(_arm_of(selection, metric, part, chosen_there, tested_there))
+    return sorted(arms, key=lambda arm: arm.name)
 
 
 def _at_place(runs: pd.DataFrame, selection: Selection, place: Place) -> pd.DataFrame:
@@ -250,11 +265,15 @@ def refuse_untested(choice: Choice) -> None:
     """
     if not choice.runs.empty:
         return
-    chosen = "; ".join(" ".join(arm.overrides) for arm in choice.arms)
+    chosen = []
+    for arm in choice.arms:
+        settings = " ".join(arm.overrides)
+        chosen.append(settings)
+    shown = "; ".join(chosen)
     seeds = ",".join(choice.selection.confirm)
     raise ValueError(
         f"confirm must name seeds with runs at the chosen values, and seed={seeds} has "
-        f"none: train {chosen}, each with seed={seeds}"
+        f"none: train {shown}, each with seed={seeds}"
     )
 
 
@@ -311,12 +330,24 @@ def choice_notes(choice: Choice, contrasts: pd.DataFrame) -> pd.DataFrame:
     """
     if contrasts.empty:
         return contrasts
-    found = {(arm.where, arm.arm): arm for arm in choice.arms}
+    found = arms_by_place(choice)
     sentences = []
     for row in contrasts.to_dict("records"):
-        pair = [found[row["where"], row[name]] for name in ("arm", "baseline")]
-        sentences.append(f"{row['sentence']} {_note(choice, pair)}")
+        where = row["where"]
+        arm = found[where, row["arm"]]
+        baseline = found[where, row["baseline"]]
+        note = _note(choice, [arm, baseline])
+        sentences.append(f"{row['sentence']} {note}")
     return contrasts.assign(sentence=sentences)
+
+
+def arms_by_place(choice: Choice) -> dict[tuple[str, str], Arm]:
+    """What each arm chose, by the label of its group and its name.
+
+    Args:
+        choice: of all arms.
+    """
+    return {(arm.where, arm.arm): arm for arm in choice.arms}
 
 
 def _note(choice: Choice, pair: Sequence[Arm]) -> str:
@@ -329,50 +360,10 @@ def _note(choice: Choice, pair: Sequence[Arm]) -> str:
         what = "value" if len(arm.tried) == 1 else "values"
         parts.append(f"{arm.arm} at {arm.value} of {len(arm.tried)} {what} tried")
     text = f"Best {key} by {choice.metric}: {', '.join(parts)}"
-    lacking = [_lacks(arm) for arm in pair if arm.missing]
+    lacking = [arm for arm in pair if arm.missing]
     if lacking:
-        text += f"; the grid is incomplete, {' and '.join(lacking)}"
+        shown = " and ".join(map(_lacks, lacking))
+        text += f"; the grid is incomplete, {shown}"
     if choice.selection.confirm:
         return f"{text}; these seeds had no part in the choice."
     return f"{text}; chosen and tested on the same seeds."
-
-
-def budget_checks(choice: Choice, baseline: str) -> Iterator[Check]:
-    """Whether the same values were tried for every arm as for the baseline.
-
-    Args:
-        choice: of all arms.
-        baseline: the arm that the others are compared to.
-    """
-    key = choice.selection.key
-    name = f"tried values of {key}"
-    found = {(arm.where, arm.arm): arm for arm in choice.arms}
-    for arm in choice.arms:
-        reference = found.get((arm.where, baseline))
-        if arm.arm == baseline or reference is None:
-            continue
-        names = f"{group_prefix(arm.where)}{arm.arm} and {baseline}"
-        if arm.tried == reference.tried:
-            count = len(arm.tried)
-            text = f"{names} were tried at the same {count} values of {key}."
-            yield Check(name, SAME, text)
-        else:
-            text = _unequal_budgets(arm, reference, key)
-            yield Check(name, DIFFERENT, f"{names} {text}", warns=True)
-
-
-def _unequal_budgets(arm: Arm, reference: Arm, key: str) -> str:
-    """What a sentence about two arms with different grids goes on with."""
-    counts = (len(arm.tried), len(reference.tried))
-    text = (
-        f"were searched differently: {counts[0]} values of {key} were tried for "
-        f"{arm.arm} ({_values(arm)}) and {counts[1]} for {reference.arm} "
-        f"({_values(reference)})"
-    )
-    if counts[0] == counts[1]:
-        return f"{text}; a grid that lies nearer to its best value favours its arm."
-    return f"{text}; the larger grid favours its arm, at equal merit."
-
-
-def _values(arm: Arm) -> str:
-    return ", ".join(arm.tried)

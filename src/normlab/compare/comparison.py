@@ -18,10 +18,10 @@ from normlab.compare.arguments import (
     refuse_single_runs,
     seeds_of_the_test,
 )
+from normlab.compare.budgets import budget_checks
 from normlab.compare.choices import (
     Choice,
     Selection,
-    budget_checks,
     choice_lines,
     choice_notes,
     choose_values,

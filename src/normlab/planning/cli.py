@@ -65,9 +65,9 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--claim",
-        choices=("different", "higher", "equal", "noninferior"),
+        choices=("different", "higher", "equal", "not_worse"),
         help="what is to be shown: different (the arm is better), higher (by more than "
-        "the margin), equal (within the margin) or noninferior (worse by less than the "
+        "the margin), equal (within the margin) or not_worse (worse by less than the "
         "margin); default: equal with a margin and no effect, higher with both, else "
         "different",
     )
@@ -76,7 +76,7 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="D",
         help="the true difference to be found, in units of the metric (default for "
-        "equal and noninferior: 0)",
+        "equal and not_worse: 0)",
     )
     add(
         "--margin",
@@ -270,7 +270,7 @@ def _title(plan: "Plan") -> str:
         "different": "The arm is better",
         "higher": f"The arm is better by more than {margin}",
         "equal": f"The arms are equivalent within ±{margin}",
-        "noninferior": f"The arm is worse by less than {margin}",
+        "not_worse": f"The arm is worse by less than {margin}",
     }
     return f"{claims[plan.claim]}: power at a true difference of {number(plan.effect)}"
 

@@ -17,7 +17,7 @@ from normlab.compare.equivalence import doubts, equivalence_p
 from normlab.compare.inference import holm
 from normlab.compare.samples import Sample
 
-CLAIMS = ("different", "higher", "equal", "noninferior")
+CLAIMS = ("different", "higher", "equal", "not_worse")
 DESIGNS = ("paired", "independent", "folds")
 
 
@@ -48,7 +48,7 @@ class Plan:
 
     Attributes:
         claim: `different` (the arm is better), `higher` (by more than the margin),
-            `equal` (within the margin) or `noninferior` (worse by less than it).
+            `equal` (within the margin) or `not_worse` (worse by less than it).
         effect: the true difference of one arm, positive if it is better; all other arms
             are like the baseline.
         spread: of the runs.
@@ -123,7 +123,7 @@ def is_shown(plan: Plan, samples: list[Sample], n: int) -> bool:
     folds = n if plan.design == "folds" else None
     if plan.claim == "equal":
         return _is_equivalent(plan, samples, folds)
-    if plan.claim == "noninferior":
+    if plan.claim == "not_worse":
         return _lies_above(plan, samples[0], -plan.margin, folds)
     if not _is_better(plan, samples, folds):
         return False
@@ -192,7 +192,7 @@ def true_room(plan: Plan) -> float:
         "different": plan.effect,
         "higher": plan.effect - plan.margin,
         "equal": plan.margin - abs(plan.effect),
-        "noninferior": plan.effect + plan.margin,
+        "not_worse": plan.effect + plan.margin,
     }
     return rooms[plan.claim]
 
