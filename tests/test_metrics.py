@@ -1,7 +1,9 @@
 import pytest
 
+from normlab import metrics
 from normlab.metrics import (
     METRICS,
+    declare_metrics,
     direction_is_known,
     higher_is_better,
     is_metric,
@@ -55,3 +57,35 @@ def test_the_first_metric_of_a_task_picks_the_best_epoch():
 )
 def test_metrics_are_of_a_part_of_the_data(name, expected):
     assert is_metric(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "higher"),
+    [
+        ("test_acc", True),
+        ("Top1", True),
+        ("eval/BLEU", True),
+        ("Accuracy (%)", True),
+        ("val WER", False),
+        ("Runtime", False),
+    ],
+)
+def test_names_of_other_programs_tell_their_direction(name, higher):
+    assert direction_is_known(name)
+    assert higher_is_better(name) is higher
+
+
+@pytest.mark.parametrize("name", ["power", "heatmap", "score", "extra", ""])
+def test_short_names_must_be_whole_words(name):
+    assert not direction_is_known(name)
+
+
+def test_a_declared_metric_has_the_direction_that_was_said(monkeypatch):
+    monkeypatch.setattr(metrics, "_declared", {})
+    assert not is_metric("score")
+    declare_metrics({"score": True, "loss": True, "energy": None})
+    assert is_metric("score")
+    assert is_metric("energy")
+    assert higher_is_better("score")
+    assert higher_is_better("loss")
+    assert not direction_is_known("energy")
