@@ -35,7 +35,8 @@ def test_the_checklist_answers_yes_no_and_not_recorded(folder):
     assert found["One version of the code"][0] == "yes"
     alike = "The arms differ in nothing that is not compared"
     assert found[f"{alike}: settings"][0] == "yes"
-    assert found[f"{alike}: initial weights"][0] == "not recorded"
+    assert found[f"{alike}: initial weights"][0] == "yes"
+    assert found[f"{alike}: data"][0] == "not recorded"
 
 
 def test_versions_that_differ_or_are_missing_are_no_yes(folder):
