@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from normlab.check.blanks import joined
-from normlab.check.closeness import distance, is_close
+from normlab.check.closeness import follows, least_error
 from normlab.check.findings import Record
 from normlab.check.subject import (
     CHANNELS,
@@ -14,7 +14,7 @@ from normlab.check.subject import (
     neutralize,
     short,
 )
-from normlab.norms.loading import BrokenNorm, line_in_file
+from normlab.norms.loading import BrokenNorm
 from normlab.norms.state import snapshot
 
 MANY = 8
@@ -79,7 +79,7 @@ def _takes(subject: Subject, record: Record, case: Case, count: int) -> bool:
     formulas = subject.formulas(other, layer)
     if not formulas or not record.is_right("output", "axes"):
         return True
-    if any(is_close(y, formula(x)) for formula in formulas):
+    if follows(y, x, formulas):
         return True
     record.found(
         "channels_output",
@@ -87,7 +87,7 @@ def _takes(subject: Subject, record: Record, case: Case, count: int) -> bool:
         title=subject.kind.title,
         count=_channels(count),
         few=CHANNELS,
-        difference=min(distance(y, formula(x)) for formula in formulas),
+        difference=least_error(y, x, formulas),
     )
     return False
 
@@ -102,7 +102,7 @@ def _report_limit(
 ) -> None:
     if report_fixed(subject, record, case.dim):
         return
-    line = line_in_file(error, record.source.path) if error else None
+    line = record.source.passed_by(error)
     result = f"ends in an error: {short(error)}"
     if y is not None:
         result = f"gives output of shape {tuple(y.shape)}"

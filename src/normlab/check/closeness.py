@@ -1,7 +1,11 @@
 """Whether two outputs are equal."""
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
+
+Function = Callable[[Tensor], Tensor]
 
 CLOSE = 1e-5  # relative difference of outputs that count as equal
 
@@ -12,6 +16,16 @@ def is_close(a: Tensor, b: Tensor, tolerance: float = CLOSE) -> bool:
         return False
     scale = float(b.detach().nan_to_num().abs().max().clamp(min=1e-12))
     return distance(a, b) <= tolerance * max(scale, 1.0)
+
+
+def follows(y: Tensor, x: Tensor, formulas: Iterable[Function]) -> bool:
+    """Whether an output is that of any of several formulas for the same input."""
+    return any(is_close(y, formula(x)) for formula in formulas)
+
+
+def least_error(y: Tensor, x: Tensor, formulas: Iterable[Function]) -> float:
+    """The largest difference to the formula whose output is nearest."""
+    return min(distance(y, formula(x)) for formula in formulas)
 
 
 def distance(a: Tensor, b: Tensor) -> float:

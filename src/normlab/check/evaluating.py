@@ -17,7 +17,6 @@ from normlab.check.subject import (
     short,
     trained,
 )
-from normlab.norms.loading import line_in_file
 from normlab.norms.state import ATTRIBUTE, PARAMETER, changed_paths, snapshot, state_of
 
 
@@ -132,7 +131,7 @@ def probe_evaluation(subject: Subject, record: Record) -> None:
     if record.has("updates_in_evaluation"):
         state = snapshot(layer)
     if y is None:
-        line = line_in_file(error, record.source.path) if error else None
+        line = record.source.passed_by(error)
         record.found("probe_fails", line, what="evaluation", error=short(error))
         record.unknown("evaluation ends in an error", "evaluation")
         return

@@ -37,7 +37,7 @@ from normlab.check.properties import PROPERTIES
 from normlab.check.source import Source
 from normlab.check.subject import Subject, short
 from normlab.norms.construction import name_of
-from normlab.norms.loading import CODE_ERRORS, BrokenNorm, line_in_file
+from normlab.norms.loading import CODE_ERRORS, BrokenNorm
 
 Probe = Callable[[Subject, Record], None]
 
@@ -220,5 +220,5 @@ def _run(subject: Subject, record: Record, what: str, probe: Probe) -> None:
     try:
         probe(subject, record)
     except CODE_ERRORS as error:  # the code of a stranger may raise anything
-        line = line_in_file(error, record.source.path)
+        line = record.source.passed_by(error)
         record.found("probe_fails", line, what=what, error=short(error))

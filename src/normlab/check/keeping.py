@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from normlab.check.closeness import distance, is_close
 from normlab.check.findings import Record, named
 from normlab.check.subject import CHANNELS, Subject, attempt, call, short, trained
-from normlab.norms.loading import CODE_ERRORS, line_in_file
+from normlab.norms.loading import CODE_ERRORS
 from normlab.norms.state import (
     ATTRIBUTE,
     BUFFER,
@@ -32,7 +32,7 @@ def probe_stored(subject: Subject, record: Record) -> None:
     ]
     trainable = [path for path in changed if entries[path].place == PARAMETER]
     changed = [path for path in changed if path not in trainable]
-    averages = [path for path in trainable if _is_average(path)]
+    averages = list(filter(_is_average, trainable))
     if averages and any(entries[path].value.requires_grad for path in averages):
         line = record.source.start(averages[0])
         record.found("state_parameter", line, **named(averages))
@@ -77,7 +77,7 @@ def _report_lost(
     lost = [path for path in changed if path not in layer.state_dict()]
     lost = [path for path in lost if entries[path].place != PARAMETER]
     per_channel = [path for path in lost if entries[path].tensor().numel() == CHANNELS]
-    averages = [path for path in per_channel if _is_average(path)]
+    averages = list(filter(_is_average, per_channel))
     lost = averages or per_channel or lost
     if not lost:
         return
@@ -100,7 +100,7 @@ def probe_graph(subject: Subject, record: Record) -> None:
         for seed in range(62, 71):
             call(layer, subject.main.draw(seed).requires_grad_())
         later = _size(layer, held)
-        averages = [path for path in held if _is_average(path)] or held
+        averages = list(filter(_is_average, held)) or held
         line = record.source.update(averages[0])
         record.found(
             "graph_kept", line, names=" and ".join(averages), first=first, later=later
@@ -166,7 +166,7 @@ def probe_device(subject: Subject, record: Record) -> None:
     held = [one.path for one in outside if isinstance(one.value, Tensor)]
     _, error = attempt(layer.to("meta"), subject.main.draw(1).float().to("meta"))
     if error is not None and _is_about_devices(error):
-        line = line_in_file(error, record.source.path)
+        line = record.source.passed_by(error)
         if held:
             names = " and ".join(held)
             reason = f"{names} stays on the CPU, since it is no buffer"
@@ -192,7 +192,7 @@ def probe_strides(subject: Subject, record: Record) -> None:
     if expected is None:
         return
     if got is None:
-        line = line_in_file(error, record.source.path) if error else None
+        line = record.source.passed_by(error)
         record.found("strides_refused", line, error=short(error))
     elif not is_close(got, expected) and not _is_random(subject):
         line = record.source.statistics()
@@ -231,7 +231,7 @@ def probe_vmap(subject: Subject, record: Record) -> None:
         mapped = torch.func.vmap(compute, randomness="different")
         got = mapped(parameters, buffers, x)
     except CODE_ERRORS as error:  # of torch, which has many reasons
-        line = line_in_file(error, record.source.path)
+        line = record.source.passed_by(error)
         record.found("vmap_fails", line, error=short(error))
         return
     if subject.kind.formulas and not is_close(got, expected, 1e-6):
@@ -251,7 +251,7 @@ def probe_compile(subject: Subject, record: Record) -> None:
         compiled: Any = torch.compile(layer, fullgraph=True, backend="eager")
         got = call(compiled, x).detach()
     except CODE_ERRORS as error:  # of the compiler, which has many reasons
-        line = line_in_file(error, record.source.path)
+        line = record.source.passed_by(error)
         record.found("compile_fails", line, error=short(error))
         return
     finally:

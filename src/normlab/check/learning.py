@@ -21,7 +21,7 @@ from normlab.check.subject import (
     short,
 )
 from normlab.norms.conventions import SCALES, SHIFTS
-from normlab.norms.loading import CODE_ERRORS, line_in_file
+from normlab.norms.loading import CODE_ERRORS
 from normlab.norms.state import PARAMETER, state_of
 
 START_TOLERANCE = 1e-12
@@ -133,7 +133,7 @@ def _probe_effect(subject: Subject, record: Record) -> None:
             shift.copy_(t.reshape(shift.shape))
     y, error = attempt(layer, unit)
     if y is None:
-        line = line_in_file(error, record.source.path) if error else None
+        line = record.source.passed_by(error)
         record.found("learned_effect", line, found=short(error))
         return
     a = subject.main.along_channels(s)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from normlab.check.closeness import distance
+from normlab.check.closeness import distance, least_error
 from normlab.check.findings import Record
 from normlab.check.output import built_for, unit_input
 from normlab.check.subject import (
@@ -16,7 +16,6 @@ from normlab.check.subject import (
     neutralize,
     short,
 )
-from normlab.norms.loading import line_in_file
 
 OTHER_EPS = 1e-2
 SMALL_VARIANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -100,7 +99,7 @@ def probe_constant(subject: Subject, record: Record) -> None:
     x = torch.full(subject.main.shape, value, dtype=torch.float64, requires_grad=True)
     y, error = attempt(layer, x)
     if y is None:
-        line = line_in_file(error, record.source.path) if error else None
+        line = record.source.passed_by(error)
         what = "channels that are constant"
         record.found("probe_fails", line, what=what, error=short(error))
         return
@@ -161,10 +160,10 @@ def probe_half(subject: Subject, record: Record) -> None:
     if y is None or y.dtype != torch.float16:
         return  # no kernel for it on this machine, or a type that was reported on
     formulas = subject.formulas(subject.main, layer)
-    errors = [distance(y, formula(x.double())) for formula in formulas]
-    if min(errors) > 0.05:
+    error = least_error(y, x.double(), formulas)
+    if error > 0.05:
         got = "zeros" if bool((y == 0).all()) else "an output that is not finite"
         if y.isfinite().all() and bool((y != 0).any()):
-            got = f"an output that is off by {min(errors):.2g}"
+            got = f"an output that is off by {error:.2g}"
         record.found("half_overflow", record.source.variance(), got=got)
     record.right("half")

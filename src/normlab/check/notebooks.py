@@ -158,12 +158,14 @@ def _names_given(statement: ast.stmt) -> list[str]:
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
         targets = [statement.target]
-    parts = [part for target in targets for part in ast.walk(target)]
-    return [part.id for part in parts if isinstance(part, ast.Name)]
+    names = []
+    for target in targets:
+        names += _names_used(target)
+    return names
 
 
-def _names_used(statement: ast.stmt) -> list[str]:
-    return [part.id for part in ast.walk(statement) if isinstance(part, ast.Name)]
+def _names_used(node: ast.AST) -> list[str]:
+    return [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
 
 
 def split_notebook(reference: str) -> tuple[Path, str] | None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.check.channels import report_fixed
-from normlab.check.closeness import distance, is_close
+from normlab.check.closeness import distance, follows, is_close
 from normlab.check.findings import Record
 from normlab.check.formulas import WORDS, Formula, Slip, wrong_forms
 from normlab.check.kinds import KINDS, OTHER, Kind, kind_by_name
@@ -28,7 +28,6 @@ from normlab.check.subject import (
     short,
 )
 from normlab.norms.construction import FunctionNorm
-from normlab.norms.loading import line_in_file
 from normlab.norms.state import snapshot
 
 # With these, the wrong values share their statistics.
@@ -74,7 +73,7 @@ def _report_failure(
         return
     if report_fixed(subject, record, case.dim):
         return
-    line = line_in_file(error, record.source.path) if error else None
+    line = record.source.passed_by(error)
     record.found("call_fails", line, shape=case.shape, error=short(error))
 
 
@@ -134,7 +133,7 @@ def _probe_type(subject: Subject, record: Record) -> None:
         layer = subject.build(double=dtype == torch.float64)
         y, error = attempt(layer, x.to(dtype))
         if y is None:
-            line = line_in_file(error, record.source.path) if error else None
+            line = record.source.passed_by(error)
             shape = subject.main.shape
             record.found("call_fails", line, shape=shape, error=short(error))
         elif y.dtype != dtype:
@@ -172,7 +171,7 @@ def _follows(kind: Kind, outputs: dict[Case, tuple[nn.Module, Tensor]]) -> bool:
             continue
         x = case.draw(1, LARGE)
         formulas = kind.for_layer(layer).formulas
-        results.append(any(is_close(y, formula(x)) for formula in formulas))
+        results.append(follows(y, x, formulas))
     return bool(results) and all(results)
 
 
@@ -205,7 +204,7 @@ def _diagnose(subject: Subject, case: Case) -> tuple[str, Formula | Slip | None]
     before = snapshot(layer)
     y = call(layer, x)
     right = subject.formulas(case, layer)
-    if any(is_close(y, formula(x)) for formula in right):
+    if follows(y, x, right):
         return "", None
     for fault, form in wrong_forms(right, x.ndim):
         if is_close(y, form(x)):

@@ -8,7 +8,7 @@ from typing import Any
 
 from normlab.check.blanks import blanks_in, ellipses_in
 from normlab.check.notebooks import Cells, places_of
-from normlab.norms.loading import source_file, source_text
+from normlab.norms.loading import line_in_file, source_file, source_text
 
 IN_PLACE = ("mul_", "add_", "copy_", "lerp_", "sub_", "div_", "fill_", "addcmul_")
 AVERAGING = ("mean", "var", "std", "var_mean", "std_mean", "sum", "norm", "rms")
@@ -81,6 +81,10 @@ class Source:
     def mentions(self, name: str) -> int | None:
         """The first line with a name or attribute."""
         return _first(node.lineno for node in self._nodes() if _called(node) == name)
+
+    def passed_by(self, error: BaseException | None) -> int | None:
+        """The last line of the file that an exception passed; None if it is unknown."""
+        return None if error is None else line_in_file(error, self.path)
 
     def definition(self, name: str) -> int | None:
         """The line in which a method or function is defined."""

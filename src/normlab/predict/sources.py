@@ -228,8 +228,8 @@ def _folders(
         "add --unlabelled to predict them without asking what they are, or name a "
         "folder inside"
     )
-    found = {parts[0] for parts in names if parts}
-    unknown = sorted(found - set(classes))
+    folders = [parts[0] for parts in names if parts]
+    unknown = sorted(set(folders) - set(classes))
     if unknown:
         raise ValueError(
             f"{root} has folders that are no classes of the run: {shortened(unknown)}; "
@@ -240,7 +240,7 @@ def _folders(
             f"{root} has images beside its folders of classes, such as "
             f"{files[names.index(())].name}; {advice}"
         )
-    return [parts[0] for parts in names]
+    return folders
 
 
 def _table(path: Path, predictor: Predictor, unlabelled: bool) -> Source:

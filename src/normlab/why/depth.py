@@ -91,5 +91,6 @@ def growth_per_layer(squares: np.ndarray) -> float:
     """
     if len(squares) < 2 or not (squares > 0).all() or not np.isfinite(squares).all():
         return float("nan")
-    slope = np.polyfit(np.arange(len(squares)), np.log(squares), 1)[0]
+    depths = np.arange(len(squares))
+    slope = np.polyfit(depths, np.log(squares), 1)[0]
     return float(np.exp(-slope))

@@ -118,7 +118,8 @@ def make_picture(
 
 def mean_by(table: pd.DataFrame, key: str) -> pd.DataFrame:
     """Means over runs of all numeric columns, without infinite values, by `key`."""
-    numbers = table.select_dtypes("number").replace([np.inf, -np.inf], np.nan)
+    numbers = table.select_dtypes("number")
+    numbers = numbers.replace([np.inf, -np.inf], np.nan)
     return numbers.groupby(table[key]).mean()
 
 

@@ -31,6 +31,7 @@ IOFFE = (
 )
 MOST_SURFACES = 4
 MOST_FILMS = 2
+SURFACE_TICKS = (-1, -0.5, 0, 0.5, 1)
 LEVELS = 14
 
 
@@ -89,7 +90,8 @@ def _mean_growth(arms: Arms, arm: str) -> str:
     known = values[np.isfinite(values)]
     if not len(known):
         return "unknown"
-    return number(float(np.exp(np.log(known).mean())))
+    mean_log = np.log(known).mean()
+    return number(float(np.exp(mean_log)))
 
 
 def _levels(surfaces: list[pd.DataFrame]) -> np.ndarray | None:
@@ -195,7 +197,7 @@ def _draw_contours(axis: Axes, losses: pd.DataFrame, levels: np.ndarray) -> Cont
     axis.contour(*places, values, levels=levels, colors="white", linewidths=0.5)
     axis.plot(0, 0, marker="+", color="black", markersize=9, markeredgewidth=1.6)
     axis.set_aspect("equal")
-    axis.set(xticks=[-1, -0.5, 0, 0.5, 1], yticks=[-1, -0.5, 0, 0.5, 1])
+    axis.set(xticks=SURFACE_TICKS, yticks=SURFACE_TICKS)
     axis.grid(visible=False)
     return filled
 
@@ -216,7 +218,9 @@ def draw_film(arms: Arms) -> Picture | None:
     films = {arm: _last_layer(table, arm) for arm in shown}
     steps = sorted({step for film in films.values() for step in film["step"]})
     rows = [(arm, statistic) for arm in shown for statistic in ("mean", "var")]
-    size = (1.75 * len(steps) + 0.9, 1.8 * len(rows) + 0.6)
+    width = 1.75 * len(steps) + 0.9
+    height = 1.8 * len(rows) + 0.6
+    size = (width, height)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(rows), len(steps), squeeze=False)
     for axes, (arm, statistic) in zip(grid, rows, strict=True):
@@ -235,8 +239,9 @@ def draw_film(arms: Arms) -> Picture | None:
 
     texts = []
     for arm, film in films.items():
-        first = _distance(film[film["step"] == film["step"].min()])
-        last = _distance(film[film["step"] == film["step"].max()])
+        at = film["step"]
+        first = _distance(film[at == at.min()])
+        last = _distance(film[at == at.max()])
         layer = film["layer"].iloc[0]
         texts.append(
             f"in layer {layer} of {arm} the median distance of the means changes from "
@@ -275,9 +280,13 @@ def _limits(film: pd.DataFrame, statistic: str) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     if statistic == "var":
         positive = values[values > 0]
-        return float(positive.min()) / 1.3, float(positive.max()) * 1.3
-    margin = 0.08 * float(values.max() - values.min()) or 1.0
-    return float(values.min()) - margin, float(values.max()) + margin
+        least = float(positive.min())
+        most = float(positive.max())
+        return least / 1.3, most * 1.3
+    least = float(values.min())
+    most = float(values.max())
+    margin = 0.08 * (most - least) or 1.0
+    return least - margin, most + margin
 
 
 def _draw_frame(
