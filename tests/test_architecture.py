@@ -48,7 +48,7 @@ ARCHITECTURE = {
     "event_files": ("endings", "locks"),
     "loggers": ("config", "endings", "event_files", "locks", "metrics", "terminal"),
     # one run
-    "check": ("norms", "terminal"),
+    "check": ("norms", "results", "terminal"),
     "device": ("cores", "norms"),
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
@@ -60,8 +60,8 @@ ARCHITECTURE = {
         *("command_lines", "data", "device", "metrics", "results", "training"),
     ),
     "predict": (
-        *("checksums", "terminal", "config", "mistakes", "command_lines", "data"),
-        *("device", "training", "evaluation"),
+        *("checksums", "results", "terminal", "config", "mistakes", "command_lines"),
+        *("data", "device", "training", "evaluation"),
     ),
     "export": (
         *("terminal", "results", "config", "mistakes", "command_lines", "models"),

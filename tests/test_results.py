@@ -13,6 +13,7 @@ from normlab.results import (
     write_atomically,
     write_json,
     write_result,
+    written_whole,
 )
 
 
@@ -122,4 +123,23 @@ def test_an_error_leaves_no_second_name(tmp_path, monkeypatch, number):
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(OSError, match=os.strerror(number)):
         results.copy_atomically(path, tmp_path / "previous.ckpt")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write_half(path):
+    with written_whole(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("the disk is full")
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        write_half(path)
+    assert path.read_text() == "old"
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]

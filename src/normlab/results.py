@@ -9,6 +9,8 @@ import re
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,26 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         if isinstance(error, FileNotFoundError):
             check_lease(path)  # the process that took over deletes such files
         raise
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes `path` once the `with` block has ended well.
+
+    Until then, and after an error, `path` is as it was.
+
+    Args:
+        path: of a file outside of any run that trains.
+
+    Yields:
+        where to write.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def copy_atomically(path: Path, copy: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from normlab.check.findings import UNKNOWN, Examination, Finding
 from normlab.check.properties import PROPERTIES
 from normlab.check.submissions import Grade, reason_for_nothing
+from normlab.results import written_whole
 from normlab.terminal import without_control
 
 FORMATS = ("gradescope", "otter")
@@ -136,13 +137,14 @@ def write_csv(path: Path, grades: Sequence[Grade]) -> None:
     """
     properties = [name for name, one in PROPERTIES.items() if one.points]
     header = ["submission", "status", "points", "possible", "percent", "faults", "note"]
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        written_whole(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow([*header, "seconds", *properties])
         for grade in grades:
             writer.writerow([_cell(value) for value in _row(grade, properties)])
-    temporary.replace(path)
 
 
 def _row(grade: Grade, properties: Sequence[str]) -> list[Any]:

@@ -4,7 +4,7 @@ They are read as data. Arrays of Python objects, which numpy stores as pickles, 
 refused, and so is an array that does not fit into memory before it is read.
 """
 
-import os
+import math
 import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from normlab.data.downloads import data_path, first_line, open_data
+from normlab.data.mapped import memory_limit
 
 GIGABYTE = 2**30
 ENDINGS = (".npz", ".safetensors", ".npy")
@@ -149,15 +150,13 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def check_memory(what: str, shape: tuple[int, ...], bytes_per_value: int) -> None:
-    """Refuse an array that is larger than the memory of this machine.
+    """Refuse an array that is larger than the memory that this process may use.
 
     Raises:
         ValueError: names the array and both sizes.
     """
-    size = bytes_per_value
-    for length in shape:
-        size *= length
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    size = bytes_per_value * math.prod(shape)
+    memory = memory_limit()
     if size > memory:
         raise ValueError(
             f"{what} must fit into the memory of {memory / GIGABYTE:.1f} GiB, it needs "

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from normlab.data.array_files import ArrayFile, check_memory
+from normlab.data.array_files import NUMBERS, ArrayFile, check_memory
 from normlab.data.arrays import Arrays
 from normlab.data.encoding import TabularData
 from normlab.data.notes import note_once, shortened
@@ -255,7 +255,7 @@ def _part(
     targets = file.array(targets_name)
     place = f"{file.path}: array {inputs_name}"
     _check_axes(inputs.shape, str(file.path), inputs_name)
-    if inputs.dtype.kind not in "biuf":
+    if inputs.dtype.kind not in NUMBERS:
         raise ValueError(f"{place} must hold numbers, it holds {inputs.dtype}")
     if len(inputs) != len(targets):
         raise ValueError(

@@ -109,7 +109,7 @@ def with_features(
         used = rows.unique()
         if len(used) == len(images):
             return features(images, num_views)
-        return _spread(features(images[used], num_views), used, len(images))
+        return _at_rows(features(images[used], num_views), used, len(images))
 
     rows = torch.cat([parts.train.rows, parts.validation.rows])
     train = features_of(rows, parts.train.inputs, 2 if augmented.flip else 1)
@@ -127,7 +127,7 @@ def with_features(
     )
 
 
-def _spread(features: Tensor, rows: Tensor, length: int) -> Tensor:
+def _at_rows(features: Tensor, rows: Tensor, length: int) -> Tensor:
     """Put features where their images are; no memory is used for the others."""
     array = np.zeros((length, *features.shape[1:]), np.float32)
     array[rows.numpy()] = features.numpy()

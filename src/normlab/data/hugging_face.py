@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from normlab.data.array_sets import class_indices
+from normlab.data.array_sets import TRAIN, class_indices
 from normlab.data.arrays import Arrays
 from normlab.data.decoding import Source, decode_sources
 from normlab.data.downloads import FAILURES, data_path, first_line, open_data
@@ -27,7 +27,6 @@ from normlab.data.tabular import FOLDS_SEED
 READERS = ("arrow", "csv", "imagefolder", "json", "parquet")
 # Files of a folder that `save_to_disk` wrote.
 SAVED = ("dataset_dict.json", "state.json")
-TRAIN = ("train", "training")
 TEST = ("test", "validation", "valid", "val")
 
 

@@ -11,7 +11,7 @@
 import gzip
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +178,8 @@ def _read_layout(
     files = list(dict.fromkeys(found.values()))
     note_once(f"{name} is read from {shortened([str(path) for path in files])}")
     try:
-        contents = {part: _content(path, part) for part, path in found.items()}
+        tables = {path: _csv_rows(path) for path in files if path.suffix == ".csv"}
+        contents = {part: _content(path, part, tables) for part, path in found.items()}
     except (OSError, EOFError) as error:
         raise ValueError(
             f"{name} in dataset.root={root} is damaged ({first_line(error)}); "
@@ -214,7 +215,8 @@ def _check(
             f"{place}: there must be images of {SIDE} x {SIDE} pixels with a label "
             f"each, they have {images.shape} and {labels.shape}"
         )
-    for array, largest, what in ((images, 255, "pixels"), (labels, 9, "labels")):
+    kinds = ((images, 255, "pixels"), (labels, num_classes - 1, "labels"))
+    for array, largest, what in kinds:
         wrong = array.size and (array.min() < 0 or array.max() > largest)
         if wrong or array.dtype.kind not in "iu":
             raise ValueError(
@@ -224,12 +226,12 @@ def _check(
             )
 
 
-def _content(path: Path, part: str) -> np.ndarray:
-    """The images or labels of a part."""
+def _content(path: Path, part: str, tables: Mapping[Path, np.ndarray]) -> np.ndarray:
+    """The images or labels of a part; `tables` has the rows of the CSV files."""
     if path.suffix == ".npz":
         return ArrayFile(str(path)).array(KERAS[PARTS.index(part)])
     if path.suffix == ".csv":
-        rows = _csv_rows(path)
+        rows = tables[path]
         if part.endswith("labels"):
             return rows[:, 0]
         return rows[:, 1:].reshape(len(rows), SIDE, SIDE)

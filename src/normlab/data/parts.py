@@ -60,6 +60,11 @@ class Parts:
     table: TabularData | None = None
 
     @property
+    def target_offset(self) -> float:
+        """The number that was subtracted from every target, see `Encoder`."""
+        return 0.0 if self.encoder is None else self.encoder.target_offset
+
+    @property
     def by_name(self) -> dict[str, Part]:
         """The parts by their names in metrics: train, val and test."""
         return {"train": self.train, "val": self.validation, "test": self.test}
@@ -109,15 +114,7 @@ def load_parts(
     loaded = build(options["load"])
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
-    trainer = config["trainer"]  # of stored runs, without options that came later
-    limit = trainer.get("max_samples")
-    overfit_batches = trainer.get("overfit_batches")
-    train_rows, validation_rows = _split(loaded, config)
-    train_rows = training_subset(train_rows, loaded.train_targets[train_rows], config)
-    train_rows = spread(train_rows, limit)
-    if overfit_batches is not None:
-        train_rows = spread(train_rows, overfit_batches * options["batch_size"])
-    validation_rows = spread(validation_rows, limit)
+    train_rows, validation_rows = _chosen_rows(loaded, config)
     train_targets = loaded.train_targets[train_rows]
     if is_classification:
         check_classes(train_targets, loaded.class_names)
@@ -126,16 +123,67 @@ def load_parts(
 
     arrays = loaded
     if isinstance(loaded, TabularData):
-        check_table_options(options)
-        if encoder is None:
-            encoder = loaded.fit(train_rows, options["normalize"])
-        check_offset(encoder.target_offset, options)
+        encoder = _checked_encoder(loaded, train_rows, options, encoder)
         arrays = loaded.encode(encoder)
-        for note in encoding_notes(loaded, encoder):
-            print_line(f"note: {note}")
     check_shape(arrays, options)
 
+    train, test, plain = _train_and_test(arrays, train_rows, config, image_size)
+    input_shape = tuple(arrays.train_inputs.shape[1:2])  # channels or columns
+    if image_size is not None:
+        input_shape = (*input_shape, image_size, image_size)
+    parts = Parts(
+        train=train,
+        validation=replace(train, rows=validation_rows, transform=plain),
+        test=test,
+        input_shape=input_shape,
+        num_outputs=num_classes if is_classification else train.num_targets,
+        encoder=encoder,
+        class_names=tuple(loaded.class_names),
+        table=loaded if isinstance(loaded, TabularData) else None,
+    )
+    trainer = config["trainer"]
+    if trainer.get("overfit_batches") is not None:
+        same = replace(train, transform=plain)
+        parts = replace(parts, validation=same, test=same)
+    return limited(parts, trainer.get("limit_batches"), options["batch_size"])
+
+
+def _chosen_rows(
+    loaded: Arrays | TabularData, config: dict
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows for training and for validation, as `trainer` limits their number."""
+    trainer = config["trainer"]  # of stored runs, without options that came later
+    limit = trainer.get("max_samples")
+    train_rows, validation_rows = _split(loaded, config)
+    train_rows = training_subset(train_rows, loaded.train_targets[train_rows], config)
+    train_rows = spread(train_rows, limit)
+    overfit_batches = trainer.get("overfit_batches")
+    if overfit_batches is not None:
+        most = overfit_batches * config["dataset"]["batch_size"]
+        train_rows = spread(train_rows, most)
+    return train_rows, spread(validation_rows, limit)
+
+
+def _checked_encoder(
+    table: TabularData, train_rows: torch.Tensor, options: dict, encoder: Encoder | None
+) -> Encoder:
+    """The encoder of a table, fitted to its training rows unless there is one."""
+    check_table_options(options)
+    if encoder is None:
+        encoder = table.fit(train_rows, options["normalize"])
+    check_offset(encoder.target_offset, options)
+    for note in encoding_notes(table, encoder):
+        print_line(f"note: {note}")
+    return encoder
+
+
+def _train_and_test(
+    arrays: Arrays, train_rows: torch.Tensor, config: dict, image_size: int | None
+) -> tuple[Part, Part, Transform]:
+    """The training part, the test part, and the transform without augmentation."""
+    options = config["dataset"]
     augmented, plain = _transforms(arrays, train_rows, options, image_size)
+    limit = config["trainer"].get("max_samples")
     test_rows = spread(torch.arange(len(arrays.test_targets)), limit)
     train = Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented)
     test = Part(arrays.test_inputs, arrays.test_targets, test_rows, plain)
@@ -150,24 +198,7 @@ def load_parts(
     if config["device"].get("channels_last"):
         train = replace(train, channels_last=True)
         test = replace(test, channels_last=True)
-
-    input_shape = tuple(arrays.train_inputs.shape[1:2])  # channels or columns
-    if image_size is not None:
-        input_shape = (*input_shape, image_size, image_size)
-    parts = Parts(
-        train=train,
-        validation=replace(train, rows=validation_rows, transform=plain),
-        test=test,
-        input_shape=input_shape,
-        num_outputs=num_classes if is_classification else train.num_targets,
-        encoder=encoder,
-        class_names=tuple(loaded.class_names),
-        table=loaded if isinstance(loaded, TabularData) else None,
-    )
-    if overfit_batches is not None:
-        same = replace(train, transform=plain)
-        parts = replace(parts, validation=same, test=same)
-    return limited(parts, trainer.get("limit_batches"), options["batch_size"])
+    return train, test, plain
 
 
 def limited(parts: Parts, limit: float | None, batch_size: int) -> Parts:

@@ -116,12 +116,7 @@ def inputs_from(content: Any) -> StoredInputs:
     """
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ValueError(f"schema must be {SCHEMA}, the file is of another version")
-    num_outputs: Any = content.get("num_outputs")
-    if not _is_count(num_outputs, MOST_OUTPUTS):
-        raise ValueError(
-            f"num_outputs must be a whole number from 1 to {MOST_OUTPUTS}, got "
-            f"{_short(num_outputs)}"
-        )
+    num_outputs = _count(content.get("num_outputs"), "num_outputs", MOST_OUTPUTS)
     inputs = StoredInputs(
         input_shape=_shape(content, "input_shape"),
         num_outputs=num_outputs,
@@ -170,15 +165,18 @@ def _shape(content: dict, key: str) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+def _count(value: Any, key: str, most: int) -> int:
+    if not _is_count(value, most):
+        raise ValueError(
+            f"{key} must be a whole number from 1 to {most}, got {_short(value)}"
+        )
+    return int(value)
+
+
 def _transform(images: Any) -> ImageTransform:
     if not isinstance(images, dict):
         raise ValueError(f"images must be a mapping, got {_short(images)}")
-    size: Any = images.get("size")
-    if not _is_count(size, LARGEST_SIDE):
-        raise ValueError(
-            f"images.size must be a whole number from 1 to {LARGEST_SIDE}, got "
-            f"{_short(size)}"
-        )
+    size = _count(images.get("size"), "images.size", LARGEST_SIDE)
     mean = _numbers(images, "images.mean")
     std = _numbers(images, "images.std")
     if len(mean) != len(std):

@@ -155,13 +155,12 @@ def _from_text(
     """
     from normlab.data.columns import (
         choose,
-        class_targets,
         columns_of,
         joined_text,
         note_categories,
-        number_targets,
         take_groups,
     )
+    from normlab.data.target_columns import class_targets, number_targets
 
     choice = choose(text, path, target, categorical, drop)
     num_rows = len(text)

@@ -1,8 +1,7 @@
 """Export the network of a stored run, and compare the file with the network."""
 
 import json
-import os
-import secrets
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from normlab.mistakes import MISTAKES, explain
 from normlab.predict.bounds import samples_per_batch
 from normlab.predict.predictor import Predictor, load_predictor
 from normlab.predict.sources import open_source
+from normlab.results import written_whole
 
 MOST_SAMPLES = 64
 TOLERANCE = 1e-3  # relative; other libraries add in another order
@@ -90,14 +90,10 @@ def export_run(
     with torch.no_grad():
         expected = predictor.network(inputs)
     path = out or folder / f"model{ENDINGS[form]}"
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
+    with written_whole(path) as temporary:
         metadata = _metadata(predictor, folder)
         found = _written(temporary, form, network, inputs, metadata)
         difference = _checked_difference(expected, found)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     same = None
     if predictor.classes:
         same = expected.argmax(1).eq(found.argmax(1)).float().mean().item()
@@ -177,7 +173,7 @@ def _inputs(
 ) -> tuple[Tensor, str]:
     """Inputs of the network on which the file is compared, and what they are."""
     inputs = predictor.inputs
-    size = samples_per_batch(_numel(inputs.input_shape), inputs.num_outputs)
+    size = samples_per_batch(math.prod(inputs.input_shape), inputs.num_outputs)
     count = max(2, min(MOST_SAMPLES, size))
     if samples is not None:
         source = open_source(samples, predictor, unlabelled=True)
@@ -194,7 +190,3 @@ def _inputs(
     generator = torch.Generator().manual_seed(0)
     random = torch.randn(count, *inputs.input_shape, generator=generator)
     return random, "samples of random numbers"
-
-
-def _numel(shape: Sequence[int]) -> int:
-    return int(torch.Size(shape).numel())

@@ -2,8 +2,6 @@
 
 import csv
 import math
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from normlab.predict.predictor import Predictor
 from normlab.predict.sources import Batch, Source
+from normlab.results import written_whole
 from normlab.terminal import escaped, format_metric
 
 MOST_SHOWN = 20  # rows in a terminal
@@ -63,7 +62,8 @@ def header(predictor: Predictor, source: Source) -> list[str]:
     names.append("prediction")
     if predictor.classes:
         names.append("probability")
-        names += [f"probability of {name}" for name in predictor.classes]
+        for name in predictor.classes:
+            names.append(f"probability of {name}")
     return names
 
 
@@ -89,13 +89,16 @@ def predicted_rows(
 def _row(
     predictor: Predictor, batch: Batch, index: int, value: Tensor, score: Score
 ) -> list[Any]:
-    truth = None if batch.truth is None else batch.truth[index]
+    truth = None
+    known = []
+    if batch.truth is not None:
+        truth = batch.truth[index]
+        known = [truth]
     prediction: list[Any] = [value.item()] if value.ndim == 0 else []
     if predictor.classes:
         best = int(value.argmax())
         prediction = [predictor.classes[best], value[best].item(), *value.tolist()]
     score.add(truth, prediction[0])
-    known = [] if batch.truth is None else [truth]
     return [batch.names[index], *known, *prediction]
 
 
@@ -105,16 +108,14 @@ def write_rows(path: Path, names: Sequence[str], rows: Iterable[list[Any]]) -> N
     Raises:
         OSError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "x", newline="", errors="surrogateescape") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(names)
-            for row in rows:
-                writer.writerow([_cell(value) for value in row])
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        written_whole(path) as temporary,
+        open(temporary, "x", newline="", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            writer.writerow([_cell(value) for value in row])
 
 
 def _cell(value: Any) -> Any:

@@ -68,9 +68,7 @@ def describe_mistakes(
 
 
 def _number_mistake(parts: Parts, prediction: Tensor, target: Tensor) -> dict[str, Any]:
-    offset = 0.0
-    if parts.encoder is not None:
-        offset = parts.encoder.target_offset
+    offset = parts.target_offset
     return {
         "target": float(target) + offset,
         "prediction": float(prediction) + offset,

@@ -174,8 +174,11 @@ def target_of(task: Task, parts: Parts) -> dict[str, float] | None:
     """What turns outputs of a regression into values; None for classes."""
     if not isinstance(task, Regression):
         return None
-    offset = 0.0 if parts.encoder is None else parts.encoder.target_offset
-    return {"mean": task.target_mean, "std": task.target_std, "offset": offset}
+    return {
+        "mean": task.target_mean,
+        "std": task.target_std,
+        "offset": parts.target_offset,
+    }
 
 
 def check_environment(config: dict) -> Device:
