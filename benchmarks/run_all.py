@@ -29,6 +29,7 @@ WITH_DATA = {
     "images": "Augmented images",
     "features": "A frozen network's features, one thread",
     "norm_statistics": "What the statistics of the norms add, one thread",
+    "stacked": "Runs as one stacked network",
     "gpu": "On a CUDA device",
 }
 NO_ROWS = {

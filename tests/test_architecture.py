@@ -55,6 +55,7 @@ ARCHITECTURE = {
         *("norms", "models", "data", "loggers", "device", "files", "locks", "leases"),
         *("checksums", "check", "npz"),
     ),
+    "stacked": ("endings", "terminal", "signals", "config", "data", "training"),
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
         *("command_lines", "data", "device", "metrics", "results", "training"),
@@ -88,14 +89,14 @@ ARCHITECTURE = {
     ),
     "sweeps": (
         *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
-        *("mistakes", "norms", "training", "compare", "files", "locks"),
+        *("mistakes", "norms", "training", "stacked", "compare", "files", "locks"),
     ),
     "search": (
         *("colours", "endings", "locks", "metrics", "spelling", "results", "terminal"),
         *("config", "mistakes", "programs", "training", "sweeps"),
     ),
     # entry points
-    "hydra_plugins": ("endings", "config", "mistakes", "sweeps", "search"),
+    "hydra_plugins": ("endings", "config", "mistakes", "stacked", "sweeps", "search"),
     "api": (
         *("endings", "config", "mistakes", "own_norms", "norms", "models", "terminal"),
         *("training", "evaluation", "compare", "report", "sweeps", "files", "check"),

@@ -119,7 +119,8 @@ def words(command: str) -> list[str]:
 
 def small(found: list[str], extra: str = "") -> list[str]:
     """The words of `train.py` with settings under which it takes about a second."""
-    shrunk = [_shrink(word) for word in found if word != "hydra/launcher=queue"]
+    local = ("hydra/launcher=queue", "hydra/launcher=stacked")
+    shrunk = [_shrink(word) for word in found if word not in local]
     if "--help" in found or "--cfg" in found:
         return shrunk
 

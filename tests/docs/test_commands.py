@@ -149,7 +149,8 @@ def run_in_process(script, rest, monkeypatch, function):
 
 
 def run_process(command, rest):
-    launcher = [word for word in words(command) if word == "hydra/launcher=queue"]
+    local = ("hydra/launcher=queue", "hydra/launcher=stacked")
+    launcher = [word for word in words(command) if word in local]
     done = subprocess.run(
         [sys.executable, "train.py", *rest, *launcher],
         env=os.environ | {"OMP_NUM_THREADS": "1"},

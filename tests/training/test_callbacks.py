@@ -40,6 +40,9 @@ class Task:
         self.epoch_samples = 32
         self.averaging = None
 
+    def clock(self):
+        return callbacks.time.perf_counter()
+
     def close_epoch(self, validation, context):
         self.closed.append((validation, context))
         self.metrics = {"val/loss": 0.25}

@@ -5,7 +5,14 @@ import pickle
 import pytest
 import torch
 
-from normlab.training.checkpoint_files import LAST, PREVIOUS, load, load_latest, save
+from normlab.training.checkpoint_files import (
+    LAST,
+    PREVIOUS,
+    load,
+    load_latest,
+    save,
+    without_neighbours,
+)
 from training.states import make_task, stored_state
 
 
@@ -140,3 +147,22 @@ def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
         assert torch.equal(found.pop("weight"), stored["weight"])
         assert found == {"step": 12345, "names": ["first", "second"]}
     assert refused > 50
+
+
+def test_a_part_of_a_larger_memory_is_stored_by_itself(tmp_path):
+    memory = torch.arange(1000.0)
+    state = {"network": {"weight": memory[:2]}, "averages": [memory[2:4]], "steps": 3}
+    copied = without_neighbours(state)
+    for tensor in (copied["network"]["weight"], copied["averages"][0]):
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes
+    save(tmp_path / LAST, state)
+    loaded = load(tmp_path / LAST)
+    assert loaded["network"]["weight"].tolist() == [0.0, 1.0]
+    assert loaded["averages"][0].tolist() == [2.0, 3.0]
+    assert loaded["steps"] == 3
+    assert state["network"]["weight"].data_ptr() == memory.data_ptr()
+
+
+def test_a_tensor_by_itself_is_not_copied():
+    tensor = torch.zeros(3)
+    assert without_neighbours({"weight": tensor})["weight"] is tensor

@@ -228,6 +228,7 @@ class TrainBlocks:
         world_size: number of processes.
         accumulate: number of batches whose gradients are added up for one optimizer
             step. The last step of an epoch may have fewer.
+        sharers: number of runs whose blocks are in memory together.
         last_step: number of optimizer steps after which the run ends within an epoch;
             None if it ends with an epoch.
     """
@@ -243,6 +244,7 @@ class TrainBlocks:
         world_size: int = 1,
         accumulate: int = 1,
         last_step: int | None = None,
+        sharers: int = 1,
     ) -> None:
         self.part = part
         self.batch_size = batch_size
@@ -258,7 +260,7 @@ class TrainBlocks:
 
         sample = part.evaluation_inputs(part.rows[:1])
         block_bytes = BLOCK_BYTES if sample.device.type == "cpu" else DEVICE_BLOCK_BYTES
-        affordable = max(1, block_bytes // (sample.nbytes * self.step_size))
+        affordable = max(1, block_bytes // (sample.nbytes * self.step_size * sharers))
         self.steps_per_block = min(affordable, max_steps, MAX_BATCHES_PER_BLOCK)
         if world_size > 1:
             # Gradients are exchanged once per block, so a block must be one step.

@@ -7,7 +7,6 @@ from functools import cache
 
 import torch
 
-from normlab.config.targets import build
 from normlab.data.array_sets import arrays, sample_shape
 from normlab.data.arrays import Arrays
 from normlab.data.blocks import Part, Transform, num_batches, spread
@@ -24,6 +23,7 @@ from normlab.data.checks import (
 from normlab.data.encoding import Encoder, TabularData
 from normlab.data.group_splits import group_validation_indices
 from normlab.data.image_statistics import PUBLISHED_STATISTICS, channel_statistics
+from normlab.data.loading import load
 from normlab.data.mapped import exceeds_memory
 from normlab.data.notes import note_once, shortened
 from normlab.data.splits import train_validation_indices
@@ -111,7 +111,7 @@ def load_parts(
     """
     options = config["dataset"]
     is_classification = options["task"] == "classification"
-    loaded = build(options["load"])
+    loaded = load(options["load"])
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
     train_rows, validation_rows = _chosen_rows(loaded, config)

@@ -91,7 +91,7 @@ class Scoring(Callback):
                 of the above; None if it was not compiled.
         """
         compiled = compile_seconds() - self._compiled_before_start
-        elapsed = time.perf_counter() - self._started - compiled
+        elapsed = task.clock() - self._started - compiled
         step_seconds = task.step_seconds - self.step_compile_seconds
         scoring_compile_seconds = compiled - self.step_compile_seconds
         scoring_seconds = task.scoring_seconds - scoring_compile_seconds
@@ -110,19 +110,19 @@ class Scoring(Callback):
         }
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
-        self._started = time.perf_counter()
+        self._started = task.clock()
         self._compiled_before_start = compile_seconds()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Task) -> None:
         is_within_block = task.unfinished is not None
         self._resumed_within_epoch = is_within_block or task.progress.blocks > 0
-        self._epoch_started = time.perf_counter()
+        self._epoch_started = task.clock()
         self._compiled_before_epoch = compile_seconds()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
         compiled = compile_seconds() - self._compiled_before_epoch
         self.step_compile_seconds += compiled
-        seconds = time.perf_counter() - self._epoch_started - compiled
+        seconds = task.clock() - self._epoch_started - compiled
         # The rate of this epoch's steps: closing the epoch may step the scheduler.
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         task.close_epoch(self.validation, self.context)
@@ -142,7 +142,7 @@ class Recorder(Callback):
 
     def __init__(self, folder: Path, seconds_before: float = 0.0) -> None:
         self.path = folder / "metrics.csv"
-        self.started = time.monotonic() - seconds_before
+        self.started = time.perf_counter() - seconds_before
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
         epoch = task.progress.epoch + 1
@@ -152,7 +152,7 @@ class Recorder(Callback):
             position = {
                 "epoch": epoch,
                 "step": task.progress.steps,
-                "seconds": time.monotonic() - self.started,
+                "seconds": task.clock() - self.started,
             }
             append_rows(self.path, [position | task.metrics])
 

@@ -5,10 +5,12 @@ import io
 import os
 import zipfile
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from normlab import signals
 from normlab.files import open_regular
@@ -33,9 +35,31 @@ def save(path: Path, state: dict) -> None:
         OSError: the file could not be written; an older file at `path` is unchanged.
     """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(without_neighbours(state), buffer)
     with signals.postponed():
         write_atomically(path, buffer.getbuffer())
+
+
+def without_neighbours(state: Any) -> Any:
+    """The state with a copy of every tensor that is a part of a larger memory.
+
+    A file would hold the whole memory of such a tensor. The tensors of runs that train
+    together lie side by side, see `normlab.stacked`.
+
+    Args:
+        state: dictionaries, lists, tuples and what they hold.
+    """
+    if isinstance(state, Tensor):
+        has_neighbours = state.untyped_storage().nbytes() > state.nbytes
+        return state.clone() if has_neighbours else state
+    if isinstance(state, dict):
+        copied = copy(state)
+        for key, value in state.items():
+            copied[key] = without_neighbours(value)
+        return copied
+    if type(state) in (list, tuple):
+        return type(state)(map(without_neighbours, state))
+    return state
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

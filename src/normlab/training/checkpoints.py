@@ -86,7 +86,7 @@ class Checkpoints(Checkpoint):
         self._last_is_intact = state is not None and state["read_from"] == LAST
         self._saved_steps = 0
         self._saved_at = time.monotonic()
-        self._started = time.monotonic()
+        self._started = time.perf_counter()
         self._ended = False
 
     def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
@@ -115,7 +115,7 @@ class Checkpoints(Checkpoint):
         set_random_state(state["random"])
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
-        self._started = time.monotonic() - task.progress.seconds
+        self._started = task.clock() - task.progress.seconds
         self._usage = Usage(task.progress, task.device)
 
     def on_train_batch_end(
@@ -160,8 +160,10 @@ class Checkpoints(Checkpoint):
             task: the task that it trains.
             ended: whether training is complete and only the final scores are missing.
         """
-        task.progress.seconds = time.monotonic() - self._started
+        task.progress.seconds = task.clock() - self._started
         self._usage.record(task.progress)
+        if task.stack is not None:
+            task.progress.processor_seconds -= task.stack.apart.processor_seconds
         self._saved_steps = task.progress.steps
         self._saved_at = time.monotonic()
         self._ended = ended

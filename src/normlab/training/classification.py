@@ -51,18 +51,18 @@ class Classification(Task):
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.criterion = criterion
 
-    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+    def loss_of(self, predictions: Tensor, learned: Tensor) -> Tensor:
         """Mean loss of logits ``(N, K)`` and classes ``(N,)``.
 
         Samples that were mixed have shares of classes ``(N, K)`` for targets.
         """
         logits = self._logits(predictions)
         if self.criterion is not None:
-            mean: Tensor = self.criterion(logits, targets)
+            mean: Tensor = self.criterion(logits, learned)
             return mean
         return functional.cross_entropy(
             logits,
-            targets,
+            learned,
             weight=self.class_weights,
             label_smoothing=self.label_smoothing,
         )

@@ -70,6 +70,18 @@ def run(config: dict) -> dict[str, Any]:
         DiskFull: no space is left; the run can be resumed once there is.
         StorageFault: the system cannot use files, whatever the run does.
     """
+    return run_with_output(config)
+
+
+def run_with_output(config: dict) -> dict[str, Any]:
+    """`run` for callers whose output is known to be connected, in any thread.
+
+    Args:
+        config: a resolved configuration.
+
+    Raises:
+        ValueError, Interrupted, DiskFull, StorageFault: see `run`.
+    """
     while True:
         try:
             return _result_or_reason(run_folder(config), config)

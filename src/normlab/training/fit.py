@@ -27,6 +27,7 @@ from normlab.training.log_files import truncate_logs
 from normlab.training.preparation import Prepared, prepare
 from normlab.training.recalibration import training_batches
 from normlab.training.tasks import Task
+from normlab.training.together import STACK
 from normlab.training.trainer import (
     build_checkpoints,
     build_limits,
@@ -73,11 +74,13 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         `progress` (a `Progress`), `best` (see `Checkpoints`), `diverged` (None, or what
         it adds to the result), `ended_by` (the setting of `trainer` that ended
         training, None if it diverged), `num_averaged` (number of weights in the average
-        that was scored, None if weights were not averaged) and `speed` (see `Scoring`).
+        that was scored, None if weights were not averaged), `speed` (see `Scoring`) and
+        `stacked` (number of runs that were trained together, None for a run by itself).
     """
     task = prepared.task
     state = load_latest(folder / "checkpoints", task)
     task.progress = resumed_progress(state)
+    task.stack = STACK.get()
     checkpoints = build_checkpoints(config, task.metric_names, folder, state)
     trainer = build_trainer(config, prepared.device, folder, task.progress.epoch)
     parts = prepared.parts.to(trainer.strategy.root_device)
@@ -85,6 +88,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     scoring = _build_scoring(prepared.device, parts, trainer)
     others = callbacks_after_scoring(config, prepared, checkpoints, folder)
     own = list(prepared.callbacks.values())
+    task.publishes = bool(own) or config["task"].get("_target_") is not None
     first = attach(trainer, task, own)
     if first:
         scoring.validation = Validation(scoring.validation, trainer)
@@ -119,6 +123,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         "ended_by": None if diverged else task.ended_by or MAX_EPOCHS,
         "num_averaged": num_averaged,
         "speed": scoring.speed(task),
+        "stacked": None if task.stack is None else task.stack.members,
     }
 
 
@@ -180,6 +185,7 @@ def run_trainer(
         world_size=trainer.world_size,
         accumulate=config["trainer"].get("accumulate", 1),
         last_step=config["trainer"].get("max_steps"),
+        sharers=1 if task.stack is None else task.stack.members,
     )
     if device.compile:
         mode = None if device.compile is True else device.compile

@@ -68,12 +68,15 @@ class Regression(Task):
         self.loss_function = REGRESSION_LOSSES[loss_name]
         self.criterion = criterion
 
-    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+    def loss_of(self, predictions: Tensor, learned: Tensor) -> Tensor:
         """Mean loss of standardized predictions ``(N, 1)`` and targets ``(N,)``."""
-        standardized = self.standardized(targets)
         function = self.criterion or self.loss_function
-        mean: Tensor = function(predictions.flatten(), standardized)
+        mean: Tensor = function(predictions.flatten(), learned)
         return mean
+
+    def learned(self, targets: Tensor) -> Tensor:
+        """Targets ``(N,)`` in standardized form."""
+        return self.standardized(targets)
 
     def standardized(self, targets: Tensor) -> Tensor:
         """What the network learns in place of targets ``(N,)``."""

@@ -26,6 +26,7 @@ from normlab.training.collectives import sum_over_processes
 from normlab.training.hooks import call_no_hook, loss_and_predictions
 from normlab.training.scores import Outputs, numbers_only
 from normlab.training.steps import backpropagate, backpropagate_nearby
+from normlab.training.together import Request, Stack
 from normlab.training.unfinished import UnfinishedBlock, made_batches
 from normlab.training.warmup import Warmup
 
@@ -96,10 +97,14 @@ class Task(pl.LightningModule):
         build_averaging: a function from the network and its optimizer to an average of
             the weights, called once both are on their device.
         averaging: the average of the weights that is scored, None if there is none.
+        stack: makes the optimizer steps of runs that train together; None for a run
+            by itself, see `normlab.training.together`.
         deadline: time on `time.monotonic` after which no step begins, None if there is
             none.
         ended_by: what ended training early, see `normlab.training.limits`; None if
             nothing did.
+        publishes: whether the metrics become Lightning's callback metrics, which takes
+            as long as a few steps of a small network.
         scores_outputs: whether the numbers among `final_scores` of validation are
             computed after every epoch.
         epoch_samples: number of samples that the latest epoch was trained on.
@@ -140,8 +145,10 @@ class Task(pl.LightningModule):
         self.call_hook: Callable[..., None] = call_no_hook
         self.build_averaging: Callable[..., Averaging | None] | None = None
         self.averaging: Averaging | None = None
+        self.stack: Stack | None = None
         self.deadline: float | None = None
         self.ended_by: str | None = None
+        self.publishes = True
         self.scores_outputs = False
         self.epoch_samples = 0
         self.last_loss: Tensor | None = None
@@ -187,7 +194,7 @@ class Task(pl.LightningModule):
         """
         if len(block.targets) == 0:
             return None
-        started = time.perf_counter()
+        started = self.clock()
 
         # Lightning's wrappers of the optimizer and of the backward pass call every
         # callback three times per step. Callbacks act once per block here, unless one
@@ -207,6 +214,11 @@ class Task(pl.LightningModule):
         num_batches = ceil_div(len(block.targets), block.batch_size)
         losses, predictions, self.unfinished = made_batches(self.unfinished, block)
         done_before = len(losses)
+        if self.stack is not None:
+            answer = self.stack.train(Request(self, block, done_before))
+            if answer is not None:
+                losses += answer.losses.unbind()
+                predictions.append(answer.predictions)
         batches = zip(
             block.inputs.split(block.batch_size),
             block.targets.split(block.batch_size),
@@ -219,7 +231,7 @@ class Task(pl.LightningModule):
             self.call_hook("on_before_zero_grad", optimizer)
             optimizer.zero_grad()
 
-        for inputs, targets in islice(batches, done_before, None):
+        for inputs, targets in islice(batches, len(losses), None):
             loss, prediction = backpropagate(
                 self, block, inputs, targets, clear, backward
             )
@@ -242,7 +254,7 @@ class Task(pl.LightningModule):
 
         # This reads the losses, so that the device has finished when the clock is read.
         self._account(block, torch.stack(losses), torch.cat(predictions))
-        self.step_seconds += time.perf_counter() - started
+        self.step_seconds += self.clock() - started
         self.timed_steps += len(losses) - done_before
         return loss_and_predictions(losses, predictions) if has_hooks else None
 
@@ -252,6 +264,11 @@ class Task(pl.LightningModule):
             clip_adaptively(self.network, self.adaptive_clip)
         if self.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+
+    def clock(self) -> float:
+        """Seconds on a clock that stands still while a run of a stack waits."""
+        apart = 0.0 if self.stack is None else self.stack.apart.seconds
+        return time.perf_counter() - apart
 
     def _stop_within_block(
         self,
@@ -307,7 +324,8 @@ class Task(pl.LightningModule):
     ) -> None:
         """Compute the metrics of the epoch, then step the learning rate scheduler.
 
-        The metrics become `metrics` and Lightning's callback metrics.
+        The metrics become `metrics`, and Lightning's callback metrics if anybody may
+        read these.
 
         Args:
             validation: the samples of the validation part, each of them once.
@@ -332,7 +350,9 @@ class Task(pl.LightningModule):
             scores |= numbers_only(self.final_scores(*outputs.joined()))
         self.scoring_seconds += time.perf_counter() - started
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
-        self.log_dict(self.metrics, logger=False, sync_dist=self.trainer.world_size > 1)
+        if self.publishes:
+            is_shared = self.trainer.world_size > 1
+            self.log_dict(self.metrics, logger=False, sync_dist=is_shared)
 
         self.step_scheduler_after_epoch(lambda: self.metrics["val/loss"])
 
@@ -365,6 +385,22 @@ class Task(pl.LightningModule):
         Args:
             predictions: output of the network ``(N, num_outputs)``.
             targets: classes or numbers to predict ``(N,)``.
+        """
+        return self.loss_of(predictions, self.learned(targets))
+
+    def learned(self, targets: Tensor) -> Tensor:
+        """What the network learns in place of targets; the targets themselves here."""
+        return targets
+
+    def loss_of(self, predictions: Tensor, learned: Tensor) -> Tensor:
+        """The loss by what the network learns.
+
+        It depends on nothing that the data of a run determine, so that runs of one
+        stack share it.
+
+        Args:
+            predictions: output of the network ``(N, num_outputs)``.
+            learned: what `learned` returned ``(N,)``.
         """
         raise NotImplementedError
 

@@ -70,6 +70,8 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     result["data_digest"] = data_digest(prepared.stored)
     if prepared.parts.class_names:
         result["classes"] = list(prepared.parts.class_names)
+    if outcome["stacked"] is not None:
+        result["stacked"] = outcome["stacked"]
     result["cautions"] = prepared.cautions
     result["norm_report"] = [asdict(swap) for swap in norm_report]
     if outcome["diverged"]:

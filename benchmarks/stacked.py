@@ -1,0 +1,162 @@
+"""Runs that train as one stacked network, against runs by themselves.
+
+    python benchmarks/stacked.py DATA [--steps]
+
+DATA is the folder that holds MNIST/. The steps of stacks and of single runs are
+measured in turns in one process with one thread; then whole sweeps against
+hydra/launcher=queue. With --steps, the sweeps are left out.
+"""
+
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from measure import Row, configured, in_new_process, show, take_turns, timed
+from process import command
+
+ROUNDS = 15
+STEPS = 20
+TABLE = ["dataset=diabetes", "model=tabular", "model.hidden=[20,10]"]
+PAIRS = [(lr, momentum) for lr in (0.01, 0.03, 0.1, 0.2, 0.3) for momentum in range(6)]
+SWEEP = ["dataset.normalize=none,train", "dataset.fold=range(5)", "seed=range(10)"]
+
+
+def step_rows(data: str) -> list[Row]:
+    """The time of a step of 30 runs together against that of 30 runs alone."""
+    digits = [{"seed": seed} for seed in range(30)]
+    pairs = []
+    for lr, momentum in PAIRS:
+        pairs.append({"optimizer": {"lr": lr, "momentum": momentum / 6}})
+    wanted = [
+        ("table 20-20-10-1, 30 members", TABLE, digits, 10),
+        ("digits, 30 pairs of learning rate and momentum", [], pairs, 2.5),
+        (
+            "MNIST 784-128-64-10, 10 members",
+            ["dataset=mnist", f"dataset.root={data}"],
+            digits[:10],
+            1,
+        ),
+    ]
+    rows = []
+    for what, words, changes, reach in wanted:
+        value, reference = in_new_process(_step_seconds, words, changes)
+        what = f"{what}: a step, one thread"
+        rows.append(Row(what, "the same runs alone", value, reference, reach, True))
+    return rows
+
+
+def _step_seconds(words: list[str], changes: list[dict]) -> tuple[float, float]:
+    """Seconds of a step of all runs, in a stack and one after the other."""
+    import torch
+
+    torch.set_num_threads(1)
+    stacked = _runs(words, changes)
+    alone = _runs(words, changes)
+    both = {"stacked": _in_stack(stacked), "alone": _one_by_one(alone)}
+    found = take_turns(both, ROUNDS)
+    return found["stacked"] / STEPS, found["alone"] / STEPS
+
+
+def _runs(words: list[str], changes: list[dict]) -> list[tuple]:
+    """The task and the first block of every run."""
+    from normlab.data.blocks import TrainBlocks
+    from normlab.training.preparation import prepare
+
+    config = configured(*words, "progress=false", "norm=custom")
+    runs = []
+    for change in changes:
+        own = config | {"seed": change.get("seed", 0)}
+        own["optimizer"] = config["optimizer"] | change.get("optimizer", {})
+        prepared = prepare(own)
+        task = prepared.task
+        task._trainer = SimpleNamespace(world_size=1, callbacks=[])
+        task.trainer.optimizers = [task.configure_optimizers()]
+        size = own["dataset"]["batch_size"]
+        blocks = TrainBlocks(prepared.parts.train, size, own["seed"], task.progress)
+        runs.append((task, next(iter(blocks)).first_batches(1)))
+    return runs
+
+
+def _in_stack(runs: list[tuple]) -> Callable[[], float]:
+    from normlab.stacked.stack import Stack, batches
+    from normlab.training.together import Request
+
+    stack = Stack([task for task, _ in runs])
+    batch = next(batches([Request(task, block, 0) for task, block in runs]))
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            stack.step(batch)
+
+    return timed(steps)
+
+
+def _one_by_one(runs: list[tuple]) -> Callable[[], float]:
+    def steps() -> None:
+        for task, block in runs:
+            for _ in range(STEPS):
+                loss = task.loss(task.network(block.inputs), block.targets)
+                task.trainer.optimizers[0].zero_grad()
+                loss.backward()
+                task.trainer.optimizers[0].step()
+
+    return timed(steps)
+
+
+def sweep_rows(data: str) -> list[Row]:
+    """Whole sweeps against the queue, all cores."""
+    mnist = ["dataset=mnist", f"dataset.root={data}", "trainer.max_epochs=3"]
+    wanted = [
+        (
+            "tabular_kfold, 300 runs",
+            ["experiment=tabular_kfold", "norm=none,custom,layer", *SWEEP],
+            5,
+        ),
+        ("60 runs of digits", ["norm=none,custom,layer", "seed=range(20)"], 2),
+        ("MNIST MLP, 10 seeds", [*mnist, "seed=range(10)"], 1 / 1.05),
+    ]
+    rows = []
+    for what, words, reach in wanted:
+        seconds = {}
+        for launcher in ("stacked", "queue"):
+            with tempfile.TemporaryDirectory() as outputs:
+                seconds[launcher] = command(
+                    *("train.py", "-m", f"hydra/launcher={launcher}", *words),
+                    *("progress=false", f"paths.outputs={outputs}"),
+                )()
+        stacked, queue = seconds["stacked"], seconds["queue"]
+        rows.append(Row(what, "hydra/launcher=queue", stacked, queue, reach, True))
+    return rows
+
+
+def memory_row() -> Row:
+    """The peak of the memory of 30 runs of digits in a stack, against one run."""
+    stack, one = (in_new_process(_peak_mebibytes, count) for count in (30, 1))
+    what = "30 runs of digits: peak memory"
+    return Row(what, "one run", stack, one, 1.5, unit="MiB")
+
+
+def _peak_mebibytes(count: int) -> float:
+    from normlab.stacked.driver import train_stack
+    from normlab.training.experiment import run, run_with_output
+
+    with tempfile.TemporaryDirectory() as outputs:
+        words = ("progress=false", "trainer.max_epochs=2", f"paths.outputs={outputs}")
+        config = configured(*words)
+        configs = [config | {"seed": seed} for seed in range(count)]
+        if count == 1:
+            run(config)
+        else:
+            train_stack(configs, run_with_output, members=count)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def rows(data: str, *options: str) -> list[Row]:
+    found = [*step_rows(data), memory_row()]
+    return found if "--steps" in options else [*found, *sweep_rows(data)]
+
+
+if __name__ == "__main__":
+    show(rows(*sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""Jobs of a sweep that train as one stacked network: `hydra/launcher=stacked`."""
+
+import os
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from normlab.sweeps.launchers import StreamingLauncher
+
+if TYPE_CHECKING:
+    from normlab.sweeps.jobs import Job
+
+
+class StackedLauncher(StreamingLauncher):
+    """Trains the jobs of a sweep in stacks, in worker processes.
+
+    Args:
+        members: number of runs that train together; `auto` is found by measuring.
+        workers: number of workers, or `auto`: one per core, or `jobs_per_gpu` per GPU.
+        jobs_per_gpu: how many stacks share a GPU.
+        jobs_per_worker: after how many stacks a worker is replaced; None keeps it.
+    """
+
+    def __init__(
+        self,
+        members: int | str = "auto",
+        workers: int | str = "auto",
+        jobs_per_gpu: int = 1,
+        jobs_per_worker: int | None = None,
+    ) -> None:
+        self.members = members
+        self.workers = workers
+        self.jobs_per_gpu = jobs_per_gpu
+        self.jobs_per_worker = jobs_per_worker
+
+    def setup(self, **hydra: Any) -> None:
+        """Check the options and keep what is needed to compose jobs.
+
+        Raises:
+            ValueError: names an option that it cannot have.
+        """
+        from normlab.stacked.grouping import check_members
+        from normlab.sweeps.queue import check_options
+
+        check_members(self.members)
+        check_options(self.workers, self.jobs_per_gpu, self.jobs_per_worker)
+        super().setup(**hydra)
+
+    def warm_up(self) -> None:
+        """Start to import in the process whose forks are the workers.
+
+        This returns at once, and further calls do nothing.
+        """
+        from normlab.sweeps.stacks import PRELOAD
+        from normlab.sweeps.workers import start_server
+
+        start_server(PRELOAD)
+
+    def stream_results(
+        self, configs: list[dict[str, Any]]
+    ) -> Generator[tuple[int, dict[str, Any]]]:
+        """Run jobs and yield the index and the result of each when its stack ends.
+
+        Args:
+            configs: the checked configuration of every job.
+
+        Raises:
+            ValueError: jobs use several processes each.
+            normlab.endings.Stopped: a signal came, or no other job could succeed.
+        """
+        from normlab.sweeps.stacks import run_stacked
+
+        return run_stacked(
+            configs,
+            self.workers,
+            self.jobs_per_gpu,
+            self.jobs_per_worker,
+            self.members,
+        )
+
+    def count_workers(self, configs: list[dict[str, Any]]) -> int:
+        """How many workers would train these configurations."""
+        from normlab.sweeps.queue import slots
+
+        return len(slots(configs, os.environ, self.workers, self.jobs_per_gpu))
+
+    def print_states(self, jobs: Sequence["Job"]) -> None:
+        """Print the stacks that the jobs without a result would form."""
+        from normlab.sweeps.stacks import plan_for, print_stacks
+
+        to_train = [job for job in jobs if job.stored_result is None]
+        if not to_train:
+            return
+        configs = [job.config for job in to_train]
+        found = plan_for(
+            configs, os.environ, self.workers, self.jobs_per_gpu, self.members
+        )
+        print_stacks(to_train, found)

@@ -1,0 +1,1 @@
+"""Runs of a sweep that are trained as one stacked network."""

@@ -1,0 +1,265 @@
+"""Train the runs of a stack, from their configurations to their results.
+
+All runs go on, one after the other, to their next block of batches; its steps are made
+for all at once; and so on until every run has ended. A run that ends early leaves the
+stack, which is then put together without it.
+"""
+
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from normlab import signals
+from normlab.config.identity import run_folder
+from normlab.data.loading import shared_loads
+from normlab.endings import Interrupted
+from normlab.stacked.members import Member
+from normlab.stacked.memory import room
+from normlab.stacked.stack import Stack
+from normlab.stacked.trial import (
+    NotStackable,
+    check_alike,
+    check_equal,
+    measure,
+)
+from normlab.terminal import output_may_end
+from normlab.training.callbacks import StopOnSignal
+from normlab.training.together import Request
+from normlab.training.trainer import quiet_lightning
+from normlab.training.usage import processor_seconds
+
+LEAST_GAIN = 1.1  # of a stack over runs one after the other
+AUTO = "auto"
+
+
+@dataclass
+class Ended:
+    """What became of the runs of a stack.
+
+    Attributes:
+        results: of every configuration, in order: a result, the exception that its run
+            raised, or None if it is to be trained by itself.
+        notes: what is to be told of the stack, one sentence each.
+    """
+
+    results: list[Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def train_stack(
+    configs: Sequence[dict[str, Any]],
+    run: Callable[[dict[str, Any]], dict[str, Any]],
+    members: int | str = AUTO,
+    sharers: int = 1,
+) -> Ended:
+    """Train runs as one network; each gets the result that it would have had alone.
+
+    Args:
+        configs: of the runs, see `normlab.stacked.grouping`.
+        run: returns the result of a configuration.
+        members: number of runs that make their steps together; `auto` is the fastest
+            number that fits into the memory, and trains none if stacks are not faster.
+        sharers: number of processes that train stacks beside each other.
+
+    Raises:
+        Interrupted: a signal came; the states of all runs are in their folders.
+    """
+    driver = Driver(configs, run, members, sharers)
+    with ExitStack() as around:
+        around.enter_context(driver.noting_signals())
+        around.enter_context(quiet_lightning())
+        around.enter_context(output_may_end())
+        around.enter_context(shared_loads())
+        # Of an operation that vmap computes one network at a time; `measure` sees it.
+        warnings.filterwarnings("ignore", message=".*performance drop because.*")
+        try:
+            driver.train()
+        except NotStackable as reason:
+            driver.notes.append(f"{reason}; they are trained one after the other")
+        finally:
+            driver.abandon()
+    return driver.ended()
+
+
+class Driver:
+    """Gives the runs of a stack their turns, and makes their steps.
+
+    Args:
+        configs, run, members, sharers: see `train_stack`.
+
+    Attributes:
+        notes: what is to be told of the stack.
+        received: number of the signal that was received, 0 if there was none.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[dict[str, Any]],
+        run: Callable[[dict[str, Any]], dict[str, Any]],
+        members: int | str,
+        sharers: int,
+    ) -> None:
+        self.wanted = members
+        self.sharers = sharers
+        self.members = [Member(run, config, len(configs)) for config in configs]
+        self.notes: list[str] = []
+        self.received = 0
+        self._size = len(configs)
+        self._stacks: dict[tuple[int, ...], Stack] = {}
+
+    @contextmanager
+    def noting_signals(self) -> Iterator[None]:
+        """Note a stop signal in the block, and hand it to the runs at their next step.
+
+        A second one ends the process, whose checkpoints are whole at every moment.
+        """
+        with signals.restored():
+            signals.install(self._note)
+            yield
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.received and not signals.may_come_twice(number):
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.received = number
+
+    def train(self) -> None:
+        """Train all runs to their ends.
+
+        Raises:
+            NotStackable: the runs cannot be stacked.
+        """
+        # In one order everywhere: two stacks never wait for each other's locks.
+        for member in sorted(self.members, key=lambda each: run_folder(each.config)):
+            if not self.received:
+                member.go_on()
+        if self.received:
+            return  # no run has made a step
+        waiting = self._waiting()
+        if len(waiting) < 2:
+            for member in waiting:
+                self._finish_alone(member)
+            return
+        self._examine(waiting)
+        while waiting:
+            for part in evenly(waiting, self._size):
+                self._train_block(part)
+            waiting = self._waiting()
+
+    def _waiting(self) -> list[Member]:
+        return [member for member in self.members if member.request is not None]
+
+    def _finish_alone(self, member: Member) -> None:
+        """Let a run make its own steps, if all others had results before."""
+        member.members = 1
+        while member.request is not None:
+            self._stop_if_asked(member)
+            member.go_on()
+
+    def _examine(self, waiting: Sequence[Member]) -> None:
+        """Find out whether the runs can be stacked, and how many of them at once."""
+        requests = _requests(waiting)
+        check_alike(requests)
+        stack = self._stack(waiting)
+        bytes_of_run = check_equal(stack, requests)
+        device = requests[0].task.device
+        fitting = room(bytes_of_run, device, self.sharers)
+        if fitting is not None and fitting < len(waiting):
+            self.notes.append(
+                f"the memory has room for {fitting} of {len(waiting)} runs at once"
+            )
+            self._size = max(1, fitting)
+        if self.wanted != AUTO:
+            self._size = min(self._size, int(self.wanted))
+        elif self._size > 1:
+            times = measure(stack, requests, self._size)
+            self._size = times.best
+            if times.gain < LEAST_GAIN:
+                raise NotStackable(
+                    f"a step of a stack would be only {times.gain:.2f} times faster "
+                    f"than those of its runs one after the other"
+                )
+        if self._size < 2:
+            raise NotStackable("the memory does not suffice for two runs at once")
+        for member in waiting:
+            member.members = min(self._size, len(waiting))
+
+    def _train_block(self, members: Sequence[Member]) -> None:
+        """Make the steps of the block that each of some runs waits for."""
+        if len(members) == 1:
+            self._stop_if_asked(members[0])
+            members[0].go_on()
+            return
+        started = time.perf_counter()
+        worked = processor_seconds()
+        try:
+            answers = self._stack(members).train(_requests(members))
+        except RuntimeError as error:
+            first_line = str(error).partition("\n")[0]
+            raise NotStackable(f"a step of the stack failed: {first_line}") from error
+        seconds = (time.perf_counter() - started) / len(members)
+        worked = (processor_seconds() - worked) / len(members)
+        for member, answer in zip(members, answers, strict=True):
+            self._stop_if_asked(member)
+            member.share(seconds, worked)
+            member.go_on(answer)
+
+    def _stack(self, members: Sequence[Member]) -> Stack:
+        """The stack of some runs, put together again if a run has left or joined it."""
+        key = tuple(map(id, members))
+        stack = self._stacks.get(key)
+        if stack is None:
+            others = set(key)
+            self._stacks = {
+                ids: each
+                for ids, each in self._stacks.items()
+                if others.isdisjoint(ids)
+            }
+            stack = Stack([request.task for request in _requests(members)])
+            self._stacks[key] = stack
+        return stack
+
+    def _stop_if_asked(self, member: Member) -> None:
+        """Hand a signal to a run, which writes a checkpoint and ends."""
+        if not self.received or member.request is None:
+            return
+        for callback in member.request.task.trainer.callbacks:
+            if isinstance(callback, StopOnSignal):
+                callback.received = self.received
+
+    def abandon(self) -> None:
+        """End the runs that have no result and are not to be trained here."""
+        for member in self.members:
+            member.abandon()
+
+    def ended(self) -> Ended:
+        """What became of the runs.
+
+        Raises:
+            Interrupted: a signal came, and not all runs had ended by then.
+        """
+        results: list[Any] = []
+        for member in self.members:
+            is_left = member.is_abandoned or not member.has_ended
+            results.append(None if is_left else member.result or member.error)
+        unfinished = [each for each in results if not isinstance(each, dict)]
+        if self.received and unfinished:
+            raise Interrupted(self.received)
+        return Ended(results, self.notes)
+
+
+def _requests(members: Sequence[Member]) -> list[Request]:
+    requests = [member.request for member in members]
+    return [request for request in requests if request is not None]
+
+
+def evenly(members: Sequence[Member], size: int) -> Iterator[Sequence[Member]]:
+    """Parts of at most so many members, which differ in size by one at most."""
+    count = -(-len(members) // size)
+    for number in range(count):
+        first = number * len(members) // count
+        yield members[first : (number + 1) * len(members) // count]

@@ -1,0 +1,125 @@
+"""Runs in threads of their own, of which one goes on at a time.
+
+A run goes through the same code as one by itself, up to a block of batches. There it
+waits until the steps of all are made. Nothing happens side by side: a thread goes on
+when it is given the turn, and gives it back when it waits or has ended.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
+
+import torch
+
+from normlab.training.together import STACK, Answer, Apart, Request
+from normlab.training.usage import processor_seconds
+
+
+class Abandoned(BaseException):
+    """Ends a run that is not to be trained here; nothing of it counts as a result."""
+
+
+class Member:
+    """One run of a stack, and the run's side of `normlab.training.together.Stack`.
+
+    Args:
+        run: returns the result of a configuration, in the thread of the member.
+        config: the configuration.
+        members: number of runs in the stack.
+
+    Attributes:
+        request: the block that the run waits for; None before the first and at the end.
+        result: what `run` returned.
+        error: the exception that it raised.
+        apart: the time in which the run waited.
+        is_abandoned: whether the run was ended to be trained by itself.
+    """
+
+    def __init__(
+        self, run: Callable[[dict], dict], config: dict[str, Any], members: int
+    ) -> None:
+        self.config = config
+        self.members = members
+        self.request: Request | None = None
+        self.result: dict[str, Any] | None = None
+        self.error: BaseException | None = None
+        self.apart = Apart()
+        self._run = run
+        self._answer: Answer | None = None
+        self.is_abandoned = False
+        self._turn = threading.Semaphore(0)
+        self._back = threading.Semaphore(0)
+        self._state = _process_state()
+        # A thread that still waits must not keep the process from ending.
+        run_in = copy_context().run
+        self._thread = threading.Thread(target=run_in, args=(self._work,), daemon=True)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run has a result or an error."""
+        return self.result is not None or self.error is not None
+
+    def go_on(self, answer: Answer | None = None) -> None:
+        """Let the run go on until it waits for a block, or ends.
+
+        Args:
+            answer: to its request; None lets it make its steps itself.
+        """
+        self._answer = answer
+        self.request = None
+        outside = _process_state()
+        _set_process_state(self._state)
+        if not self._thread.ident:
+            self._thread.start()
+        else:
+            self._turn.release()
+        self._back.acquire()
+        self._state = _process_state()
+        _set_process_state(outside)
+        if self.has_ended:
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """End a run that waits; it leaves what it has written, and no result."""
+        if self._thread.ident and not self.has_ended:
+            self.is_abandoned = True
+            self.go_on()
+
+    def train(self, request: Request) -> Answer | None:
+        """Wait until the steps of a block are made; called in the thread of the run."""
+        self.request = request
+        started = time.perf_counter(), processor_seconds()
+        self._back.release()
+        self._turn.acquire()
+        self.apart.seconds += time.perf_counter() - started[0]
+        self.apart.processor_seconds += processor_seconds() - started[1]
+        if self.is_abandoned:
+            raise Abandoned
+        return self._answer
+
+    def share(self, seconds: float, processor_seconds: float) -> None:
+        """Count time that passed while the run waited as its own."""
+        self.apart.seconds -= seconds
+        self.apart.processor_seconds -= processor_seconds
+
+    def _work(self) -> None:
+        STACK.set(self)
+        try:
+            self.result = self._run(self.config)
+        except BaseException as error:  # whoever gave the turn decides what it means
+            self.error = error
+        finally:
+            self._back.release()
+
+
+def _process_state() -> tuple[torch.Tensor, torch.dtype]:
+    """What runs in one process change for all: random numbers, and the default type."""
+    return torch.get_rng_state(), torch.get_default_dtype()
+
+
+def _set_process_state(state: tuple[torch.Tensor, torch.dtype]) -> None:
+    generator, dtype = state
+    torch.set_rng_state(generator)
+    torch.set_default_dtype(dtype)

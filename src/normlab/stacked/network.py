@@ -1,0 +1,157 @@
+"""Networks of one structure whose tensors lie side by side in memory.
+
+Shapes: K networks, P trained numbers in each.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils import parameters_to_vector
+
+# From predictions ``(N, num_outputs)`` and what is learned ``(N,)`` to the mean loss.
+Loss = Callable[[Tensor, Tensor], Tensor]
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class StackedNetwork:
+    """K networks that are computed as one.
+
+    Attributes:
+        template: one of the networks, whose `forward` is called with the tensors of
+            all. Its own tensors are put back after every call.
+        names: names of the trained parameters.
+        shapes: their shapes in one network.
+        weights: the trained parameters of every network in a row ``(K, P)``.
+        constants: parameters that are not trained, by name ``(K, ...)``.
+        buffers: by name ``(K, ...)``; a forward pass in training moves them.
+    """
+
+    template: nn.Module
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+    weights: Tensor
+    constants: Tensors
+    buffers: Tensors
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many numbers each trained parameter has in one network."""
+        return [shape.numel() for shape in self.shapes]
+
+    def parameters(self, rows: Tensor) -> Tensors:
+        """The trained parameters by name ``(K, ...)``, as views of rows ``(K, P)``."""
+        columns = rows.split(self.sizes, 1)
+        named = {}
+        for name, shape, values in zip(self.names, self.shapes, columns, strict=True):
+            named[name] = values.unflatten(1, shape) if shape else values.squeeze(1)
+        return named
+
+    def gradients(
+        self, loss: Loss, inputs: Tensor, learned: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Send one batch of every network forward and backward.
+
+        Args:
+            loss: the mean loss over the batch of one network.
+            inputs: ``(K, N, ...)``.
+            learned: ``(K, N)``, or ``(K, N, num_outputs)``.
+
+        Returns:
+            the gradients ``(K, P)``, the losses ``(K,)`` and the predictions
+            ``(K, N, num_outputs)``.
+        """
+
+        def objective(
+            state: Tensors, inputs: Tensor, learned: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            prediction = functional_call(self.template, state, (inputs,))
+            return loss(prediction, learned), prediction
+
+        rows = self.weights.detach().requires_grad_()
+        state = self.parameters(rows) | self.constants | self.buffers
+        losses, predictions = torch.vmap(objective)(state, inputs, learned)
+        # The loss of a network depends on its own row alone.
+        (gradients,) = torch.autograd.grad(losses.sum(), rows)
+        return gradients, losses.detach(), predictions.detach()
+
+    def take(self, chosen: Tensor) -> "StackedNetwork":
+        """A stack of copies of some of the networks, by their numbers ``(k,)``."""
+        return replace(
+            self,
+            weights=self.weights.index_select(0, chosen),
+            constants=_taken(self.constants, chosen),
+            buffers=_taken(self.buffers, chosen),
+        )
+
+    def put(self, chosen: Tensor, part: "StackedNetwork") -> None:
+        """Write back what `take` returned for these networks, after it was trained."""
+        self.weights.index_copy_(0, chosen, part.weights)
+        for name, buffer in part.buffers.items():
+            self.buffers[name].index_copy_(0, chosen, buffer)
+
+
+def _taken(tensors: Tensors, chosen: Tensor) -> Tensors:
+    return {name: value.index_select(0, chosen) for name, value in tensors.items()}
+
+
+@torch.no_grad()
+def stack_networks(networks: Sequence[nn.Module]) -> StackedNetwork:
+    """Put the tensors of networks side by side.
+
+    The networks remain what they are: their tensors become views of the stack, so that
+    each always has its own latest state.
+
+    Args:
+        networks: of equal structure, see `structure`.
+    """
+    parameters = [dict(network.named_parameters()) for network in networks]
+    buffers = [dict(network.named_buffers()) for network in networks]
+    first = parameters[0]
+    trained = [name for name in first if first[name].requires_grad]
+    constant = [name for name in first if name not in trained]
+    rows = []
+    for its_parameters in parameters:
+        values = [its_parameters[name] for name in trained]
+        rows.append(parameters_to_vector(values))
+    stacked = StackedNetwork(
+        template=networks[0],
+        names=tuple(trained),
+        shapes=tuple(first[name].shape for name in trained),
+        weights=torch.stack(rows),
+        constants=_side_by_side(parameters, constant),
+        buffers=_side_by_side(buffers, list(buffers[0])),
+    )
+    views = stacked.parameters(stacked.weights)
+    views |= stacked.constants
+    views |= stacked.buffers
+    for number in range(len(networks)):
+        for name, value in parameters[number].items():
+            value.data = views[name][number]
+        for name, buffer in buffers[number].items():
+            buffer.data = views[name][number]
+    return stacked
+
+
+def _side_by_side(
+    tensors: Sequence[Mapping[str, Tensor]], names: Sequence[str]
+) -> Tensors:
+    """Tensors of the given names, stacked along a new first axis ``(K, ...)``."""
+    stacked = {}
+    for name in names:
+        values = [each[name] for each in tensors]
+        stacked[name] = torch.stack(values).detach()
+    return stacked
+
+
+def structure(network: nn.Module) -> tuple[object, ...]:
+    """What networks must have in common to be stacked: names, shapes and types."""
+    described: list[object] = []
+    for name, value in network.named_parameters():
+        described.append((name, value.shape, value.dtype, value.requires_grad))
+    for name, buffer in network.named_buffers():
+        described.append((name, buffer.shape, buffer.dtype))
+    return tuple(described)

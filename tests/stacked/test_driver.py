@@ -1,0 +1,275 @@
+import json
+import os
+import signal
+from contextlib import suppress
+
+import pytest
+import torch
+
+from normlab.config.identity import run_folder
+from normlab.endings import Interrupted
+from normlab.stacked import driver
+from normlab.stacked.driver import evenly, train_stack
+from normlab.stacked.members import Member
+from normlab.stacked.trial import Times
+from normlab.training.experiment import run, run_with_output
+from stacked.runs import SMALL, plain
+
+FAST = (
+    *("dataset=digits", "trainer.max_epochs=2", "trainer.max_samples=60"),
+    *("optimizer.lr=0.01", "statistics.histograms=false"),
+)
+
+
+@pytest.fixture
+def configs(compose, tmp_path):
+    """configs(FOLDER, *words): two runs with outputs in a folder of this test."""
+
+    def build(folder, *words, seeds=2):
+        own = [word for word in SMALL if not word.startswith("trainer.")]
+        outputs = f"paths.outputs={tmp_path / folder}"
+        config = plain(compose(*own, *FAST, outputs, *words))
+        return [config | {"seed": seed} for seed in range(seeds)]
+
+    return build
+
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+# With a smaller eps Adam makes steps of full length along gradients that are rounding.
+ADAM = ("optimizer=adam", "optimizer.eps=0.01", "model.bias=false")
+
+
+def stacked(configs, members=8):
+    return train_stack(configs, run_with_output, members)
+
+
+def checkpoint(config, name="last"):
+    path = run_folder(config) / "checkpoints" / f"{name}.ckpt"
+    return torch.load(path, weights_only=True)
+
+
+def assert_same_runs(found, wanted):
+    """Compare what two runs have stored, up to rounding."""
+    for name in ("last", "best"):
+        one, two = checkpoint(found, name), checkpoint(wanted, name)
+        torch.testing.assert_close(one["network"], two["network"], **CLOSE)
+        assert one["epoch" if name == "best" else "progress"]
+    one, two = checkpoint(found), checkpoint(wanted)
+    assert one["progress"]["steps"] == two["progress"]["steps"]
+    assert one["best"]["epoch"] == two["best"]["epoch"]
+    assert torch.equal(one["random"]["cpu"], two["random"]["cpu"])
+    folders = [run_folder(config) for config in (found, wanted)]
+    names = [sorted(path.name for path in each.rglob("*")) for each in folders]
+    assert names[0] == names[1]
+
+
+def assert_same_results(found, wanted):
+    assert found["status"] == wanted["status"]
+    assert found["metrics"] == pytest.approx(wanted["metrics"], rel=1e-4, nan_ok=True)
+    for key in ("epochs", "best_epoch", "steps", "ended_by", "config_digest", "run"):
+        assert found[key] == wanted[key]
+
+
+def test_runs_store_what_they_store_alone(configs):
+    ended = stacked(configs("stacked"))
+    assert ended.notes == []
+    for found, wanted in zip(configs("stacked"), configs("alone"), strict=True):
+        result = run(wanted)
+        assert_same_runs(found, wanted)
+        stored = json.loads((run_folder(found) / "result.json").read_text())
+        assert stored["stacked"] == 2
+        assert "stacked" not in result
+        assert_same_results(stored, result)
+        rows = [
+            (run_folder(config) / "metrics.csv").read_text().splitlines()
+            for config in (found, wanted)
+        ]
+        assert len(rows[0]) == len(rows[1]) == 3
+        assert (run_folder(found) / "statistics.csv").is_file()
+
+
+def test_runs_end_at_epochs_and_steps_of_their_own(configs):
+    def of_both(folder):
+        first, second, third = configs(folder, "trainer.max_epochs=4", seeds=3)
+        first["trainer"] = first["trainer"] | {"max_epochs": 1}
+        second["trainer"] = second["trainer"] | {"max_steps": 11}
+        third["trainer"] = third["trainer"] | {"patience": 1}
+        third["optimizer"] = third["optimizer"] | {"lr": 1e-9}
+        return [first, second, third]
+
+    ended = stacked(of_both("stacked"))
+    results = [run(config) for config in of_both("alone")]
+    for found, wanted in zip(ended.results, results, strict=True):
+        assert_same_results(found, wanted)
+    assert [result["ended_by"] for result in results] == [
+        "max_epochs",
+        "max_steps",
+        "patience",
+    ]
+    for found, wanted in zip(of_both("stacked"), of_both("alone"), strict=True):
+        assert_same_runs(found, wanted)
+
+
+def test_a_run_that_diverges_ends_by_itself(configs):
+    def of_both(folder):
+        first, second, third = configs(folder, "norm=none", seeds=3)
+        second["optimizer"] = second["optimizer"] | {"lr": 1e30}
+        return [first, second, third]
+
+    ended = stacked(of_both("stacked"))
+    results = [run(config) for config in of_both("alone")]
+    assert [result["status"] for result in ended.results] == [
+        "finished",
+        "diverged",
+        "finished",
+    ]
+    for found, wanted in zip(ended.results, results, strict=True):
+        assert found["status"] == wanted["status"]
+        assert found.get("diverged_at_step") == wanted.get("diverged_at_step")
+        if found["status"] == "finished":
+            assert found["metrics"] == pytest.approx(wanted["metrics"], rel=1e-4)
+
+
+def test_stored_results_are_returned_and_the_others_stacked(configs):
+    first, *others = configs("stacked", seeds=3)
+    stored = run(first)
+    ended = stacked([first, *others])
+    assert ended.results[0]["metrics"] == stored["metrics"]
+    assert [result.get("stacked") for result in ended.results] == [None, 2, 2]
+
+
+def test_a_single_run_that_is_left_makes_its_own_steps(configs):
+    first, second = configs("stacked")
+    run(first)
+    ended = stacked([first, second])
+    (_, alone) = configs("alone")
+    assert_same_results(ended.results[1], run(alone))
+    assert ended.results[1]["stacked"] == 1
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after_one_epoch(monkeypatch, config):
+    """Train until the first checkpoint is on disk, and end as SIGKILL would."""
+    from normlab.training.checkpoints import Checkpoints
+
+    write = Checkpoints.write
+
+    def write_and_die(self, *arguments, **options):
+        write(self, *arguments, **options)
+        raise Killed
+
+    with monkeypatch.context() as patch, suppress(Killed):
+        patch.setattr(Checkpoints, "write", write_and_die)
+        run(config)
+
+
+def test_a_stack_resumes_runs_that_were_begun_alone(configs, monkeypatch):
+    words = ("checkpoint.every_seconds=0", *ADAM)
+    killed_after_one_epoch(monkeypatch, configs("stacked", *words)[0])
+    assert checkpoint(configs("stacked", *words)[0])["progress"]["epoch"] == 1
+    ended = stacked(configs("stacked", *words))
+    for found, wanted in zip(
+        configs("stacked", *words), configs("alone", *words), strict=True
+    ):
+        run(wanted)
+        assert_same_runs(found, wanted)
+    assert [result["stacked"] for result in ended.results] == [2, 2]
+
+
+def stop_stack_after_one_epoch(monkeypatch, configs):
+    """Send SIGTERM to the stack when its runs have ended their first epoch."""
+    go_on = Member.go_on
+
+    def go_on_and_signal(self, answer=None):
+        go_on(self, answer)
+        if self.request is not None and self.request.task.progress.epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Member, "go_on", go_on_and_signal)
+        patch.setattr(driver.signals, "may_come_twice", lambda number: True)
+        with pytest.raises(Interrupted) as stopped:
+            stacked(configs)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+
+
+def test_runs_that_a_signal_stopped_go_on_alone_or_in_a_stack(configs, monkeypatch):
+    words = ("trainer.max_epochs=3", *ADAM)
+    folders = ("stacked", "later")
+    for folder in folders:
+        stop_stack_after_one_epoch(monkeypatch, configs(folder, *words))
+        for config in configs(folder, *words):
+            assert 0 < checkpoint(config)["progress"]["epoch"] < 3
+            assert not (run_folder(config) / "result.json").exists()
+    stacked(configs("stacked", *words))
+    for config in configs("later", *words):
+        run(config)
+    for number, wanted in enumerate(configs("alone", *words)):
+        run(wanted)
+        for folder in folders:
+            found = configs(folder, *words)[number]
+            torch.testing.assert_close(
+                checkpoint(found, "best")["network"],
+                checkpoint(wanted, "best")["network"],
+                **CLOSE,
+            )
+
+
+def test_runs_that_cannot_be_stacked_are_left_to_be_trained_alone(configs):
+    ended = stacked(configs("stacked", "model.dropout=0.5"))
+    assert ended.results == [None, None]
+    (note,) = ended.notes
+    assert note.startswith("hidden.0.dropout (Dropout) draws random numbers")
+    assert note.endswith("they are trained one after the other")
+    for config in configs("stacked", "model.dropout=0.5"):
+        assert not (run_folder(config) / "result.json").exists()
+
+
+@pytest.mark.parametrize(("gain", "are_stacked"), [(1.05, False), (1.5, True)])
+def test_a_stack_that_gains_too_little_is_not_trained(
+    configs, monkeypatch, gain, are_stacked
+):
+    def measure(stack, requests, most):
+        return Times(alone=gain, stacked={2: 1.0})
+
+    monkeypatch.setattr(driver, "measure", measure)
+    ended = stacked(configs("stacked", "trainer.max_epochs=1"), "auto")
+    assert [result is not None for result in ended.results] == [are_stacked] * 2
+    if not are_stacked:
+        assert "only 1.05 times faster" in ended.notes[0]
+
+
+def test_the_memory_limits_how_many_runs_train_at_once(configs, monkeypatch):
+    monkeypatch.setattr(driver, "room", lambda *arguments: 2)
+    words = ("trainer.max_epochs=1",)
+    ended = stacked(configs("stacked", *words, seeds=4))
+    assert ended.notes == ["the memory has room for 2 of 4 runs at once"]
+    assert [result["stacked"] for result in ended.results] == [2] * 4
+    wanted = run(configs("alone", *words, seeds=4)[3])
+    assert_same_results(ended.results[3], wanted)
+
+
+def test_without_memory_for_two_runs_none_is_stacked(configs, monkeypatch):
+    monkeypatch.setattr(driver, "room", lambda *arguments: 0)
+    ended = stacked(configs("stacked"))
+    assert ended.results == [None, None]
+    assert "does not suffice" in ended.notes[-1]
+
+
+def test_the_error_of_one_run_is_its_own(configs):
+    good, bad, other = configs("stacked", "trainer.max_epochs=1", seeds=3)
+    bad["trainer"] = bad["trainer"] | {"monitor": "val/nonsense"}
+    ended = stacked([good, bad, other])
+    assert isinstance(ended.results[1], ValueError)
+    assert ended.results[0]["status"] == ended.results[2]["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "wanted"),
+    [(4, 2, [2, 2]), (5, 4, [2, 3]), (7, 3, [2, 2, 3]), (3, 8, [3])],
+)
+def test_parts_differ_by_one_at_most(count, size, wanted):
+    assert [len(part) for part in evenly(list(range(count)), size)] == wanted

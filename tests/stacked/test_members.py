@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from normlab.stacked.members import Abandoned, Member
+from normlab.training.together import STACK
+
+
+def test_a_run_waits_for_the_answer_to_each_request():
+    got = []
+
+    def run(config):
+        for request in config["requests"]:
+            got.append(STACK.get().train(request))
+        return {"status": "finished"}
+
+    member = Member(run, {"requests": ["first", "second"]}, 2)
+    member.go_on()
+    assert member.request == "first"
+    member.go_on("one")
+    assert member.request == "second"
+    assert not member.has_ended
+    member.go_on()
+    assert member.request is None
+    assert got == ["one", None]
+    assert member.result == {"status": "finished"}
+
+
+def test_the_exception_of_a_run_is_kept():
+    def run(config):
+        raise ValueError("no data")
+
+    member = Member(run, {}, 2)
+    member.go_on()
+    assert member.has_ended
+    assert str(member.error) == "no data"
+
+
+def test_an_abandoned_run_has_no_result():
+    def run(config):
+        try:
+            STACK.get().train("request")
+        except Exception:
+            return {"status": "failed"}
+
+    member = Member(run, {}, 2)
+    member.go_on()
+    member.abandon()
+    assert isinstance(member.error, Abandoned)
+    assert member.result is None
+
+
+def test_a_run_that_has_not_begun_is_not_begun_to_be_abandoned():
+    member = Member(pytest.fail, {}, 2)
+    member.abandon()
+    assert not member.has_ended
+
+
+def test_each_run_has_its_random_numbers_and_default_type():
+    drawn = {}
+
+    def run(config):
+        torch.manual_seed(config["seed"])
+        torch.set_default_dtype(torch.float64)
+        STACK.get().train("request")
+        drawn[config["seed"]] = torch.rand(3)
+        return {}
+
+    before = torch.get_rng_state()
+    members = [Member(run, {"seed": seed}, 2) for seed in (1, 2)]
+    for member in members:
+        member.go_on()
+    assert torch.get_default_dtype() is torch.float32
+    for member in members:
+        member.go_on()
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.random.fork_rng():
+        for seed, values in drawn.items():
+            torch.manual_seed(seed)
+            wanted = torch.rand(3, dtype=torch.float64)
+            assert torch.equal(values, wanted)
+
+
+def test_time_in_which_a_run_waits_is_not_its_own(monkeypatch):
+    def run(config):
+        STACK.get().train("request")
+        return {}
+
+    member = Member(run, {}, 2)
+    member.go_on()
+    member.share(seconds=100.0, processor_seconds=200.0)
+    member.go_on()
+    assert -100.0 < member.apart.seconds < -1.0
+    assert -200.0 <= member.apart.processor_seconds < -1.0

@@ -1,0 +1,181 @@
+import pytest
+import torch
+from torch import nn
+
+from normlab.stacked import trial
+from normlab.stacked.stack import Stack
+from normlab.stacked.trial import (
+    NotStackable,
+    Times,
+    check_alike,
+    check_equal,
+    first_batch,
+    measure,
+)
+from stacked.runs import SMALL, Trained, plain, requests
+
+
+class Branches(nn.Module):
+    def forward(self, inputs):
+        return inputs if inputs.sum() > 0 else -inputs
+
+
+class Replaces(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("average", torch.zeros(6))
+
+    def forward(self, inputs):
+        if self.training:
+            self.average = inputs.detach().mean(0)
+        return inputs
+
+
+class Shares(nn.Module):
+    """Scales by a number that no buffer holds."""
+
+    scale = 1.0
+
+    def forward(self, inputs):
+        return inputs * self.scale
+
+
+@pytest.fixture
+def runs(compose):
+    """runs(*words): three runs of a small network, and their first requests."""
+
+    def build(*words):
+        config = plain(compose(*SMALL, *words))
+        found = [Trained(config | {"seed": seed}) for seed in range(3)]
+        return found, requests(found, [run.blocks[0] for run in found])
+
+    return build
+
+
+def refusal(found, asked):
+    stack = Stack([run.task for run in found])
+    with pytest.raises(NotStackable) as error:
+        check_equal(stack, asked)
+    return str(error.value)
+
+
+def test_runs_that_are_the_same_in_a_stack_are_left_as_they_are(runs):
+    found, asked = runs()
+    before = [
+        {name: value.clone() for name, value in run.network.state_dict().items()}
+        for run in found
+    ]
+    stack = Stack([run.task for run in found])
+    check_alike(asked)
+    bytes_of_run = check_equal(stack, asked)
+    weights = sum(value.nbytes for value in found[0].network.parameters())
+    assert bytes_of_run > 8 * weights
+    for run, state in zip(found, before, strict=True):
+        for name, value in run.network.state_dict().items():
+            assert torch.equal(value, state[name]), name
+
+
+def test_a_network_that_draws_random_numbers_is_refused(runs):
+    text = refusal(*runs("model.dropout=0.5"))
+    assert text == (
+        "hidden.0.dropout (Dropout) draws random numbers in training, which differ in "
+        "a stack"
+    )
+
+
+@pytest.mark.parametrize(
+    ("norm", "module"),
+    [("noisy_batch", "NoisyBatchNorm"), ("spectral", "_SpectralNorm")],
+)
+def test_norms_that_vmap_cannot_take_are_named(runs, norm, module):
+    assert f"({module})" in refusal(*runs(f"norm={norm}"))
+
+
+def with_module(found, kind):
+    for run in found:
+        run.network.hidden.add_module("own", kind())
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        (Branches, "hidden.own (Branches) cannot be stacked: RuntimeError"),
+        (Replaces, "hidden.own is not the same in a stack: its buffer"),
+    ],
+)
+def test_modules_that_would_be_others_in_a_stack_are_named(runs, kind, part):
+    found, asked = runs()
+    with_module(found, kind)
+    assert part in refusal(found, asked)
+
+
+def test_numbers_outside_of_parameters_must_be_the_same(runs):
+    found, asked = runs()
+    with_module(found, Shares)
+    found[2].network.hidden.own.scale = 2.0
+    assert "is not the same in a stack: its gradient" in refusal(found, asked)
+
+
+def alike(asked):
+    with pytest.raises(NotStackable) as error:
+        check_alike(asked)
+    return str(error.value)
+
+
+def test_runs_of_unlike_networks_or_samples_are_refused(runs):
+    _, asked = runs()
+    _, wider = runs("model.hidden=[7]")
+    _, larger = runs("dataset.batch_size=9")
+    assert alike([asked[0], wider[0]]) == (
+        "the networks differ in the shapes of their parameters"
+    )
+    assert alike([asked[0], larger[0]]) == (
+        "the samples or the batches of the runs differ in shape"
+    )
+
+
+def test_runs_that_weigh_classes_differently_are_refused(runs):
+    found, asked = runs("task.class_weights=balanced")
+    assert "task.class_weights" in alike(asked)
+    weights = found[0].task.class_weights
+    for run in found:
+        run.task.class_weights = weights.clone()
+    check_alike(asked)
+
+
+def test_an_optimizer_without_a_stacked_form_is_refused(runs):
+    _, asked = runs("optimizer=adagrad")
+    assert alike(asked).startswith("the optimizer Adagrad has no stacked form")
+
+
+def test_batches_of_one_run_only_are_refused(runs):
+    _, asked = runs()
+    block = asked[0].block
+    short = asked[0]._replace(
+        block=block._replace(inputs=block.inputs[:3], targets=block.targets[:3])
+    )
+    with pytest.raises(NotStackable, match="differ in size"):
+        first_batch([short, asked[1]])
+
+
+def test_the_fastest_number_of_runs_is_the_best():
+    times = Times(alone=1.0, stacked={8: 0.5, 4: 0.25, 2: 0.8})
+    assert times.best == 4
+    assert times.gain == 4.0
+
+
+def test_times_are_measured_for_halves_of_the_stack(runs, monkeypatch):
+    found, asked = runs()
+    stack = Stack([run.task for run in found])
+    before = stack.network.weights.clone()
+    calls = []
+
+    def seconds(step):
+        step()
+        calls.append(step)
+        return float(len(calls))
+
+    monkeypatch.setattr(trial, "_seconds", seconds)
+    times = measure(stack, asked, most=3)
+    assert times == Times(alone=2.0, stacked={3: 1 / 3})
+    assert torch.equal(stack.network.weights, before)
