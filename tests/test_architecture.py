@@ -46,7 +46,10 @@ ARCHITECTURE = {
     "data": ("config", "files", "locks", "spelling", "streams", "terminal"),
     "callbacks": (),
     "event_files": ("endings", "locks"),
-    "loggers": ("config", "endings", "event_files", "locks", "metrics", "terminal"),
+    "loggers": (
+        *("config", "endings", "event_files", "locks", "metrics", "results"),
+        "terminal",
+    ),
     # one run
     "check": ("norms", "results", "terminal"),
     "device": ("cores", "norms"),

@@ -122,26 +122,35 @@ def test_a_logger_that_fails_at_the_end_is_named_and_the_result_kept(
     )
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what MLflow calls
-def test_mlflow_goes_on_in_the_same_record(config, interrupted):
-    pytest.importorskip("mlflow")
+def mlflow_records(settings):
+    """MLflow's client, and its records of the experiment of a run."""
     from mlflow.tracking import MlflowClient
 
-    settings = config("logger=[mlflow]", *LONGER)
-    interrupted(settings)
     client = MlflowClient(f"sqlite:///{run_folder(settings).parents[1] / 'mlflow.db'}")
-    (experiment,) = [
-        each for each in client.search_experiments() if each.name != "Default"
-    ]
-    (record,) = client.search_runs([experiment.experiment_id])
-    assert (experiment.name, record.info.status) == ("digits-mlp", "KILLED")
+    experiment = client.get_experiment_by_name("digits-mlp")
+    return client, client.search_runs([experiment.experiment_id])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what MLflow calls
+@pytest.mark.parametrize("status", ["KILLED", "RUNNING"])
+def test_mlflow_goes_on_in_the_same_record(config, interrupted, monkeypatch, status):
+    pytest.importorskip("mlflow")
+    settings = config("logger=[mlflow]", *LONGER)
+    with monkeypatch.context() as patch:
+        if status == "RUNNING":  # nothing can be recorded of SIGKILL
+            nothing = lambda *arguments: None  # noqa: E731
+            patch.setattr("pytorch_lightning.loggers.MLFlowLogger.finalize", nothing)
+            patch.setattr(loggers, "log_interrupted", nothing)
+        interrupted(settings)
+    client, (record,) = mlflow_records(settings)
+    assert record.info.status == status
     assert record.data.params["norm"] == "custom"
     assert record.data.params["changed"] == (
         "trainer.max_epochs=4 checkpoint.every_n_steps=5"
     )
 
     result = run(settings)
-    (record,) = client.search_runs([experiment.experiment_id])
+    _, (record,) = mlflow_records(settings)
     assert record.info.status == "FINISHED"
     assert record.data.params["status"] == "finished"
     assert record.data.metrics["final/test/accuracy"] == pytest.approx(
@@ -153,6 +162,26 @@ def test_mlflow_goes_on_in_the_same_record(config, interrupted):
     ]
     assert sorted(set(steps)) == [1, 2, 3, 4]
     assert not list(run_folder(settings).rglob("hparams.yaml"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("has_trash", [False, True])
+def test_a_record_that_was_deleted_from_mlflow_is_begun_anew(
+    config, interrupted, has_trash
+):
+    pytest.importorskip("mlflow")
+    settings = config("logger=[mlflow]", *LONGER)
+    interrupted(settings)
+    client, (record,) = mlflow_records(settings)
+    if has_trash:
+        client.delete_run(record.info.run_id)
+    else:
+        (run_folder(settings) / "mlflow_run_id").write_text("0" * 32)
+    assert run(settings)["status"] == "finished"
+    _, records = mlflow_records(settings)
+    by_id = {each.info.run_id: each.info.status for each in records}
+    by_id.pop(record.info.run_id, None)
+    assert list(by_id.values()) == ["FINISHED"]
 
 
 @pytest.mark.parametrize(

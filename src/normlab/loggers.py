@@ -29,6 +29,7 @@ from normlab.endings import EarlyEnd, disk_is_full
 from normlab.event_files import EventLogger, record_png
 from normlab.locks import check_lease
 from normlab.metrics import PARTS
+from normlab.results import write_atomically
 from normlab.terminal import print_line
 
 # TensorBoard sorts groups by name; this one comes after the curves, `train` and `val`,
@@ -136,7 +137,8 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
 def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
     """MLflow, with the run's group as experiment; a resumed run continues its record.
 
-    The record of an interrupted run is marked as killed until the run is resumed.
+    The record of an interrupted run is marked as killed until the run is resumed. After
+    SIGKILL it stays RUNNING until then. A record that was deleted is begun anew.
 
     Args:
         folder: of the run.
@@ -148,15 +150,32 @@ def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
     group, _, run = name.partition("/")
     uri = tracking_uri or f"sqlite:///{(folder.parents[1] / 'mlflow.db').absolute()}"
     record = folder / "mlflow_run_id"
-    run_id = record.read_text() if record.is_file() else None
+    run_id = _mlflow_record(record, uri)
     logger = MLFlowLogger(
         experiment_name=group, run_name=run, tracking_uri=uri, run_id=run_id
     )
     if run_id is None:
-        record.write_text(str(logger.run_id))
+        write_atomically(record, str(logger.run_id).encode())
     else:
         logger.experiment.update_run(run_id, status="RUNNING")
     return logger
+
+
+def _mlflow_record(path: Path, uri: str) -> str | None:
+    """The record that an earlier start of a run began; None if MLflow has none."""
+    if not path.is_file():
+        return None
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    run_id = path.read_text()
+    try:
+        known = MlflowClient(uri).get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return run_id if known.info.lifecycle_stage == "active" else None
 
 
 def unknown_metrics(names: Iterable[str]) -> dict[str, float]:
