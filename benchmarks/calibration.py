@@ -417,7 +417,7 @@ def derived_table(experiments: int, n: int = 10) -> str:
                 counts = _derived_counts(claim, values, noise, make, experiments, n)
                 cells = [rate(count, experiments) for count in counts]
                 rows.append([f"{kind}: {noise}, {spread}", *cells])
-    return table(["lines of equal slopes", "higher", "lower"], rows)
+    return table(["arms with equal gains", "higher", "lower"], rows)
 
 
 def _derived_counts(
@@ -628,16 +628,17 @@ whose intervals therefore hold for all at once. n = 10.""",
         equal_claim_table,
     ),
     "A claim of non-inferiority, with a margin of .005": (
-        """"Not worse" is wrong where the arm is worse by the margin: nominal .025 for
-each verdict there. The differences of normal arms have an SD of .0028, and n = 10. As
-for equality, spreads that differ twofold and skewed differences cannot be told. **A
-tail of bad runs in one arm only**, which few runs show, supports it too often.""",
+        """"Not worse" is no longer true if the arm is worse by the margin, a difference
+of -0.005: nominal .025 for each verdict there. The differences of normal arms have an
+SD of .0028, and n = 10. As with equality, the answer is "cannot tell" if spreads differ
+at least twofold or differences are skewed. **A tail of bad runs in one arm only**,
+which few runs reveal, leads to "supported" too often.""",
         not_worse_table,
     ),
     "An interaction and a slope that the arms share": (
         """Two arms at two values of a setting (interaction) or at five (slope over
-their logarithm), where both arms gain alike: nominal .025 each, n = 10. The level
-holds, also where one arm spreads four times as much at one value.""",
+their logarithm), with equal gains of both arms: nominal .025 each, n = 10. All rates
+are near it or below, also if one arm spreads four times as much at one value.""",
         derived_table,
     ),
     "The interval of P(better)": (
@@ -645,12 +646,13 @@ holds, also where one arm spreads four times as much at one value.""",
         improvement_table,
     ),
     "Every arm at its best value": (
-        """Both arms are equal at their best value; each chooses it by the mean of the
-validation score over ten seeds, whose correlation with the test score over runs is
-given. **Tested on the same seeds, the larger grid wins too often**: sentences name the
-number of values that were tried, and unequal grids are a caution.
-[Other seeds](../how-to/learning-rates.md) for the test (`--confirm`, `confirm_seeds`)
-hold the level. The bias is that of the difference, in SD of one run.""",
+        """Both arms are equal at their best value; each chooses it by its mean score on
+validation over ten seeds. The correlation is that of validation and test scores over
+runs.
+**Tested on the same seeds, the larger grid wins too often**: sentences name the number
+of values that were tried, and a warning names unequal grids. A test on
+[other seeds](../how-to/learning-rates.md) (`--confirm`, `confirm_seeds`) keeps the
+level. The bias is that of the difference, in SD of one run.""",
         selection_table,
     ),
     "Looking while seeds are added": (
