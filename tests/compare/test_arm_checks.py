@@ -51,7 +51,7 @@ def test_other_settings_are_named_with_both_values():
     [
         ("a", SAME, "start from the same weights outside of the norm."),
         ("b", DIFFERENT, "start from other weights in 2 of 2 pairs of runs."),
-        (None, UNKNOWN, "weights: their runs did not record their first ones."),
+        (None, UNKNOWN, "weights: their runs did not record their initial weights."),
     ],
 )
 def test_initial_weights_are_compared_by_seed(weights, result, end):

@@ -69,8 +69,8 @@ def test_the_sentence_names_what_was_chosen_and_from_how_many(runs):
     gain = 0.02 - 2 * NOISE[:6].mean()
     assert row(found)["difference"] == pytest.approx(gain)
     assert row(found)["sentence"].endswith(
-        " Best optimizer.lr by val/accuracy: custom at 1 of 3 values tried, none at "
-        "0.1 of 3 values tried; chosen and tested on the same seeds."
+        " Best optimizer.lr by val/accuracy: 1 for custom (3 values tried), 0.1 for "
+        "none (3 values tried); chosen and tested on the same seeds."
     )
 
 
@@ -84,9 +84,9 @@ def test_a_grid_that_lacks_a_run_is_refused_unless_asked(runs, status):
     with pytest.raises(ValueError) as error:
         compare(runs, select="optimizer.lr")
     assert str(error.value) == (
-        "select must have a complete grid to choose optimizer.lr from, and custom "
-        "lacks 1 of 18 runs (optimizer.lr=1 seed=2): train these runs (retry=failed "
-        "for those that failed), or choose from the others with `incomplete`"
+        "select must have a complete grid from which to choose optimizer.lr, but "
+        "custom lacks 1 of 18 runs (optimizer.lr=1 seed=2): train these runs "
+        "(retry=failed for those that failed), or choose without them by `incomplete`"
     )
     found = compare(runs, select="optimizer.lr", incomplete=True)
     # The missing run does not change the choice.
@@ -96,8 +96,8 @@ def test_a_grid_that_lacks_a_run_is_refused_unless_asked(runs, status):
         "chosen"
     ) in row(found)["sentence"]
     assert any(
-        "best mean val/accuracy of the 3 values that were tried, of which runs are "
-        "missing" in line
+        "best mean val/accuracy of the 3 values that were tried and is used, but runs "
+        "are missing" in line
         for line in found.warnings
     )
 

@@ -27,16 +27,16 @@ def test_the_metric_that_picked_the_epoch_is_told(task, monitor, own, metric, to
     lines = monitor_warnings(pd.DataFrame(rows * 3), metric)
     assert len(lines) == told
     if told:
-        assert lines[0].startswith(f"{metric} picked the best epoch of 3 of 3 runs")
+        assert lines[0].startswith(f"{metric} also chose the best epoch of 3 of 3 runs")
 
 
 def test_a_comparison_by_the_monitored_metric_warns(tmp_path):
     write_seeds(tmp_path, {"none": VALUES, "custom": VALUES})
     runs = load_runs(tmp_path)
-    line = "val/accuracy picked the best epoch of 6 of 6 runs"
+    line = "val/accuracy also chose the best epoch of 6 of 6 runs"
     by_validation = compare(runs, metric="val/accuracy")
     assert any(found.startswith(line) for found in by_validation.warnings)
-    assert not any("picked the best" in found for found in compare(runs).warnings)
+    assert not any("chose the best" in found for found in compare(runs).warnings)
 
 
 def test_arms_that_were_not_named_are_counted(tmp_path):
@@ -45,8 +45,8 @@ def test_arms_that_were_not_named_are_counted(tmp_path):
     runs = load_runs(tmp_path)
     found = compare(runs, arms="custom")
     assert found.warnings[-1] == (
-        "3 other arms are there and not compared: layer, rms, torch. If the compared "
-        "ones were named after a look at the results, false alarms are more frequent "
+        "3 other arms exist and are not compared: layer, rms, torch. If the compared "
+        "arms were chosen after a look at the results, false alarms are more frequent "
         "than the level says."
     )
     assert not any("other arms" in line for line in compare(runs).warnings)
@@ -55,5 +55,5 @@ def test_arms_that_were_not_named_are_counted(tmp_path):
 def test_of_many_arms_six_are_named():
     runs = pd.DataFrame({"arm": [f"a{number}" for number in range(9)]})
     (line,) = left_out_warnings(runs, ["a1"], "a0")
-    assert line.startswith("7 other arms are there and not compared: a2, a3, a4")
+    assert line.startswith("7 other arms exist and are not compared: a2, a3, a4")
     assert "a7, and 1 more." in line

@@ -34,8 +34,8 @@ def test_arms_on_other_data_under_one_name_are_named():
     (check,) = data(pair({"data_digest": "b"}, {}))
     assert (check.result, check.warns) == (DIFFERENT, True)
     assert check.message == (
-        "custom and none were trained and tested on different data, by their sizes and "
-        "a sample (b against a)."
+        "custom and none were trained and tested on different data, as sizes or a "
+        "sample show (digest b against a)."
     )
     (check,) = data(pair({"dataset.root": "x"}, {"dataset.root": "y"}))
     assert (check.result, check.warns) == (SAME, False)  # a copy of the same data
@@ -83,8 +83,8 @@ def test_an_arm_that_stopped_early_is_named_with_its_epochs():
     (check,) = length(pair(patient | {"epochs": 5}, patient))
     assert (check.result, check.warns) == (DIFFERENT, True)
     assert check.message == (
-        "custom and none trained for a different time: 5 against 30 epochs in the "
-        "median."
+        "custom and none trained for different numbers of epochs: a median of 5 "
+        "against 30."
     )
     (check,) = length(pair(patient | {"epochs": 25}, patient))
     assert (check.result, check.warns) == (SAME, False)

@@ -196,7 +196,7 @@ def test_a_best_epoch_in_final_rows_is_no_clock(tmp_path):
         (
             "adam,0,0.9,\nadam,0,0.8,\n",
             {},
-            "line 2 and .* line 3 both are optimizer=ad",
+            "line 2 and .* line 3 both have optimizer=ad",
         ),
         ("adam,0,0.9,\nadam,0,0.8,\n", {}, r"\(they differ in acc\)"),
         ("adam,0,0.9,\nsgd,1,0.8,\n", {}, "every arm must have at least two runs to c"),

@@ -28,8 +28,9 @@ def test_runs_copied_under_other_seeds_are_named(tmp_path):
     arm(tmp_path, "none", [0.4, 0.3, 0.2, 0.1])
     arm(tmp_path, "custom", [0.4, 0.3, 0.4, 0.3])
     assert warnings_about(tmp_path, "last digit") == [
-        "4 of 4 runs of custom agree with another one to the last digit (seeds 0, 1, "
-        "2, 3): they are copies, or their seed changes nothing, and they count as one."
+        "4 of 4 runs of custom agree with another run to the last digit (seeds 0, 1, "
+        "2, 3): either they are copies or the seed has no effect, and they say no more "
+        "than one run."
     ]
 
 
@@ -52,7 +53,7 @@ def test_without_losses_the_first_weights_tell_copies(tmp_path):
             result = {"initial_weights": weights}
             write_run(tmp_path, norm, seed, 0.9, result=result)
     (line,) = warnings_about(tmp_path, "last digit")
-    assert line.startswith("2 of 3 runs of custom agree with another one to the last")
+    assert line.startswith("2 of 3 runs of custom agree with another run to the last")
     assert "(seeds 0, 2)" in line
 
 

@@ -84,8 +84,8 @@ def test_a_best_rate_on_the_edge_is_named_if_rates_are_compared(grid):
 
 def test_a_choice_by_the_compared_scores_is_named(grid):
     told = (
-        "The best optimizer.lr was chosen by test/accuracy, the scores that are "
-        "compared, for want of a validation"
+        "There is no validation metric, so the best optimizer.lr was chosen by "
+        "test/accuracy, which is also compared"
     )
     assert not any(
         text.startswith(told) for text in compare(grid, select="optimizer.lr").warnings

@@ -46,7 +46,7 @@ def test_the_answer_says_how_sure_the_pilot_is(folder, capsys):
     ("words", "message"),
     [
         (["--effect", "1"], "the spread must come either from a pilot, a folder of"),
-        (["--sd", "1"], "--effect must be stated: the difference that is to be found"),
+        (["--sd", "1"], "--effect must be given: the difference that is to be found"),
         (["--sd", "0", "--effect", "1"], "--sd must be above 0: without a spread"),
         (["--sd", "1", "--margin", "5%"], "--margin must be a number such as 0.005 if"),
         (

@@ -30,10 +30,10 @@ def test_the_checklist_answers_yes_no_and_not_recorded(folder):
         "the smallest arm has 10 results",
     )
     assert found["Runs that did not finish are counted"] == ("yes", "all runs finished")
-    assert found["A margin says what matters"][0] == "no"
+    assert found["A margin was stated"][0] == "no"
     assert found["All code was committed"][0] == "yes"
     assert found["One version of the code"][0] == "yes"
-    alike = "The arms differ in nothing that is not compared"
+    alike = "The arms differ only in what is compared"
     assert found[f"{alike}: settings"][0] == "yes"
     assert found[f"{alike}: initial weights"][0] == "yes"
     assert found[f"{alike}: data"][0] == "not recorded"
@@ -80,5 +80,5 @@ def test_what_other_programs_do_not_record_is_said(tmp_path):
     found = answers(comparison)
     for question in ("One version of the code", "One kind of device"):
         assert found[question] == ("not recorded", "the runs do not record it")
-    question = "The metric is of data that training did not see"
+    question = "The metric was computed on data that training did not see"
     assert found[question] == ("not recorded", "the name acc does not say")

@@ -50,13 +50,13 @@ def test_chosen_rates_are_tested_on_other_seeds(tmp_path, capsys):
     options = [str(tmp_path), "--select", "optimizer.lr"]
     cli.main([*options, "--confirm", "2,3"])
     printed = capsys.readouterr().out
-    assert "custom at 1 of 2 values tried, none at 0.1 of 2 values tried; " in printed
+    assert "1 for custom (2 values tried), 0.1 for none (2 values tried); " in printed
     assert "these seeds had no part in the choice" in printed
     with pytest.raises(SystemExit):
         cli.main(options)
     printed = capsys.readouterr().err
-    assert printed.startswith("error: --select must have a complete grid to choose ")
-    assert "choose from the others with --incomplete" in printed.replace("\n", " ")
+    assert printed.startswith("error: --select must have a complete grid from which")
+    assert "choose without them by --incomplete" in printed.replace("\n", " ")
     cli.main([*options, "--incomplete"])
     assert "custom lacks 2 of 8 runs" in capsys.readouterr().out
 
@@ -107,7 +107,7 @@ def test_a_study_answers_and_writes_its_report(tmp_path, monkeypatch, capsys):
     ).read_text()
     assert "Do statistics over fewer samples make batch norm worse?" in page
     # These runs do not carry the plan, so nobody knows when the rule was written.
-    assert "The rule: supported if" in page
+    assert "The rule; the runs do not store when it was written: supported if" in page
 
 
 @pytest.mark.parametrize(

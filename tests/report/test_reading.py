@@ -38,9 +38,9 @@ def test_a_table_is_answered_like_runs(tmp_path, capsys):
 def test_without_seeds_the_warning_says_so(capsys):
     cli.main([*ASKED, "--ignore", "ID"])
     printed = capsys.readouterr().out
-    assert "! 2 and 1 name no seeds: compared as independent runs." in printed
+    assert "! 2 and 1 have no seeds and are compared as independent runs." in printed
     assert "10 against 10 independent runs, p = 0.079" in printed
-    assert re.search(r"ID +left out, as you say", printed)
+    assert re.search(r"ID +left out, as requested", printed)
 
 
 def test_settings_are_named_as_in_the_file(tmp_path, capsys):
@@ -108,7 +108,7 @@ def test_better_is_for_runs_of_ours_too(tmp_path, capsys):
         ),
         (
             ["{runs}", str(SLEEP), *ASKED[1:]],
-            "compare runs of normlab or results of",
+            "compare either runs of normlab or results",
         ),
         (["results.txt", *ASKED[1:]], "must be a folder of runs"),
         (["--study", "small_batches", "--seed", "x"], "leave out --seed"),

@@ -37,7 +37,7 @@ def test_tables_and_sentences_of_several_seeds(tmp_path):
     assert explanation.startswith(
         "The interval over seeds is about other seeds and the"
     )
-    assert vanishing.endswith("seeds and test samples holds 0: custom and none.")
+    assert vanishing.endswith("seeds and test samples contains 0: custom and none.")
     assert list(found.frames) == ["test_noise", "test_samples"]
     few = about_test_set(compare(load_runs(tmp_path)), with_samples=False)
     assert [table.name for table in few.tables] == ["test_noise"]
@@ -52,7 +52,7 @@ def test_two_runs_are_compared_on_the_command_line(tmp_path, capsys):
     assert (
         "custom alone is right on 4 of 40 test samples, none alone on 1 (McNemar's "
         "exact test, p = 0.375). This is about two trained networks; other seeds "
-        "may turn it round." in printed
+        "may reverse it." in printed
     )
     assert pd.read_csv(out / "mcnemar.csv")["p"].tolist() == [0.375]
     page = (out / "report.html").read_text()

@@ -89,7 +89,7 @@ def test_a_control_chooses_values_as_its_claim_does(tmp_path):
     runs = load_runs(tmp_path)
     control = control_of(PLAN | {"select": "optimizer.lr"}, runs)
     assert "equal: +0.0001" in control.text
-    assert "torch (half 1) at 0.1 of 2 values tried" in control.text
+    assert "0.1 for torch (half 1) (2 values tried)" in control.text
 
 
 @pytest.mark.parametrize(

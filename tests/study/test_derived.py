@@ -88,7 +88,7 @@ def test_lost_runs_leave_the_claim_open():
     plan = PLAN | {"interaction": {"batch": [2, 64]}}
     rows, column, reason = derived_runs(plan, runs)
     assert rows[column].tolist() == pytest.approx([0.2])
-    assert reason == "1 of 4 runs have no test/accuracy, of which to compute it"
+    assert reason == "1 of 4 runs have no test/accuracy to compute it from"
 
 
 @pytest.mark.parametrize(

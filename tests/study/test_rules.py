@@ -90,8 +90,8 @@ def test_a_shown_difference_may_leave_the_margin_open(tmp_path):
     assert verdict == "cannot tell"
     assert reason.startswith("custom does better than torch")
     assert reason.endswith(
-        " Whether it exceeds the margin of 0.0050 cannot be told. With 80 % power, as "
-        "many runs would show it of a difference of 0.0078."
+        " Whether it exceeds the margin of 0.0050 cannot be told. With 80 % power, "
+        "this number of runs shows it if the difference is 0.0078."
     )
 
 

@@ -113,7 +113,7 @@ def initial_weights(pair: ArmPair) -> Iterator[Check]:
     if digests.empty:
         message = (
             f"{pair.names} may start from different weights: their runs did not record "
-            "their first ones."
+            "their initial weights."
         )
         # Results of other programs have no such column.
         is_ours = "initial_weights" in pair.runs

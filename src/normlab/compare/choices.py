@@ -243,9 +243,9 @@ def _refuse_incomplete(arms: Sequence[Arm], key: str) -> None:
     others = ", ".join(arm.name for arm in lacking[1:])
     more = f" and {others} lack some too" if others else ""
     raise ValueError(
-        f"select must have a complete grid to choose {key} from, and "
+        f"select must have a complete grid from which to choose {key}, but "
         f"{_lacks(lacking[0])}{more}: train these runs (retry=failed for those that "
-        "failed), or choose from the others with `incomplete`"
+        "failed), or choose without them by `incomplete`"
     )
 
 
@@ -288,9 +288,9 @@ def choice_lines(choice: Choice) -> list[str]:
     lines = []
     if choice.metric == selection.metric and not selection.confirm:
         lines.append(
-            f"The best {key} was chosen by {choice.metric}, the scores that are "
-            "compared, for want of a validation metric: an arm for which more values "
-            "were tried has the advantage."
+            f"There is no validation metric, so the best {key} was chosen by "
+            f"{choice.metric}, which is also compared: an arm for which more values "
+            "were tried has an advantage."
         )
     for arm in choice.arms:
         lines.append(_choice_line(arm, key, choice.metric))
@@ -318,7 +318,7 @@ def _choice_line(arm: Arm, key: str, metric: str) -> str:
     text = f"{arm.name}: {key}={arm.value} has the best mean {metric} of {grid}"
     if not arm.missing:
         return f"{text} and is used."
-    return f"{text}, of which runs are missing, and is used: {_lacks(arm)}."
+    return f"{text} and is used, but runs are missing: {_lacks(arm)}."
 
 
 def choice_notes(choice: Choice, contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -355,10 +355,10 @@ def _note(choice: Choice, pair: Sequence[Arm]) -> str:
     parts = []
     for arm in pair:
         if key not in arm.settings and len(arm.tried) == 1:
-            parts.append(f"{arm.arm} has none")
+            parts.append(f"no value for {arm.arm}")
             continue
         what = "value" if len(arm.tried) == 1 else "values"
-        parts.append(f"{arm.arm} at {arm.value} of {len(arm.tried)} {what} tried")
+        parts.append(f"{arm.value} for {arm.arm} ({len(arm.tried)} {what} tried)")
     text = f"Best {key} by {choice.metric}: {', '.join(parts)}"
     lacking = [arm for arm in pair if arm.missing]
     if lacking:

@@ -51,7 +51,7 @@ def _pairing_lines(row: dict, group: pd.DataFrame, metric: str) -> list[str]:
     if row["design"] != "independent" or not has_values or single_runs:
         return []
     if group["seed"].astype(str).str.startswith(NO_SEED).all():
-        return [f"{names}{at} name no seeds: compared as independent runs."]
+        return [f"{names}{at} have no seeds and are compared as independent runs."]
     return [
         f"{names} share too few seeds{at} "
         f"({_seeds(group, row['arm'])} against {_seeds(group, row['baseline'])}): "

@@ -21,9 +21,9 @@ def monitor_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
     if not count:
         return []
     return [
-        f"{metric} picked the best epoch of {count} of {len(runs)} runs, so it is the "
-        "best of many values and too good, the more so the more it varies from epoch "
-        "to epoch; compare a test metric."
+        f"{metric} also chose the best epoch of {count} of {len(runs)} runs. As the "
+        "best of many values it is too good, and the more so the more it varies from "
+        "epoch to epoch; compare a test metric."
     ]
 
 
@@ -59,9 +59,10 @@ def left_out_warnings(
         others = others[:MAX_ARMS]
         others.append(f"and {count - MAX_ARMS} more")
     names = ", ".join(others)
-    which = "1 other arm is" if count == 1 else f"{count} other arms are"
+    which = "1 other arm exists and is"
+    if count > 1:
+        which = f"{count} other arms exist and are"
     return [
-        f"{which} there and not compared: {names}. If the compared ones were named "
-        "after a look at the results, false alarms are more frequent than the level "
-        "says."
+        f"{which} not compared: {names}. If the compared arms were chosen after a "
+        "look at the results, false alarms are more frequent than the level says."
     ]

@@ -32,12 +32,12 @@ def data(pair: ArmPair) -> Iterator[Check]:
     if not digests or not expected:
         yield _folders(pair)
     elif digests == expected:
-        message = "All arms were given the same data, by their sizes and a sample."
+        message = "The arms have the same data, as far as sizes and a sample show."
         yield Check("data", SAME, message)
     else:
         message = (
-            f"{pair.names} were trained and tested on different data, by their sizes "
-            f"and a sample ({digests} against {expected})."
+            f"{pair.names} were trained and tested on different data, as sizes or a "
+            f"sample show (digest {digests} against {expected})."
         )
         yield Check("data", DIFFERENT, message, warns=True)
 
@@ -115,8 +115,8 @@ def length(pair: ArmPair) -> Iterator[Check]:
     other = expected.median()
     if max(usual, other) >= LONGER * min(usual, other):
         message = (
-            f"{pair.names} trained for a different time: {usual:g} against {other:g} "
-            "epochs in the median."
+            f"{pair.names} trained for different numbers of epochs: a median of "
+            f"{usual:g} against {other:g}."
         )
         yield Check("length", DIFFERENT, message, warns=True)
     elif not unexplained:

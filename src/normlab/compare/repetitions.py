@@ -71,9 +71,9 @@ def _told(prefix: str, arm: str, copies: pd.DataFrame, num_runs: int) -> Check:
     seeds = ", ".join(sorted_labels(labels))
     count = len(copies)
     message = (
-        f"{prefix}{count} of {num_runs} runs of {arm} agree with another one to "
-        f"the last digit (seeds {seeds}): they are copies, or their seed changes "
-        "nothing, and they count as one."
+        f"{prefix}{count} of {num_runs} runs of {arm} agree with another run to "
+        f"the last digit (seeds {seeds}): either they are copies or the seed has no "
+        "effect, and they say no more than one run."
     )
     return Check("different seeds", SAME, message, warns=True)
 

@@ -134,7 +134,7 @@ def _named_roles(table: pd.DataFrame, wanted: Wanted) -> dict[str, str]:
         check_key(name, table.columns, "column")
         if roles.setdefault(name, role) != role:
             raise ValueError(
-                f"a column can be one thing: {name} is named as {roles[name]} and as "
+                f"a column can have one role: {name} is named as {roles[name]} and as "
                 f"{role}"
             )
     for name in wanted.settings:

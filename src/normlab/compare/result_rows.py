@@ -49,7 +49,7 @@ ROLES = {
     SETTING: "setting",
     MEASUREMENT: "measured, not compared",
     DESCRIPTION: "describes a run, not compared",
-    IGNORED: "left out, as you say",
+    IGNORED: "left out, as requested",
 }
 
 
@@ -278,9 +278,9 @@ def _check_distinct(
     pair = same[alike].head(2)
     shared = ", ".join(f"{key}={setting_text(first[key])}" for key in [*by, "seed"])
     raise ValueError(
-        f"every run must be one row: {' and '.join(pair['folder'])} both are {shared} "
-        f"and differ in no other setting{_other_columns(pair, table)}; remove one, or "
-        "name the setting that tells them apart with `within`"
+        f"every run must have one row: {' and '.join(pair['folder'])} both have "
+        f"{shared} and differ in no other setting{_other_columns(pair, table)}; remove "
+        "one, or name the setting that tells them apart with `within`"
     )
 
 
@@ -300,7 +300,7 @@ def _check_repeated(runs: pd.DataFrame, by: list[str]) -> None:
     if runs.groupby(by, dropna=False).size().max() < 2:
         raise ValueError(
             f"every arm must have at least two runs to compare; {', '.join(by)} has "
-            "another value in each row"
+            "a different value in each row"
         )
     keys = distinguishing_settings(runs, by)
     if not keys:
@@ -309,8 +309,8 @@ def _check_repeated(runs: pd.DataFrame, by: list[str]) -> None:
         return
     raise ValueError(
         f"no two runs share all settings: besides {', '.join(by)} they differ in "
-        f"{', '.join(keys)}; leave out what is no setting with `ignore`, or name the "
-        "seed with `seed`"
+        f"{', '.join(keys)}; leave out columns that are not settings with `ignore`, "
+        "or name the seed with `seed`"
     )
 
 

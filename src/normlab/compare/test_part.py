@@ -152,7 +152,7 @@ def _check(
     """Refuse predictions that do not give the stored score, or of other samples."""
     path = Path(str(row["folder"])) / PREDICTIONS
     if predictions.are_classes != (metric == "test/accuracy"):
-        raise ValueError(f"{path} must hold what {metric} is of")
+        raise ValueError(f"{path} must hold predictions of which {metric} is computed")
     score = _as_metric(OF_SAMPLES[metric](predictions).mean(), metric)
     if not math.isclose(score, row[metric], rel_tol=1e-3, abs_tol=1e-9):
         raise ValueError(
@@ -167,10 +167,12 @@ def _lacking_warnings(lacking: list[str], part: TestPart) -> list[str]:
     """One line about runs that are left out, if any have predictions."""
     if not lacking or not (part.noise or part.single):
         return []
-    runs = "1 run has" if len(lacking) == 1 else f"{len(lacking)} runs have"
+    what = "no usable test predictions"
+    runs = f"1 run has {what} and is"
+    if len(lacking) > 1:
+        runs = f"{len(lacking)} runs have {what} and are"
     return [
-        f"{runs} no usable test predictions and no part in what is said about the "
-        f"test set; the first: {lacking[0]}."
+        f"{runs} left out of what is said about the test set; the first: {lacking[0]}."
     ]
 
 

@@ -47,10 +47,10 @@ RULES = {
         way="below", limit="minus the margin (zero without one)"
     ),
     "not_worse": (
-        "supported if every arm is better, or its interval ends before it is worse by "
-        "the margin and the arms spread alike; contradicted if any interval, at a "
-        "confidence that holds for all at once, lies wholly beyond it; otherwise it "
-        "cannot tell"
+        "supported if every arm is better, or worse by less than the margin in its "
+        "whole interval with arms that spread alike; contradicted if an arm is worse "
+        "by more than the margin in its whole interval, at a confidence that holds for "
+        "all at once; otherwise it cannot tell"
     ),
 }
 EXPECTATIONS = tuple(RULES)

@@ -121,7 +121,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--statistics",
         default="running",
-        help="the statistics by which batch norm normalizes: running (as stored), "
+        help="the statistics by which norms normalize: running (as stored), "
         "batch (of the batch that is scored), recalibrated (computed again from "
         "training batches, with the final weights), adapted (computed again from the "
         "part that is scored), mixed (running and batch together), tent (of the batch, "
@@ -167,16 +167,16 @@ def _add_details(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="B",
-        help="samples of a batch for batch, adapted, mixed and tent statistics "
-        "(default: that of training)",
+        help="samples per batch for batch, adapted, mixed and tent statistics "
+        "(default: as in training)",
     )
     parser.add_argument(
         "--pseudo-count",
         type=float,
         default=16,
         metavar="N",
-        help="number of samples that the running statistics weigh as much as in mixed "
-        "statistics (default: %(default)s)",
+        help="weight of the running statistics in mixed statistics, as a number of "
+        "samples (default: %(default)s)",
     )
     parser.add_argument(
         "--lr",

@@ -146,7 +146,10 @@ class Scorer:
     def _minimizer(self) -> Iterator[nn.Module]:
         network = self.task.network
         if not isinstance(self.task, Classification):
-            raise ValueError("statistics=tent needs classes, whose entropy falls")
+            raise ValueError(
+                "statistics must not be tent, since the run predicts no classes, whose "
+                "entropy tent lowers"
+            )
         parameters = scales_and_shifts(network, self.norm_layers)
         network.eval()
         with restored(network), batch_statistics_where_kept(network):

@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The options of `plan`."""
     parser = argparse.ArgumentParser(
-        description="Say how many seeds a comparison needs: experiments with a known "
-        "difference are made up, and judged by the tests that judge real runs. The "
-        "spread is that of a pilot, a few runs of the arms, or a number.",
+        description="Say how many seeds a comparison needs. Experiments with a known "
+        "difference are simulated, and judged by the tests that judge real runs. Their "
+        "spread is that of a pilot (a few runs of the arms) or a given number.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,7 +100,7 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1000,
         metavar="K",
-        help="made-up experiments for each number of seeds (default: %(default)s)",
+        help="simulated experiments for each number of seeds (default: %(default)s)",
     )
 
 
@@ -222,8 +222,8 @@ def _check(plan: "Plan", options: argparse.Namespace) -> None:
 
     if plan.claim in ("different", "higher") and options.effect is None:
         raise ValueError(
-            "effect must be stated: the difference that is to be found, such as "
-            "--effect 0.005, or a margin for equivalence"
+            "effect must be given: the difference that is to be found, such as "
+            "--effect 0.005; or give a margin to plan for equivalence"
         )
     if plan.claim != "different" and not plan.margin > 0:
         raise ValueError(f"margin must be above 0 for the claim {plan.claim}")
@@ -232,7 +232,7 @@ def _check(plan: "Plan", options: argparse.Namespace) -> None:
     if plan.contrasts < 1 or options.simulations < 1:
         raise ValueError("--contrasts and --simulations must be at least 1")
     if not plan.spread.of_differences > 0:
-        raise ValueError("sd must be above 0: without a spread one seed says it all")
+        raise ValueError("sd must be above 0: without a spread one seed suffices")
     if not true_room(plan) > 0:
         raise ValueError(
             f"effect must leave the claim {plan.claim} true: with a difference of "
@@ -325,6 +325,6 @@ def _uncertain_spread(plan: "Plan", pilot: "Pilot", spread: str) -> str:
     factor = wider.spread.arm / plan.spread.arm if plan.spread.arm else math.nan
     return (
         f"Spread: SD {spread}, from {pilot.n} {_unit(plan)} of the pilot "
-        f"({pilot.names}). So few values leave it open: with probability .8 it is at "
-        f"most {factor:.2f} times as large, which needs {needed} for 80% power."
+        f"({pilot.names}). So few values measure it roughly: with probability .8 it is "
+        f"at most {factor:.2f} times as large, which needs {needed} for 80% power."
     )

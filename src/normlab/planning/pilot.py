@@ -49,8 +49,8 @@ def read_pilot(folders: Sequence[Path], arguments: dict[str, Any]) -> Pilot:
     usable = [row for row in rows if min(row["n"], row["n_baseline"]) >= FEWEST]
     if not usable:
         raise ValueError(
-            f"a pilot must have at least {FEWEST} finished runs of two arms, with the "
-            "same seeds, to know their spread; or state it with --sd"
+            f"a pilot must have at least {FEWEST} finished runs of each of two arms, "
+            "with the same seeds, to measure their spread; or give the spread by --sd"
         )
     widest = max(usable, key=_spread_of_difference)
     where = f" at {widest['where']}" if widest["where"] else ""

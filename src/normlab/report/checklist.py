@@ -25,7 +25,7 @@ from normlab.report.recorded import (
 YES, NO, OPEN = "yes", "no", "not recorded"
 FEWEST_RUNS = 10  # below, equivalence is not tested and a lost run weighs a lot
 DIRTY = "environment.git.dirty"
-ALIKE = "The arms differ in nothing that is not compared"
+ALIKE = "The arms differ only in what is compared"
 NOT_RECORDED = "the runs do not record it"
 RECORDED = {
     "One version of PyTorch": "environment.packages.torch",
@@ -98,8 +98,8 @@ def _design_items(comparison: Comparison) -> Iterable[ChecklistItem]:
         detail = f"{' and '.join(counts)}, as the worst outcomes"
     yield ChecklistItem("Runs that did not finish are counted", YES, detail)
     margins = [f"±{number(value)}" for value in set(comparison.margins.values())]
-    detail = ", ".join(sorted(margins)) or "no difference is called small or none"
-    yield ChecklistItem("A margin says what matters", YES if margins else NO, detail)
+    detail = ", ".join(sorted(margins)) or "no margin was given"
+    yield ChecklistItem("A margin was stated", YES if margins else NO, detail)
     yield _selection_item(comparison)
     yield _parts_item(comparison)
 
@@ -109,8 +109,8 @@ def _selection_item(comparison: Comparison) -> ChecklistItem:
     question = "A hyperparameter was chosen per arm, not by the compared scores"
     choice = comparison.choice
     if choice is None:
-        detail = "no choice is part of this comparison; what was tried before it is not"
-        return ChecklistItem(question, OPEN, f"{detail} in the runs")
+        detail = "none was chosen here; the runs do not record what was tried before"
+        return ChecklistItem(question, OPEN, detail)
     detail = f"{choice.selection.key} by {choice.metric}"
     if choice.selection.confirm:
         return ChecklistItem(question, YES, f"{detail}, tested on other seeds")
@@ -119,7 +119,7 @@ def _selection_item(comparison: Comparison) -> ChecklistItem:
 
 
 def _parts_item(comparison: Comparison) -> ChecklistItem:
-    question = "The metric is of data that training did not see"
+    question = "The metric was computed on data that training did not see"
     part = comparison.metric.partition("/")[0]
     if part in ("test", "val"):
         answer = YES if part == "test" else NO

@@ -147,8 +147,8 @@ def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
         "--incomplete",
         action="store_true",
         default=None,
-        help="let --select choose from a grid that lacks runs, and say so (default: "
-        "refuse)",
+        help="let --select choose from a grid with missing runs, and say so (default: "
+        "refuse it)",
     )
 
 
@@ -163,7 +163,7 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--across",
         metavar="KEY[,KEY]",
-        help="settings whose values are tasks, over which the arms are ranked "
+        help="settings whose combinations are the tasks over which arms are ranked "
         "(default: dataset and model, if they vary)",
     )
     add(
@@ -192,15 +192,15 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         "--methods",
         action="store_true",
         help="also print a methods paragraph for a paper, and a checklist for its "
-        "reviewer, written from the runs; the report has them too",
+        "reviewer, from what the runs recorded; the report has them too",
     )
     add(
         "--paper",
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="also write the table for a paper, one row per arm and one column per "
-        "group, with the best marked; a file that ends in .tex, .md or .html",
+        help="also write the table for a paper, with one row per arm and one column "
+        "per group, to files that end in .tex, .md or .html",
     )
     add(
         "--out",

@@ -1,8 +1,8 @@
-"""The table of a paper: one row per arm, one column per task, and the best one marked.
+"""The table for a paper: one row per arm, one column per group, the best arm marked.
 
 A cell is a mean with the half width of its interval. The best mean of a column is bold;
-arms that are not told apart from it are underlined, so that the eye is not led to a
-difference that the runs do not show.
+arms that are not told apart from it are underlined, so that a reader sees no difference
+that the runs do not show.
 """
 
 import math
@@ -25,7 +25,7 @@ MOST_DECIMALS = 8
 
 @dataclass(frozen=True)
 class PaperCell:
-    """One arm at one task.
+    """One arm in one group.
 
     Attributes:
         text: mean and half width, `0.971 ± 0.002`; a dash without runs.
@@ -41,8 +41,8 @@ class PaperTable:
     """A table for a paper.
 
     Attributes:
-        columns: The headers: the compared setting, and the tasks.
-        rows: For each arm its name and one cell per task.
+        columns: The headers: the compared setting, and the groups.
+        rows: For each arm its name and one cell per group.
         caption: What the numbers and the marks mean.
     """
 
@@ -52,10 +52,10 @@ class PaperTable:
 
 
 def make_paper_table(comparison: Comparison) -> PaperTable:
-    """Pivot a comparison into arms by tasks.
+    """Pivot a comparison into arms by groups.
 
     Args:
-        comparison: Whose groups are the tasks.
+        comparison: Whose groups are the columns.
     """
     summaries = comparison.summaries
     tasks = sorted_labels(summaries["where"])
@@ -98,7 +98,7 @@ def _marks(
     task: str,
     column: pd.DataFrame,
 ) -> dict[str, str]:
-    """The best arm of a task, and those that are not told apart from it."""
+    """The best arm of a group, and those that are not told apart from it."""
     ranked = column["mean"].dropna()
     if len(ranked) < 2:
         return {}
@@ -122,7 +122,7 @@ def _verdicts(
     best: str,
     arms: Sequence[str],
 ) -> dict[str, str]:
-    """The verdict on every arm against the best one of a task."""
+    """The verdict on every arm against the best one of a group."""
     runs = comparison.runs
     rows = contrasts_of(
         runs[runs["where"] == task],

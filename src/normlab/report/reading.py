@@ -86,8 +86,8 @@ def read_runs(
     if len(others) < len(paths):
         ours = next(path for path in paths if path not in others)
         raise ValueError(
-            f"compare runs of normlab or results of other programs; {ours} holds the "
-            f"former or nothing, {others[0]} the latter"
+            "compare either runs of normlab or results of other programs, not both; "
+            f"{ours} holds no results of another program, {others[0]} does"
         )
     runs = _load_others(others, arguments, reading)
     return runs, _renamed(arguments, runs.attrs["names"])

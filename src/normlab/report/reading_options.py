@@ -36,16 +36,17 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--value",
         choices=("last", "best"),
-        help="what is taken of a metric with several values per run (default: last)",
+        help="which value to take of a metric with several per run (default: last)",
     )
     add(
         "--ignore",
         nargs="+",
         metavar="COLUMN",
-        help="columns that are left out; all others that vary are settings",
+        help="columns to leave out",
     )
     add(
         "--layout",
         metavar="PATTERN",
-        help="what the folders of TensorBoard runs say, such as {optimizer}/seed{seed}",
+        help="form of the folder names of TensorBoard runs, such as "
+        "{optimizer}/seed{seed}",
     )

@@ -48,10 +48,10 @@ def about_several_tasks(
 
 def _left_out(several: SeveralTasks) -> str:
     lacking = several.left_out
-    tasks = "1 task lacks" if len(lacking) == 1 else f"{len(lacking)} tasks lack"
-    return (
-        f"{tasks} an arm and no part in the ranks over tasks; the first: {lacking[0]}."
-    )
+    tasks = "1 task lacks an arm and is"
+    if len(lacking) > 1:
+        tasks = f"{len(lacking)} tasks lack an arm and are"
+    return f"{tasks} left out of the ranks over tasks; the first: {lacking[0]}."
 
 
 def _rank_sentence(several: SeveralTasks, comparison: Comparison) -> str:

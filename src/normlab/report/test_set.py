@@ -51,7 +51,7 @@ def _noise_notes(part: TestPart) -> list[str]:
     if vanishing:
         notes.append(
             "On other test samples the difference may vanish, since the interval over "
-            f"seeds and test samples holds 0: {'; '.join(vanishing)}."
+            f"seeds and test samples contains 0: {'; '.join(vanishing)}."
         )
     return notes
 
@@ -68,7 +68,7 @@ def _mcnemar_sentence(row: dict) -> str:
         f"{at}{row['arm']} alone is right on {row['only_arm']} of {row['samples']:,} "
         f"test samples, {row['baseline']} alone on {row['only_baseline']} (McNemar's "
         f"exact test, {p_value(row['p'])}). This is about two trained networks; other "
-        "seeds may turn it round."
+        "seeds may reverse it."
     )
 
 

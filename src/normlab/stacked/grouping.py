@@ -35,7 +35,7 @@ OFF: dict[str, tuple[Any, str]] = {
     "accumulate": (1, "has no stacked form"),
     "adaptive_clip": (None, "has no stacked form"),
     "max_seconds": (None, "would count the time of others"),
-    "detect_anomaly": (False, "names a single operation"),
+    "detect_anomaly": (False, "names an operation of a single run"),
 }
 # What makes the blocks of batches or their number; other options of `trainer` are own.
 OF_TRAINER = ("limit_batches", "overfit_batches", "max_samples")
@@ -167,11 +167,11 @@ def why_alone(config: dict[str, Any]) -> str | None:
         if config["trainer"].get(key, default) != default:
             return f"trainer.{key} {reason}"
     if config.get("callbacks"):
-        return "callbacks see one network each"
+        return "callbacks expect a single network"
     if config.get("trial"):
         return "a search may prune it at any epoch"
     if config["profile"]:
-        return "a profile is one of a run by itself"
+        return "a profile shows a single run"
     if config["task"].get("_target_"):
         return "a task of your own may do anything with its network"
     if not loggers.issubset(LOGGERS):
@@ -179,7 +179,7 @@ def why_alone(config: dict[str, Any]) -> str | None:
     if device["precision"] not in PRECISIONS:
         return "stacks compute in the precision 32-true"
     if device["compile"]:
-        return "a compiled network is one of a run by itself"
+        return "compiled networks have no stacked form"
     if target not in OPTIMIZERS:
         return f"the optimizer {target} has no stacked form"
     return None

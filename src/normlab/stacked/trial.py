@@ -81,7 +81,9 @@ def check_alike(requests: Sequence[Request]) -> None:
         if structure(task.network) != found:
             raise NotStackable("the networks differ in the shapes of their parameters")
         if isinstance(task, Classification) and not _weigh_alike(task, first):
-            raise NotStackable("task.class_weights weighs classes differently in them")
+            raise NotStackable(
+                "task.class_weights weights classes differently in the runs"
+            )
     reason = why_not([task.trainer.optimizers[0] for task in tasks])
     if reason is not None:
         raise NotStackable(reason)

@@ -102,7 +102,7 @@ def _judged(start: str, comparison: Comparison, baseline: str) -> Control:
     alarm = (
         f"The control shows a difference of {baseline} to itself, which puts every "
         f"verdict on these runs in question: {finding} Chance alone does this in "
-        f"{100 * comparison.level:g} % of all controls; else something changed between "
-        "the seeds, such as machine, versions or data."
+        f"{100 * comparison.level:g} % of all controls; otherwise something changed "
+        "between the seeds, such as machine, versions or data."
     )
     return Control(f"{start} {finding}", alarm)

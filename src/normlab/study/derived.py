@@ -62,7 +62,7 @@ def derived_runs(plan: Settings, runs: pd.DataFrame) -> tuple[pd.DataFrame, str,
     lost = len(runs) - len(kept)
     reason = ""
     if lost:
-        reason = f"{lost} of {len(runs)} runs have no {metric}, of which to compute it"
+        reason = f"{lost} of {len(runs)} runs have no {metric} to compute it from"
 
     # A name that says which part it is of and, by its end, which direction is better.
     part, _, name = metric.partition("/")
@@ -98,8 +98,8 @@ def _check_unique(runs: pd.DataFrame, keys: list[str]) -> None:
     row = repeated.iloc[0]
     place = " ".join(f"{key}={setting_text(row[key])}" for key in keys)
     raise ValueError(
-        f"the claim needs one run per {', '.join(keys)}, there are several with "
-        f"{place}; name the setting in which they differ in within, or select"
+        f"the claim needs one run per {', '.join(keys)}, but there are several with "
+        f"{place}; name the setting in which they differ in `within` or `select`"
     )
 
 

@@ -227,7 +227,7 @@ def _beside_margin(row: dict, sign: int) -> str:
         return text
     shown = number(margin + detectable)
     return (
-        f"{text} With 80 % power, as many runs would show it of a difference of "
+        f"{text} With 80 % power, this number of runs shows it if the difference is "
         f"{shown}."
     )
 
