@@ -46,7 +46,8 @@ def here(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*words):
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        # `main` sets it; `delenv` would restore nothing where it was not set.
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
         monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *words])
         code = 0
         try:

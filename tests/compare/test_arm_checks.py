@@ -69,6 +69,18 @@ def test_results_of_other_programs_have_no_first_weights():
     assert (check.result, check.warns) == (UNKNOWN, False)
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_no_run_records_is_said_once_for_all_arms(recorded):
+    found = []
+    for place in ("At task=a, ", "At task=b, "):
+        arms = pair({"initial_weights": None}, {"initial_weights": None}, prefix=place)
+        if not recorded:
+            del arms.runs["initial_weights"], arms.reference["initial_weights"]
+        found += initial_weights(arms)
+    assert len(set(found)) == 1
+    assert found[0].warns == recorded
+
+
 def test_arms_without_common_seeds_need_no_second_warning():
     seeds = pair({"initial_weights": None}, {})
     seeds.runs["seed"] += 2

@@ -144,3 +144,9 @@ def test_too_many_scalars_are_refused(folder, monkeypatch):
     monkeypatch.setattr(event_results, "MOST_POINTS", 5)
     with pytest.raises(ValueError, match="must hold at most 5 scalars"):
         loaded(folder, layout="{norm}/seed_{seed}")
+
+
+def test_runs_of_different_length_are_named(folder):
+    write_events(folder / "none" / "seed_2" / "version_0", [0.5])
+    notes = loaded(folder, layout="{norm}/seed_{seed}").attrs["notes"]
+    assert "their last step is 0 to 2" in notes[-1]

@@ -221,3 +221,39 @@ def test_a_best_epoch_in_final_rows_is_no_clock(tmp_path):
 def test_rows_that_do_not_fit_are_refused_by_name(tmp_path, text, options, message):
     with pytest.raises(ValueError, match=message):
         loaded(written(tmp_path, HEADER + text), **options)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400])
+def test_whole_numbers_beyond_float64_are_infinite(tmp_path, number):
+    rows = [f"{arm},{seed},{seed}" for arm in ("a", "b") for seed in range(3)]
+    path = written(
+        tmp_path, f"optimizer,seed,acc\n{chr(10).join(rows)}\na,3,{number}\n"
+    )
+    assert loaded(path)["status"].tolist() == ["finished"] * 6 + ["diverged"]
+
+
+def test_a_setting_may_be_any_whole_number(tmp_path):
+    large = "1" + "0" * 400
+    rows = [f"{arm},0.5,{large if arm == 'a' else n}" for n, arm in enumerate("aabb")]
+    path = written(tmp_path, "optimizer,acc,batch\n" + "\n".join(rows))
+    assert loaded(path, ignore=["batch"])["acc"].tolist() == [0.5] * 4
+    rows = [f"a,0.5,{large}{n}" for n in range(4)]
+    path = written(tmp_path, "optimizer,acc,stamp\n" + "\n".join(rows))
+    assert "stamp" not in loaded(path)
+
+
+def test_numbers_whose_squares_overflow_are_refused(tmp_path):
+    path = written(tmp_path, "optimizer,acc\na,1\na,1e200\nb,-1\nb,2\n")
+    with pytest.raises(
+        ValueError, match=r"at most 1e\+100 in size.* 1e\+200 in .*line 3"
+    ):
+        loaded(path)
+
+
+def test_runs_of_different_length_are_named(tmp_path):
+    rows = []
+    for arm, epochs in (("a", 2), ("b", 3)):
+        for seed in range(2):
+            rows += [f"{arm},{seed},{epoch},0.5" for epoch in range(1, epochs + 1)]
+    path = written(tmp_path, "optimizer,seed,epoch,acc\n" + "\n".join(rows))
+    assert "their last epoch is 2 to 3" in loaded(path).attrs["notes"][-1]

@@ -42,3 +42,22 @@ def test_several_files_are_told_apart_by_their_names(tmp_path):
 def test_a_path_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.csv does not exist"):
         loaded(tmp_path / "nowhere.csv")
+
+
+def test_a_run_that_diverged_stays_so_among_several_files(tmp_path):
+    first = written(tmp_path, "optimizer,seed,acc\na,0,nan\na,1,0.5\na,2,\n", "1.csv")
+    second = written(
+        tmp_path, "optimizer,seed,acc,lr\nb,0,0.5,0.1\nb,1,1,0.1\n", "2.csv"
+    )
+    runs = load_results(first, second, by="optimizer", metric="acc")
+    expected = ["diverged", "finished", "failed", "finished", "finished"]
+    assert runs["status"].tolist() == expected
+    assert runs["lr"].tolist() == [None, None, None, 0.1, 0.1]
+
+
+def test_a_column_called_file_is_not_written_over(tmp_path):
+    paths = []
+    for name in ("1.csv", "2.csv"):
+        paths.append(written(tmp_path, "file,seed,acc\nx,0,1\ny,0,1\n", name))
+    with pytest.raises(ValueError, match="a column file, which 1 has already"):
+        load_results(*paths, by="file", metric="acc")

@@ -90,6 +90,7 @@ def test_parquet_keeps_types_and_tells_nan_from_missing(tmp_path):
             "line 3 must have 2 columns as the first line has",
         ),
         ("r.csv", "a,b,a\n1,2,3\n", "'a' comes 2 times"),
+        ("r.csv", "a," * 5001 + "b", "must have at most 200,000 rows, 5,000 columns"),
         ("r.csv", "a,b\n", "must have rows below the names"),
         ("r.csv", "", "must have rows below the names"),
         ("r.csv", b"a\n\xff\n", "must be text in UTF-8; byte 2 is not"),

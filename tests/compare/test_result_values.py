@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from normlab.compare.result_values import Choice
+from normlab.compare.result_values import Choice, uneven_ends
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,10 @@ def test_other_words_are_refused(arguments):
 def test_the_note_says_that_a_best_value_favours():
     assert Choice("acc").note("x") == "Of x, the last acc of every run is compared."
     assert "has the advantage" in Choice("acc", "best").note("x")
+
+
+def test_a_note_says_that_runs_end_at_different_times():
+    assert uneven_ends([3, 3, math.nan], "epoch") == []
+    assert uneven_ends([], "epoch") == []
+    (note,) = uneven_ends([3, 10], "epoch")
+    assert "their last epoch is 3 to 10" in note

@@ -64,7 +64,9 @@ def test_dictionaries_as_python_or_json_writes_them(tmp_path, cells):
     assert runs["status"].tolist() == ["finished", "diverged"]
 
 
-@pytest.mark.parametrize("cell", ["{__import__('os').getcwd()}", "{'a': open('x')}"])
+@pytest.mark.parametrize(
+    "cell", ["{__import__('os').getcwd()}", "{'a': open('x')}", "{[1]: 2}"]
+)
 def test_nothing_in_a_dictionary_is_called(tmp_path, cell):
     path = written(tmp_path, ["summary,config", f'"{cell}",{{}}'])
     with pytest.raises(ValueError, match="summary in .* must be a dictionary of plain"):

@@ -67,6 +67,7 @@ def here(data, tmp_path, monkeypatch):
     # The checksums are those of the published files.
     monkeypatch.setattr(cifar, "check_integrity", lambda *_: True)
     monkeypatch.setattr(Figure, "savefig", save_coarsely)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # restores what `main` sets
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -137,7 +138,8 @@ def run_command(command, block, monkeypatch):
 
 
 def run_in_process(script, rest, monkeypatch, function):
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    # `main` sets it; `delenv` would restore nothing where it was not set.
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setattr(sys, "argv", [script, *rest])
     GlobalHydra.instance().clear()
     code = 0

@@ -105,19 +105,24 @@ def initial_weights(pair: ArmPair) -> Iterator[Check]:
     if pair.compares(CHANGES_WEIGHTS):
         return
     name = "initial weights"
+    column = "initial_weights"
+    # Without the names of the arms, so that this is said once for all of them.
+    if column not in pair.runs:
+        yield Check(name, UNKNOWN, "The runs do not record their initial weights.")
+        return
     is_common = pair.runs["seed"].isin(pair.reference["seed"])
     if not is_common.any():
         yield Check(name, UNKNOWN, f"{pair.names} share no seed.")
         return
-    digests = pair.matched("initial_weights")
+    digests = pair.matched(column)
     if digests.empty:
+        both = pd.concat([pair.runs[column], pair.reference[column]])
+        who = "The arms" if both.isna().all() else pair.names
         message = (
-            f"{pair.names} may start from different weights: their runs did not record "
-            "their initial weights."
+            f"{who} may start from different weights: their runs did not record their "
+            "initial weights."
         )
-        # Results of other programs have no such column.
-        is_ours = "initial_weights" in pair.runs
-        yield Check(name, UNKNOWN, message, warns=is_ours)
+        yield Check(name, UNKNOWN, message, warns=True)
         return
 
     num_different = int((digests["arm"] != digests["baseline"]).sum())

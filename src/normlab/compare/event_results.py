@@ -15,7 +15,7 @@ import pandas as pd
 
 from normlab.compare.columns import check_key
 from normlab.compare.result_tables import LeftOut, Results, check_size, typed
-from normlab.compare.result_values import Choice
+from normlab.compare.result_values import Choice, uneven_ends
 from normlab.compare.runs import flat_settings
 from normlab.files import MEGABYTE, open_regular, read_yaml
 
@@ -97,7 +97,13 @@ def read_events(
         rows[place] = {"run": str(path.relative_to(folder))}
         rows[place] |= settings | _values(run.points, choice)
         check_size(folder, len(rows), len(rows[place]))
-    return _results(rows, tags, left_out, choice)
+    ends = []
+    for run in runs.values():
+        steps = [step for step, *_ in run.points.get(choice.metric, [])]
+        if steps:
+            ends.append(max(steps))
+    notes = [choice.note(f"the values of {choice.metric}"), *uneven_ends(ends, "step")]
+    return _results(rows, tags, left_out, notes)
 
 
 def _read_files(folder: Path, left_out: LeftOut) -> dict[Path, EventRun]:
@@ -124,7 +130,7 @@ def _results(
     rows: dict[str, dict[str, Any]],
     tags: set[str],
     left_out: LeftOut,
-    choice: Choice,
+    notes: list[str],
 ) -> Results:
     columns: dict[str, Any] = {}
     for row in rows.values():
@@ -137,7 +143,7 @@ def _results(
         descriptions=frozenset({"run"}),
         measurements=frozenset(tags),
         left_out=left_out,
-        notes=[choice.note(f"the values of {choice.metric}")],
+        notes=notes,
     )
 
 

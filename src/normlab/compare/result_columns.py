@@ -257,7 +257,7 @@ def _role_by_variety(column: pd.Series) -> str:
     values = column.dropna()
     if len(values) < FEWEST_VALUES or values.nunique() <= len(values) / 2:
         return SETTING
-    if _is_numeric(values) and not (values.astype(float) % 1 == 0).all():
+    if _is_numeric(values) and any(value % 1 != 0 for value in values):
         return MEASUREMENT
     return DESCRIPTION
 
@@ -272,6 +272,8 @@ def _is_numeric(column: pd.Series) -> bool:
 def metric_values(column: pd.Series) -> pd.Series:
     """The compared column as numbers; NaN where nothing is written.
 
+    Whole numbers beyond the range of float64 are infinite, as 1e400 is.
+
     Raises:
         ValueError: names the first cell that is no number.
     """
@@ -282,6 +284,8 @@ def metric_values(column: pd.Series) -> pd.Series:
             continue
         try:
             numbers.append(float(value))
+        except OverflowError:
+            numbers.append(math.inf if value > 0 else -math.inf)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"metric must name a column of numbers; {column.name} is {value!r} in "

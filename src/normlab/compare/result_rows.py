@@ -26,7 +26,7 @@ from normlab.compare.result_columns import (
     run_identity,
 )
 from normlab.compare.result_tables import LeftOut, Results
-from normlab.compare.result_values import Choice
+from normlab.compare.result_values import Choice, uneven_ends
 from normlab.compare.sentences import number
 from normlab.compare.settings import (
     distinguishing_settings,
@@ -36,6 +36,7 @@ from normlab.compare.settings import (
 from normlab.compare.summaries import FOLD as FOLD_SETTING
 from normlab.metrics import declare_metrics, is_metric
 
+LARGEST_SCORE = 1e100  # squares of more overflow
 MOST_VALUES = 4  # that the table of columns shows
 # Names for something of its own in a table of runs, which other columns cannot have.
 RESERVED = {*RESULT_COLUMNS, "seed", FOLD_SETTING}
@@ -74,14 +75,17 @@ def one_row_per_run(
     rows["written"] = [cell is not None for cell in table[metric]]
     identity = [table[name].to_numpy() for name in run_identity(results, roles, clock)]
     kept = []
+    ends = []
     for _, run in rows.groupby(identity, dropna=False, sort=False):
         in_time = run.sort_values("order", kind="stable")
         written = in_time[in_time["written"]]
         if written.empty:
             written = in_time.tail(1)
         chosen = choice.place(written["score"].tolist())
+        ends.append(float(written["order"].iloc[-1]))
         kept.append(int(written["place"].iloc[chosen]))
     notes = [*results.notes, choice.note(f"the rows by {clock}")]
+    notes += uneven_ends(ends, clock)
     return replace(results, table=table.iloc[sorted(kept)], notes=notes)
 
 
@@ -107,7 +111,7 @@ def runs_of(
     """
     table = results.table
     _check_present(table, roles)
-    metric_values(table[column_of(roles, METRIC)])  # refuses what is no number
+    _check_squares(metric_values(table[column_of(roles, METRIC)]))
     names = _new_names(roles)
     status, reason = _statuses(table, roles)
     left_out = list(results.left_out)
@@ -141,6 +145,16 @@ def runs_of(
     _check_repeated(runs, by)
     described = _described(table, roles, names, higher)
     return _with_attributes(runs, results, described, names, left_out)
+
+
+def _check_squares(scores: pd.Series) -> None:
+    """Refuse numbers whose spread is not computable."""
+    too_large = scores[np.isfinite(scores) & (scores.abs() > LARGEST_SCORE)]
+    if not too_large.empty:
+        raise ValueError(
+            f"metric must be a number of at most {LARGEST_SCORE:g} in size, or inf for "
+            f"a run that diverged; it is {too_large.iloc[0]:g} in {too_large.index[0]}"
+        )
 
 
 def _with_attributes(
@@ -206,7 +220,8 @@ def _statuses(
         endings = table[column].tolist()
     statuses = []
     reasons = []
-    for place, ending, cell in zip(table.index, endings, table[metric], strict=True):
+    cells = table[metric].where(table[metric].isna(), metric_values(table[metric]))
+    for place, ending, cell in zip(table.index, endings, cells, strict=True):
         status, reason = _status(ending, cell, metric)
         if not status:
             raise ValueError(

@@ -104,7 +104,14 @@ def _joined(found: list[Results], paths: list[Path]) -> Results:
     labels = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     tables = []
     first = found[0]
+    names: dict[str, None] = {}
     for results, label in zip(found, labels, strict=True):
+        if FILE in results.table:
+            raise ValueError(
+                f"several sources are told apart by a column {FILE}, which {label} has "
+                "already; rename its column"
+            )
+        names |= dict.fromkeys(map(str, results.table))
         tables.append(results.table.assign(**{FILE: label}))
         first = replace(
             first,
@@ -112,8 +119,12 @@ def _joined(found: list[Results], paths: list[Path]) -> Results:
             measurements=first.measurements | results.measurements,
             renamed=first.renamed | results.renamed,
         )
-    table = pd.concat(tables).astype(object)
-    table = table.where(table.notna(), None)
+    names[FILE] = None
+    # `concat` would fill lacking columns with NaN, which says that a run diverged.
+    for place, part in enumerate(tables):
+        lacking = {name: None for name in names if name not in part}
+        tables[place] = part.assign(**lacking).astype(object)[list(names)]
+    table = pd.concat(tables)
     left_out = [row for results in found for row in results.left_out]
     notes = [note for results in found for note in results.notes]
     kinds = dict.fromkeys(results.kind for results in found)

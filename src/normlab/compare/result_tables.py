@@ -6,6 +6,7 @@ evaluated.
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,11 +92,11 @@ def read_results_file(path: Path) -> Results:
 
 
 def _check_names(path: Path, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
+    check_size(path, 0, len(names))
+    for name, count in Counter(names).items():
+        if count > 1:
             raise ValueError(
-                f"{path} must name every column once, {name!r} comes "
-                f"{names.count(name)} times"
+                f"{path} must name every column once, {name!r} comes {count} times"
             )
 
 

@@ -83,3 +83,19 @@ def check_direction(better: str | None) -> None:
     """
     if better is not None and better not in DIRECTIONS:
         raise ValueError(f"better must be higher or lower, got {better}")
+
+
+def uneven_ends(ends: Sequence[float], clock: str) -> list[str]:
+    """A note that runs have values up to different times, if they have.
+
+    Args:
+        ends: the time of the last value of each run; NaN if it is not known.
+        clock: what counts the time, such as `epoch`.
+    """
+    known = [end for end in ends if math.isfinite(end)]
+    if not known or min(known) == max(known):
+        return []
+    return [
+        f"Runs end at different times: their last {clock} is {min(known):g} to "
+        f"{max(known):g}. Shorter runs may have stopped early or been cut off."
+    ]

@@ -124,7 +124,8 @@ def _dictionary(cell: Any, where: str) -> dict[str, Any]:
         pass
     try:
         found = ast.literal_eval(BARE_NUMBER.sub(r"'\1\2'", text))
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    # TypeError: a key such as [1].
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(
             f"{where} must be a dictionary of plain values, got {text[:40]}"
         ) from error
