@@ -22,18 +22,18 @@ VOLUMES = (3, 8, 2, 3, 2)
 
 PAGE = """# Agreement with other implementations
 
-Each norm of this table and a layer that others wrote start from the same random
-parameters and statistics, and get the same 100 batches and output gradients. Mean and
-deviation of the batches drift. The numbers are the largest absolute differences: of
-output, input gradients and parameter gradients over all batches; of the output in
-evaluation after the last one; and of the running statistics after 1, 10 and 100
-batches. They are measured whenever this site is built, here with
+Each norm in this table and a layer of another package start from the same random
+parameters and statistics, and get the same 100 batches and output gradients. The mean
+and the standard deviation of the batches drift. The numbers are the largest absolute
+differences: of the outputs, input gradients and parameter gradients over all batches,
+of the output in evaluation after the last batch, and of the running statistics after 1,
+10 and 100 batches. They are measured whenever this site is built, here with
 {packages}.
 
 {table}
 
 `-` means that there is nothing to compare. Layers that compute their statistics in
-float32 whatever they are given are compared in float32.
+float32 for input of every type are compared in float32.
 """
 HEAD = (
     "norm",
