@@ -11,7 +11,7 @@ USAGE = """usage: normlab COMMAND [ARGUMENT ...]
 commands:
   train      train one run, or a sweep with -m:   normlab train norm=custom
   compare    compare the runs of a folder:        normlab compare outputs/digits-mlp
-  plan       say how many seeds one needs:        normlab plan outputs/pilot
+  plan       say how many seeds are needed:       normlab plan outputs/pilot
   evaluate   score a stored run again:            normlab evaluate RUN
   inspect    print and draw a run's norm layers:  normlab inspect RUN
   predict    predict new samples with a run:      normlab predict RUN INPUT
