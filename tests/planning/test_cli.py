@@ -48,6 +48,25 @@ def test_the_answer_says_how_sure_the_pilot_is(folder, capsys):
         (["--effect", "1"], "the spread must come either from a pilot, a folder of"),
         (["--sd", "1"], "--effect must be given: the difference that is to be found"),
         (["--sd", "0", "--effect", "1"], "--sd must be above 0: without a spread"),
+        (
+            ["--sd", "1", "--margin", "inf"],
+            "--margin must be a number such as 0.005 if",
+        ),
+        (
+            ["--sd", "1", "--effect", "inf"],
+            "--effect must be a number of at most 1e+100",
+        ),
+        (["--sd", "nan", "--effect", "1"], "--sd must be a number of at most 1e+100"),
+        (["--sd", "1e200", "--effect", "1"], "--sd must be a number of at most 1e+100"),
+        (["--sd", "1", "--effect", "1", "--level", "0"], "--level must be between 0"),
+        (
+            ["--sd", "1", "--effect", "1", "--contrasts", "0"],
+            "--contrasts and --simulations must be at least 1",
+        ),
+        (
+            ["--sd", "1", "--effect", "1", "--by", "norm"],
+            "--by must come with the runs of a pilot",
+        ),
         (["--sd", "1", "--margin", "5%"], "--margin must be a number such as 0.005 if"),
         (
             ["--sd", "1", "--effect", "1", "--margin", "2"],

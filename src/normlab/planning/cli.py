@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 # Options that are arguments of `compare`, for the runs of a pilot.
 OF_PILOT = ("by", "metric", "baseline", "within", "arms", "margin", "level")
+OF_RUNS = ("by", "metric", "baseline", "within", "arms")  # without a pilot, of nothing
 OPTIONS = {name: f"--{name}" for name in (*OF_PILOT, "effect", "sd", "design")}
+LARGEST = 1e100  # squares of more overflow
 EXAMPLES = """examples:
   %(prog)s --effect 0.005 --sd 0.004
   %(prog)s outputs/pilot --by norm --baseline none --effect 0.005
@@ -134,6 +136,7 @@ def _add_numbers(parser: argparse.ArgumentParser) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     pilot = _pilot(options)
+    _check_numbers(options)
     plan = _plan_of(options, pilot)
     _check(plan, options)
     from normlab.planning.sizes import Powers, seeds_for
@@ -157,6 +160,12 @@ def _pilot(options: argparse.Namespace) -> "Pilot | None":
             "number such as --sd 0.004"
         )
     if not options.folders:
+        for name in OF_RUNS:
+            if getattr(options, name) is not None:
+                raise ValueError(
+                    f"{name} must come with the runs of a pilot; name their folder, or "
+                    "leave it out"
+                )
         return None
     if options.design:
         raise ValueError("design must come with `sd`; a pilot has one of its own")
@@ -170,6 +179,16 @@ def _pilot(options: argparse.Namespace) -> "Pilot | None":
     if "by" in arguments:
         arguments["by"] = arguments["by"].split(",")
     return read_pilot(options.folders, arguments)
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    """Refuse numbers that no metric has; NaN is refused too."""
+    for name in ("effect", "sd"):
+        value = getattr(options, name)
+        if value is not None and not abs(value) <= LARGEST:
+            raise ValueError(
+                f"{name} must be a number of at most {LARGEST:g} in size, got {value:g}"
+            )
 
 
 def _plan_of(options: argparse.Namespace, pilot: "Pilot | None") -> "Plan":
@@ -192,20 +211,24 @@ def _plan_of(options: argparse.Namespace, pilot: "Pilot | None") -> "Plan":
         spread=spread,
         design=design,
         margin=margin or 0.0,
-        level=options.level or 0.05,
-        contrasts=options.contrasts or contrasts,
+        level=0.05 if options.level is None else options.level,
+        contrasts=contrasts if options.contrasts is None else options.contrasts,
     )
 
 
 def _number(margin: str | None) -> float | None:
     if margin is None:
         return None
+    message = (
+        f"margin must be a number such as 0.005 if there is no pilot, got {margin}"
+    )
     try:
-        return float(margin)
+        number = float(margin)
     except ValueError:
-        raise ValueError(
-            f"margin must be a number such as 0.005 if there is no pilot, got {margin}"
-        ) from None
+        raise ValueError(message) from None
+    if not abs(number) <= LARGEST:
+        raise ValueError(message)
+    return number
 
 
 def _claim(options: argparse.Namespace) -> str:
