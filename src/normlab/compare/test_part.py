@@ -100,13 +100,15 @@ def read_test_part(comparison: Comparison) -> TestPart:
     if comparison.metric not in OF_SAMPLES:
         return part
     lacking: list[str] = []
-    for where, runs in comparison.runs.groupby("where", sort=False):
+    contrasts = comparison.contrasts
+    runs_at = dict(iter(comparison.runs.groupby("where")))
+    for where in dict.fromkeys(contrasts["where"]):
+        runs = runs_at[where]
         if num_folds(runs):
             continue
         group = _read_group(runs, comparison, lacking)
         if group is None:
             continue
-        contrasts = comparison.contrasts
         for row in contrasts[contrasts["where"] == where].to_dict("records"):
             _add_contrast(part, group, row, comparison)
     part.warnings = _lacking_warnings(lacking, part)
