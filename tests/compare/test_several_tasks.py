@@ -98,3 +98,16 @@ def test_one_task_or_one_arm_is_nothing_to_rank(tmp_path):
         over_several_tasks(comparison, ["dataset"])
     write_tasks(tmp_path / "arm", 3, {"none": 0.0})
     assert over_several_tasks(compare(load_runs(tmp_path / "arm"))) is None
+
+
+def test_equal_scores_in_another_order_share_a_rank(tmp_path):
+    first = [0.486, 0.889, 0.934, 0.358, 0.572, 0.322, 0.594, 0.338]
+    second = [0.322, 0.889, 0.486, 0.338, 0.358, 0.594, 0.934, 0.572]
+    for task in range(2):
+        settings = {"choices.dataset": f"data{task}", "group": f"task{task}"}
+        for norm, values in (("none", first), ("custom", second)):
+            for seed, value in enumerate(values):
+                write_run(tmp_path, norm, seed, value, settings=settings)
+    found = over_several_tasks(compare(load_runs(tmp_path)))
+    assert found.arms["rank"].tolist() == [1.5, 1.5]
+    assert found.ranking.p["custom"] == 1

@@ -86,3 +86,17 @@ def test_terminal_and_page_have_both(folder, tmp_path, capsys):
     assert "Checklist for a reviewer" in page
     cli.main([str(folder)])
     assert "We compared" not in capsys.readouterr().out
+
+
+def test_arms_that_lost_all_runs_are_still_pairs(tmp_path):
+    write_seeds(tmp_path, {"none": NONE[:6]})
+    for norm in ("custom", "torch"):
+        for seed in range(6):
+            write_run(tmp_path, norm, seed, 0.5, "diverged")
+    comparison = compare(load_runs(tmp_path))
+    text = methods_paragraph(comparison)
+    assert "Every arm was run 6 times; arms share their seeds (0, 1" in text
+    assert "2 of 2 contrasts were decided by ranks" in text
+    assert comparison.contrasts["p"].tolist() == [0.03125, 0.03125]
+    for sentence in comparison.contrasts["sentence"]:
+        assert "exact test of 6 pairs cannot give a p below 0.0312, times 2" in sentence

@@ -24,6 +24,7 @@ TASK_SETTINGS = ("dataset", "model")
 TASK = "task"
 SCORE = "score"
 EQUAL = 0.5  # the score of all finished runs of a task if they are alike
+DIGITS = 12  # of mean scores: equal scores in another order have other sums
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def over_several_tasks(
     every = list(dict.fromkeys(runs[TASK]))
     means = runs.pivot_table(index=TASK, columns="arm", values=SCORE)
     complete = means.reindex(index=every, columns=comparison.arms).dropna()
+    complete = complete.round(DIGITS)
     tasks = list(complete.index)
     if len(tasks) < 2:
         return None

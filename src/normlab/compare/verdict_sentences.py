@@ -144,9 +144,7 @@ def _sizes(design: str, n: int, n_baseline: int) -> str:
 
 def _ranks(row: dict) -> str:
     """Data and test of a verdict by ranks, for a pair of parentheses."""
-    design = row["design"]
-    if design != "folds":
-        design = "paired" if row["judged_in_pairs"] else "independent"
+    design = judged_design(row)
     tests = {
         "paired": "exact signed-rank test",
         "folds": "corrected t test of the signed ranks",
@@ -154,6 +152,17 @@ def _ranks(row: dict) -> str:
     }
     sizes = _sizes(design, row["judged"], row["judged_baseline"])
     return f"{sizes}, {tests[design]} {_tested(row)}"
+
+
+def judged_design(row: dict) -> str:
+    """The design of the values that decide, which may include runs that were lost.
+
+    Args:
+        row: of the contrast.
+    """
+    if row["design"] == "folds" or row["test"] != "ranks":
+        return str(row["design"])
+    return "paired" if row["judged_in_pairs"] else "independent"
 
 
 def _num_runs(count: int) -> str:
@@ -279,7 +288,7 @@ def _needed(row: dict, level: float, n: int) -> str:
             f"no p-value is given below {SMALLEST_N} folds; dataset.num_folds=10 "
             "'dataset.fold=range(10)' has more"
         )
-    if row["design"] != "paired":
+    if judged_design(row) != "paired":
         return f"no p-value is given below {SMALLEST_N} runs per arm"
 
     count = row["contrasts"]

@@ -6,6 +6,7 @@ import pandas as pd
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.settings import setting_text, sorted_labels
+from normlab.compare.verdict_sentences import judged_design
 
 COMMIT = "environment.git.commit"
 MONITOR = "trainer.monitor"
@@ -27,10 +28,9 @@ def some(names: Sequence[str], separator: str = ", ") -> str:
 
 
 def designs_of(comparison: Comparison) -> list[str]:
-    """The designs of the contrasts: paired, independent, folds."""
-    if comparison.contrasts.empty:
-        return []
-    return sorted(set(comparison.contrasts["design"]))
+    """The designs of the tests that decide: paired, independent, folds."""
+    rows = comparison.contrasts.to_dict("records")
+    return sorted({judged_design(row) for row in rows})
 
 
 def lost_counts(runs: pd.DataFrame) -> list[str]:
