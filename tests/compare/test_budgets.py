@@ -70,3 +70,16 @@ def test_one_seed_has_no_band():
     curve = budget_curves(choice_of({0.1: 0.5, 1.0: 0.7}, seeds=1), 0.95)
     assert curve["low"].isna().all()
     assert curve["score"].tolist() == pytest.approx([0.6, 0.7])
+
+
+def test_an_arm_may_lack_the_setting():
+    first = choice_of({0.1: 0.5, 1.0: 0.6})
+    second = choice_of({None: 0.7})
+    lacking = second.grid.assign(arm="none").astype({"optimizer.lr": object})
+    lacking["optimizer.lr"] = None
+    grid = pd.concat([first.grid.astype({"optimizer.lr": object}), lacking])
+    choice = Choice(first.selection, first.metric, grid, grid, [])
+    curve = budget_curves(choice, 0.95)
+    found = curve.set_index(["arm", "tried"])["score"]
+    assert found["none", 1] == pytest.approx(0.715)
+    assert found["custom", 2] == pytest.approx(0.615)

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from normlab.compare.arm_checks import DIFFERENT, SAME, Check, group_prefix
-from normlab.compare.choices import Arm, Choice, arms_by_place
+from normlab.compare.choices import Arm, Choice, arms_by_place, runs_at_place
 from normlab.compare.intervals import UNKNOWN, Interval, t_interval
 from normlab.compare.selection import ranked_values
 from normlab.compare.settings import group_labels, pairing_keys
@@ -54,12 +54,12 @@ def budget_curves(choice: Choice, confidence: float) -> pd.DataFrame:
     selection = choice.selection
     ranked = ranked_values(choice.grid, selection.key, selection.within, choice.metric)
     rows: list[dict] = []
-    for _, values in ranked.groupby(selection.places, dropna=False, sort=False):
+    for place, values in ranked.groupby(selection.places, dropna=False, sort=False):
         names = {
             "where": group_labels(values, selection.within).iloc[0],
             "arm": values["arm"].iloc[0],
         }
-        runs = choice.grid.merge(values[[*selection.places, selection.key]])
+        runs = runs_at_place(choice.grid, selection, place)
         scores = _scores_by_seed(runs, selection.key, choice.metric, values)
         for row in _curve(scores, values["score"].to_numpy(float), confidence):
             rows.append(names | row)

@@ -153,14 +153,22 @@ def _arms_of(
     """The choice of every arm in every group, by name; see `_arm_of`."""
     arms = []
     for place, part in grid.groupby(selection.places, dropna=False, sort=False):
-        chosen_there = _at_place(chosen, selection, place)
-        tested_there = _at_place(tested, selection, place)
+        chosen_there = runs_at_place(chosen, selection, place)
+        tested_there = runs_at_place(tested, selection, place)
         arms.append(_arm_of(selection, metric, part, chosen_there, tested_there))
     return sorted(arms, key=lambda arm: arm.name)
 
 
-def _at_place(runs: pd.DataFrame, selection: Selection, place: Place) -> pd.DataFrame:
-    """The runs of an arm in a group; a setting that it lacks is NaN in both."""
+def runs_at_place(
+    runs: pd.DataFrame, selection: Selection, place: Place
+) -> pd.DataFrame:
+    """The runs of an arm in a group; a setting that it lacks is missing in both.
+
+    Args:
+        runs: with their arm in `arm`.
+        selection: whose `places` are arm and group.
+        place: a value for each of these settings.
+    """
     is_there = pd.Series(True, index=runs.index)
     for key, value in zip(selection.places, place, strict=True):
         is_same = runs[key].isna() if pd.isna(value) else runs[key] == value
