@@ -204,3 +204,12 @@ def test_mistakes_are_explained(runs, options, message):
     with pytest.raises(ValueError) as error:
         compare(runs, **options)
     assert str(error.value).startswith(message)
+
+
+def test_no_value_is_best_where_every_run_diverged(runs):
+    lost = runs["norm"] == "custom"
+    runs.loc[lost, "status"] = "diverged"
+    runs.loc[lost, ["val/accuracy", "test/accuracy"]] = np.nan
+    found = compare(runs, select="optimizer.lr").warnings
+    (line,) = [text for text in found if text.startswith("custom: ")]
+    assert line.startswith("custom: no run finished at any of the 3 values of ")

@@ -23,6 +23,7 @@ from normlab.compare.settings import (
     setting_text,
     sorted_labels,
 )
+from normlab.compare.summaries import finished_runs
 
 MAX_MISSING_NAMED = 3
 Place = tuple  # values of the settings of a group, and the arm
@@ -69,6 +70,7 @@ class Arm:
         missing: the runs that its grid lacks, such as `optimizer.lr=0.1 seed=3`.
         size: number of runs that its grid should have.
         to_make: seeds of the test without a run at the chosen value, as text.
+        finished: whether any run of its grid did.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Arm:
     missing: list[str]
     size: int
     to_make: list[str]
+    finished: bool = True
 
     @property
     def overrides(self) -> list[str]:
@@ -210,6 +213,7 @@ def _arm_of(
         missing=missing,
         size=size,
         to_make=_seeds_to_make(selection, chosen, tested),
+        finished=not finished_runs(grid, metric).empty,
     )
 
 
@@ -323,6 +327,11 @@ def _choice_line(arm: Arm, key: str, metric: str) -> str:
     grid = f"the {len(arm.tried)} values that were tried"
     if len(arm.tried) == 1:
         return f"{arm.name}: {key}={arm.value} is the only value that was tried."
+    if not arm.finished:
+        return (
+            f"{arm.name}: no run finished at any of the {len(arm.tried)} values of "
+            f"{key}, so none is the best; {arm.value} is used."
+        )
     text = f"{arm.name}: {key}={arm.value} has the best mean {metric} of {grid}"
     if not arm.missing:
         return f"{text} and is used."

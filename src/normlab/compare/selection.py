@@ -196,17 +196,25 @@ def _edge_lines(
         arms = arm_labels(runs, other_settings) if other_settings else "all runs"
         runs = runs.assign(arm=arms)
 
-    best = best_values(runs, key, other_groups, validation_metric(runs, metric))
+    metric = validation_metric(runs, metric)
+    best = best_values(runs, key, other_groups, metric)
     places = [*other_groups, "arm"]
-    values = runs.groupby(places, dropna=False)[key]
-    grid = values.agg(smallest="min", largest="max", count="nunique").reset_index()
+    values = runs.assign(finished=_finished(runs, metric))
+    grid = values.groupby(places, dropna=False).agg(
+        smallest=(key, "min"),
+        largest=(key, "max"),
+        count=(key, "nunique"),
+        finished=("finished", "sum"),
+    )
+    grid = grid.reset_index()
     chosen = best.rename(BEST).reset_index()
     table = chosen.merge(grid, on=places, how="left")
     rows = table.to_dict("records")
     lines = []
     for place, row in zip(best.index.tolist(), rows, strict=True):
         value = row[BEST]
-        if row["count"] > 1 and value in (row["smallest"], row["largest"]):
+        is_choice = row["count"] > 1 and row["finished"] > 0
+        if is_choice and value in (row["smallest"], row["largest"]):
             end = "smallest" if value == row["smallest"] else "largest"
             name = place_name(place, other_groups)
             lines.append(
