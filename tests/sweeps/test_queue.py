@@ -171,7 +171,8 @@ def plain(tmp_path):
     """plain(seed) -> what a queue reads of a configuration."""
 
     def make(seed):
-        choices = {"norm": "custom", "optimizer": "sgd", "dataset": "digits"}
+        choices = {"norm": "custom", "optimizer": "sgd"}
+        choices |= {"dataset": "digits", "model": "mlp"}
         config = {
             "seed": seed,
             "choices": choices,

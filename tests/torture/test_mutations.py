@@ -136,10 +136,13 @@ def test_readings_are_done_below_a_copy_with_the_damaged_file(subject, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("reading", "failed"), [(hang, "still at work after 3 s"), (crash, "exit code -6")]
+    ("reading", "seconds", "failed"),
+    [(hang, 3, "still at work after 3 s"), (crash, 300, "exit code -6")],
 )
-def test_readings_may_hang_or_crash(subject, tmp_path, monkeypatch, reading, failed):
-    monkeypatch.setattr(mutations, "MOST_SECONDS", 3)
+def test_readings_may_hang_or_crash(
+    subject, tmp_path, monkeypatch, reading, seconds, failed
+):
+    monkeypatch.setattr(mutations, "MOST_SECONDS", seconds)
     assert mutations.answer_to(subject(reading), tmp_path, None).failed == failed
 
 

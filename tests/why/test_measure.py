@@ -14,7 +14,10 @@ from .conftest import SHORT
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NORMS = sorted(path.stem for path in (CONF / "norm").glob("*.yaml"))
-WITH_FILM = ("torch", "custom", "ghost", "batch_renorm", "noisy_batch", "frozen")
+WITH_FILM = (
+    *("torch", "custom", "ghost", "batch_renorm", "noisy_batch", "frozen"),
+    *("batch_channel", "switchable"),
+)
 SHORTEST = Settings(steps=2, points=1, frames=2, samples=8, grid=3)
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 

@@ -18,6 +18,7 @@ from reproduction.tables import first_epochs, rounded_to
 from normlab.compare.comparison import compare
 from normlab.compare.runs import load_runs
 
+THREE_EPOCHS = {"trainer.max_epochs": 3}
 ENTRY = {
     "title": "A title",
     "sweep": {"norm": "none,torch"},
@@ -44,10 +45,16 @@ def made(tmp_path):
             "none",
             seed,
             0.90 + 0.001 * seed,
+            settings=THREE_EPOCHS,
             curve=[0.7, 0.8 + 0.002 * seed, 0.85],
         )
         folder = write_run(
-            tmp_path, "torch", seed, 0.92 + 0.0012 * seed, curve=[0.8, 0.85, 0.9]
+            tmp_path,
+            "torch",
+            seed,
+            0.92 + 0.0012 * seed,
+            settings=THREE_EPOCHS,
+            curve=[0.8, 0.85, 0.9],
         )
     runs = load_runs(folder.parent)
     return section(
