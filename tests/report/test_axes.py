@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from compare.helpers import write_run
+from matplotlib.figure import Figure
 
 from normlab.compare import compare, load_runs
 from normlab.report.axes import (
     arm_marker,
     arm_style,
+    limit_accuracy_axis,
     make_logarithmic,
     make_panels,
     mean_and_interval,
@@ -93,3 +95,19 @@ def test_titles_have_one_setting_per_line():
     assert one_setting_per_line("optimizer.lr=0.1, model.hidden=[128, 64], seed=3") == (
         "optimizer.lr=0.1,\nmodel.hidden=[128, 64],\nseed=3"
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "limits"),
+    [
+        ("test/accuracy", (-0.02, 1.02)),
+        ("test/change of accuracy", (-0.5, 1.5)),
+        ("test/slope of accuracy", (-0.5, 1.5)),
+        ("test/rmse", (-0.5, 1.5)),
+    ],
+)
+def test_only_the_axis_of_an_accuracy_is_limited(metric, limits):
+    axis = Figure().add_subplot()
+    axis.set_ylim(-0.5, 1.5)
+    limit_accuracy_axis(axis.yaxis, metric)
+    assert axis.get_ylim() == limits

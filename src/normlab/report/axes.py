@@ -33,6 +33,7 @@ MOST_NAMES_INSIDE = 3  # a longer legend inside the panel would lie on the lines
 LEGEND_INCHES = 4.8  # of a legend above the panels
 MOST_BANDS = 6
 BAND_ALPHA = 0.18
+COMPUTED = ("change of ", "slope of ")  # names of `normlab.study.derived`
 
 
 def make_panels(
@@ -224,8 +225,12 @@ def arm_lines(arm: str) -> str:
 
 
 def limit_accuracy_axis(axis: Axis, metric: str) -> None:
-    """Keep the axis of an accuracy within 0 and 1; intervals may reach beyond."""
-    if metric.endswith("accuracy"):
+    """Keep the axis of an accuracy within 0 and 1; intervals may reach beyond.
+
+    A change or a slope of an accuracy may be negative.
+    """
+    name = metric.rpartition("/")[2]
+    if name.endswith("accuracy") and not name.startswith(COMPUTED):
         low, high = axis.get_view_interval()
         _set(axis, "lim", (max(low, -0.02), min(high, 1.02)))
 
