@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
     ("name", "sentence"),
     [
         ("evaluate.py", "Score the best state of a stored run again"),
-        ("plan.py", "Say how many seeds a comparison needs: experiments with a known"),
+        ("plan.py", "Say how many seeds a comparison needs. Experiments with a known"),
         ("predict.py", "Predict new samples with the best state of a stored run"),
         ("export.py", "Write the best network of a stored run for other programs"),
         ("find_lr.py", "Train for some steps with a growing learning rate, print"),
