@@ -89,10 +89,6 @@ def one_row_per_run(
     return replace(results, table=table.iloc[sorted(kept)], notes=notes)
 
 
-def _is_float(cell: Any) -> bool:
-    return isinstance(cell, float)
-
-
 def runs_of(
     results: Results,
     roles: dict[str, str],

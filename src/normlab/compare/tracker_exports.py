@@ -38,7 +38,6 @@ MLFLOW_DESCRIPTIONS = (
 MLFLOW_PREFIXES = ("params.", "metrics.")
 # `RunStatus` of MLflow's files, in words that its tables have.
 MLFLOW_STATUSES = ("", "RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
-MLFLOW_FOLDERS = ("metrics", "params", "tags")
 DEEPEST = 4  # folders between a named folder and the experiments of MLflow
 BARE_NUMBER = re.compile(r"(?<![\w'\"])(-?)(nan|inf)(?![\w'\"])")
 
@@ -99,7 +98,7 @@ def _with_dictionaries(results: Results) -> Results:
                 measured.add(name)
         records.append(record)
     table = pd.DataFrame(records, index=results.table.index, dtype=object)
-    table = table.where(table.notna() | table.map(_is_float), None)
+    table = table.where(table.notna() | table.map(_is_nan), None)
     return replace(
         results,
         kind="W&B export",
@@ -140,7 +139,7 @@ def _number_of(value: Any) -> Any:
     return value
 
 
-def _is_float(cell: Any) -> bool:
+def _is_nan(cell: Any) -> bool:
     return isinstance(cell, float) and math.isnan(cell)
 
 
