@@ -28,6 +28,13 @@ def test_a_run_that_ends_with_nan_has_diverged():
     assert Choice("acc", "best").place([0.5, 0.9, math.nan]) == 2
 
 
+def test_points_are_put_in_order_of_step_and_time():
+    points = [(2, 9.0, 0.5), (1, 8.0, 0.9), (2, 7.0, 0.7), (0, 0.0, 0.1)]
+    assert Choice("acc").value_of("acc", points) == 0.5
+    assert Choice("acc", "best").value_of("acc", points) == 0.9
+    assert Choice("acc", "best").value_of("loss", points) == 0.5
+
+
 def test_an_unknown_direction_is_asked_for():
     assert not Choice("score", better="lower").higher
     with pytest.raises(ValueError, match="better must be higher or lower: the name sc"):

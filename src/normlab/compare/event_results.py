@@ -6,16 +6,14 @@ Settings of a run come from what its files record as hyperparameters, from a
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from normlab.compare.columns import check_key
-from normlab.compare.result_tables import LeftOut, Results, check_size, typed
-from normlab.compare.result_values import Choice, uneven_ends
+from normlab.compare.result_tables import LeftOut, Results, check_size, table_of_rows
+from normlab.compare.result_values import Choice, Point, uneven_ends
 from normlab.compare.runs import flat_settings
 from normlab.files import MEGABYTE, open_regular, read_yaml
 
@@ -28,7 +26,7 @@ HPARAMS_TAG = "_hparams_/session_start_info"
 PARTS = ("train", "validation", "val", "test", "eval")
 FIELD = re.compile(r"\{([^{}/]+)\}")
 PAIR = re.compile(r"([A-Za-z][\w.]*)=([^,=/]+)")
-Points = dict[str, list[tuple[int, float, float]]]  # step, time and value, by tag
+Points = dict[str, list[Point]]  # by tag
 
 
 @dataclass
@@ -86,7 +84,7 @@ def read_events(
         tags.update(run.points)
     check_key(choice.metric, sorted(tags), "tag")
 
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for path, run in runs.items():
         recorded = run.settings | _hparams_files(path, left_out)
         settings = recorded | _folder_settings(path, folder, layout)
@@ -95,15 +93,30 @@ def read_events(
             continue
         place = f"{path} (event files)"
         rows[place] = {"run": str(path.relative_to(folder))}
-        rows[place] |= settings | _values(run.points, choice)
+        rows[place] |= settings
+        for tag, points in run.points.items():
+            rows[place][tag] = choice.value_of(tag, points)
         check_size(folder, len(rows), len(rows[place]))
+    ends = _last_steps(runs.values(), choice.metric)
+    notes = [choice.note(f"the values of {choice.metric}"), *uneven_ends(ends, "step")]
+    return Results(
+        kind="TensorBoard folder",
+        table=table_of_rows(rows),
+        descriptions=frozenset({"run"}),
+        measurements=frozenset(tags),
+        left_out=left_out,
+        notes=notes,
+    )
+
+
+def _last_steps(runs: Iterable[EventRun], tag: str) -> list[int]:
+    """The last step of every run that has the tag."""
     ends = []
-    for run in runs.values():
-        steps = [step for step, *_ in run.points.get(choice.metric, [])]
+    for run in runs:
+        steps = [step for step, *_ in run.points.get(tag, [])]
         if steps:
             ends.append(max(steps))
-    notes = [choice.note(f"the values of {choice.metric}"), *uneven_ends(ends, "step")]
-    return _results(rows, tags, left_out, notes)
+    return ends
 
 
 def _read_files(folder: Path, left_out: LeftOut) -> dict[Path, EventRun]:
@@ -124,27 +137,6 @@ def _read_files(folder: Path, left_out: LeftOut) -> dict[Path, EventRun]:
                     "runs at a time"
                 )
     return runs
-
-
-def _results(
-    rows: dict[str, dict[str, Any]],
-    tags: set[str],
-    left_out: LeftOut,
-    notes: list[str],
-) -> Results:
-    columns: dict[str, Any] = {}
-    for row in rows.values():
-        columns.update(dict.fromkeys(row))
-    for name in columns:
-        columns[name] = typed([row.get(name) for row in rows.values()])
-    return Results(
-        kind="TensorBoard folder",
-        table=pd.DataFrame(columns, index=list(rows), dtype=object),
-        descriptions=frozenset({"run"}),
-        measurements=frozenset(tags),
-        left_out=left_out,
-        notes=notes,
-    )
 
 
 def _owner(path: Path, folder: Path) -> tuple[Path, str]:
@@ -294,13 +286,3 @@ def _fields(relative: str, layout: str) -> dict[str, str]:
             f"{layout}"
         )
     return dict(zip(names, found.groups(), strict=True))
-
-
-def _values(points: Points, choice: Choice) -> dict[str, float]:
-    """One value of every tag."""
-    found = {}
-    for tag, rows in points.items():
-        rows = sorted(rows, key=lambda row: row[:2])
-        values = [value for *_, value in rows]
-        found[tag] = values[choice.place(values) if tag == choice.metric else -1]
-    return found

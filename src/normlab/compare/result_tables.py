@@ -7,6 +7,7 @@ evaluated.
 import csv
 import io
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -89,6 +90,21 @@ def read_results_file(path: Path) -> Results:
     for place, name in enumerate(names):
         columns[name] = typed([row[place] for row in rows])
     return Results(kind, pd.DataFrame(columns, index=places, dtype=object))
+
+
+def table_of_rows(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A table of runs whose cells are typed column by column, see `typed`.
+
+    Args:
+        rows: values by name of the column, by the place of the run; a row may lack
+            columns that others have.
+    """
+    columns: dict[str, Any] = {}
+    for row in rows.values():
+        columns.update(dict.fromkeys(row))
+    for name in columns:
+        columns[name] = typed([row.get(name) for row in rows.values()])
+    return pd.DataFrame(columns, index=list(rows), dtype=object)
 
 
 def _check_names(path: Path, names: list[str]) -> None:

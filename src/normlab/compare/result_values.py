@@ -1,13 +1,14 @@
 """Which of several values of a run is its result, and which direction is better."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from normlab import metrics
 
 DIRECTIONS = ("higher", "lower")
 VALUES = ("last", "best")
+Point = tuple[int, float, float]  # step, time and value
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,19 @@ class Choice:
         sign = 1 if self.higher else -1
         finite = [place for place in range(last + 1) if math.isfinite(values[place])]
         return max(finite, key=lambda place: sign * values[place])
+
+    def value_of(self, name: str, points: Iterable[Point]) -> float:
+        """The value of a metric that is taken; of one that is not compared, the last.
+
+        Args:
+            name: of the metric.
+            points: its values in any order, at least one.
+        """
+        in_time = sorted(points, key=lambda point: point[:2])
+        values = [value for *_, value in in_time]
+        if name == self.metric:
+            return values[self.place(values)]
+        return values[-1]
 
     def note(self, of_what: str) -> str:
         """What is taken of several values of a run, in a sentence.

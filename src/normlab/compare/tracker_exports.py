@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from normlab.compare.result_tables import LeftOut, Results, check_size, typed
-from normlab.compare.result_values import Choice
+from normlab.compare.result_tables import LeftOut, Results, check_size, table_of_rows
+from normlab.compare.result_values import Choice, Point
 from normlab.compare.runs import flat_settings
 from normlab.files import read_text, read_yaml
 
@@ -246,14 +246,9 @@ def read_mlflow_store(store: Path, choice: Choice) -> Results:
     if not rows:
         reason = f", {left_out[0][1]}" if left_out else ""
         raise ValueError(f"{store} must hold a readable run of MLflow{reason}")
-    columns: dict[str, Any] = {}
-    for row in rows.values():
-        columns.update(dict.fromkeys(row))
-    for name in columns:
-        columns[name] = typed([row.get(name) for row in rows.values()])
     return Results(
         kind="MLflow folder",
-        table=pd.DataFrame(columns, index=list(rows), dtype=object),
+        table=table_of_rows(rows),
         descriptions=frozenset({"run name"}),
         measurements=frozenset(measured),
         left_out=left_out,
@@ -289,17 +284,13 @@ def _metrics(folder: Path, choice: Choice) -> dict[str, float]:
     """One value of every metric. A line of a file is `TIMESTAMP VALUE STEP`."""
     found = {}
     for name, text in _entries(folder):
-        points = []
+        points: list[Point] = []
         for line in text.splitlines():
             try:
                 time, value, *step = line.split()
                 points.append((int(step[0]) if step else 0, int(time), float(value)))
             except ValueError as error:
                 raise ValueError(f"metric {name} has the line {line[:40]!r}") from error
-        if not points:
-            continue
-        points.sort(key=lambda point: point[:2])
-        values = [value for *_, value in points]
-        is_compared = name == choice.metric
-        found[name] = values[choice.place(values) if is_compared else -1]
+        if points:
+            found[name] = choice.value_of(name, points)
     return found
