@@ -13,6 +13,7 @@ from normlab.compare.exact_tests import (
     permutation_p,
     sign_flip_interval,
     sign_flip_p,
+    sign_test_p,
 )
 
 ARM = np.array([0.95, 0.97, 0.96, 0.98, 0.94, 0.99, 0.93])
@@ -156,3 +157,12 @@ def test_permutation_p_of_many_runs_is_sampled():
 def test_arms_without_spread_have_the_smallest_p():
     assert permutation_p([0.9] * 6, [0.8] * 6) == pytest.approx(2 / 924)
     assert permutation_p([0.9] * 6, [0.9] * 6) == 1.0
+
+
+def test_the_sign_test_by_hand():
+    # P(at most 1 of 6) + P(at least 5 of 6) = 2 * 7 / 64.
+    assert sign_test_p(1, 5) == pytest.approx(14 / 64)
+    assert sign_test_p(5, 1) == sign_test_p(1, 5)
+    assert sign_test_p(0, 6) == pytest.approx(2 / 64)
+    assert sign_test_p(3, 3) == 1.0
+    assert sign_test_p(0, 0) == 1.0

@@ -1,4 +1,4 @@
-"""The noise of seeds and of the test set, and McNemar's test."""
+"""The noise of seeds and of the test set."""
 
 import math
 
@@ -9,7 +9,6 @@ from normlab.compare import sample_noise
 from normlab.compare.intervals import t_interval
 from normlab.compare.sample_noise import (
     Scores,
-    mcnemar_p,
     most_different,
     resampled_means,
     two_way_noise,
@@ -87,15 +86,6 @@ def test_the_two_way_interval_covers_what_the_seeds_miss(monkeypatch):
         by_seeds += low <= truth <= high
     assert covered / trials >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / trials)
     assert by_seeds / trials < 0.7
-
-
-def test_mcnemar_by_hand():
-    # P(at most 1 of 6) + P(at least 5 of 6) = 2 * 7 / 64.
-    assert mcnemar_p(1, 5) == pytest.approx(14 / 64)
-    assert mcnemar_p(5, 1) == mcnemar_p(1, 5)
-    assert mcnemar_p(0, 6) == pytest.approx(2 / 64)
-    assert mcnemar_p(3, 3) == 1.0
-    assert mcnemar_p(0, 0) == 1.0
 
 
 def test_the_samples_that_differ_most_come_first():

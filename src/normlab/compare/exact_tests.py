@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from normlab.compare.intervals import RESAMPLES, UNKNOWN, Interval
 
@@ -55,6 +56,20 @@ def sign_flip_p(differences: ArrayLike) -> float:
         return 1.0
     towards_positive = differences * np.sign(total)
     return min(1.0, 2 * _one_sided_p(towards_positive, tolerance))
+
+
+def sign_test_p(wins: int, losses: int) -> float:
+    """Exact two-sided p-value that wins and losses are equally likely; 1 without any.
+
+    Args:
+        wins: in how many cases one side is better. Cases without a difference do not
+            count.
+        losses: in how many the other side is.
+    """
+    total = wins + losses
+    if total == 0:
+        return 1.0
+    return float(stats.binomtest(wins, total).pvalue)
 
 
 def _one_sided_p(differences: NDArray, tolerance: float) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from normlab.compare.exact_tests import sign_test_p
 from normlab.compare.intervals import Interval
 
 RESAMPLES = 2_000
@@ -63,7 +64,7 @@ def rank_arms(scores: pd.DataFrame, baseline: str) -> Ranking:
 
     Three arms or more: Friedman's test of all, and against the baseline
     ``z = (r_i - r_j) / sqrt(A (A + 1) / (6 T))`` with Holm's correction. Two arms: the
-    exact sign test.
+    exact sign test, in which tasks on which both are equal do not count.
 
     Args:
         scores: a row per task and a column per arm ``(T, A)``; higher is better, and
@@ -74,7 +75,9 @@ def rank_arms(scores: pd.DataFrame, baseline: str) -> Ranking:
     others = [arm for arm in scores if arm != baseline]
     if len(others) == 1:
         (arm,) = others
-        p = pd.Series({arm: sign_test_p(scores[arm], scores[baseline])})
+        wins = int((scores[arm] > scores[baseline]).sum())
+        losses = int((scores[arm] < scores[baseline]).sum())
+        p = pd.Series({arm: sign_test_p(wins, losses)})
         return Ranking(ranks, math.nan, p, p)
 
     import scikit_posthocs
@@ -87,15 +90,6 @@ def rank_arms(scores: pd.DataFrame, baseline: str) -> Ranking:
     p = pd.Series(pairs[baseline].loc[others])
     _, corrected, *_ = multipletests(p.to_numpy(float), method="holm")
     return Ranking(ranks, friedman, p, pd.Series(corrected, index=others))
-
-
-def sign_test_p(arm: pd.Series, baseline: pd.Series) -> float:
-    """The exact two-sided sign test; tasks on which both are equal do not count."""
-    wins = int((arm > baseline).sum())
-    losses = int((arm < baseline).sum())
-    if wins + losses == 0:
-        return 1.0
-    return float(stats.binomtest(wins, wins + losses).pvalue)
 
 
 def nemenyi_p(ranks: pd.DataFrame) -> pd.DataFrame:

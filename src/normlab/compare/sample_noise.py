@@ -141,23 +141,6 @@ def _resampled_variance(samples: list[Scores]) -> float:
     return float(differences.var())
 
 
-def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value that two trained networks are right equally often.
-
-    Given that one of the two is right, each is it with probability 1/2 then. McNemar
-    (1947), Note on the sampling error of the difference between correlated proportions
-    or percentages, Psychometrika 12.
-
-    Args:
-        only_first: number of samples that only the first network has right.
-        only_second: number of those that only the second has right.
-    """
-    total = only_first + only_second
-    if total == 0:
-        return 1.0
-    return float(stats.binomtest(only_first, total).pvalue)
-
-
 def most_different(arm: NDArray, baseline: NDArray, count: int) -> NDArray:
     """The positions of the samples on which two arms differ most, by their means.
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from normlab.checksums import PREDICTIONS
 from normlab.compare.comparison import Comparison
 from normlab.compare.differences import interval_of
+from normlab.compare.exact_tests import sign_test_p
 from normlab.compare.predictions import Predictions, read_predictions
 from normlab.compare.sample_noise import (
     Scores,
-    mcnemar_p,
     most_different,
     resampled_means,
     two_way_noise,
@@ -230,7 +230,12 @@ def _noise(
 
 
 def _single(group: Group, arm: pd.DataFrame, baseline: pd.DataFrame) -> dict:
-    """McNemar's test of two runs."""
+    """McNemar's test that two trained networks are right equally often.
+
+    If they are, it is a coin flip which of them is right on a sample that only one of
+    them has right. McNemar (1947), Note on the sampling error of the difference between
+    correlated proportions or percentages, Psychometrika 12.
+    """
     right = group.values[int(arm[POSITION].iloc[0])] > 0
     other = group.values[int(baseline[POSITION].iloc[0])] > 0
     only_arm = int((right & ~other).sum())
@@ -243,7 +248,7 @@ def _single(group: Group, arm: pd.DataFrame, baseline: pd.DataFrame) -> dict:
         "only_arm": only_arm,
         "only_baseline": only_baseline,
         "neither": int((~right & ~other).sum()),
-        "p": mcnemar_p(only_arm, only_baseline),
+        "p": sign_test_p(only_arm, only_baseline),
     }
 
 
