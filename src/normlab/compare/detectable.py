@@ -6,7 +6,12 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, stats
 
-from normlab.compare.effects import MAX_SIMULATED, SIMULATIONS
+from normlab.compare.effects import (
+    MAX_SIMULATED,
+    SIMULATIONS,
+    error_of_design,
+    rejected_patterns,
+)
 from normlab.compare.inference import SMALLEST_N
 
 MOST_ERRORS = 1_000.0  # standard errors; no test of six values needs as many
@@ -48,13 +53,10 @@ def detectable_difference(
 @lru_cache(maxsize=256)
 def _detectable_effect(n: int, design: str, level: float, power: float) -> float:
     """The detectable difference in standard deviations."""
-    if design == "independent":
-        return math.sqrt(2 / n) * _shift(2 * n - 2, level, power)
-    if design == "folds":
-        return math.sqrt(1 / n + 1 / (n - 1)) * _shift(n - 1, level, power)
-    if n > MAX_SIMULATED:
-        return _shift(n - 1, level, power) / math.sqrt(n)
-    return _sign_flip_effect(n, level, power)
+    if design == "paired" and n <= MAX_SIMULATED:
+        return _sign_flip_effect(n, level, power)
+    error, df = error_of_design(n, design)
+    return error * _shift(df, level, power)
 
 
 def _shift(df: int, level: float, power: float) -> float:
@@ -74,7 +76,7 @@ def _sign_flip_effect(n: int, level: float, power: float) -> float:
     of the differences without it, see `exact_tests.sign_flip_interval`. So the effect
     is a quantile of these ends over simulated differences.
     """
-    fewest = math.ceil(level * 2**n / 2 * (1 - 1e-9)) - 1  # sign patterns
+    fewest = rejected_patterns(n, level)
     if fewest < 1:
         return math.inf
     random = np.random.default_rng(0)

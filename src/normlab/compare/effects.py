@@ -153,15 +153,28 @@ def _power(
 
     The simulation is left out where even the t test has less power than is wanted.
     """
-    if design == "independent":
-        return _t_power(effect * math.sqrt(n / 2), 2 * n - 2, level)
-    if design == "folds":
-        error = math.sqrt(1 / n + 1 / (n - 1))
-        return _t_power(effect / error, n - 1, level)
-    power = _t_power(effect * math.sqrt(n), n - 1, level)
-    if n > MAX_SIMULATED or power < wanted - SLACK:
+    error, df = error_of_design(n, design)
+    power = _t_power(effect / error, df, level)
+    if design != "paired" or n > MAX_SIMULATED or power < wanted - SLACK:
         return power
     return sign_flip_power(effect, n, level)
+
+
+def error_of_design(n: int, design: str) -> tuple[float, int]:
+    """The standard error of a difference in standard deviations, and its freedom.
+
+    Args:
+        n: number of pairs, of folds, or of runs per arm.
+        design: `paired`, `independent` or `folds`.
+
+    Returns:
+        The standard error, and the degrees of freedom of the t test.
+    """
+    if design == "independent":
+        return math.sqrt(2 / n), 2 * n - 2
+    if design == "folds":
+        return math.sqrt(1 / n + 1 / (n - 1)), n - 1
+    return math.sqrt(1 / n), n - 1
 
 
 def _t_power(shift: float, df: int, level: float) -> float:
@@ -179,7 +192,7 @@ def sign_flip_power(effect: float, n: int, level: float) -> float:
         n: number of pairs, at most 12.
         level: two-sided significance level.
     """
-    largest = math.ceil(level * 2**n / 2 * (1 - 1e-9)) - 1  # sign patterns
+    largest = rejected_patterns(n, level)
     if largest < 1:
         return 0.0
     random = np.random.default_rng(0)
@@ -189,6 +202,18 @@ def sign_flip_power(effect: float, n: int, level: float) -> float:
     below = (sums <= 0).sum(axis=1)
     above = (sums >= 0).sum(axis=1)
     return float((np.minimum(below, above) <= largest).mean())
+
+
+def rejected_patterns(n: int, level: float) -> int:
+    """The most sign patterns that are as extreme as the data if the test rejects.
+
+    They are counted on one side; the test is that of `exact_tests.sign_flip_p`.
+
+    Args:
+        n: number of pairs.
+        level: two-sided significance level.
+    """
+    return math.ceil(level * 2**n / 2 * (1 - 1e-9)) - 1
 
 
 def seeds_needed(level: float, contrasts: int = 1) -> int:
