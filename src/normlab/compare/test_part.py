@@ -120,7 +120,6 @@ def _read_group(
 ) -> Group | None:
     """Read the runs of a group; those without usable predictions become `lacking`."""
     metric = comparison.metric
-    average = OF_SAMPLES[metric]
     kept = []
     found: list[Predictions] = []
     values = []
@@ -129,13 +128,13 @@ def _read_group(
             predictions = read_predictions(Path(str(row["folder"])))
             if predictions is None:
                 raise ValueError(f"{row['folder']} has no {PREDICTIONS}")
-            _check(predictions, row, metric, found)
+            averaged = _checked_values(predictions, row, metric, found)
         except ValueError as error:
             lacking.append(str(error))
             continue
         kept.append(index)
         found.append(predictions)
-        values.append(average(predictions))
+        values.append(averaged)
     if not kept:
         return None
     chosen = runs.loc[kept].assign(**{POSITION: np.arange(len(kept), dtype=float)})
@@ -148,14 +147,20 @@ def _as_metric(means: NDArray, metric: str) -> NDArray:
     return np.sqrt(means) if metric == "test/rmse" else means
 
 
-def _check(
+def _checked_values(
     predictions: Predictions, row: pd.Series, metric: str, others: list[Predictions]
-) -> None:
-    """Refuse predictions that do not give the stored score, or of other samples."""
+) -> NDArray:
+    """What the metric averages, one value per sample.
+
+    Raises:
+        ValueError: the predictions do not give the stored score, or are of other
+            samples than those of the other runs.
+    """
     path = Path(str(row["folder"])) / PREDICTIONS
     if predictions.are_classes != (metric == "test/accuracy"):
         raise ValueError(f"{path} must hold predictions of which {metric} is computed")
-    score = _as_metric(OF_SAMPLES[metric](predictions).mean(), metric)
+    values = OF_SAMPLES[metric](predictions)
+    score = _as_metric(values.mean(), metric)
     if not math.isclose(score, row[metric], rel_tol=1e-3, abs_tol=1e-9):
         raise ValueError(
             f"{path} must give the {metric} of the run, {row[metric]:g}, "
@@ -163,6 +168,7 @@ def _check(
         )
     if others and not predictions.same_samples(others[0]):
         raise ValueError(f"{path} is of other test samples than those before")
+    return values
 
 
 def _lacking_warnings(lacking: list[str], part: TestPart) -> list[str]:
