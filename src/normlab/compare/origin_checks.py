@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from normlab.compare.arm_checks import DIFFERENT, SAME, UNKNOWN, ArmPair, Check
-from normlab.compare.settings import setting_text, sorted_labels
+from normlab.compare.settings import distinct_texts, setting_text
 
 PACKAGES = "environment.packages."
 # Columns with an origin besides the packages, and what a sentence calls their values.
@@ -92,10 +92,10 @@ def _values(runs: pd.DataFrame, column: str) -> str:
     """The distinct values of a column as text; empty if there are none."""
     if column not in runs:
         return ""
-    texts = runs[column].dropna().map(setting_text)
+    values = runs[column].dropna()
     if column == "environment.git.commit":
-        texts = texts.str[:DIGITS_OF_COMMIT]
-    return ", ".join(sorted_labels(texts))
+        values = values.map(setting_text).str[:DIGITS_OF_COMMIT]
+    return distinct_texts(values)
 
 
 def length(pair: ArmPair) -> Iterator[Check]:

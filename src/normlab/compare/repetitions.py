@@ -9,8 +9,8 @@ import pandas as pd
 from normlab.compare.arm_checks import DIFFERENT, SAME, Check, group_prefix
 from normlab.compare.settings import (
     capitalized,
+    distinct_texts,
     pairing_keys,
-    setting_text,
     sorted_labels,
 )
 from normlab.metrics import higher_is_better, is_metric
@@ -67,8 +67,7 @@ def _compared_columns(group: pd.DataFrame) -> tuple[list[str], list[str]]:
 
 
 def _told(prefix: str, arm: str, copies: pd.DataFrame, num_runs: int) -> Check:
-    labels = copies["seed"].map(setting_text)
-    seeds = ", ".join(sorted_labels(labels))
+    seeds = distinct_texts(copies["seed"])
     count = len(copies)
     message = (
         f"{prefix}{count} of {num_runs} runs of {arm} agree with another run to "

@@ -192,15 +192,15 @@ def differences(
     for key in _comparable_settings(both):
         if is_compared(key, by) or _num_values(both, key) <= 1:
             continue
-        values = _distinct_texts(arm[key])
-        expected = _distinct_texts(baseline[key])
+        values = distinct_texts(arm[key])
+        expected = distinct_texts(baseline[key])
         if values != expected and not _is_explained(both, key, found):
             found[key] = (values, expected)
     return found
 
 
-def _distinct_texts(column: pd.Series) -> str:
-    """The distinct values of a setting as they are shown."""
+def distinct_texts(column: pd.Series) -> str:
+    """The distinct values of a column as they are shown: `0.01, 0.1`."""
     texts = column.map(setting_text)
     return ", ".join(sorted_labels(texts))
 
