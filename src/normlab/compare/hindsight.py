@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from normlab.compare.settings import sorted_labels
+from normlab.metrics import METRICS
 
-MONITORED = {"classification": "val/accuracy", "regression": "val/loss"}
 MAX_ARMS = 6
 
 
@@ -30,7 +30,8 @@ def monitor_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
 def _monitored(runs: pd.DataFrame) -> pd.Series:
     """The metric that picked the epoch of every run; missing where it is not known."""
     unknown = pd.Series(None, index=runs.index, dtype=object)
-    default = runs.get("dataset.task", unknown).map(MONITORED)
+    monitored = {task: f"val/{names[0]}" for task, names in METRICS.items()}
+    default = runs.get("dataset.task", unknown).map(monitored)
     if "task._target_" in runs:
         default = default.where(runs["task._target_"].isna())
     monitor = runs.get("trainer.monitor", unknown).astype(object)
