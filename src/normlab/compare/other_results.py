@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from normlab.compare.arguments import name_list
 from normlab.compare.result_columns import (
     CLOCK,
     Wanted,
@@ -62,12 +63,11 @@ def load_results(
         ValueError: a file is not readable, a column is missing or does not fit, or two
             rows are of the same run.
     """
-    by = [by] if isinstance(by, str) else list(by)
     choice = Choice(metric, value, better)
     results = read_sources(paths, choice, layout)
     resolve = results.resolve
     wanted = Wanted(
-        by=[resolve(name) for name in by],
+        by=[resolve(name) for name in name_list(by)],
         metric=resolve(metric),
         seed=None if seed is None else resolve(seed),
         fold=None if fold is None else resolve(fold),
