@@ -107,7 +107,8 @@ def runs_of(
     """
     table = results.table
     _check_present(table, roles)
-    _check_squares(metric_values(table[column_of(roles, METRIC)]))
+    metric = column_of(roles, METRIC)
+    _check_squares(metric_values(table[metric]))
     names = _new_names(roles)
     status, reason = _statuses(table, roles)
     left_out = list(results.left_out)
@@ -130,7 +131,7 @@ def runs_of(
             directions[new] = None
         elif role in (ARMS, SEED, FOLD, SETTING):
             columns[new] = table[name]
-    directions[names.get(column_of(roles, METRIC), column_of(roles, METRIC))] = higher
+    directions[names.get(metric, metric)] = higher
     declare_metrics(directions)
 
     runs = pd.DataFrame(columns, index=table.index)
