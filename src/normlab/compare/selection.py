@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from normlab.compare.columns import LARGEST_STABLE_RATE
 from normlab.compare.settings import arm_labels, setting_text, sorted_labels
+from normlab.compare.summaries import have_finished
 from normlab.metrics import higher_is_better
 
 LEARNING_RATES = ("lr", "max_lr")
@@ -23,12 +24,6 @@ def validation_metric(runs: pd.DataFrame, metric: str) -> str:
         return metric
     candidate = f"val/{metric.partition('/')[2]}"
     return candidate if candidate in runs else metric
-
-
-def _finished(runs: pd.DataFrame, metric: str) -> pd.Series:
-    """Whether each run finished with a finite value of the metric."""
-    finite = np.isfinite(runs[metric].astype(float))
-    return (runs["status"] == "finished") & finite
 
 
 def best_values(
@@ -76,7 +71,7 @@ def ranked_values(
         One row per value, group and arm, with `score`, the mean of the metric over the
         runs that finished, which is NaN if none did.
     """
-    finished = _finished(runs, metric)
+    finished = have_finished(runs, metric)
     table = runs.assign(
         finished=finished,
         diverged=runs["status"] == "diverged",
@@ -199,7 +194,7 @@ def _edge_lines(
     metric = validation_metric(runs, metric)
     best = best_values(runs, key, other_groups, metric)
     places = [*other_groups, "arm"]
-    values = runs.assign(finished=_finished(runs, metric))
+    values = runs.assign(finished=have_finished(runs, metric))
     grid = values.groupby(places, dropna=False).agg(
         smallest=(key, "min"),
         largest=(key, "max"),
@@ -250,7 +245,7 @@ def largest_stable(
     identity = [*within, "arm", "seed"]
     sign = 1 if higher_is_better(metric) else -1
     scores = sign * runs[metric].astype(float)
-    scores = scores.where(_finished(runs, metric))
+    scores = scores.where(have_finished(runs, metric))
     columns = [runs[name] for name in identity]
     best = scores.groupby(columns, dropna=False).transform("max")
     trains = scores >= best - tolerance

@@ -14,12 +14,17 @@ FOLD = "dataset.fold"
 
 
 def finished_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Finished runs with a finite value of the metric.
+    """Finished runs with a finite value of the metric."""
+    return runs.loc[have_finished(runs, metric)]
+
+
+def have_finished(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """Whether each run finished with a finite value of the metric.
 
     A diverged run stores its last finite value, which is no result.
     """
     finite = np.isfinite(runs[metric].astype(float))
-    return runs.loc[(runs["status"] == "finished") & finite]
+    return (runs["status"] == "finished") & finite
 
 
 def num_folds(runs: pd.DataFrame) -> int | None:
