@@ -322,20 +322,28 @@ def choice_lines(choice: Choice) -> list[str]:
 
 
 def _choice_line(arm: Arm, key: str, metric: str) -> str:
-    if key not in arm.settings and len(arm.tried) == 1:
+    if _lacks_setting(arm, key):
         return f"{arm.name} has no {key} and is compared as it is."
-    grid = f"the {len(arm.tried)} values that were tried"
-    if len(arm.tried) == 1:
+    count = len(arm.tried)
+    if count == 1:
         return f"{arm.name}: {key}={arm.value} is the only value that was tried."
     if not arm.finished:
         return (
-            f"{arm.name}: no run finished at any of the {len(arm.tried)} values of "
-            f"{key}, so none is the best; {arm.value} is used."
+            f"{arm.name}: no run finished at any of the {count} values of {key}, so "
+            f"none is the best; {arm.value} is used."
         )
-    text = f"{arm.name}: {key}={arm.value} has the best mean {metric} of {grid}"
+    text = (
+        f"{arm.name}: {key}={arm.value} has the best mean {metric} of the {count} "
+        "values that were tried"
+    )
     if not arm.missing:
         return f"{text} and is used."
     return f"{text} and is used, but runs are missing: {_lacks(arm)}."
+
+
+def _lacks_setting(arm: Arm, key: str) -> bool:
+    """Whether no run of an arm has the setting of which a value is chosen."""
+    return key not in arm.settings and len(arm.tried) == 1
 
 
 def choice_notes(choice: Choice, contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -371,7 +379,7 @@ def _note(choice: Choice, pair: Sequence[Arm]) -> str:
     key = choice.selection.key
     parts = []
     for arm in pair:
-        if key not in arm.settings and len(arm.tried) == 1:
+        if _lacks_setting(arm, key):
             parts.append(f"no value for {arm.arm}")
             continue
         what = "value" if len(arm.tried) == 1 else "values"
