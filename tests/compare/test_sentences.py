@@ -10,7 +10,7 @@ import pytest
 
 from compare.helpers import write_run, write_seeds
 from normlab.compare import compare, load_runs
-from normlab.compare.sentences import number, p_value, percent, signed
+from normlab.compare.sentences import counted, number, p_value, percent, signed
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,12 @@ def test_numbers(value, shown):
 )
 def test_shares(share, shown):
     assert percent(share) == shown
+
+
+def test_one_is_not_in_the_plural():
+    assert counted(1, "run") == "1 run"
+    assert counted(0, "run") == "0 runs"
+    assert counted(12, "value") == "12 values"
 
 
 def test_signs_and_p_values():

@@ -17,6 +17,7 @@ from normlab.compare.selection import (
     place_name,
     validation_metric,
 )
+from normlab.compare.sentences import counted
 from normlab.compare.settings import (
     group_labels,
     pairing_keys,
@@ -382,8 +383,8 @@ def _note(choice: Choice, pair: Sequence[Arm]) -> str:
         if _lacks_setting(arm, key):
             parts.append(f"no value for {arm.arm}")
             continue
-        what = "value" if len(arm.tried) == 1 else "values"
-        parts.append(f"{arm.value} for {arm.arm} ({len(arm.tried)} {what} tried)")
+        tried = counted(len(arm.tried), "value")
+        parts.append(f"{arm.value} for {arm.arm} ({tried} tried)")
     text = f"Best {key} by {choice.metric}: {', '.join(parts)}"
     lacking = [arm for arm in pair if arm.missing]
     if lacking:

@@ -65,6 +65,16 @@ def p_value(value: float) -> str:
     return f"p = {value:.3f}"
 
 
+def counted(count: int, what: str) -> str:
+    """`1 run` or `3 runs`.
+
+    Args:
+        count: how many.
+        what: the word for one of them, whose plural ends in s.
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def direction(metric: str) -> str:
     """`higher is better` or `lower is better`."""
     return "higher is better" if higher_is_better(metric) else "lower is better"

@@ -3,7 +3,7 @@
 import math
 
 from normlab.compare.equivalence import times
-from normlab.compare.sentences import number, p_value, percent, signed
+from normlab.compare.sentences import counted, number, p_value, percent, signed
 from normlab.compare.settings import capitalized
 
 # Names of the two arms in a row of contrasts, and the end of the columns about them.
@@ -48,9 +48,7 @@ def meaningful_note(row: dict, level: float) -> str:
 
 
 def _ties(count: int) -> str:
-    if not count:
-        return ""
-    return ", with 1 tie" if count == 1 else f", with {count} ties"
+    return f", with {counted(count, 'tie')}" if count else ""
 
 
 def lost_note(row: dict) -> str:

@@ -4,7 +4,7 @@ import math
 
 from normlab.compare.effects import seeds_needed
 from normlab.compare.inference import SMALLEST_N
-from normlab.compare.sentences import number, p_value, percent, signed
+from normlab.compare.sentences import counted, number, p_value, percent, signed
 from normlab.compare.settings import capitalized
 from normlab.compare.shapes import UNEQUAL_SPREADS, unseen_share
 from normlab.compare.verdict_notes import (
@@ -130,7 +130,7 @@ def _data(row: dict) -> str:
     """Number and kind of the values that the mean rests on."""
     text = _sizes(row["design"], row["n"], row["n_baseline"])
     if row["left_out"]:
-        text += f", {_num_runs(row['left_out'])} without a partner left out"
+        text += f", {counted(row['left_out'], 'run')} without a partner left out"
     return text
 
 
@@ -163,10 +163,6 @@ def judged_design(row: dict) -> str:
     if row["design"] == "folds" or row["test"] != "ranks":
         return str(row["design"])
     return "paired" if row["judged_in_pairs"] else "independent"
-
-
-def _num_runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _tested(row: dict, name: str = "p") -> str:

@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from normlab.compare.budgets import budget_curves
 from normlab.compare.comparison import Comparison
-from normlab.compare.sentences import number, percent
+from normlab.compare.sentences import counted, number, percent
 from normlab.report.axes import (
     add_legend,
     arm_marker,
@@ -68,10 +68,8 @@ def _draw_panel(axis: Axes, comparison: Comparison, curves: pd.DataFrame) -> lis
             label=arm,
         )
         last = part.iloc[-1]
-        what = "value" if last["tried"] == 1 else "values"
-        descriptions.append(
-            f"{arm} reaches {number(last['score'])} with {last['tried']} {what}"
-        )
+        budget = counted(last["tried"], "value")
+        descriptions.append(f"{arm} reaches {number(last['score'])} with {budget}")
     return descriptions
 
 

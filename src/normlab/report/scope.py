@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from normlab.compare.comparison import Comparison
+from normlab.compare.sentences import counted
 from normlab.compare.shapes import unseen_share
 
 
@@ -33,7 +34,7 @@ def scope_note(comparisons: Sequence[Comparison]) -> str:
     if sizes:
         fewest = min(sizes)
         share = unseen_share(fewest)
-        runs = "1 run" if fewest == 1 else f"{fewest} runs"
+        runs = counted(fewest, "run")
         parts.append(
             f"{runs} per arm can miss what happens to up to {share:.0%} of runs."
         )
