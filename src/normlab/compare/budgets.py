@@ -1,4 +1,4 @@
-"""How many values of a setting were tried, and what an arm reaches with so many."""
+"""The number of values of a setting that were tried, and the score it leads to."""
 
 import math
 from collections.abc import Iterator
@@ -138,7 +138,7 @@ def budget_checks(choice: Choice, baseline: str) -> Iterator[Check]:
 
 
 def _unequal_budgets(arm: Arm, reference: Arm, key: str) -> str:
-    """What a sentence about two arms with different grids goes on with."""
+    """How two grids differ: the end of a sentence that begins with both arms."""
     counts = (len(arm.tried), len(reference.tried))
     text = (
         f"were searched differently: {counts[0]} values of {key} were tried for "

@@ -333,10 +333,11 @@ def _sample_size(row: dict, level: float) -> float:
 
 
 def _detectable(row: dict, level: float) -> dict[str, float]:
-    """The smallest difference that would be shown with 80 % power, and by how many.
+    """The smallest difference that is shown with 80 % power, and the number of values.
 
-    It is that of the values that there are, or of as many as any verdict needs; NaN if
-    their spread is unknown or ranks decide, which know no sizes.
+    That number is the number of values of the smaller arm, or the one that a verdict
+    needs if there are fewer. The difference is NaN if the spread is unknown, or if
+    ranks decide, since they do not measure differences.
     """
     n = min(row["n"], row["n_baseline"])
     if row["design"] == "paired":

@@ -28,8 +28,8 @@ class Ranking:
 
     Attributes:
         ranks: of the arms in every task ``(T, A)``; 1 is the best.
-        friedman_p: that all arms are alike; NaN for two arms.
-        p: of each arm against the baseline, by arm.
+        friedman_p: p-value of Friedman's test of all arms; NaN for two arms.
+        p: p-values of the comparisons with the baseline, by arm.
         p_holm: the same after Holm's correction.
     """
 

@@ -40,7 +40,8 @@ class Noise:
     Attributes:
         difference: mean of the arm minus mean of the baseline.
         interval: covers other seeds and other test samples.
-        share: of the variance that comes from the choice of test samples.
+        share: how much of the variance, from 0 to 1, is due to the choice of test
+            samples.
     """
 
     difference: float
@@ -76,7 +77,7 @@ def two_way_noise(
     The interval is ``difference ± t(f) e``. The variance ``e^2`` is that of the
     resampled differences, plus ``s^2 / R^2`` for every arm, by which a bootstrap of R
     seeds is too small. The degrees of freedom f are those of Satterthwaite (1946),
-    where the seeds have R - 1 and the test samples any number.
+    where the seeds have R - 1 and the test samples infinitely many.
 
     Args:
         arm: the scores of its runs.
@@ -144,10 +145,12 @@ def _resampled_variance(samples: list[Scores]) -> float:
 def most_different(arm: NDArray, baseline: NDArray, count: int) -> NDArray:
     """The positions of the samples on which two arms differ most, by their means.
 
+    Samples on which the means are equal are left out.
+
     Args:
         arm: one value per run and sample ``(R, N)``.
         baseline: the same of the baseline ``(M, N)``.
-        count: at most so many; samples without a difference are left out.
+        count: the largest number of positions that are returned.
     """
     sizes = np.abs(arm.mean(0) - baseline.mean(0))
     order = np.argsort(-sizes, kind="stable")[:count]

@@ -112,7 +112,7 @@ def _wins(row: dict) -> str:
 
 
 def detectable_note(row: dict) -> str:
-    """The smallest difference that as many runs would show.
+    """The smallest difference that this number of runs would show.
 
     Args:
         row: of a contrast that leaves the question open.
