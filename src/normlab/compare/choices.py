@@ -71,7 +71,7 @@ class Arm:
         missing: the runs that its grid lacks, such as `optimizer.lr=0.1 seed=3`.
         size: number of runs that its grid should have.
         to_make: seeds of the test without a run at the chosen value, as text.
-        finished: whether any run of its grid did.
+        finished: whether any run of its grid finished.
     """
 
     name: str
