@@ -202,14 +202,11 @@ def _read_parquet(path: Path) -> tuple[list[str], list[list[Any]]]:
             check_size(path, file.metadata.num_rows, file.metadata.num_columns)
             _check_bytes(path, file.metadata)
             table = file.read()
-        except ValueError as error:
-            message = str(error).partition("\n")[0]
-            if message.startswith(str(path)):
-                raise
-            raise ValueError(f"{path} is not readable ({message})") from error
         # Any type: a damaged file leads to whatever pyarrow makes of it.
         except Exception as error:
             message = str(error).partition("\n")[0]
+            if isinstance(error, ValueError) and message.startswith(str(path)):
+                raise
             raise ValueError(f"{path} is not readable ({message})") from error
     columns = [column.to_pylist() for column in table.columns]
     rows = [list(row) for row in zip(*columns, strict=True)]
