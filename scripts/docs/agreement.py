@@ -89,105 +89,77 @@ def pairs() -> Iterator[Pair]:
     yield from pairs_with_x_transformers()
 
 
+def pair_of(
+    norm: str,
+    ours: Callable[[int, int], nn.Module],
+    theirs: type[nn.Module],
+    *arguments: Any,
+    shape: tuple[int, ...] = IMAGES,
+    dtype: torch.dtype = torch.float64,
+    **options: Any,
+) -> Pair:
+    """A pair whose other layer is called as its package calls it.
+
+    Args:
+        norm: name of our norm, with options that differ from the default.
+        ours: builds our norm from the number of channels and the dimension.
+        theirs: class of the other layer.
+        arguments: of the other layer.
+        shape: of the inputs.
+        dtype: of inputs and parameters.
+        options: further arguments of the other layer.
+    """
+    package = theirs.__module__.partition(".")[0].replace("_", "-")
+    dim = max(len(shape) - 2, 1)
+    return Pair(
+        norm,
+        f"{package} {theirs.__name__}",
+        partial(ours, 8, dim),
+        partial(theirs, *arguments, **options),
+        shape,
+        dtype,
+    )
+
+
 def pairs_with_torch() -> Iterator[Pair]:
     from torchvision.ops import FrozenBatchNorm2d
 
     batch_norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    shapes = (VECTORS, IMAGES, VOLUMES)
-    for dim, (other, shape) in enumerate(zip(batch_norms, shapes, strict=True), 1):
-        ours = partial(norms.BatchNorm, 8, dim)
-        name = f"torch {other.__name__}"
-        yield Pair("custom", name, ours, partial(other, 8), shape)
-        ours = partial(norms.GroupNorm, 8, dim, 2)
-        theirs = partial(nn.GroupNorm, 2, 8)
-        yield Pair("group num_groups=2", "torch GroupNorm", ours, theirs, shape)
-    yield Pair(
-        "instance",
-        "torch InstanceNorm2d",
-        lambda: norms.InstanceNorm(8, 2),
-        lambda: nn.InstanceNorm2d(8, affine=True),
-        IMAGES,
-    )
-    yield Pair(
-        "rms",
-        "torch RMSNorm",
-        lambda: norms.RMSNorm(8, 1),
-        lambda: nn.RMSNorm(8, eps=1e-6),
-        VECTORS,
-    )
-    yield Pair(
-        "local_response",
-        "torch LocalResponseNorm",
-        lambda: norms.LocalResponseNorm(8, 2),
-        lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0),
-        IMAGES,
-    )
-    yield Pair(
-        "frozen",
-        "torchvision FrozenBatchNorm2d",
-        lambda: norms.FrozenBatchNorm(8, 2),
-        lambda: FrozenBatchNorm2d(8),
-        IMAGES,
-    )
+    in_groups = partial(norms.GroupNorm, num_groups=2)
+    for theirs, shape in zip(batch_norms, (VECTORS, IMAGES, VOLUMES), strict=True):
+        yield pair_of("custom", norms.BatchNorm, theirs, 8, shape=shape)
+        yield pair_of("group num_groups=2", in_groups, nn.GroupNorm, 2, 8, shape=shape)
+    yield pair_of("instance", norms.InstanceNorm, nn.InstanceNorm2d, 8, affine=True)
+    yield pair_of("rms", norms.RMSNorm, nn.RMSNorm, 8, eps=1e-6, shape=VECTORS)
+    theirs = nn.LocalResponseNorm
+    ours = norms.LocalResponseNorm
+    yield pair_of("local_response", ours, theirs, 5, 5e-4, 0.75, 2.0)
+    yield pair_of("frozen", norms.FrozenBatchNorm, FrozenBatchNorm2d, 8)
 
 
 def pairs_with_timm() -> Iterator[Pair]:
     from timm import layers
-    from timm.layers import grn
+    from timm.layers.grn import GlobalResponseNorm
 
-    single = torch.float32
-    yield Pair(
-        "layer",
-        "timm GroupNorm1",
-        lambda: norms.LayerNorm(8, 2),
-        lambda: layers.GroupNorm1(8),
-        IMAGES,
-    )
-    yield Pair(
-        "layer_per_pixel",
-        "timm LayerNorm2d",
-        lambda: norms.LayerNormPerPixel(8, 2),
-        lambda: layers.LayerNorm2d(8),
-        IMAGES,
-    )
-    yield Pair(
-        "rms",
-        "timm RmsNorm2d",
-        lambda: norms.RMSNorm(8, 2),
-        lambda: layers.RmsNorm2d(8),
-        IMAGES,
-    )
-    yield Pair(
+    single = {"dtype": torch.float32}
+    in_groups = partial(norms.EvoNormS0, num_groups=2)
+    response = layers.FilterResponseNormTlu2d
+    b0, s0 = layers.EvoNorm2dB0, layers.EvoNorm2dS0
+    yield pair_of("layer", norms.LayerNorm, layers.GroupNorm1, 8)
+    yield pair_of("layer_per_pixel", norms.LayerNormPerPixel, layers.LayerNorm2d, 8)
+    yield pair_of("rms", norms.RMSNorm, layers.RmsNorm2d, 8)
+    yield pair_of(
         "global_response",
-        "timm GlobalResponseNorm",
-        lambda: norms.GlobalResponseNorm(8, 2),
-        lambda: grn.GlobalResponseNorm(8, channels_last=False),
-        IMAGES,
+        norms.GlobalResponseNorm,
+        GlobalResponseNorm,
+        8,
+        channels_last=False,
     )
-    yield Pair(
-        "filter_response",
-        "timm FilterResponseNormTlu2d",
-        lambda: norms.FilterResponseNorm(8, 2),
-        lambda: layers.FilterResponseNormTlu2d(8, eps=1e-6),
-        IMAGES,
-        single,
+    yield pair_of(
+        "filter_response", norms.FilterResponseNorm, response, 8, eps=1e-6, **single
     )
-    yield Pair(
-        "evonorm_b0",
-        "timm EvoNorm2dB0",
-        lambda: norms.EvoNormB0(8, 2),
-        lambda: layers.EvoNorm2dB0(8, eps=1e-5),
-        IMAGES,
-        single,
-    )
-    yield Pair(
-        "evonorm_s0 num_groups=2",
-        "timm EvoNorm2dS0",
-        lambda: norms.EvoNormS0(8, 2, 2),
-        lambda: layers.EvoNorm2dS0(8, groups=2),
-        IMAGES,
-        single,
-    )
+    yield pair_of("evonorm_b0", norms.EvoNormB0, b0, 8, eps=1e-5, **single)
+    yield pair_of("evonorm_s0 num_groups=2", in_groups, s0, 8, groups=2, **single)
 
 
 def pairs_with_x_transformers() -> Iterator[Pair]:
@@ -196,27 +168,11 @@ def pairs_with_x_transformers() -> Iterator[Pair]:
         warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
         from x_transformers import x_transformers as others
 
-    yield Pair(
-        "rms affine=false",
-        "x-transformers SimpleRMSNorm",
-        lambda: norms.RMSNorm(8, 1, eps=0.0, affine=False),
-        lambda: others.SimpleRMSNorm(8),
-        VECTORS,
-    )
-    yield Pair(
-        "dynamic_tanh",
-        "x-transformers DynamicTanh",
-        lambda: norms.DynamicTanh(8, 1),
-        lambda: others.DynamicTanh(8),
-        VECTORS,
-    )
-    yield Pair(
-        "derf",
-        "x-transformers Derf",
-        lambda: norms.DynamicErf(8, 1),
-        lambda: others.Derf(8),
-        VECTORS,
-    )
+    plain = partial(norms.RMSNorm, eps=0.0, affine=False)
+    yield pair_of("rms affine=false", plain, others.SimpleRMSNorm, 8, shape=VECTORS)
+    tanh, erf = norms.DynamicTanh, norms.DynamicErf
+    yield pair_of("dynamic_tanh", tanh, others.DynamicTanh, 8, shape=VECTORS)
+    yield pair_of("derf", erf, others.Derf, 8, shape=VECTORS)
 
 
 def measure(pair: Pair, updates: tuple[int, ...] = UPDATES) -> Differences:
