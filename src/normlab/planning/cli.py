@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normlab.command_lines import mistakes_end
+from normlab.report.comparison_options import (
+    OF_RUNS,
+    add_level,
+    add_run_options,
+    compare_arguments,
+)
 
 if TYPE_CHECKING:
     from normlab.planning.experiments import Plan
@@ -14,8 +20,7 @@ if TYPE_CHECKING:
     from normlab.planning.sizes import Powers
 
 # Options that are arguments of `compare`, for the runs of a pilot.
-OF_PILOT = ("by", "metric", "baseline", "within", "arms", "margin", "level")
-OF_RUNS = ("by", "metric", "baseline", "within", "arms")  # without a pilot, of nothing
+OF_PILOT = (*OF_RUNS, "margin", "level")
 OPTIONS = {name: f"--{name}" for name in (*OF_PILOT, "effect", "sd", "design")}
 LARGEST = 1e100  # squares of more overflow
 EXAMPLES = """examples:
@@ -57,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         help="folders that contain the runs of a pilot, at any depth",
     )
     _add_question(parser)
-    _add_pilot(parser)
+    add_run_options(parser)
     _add_numbers(parser)
     return parser
 
@@ -85,11 +90,7 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
         help="differences below this margin do not matter; a number, or a share of the "
         "baseline's mean in the pilot such as 5%%",
     )
-    add(
-        "--level",
-        type=float,
-        help="probability of a false alarm over all contrasts (default: 0.05)",
-    )
+    add_level(parser)
     add(
         "--contrasts",
         type=int,
@@ -104,16 +105,6 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="simulated experiments for each number of seeds (default: %(default)s)",
     )
-
-
-def _add_pilot(parser: argparse.ArgumentParser) -> None:
-    """Add the options about the runs of a pilot, which are those of `compare`."""
-    add = parser.add_argument
-    add("--by", metavar="KEY", help="the setting whose values are the arms")
-    add("--metric", help="the metric to compare (default: test/accuracy)")
-    add("--baseline", metavar="ARM", help="the arm that the others are compared to")
-    add("--within", nargs="+", metavar="KEY", help="settings that make groups")
-    add("--arms", nargs="+", metavar="ARM", help="the arms to compare (default: all)")
 
 
 def _add_numbers(parser: argparse.ArgumentParser) -> None:
@@ -171,14 +162,7 @@ def _pilot(options: argparse.Namespace) -> "Pilot | None":
         raise ValueError("design must come with `sd`; a pilot has one of its own")
     from normlab.planning.pilot import read_pilot
 
-    arguments: dict[str, Any] = {}
-    for name in OF_PILOT:
-        value = getattr(options, name)
-        if value is not None:
-            arguments[name] = value
-    if "by" in arguments:
-        arguments["by"] = arguments["by"].split(",")
-    return read_pilot(options.folders, arguments)
+    return read_pilot(options.folders, compare_arguments(options, OF_PILOT))
 
 
 def _check_numbers(options: argparse.Namespace) -> None:

@@ -12,10 +12,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from normlab.option_names import with_option_names
 from normlab.programs import program
+from normlab.report.comparison_options import (
+    OF_RUNS,
+    add_level,
+    add_run_options,
+    compare_arguments,
+    named_keys,
+)
 from normlab.report.reading_options import OF_READING, add_reading_options
 
 if TYPE_CHECKING:
@@ -24,16 +31,10 @@ if TYPE_CHECKING:
 
 USER_MISTAKE = 2
 # Options that are arguments of `compare`, which has their defaults.
-OF_COMPARE = (
-    *("by", "metric", "baseline", "within", "arms", "margin", "level"),
-    *("select", "confirm", "incomplete"),
-)
+OF_COMPARE = (*OF_RUNS, "margin", "level", "select", "confirm", "incomplete")
+OF_REPORT = ("target", "across", "heatmap", "study", "out", "paper")
 # The options for arguments of functions, which messages name.
-OPTIONS = {
-    name: f"--{name}"
-    for name in (*OF_COMPARE, *OF_READING, "target", "heatmap", "study", "out", "paper")
-}
-OPTIONS["across"] = "--across"
+OPTIONS = {name: f"--{name}" for name in (*OF_COMPARE, *OF_READING, *OF_REPORT)}
 DESCRIPTION = """Compare runs, or results of another program. For every arm the command
 prints its results and their difference to the baseline, with interval, test, effect
 size and a plain sentence; with --out it also writes figures and a report."""
@@ -95,42 +96,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that are arguments of `compare`."""
+    add_run_options(parser)
     add = parser.add_argument
-    add(
-        "--by",
-        metavar="KEY[,KEY]",
-        help="settings whose values are the arms (default: norm)",
-    )
-    add("--metric", help="the metric to compare (default: test/accuracy)")
-    add(
-        "--baseline",
-        metavar="ARM",
-        help="the arm that the others are compared to (default: the first whose name "
-        "begins with none, or else the first of all)",
-    )
-    add(
-        "--within",
-        nargs="+",
-        metavar="KEY",
-        help="settings whose values are compared separately (default: all that vary "
-        "besides arm and seed)",
-    )
-    add(
-        "--arms",
-        nargs="+",
-        metavar="ARM",
-        help="the arms that are compared to the baseline (default: all)",
-    )
     add(
         "--margin",
         help="test for equivalence: differences below this margin do not matter; a "
         "number such as 0.005, or a share of the baseline's mean such as 5%%",
     )
-    add(
-        "--level",
-        type=float,
-        help="probability of a false alarm over all contrasts (default: 0.05)",
-    )
+    add_level(parser)
     add(
         "--select",
         metavar="KEY",
@@ -231,10 +204,11 @@ def _make_report(options: argparse.Namespace) -> "Report":
         heatmap,
         figures=options.out is not None,
         reading=_reading(options),
-        across=_keys(options.across),
+        across=named_keys(options.across),
     )
     if options.study is None:
-        report = comparison_report(folders, _compare_arguments(options), extras)
+        arguments = compare_arguments(options, OF_COMPARE)
+        report = comparison_report(folders, arguments, extras)
     else:
         report = study_report(options.study, folders, extras, options.config_dir)
     return replace(report, command=_command_line(options))
@@ -309,25 +283,6 @@ def _check_out(folder: Path | None) -> None:
             f"--out must be a folder that can be written, got {folder}: {existing} "
             f"{problem}"
         ) from error
-
-
-def _compare_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `compare` that were given."""
-    arguments = {}
-    for name in OF_COMPARE:
-        value = getattr(options, name)
-        if value is not None:
-            arguments[name] = value
-    if "by" in arguments:
-        arguments["by"] = _keys(arguments["by"])
-    return arguments
-
-
-def _keys(text: str | None) -> list[str] | None:
-    """Settings that are named with commas between them; None if none were asked for."""
-    if text is None:
-        return None
-    return [key.strip() for key in text.split(",") if key.strip()]
 
 
 def _command_line(options: argparse.Namespace) -> str:
