@@ -17,9 +17,6 @@ from normlab.compare.equivalence import doubts, equivalence_p
 from normlab.compare.inference import holm
 from normlab.compare.samples import Sample
 
-CLAIMS = ("different", "higher", "equal", "not_worse")
-DESIGNS = ("paired", "independent", "folds")
-
 
 @dataclass(frozen=True)
 class Spread:

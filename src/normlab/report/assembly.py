@@ -46,6 +46,7 @@ class Extras:
         target: A metric and the value to reach, `METRIC=VALUE`; None for none.
         heatmap: The two settings of the heatmap; None for those that vary.
         figures: Whether figures are drawn.
+        across: The settings that make tasks; None for data set and model.
         reading: How results of another program are read.
     """
 

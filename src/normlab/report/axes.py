@@ -24,6 +24,7 @@ from normlab.colours import COLOURS
 from normlab.compare.comparison import Comparison
 from normlab.compare.intervals import t_interval
 from normlab.compare.sentences import percent
+from normlab.study.derived import CHANGE, SLOPE
 
 # Beside the colours, markers and dashes differ, for print in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -33,7 +34,6 @@ MOST_NAMES_INSIDE = 3  # a longer legend inside the panel would lie on the lines
 LEGEND_INCHES = 4.8  # of a legend above the panels
 MOST_BANDS = 6
 BAND_ALPHA = 0.18
-COMPUTED = ("change of ", "slope of ")  # names of `normlab.study.derived`
 
 
 def make_panels(
@@ -230,7 +230,7 @@ def limit_accuracy_axis(axis: Axis, metric: str) -> None:
     A change or a slope of an accuracy may be negative.
     """
     name = metric.rpartition("/")[2]
-    if name.endswith("accuracy") and not name.startswith(COMPUTED):
+    if name.endswith("accuracy") and not name.startswith((CHANGE, SLOPE)):
         low, high = axis.get_view_interval()
         _set(axis, "lim", (max(low, -0.02), min(high, 1.02)))
 

@@ -42,10 +42,7 @@ def print_report(report: Report, console: Console) -> None:
     scope = scope_note(comparisons)
     for note in map(escaped, [scope, *report.notes]):
         console.print(f"[dim]{note}[/dim]", soft_wrap=True)
-    arms = []
-    for section in report.sections:
-        arms += section.comparison.arms
-    for warning in merge_alike(report.warnings, arms):
+    for warning in merge_alike(report.warnings, report.arms):
         console.print(f"[yellow]![/yellow] {escaped(warning)}", soft_wrap=True)
 
 

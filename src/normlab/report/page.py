@@ -17,6 +17,7 @@ from normlab.compare.comparison import shared_settings
 from normlab.report.checklist import NO, OPEN, YES
 from normlab.report.drawing import FILE_KINDS, REM_PER_INCH, Drawing, inline_svg
 from normlab.report.methods import methods_of
+from normlab.report.recorded import COMMIT
 from normlab.report.run_table import RunTable, make_run_table
 from normlab.report.scope import scope_note
 from normlab.report.sections import Section
@@ -79,6 +80,14 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     command: str = ""
     columns: Table | None = None
+
+    @property
+    def arms(self) -> list[str]:
+        """The names of the arms of all sections, each once."""
+        names: dict[str, None] = {}
+        for section in self.sections:
+            names.update(dict.fromkeys(section.comparison.arms))
+        return list(names)
 
     @property
     def notes(self) -> list[str]:
@@ -155,7 +164,7 @@ def _context(report: Report, folder: Path) -> dict[str, Any]:
         "report": report,
         "subject": _subject(report.runs),
         "verdict_groups": verdict_groups,
-        "warnings": merge_alike(report.warnings, _arms(report.sections)),
+        "warnings": merge_alike(report.warnings, report.arms),
         "status_counts": ", ".join(f"{count} {name}" for name, count in counts.items()),
         "checks": _checks(report.sections),
         "figures": _figures(report.sections),
@@ -181,14 +190,6 @@ def _subject(runs: pd.DataFrame) -> str:
         if 0 < len(names) <= MOST_NAMES:
             parts.append(", ".join(map(str, names)))
     return " on ".join(parts)
-
-
-def _arms(sections: Sequence[Section]) -> list[str]:
-    """The names of the arms of all sections."""
-    names: dict[str, None] = {}
-    for section in sections:
-        names.update(dict.fromkeys(section.comparison.arms))
-    return list(names)
 
 
 def _sort_key(value: float | str) -> str:
@@ -243,8 +244,8 @@ def _commands(report: Report) -> str:
     """The commands that make the runs and the page again, one per line."""
     lines: list[str] = []
     runs = report.runs
-    if "environment.git.commit" in runs:
-        commits = runs["environment.git.commit"].dropna().unique()
+    if COMMIT in runs:
+        commits = runs[COMMIT].dropna().unique()
         for commit in commits[:MOST_COMMITS]:
             lines.append(f"git checkout {shlex.quote(str(commit))}")
     if "environment.command" in runs:

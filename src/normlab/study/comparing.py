@@ -35,13 +35,16 @@ def compare_claim(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
     if not is_derived(plan):
         return as_planned(_compare_runs(plan, runs)), ""
     table, column, reason = derived_runs(plan, runs)
-    options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
-    options["metric"] = column
+    options = _compare_options(plan) | {"metric": column}
     return as_planned(compare(table, **options)), reason
 
 
+def _compare_options(plan: Settings) -> Settings:
+    return {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
+
+
 def _compare_runs(plan: Settings, runs: pd.DataFrame) -> Comparison:
-    options = {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
+    options = _compare_options(plan)
     key = plan.get("largest_stable")
     if key is None:
         select = plan.get("select")

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
@@ -12,9 +11,7 @@ from normlab.compare.comparison import Comparison, compare
 from normlab.compare.settings import arm_labels, setting_text
 from normlab.config.seed_lists import seed_list
 from normlab.study.comparing import as_planned
-from normlab.study.plans import planned_seeds
-
-Settings = dict[str, Any]
+from normlab.study.plans import Settings, planned_seeds
 
 
 def confirm_seeds(plan: Settings) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ difference of two changes is an interaction.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,11 @@ import pandas as pd
 from normlab.compare.arguments import name_list
 from normlab.compare.selection import runs_at_best
 from normlab.compare.settings import arm_labels, check_keys, setting_text
-
-Settings = dict[str, Any]
+from normlab.study.plans import Settings
 
 DERIVED = ("interaction", "slope")  # keys of a claim
+# What the names of the values begin with, before the name of the metric.
+CHANGE, SLOPE = "change of ", "slope of "
 FEWEST_VALUES = 3  # of an axis, below which a slope is a difference
 X = "x"  # column of a table of one slope's points
 
@@ -67,11 +67,11 @@ def derived_runs(plan: Settings, runs: pd.DataFrame) -> tuple[pd.DataFrame, str,
     # A name that says which part it is of and, by its end, which direction is better.
     part, _, name = metric.partition("/")
     if plan.get("interaction"):
-        column = f"{part}/change of {name}"
+        column = f"{part}/{CHANGE}{name}"
         values = list(map(setting_text, plan["interaction"][key]))
         table = _changes(kept, key, values, places, metric, column)
         return table, column, reason
-    column = f"{part}/slope of {name}"
+    column = f"{part}/{SLOPE}{name}"
     is_log2 = plan.get("scale") == "log2"
     table = _slopes(kept, key, is_log2, places, metric, column)
     return table, column, reason

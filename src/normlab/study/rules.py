@@ -39,7 +39,8 @@ def judge(
         return _judge_equal(rows, comparison.level)
     if expect == "not_worse":
         assert comparison.margins, "a claim of non-inferiority states its margin"
-        return _judge_not_worse(rows, higher_is_better(comparison.metric))
+        sign = 1 if higher_is_better(comparison.metric) else -1
+        return _judge_not_worse(rows, sign)
     sign = 1 if expect == "higher" else -1
     return _judge_direction(rows, sign)
 
@@ -96,13 +97,12 @@ def _judge_equal(rows: list[dict], level: float) -> Answer:
     )
 
 
-def _judge_not_worse(rows: list[dict], higher: bool) -> tuple[str, str]:
+def _judge_not_worse(rows: list[dict], sign: int) -> Answer:
     """Judge that no arm is worse than the baseline by the margin or more.
 
     Every difference must pass by itself, so no correction is needed. As for `higher`,
     the limit is one number: an interval beyond it contradicts.
     """
-    sign = 1 if higher else -1
     unproven = [row for row in rows if not _is_not_worse(row, sign)]
     if not unproven:
         return "supported", _all_sentences(rows)
