@@ -1,21 +1,17 @@
 """Examine a norm in Python, as `normlab check` does in a terminal."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-
 from normlab.api.html import examination_html
+from normlab.api.text import printed
 from normlab.check.display import print_examination
 from normlab.check.examination import broken
 from normlab.check.examination import examine as examine_layer
 from normlab.check.findings import Examination
 from normlab.check.notebooks import loaded
 from normlab.norms.loading import BrokenNorm
-
-COLUMNS = 88
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,16 +42,9 @@ class ExaminedNorm:
         return self.examination.possible
 
     def __repr__(self) -> str:
-        text = io.StringIO()
-        console = Console(
-            file=text,
-            width=COLUMNS,
-            color_system=None,
-            emoji=False,
-            force_jupyter=False,
+        return printed(
+            lambda console: print_examination(console, self.examination, self.explain)
         )
-        print_examination(console, self.examination, self.explain)
-        return text.getvalue().rstrip()
 
     def _repr_html_(self) -> str:
         return examination_html(self.examination, self.explain)

@@ -19,7 +19,7 @@ from normlab.report.drawing import Drawing, inline_svg
 from normlab.report.page import page_environment
 from normlab.report.tables import Cell, Table
 from normlab.terminal import format_metric, in_notebook
-from normlab.training.display import SWAP_COLUMNS
+from normlab.training.display import SWAP_COLUMNS, swap_cells
 
 PARTS = ("train", "val", "test")
 IMAGES = ("image/png", "image/svg+xml", "image/jpeg", "application/pdf")
@@ -84,10 +84,7 @@ def runs_html(table: pd.DataFrame) -> str:
 
 def swaps_html(swaps: Sequence[Swap]) -> str:
     """What happened to the norms of a network, one row each."""
-    rows = []
-    for swap in swaps:
-        texts = (swap.name, swap.kind, swap.old, swap.new, swap.why)
-        rows.append([_cell(text) for text in texts])
+    rows = [[_cell(text) for text in swap_cells(swap)] for swap in swaps]
     numeric = [False] * len(SWAP_COLUMNS)
     table = Table("norms", "Norms", list(SWAP_COLUMNS), rows, numeric)
     return _render([table], [], [], None)

@@ -1,14 +1,9 @@
 """What happened to the layers of a network, as terminals and notebooks show it."""
 
-import io
-
-from rich.console import Console
-
 from normlab.api.html import swaps_html
+from normlab.api.text import printed
 from normlab.models.swap import Swap
 from normlab.training.display import norm_report_rows, swap_table
-
-COLUMNS = 88
 
 
 class Swaps(list[Swap]):
@@ -18,16 +13,8 @@ class Swaps(list[Swap]):
     """
 
     def __repr__(self) -> str:
-        text = io.StringIO()
-        console = Console(
-            file=text,
-            width=COLUMNS,
-            color_system=None,
-            emoji=False,
-            force_jupyter=False,
-        )
-        console.print(swap_table(norm_report_rows(self)))
-        return text.getvalue().rstrip()
+        table = swap_table(norm_report_rows(self))
+        return printed(lambda console: console.print(table))
 
     def _repr_html_(self) -> str:
         return swaps_html(norm_report_rows(self))

@@ -32,26 +32,19 @@ with torch.no_grad():
     n = x.numel() / x.shape[1]
     self.running_mean.mul_(1 - m).add_(m * mean)
     self.running_var.mul_(1 - m).add_(m * var * n / (n - 1))"""
-NORMALIZE = """\
-axes = (0, *range(2, x.ndim))
+NORMALIZE_OVER = """\
+axes = {axes}
 mean = x.mean(axes, keepdim=True)
 var = x.var(axes, keepdim=True, correction=0)
 y = (x - mean) / torch.sqrt(var + self.eps)"""
-NORMALIZE_SAMPLE = """\
-axes = tuple(range(1, x.ndim))
-mean = x.mean(axes, keepdim=True)
-var = x.var(axes, keepdim=True, correction=0)
-y = (x - mean) / torch.sqrt(var + self.eps)"""
+NORMALIZE = NORMALIZE_OVER.format(axes="(0, *range(2, x.ndim))")
+NORMALIZE_SAMPLE = NORMALIZE_OVER.format(axes="tuple(range(1, x.ndim))")
+NORMALIZE_POSITIONS = NORMALIZE_OVER.format(axes="tuple(range(2, x.ndim))")
 NORMALIZE_GROUPS = """\
 groups = x.reshape(len(x), self.num_groups, -1)
 mean = groups.mean(2, keepdim=True)
 var = groups.var(2, keepdim=True, correction=0)
 y = ((groups - mean) / torch.sqrt(var + self.eps)).reshape(x.shape)"""
-NORMALIZE_POSITIONS = """\
-axes = tuple(range(2, x.ndim))
-mean = x.mean(axes, keepdim=True)
-var = x.var(axes, keepdim=True, correction=0)
-y = (x - mean) / torch.sqrt(var + self.eps)"""
 DIVIDE_BY_RMS = """\
 mean_square = x.square().mean(1, keepdim=True)
 y = x / torch.sqrt(mean_square + self.eps)"""

@@ -37,9 +37,13 @@ def swap_table(swaps: Sequence["Swap"], title: str = "Norms") -> Table:
     for heading in SWAP_COLUMNS:
         table.add_column(heading, overflow="fold")
     for swap in swaps:
-        cells = (swap.name, swap.kind, swap.old, swap.new, swap.why)
-        table.add_row(*map(escaped, cells))
+        table.add_row(*map(escaped, swap_cells(swap)))
     return table
+
+
+def swap_cells(swap: "Swap") -> tuple[str, ...]:
+    """The texts of the `SWAP_COLUMNS` for one layer."""
+    return swap.name, swap.kind, swap.old, swap.new, swap.why
 
 
 def norm_report_table(report: Sequence["Swap"], title: str = "Norms") -> Table:
