@@ -75,9 +75,10 @@ def _draw_panel(axis: Axes, comparison: Comparison, curves: pd.DataFrame) -> lis
 
 def _caption(comparison: Comparison, curves: pd.DataFrame) -> str:
     caption = (
-        "Mean best score over all draws of so many values from the grid of an arm, "
-        f"with its {percent(comparison.confidence)} t interval over seeds. Compare "
-        "arms at equal numbers of values: a longer curve had more to choose from."
+        "The best score that an arm is expected to reach if so many values are drawn "
+        "at random from its grid: the mean over all such draws, with its "
+        f"{percent(comparison.confidence)} t interval over seeds. Compare arms at "
+        "equal numbers of values: a longer curve had more to choose from."
     )
     if (curves["trains"] < 1).any():
         caption += " Draws in which no run finished are left out."
