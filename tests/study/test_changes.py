@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 from compare.helpers import write_run
 
@@ -11,22 +10,14 @@ from normlab.config.stored_plan import plan_text
 from normlab.study import changes
 from normlab.study.definition import Study
 from normlab.study.verdict import answer
+from study.helpers import NOISE, plan
 
-NOISE = 0.001 * np.array([0.3, -0.8, 0.5, -0.2, 0.9, -0.5, 0.1, -0.4, 0.6, -0.5])
 CONTENT = {
     "defaults": [{"override /model": "mlp"}],
     "group": "demo",
     "trainer": {"max_epochs": 5},
     "dataset": {"root": "here"},
-    "study": {
-        "question": "Does it?",
-        "by": "norm",
-        "metric": "test/accuracy",
-        "baseline": "torch",
-        "within": [],
-        "minimum_seeds": 10,
-        "claims": [{"says": "It does.", "arms": ["custom"], "expect": "higher"}],
-    },
+    "study": plan(expect="higher"),
     "hydra": {"sweeper": {"params": {"norm": "torch,custom", "seed": "range(10)"}}},
 }
 

@@ -8,21 +8,12 @@ from normlab.compare import load_runs
 from normlab.study.control import control_of
 from normlab.study.definition import Study
 from normlab.study.verdict import answer
+from study.helpers import plan
 
 # In tenths of a thousandth: the even seeds add up to 0, the odd ones to 6.
 TENTHS = [3, 3, -5, -3, 1, 4, 6, 6, -2, -1, -3, -3]
 NOISE = 0.0001 * np.array(TENTHS)
-PLAN = {
-    "question": "Does it?",
-    "by": "norm",
-    "metric": "test/accuracy",
-    "baseline": "torch",
-    "within": [],
-    "minimum_seeds": 10,
-    "level": 0.05,
-    "control": True,
-    "claims": [{"says": "It does.", "arms": ["custom"], "expect": "higher"}],
-}
+PLAN = plan(expect="higher") | {"level": 0.05, "control": True}
 PARAMS = {"norm": "torch,custom", "seed": "range(12)"}
 
 

@@ -9,10 +9,10 @@ from normlab.compare import load_runs
 from normlab.study.definition import Study
 from normlab.study.derived import derived_runs
 from normlab.study.verdict import answer
+from study.helpers import NOISE
 
 METRIC = "test/accuracy"
 PLAN = {"by": "norm", "metric": METRIC, "within": []}
-NOISE = 0.001 * np.array([0.3, -0.8, 0.5, -0.2, 0.9, -0.5, 0.1, -0.4, 0.6, -0.5])
 
 
 def table(scores, key="batch"):

@@ -1,13 +1,11 @@
 """The rules that turn the numbers of a comparison into a verdict."""
 
-import numpy as np
 import pytest
 from compare.helpers import write_run, write_seeds
 
 from normlab.compare import compare, load_runs
 from normlab.study.rules import judge
-
-NOISE = 0.001 * np.array([0.3, -0.8, 0.5, -0.2, 0.9, -0.5, 0.1, -0.4, 0.6, -0.5])
+from study.helpers import NOISE
 
 
 def test_claims_of_equality_need_no_correction(tmp_path):

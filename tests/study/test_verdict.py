@@ -1,6 +1,5 @@
 """Studies: the shipped ones are complete, and their answers follow from the runs."""
 
-import numpy as np
 import pytest
 import yaml
 from compare.helpers import write_run
@@ -12,23 +11,11 @@ from normlab.config.study_plan import check_plan
 from normlab.study.definition import Study, read_study
 from normlab.study.plans import planned_runs
 from normlab.study.verdict import answer
+from study.helpers import NOISE, plan
 
 NAMES = sorted(
     path.stem for path in (configuration_directory() / "study").glob("*.yaml")
 )
-NOISE = 0.001 * np.array([0.3, -0.8, 0.5, -0.2, 0.9, -0.5, 0.1, -0.4, 0.6, -0.5])
-
-
-def plan(**claim) -> dict:
-    return {
-        "question": "Does it?",
-        "by": "norm",
-        "metric": "test/accuracy",
-        "baseline": "torch",
-        "within": [],
-        "minimum_seeds": 10,
-        "claims": [{"says": "It does.", "arms": ["custom"]} | claim],
-    }
 
 
 def study(**claim) -> Study:
