@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from normlab.compare.arguments import (
     refuse_single_runs,
     seeds_of_the_test,
 )
-from normlab.compare.budgets import budget_checks
+from normlab.compare.budgets import budget_checks, budget_curves
 from normlab.compare.choices import (
     Choice,
     Selection,
@@ -112,6 +113,13 @@ class Comparison:
     def confidence(self) -> float:
         """Confidence of the intervals: 0.95 for level 0.05."""
         return 1 - self.level
+
+    @cached_property
+    def budgets(self) -> pd.DataFrame:
+        """The `budget_curves` of what the arms chose; empty if they chose nothing."""
+        if self.choice is None:
+            return pd.DataFrame()
+        return budget_curves(self.choice, self.confidence)
 
 
 def compare(

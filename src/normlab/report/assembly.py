@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from normlab.compare.budgets import budget_curves
 from normlab.compare.comparison import Comparison, compare
 from normlab.compare.curves import curve_warnings
 from normlab.compare.runs import load_runs
@@ -180,11 +179,11 @@ def make_section(heading: str, comparison: Comparison, extras: Extras) -> Sectio
     if len(comparison.contrasts):
         tables.append(contrast_table(comparison))
     if comparison.choice:
-        choice = comparison.choice
-        budgets = budget_curves(choice, comparison.confidence)
-        frames["budgets"] = budgets
-        if len(budgets):
-            tables.append(budget_table(budgets, choice.selection.key, choice.metric))
+        frames["budgets"] = comparison.budgets
+        if len(comparison.budgets):
+            key = comparison.choice.selection.key
+            metric = comparison.choice.metric
+            tables.append(budget_table(comparison.budgets, key, metric))
 
     curves = []
     if extras.figures:

@@ -4,7 +4,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from normlab.compare.budgets import budget_curves
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import counted, number, percent
 from normlab.report.axes import (
@@ -27,10 +26,8 @@ def draw_budgets(comparison: Comparison) -> Drawing | None:
     None if the comparison chose no values, or had one for each arm.
     """
     choice = comparison.choice
-    if choice is None:
-        return None
-    curves = budget_curves(choice, comparison.confidence)
-    if curves.empty or curves["tried"].max() < 2:
+    curves = comparison.budgets
+    if choice is None or curves.empty or curves["tried"].max() < 2:
         return None
     groups = first_groups(curves)
     figure, axes = make_panels(len(groups))
