@@ -20,6 +20,7 @@ from normlab.report.recorded import (
     chose_epoch,
     designs_of,
     lost_counts,
+    number_range,
     recorded_values,
     some,
     unrecorded_note,
@@ -99,10 +100,7 @@ def _trained(comparison: Comparison) -> str:
 
 def _sizes(comparison: Comparison) -> str:
     """Runs per arm, and whether arms share their seeds."""
-    counts = comparison.summaries["runs"]
-    size = str(counts.min())
-    if counts.min() < counts.max():
-        size = f"{counts.min()} to {counts.max()}"
+    size = number_range(comparison.summaries["runs"])
     designs = designs_of(comparison)
     text = f"Every arm was run {size} times per group"
     if len(comparison.summaries["where"].unique()) == 1:

@@ -16,6 +16,7 @@ from normlab.compare.comparison import Comparison
 from normlab.compare.contrasts import contrasts_of, with_verdicts
 from normlab.compare.sentences import NO_NUMBER, direction, percent
 from normlab.compare.settings import setting_text, sorted_labels
+from normlab.report.recorded import number_range
 from normlab.terminal import without_control
 
 BEST, TIED = "best", "tied"
@@ -172,10 +173,7 @@ def _cell_text(row: dict[Any, Any], decimals: int) -> str:
 def _caption(comparison: Comparison) -> str:
     """What the numbers are, over how many runs, and what the marks mean."""
     summaries = comparison.summaries
-    counts = summaries["n"]
-    size = f"{counts.min()}"
-    if counts.min() < counts.max():
-        size = f"{counts.min()} to {counts.max()}"
+    size = number_range(summaries["n"])
     folds = "folds" in set(comparison.contrasts.get("design", ()))
     unit = "folds" if folds else "runs"
     metric = comparison.metric

@@ -27,6 +27,12 @@ def some(names: Sequence[str], separator: str = ", ") -> str:
     return f"{text}{separator}and {more} more" if more > 0 else text
 
 
+def number_range(counts: pd.Series) -> str:
+    """`10` if all numbers are equal, or else `8 to 10`."""
+    least, most = counts.min(), counts.max()
+    return f"{least} to {most}" if least < most else f"{least}"
+
+
 def designs_of(comparison: Comparison) -> list[str]:
     """The designs of the tests that decide: paired, independent, folds."""
     rows = comparison.contrasts.to_dict("records")

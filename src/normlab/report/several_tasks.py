@@ -63,21 +63,28 @@ def _rank_sentence(several: SeveralTasks, comparison: Comparison) -> str:
             f"{several.needed} are needed for {len(comparison.arms)} arms. More seeds "
             "do not replace tasks."
         )
-    parts = [f"Over {count} tasks"]
+    rows = several.arms.to_dict("records")
+    parts = []
     for verdict in ("better", "worse", "not told apart"):
         texts = []
-        for row in several.arms.to_dict("records"):
+        for row in rows:
             if row["verdict"] == verdict:
                 texts.append(f"{row['arm']} (mean rank {row['rank']:.2f})")
         if texts:
             parts.append(f"{_words(verdict, comparison.baseline)}: {', '.join(texts)}")
-    smallest = several.ranking.p_holm.min()
-    test = f"mean ranks with Holm's correction, smallest {p_value(smallest)}"
-    if math.isnan(several.ranking.friedman_p):
-        test = f"sign test, {p_value(smallest)}"
-    else:
-        test += f"; Friedman's test of all arms {p_value(several.ranking.friedman_p)}"
-    return f"{parts[0]}, {'; '.join(parts[1:])} ({test})."
+    return f"Over {count} tasks, {'; '.join(parts)} ({_test(several)})."
+
+
+def _test(several: SeveralTasks) -> str:
+    """The test of the ranks with its p-values; of two arms it is the sign test."""
+    smallest = p_value(several.ranking.p_holm.min())
+    of_all = several.ranking.friedman_p
+    if math.isnan(of_all):
+        return f"sign test, {smallest}"
+    return (
+        f"mean ranks with Holm's correction, smallest {smallest}; Friedman's test of "
+        f"all arms {p_value(of_all)}"
+    )
 
 
 def _words(verdict: str, baseline: str) -> str:
