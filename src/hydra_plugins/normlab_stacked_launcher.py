@@ -4,13 +4,13 @@ import os
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from normlab.sweeps.launchers import StreamingLauncher
+from hydra_plugins.normlab_queue_launcher import QueueLauncher
 
 if TYPE_CHECKING:
     from normlab.sweeps.jobs import Job
 
 
-class StackedLauncher(StreamingLauncher):
+class StackedLauncher(QueueLauncher):
     """Trains the jobs of a sweep in stacks, in worker processes.
 
     Args:
@@ -27,10 +27,8 @@ class StackedLauncher(StreamingLauncher):
         jobs_per_gpu: int = 1,
         jobs_per_worker: int | None = None,
     ) -> None:
+        super().__init__(workers, jobs_per_gpu, jobs_per_worker)
         self.members = members
-        self.workers = workers
-        self.jobs_per_gpu = jobs_per_gpu
-        self.jobs_per_worker = jobs_per_worker
 
     def setup(self, **hydra: Any) -> None:
         """Check the options and keep what is needed to compose jobs.
@@ -39,10 +37,8 @@ class StackedLauncher(StreamingLauncher):
             ValueError: names an option that it cannot have.
         """
         from normlab.stacked.grouping import check_members
-        from normlab.sweeps.queue import check_options
 
         check_members(self.members)
-        check_options(self.workers, self.jobs_per_gpu, self.jobs_per_worker)
         super().setup(**hydra)
 
     def warm_up(self) -> None:
@@ -76,12 +72,6 @@ class StackedLauncher(StreamingLauncher):
             self.jobs_per_worker,
             self.members,
         )
-
-    def count_workers(self, configs: list[dict[str, Any]]) -> int:
-        """How many workers would train these configurations."""
-        from normlab.sweeps.queue import slots
-
-        return len(slots(configs, os.environ, self.workers, self.jobs_per_gpu))
 
     def print_states(self, jobs: Sequence["Job"]) -> None:
         """Print the stacks that the jobs without a result would form."""
