@@ -9,7 +9,7 @@ import torch
 from normlab.config.identity import run_folder
 from normlab.endings import Interrupted
 from normlab.stacked import driver
-from normlab.stacked.driver import evenly, train_stack
+from normlab.stacked.driver import train_stack
 from normlab.stacked.members import Member
 from normlab.stacked.trial import Times
 from normlab.training.experiment import run, run_with_output
@@ -265,11 +265,3 @@ def test_the_error_of_one_run_is_its_own(configs):
     ended = stacked([good, bad, other])
     assert isinstance(ended.results[1], ValueError)
     assert ended.results[0]["status"] == ended.results[2]["status"] == "finished"
-
-
-@pytest.mark.parametrize(
-    ("count", "size", "wanted"),
-    [(4, 2, [2, 2]), (5, 4, [2, 3]), (7, 3, [2, 2, 3]), (3, 8, [3])],
-)
-def test_parts_differ_by_one_at_most(count, size, wanted):
-    assert [len(part) for part in evenly(list(range(count)), size)] == wanted

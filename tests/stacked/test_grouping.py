@@ -4,6 +4,7 @@ import pytest
 
 from normlab.stacked.grouping import (
     check_members,
+    evenly,
     plan,
     shared_settings,
     why_alone,
@@ -140,6 +141,14 @@ def test_every_run_is_in_one_place():
 def test_runs_of_several_processes_are_refused():
     with pytest.raises(ValueError, match=r"device\.devices=1, got 2.*launcher=queue"):
         plan([CONFIG, changed(device__devices=2)], workers=1)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "wanted"),
+    [(4, 2, [2, 2]), (5, 4, [2, 3]), (7, 3, [2, 2, 3]), (3, 8, [3])],
+)
+def test_parts_differ_by_one_at_most(count, size, wanted):
+    assert [len(part) for part in evenly(list(range(count)), size)] == wanted
 
 
 @pytest.mark.parametrize("members", ["auto", 2, 30])

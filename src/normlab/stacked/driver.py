@@ -17,6 +17,7 @@ from normlab import signals
 from normlab.config.identity import run_folder
 from normlab.data.loading import shared_loads
 from normlab.endings import Interrupted
+from normlab.stacked.grouping import AUTO, evenly
 from normlab.stacked.members import Member
 from normlab.stacked.memory import room
 from normlab.stacked.stack import Stack
@@ -33,7 +34,6 @@ from normlab.training.trainer import quiet_lightning
 from normlab.training.usage import processor_seconds
 
 LEAST_GAIN = 1.1  # of a stack over runs one after the other
-AUTO = "auto"
 
 
 @dataclass
@@ -255,11 +255,3 @@ class Driver:
 def _requests(members: Sequence[Member]) -> list[Request]:
     requests = [member.request for member in members]
     return [request for request in requests if request is not None]
-
-
-def evenly(members: Sequence[Member], size: int) -> Iterator[Sequence[Member]]:
-    """Parts of at most so many members, which differ in size by one at most."""
-    count = -(-len(members) // size)
-    for number in range(count):
-        first = number * len(members) // count
-        yield members[first : (number + 1) * len(members) // count]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from normlab.config.types import is_whole
 
@@ -19,6 +19,8 @@ MOST_RUNS = 64
 # Fewest runs of a stack if there would be enough of them for the workers otherwise.
 FEWEST_RUNS = 8
 AUTO = "auto"
+
+Item = TypeVar("Item")
 
 OPTIMIZERS = ("torch.optim.SGD", "torch.optim.Adam", "torch.optim.AdamW")
 PRECISIONS = ("32-true", "32", 32)
@@ -114,9 +116,21 @@ def _divide(
     for_workers = min(workers, count // FEWEST_RUNS)
     if num_groups < workers:  # a worker would have nothing to do
         for_workers = max(for_workers, min(workers // num_groups, count // 2))
-    parts = max(1, -(-count // most), for_workers)
+    return evenly(numbers, most, for_workers)
+
+
+def evenly(items: list[Item], most: int, fewest_parts: int = 1) -> list[list[Item]]:
+    """Divide items, in order, into parts that differ in size by one at most.
+
+    Args:
+        items: one or more.
+        most: largest number of items in a part.
+        fewest_parts: there are so many parts at least.
+    """
+    count = len(items)
+    parts = max(-(-count // most), fewest_parts)
     bounds = [part * count // parts for part in range(parts + 1)]
-    return [numbers[first:last] for first, last in pairwise(bounds)]
+    return [items[first:last] for first, last in pairwise(bounds)]
 
 
 def check_devices(config: dict[str, Any]) -> None:
