@@ -19,6 +19,7 @@ from normlab.metrics import SCORES
 from normlab.results import all_metrics
 from normlab.training.experiment import run
 from normlab.training.final_scores import score_outputs, store_mistakes
+from normlab.training.predictions import predictions_by_part
 from normlab.training.preparation import prepare
 from normlab.training.scores import Outputs
 
@@ -129,7 +130,8 @@ def test_the_matrix_of_very_many_classes_is_left_to_its_image(
     assert scores["test"]["macro_f1"] == 1.0
     assert list(images) == ["confusion matrix of test"]
     # There is no mistake.
-    assert store_mistakes(prepared.task, prepared.stored, outputs, 5, tmp_path) == {}
+    predicted = predictions_by_part(prepared.task, outputs)
+    assert store_mistakes(prepared.stored, predicted, 5, tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +141,8 @@ def test_outputs_that_are_not_finite_have_no_scores(config, tmp_path):
     logits = torch.full((len(part), 10), torch.nan)
     outputs = outputs_of(logits, part.targets[part.rows])
     assert score_outputs(prepared.task, prepared.stored, outputs) == ({}, {})
-    assert store_mistakes(prepared.task, prepared.stored, outputs, 5, tmp_path) == {}
+    predicted = predictions_by_part(prepared.task, outputs)
+    assert store_mistakes(prepared.stored, predicted, 5, tmp_path) == {}
 
 
 def test_the_best_epoch_may_be_that_of_any_score(config):

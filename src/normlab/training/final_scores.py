@@ -15,6 +15,7 @@ from normlab.data.blocks import EvaluationBlocks
 from normlab.data.parts import Parts
 from normlab.results import write_atomically
 from normlab.training.mistakes import class_name, describe_mistakes
+from normlab.training.predictions import Predicted
 from normlab.training.score_images import draw_matrix, draw_samples
 from normlab.training.scores import LARGEST_MATRIX, Outputs, numbers_only
 from normlab.training.tasks import Task
@@ -55,17 +56,15 @@ def score_outputs(
 
 
 def store_mistakes(
-    task: Task, parts: Parts, outputs: Mapping[str, Outputs], count: int, folder: Path
+    parts: Parts, predicted: Mapping[str, Predicted], count: int, folder: Path
 ) -> dict[str, bytes]:
     """Write the worst mistakes to `mistakes.csv`, and those in images as pictures.
 
-    Nothing is written if there are none, if an output is not finite, or for tasks with
-    several targets per sample.
+    Nothing is written if there are none.
 
     Args:
-        task: the task of the run.
-        parts: its data as they are stored.
-        outputs: the outputs of its best state by part.
+        parts: the data of the run as they are stored.
+        predicted: from `predictions_by_part`.
         count: at most so many mistakes of each part.
         folder: the run folder.
 
@@ -74,12 +73,8 @@ def store_mistakes(
     """
     images = {}
     mistakes: list[dict[str, Any]] = []
-    for part, collected in outputs.items():
-        joined, targets = collected.joined()
-        if targets.ndim != 1 or not joined.isfinite().all():
-            continue
+    for part, (predictions, targets) in predicted.items():
         rows = EvaluationBlocks(parts.by_name[part]).rows
-        predictions = task.predictions_from(joined)
         worst = describe_mistakes(part, parts, rows, predictions, targets, count)
         mistakes += worst
         samples = _samples(parts, part, worst)

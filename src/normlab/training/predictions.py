@@ -1,9 +1,11 @@
-"""What the best state of a run predicts for every sample of the test part.
+"""What the best state of a run predicts for every sample that it is scored by.
 
 Shapes: N samples, K classes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,25 +23,52 @@ from normlab.training.tasks import Task
 MOST_SHORT = 2**15  # classes that have a number of 16 bits
 
 
-def store_predictions(task: Task, parts: Parts, outputs: Outputs, folder: Path) -> None:
-    """Write `predictions.npz`, with one value per test sample, in their order.
+class Predicted(NamedTuple):
+    """What is predicted for the samples of a part, and what should be.
 
-    Nothing is written if an output is not finite, or for tasks with several targets per
-    sample.
+    Attributes:
+        predictions: probabilities of the classes ``(N, K)``, or values ``(N,)``.
+        targets: classes or values ``(N,)``.
+    """
+
+    predictions: Tensor
+    targets: Tensor
+
+
+def predictions_by_part(
+    task: Task, outputs: Mapping[str, Outputs]
+) -> dict[str, Predicted]:
+    """What the outputs say of each sample.
+
+    A part is left out if an output for it is not finite, or if its samples have several
+    targets.
 
     Args:
         task: the task of the run.
-        parts: its data as they are stored.
-        outputs: the outputs of its best state for the test part.
+        outputs: the outputs of its best state by part.
+    """
+    found = {}
+    for part, collected in outputs.items():
+        joined, targets = collected.joined()
+        if targets.ndim == 1 and joined.isfinite().all():
+            found[part] = Predicted(task.predictions_from(joined), targets)
+    return found
+
+
+def store_predictions(
+    parts: Parts, predicted: Mapping[str, Predicted], folder: Path
+) -> None:
+    """Write `predictions.npz`, with one value per test sample, in their order.
+
+    Args:
+        parts: the data of the run as they are stored.
+        predicted: from `predictions_by_part`; nothing is written without the test part.
         folder: the run folder.
     """
-    joined, targets = outputs.joined()
-    if targets.ndim != 1 or not joined.isfinite().all():
+    if "test" not in predicted:
         return
-    offset = 0.0
-    if parts.encoder is not None:
-        offset = parts.encoder.target_offset
-    arrays = predictions_of(task.predictions_from(joined), targets, offset)
+    predictions, targets = predicted["test"]
+    arrays = predictions_of(predictions, targets, parts.target_offset)
     rows = EvaluationBlocks(parts.test).rows.cpu()
     if not torch.equal(rows, torch.arange(len(rows))):
         arrays["rows"] = rows.numpy().astype(np.int32)

@@ -30,7 +30,7 @@ from normlab.training.final_scores import (
     store_mistakes,
 )
 from normlab.training.fit import fit, prepare_and_fit
-from normlab.training.predictions import store_predictions
+from normlab.training.predictions import predictions_by_part, store_predictions
 from normlab.training.preparation import Prepared, describe_network
 from normlab.training.processes import fit_in_processes
 from normlab.training.scores import Outputs
@@ -87,13 +87,15 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     outputs = {name: Outputs() for name in SCORED_PARTS}
     result["metrics"] = score_best(prepared, best["network"], outputs)
     check_stored_state(config, prepared, path)
-    scored = (prepared.task, prepared.stored, outputs)
-    result["scores"], images = score_outputs(*scored)
+    task, stored = prepared.task, prepared.stored
+    result["scores"], images = score_outputs(task, stored, outputs)
+    predicted = predictions_by_part(task, outputs)
     stored_scores = config.get("scores", {})
-    images |= store_mistakes(*scored, stored_scores.get("mistakes", 0), folder)
+    images |= store_mistakes(
+        stored, predicted, stored_scores.get("mistakes", 0), folder
+    )
     if stored_scores.get("predictions", True):
-        task, stored, _ = scored
-        store_predictions(task, stored, outputs["test"], folder)
+        store_predictions(stored, predicted, folder)
     log_final(
         config,
         folder,
