@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from normlab.data.blocks import Block, Part, spread
-from normlab.norms import BatchNorm
 from normlab.training.recalibration import (
+    BATCH_NORMS,
+    around_calls,
     has_averages,
     may_average,
     no_averages,
+    plain_training,
     statistics_of_call,
 )
 from normlab.training.steps import unchanged_buffers
@@ -66,7 +68,7 @@ def batch_statistics_where_kept(network: nn.Module) -> Iterator[set[nn.Module]]:
     averaging: set[nn.Module] = set()
     with ExitStack() as stack:
         for layer in filter(may_average, network.modules()):
-            if isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm):
+            if isinstance(layer, BATCH_NORMS):
                 averaging.add(layer)
                 stack.enter_context(without_running_statistics(layer))
             else:
@@ -125,16 +127,11 @@ def training_without_updates(layer: Any, averaging: set[nn.Module]) -> Iterator[
     def restore(layer: Any, inputs: tuple, output: Any) -> None:
         buffers.close()
 
-    hooks = [
-        layer.register_forward_pre_hook(train, with_kwargs=True),
-        layer.register_forward_hook(restore, always_call=True),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        layer.train(training)
+    with around_calls(layer, train, restore):
+        try:
+            yield
+        finally:
+            layer.train(training)
 
 
 @contextmanager
@@ -185,36 +182,23 @@ def _mixing(layer: Any, pseudo_count: float, found: set[nn.Module]) -> Iterator[
         layer._buffers.update(own)
         own.clear()
 
-    hooks = [
-        layer.register_forward_pre_hook(mix, with_kwargs=True),
-        layer.register_forward_hook(put_back, always_call=True),
-    ]
-    try:
+    with around_calls(layer, mix, put_back):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _statistics_of_batch(
     layer: Any, inputs: tuple, options: dict
 ) -> dict[str, torch.Tensor]:
     """What one call would move the buffers of a layer to, which stays as it is."""
-    is_batch_norm = isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm)
-    momentum = getattr(layer, "momentum", None)
-    if is_batch_norm:
-        layer.momentum = 1.0  # an average over all batches would hardly move
-    if isinstance(layer, BatchNorm):
-        layer.plain = True
+    if isinstance(layer, BATCH_NORMS):
+        # With a momentum of None, the average over all batches would hardly move.
+        with plain_training(layer, momentum=1.0):
+            return statistics_of_call(layer, inputs, options)
     layer.train()
     try:
         return statistics_of_call(layer, inputs, options)
     finally:
         layer.eval()
-        if is_batch_norm:
-            layer.momentum = momentum
-        if isinstance(layer, BatchNorm):
-            layer.plain = False
 
 
 class ShuffledBatches:

@@ -14,8 +14,8 @@ from normlab.models.recognize import looks_like_norm
 from normlab.norms import FrozenBatchNorm, GhostBatchNorm
 from normlab.norms.on_weights import weights_without_norm
 from normlab.terminal import shorten
+from normlab.training.recalibration import BATCH_NORMS
 
-BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 SHOWN = 4  # names in one sentence
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from normlab.data.blocks import Block, Part, Progress, TrainBlocks
 from normlab.norms import BatchNorm
 
+# The base class of all batch norms, ours among them.
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 # Buffers of which every norm with running statistics has one.
 AVERAGES = ("running_var", "running_whitening")
 # A buffer in which a batch weighs less than this is no running average.
@@ -154,23 +156,37 @@ def plain_average(layer: Any, averaging: set[nn.Module]) -> Iterator[None]:
         layer: a layer that `may_average`.
         averaging: gets the layer if it keeps running statistics.
     """
-    if not isinstance(layer, BatchNorm | nn.modules.batchnorm._BatchNorm):
+    if not isinstance(layer, BATCH_NORMS):
         with _average_of_calls(layer, averaging):
             yield
         return
     averaging.add(layer)
-    momentum = layer.momentum
+    layer.reset_running_stats()
     # Without a momentum, batch norms count by themselves. In an LSTM this is
     # necessary: every time step has its own statistics and its own counter.
-    layer.momentum = None
-    layer.reset_running_stats()
+    with plain_training(layer, momentum=None):
+        yield
+
+
+@contextmanager
+def plain_training(layer: Any, momentum: float | None) -> Iterator[None]:
+    """Let a batch norm average with another momentum inside of the `with` block.
+
+    It is in training mode there, and in evaluation mode afterwards.
+
+    Args:
+        layer: one of `BATCH_NORMS`.
+        momentum: see `torch.nn.BatchNorm1d`.
+    """
+    own_momentum = layer.momentum
+    layer.momentum = momentum
     if isinstance(layer, BatchNorm):
         layer.plain = True  # no noise and no correction, which some variants add
     layer.train()
     try:
         yield
     finally:
-        layer.momentum = momentum
+        layer.momentum = own_momentum
         if isinstance(layer, BatchNorm):
             layer.plain = False
         layer.eval()
@@ -205,16 +221,31 @@ def _average_of_calls(layer: Any, averaging: set[nn.Module]) -> Iterator[None]:
         for name, buffer, mean in means:
             layer._buffers[name] = buffer.copy_(mean)
 
+    with around_calls(layer, look, keep):
+        try:
+            yield
+        finally:
+            layer.eval()
+
+
+@contextmanager
+def around_calls(layer: nn.Module, before: Callable, after: Callable) -> Iterator[None]:
+    """Call functions before and after every call of a layer in the `with` block.
+
+    Args:
+        layer: a layer.
+        before: gets the layer, the arguments of the call, and those by name.
+        after: gets the layer, the arguments and the output, None after an error.
+    """
     hooks = [
-        layer.register_forward_pre_hook(look, with_kwargs=True),
-        layer.register_forward_hook(keep),
+        layer.register_forward_pre_hook(before, with_kwargs=True),
+        layer.register_forward_hook(after, always_call=True),
     ]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        layer.eval()
 
 
 def statistics_of_call(layer: Any, inputs: tuple, options: dict) -> dict[str, Tensor]:
