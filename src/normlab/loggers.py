@@ -137,8 +137,9 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
 def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
     """MLflow, with the run's group as experiment; a resumed run continues its record.
 
-    The record of an interrupted run is marked as killed until the run is resumed. After
-    SIGKILL it stays RUNNING until then. A record that was deleted is begun anew.
+    The status of the record of an interrupted run is KILLED until the run is resumed.
+    SIGKILL leaves no time to say so, and the status stays RUNNING. If the record was
+    deleted in MLflow, the resumed run begins a new one.
 
     Args:
         folder: of the run.

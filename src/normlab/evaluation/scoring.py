@@ -116,7 +116,8 @@ class Scorer:
             metrics = evaluate(self.task, blocks, self.context, outputs, network)
         if outputs is not None:
             logits, classes = outputs.joined()
-            if classes.ndim == 1:  # a task of one's own may have several per sample
+            # The user's own task may predict several classes of each sample.
+            if classes.ndim == 1:
                 metrics |= calibration_scores(logits, classes)
         return metrics
 
