@@ -23,11 +23,11 @@ from normlab.endings import STORAGE_ERRORS, Interrupted
 from normlab.training import processes
 from normlab.training.checkpoint_files import load
 from normlab.training.checkpoints import Checkpoints
+from normlab.training.evaluation import evaluate
 from normlab.training.experiment import run
 from normlab.training.fit import fit
 from normlab.training.preparation import prepare
 from normlab.training.processes import FIRST_STORAGE_ERROR, NO_SPACE, _reason
-from normlab.training.tasks import evaluate
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*treespec.*")]
 WORDS = [

@@ -17,9 +17,10 @@ from normlab.evaluation.statistics import (
 )
 from normlab.metrics import PARTS
 from normlab.training.classification import Classification
+from normlab.training.evaluation import evaluate
 from normlab.training.recalibration import recalibrate
 from normlab.training.scores import Outputs, calibration_scores
-from normlab.training.tasks import Task, evaluate
+from normlab.training.tasks import Task
 
 STATISTICS = (
     "running",

@@ -23,49 +23,13 @@ from normlab.endings import Diverged
 from normlab.training.averaging import Averaging
 from normlab.training.clipping import clip_adaptively
 from normlab.training.collectives import sum_over_processes
+from normlab.training.evaluation import evaluate
 from normlab.training.hooks import call_no_hook, loss_and_predictions
 from normlab.training.scores import Outputs, numbers_only
 from normlab.training.steps import backpropagate, backpropagate_nearby
 from normlab.training.together import Request, Stack
 from normlab.training.unfinished import UnfinishedBlock, made_batches
 from normlab.training.warmup import Warmup
-
-
-@torch.no_grad()
-def evaluate(
-    task: "Task",
-    blocks: Iterable[Block],
-    context: Callable = nullcontext,
-    outputs: Outputs | None = None,
-    network: nn.Module | None = None,
-) -> dict[str, float]:
-    """Score a part of the data in evaluation mode; every score comes from here.
-
-    Args:
-        task: the network and its metrics. The network is returned to the mode
-            (training or evaluation) that it had.
-        blocks: the samples of the part, each of them once.
-        context: a context manager around every forward pass, such as automatic mixed
-            precision.
-        outputs: collects the outputs of the network, if anybody needs them.
-        network: scored in place of the network of the task.
-
-    Returns:
-        The metrics by name.
-    """
-    network = network or task.network
-    training = network.training
-    network.eval()
-    sums = []
-    for block in blocks:
-        with context():
-            predictions = network(block.inputs)
-        sums.append(task.score(predictions, block.targets))
-        if outputs is not None:
-            outputs.add(predictions, block.targets)
-    network.train(training)
-    total = sum_over_processes(torch.stack(sums).sum(0))
-    return task.metrics_from(total.tolist())
 
 
 class Task(pl.LightningModule):
@@ -195,23 +159,11 @@ class Task(pl.LightningModule):
         if len(block.targets) == 0:
             return None
         started = self.clock()
-
-        # Lightning's wrappers of the optimizer and of the backward pass call every
-        # callback three times per step. Callbacks act once per block here, unless one
-        # of them, or this task, implements a hook of a step.
-        optimizer = self.trainer.optimizers[0]
-        has_hooks = self.call_hook is not call_no_hook
-        exchange: Callable[[Tensor], None] = Tensor.backward
-        if self.trainer.world_size > 1:
-            exchange = self.manual_backward
-        backward = self.manual_backward if has_hooks else exchange
-
         # DDP broadcasts the buffers of the first process before a forward pass. A
         # sharded network has to do it itself, or there would not be one state to store.
         if isinstance(self.network, FSDPModule):
             broadcast_buffers(self.network)
 
-        num_batches = ceil_div(len(block.targets), block.batch_size)
         losses, predictions, self.unfinished = made_batches(self.unfinished, block)
         done_before = len(losses)
         if self.stack is not None:
@@ -219,18 +171,50 @@ class Task(pl.LightningModule):
             if answer is not None:
                 losses += answer.losses.unbind()
                 predictions.append(answer.predictions)
-        batches = zip(
-            block.inputs.split(block.batch_size),
-            block.targets.split(block.batch_size),
-            strict=True,
-        )
+        block = self._make_steps(block, losses, predictions)
 
+        # This reads the losses, so that the device has finished when the clock is read.
+        self._account(block, torch.stack(losses), torch.cat(predictions))
+        self.step_seconds += self.clock() - started
+        self.timed_steps += len(losses) - done_before
+        if self.call_hook is call_no_hook:
+            return None
+        return loss_and_predictions(losses, predictions)
+
+    def _make_steps(
+        self, block: Block, losses: list[Tensor], predictions: list[Tensor]
+    ) -> Block:
+        """Make the steps of a block that are not made yet.
+
+        Args:
+            block: the block.
+            losses: of the batches that are made; those of the others are added.
+            predictions: the same of their samples.
+
+        Returns:
+            the block, without what the deadline left out.
+        """
+        # Lightning's wrappers of the optimizer and of the backward pass call every
+        # callback three times per step. Callbacks act once per block here, unless one
+        # of them, or this task, implements a hook of a step.
+        optimizer = self.trainer.optimizers[0]
+        exchange: Callable[[Tensor], None] = Tensor.backward
+        if self.trainer.world_size > 1:
+            exchange = self.manual_backward
+        has_hooks = self.call_hook is not call_no_hook
+        backward = self.manual_backward if has_hooks else exchange
         perturbs = hasattr(optimizer, "perturbed")
 
         def clear() -> None:
             self.call_hook("on_before_zero_grad", optimizer)
             optimizer.zero_grad()
 
+        num_batches = ceil_div(len(block.targets), block.batch_size)
+        batches = zip(
+            block.inputs.split(block.batch_size),
+            block.targets.split(block.batch_size),
+            strict=True,
+        )
         for inputs, targets in islice(batches, len(losses), None):
             loss, prediction = backpropagate(
                 self, block, inputs, targets, clear, backward
@@ -247,16 +231,10 @@ class Task(pl.LightningModule):
             losses.append(loss)
             predictions.append(prediction)
             if self.deadline is not None and time.monotonic() >= self.deadline:
-                block = block.first_batches(len(losses))
-                break
+                return block.first_batches(len(losses))
             if self.on_stop is not None and len(losses) < num_batches:
                 self._stop_within_block(losses, predictions, self.on_stop)
-
-        # This reads the losses, so that the device has finished when the clock is read.
-        self._account(block, torch.stack(losses), torch.cat(predictions))
-        self.step_seconds += self.clock() - started
-        self.timed_steps += len(losses) - done_before
-        return loss_and_predictions(losses, predictions) if has_hooks else None
+        return block
 
     def shorten_gradients(self) -> None:
         """Shorten the gradients as the run is configured to."""

@@ -23,6 +23,7 @@ from normlab.loggers import log_final, unknown_metrics
 from normlab.results import environment, write_atomically, write_json
 from normlab.training.checkpoint_files import save
 from normlab.training.display import print_start
+from normlab.training.evaluation import evaluate
 from normlab.training.final_scores import (
     SCORED_PARTS,
     numbers_of,
@@ -35,7 +36,6 @@ from normlab.training.preparation import Prepared, describe_network
 from normlab.training.processes import fit_in_processes
 from normlab.training.scores import Outputs
 from normlab.training.stored_state import check_stored_state
-from normlab.training.tasks import evaluate
 
 
 def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:

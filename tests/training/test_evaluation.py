@@ -6,7 +6,7 @@ from torch import nn
 
 from normlab.data.blocks import Block
 from normlab.training.classification import Classification
-from normlab.training.tasks import evaluate
+from normlab.training.evaluation import evaluate
 
 
 def test_evaluation_counts_samples_once_and_changes_nothing():
