@@ -20,7 +20,7 @@ from normlab.data.blocks import Block, Part
 from normlab.data.classes import match_classes
 from normlab.data.notes import note_once
 from normlab.data.parts import Parts, load_parts, stored_shape
-from normlab.data.shifts import parse_shift, shifted_parts
+from normlab.data.shifts import Shift, parse_shift, shifted_parts
 from normlab.device.devices import (
     Device,
     evaluation_context,
@@ -95,12 +95,7 @@ def evaluate_run(
     )
     corruption = None if shift is None else parse_shift(shift)
     config, prepared = load_run(folder, trusted, as_images=shift is not None)
-    parts = prepared.parts
-    if dataset is not None:
-        parts = _load_other_parts(config, dataset, prepared.parts)
-    if corruption is not None:
-        parts = shifted_parts(parts, corruption, config["seed"])
-
+    parts = _scored_parts(config, dataset, corruption, prepared.parts)
     device = scoring_device(prepared.device.accelerator)
     scorer = Scorer(
         prepared.task.to(device),
@@ -318,6 +313,18 @@ def _with_classes(own: Parts, classes: list[str]) -> Parts:
     return replace(
         match_classes(own, classes, "the data of the run"), num_outputs=own.num_outputs
     )
+
+
+def _scored_parts(
+    config: dict, dataset: dict | None, corruption: Shift | None, own: Parts
+) -> Parts:
+    """The data that are scored: the run's own unless others were asked for."""
+    parts = own
+    if dataset is not None:
+        parts = _load_other_parts(config, dataset, own)
+    if corruption is not None:
+        parts = shifted_parts(parts, corruption, config["seed"])
+    return parts
 
 
 def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:
