@@ -12,7 +12,7 @@ from normlab.norms.batch_statistics import normalize_batch
 from normlab.norms.batch_synchronized import normalize_synchronized_batch
 from normlab.norms.channel_statistics import values_per_channel
 from normlab.norms.functional import normalize, per_channel, update_average
-from normlab.norms.shapes import check_dim, check_input
+from normlab.norms.shapes import check_dim, check_input, one_value_error
 
 # Output; mean and biased variance ``(C,)``; number of values per channel.
 NormalizedBatch = tuple[Tensor, Tensor, Tensor, float | Tensor]
@@ -185,7 +185,7 @@ class BatchNorm(_BatchNorm):
 
         count = values_per_channel(input)
         if count == 1:
-            raise self._one_value_error(input)
+            raise one_value_error(input, self.training)
         # Tensors without values, on the meta device or of an empty batch, need no
         # kernel.
         needs_triton = (
@@ -228,17 +228,6 @@ class BatchNorm(_BatchNorm):
         unbiased = count / (count - 1)
         update_average(running_mean, mean, momentum)
         update_average(running_var, var, momentum, unbiased)
-
-    def _one_value_error(self, input: Tensor) -> ValueError:
-        """Return the error for input with one value per channel."""
-        when = "without running statistics"
-        if self.training:
-            when = "when training"
-        return ValueError(
-            f"expected more than one value per channel {when}, got input of shape "
-            f"{tuple(input.shape)}; use a larger batch, or a norm that does not depend "
-            "on it"
-        )
 
     def extra_repr(self) -> str:
         return (

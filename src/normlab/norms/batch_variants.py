@@ -12,6 +12,7 @@ from normlab.norms.batch import BatchNorm, NormalizedBatch
 from normlab.norms.batch_statistics import normalize_batch
 from normlab.norms.channel_statistics import channel_moments, values_per_channel
 from normlab.norms.functional import normalize, per_channel, statistics_dtype
+from normlab.norms.shapes import one_value_error
 
 
 def refuse_options(norm: str, options: dict[str, Any], *names: str) -> None:
@@ -101,7 +102,7 @@ class GhostBatchNorm(BatchNorm):
         if last_is_alone and self.size > 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         if values_per_channel(parts[0]) == 1:
-            raise self._one_value_error(parts[0])
+            raise one_value_error(parts[0], self.training)
 
         weight = self.weight
         bias = self.bias
@@ -220,7 +221,7 @@ class BatchRenorm(BatchNorm):
             return super()._normalize_batch(input)
         count = values_per_channel(input)
         if count == 1:
-            raise self._one_value_error(input)
+            raise one_value_error(input, self.training)
 
         ndim = input.ndim
         mean, var = channel_moments(input)

@@ -73,11 +73,24 @@ def refuse_one_value(input: Tensor) -> None:
         ValueError: there is one value per channel.
     """
     if input.numel() == input.shape[1]:
-        raise ValueError(
-            "expected more than one value per channel when training, got input of "
-            f"shape {tuple(input.shape)}; use a larger batch, or a norm that does not "
-            "depend on it"
-        )
+        raise one_value_error(input)
+
+
+def one_value_error(input: Tensor, training: bool = True) -> ValueError:
+    """The error for input ``(N, C, ...)`` with one value per channel.
+
+    Args:
+        input: of a norm.
+        training: whether the norm trains; otherwise it has no running statistics.
+    """
+    when = "when training"
+    if not training:
+        when = "without running statistics"
+    return ValueError(
+        f"expected more than one value per channel {when}, got input of shape "
+        f"{tuple(input.shape)}; use a larger batch, or a norm that does not depend on "
+        "it"
+    )
 
 
 def refuse_one_value_per_group(groups: Tensor, input: Tensor) -> None:
