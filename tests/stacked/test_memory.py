@@ -21,6 +21,8 @@ def test_free_memory_is_what_the_system_says(monkeypatch, tmp_path):
     path.write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
     monkeypatch.setattr(memory, "MEMINFO", path)
     assert free_bytes(CPU) == 7 * 1024
+    monkeypatch.setattr(memory, "memory_limit", lambda: 5000)
+    assert free_bytes(CPU) == 5000
     path.unlink()
     assert free_bytes(CPU) is None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from normlab.data.mapped import memory_limit
 from normlab.stacked.network import StackedNetwork
 
 MEMINFO = Path("/proc/meminfo")
@@ -32,7 +33,10 @@ def room(bytes_per_run: float, device: torch.device, sharers: int = 1) -> int | 
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes that are free on a device, None if the system does not tell."""
+    """Bytes that are free on a device, None if the system does not tell.
+
+    Of the memory of the machine there are never more than this process may use.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -42,7 +46,7 @@ def free_bytes(device: torch.device) -> int | None:
     for line in lines:
         name, _, value = line.partition(":")
         if name == "MemAvailable":
-            return int(value.split()[0]) * KIBIBYTE
+            return min(int(value.split()[0]) * KIBIBYTE, memory_limit())
     return None
 
 
