@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from docs import configuration
 from docs.paths import PAGES, ROOT
 
-SHELL = ("console", "bash")
 MARKERS = ("not run", "process", "small", "file")
 BLOCK = re.compile(
     r"(?:^<!-- (?P<marker>[a-z ]+): ?(?P<value>.*?) -->\n)?"
