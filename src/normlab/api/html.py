@@ -17,7 +17,8 @@ from normlab.check.properties import PROPERTIES
 from normlab.models.swap import Swap
 from normlab.report.drawing import Drawing, inline_svg
 from normlab.report.page import page_environment
-from normlab.report.tables import Cell, Table
+from normlab.report.table_columns import Cell
+from normlab.report.tables import Table
 from normlab.terminal import format_metric, in_notebook
 from normlab.training.display import SWAP_COLUMNS, swap_cells
 

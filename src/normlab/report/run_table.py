@@ -14,7 +14,7 @@ from normlab.compare.columns import metric_columns, setting_columns
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import number
 from normlab.compare.settings import NO_SETTING, setting_text
-from normlab.report.tables import Cell
+from normlab.report.table_columns import Cell
 
 # The name and the text of every fact about where a run was made.
 Origin = tuple[tuple[str, str], ...]

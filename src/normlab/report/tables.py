@@ -1,9 +1,7 @@
 """The tables of a comparison, as text: arms, contrasts, and times to a target."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -12,16 +10,26 @@ from normlab.compare.sentences import (
     NO_NUMBER,
     direction,
     number,
-    p_value,
     percent,
     signed,
 )
 from normlab.compare.shapes import UNEQUAL_SPREADS
+from normlab.report.table_columns import (
+    Cell,
+    Column,
+    Row,
+    count_column,
+    decimals,
+    interval_column,
+    number_column,
+    p_value_column,
+    text_column,
+    time_column,
+    two_decimals_column,
+    with_minus,
+)
 from normlab.terminal import without_control
 
-Cell = tuple[str, float | str]  # as shown, as sorted
-Row = dict[Any, Any]
-Column = Callable[[Row], Cell]
 NOTHING = (NO_NUMBER, "0", "")
 
 
@@ -67,90 +75,29 @@ def _make_table(
     return Table(name, without_control(title), headers, rows, numeric)
 
 
-def _text(key: str) -> Column:
-    return lambda row: (without_control(row[key]), row[key])
-
-
-def _number(key: str) -> Column:
-    return lambda row: (_with_minus(row[key]), row[key])
-
-
-def _count(key: str, form: str = ".0f") -> Column:
-    return lambda row: (_formatted(row[key], form), row[key])
-
-
-def _two_decimals(key: str) -> Column:
-    return lambda row: (_decimals(row[key]), row[key])
-
-
-def _p_value(key: str) -> Column:
-    return lambda row: (_bare_p_value(row[key]), row[key])
-
-
-def _time(key: str) -> Column:
-    return lambda row: (_time_text(row[key]), row[key])
-
-
-def _interval(low: str, high: str, show: Callable[[float], str]) -> Column:
-    """An interval, sorted by its lower end."""
-
-    def cell(row: Row) -> Cell:
-        if math.isnan(row[low]):
-            return NO_NUMBER, row[low]
-        return f"{show(row[low])} to {show(row[high])}", row[low]
-
-    return cell
-
-
-def _with_minus(value: float) -> str:
-    """A number with a true minus sign, as in differences."""
-    return f"−{number(-value)}" if value < 0 else number(value)
-
-
-def _formatted(value: float, form: str) -> str:
-    return NO_NUMBER if math.isnan(value) else format(value, form)
-
-
-def _decimals(value: float) -> str:
-    return _formatted(value, ".2f").replace("-", "−")
-
-
-def _bare_p_value(value: float) -> str:
-    """`0.031` or `< 0.001`."""
-    if math.isnan(value):
-        return NO_NUMBER
-    return p_value(value).removeprefix("p = ").removeprefix("p ")
-
-
-def _time_text(value: float) -> str:
-    if math.isinf(value):
-        return "not reached"
-    return _formatted(value, ".4g")
-
-
 def summary_table(comparison: Comparison) -> Table:
     """One row per arm and group: centre, spread, interval, and the runs left out."""
     summaries = comparison.summaries
     confidence = percent(comparison.confidence)
     columns = {
-        "where": _text("where"),
-        "arm": _text("arm"),
-        "n": _count("n"),
-        "mean": _number("mean"),
-        "SD": _number("sd"),
-        f"{confidence} interval": _interval("low", "high", _with_minus),
-        "median": _number("median"),
-        "min": _number("min"),
-        "max": _number("max"),
-        f"{confidence} bootstrap": _interval("bca_low", "bca_high", _with_minus),
-        "diverged": _count("diverged"),
-        "failed": _count("failed"),
-        "no metric": _count("without_metric"),
+        "where": text_column("where"),
+        "arm": text_column("arm"),
+        "n": count_column("n"),
+        "mean": number_column("mean"),
+        "SD": number_column("sd"),
+        f"{confidence} interval": interval_column("low", "high", with_minus),
+        "median": number_column("median"),
+        "min": number_column("min"),
+        "max": number_column("max"),
+        f"{confidence} bootstrap": interval_column("bca_low", "bca_high", with_minus),
+        "diverged": count_column("diverged"),
+        "failed": count_column("failed"),
+        "no metric": count_column("without_metric"),
     }
     if (summaries["diverged"] > 0).any():
         columns["trained"] = lambda row: (_trained(row), row["trained"])
     if summaries["parameters"].nunique() > 1:
-        columns["parameters"] = _count("parameters", ",.0f")
+        columns["parameters"] = count_column("parameters", ",.0f")
 
     metric = comparison.metric
     title = f"{metric} by {', '.join(comparison.by)} ({direction(metric)})"
@@ -169,19 +116,19 @@ def contrast_table(comparison: Comparison) -> Table:
     """One row per contrast: difference, interval, tests, effect sizes, verdict."""
     confidence = percent(comparison.confidence)
     columns = {
-        "where": _text("where"),
-        "arm": _text("arm"),
+        "where": text_column("where"),
+        "arm": text_column("arm"),
         "n": lambda row: (_size(row), row["n"]),
         "difference": lambda row: (signed(row["difference"]), row["difference"]),
-        f"{confidence} interval": _interval("low", "high", signed),
-        "verdict": _text("verdict"),
-        "r": _two_decimals("correlation"),
-        "p": _p_value("p"),
-        "p (Holm)": _p_value("p_holm"),
-        "p (permutation)": _p_value("permutation_p"),
-        "Hedges g": _two_decimals("hedges_g"),
+        f"{confidence} interval": interval_column("low", "high", signed),
+        "verdict": text_column("verdict"),
+        "r": two_decimals_column("correlation"),
+        "p": p_value_column("p"),
+        "p (Holm)": p_value_column("p_holm"),
+        "p (permutation)": p_value_column("permutation_p"),
+        "Hedges g": two_decimals_column("hedges_g"),
         "P(better)": lambda row: (_improvement(row), row["improvement"]),
-        "p (equivalent)": _p_value("equivalence_p_holm"),
+        "p (equivalent)": p_value_column("equivalence_p_holm"),
     }
     records = comparison.contrasts.to_dict("records")
     if (comparison.contrasts["spread_ratio"] > UNEQUAL_SPREADS).any():
@@ -191,7 +138,7 @@ def contrast_table(comparison: Comparison) -> Table:
     if len(margins) == 1:
         title += f", margin ±{number(margins.pop())}"
     elif margins:
-        columns["margin"] = _number("margin")
+        columns["margin"] = number_column("margin")
     if len(records) > 1:
         columns["interval (Holm)"] = _corrected_interval
     return _make_table("contrasts", title, records, columns)
@@ -214,7 +161,7 @@ def _size(row: Row) -> str:
 
 
 def _improvement(row: Row) -> str:
-    text = _decimals(row["improvement"])
+    text = decimals(row["improvement"])
     if math.isnan(row["improvement_low"]):
         return text
     return f"{text} ({row['improvement_low']:.2f} to {row['improvement_high']:.2f})"
@@ -229,13 +176,15 @@ def noise_table(rows: list[dict], comparison: Comparison) -> Table:
     """
     confidence = percent(comparison.confidence)
     columns = {
-        "where": _text("where"),
-        "arm": _text("arm"),
+        "where": text_column("where"),
+        "arm": text_column("arm"),
         "n": lambda row: (_size(row), row["n"]),
-        "test samples": _count("samples", ",.0f"),
+        "test samples": count_column("samples", ",.0f"),
         "difference": lambda row: (signed(row["difference"]), row["difference"]),
-        f"{confidence} over seeds": _interval("seeds_low", "seeds_high", signed),
-        f"{confidence} over seeds and test samples": _interval("low", "high", signed),
+        f"{confidence} over seeds": interval_column("seeds_low", "seeds_high", signed),
+        f"{confidence} over seeds and test samples": interval_column(
+            "low", "high", signed
+        ),
         "variance from test set": lambda row: (
             percent(round(row["share"], 2)),
             row["share"],
@@ -252,15 +201,15 @@ def mcnemar_table(rows: list[dict]) -> Table:
         rows: Those of `TestPart.single`.
     """
     columns = {
-        "where": _text("where"),
-        "arm": _text("arm"),
-        "baseline": _text("baseline"),
-        "test samples": _count("samples", ",.0f"),
-        "both right": _count("both", ",.0f"),
-        "arm alone": _count("only_arm", ",.0f"),
-        "baseline alone": _count("only_baseline", ",.0f"),
-        "both wrong": _count("neither", ",.0f"),
-        "p (McNemar, exact)": _p_value("p"),
+        "where": text_column("where"),
+        "arm": text_column("arm"),
+        "baseline": text_column("baseline"),
+        "test samples": count_column("samples", ",.0f"),
+        "both right": count_column("both", ",.0f"),
+        "arm alone": count_column("only_arm", ",.0f"),
+        "baseline alone": count_column("only_baseline", ",.0f"),
+        "both wrong": count_column("neither", ",.0f"),
+        "p (McNemar, exact)": p_value_column("p"),
     }
     return _make_table("mcnemar", "Two trained networks, by sample", rows, columns)
 
@@ -272,22 +221,26 @@ def samples_table(rows: list[dict], metric: str) -> Table:
         rows: Those of `TestPart.samples`, with the names of classes.
         metric: What is compared.
     """
-    columns = {"where": _text("where"), "arm": _text("arm"), "row": _count("sample")}
+    columns = {
+        "where": text_column("where"),
+        "arm": text_column("arm"),
+        "row": count_column("sample"),
+    }
     if metric == "test/accuracy":
         columns |= {
-            "class": _text("target"),
+            "class": text_column("target"),
             "right": lambda row: _times_right(row, ""),
             "baseline right": lambda row: _times_right(row, "_baseline"),
-            "taken for": _text("predicted"),
-            "by the baseline": _text("predicted_baseline"),
+            "taken for": text_column("predicted"),
+            "by the baseline": text_column("predicted_baseline"),
         }
     else:
         columns |= {
-            "target": _number("target"),
+            "target": number_column("target"),
             "error": lambda row: _error(row, "", metric),
             "error of the baseline": lambda row: _error(row, "_baseline", metric),
-            "prediction": _number("predicted"),
-            "of the baseline": _number("predicted_baseline"),
+            "prediction": number_column("predicted"),
+            "of the baseline": number_column("predicted_baseline"),
         }
     title = "Test samples on which the arms differ most"
     return _make_table("test_samples", title, rows, columns)
@@ -302,13 +255,15 @@ def tasks_table(rows: list[dict], title: str, confidence: float) -> Table:
         confidence: Of the interval.
     """
     columns = {
-        "arm": _text("arm"),
-        "mean rank": _two_decimals("rank"),
-        "verdict": _text("verdict"),
-        "p": _p_value("p"),
-        "p (Holm)": _p_value("p_holm"),
-        "IQM": _two_decimals("iqm"),
-        f"{percent(confidence)} of IQM": _interval("iqm_low", "iqm_high", _decimals),
+        "arm": text_column("arm"),
+        "mean rank": two_decimals_column("rank"),
+        "verdict": text_column("verdict"),
+        "p": p_value_column("p"),
+        "p (Holm)": p_value_column("p_holm"),
+        "IQM": two_decimals_column("iqm"),
+        f"{percent(confidence)} of IQM": interval_column(
+            "iqm_low", "iqm_high", decimals
+        ),
     }
     return _make_table("tasks", title, rows, columns)
 
@@ -336,16 +291,16 @@ def target_table(times: pd.DataFrame, metric: str, target: float) -> Table:
         target: The value to reach.
     """
     columns = {
-        "where": _text("where"),
-        "arm": _text("arm"),
-        "in": _text("clock"),
+        "where": text_column("where"),
+        "arm": text_column("arm"),
+        "in": text_column("clock"),
         "reached": _reached,
-        "median": _time("median"),
-        "restricted mean": _time("restricted_mean"),
-        "up to": _time("horizon"),
-        "p (log-rank)": _p_value("p"),
-        "p (Holm)": _p_value("p_holm"),
-        "no curve": _count("without_curves"),
+        "median": time_column("median"),
+        "restricted mean": time_column("restricted_mean"),
+        "up to": time_column("horizon"),
+        "p (log-rank)": p_value_column("p"),
+        "p (Holm)": p_value_column("p_holm"),
+        "no curve": count_column("without_curves"),
     }
     title = f"Time to {metric} {target:g}"
     return _make_table("time_to_target", title, times.to_dict("records"), columns)
@@ -370,7 +325,7 @@ def budget_table(curves: pd.DataFrame, key: str, metric: str) -> Table:
         for row in part.to_dict("records"):
             record[row["tried"]] = row
         records.append(record)
-    columns = {"where": _text("where"), "arm": _text("arm")}
+    columns = {"where": text_column("where"), "arm": text_column("arm")}
     for tried in _shown_budgets(curves):
         columns[f"{tried} tried"] = _best_of(tried)
     title = f"Best {metric} by the number of values of {key} tried (± its interval)"
@@ -393,7 +348,7 @@ def _best_of(tried: int) -> Column:
         if row is None:
             return NO_NUMBER, math.nan
         half = (row["high"] - row["low"]) / 2
-        text = _with_minus(row["score"])
+        text = with_minus(row["score"])
         if not math.isnan(half):
             text += f" ± {number(half)}"
         if row["trains"] < 1:
