@@ -36,6 +36,6 @@ def test_every_option_is_described(file):
     text = file.read_text()
     assert text.startswith("# ")
     load = yaml.safe_load(text)["load"]
-    others = {"defaults", "stored_size", "fold", "num_folds", "train_size"}
+    others = {"defaults", "stored_size", "fold", "num_folds", "train_size", "order"}
     own = set(yaml.safe_load(text)) - KEYS - others
     assert all(f"${{dataset.{key}}}" in load.values() for key in own)

@@ -146,7 +146,7 @@ def options_added_later(
         "scheduler": {"warmup_steps": 0, "warmup_epochs": 0},
         "norm": NORM_OPTIONS_ADDED_LATER.get(norm, {}),
         "model": MODEL_OPTIONS_ADDED_LATER.get(model, {}),
-        "dataset": {"train_size": None} | dataset_options,
+        "dataset": {"train_size": None, "order": "shuffled"} | dataset_options,
         "dataset.load": dataset_options,
         "dataset.augment": AUGMENTATIONS_ADDED_LATER,
     }

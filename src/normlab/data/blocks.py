@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from normlab.data.mapped import gather, read_ahead, read_in_any_order
+from normlab.data.orders import BLOCKED, SHUFFLED, blocked_order
 from normlab.streams import torch_generator
 
 MAX_BATCHES_PER_BLOCK = 50
@@ -55,6 +56,8 @@ class Part:
             channels of a pixel side by side in memory.
         on_disk: whether the inputs are mapped from a file and stay there. They are on
             the CPU then, and what is used of them goes to the device of the targets.
+        order: in which training takes the samples, `shuffled` or `blocked` (see
+            `blocked_order`).
     """
 
     inputs: Tensor
@@ -64,6 +67,7 @@ class Part:
     channels_last: bool = False
     limit: int | None = None
     on_disk: bool = False
+    order: str = SHUFFLED
 
     def __len__(self) -> int:
         if self.limit is None:
@@ -274,9 +278,7 @@ class TrainBlocks:
         steps_before = epoch * self.num_steps
         seen = (self.progress.steps - steps_before) * self.step_size
         num_samples = len(self.part.rows)
-        order = torch.randperm(
-            num_samples, generator=torch_generator(self.seed, "order", epoch)
-        )
+        order = self._order(epoch)
         draws = self.part.transform.draw(
             num_samples, torch_generator(self.seed, "augmentation", epoch)
         )
@@ -292,6 +294,15 @@ class TrainBlocks:
                 following = order[max(start + step, seen) : min(start + 2 * step, end)]
                 self._read_ahead(following)
             yield block
+
+    def _order(self, epoch: int) -> Tensor:
+        """The samples of an epoch, int64 ``(N,)``, as indices into `part.rows`."""
+        part = self.part
+        generator = torch_generator(self.seed, "order", epoch)
+        if part.order == BLOCKED:
+            classes = part.targets[part.rows].cpu()
+            return blocked_order(classes, self.batch_size, generator)
+        return torch.randperm(len(part.rows), generator=generator)
 
     def _read_ahead(self, positions: Tensor) -> None:
         """Begin to read this process' share of the next samples while others train."""

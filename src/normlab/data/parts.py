@@ -26,6 +26,7 @@ from normlab.data.image_statistics import PUBLISHED_STATISTICS, channel_statisti
 from normlab.data.loading import load
 from normlab.data.mapped import exceeds_memory
 from normlab.data.notes import note_once, shortened
+from normlab.data.orders import SHUFFLED, check_order
 from normlab.data.splits import train_validation_indices
 from normlab.data.subsets import training_subset
 from normlab.data.transforms import PIXEL_RANGE, ImageTransform, Unchanged
@@ -111,6 +112,7 @@ def load_parts(
     """
     options = config["dataset"]
     is_classification = options["task"] == "classification"
+    check_order(options)
     loaded = load(options["load"])
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
@@ -185,7 +187,14 @@ def _train_and_test(
     augmented, plain = _transforms(arrays, train_rows, options, image_size)
     limit = config["trainer"].get("max_samples")
     test_rows = spread(torch.arange(len(arrays.test_targets)), limit)
-    train = Part(arrays.train_inputs, arrays.train_targets, train_rows, augmented)
+    # Configurations that were stored before an option existed do not have its key.
+    train = Part(
+        arrays.train_inputs,
+        arrays.train_targets,
+        train_rows,
+        augmented,
+        order=options.get("order", SHUFFLED),
+    )
     test = Part(arrays.test_inputs, arrays.test_targets, test_rows, plain)
     if arrays.is_mapped and exceeds_memory([train.inputs, test.inputs]):
         note_once(
@@ -194,7 +203,6 @@ def _train_and_test(
         )
         train = train.left_on_disk()
         test = test.left_on_disk()
-    # Configurations that were stored before the option existed do not have the key.
     if config["device"].get("channels_last"):
         train = replace(train, channels_last=True)
         test = replace(test, channels_last=True)
