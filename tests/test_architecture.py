@@ -61,7 +61,7 @@ ARCHITECTURE = {
     "stacked": ("endings", "terminal", "signals", "config", "data", "training"),
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
-        *("command_lines", "data", "device", "metrics", "results", "training"),
+        *("command_lines", "data", "device", "results", "training"),
     ),
     "predict": (
         *("checksums", "results", "terminal", "config", "mistakes", "command_lines"),
@@ -75,7 +75,10 @@ ARCHITECTURE = {
     "compare": (
         *("checksums", "files", "metrics", "npz", "programs", "results", "config"),
     ),
-    "study": ("files", "metrics", "programs", "spelling", "config", "compare"),
+    "study": (
+        *("files", "metrics", "programs", "spelling", "terminal", "config"),
+        *("evaluation", "compare"),
+    ),
     "report": (
         *("colours", "metrics", "option_names", "programs", "terminal", "compare"),
         "study",

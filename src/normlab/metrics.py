@@ -82,6 +82,11 @@ def declare_metrics(directions: Mapping[str, bool | None]) -> None:
     _declared.update(directions)
 
 
+def is_declared(name: str) -> bool:
+    """Whether a name was made known as a metric by `declare_metrics`."""
+    return name in _declared
+
+
 def is_metric(name: str) -> bool:
     """Whether a name is that of a metric on a part of the data, such as `val/loss`.
 

@@ -55,6 +55,20 @@ def claimed(**claim):
         (claimed(interaction="lr"), "interaction must be a setting with two values"),
         (claimed(interaction={"lr": [1]}), "interaction must be a setting with two"),
         (claimed(scale="log2"), "scale must be one of linear, log2 and come with sl"),
+        ({"metric": {"curve": "loss"}}, "study=demo: curve must name a part"),
+        (claimed(metric={"curve": "val/loss", "ove": 1}), "unknown key 'ove'"),
+        (
+            claimed(metric={"curve": "val/loss"}, largest_stable="lr"),
+            "largest_stable must judge by a metric of result.json, such as test/accur",
+        ),
+        (
+            claimed(metric={"curve": "val/loss"}, select="lr", confirm_seeds="3,4"),
+            "confirm_seeds must test a metric of result.json, such as test/accuracy",
+        ),
+        (
+            claimed(metric={"curve": "val/loss", "ratio": True}, margin=0.5),
+            "with ratio: true, the margin must be a ratio above 1, such as 2",
+        ),
         (claimed(slope="lr", scale="log"), "scale must be one of linear, log2 and c"),
         (
             claimed(slope="lr", select="model", confirm_seeds="range(3)"),

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
+from normlab.config.claim_metrics import SOURCES, STATISTICS
 from normlab.evaluation.evaluate import evaluate_run
-from normlab.evaluation.scoring import SOURCES, STATISTICS
 from normlab.training.scores import calibration_scores
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")

@@ -7,8 +7,9 @@ run stores the whole plan, so that a plan that was changed afterwards is noticed
 from collections.abc import Sequence
 from typing import Any
 
+from normlab.config.claim_metrics import check_metric
 from normlab.config.seed_lists import seed_list
-from normlab.config.types import is_mapping, list_of
+from normlab.config.types import is_mapping, is_number, list_of
 from normlab.spelling import did_you_mean
 
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
@@ -83,6 +84,7 @@ def check_plan(source: str, plan: Any) -> None:
             f"{source}: claims must be a list of claims, each with its keys"
         )
     _check_names(source, plan, PLAN_KEYS)
+    check_metric(source, plan["metric"])
     _check_looks(source, plan.get("looks"))
     _check_confirm_seeds(source, plan)
     control = plan.get("control", False)
@@ -134,6 +136,40 @@ def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> No
             f"got none"
         )
     _check_quantity(source, plan, claim)
+    _check_measured(source, plan | claim)
+
+
+def _check_measured(source: str, claim: dict[str, Any]) -> None:
+    """Refuse a metric that runs do not store together with what needs a stored one.
+
+    Args:
+        source: what has the plan, for the message.
+        claim: with the keys of the plan.
+    """
+    metric = claim["metric"]
+    check_metric(source, metric)
+    if not is_mapping(metric):
+        return
+    if claim.get("largest_stable"):
+        raise ValueError(
+            f"{source}: largest_stable must judge by a metric of result.json, such as "
+            f"test/accuracy; got {metric}"
+        )
+    if claim.get("select") and claim.get("confirm_seeds"):
+        raise ValueError(
+            f"{source}: confirm_seeds must test a metric of result.json, such as "
+            f"test/accuracy; got {metric}"
+        )
+    margin = claim.get("margin")
+    if metric.get("ratio") and margin is not None and not _is_ratio(margin):
+        raise ValueError(
+            f"{source}: with ratio: true, the margin must be a ratio above 1, such as "
+            f"2 for twice as large; got {margin}"
+        )
+
+
+def _is_ratio(value: Any) -> bool:
+    return is_number(value) and value > 1
 
 
 def _check_quantity(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from normlab.checksums import (
     check_file,
     verified,
 )
+from normlab.config.claim_metrics import SCORED
 from normlab.config.rules import check, with_defaults
 from normlab.config.targets import check_homes
 from normlab.data.blocks import Block, Part
@@ -27,7 +28,7 @@ from normlab.device.devices import (
     scoring_device,
     set_threads,
 )
-from normlab.evaluation.scoring import SCORED, Scorer, Statistics
+from normlab.evaluation.scoring import Scorer, Statistics
 from normlab.evaluation.statistics import ShuffledBatches
 from normlab.files import read_json, read_yaml
 from normlab.training.checkpoint_files import load

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from normlab.config.claim_metrics import SOURCES, STATISTICS
 from normlab.data.blocks import Block, EvaluationBlocks, Part
 from normlab.evaluation.entropy import EntropyMinimizer, scales_and_shifts
 from normlab.evaluation.statistics import (
@@ -15,24 +16,11 @@ from normlab.evaluation.statistics import (
     mixed_statistics,
     restored,
 )
-from normlab.metrics import PARTS
 from normlab.training.classification import Classification
 from normlab.training.evaluation import evaluate
 from normlab.training.recalibration import recalibrate
 from normlab.training.scores import Outputs, calibration_scores
 from normlab.training.tasks import Task
-
-STATISTICS = (
-    "running",
-    "batch",
-    "recalibrated",
-    "frozen",
-    "adapted",
-    "mixed",
-    "tent",
-)
-SCORED = "scored/"  # before the name of a part that is scored, and not the run's own
-SOURCES = (*PARTS, *(SCORED + name for name in PARTS))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from normlab.compare.selection import (
     validation_metric,
 )
 from normlab.compare.settings import arm_labels, check_keys
+from normlab.study.claim_metrics import with_claim_metric
 from normlab.study.derived import derived_runs, is_derived
 from normlab.study.plans import Settings
 
@@ -32,11 +33,12 @@ def compare_claim(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
     Returns:
         The numbers, and why they are no answer; empty if they are one.
     """
+    plan, runs, unknown = with_claim_metric(plan, runs)
     if not is_derived(plan):
-        return as_planned(_compare_runs(plan, runs)), ""
+        return as_planned(_compare_runs(plan, runs)), unknown
     table, column, reason = derived_runs(plan, runs)
     options = _compare_options(plan) | {"metric": column}
-    return as_planned(compare(table, **options)), reason
+    return as_planned(compare(table, **options)), unknown or reason
 
 
 def _compare_options(plan: Settings) -> Settings:

@@ -13,6 +13,8 @@ any of them, and it adds:
   validation metric is within the tolerance of the best, by seed;
 - `interaction`: compare how much the metric changes between two values of a setting;
 - `slope` and `scale`: compare its slope over the numbers of a setting.
+
+The `metric` may be one that no result has, see `normlab.config.claim_metrics`.
 """
 
 from dataclasses import dataclass, field

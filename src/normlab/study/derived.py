@@ -12,6 +12,12 @@ import pandas as pd
 from normlab.compare.arguments import name_list
 from normlab.compare.selection import runs_at_best
 from normlab.compare.settings import arm_labels, check_keys, setting_text
+from normlab.metrics import (
+    declare_metrics,
+    higher_is_better,
+    is_declared,
+    is_metric,
+)
 from normlab.study.plans import Settings
 
 DERIVED = ("interaction", "slope")  # keys of a claim
@@ -64,17 +70,23 @@ def derived_runs(plan: Settings, runs: pd.DataFrame) -> tuple[pd.DataFrame, str,
     if lost:
         reason = f"{lost} of {len(runs)} runs have no {metric} to compute it from"
 
-    # A name that says which part it is of and, by its end, which direction is better.
-    part, _, name = metric.partition("/")
+    column = _column(metric, CHANGE if plan.get("interaction") else SLOPE)
     if plan.get("interaction"):
-        column = f"{part}/{CHANGE}{name}"
         values = list(map(setting_text, plan["interaction"][key]))
         table = _changes(kept, key, values, places, metric, column)
         return table, column, reason
-    column = f"{part}/{SLOPE}{name}"
     is_log2 = plan.get("scale") == "log2"
     table = _slopes(kept, key, is_log2, places, metric, column)
     return table, column, reason
+
+
+def _column(metric: str, what: str) -> str:
+    """A name that says which part it is of and, by its end, what it comes from."""
+    part, _, name = metric.partition("/")
+    column = f"{part}/{what}{name}"
+    if not is_metric(column) or is_declared(metric):
+        declare_metrics({column: higher_is_better(metric)})
+    return column
 
 
 def _scored(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
