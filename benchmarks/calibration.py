@@ -25,6 +25,7 @@ from verdicts.differences import (
 )
 from verdicts.equivalence import equivalence_table
 from verdicts.selection import selection_table
+from verdicts.values import value_table
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "calibration.md"
 CLAIMS = 4  # a claim takes longer, and has that many times fewer experiments
@@ -94,6 +95,13 @@ their logarithm), with equal gains of both arms: nominal .025 each, n = 10. All 
 are near it or below, also if one arm spreads four times as much at one value.""",
         derived_table,
     ),
+    "A claim about the value 0, with a margin of .005": (
+        """"Equal" is no longer true if the true mean is .005, and "higher" means higher
+than .005. At this mean, "equal" has a nominal .05 for "supported" and .025 for
+"contradicted", and "higher" .025 each. The runs have an SD of .002, and n = 10. If the
+runs are skewed, the answer is "cannot tell".""",
+        value_table,
+    ),
     "The interval of P(better)": (
         """Nominal: at least .95.""",
         improvement_table,
@@ -115,7 +123,12 @@ once, from all seeds of its grid, or at planned looks that share the level.""",
         looks_table,
     ),
 }
-CLAIM_TABLES = (direction_table, equal_claim_table, not_worse_table)
+CLAIM_TABLES = (
+    direction_table,
+    equal_claim_table,
+    not_worse_table,
+    value_table,
+)
 
 
 def document(experiments: int) -> str:

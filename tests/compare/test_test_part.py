@@ -55,6 +55,13 @@ def test_a_contrast_has_both_intervals_and_its_samples(tmp_path):
     assert part.warnings == part.single == []
 
 
+def test_a_single_arm_has_no_contrasts(tmp_path):
+    for seed in range(2):
+        store_classes(tmp_path, "none", seed, [3, 7])
+    part = read_test_part(compare(load_runs(tmp_path)))
+    assert part.noise == part.samples == part.single == []
+
+
 def test_two_single_runs_are_compared_by_sample(tmp_path):
     rows = np.arange(40, dtype=np.int32) * 3
     store_classes(tmp_path, "none", 0, [1, 2, 3, 4, 5], rows)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from normlab.config.claim_rules import RULES
 from normlab.config.composition import compose_config, plain_config
 from normlab.config.identity import digest
 from normlab.config.stored_plan import (
@@ -15,7 +16,6 @@ from normlab.config.stored_plan import (
     whole_plan,
     with_plan,
 )
-from normlab.config.study_plan import RULES
 from normlab.study.definition import read_study
 
 

@@ -69,6 +69,20 @@ def claimed(**claim):
             claimed(metric={"curve": "val/loss", "ratio": True}, margin=0.5),
             "with ratio: true, the margin must be a ratio above 1, such as 2",
         ),
+        (claimed(value="high"), "value must be a number, got high"),
+        (
+            claimed(value=1, expect="not_worse", margin=1),
+            "must expect one of equal, hi",
+        ),
+        (claimed(value=0, margin="-3%"), "margin must be a number or a share such as"),
+        (
+            claimed(value=0, largest_stable="lr"),
+            "value and largest_stable exclude each",
+        ),
+        (
+            claimed(value=0, metric={"curve": "val/loss", "ratio": True}),
+            "value and ratio exclude each other",
+        ),
         (claimed(slope="lr", scale="log"), "scale must be one of linear, log2 and c"),
         (
             claimed(slope="lr", select="model", confirm_seeds="range(3)"),

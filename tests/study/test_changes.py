@@ -129,9 +129,9 @@ def test_other_words_of_a_rule_are_told_and_are_no_change(tmp_path, monkeypatch)
 
 
 def changes_rules():
-    from normlab.config import stored_plan
+    from normlab.config.claim_rules import RULES
 
-    return stored_plan.RULES
+    return RULES
 
 
 def test_runs_that_store_the_block_alone_say_so(tmp_path):

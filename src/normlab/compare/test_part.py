@@ -97,7 +97,7 @@ def read_test_part(comparison: Comparison) -> TestPart:
     of test samples already. So are metrics that are no mean over test samples.
     """
     part = TestPart()
-    if comparison.metric not in OF_SAMPLES:
+    if comparison.metric not in OF_SAMPLES or comparison.contrasts.empty:
         return part
     lacking: list[str] = []
     contrasts = comparison.contrasts

@@ -13,13 +13,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from normlab.config.claim_rules import rule_of
 from normlab.config.composition import config_dirs
 from normlab.config.identity import (
     DAMAGED,
     NOT_PART_OF_THE_RESULT,
     configuration_directory,
 )
-from normlab.config.study_plan import RULES
 from normlab.files import parse_yaml, read_text, read_yaml
 
 # What changes no number that the study answers with.
@@ -74,8 +74,8 @@ def whole_plan(
     kept["hydra"] = {"sweeper": grid}
     rules = {}
     for claim in study["claims"]:
-        expected = claim["expect"]
-        rules[expected] = RULES[expected]
+        name, words = rule_of(claim)
+        rules[name] = words
     return {
         "file": kept,
         "rules": rules,

@@ -4,12 +4,19 @@ The block is checked before its runs train, and once more when they are compared
 run stores the whole plan, so that a plan that was changed afterwards is noticed.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from normlab.config.claim_metrics import check_metric
+from normlab.config.claim_rules import EXPECTATIONS, VALUE_RULES
 from normlab.config.seed_lists import seed_list
-from normlab.config.types import is_mapping, is_number, list_of
+from normlab.config.types import (
+    is_mapping,
+    is_number,
+    is_number_in_text,
+    list_of,
+)
 from normlab.spelling import did_you_mean
 
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
@@ -29,32 +36,8 @@ CLAIM_KEYS = (
     "interaction",
     "slope",
     "scale",
+    "value",
 )
-_DIRECTION = (
-    "supported if every difference lies {way} {limit}, by its test and its interval "
-    "after Holm's correction; contradicted if the interval of any difference, at a "
-    "confidence that holds for all at once, ends on the other side of {limit}; "
-    "otherwise, and wherever {limit} lies inside an interval, it cannot tell"
-)
-# What a claim may expect, and the rule for each, which `normlab.study.rules` applies.
-RULES = {
-    "equal": (
-        "supported if two one-sided tests put every difference inside the margin and "
-        "the arms spread alike; contradicted if the interval of any difference, at a "
-        "confidence that holds for all at once, lies outside of it"
-    ),
-    "higher": _DIRECTION.format(way="above", limit="the margin (zero without one)"),
-    "lower": _DIRECTION.format(
-        way="below", limit="minus the margin (zero without one)"
-    ),
-    "not_worse": (
-        "supported if every arm is better, or worse by less than the margin in its "
-        "whole interval with arms that spread alike; contradicted if an arm is worse "
-        "by more than the margin in its whole interval, at a confidence that holds for "
-        "all at once; otherwise it cannot tell"
-    ),
-}
-EXPECTATIONS = tuple(RULES)
 NEED_MARGIN = ("equal", "not_worse")
 # What is compared in place of the metric itself.
 QUANTITIES = ("largest_stable", "interaction", "slope")
@@ -136,7 +119,39 @@ def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> No
             f"got none"
         )
     _check_quantity(source, plan, claim)
+    _check_value(source, plan | claim)
     _check_measured(source, plan | claim)
+
+
+def _check_value(source: str, claim: dict[str, Any]) -> None:
+    """Refuse a number that nothing can be compared with.
+
+    Args:
+        source: what has the plan, for the message.
+        claim: with the keys of the plan.
+    """
+    value = claim.get("value")
+    if value is None:
+        return
+    if not is_number(value) or not math.isfinite(value):
+        raise ValueError(f"{source}: value must be a number, got {value}")
+    if claim["expect"] not in VALUE_RULES:
+        known = ", ".join(VALUE_RULES)
+        raise ValueError(
+            f"{source}: a claim about a value must expect one of {known}, got "
+            f"{claim['expect']}"
+        )
+    margin = str(claim.get("margin", 0)).removesuffix("%")
+    if not is_number_in_text(margin) or not 0 <= float(margin) < math.inf:
+        raise ValueError(
+            f"{source}: margin must be a number or a share such as 3%, got {margin}"
+        )
+    metric = claim["metric"]
+    others = [key for key in ("largest_stable", "confirm_seeds") if claim.get(key)]
+    if is_mapping(metric) and metric.get("ratio"):
+        others.append("ratio")
+    if others:
+        raise ValueError(f"{source}: value and {others[0]} exclude each other")
 
 
 def _check_measured(source: str, claim: dict[str, Any]) -> None:

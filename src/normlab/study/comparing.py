@@ -19,6 +19,7 @@ from normlab.compare.settings import arm_labels, check_keys
 from normlab.study.claim_metrics import with_claim_metric
 from normlab.study.derived import derived_runs, is_derived
 from normlab.study.plans import Settings
+from normlab.study.values import compare_arms, is_about_value
 
 COMPARE_OPTIONS = ("by", "metric", "baseline", "within", "arms", "margin", "level")
 
@@ -34,11 +35,15 @@ def compare_claim(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
         The numbers, and why they are no answer; empty if they are one.
     """
     plan, runs, unknown = with_claim_metric(plan, runs)
-    if not is_derived(plan):
-        return as_planned(_compare_runs(plan, runs)), unknown
-    table, column, reason = derived_runs(plan, runs)
-    options = _compare_options(plan) | {"metric": column}
-    return as_planned(compare(table, **options)), unknown or reason
+    reason = ""
+    if is_derived(plan):
+        runs, column, reason = derived_runs(plan, runs)
+        plan = plan | {"metric": column, "select": None}
+    if is_about_value(plan):
+        comparison = compare_arms(plan, runs, _compare_options(plan))
+    else:
+        comparison = as_planned(_compare_runs(plan, runs))
+    return comparison, unknown or reason
 
 
 def _compare_options(plan: Settings) -> Settings:

@@ -64,7 +64,8 @@ def control_of(plan: Settings, runs: pd.DataFrame) -> Control:
     halves = own.copy()
     halves[HALF] = own["seed"].map(setting_text).map(half_of)
     asked = dict(plan)
-    asked.pop("arms", None)
+    for key in ("arms", "value"):
+        asked.pop(key, None)
     asked["by"] = HALF
     asked["baseline"] = labels[0]
     try:

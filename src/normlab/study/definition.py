@@ -12,7 +12,8 @@ any of them, and it adds:
 - `largest_stable` and `tolerance`: compare the largest value of this setting whose
   validation metric is within the tolerance of the best, by seed;
 - `interaction`: compare how much the metric changes between two values of a setting;
-- `slope` and `scale`: compare its slope over the numbers of a setting.
+- `slope` and `scale`: compare its slope over the numbers of a setting;
+- `value`: compare the mean of every arm with this number.
 
 The `metric` may be one that no result has, see `normlab.config.claim_metrics`.
 """

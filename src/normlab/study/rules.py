@@ -1,6 +1,6 @@
 """The rules by which a claim is supported or contradicted.
 
-Their words are in `normlab.config.study_plan`, since every run stores them.
+Their words are in `normlab.config.claim_rules`, since every run stores them.
 """
 
 import math

@@ -6,7 +6,7 @@ import pandas as pd
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.settings import setting_text
-from normlab.config.study_plan import RULES
+from normlab.config.claim_rules import rule_of
 from normlab.study import plans
 from normlab.study.changes import PLAN, UNKNOWN, PlanRecord, plan_record
 from normlab.study.comparing import compare_claim
@@ -19,7 +19,8 @@ from normlab.study.confirmation import (
 from normlab.study.control import Control, control_of
 from normlab.study.definition import Study
 from normlab.study.plans import Settings
-from normlab.study.rules import judge
+from normlab.study.rules import Answer, judge
+from normlab.study.values import is_about_value, judge_value
 
 TRIAL = "a trial"
 LEVEL = 0.05  # of a study that states none
@@ -151,7 +152,7 @@ def _tried_claims(study: Study, runs: pd.DataFrame) -> list[Claim]:
     for claim in study.plan["claims"]:
         plan = study.plan | claim
         comparison, _ = compare_claim(plan, runs)
-        rule = RULES[plan["expect"]]
+        _, rule = rule_of(plan)
         claims.append(Claim(plan["says"], rule, TRIAL, reason, comparison))
     return claims
 
@@ -199,12 +200,7 @@ def _answer_claim(
     not_yet = not_yet or open_question
     if plan.get("select") and confirm_seeds(plan) and not not_yet:
         comparison, not_yet = compare_tested(comparison, plan, tests, study.command)
-    verdict, reason = judge(
-        comparison,
-        plan["expect"],
-        plan["minimum_seeds"],
-        plan.get("arms"),
-    )
+    verdict, reason = _judge(plan, comparison)
     control = None
     if not_yet:
         verdict = "cannot tell"
@@ -214,13 +210,25 @@ def _answer_claim(
     if deviating:
         verdict = "cannot tell"
         reason = f"the runs were not made as planned: {deviating}"
+    _, rule = rule_of(plan)
     return Claim(
         says=plan["says"],
-        rule=RULES[plan["expect"]],
+        rule=rule,
         verdict=verdict,
         reason=reason,
         comparison=comparison,
         control=control,
+    )
+
+
+def _judge(plan: Settings, comparison: Comparison) -> Answer:
+    if is_about_value(plan):
+        return judge_value(plan, comparison)
+    return judge(
+        comparison,
+        plan["expect"],
+        plan["minimum_seeds"],
+        plan.get("arms"),
     )
 
 
