@@ -24,6 +24,7 @@ from verdicts.differences import (
     wins_table,
 )
 from verdicts.equivalence import equivalence_table
+from verdicts.ratios import ratio_table
 from verdicts.selection import selection_table
 from verdicts.values import value_table
 
@@ -102,6 +103,13 @@ than .005. At this mean, "equal" has a nominal .05 for "supported" and .025 for
 runs are skewed, the answer is "cannot tell".""",
         value_table,
     ),
+    "A claim that a target is reached at least twice as fast": (
+        """The limit is a ratio of 2: there each verdict may be wrong in .025 of the
+studies. The logarithms of the ratios have an SD of .1, and n = 10. Training ends before
+some runs reach the target. Such a run counts as far as possible against the verdict, so
+that rates are below the nominal ones, and the power is smaller.""",
+        ratio_table,
+    ),
     "The interval of P(better)": (
         """Nominal: at least .95.""",
         improvement_table,
@@ -127,6 +135,7 @@ CLAIM_TABLES = (
     direction_table,
     equal_claim_table,
     not_worse_table,
+    ratio_table,
     value_table,
 )
 

@@ -83,6 +83,27 @@ def claimed(**claim):
             claimed(value=0, metric={"curve": "val/loss", "ratio": True}),
             "value and ratio exclude each other",
         ),
+        (claimed(ratio_to_target=2), "ratio_to_target must hold a metric and a target"),
+        (
+            claimed(ratio_to_target={"metric": "loss", "target": 1}),
+            "must name a part",
+        ),
+        (
+            claimed(ratio_to_target={"metric": "val/loss", "target": "last"}),
+            "target must be a number, or final or best for the value of the baseline",
+        ),
+        (
+            claimed(ratio_to_target={"metric": "val/loss", "target": 1, "clock": "s"}),
+            "clock must be one of steps, epochs, got s",
+        ),
+        (
+            claimed(ratio_to_target={"metric": "val/loss", "target": 1}, margin=1),
+            "with ratio_to_target, the margin must be a ratio above 1",
+        ),
+        (
+            claimed(ratio_to_target={"metric": "val/loss", "target": 1}, slope="lr"),
+            "slope and ratio_to_target exclude each other",
+        ),
         (claimed(slope="lr", scale="log"), "scale must be one of linear, log2 and c"),
         (
             claimed(slope="lr", select="model", confirm_seeds="range(3)"),

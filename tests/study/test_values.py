@@ -107,7 +107,7 @@ def test_skewed_runs_lost_runs_and_few_runs_leave_the_claim_open(tmp_path):
     write_run(tmp_path / "d", "custom", 20, 0.5, "diverged")
     verdict, reason = judged(tmp_path / "d", {"custom": 0.5 + 0.001 * UNIT})
     assert verdict == "cannot tell"
-    assert reason == "1 run of custom have no value, and its mean is not known"
+    assert reason == "1 of 11 runs of custom have no value, and its mean is not known"
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.02])

@@ -33,6 +33,11 @@ _BESIDE_VALUE = (
     "are not skewed; contradicted if that of any arm, at a confidence that holds for "
     "all at once, ends on the other side; otherwise it cannot tell"
 )
+_OF_RATIO = (
+    "a difference is the logarithm of how many times sooner the arm reaches the target "
+    "than the baseline, the margin is such a ratio, and the times of runs that never "
+    "reach it are the possible ones that speak most against the verdict"
+)
 # The rules of claims about the mean of a metric against a number, by what they expect.
 VALUE_RULES = {
     "equal": (
@@ -57,6 +62,8 @@ def rule_of(claim: Mapping[str, Any]) -> tuple[str, str]:
         claim: one that was checked.
     """
     expected = claim["expect"]
+    if claim.get("ratio_to_target"):
+        return f"{expected} (ratio)", f"{RULES[expected]}; {_OF_RATIO}"
     if claim.get("value") is not None:
         return f"{expected} (value)", VALUE_RULES[expected]
     return expected, RULES[expected]

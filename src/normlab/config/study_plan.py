@@ -37,11 +37,15 @@ CLAIM_KEYS = (
     "slope",
     "scale",
     "value",
+    "ratio_to_target",
 )
 NEED_MARGIN = ("equal", "not_worse")
 # What is compared in place of the metric itself.
-QUANTITIES = ("largest_stable", "interaction", "slope")
+QUANTITIES = ("largest_stable", "interaction", "slope", "ratio_to_target")
 SCALES = ("linear", "log2")
+# Whose value a run has to reach, if that is no number, and what counts the time.
+TARGETS = ("final", "best")
+CLOCKS = ("steps", "epochs")
 
 
 def check_plan(source: str, plan: Any) -> None:
@@ -120,6 +124,7 @@ def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> No
         )
     _check_quantity(source, plan, claim)
     _check_value(source, plan | claim)
+    _check_ratio(source, plan | claim)
     _check_measured(source, plan | claim)
 
 
@@ -147,7 +152,8 @@ def _check_value(source: str, claim: dict[str, Any]) -> None:
             f"{source}: margin must be a number or a share such as 3%, got {margin}"
         )
     metric = claim["metric"]
-    others = [key for key in ("largest_stable", "confirm_seeds") if claim.get(key)]
+    excluded = ("largest_stable", "ratio_to_target", "confirm_seeds")
+    others = [key for key in excluded if claim.get(key)]
     if is_mapping(metric) and metric.get("ratio"):
         others.append("ratio")
     if others:
@@ -180,6 +186,41 @@ def _check_measured(source: str, claim: dict[str, Any]) -> None:
         raise ValueError(
             f"{source}: with ratio: true, the margin must be a ratio above 1, such as "
             f"2 for twice as large; got {margin}"
+        )
+
+
+def _check_ratio(source: str, claim: dict[str, Any]) -> None:
+    """Refuse a ratio of times to a target that does not exist.
+
+    Args:
+        source: what has the plan, for the message.
+        claim: with the keys of the plan.
+    """
+    asked = claim.get("ratio_to_target")
+    if asked is None:
+        return
+    form = "{metric: val/loss, target: final}"
+    if not is_mapping(asked) or not {"metric", "target"} <= asked.keys():
+        raise ValueError(
+            f"{source}: ratio_to_target must hold a metric and a target, such as "
+            f"{form}; got {asked}"
+        )
+    _check_names(source, asked, ("metric", "target", "clock"))
+    check_metric(source, {"curve": asked["metric"]})
+    if asked["target"] not in TARGETS and not is_number(asked["target"]):
+        raise ValueError(
+            f"{source}: target must be a number, or {' or '.join(TARGETS)} for the "
+            f"value of the baseline at the same seed; got {asked['target']}"
+        )
+    if asked.get("clock", "steps") not in CLOCKS:
+        raise ValueError(
+            f"{source}: clock must be one of {', '.join(CLOCKS)}, got {asked['clock']}"
+        )
+    margin = claim.get("margin")
+    if margin is not None and not _is_ratio(margin):
+        raise ValueError(
+            f"{source}: with ratio_to_target, the margin must be a ratio above 1, such "
+            f"as 2 for twice as fast; got {margin}"
         )
 
 

@@ -59,9 +59,9 @@ def with_claim_metric(
     metric = plan["metric"]
     if isinstance(metric, str):
         return plan, runs, ""
-    runs = _claimed_runs(plan, runs)
+    runs = claimed_runs(plan, runs)
     if plan.get("select"):
-        runs = _chosen_runs(plan, runs, _validation_metric(metric, runs))
+        runs = chosen_runs(plan, runs, validation_metric_of(metric, runs))
     name = declare(metric)
     finished = runs[runs["status"] == "finished"]
     values, why = _values(metric, finished)
@@ -92,7 +92,7 @@ def declare(metric: Mapping[str, Any]) -> str:
     return name
 
 
-def _claimed_runs(plan: Settings, runs: pd.DataFrame) -> pd.DataFrame:
+def claimed_runs(plan: Settings, runs: pd.DataFrame) -> pd.DataFrame:
     """The runs of the arms that a claim is about: no others need the metric."""
     if not plan.get("arms"):
         return runs
@@ -100,7 +100,7 @@ def _claimed_runs(plan: Settings, runs: pd.DataFrame) -> pd.DataFrame:
     return runs[arm_labels(runs, name_list(plan["by"])).isin(named)]
 
 
-def _chosen_runs(plan: Settings, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+def chosen_runs(plan: Settings, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The runs of every arm at its best value of the setting in `select`."""
     within = list(plan.get("within", []))
     axes = [*(plan.get("interaction") or {})]
@@ -111,7 +111,7 @@ def _chosen_runs(plan: Settings, runs: pd.DataFrame, metric: str) -> pd.DataFram
     return runs_at_best(runs, plan["select"], [*within, *axes], metric)
 
 
-def _validation_metric(metric: Mapping[str, Any], runs: pd.DataFrame) -> str:
+def validation_metric_of(metric: Mapping[str, Any], runs: pd.DataFrame) -> str:
     """What chooses the values of a setting: the metric on validation, if it has one."""
     _, _, name = str(metric[kind_of(metric)]).partition("/")
     for candidate in (f"val/{name}", *VALIDATION):

@@ -19,6 +19,8 @@ from normlab.compare.settings import arm_labels, check_keys
 from normlab.study.claim_metrics import with_claim_metric
 from normlab.study.derived import derived_runs, is_derived
 from normlab.study.plans import Settings
+from normlab.study.rules import Answer, judge
+from normlab.study.target_ratio import BEST, WORST, Speeds, speeds_of
 from normlab.study.values import compare_arms, is_about_value
 
 COMPARE_OPTIONS = ("by", "metric", "baseline", "within", "arms", "margin", "level")
@@ -34,6 +36,9 @@ def compare_claim(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
     Returns:
         The numbers, and why they are no answer; empty if they are one.
     """
+    if plan.get("ratio_to_target"):
+        speeds = speeds_of(plan, runs)
+        return compare_speeds(plan, speeds, _against(plan)), speeds.reason
     plan, runs, unknown = with_claim_metric(plan, runs)
     reason = ""
     if is_derived(plan):
@@ -44,6 +49,62 @@ def compare_claim(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
     else:
         comparison = as_planned(_compare_runs(plan, runs))
     return comparison, unknown or reason
+
+
+def compare_speeds(plan: Settings, speeds: Speeds, bound: str) -> Comparison:
+    """Compare how fast arms reach a target.
+
+    Args:
+        plan: the claim, with `ratio_to_target` and the keys of its study.
+        speeds: of its runs.
+        bound: how runs that never reach it count, see `Speeds.table`.
+    """
+    options = _compare_options(plan) | {"metric": speeds.column}
+    if plan.get("margin"):
+        options["margin"] = math.log10(plan["margin"])
+    comparison = as_planned(compare(speeds.table(bound), **options))
+    contrasts = comparison.contrasts
+    if contrasts.empty:
+        return comparison
+    notes = speeds.notes(bound)
+    sentences = contrasts["sentence"] + " Times are known to one epoch."
+    sentences += contrasts["arm"].map(notes).fillna("") + notes.get(speeds.baseline, "")
+    return replace(comparison, contrasts=contrasts.assign(sentence=sentences))
+
+
+def judge_speeds(plan: Settings, speeds: Speeds) -> Answer:
+    """Judge how much faster arms reach a target, if some runs may never do.
+
+    A claim is supported by the times that speak most against it, and contradicted by
+    those that speak most for it.
+
+    Args:
+        plan: the claim, with `ratio_to_target` and the keys of its study.
+        speeds: of the runs that answer.
+    """
+    bound = _against(plan)
+    answer = _judge_bound(plan, speeds, bound)
+    if not speeds.is_censored:
+        return answer
+    if plan["expect"] == "equal":
+        text = "Runs that never reached the target have no ratio to be equal."
+        return "cannot tell", f"{answer[1]} {text}"
+    if answer[0] == "supported":
+        return answer
+    other = _judge_bound(plan, speeds, BEST if bound == WORST else WORST)
+    if other[0] == "contradicted":
+        return other
+    return "cannot tell", answer[1]
+
+
+def _judge_bound(plan: Settings, speeds: Speeds, bound: str) -> Answer:
+    comparison = compare_speeds(plan, speeds, bound)
+    return judge(comparison, plan["expect"], plan["minimum_seeds"], plan.get("arms"))
+
+
+def _against(plan: Settings) -> str:
+    """The table of times that speaks most against a claim."""
+    return BEST if plan["expect"] == "lower" else WORST
 
 
 def _compare_options(plan: Settings) -> Settings:

@@ -64,7 +64,7 @@ def derived_runs(plan: Settings, runs: pd.DataFrame) -> tuple[pd.DataFrame, str,
 
     kept = _scored(runs, metric)
     places = ["arm", *within, "seed"]
-    _check_unique(kept, [*places, key])
+    check_unique(kept, [*places, key])
     lost = len(runs) - len(kept)
     reason = ""
     if lost:
@@ -103,7 +103,16 @@ def _axis(plan: Settings) -> str:
     return str(plan["slope"])
 
 
-def _check_unique(runs: pd.DataFrame, keys: list[str]) -> None:
+def check_unique(runs: pd.DataFrame, keys: list[str]) -> None:
+    """Refuse several runs with one seed.
+
+    Args:
+        runs: with their arm in `arm`.
+        keys: settings that must tell all runs apart.
+
+    Raises:
+        ValueError: names the first such place.
+    """
     repeated = runs[runs.duplicated(keys)]
     if repeated.empty:
         return

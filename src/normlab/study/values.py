@@ -18,7 +18,7 @@ from normlab.compare.comparison import Comparison, compare
 from normlab.compare.design_warnings import design_warnings
 from normlab.compare.inference import SMALLEST_N
 from normlab.compare.intervals import Interval, fold_interval, t_interval
-from normlab.compare.sentences import counted, number, percent
+from normlab.compare.sentences import number, percent
 from normlab.compare.settings import arm_labels, setting_text, sorted_labels
 from normlab.compare.shapes import (
     EQUIVALENT_SKEWNESS,
@@ -56,13 +56,15 @@ class ArmMean:
         where: the label of its group; empty if there is one group only.
         values: one per run, or per fold ``(n,)``.
         folds: number of folds; None without cross-validation.
-        lost: number of runs that have no value.
+        runs: number of all its runs.
+        lost: number of those that have no value.
     """
 
     arm: str
     where: str
     values: NDArray
     folds: int | None
+    runs: int
     lost: int
 
     @property
@@ -161,6 +163,7 @@ def _arm_means(comparison: Comparison) -> Iterator[ArmMean]:
                 where=where,
                 values=score_values(scored, comparison.metric, folds),
                 folds=folds,
+                runs=len(own),
                 lost=len(own) - len(scored),
             )
 
@@ -174,8 +177,10 @@ def _lacking(plan: Settings, arms: Sequence[ArmMean]) -> str:
     fewest = max(plan["minimum_seeds"], SMALLEST_N)
     for arm in arms:
         if arm.lost:
-            lost = counted(arm.lost, "run")
-            return f"{lost} of {arm.name} have no value, and its mean is not known"
+            return (
+                f"{arm.lost} of {arm.runs} runs of {arm.name} have no value, and its "
+                "mean is not known"
+            )
         if len(arm.values) < fewest:
             return f"{arm.name} has {len(arm.values)} of {fewest} seeds"
     return ""

@@ -9,7 +9,7 @@ from normlab.compare.settings import setting_text
 from normlab.config.claim_rules import rule_of
 from normlab.study import plans
 from normlab.study.changes import PLAN, UNKNOWN, PlanRecord, plan_record
-from normlab.study.comparing import compare_claim
+from normlab.study.comparing import compare_claim, judge_speeds
 from normlab.study.confirmation import (
     compare_tested,
     confirm_seeds,
@@ -20,6 +20,7 @@ from normlab.study.control import Control, control_of
 from normlab.study.definition import Study
 from normlab.study.plans import Settings
 from normlab.study.rules import Answer, judge
+from normlab.study.target_ratio import speeds_of
 from normlab.study.values import is_about_value, judge_value
 
 TRIAL = "a trial"
@@ -200,7 +201,7 @@ def _answer_claim(
     not_yet = not_yet or open_question
     if plan.get("select") and confirm_seeds(plan) and not not_yet:
         comparison, not_yet = compare_tested(comparison, plan, tests, study.command)
-    verdict, reason = _judge(plan, comparison)
+    verdict, reason = _judge(plan, comparison, runs)
     control = None
     if not_yet:
         verdict = "cannot tell"
@@ -221,9 +222,11 @@ def _answer_claim(
     )
 
 
-def _judge(plan: Settings, comparison: Comparison) -> Answer:
+def _judge(plan: Settings, comparison: Comparison, runs: pd.DataFrame) -> Answer:
     if is_about_value(plan):
         return judge_value(plan, comparison)
+    if plan.get("ratio_to_target"):
+        return judge_speeds(plan, speeds_of(plan, runs))
     return judge(
         comparison,
         plan["expect"],

@@ -1,0 +1,200 @@
+"""How many times sooner an arm reaches a target than the baseline."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from compare.helpers import write_run
+
+from normlab.compare import load_runs
+from normlab.config.claim_rules import RULES
+from normlab.study.definition import Study
+from normlab.study.target_ratio import BEST, WORST, speeds_of
+from normlab.study.verdict import answer
+from study.helpers import plan
+
+EPOCHS = 12
+FINAL = {"metric": "val/loss", "target": "final"}
+AT_HALF = {"metric": "val/accuracy", "target": 0.5}
+
+
+def curve(reached, epochs=EPOCHS):
+    """An accuracy that rises to .5 in one epoch, and never if that is 0."""
+    place = reached or epochs + 1
+    return [0.1] * (place - 1) + [0.5] * max(epochs - place + 1, 0)
+
+
+def write_curves(outputs, arms, **options):
+    """A run per seed that reaches the target in this epoch, and never at 0."""
+    for norm, epochs in arms.items():
+        for seed, reached in enumerate(epochs):
+            write_run(outputs, norm, seed, 0.5, curve=curve(reached), **options)
+    return load_runs(outputs)
+
+
+def claim(**others):
+    block = plan(expect="higher", ratio_to_target=AT_HALF)
+    return block | block["claims"][0] | others
+
+
+def column(speeds, bound):
+    table = speeds.table(bound)
+    rows = zip(table["norm"], table["seed"], table["status"], strict=True)
+    return dict(zip(rows, 10 ** -table[speeds.column], strict=True))
+
+
+@pytest.mark.parametrize(("clock", "unit"), [("epochs", 1), ("steps", 18)])
+def test_times_are_those_of_the_first_epoch_that_reaches_the_target(
+    tmp_path, clock, unit
+):
+    runs = write_curves(tmp_path, {"torch": [6, 12], "custom": [2, 3]})
+    asked = claim(ratio_to_target=AT_HALF | {"clock": clock})
+    speeds = speeds_of(asked, runs)
+    assert not speeds.is_censored
+    assert speeds.column == f"log10 1/{clock} to val/accuracy 0.5000"
+    expected = {("torch", 0): 6, ("torch", 1): 12, ("custom", 0): 2, ("custom", 1): 3}
+    for bound in (WORST, BEST):
+        found = column(speeds, bound)
+        for (norm, seed), epochs in expected.items():
+            time = found[norm, seed, "finished"]
+            assert time == pytest.approx(epochs * unit)
+
+
+def test_a_target_may_be_the_last_or_best_value_of_the_baseline(tmp_path):
+    write_run(tmp_path, "torch", 0, curve=[0.3, 0.6, 0.4])
+    write_run(tmp_path, "custom", 0, curve=[0.4, 0.4, 0.7])
+    write_run(tmp_path, "custom", 1, curve=[0.9, 0.9, 0.9])
+    runs = load_runs(tmp_path)
+    asked = claim(ratio_to_target=FINAL | {"clock": "epochs"})
+    speeds = speeds_of(asked, runs)
+    assert speeds.column == "log10 1/epochs to the final val/loss of torch"
+    found = column(speeds, WORST)
+    assert found == {
+        ("torch", 0, "finished"): pytest.approx(2),  # .6 passes the last value, .4
+        ("custom", 0, "finished"): pytest.approx(1),
+    }
+    assert speeds.reason == (
+        "1 of 3 runs have no target, since torch did not finish or has no curve at the "
+        "same seed"
+    )
+    asked = claim(ratio_to_target=FINAL | {"clock": "epochs", "target": "best"})
+    found = column(speeds_of(asked, runs), WORST)
+    assert found["custom", 0, "finished"] == pytest.approx(3)
+
+
+def test_runs_that_never_reach_the_target_have_extreme_times(tmp_path):
+    runs = write_curves(tmp_path, {"torch": [6, 0], "custom": [0, 3]})
+    speeds = speeds_of(claim(ratio_to_target=AT_HALF | {"clock": "epochs"}), runs)
+    assert speeds.is_censored
+    worst = column(speeds, WORST)
+    assert worst["torch", 1, "finished"] == pytest.approx(EPOCHS)
+    assert np.isnan(worst["custom", 0, "diverged"])
+    best = column(speeds, BEST)
+    assert np.isnan(best["torch", 1, "diverged"])
+    assert best["custom", 0, "finished"] == pytest.approx(EPOCHS)
+    assert speeds.notes(WORST) == {
+        "torch": " 1 of 2 runs of torch never reached the target and count with the "
+        "length of training.",
+        "custom": " 1 of 2 runs of custom never reached the target and count as slower "
+        "than all.",
+    }
+
+
+def test_a_diverged_run_never_reaches_the_target_unless_it_has(tmp_path):
+    write_curves(tmp_path, {"torch": [6, 6], "custom": [0]}, status="diverged")
+    write_curves(tmp_path, {"ghost": [6]})
+    speeds = speeds_of(claim(arms=["custom", "ghost"]), load_runs(tmp_path))
+    assert not speeds.is_censored
+    statuses = {key[0]: key[2] for key in column(speeds, WORST)}
+    expected = {"torch": "finished", "custom": "diverged", "ghost": "finished"}
+    assert statuses == expected
+
+
+SLOW = [8, 9, 10, 8, 9, 10, 8, 9, 10, 12]
+FAST = [4, 3, 4, 3, 3, 4, 4, 3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("torch", "custom", "expect", "margin", "verdict"),
+    [
+        (SLOW, FAST, "higher", None, "supported"),
+        (SLOW, FAST, "higher", 2, "supported"),
+        (SLOW, FAST, "higher", 2.5, "cannot tell"),
+        (SLOW, FAST, "higher", 4, "contradicted"),
+        (SLOW, FAST, "lower", None, "contradicted"),
+        (FAST, SLOW, "lower", 2, "supported"),
+        (SLOW, SLOW[::-1], "equal", 1.5, "supported"),
+        (SLOW, FAST, "equal", 1.5, "contradicted"),
+        (SLOW, SLOW[::-1], "not_worse", 1.5, "supported"),
+        # The baseline takes longer than is known: the ratio is at least 12 / FAST.
+        ([0] * 10, FAST, "higher", 2, "supported"),
+        ([0] * 10, FAST, "higher", 4, "cannot tell"),
+        ([0] * 10, FAST, "lower", None, "contradicted"),
+        ([0] * 10, FAST, "equal", 1.5, "cannot tell"),
+        # The arm is slower, and nobody knows by how much.
+        (FAST, [0] * 10, "higher", None, "contradicted"),
+        (FAST, [0] * 10, "lower", 2, "supported"),
+        (FAST, [0] * 10, "lower", 4, "cannot tell"),
+        (FAST, [0] * 10, "not_worse", 2, "contradicted"),
+        # Eight pairs are in favour, and two runs of the arm may take for ever.
+        (SLOW, [0, 0, *FAST[2:]], "higher", 2, "cannot tell"),
+        ([0] * 10, [0] * 10, "higher", None, "cannot tell"),
+    ],
+)
+def test_a_study_answers_a_claim_about_a_ratio(
+    tmp_path, torch, custom, expect, margin, verdict
+):
+    runs = write_curves(tmp_path, {"torch": torch, "custom": custom})
+    options = {} if margin is None else {"margin": margin}
+    block = plan(expect=expect, ratio_to_target=AT_HALF, **options)
+    study = Study("demo", block, "demo", {"norm": "torch,custom", "seed": "range(10)"})
+    _, claims, _ = answer(study, runs)
+    assert claims[0].verdict == verdict
+    assert claims[0].rule.startswith(f"{RULES[expect]}; a difference is the logarithm")
+
+
+def test_the_sentence_has_the_geometric_mean_of_the_ratios(tmp_path):
+    runs = write_curves(tmp_path, {"torch": SLOW, "custom": [0, *FAST[1:]]})
+    block = plan(expect="higher", ratio_to_target=AT_HALF)
+    study = Study("demo", block, "demo", {"norm": "torch,custom", "seed": "range(10)"})
+    _, claims, _ = answer(study, runs)
+    row = claims[0].comparison.contrasts.iloc[0]
+    ratios = np.array(SLOW[1:]) / np.array(FAST[1:])
+    assert row["difference"] == pytest.approx(np.log10(ratios).mean())
+    assert row["sentence"].endswith(
+        " Times are known to one epoch. 1 of 10 runs of custom never reached the "
+        "target and count as slower than all."
+    )
+    assert math.isfinite(row["low"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"metric": "val/f1", "target": 0.5},
+            "needs val/f1 in metrics.csv, no run has",
+        ),
+        (FINAL, "no run of ghost has a val/loss for the others to reach"),
+    ],
+)
+def test_without_curve_or_target_there_is_no_ratio(tmp_path, asked, message):
+    runs = write_curves(tmp_path, {"torch": [6], "custom": [2]})
+    with pytest.raises(ValueError, match=message):
+        speeds_of(claim(ratio_to_target=asked, baseline="ghost", arms=None), runs)
+
+
+def test_every_arm_may_choose_a_setting_first(tmp_path):
+    for lr, accuracy, epoch in ((0.1, 0.9, 4), (1.0, 0.8, 2)):
+        settings = {"optimizer.lr": lr}
+        for norm in ("torch", "custom"):
+            write_run(
+                tmp_path, norm, 0, accuracy, settings=settings, curve=curve(epoch)
+            )
+    runs = load_runs(tmp_path)
+    with pytest.raises(ValueError, match="there are several with arm=custom seed=0"):
+        speeds_of(claim(), runs)
+    speeds = speeds_of(claim(select="optimizer.lr"), runs)
+    assert set(speeds.runs["optimizer.lr"]) == {0.1}
+    assert isinstance(speeds.table(WORST), pd.DataFrame)
