@@ -61,7 +61,7 @@ ARCHITECTURE = {
     "stacked": ("endings", "terminal", "signals", "config", "data", "training"),
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
-        *("command_lines", "data", "device", "results", "training"),
+        *("command_lines", "models", "data", "device", "results", "training"),
     ),
     "predict": (
         *("checksums", "results", "terminal", "config", "mistakes", "command_lines"),
@@ -85,7 +85,7 @@ ARCHITECTURE = {
     ),
     "why": (
         *("colours", "endings", "streams", "terminal", "config"),
-        *("norms", "command_lines", "models", "data", "device", "training"),
+        *("norms", "command_lines", "data", "device", "training"),
         *("evaluation", "compare", "report"),
     ),
     "planning": ("command_lines", "terminal", "compare", "report"),

@@ -6,12 +6,14 @@ import pytest
 
 from normlab.config.claim_metrics import (
     EVALUATION,
+    PROBES,
     SHIFTS,
     STATISTICS,
     check_metric,
     kind_of,
 )
 from normlab.data.corruptions import CORRUPTIONS, SHORT_NAMES
+from normlab.evaluation import probes
 from normlab.evaluation.evaluate import evaluate_run
 
 
@@ -22,6 +24,7 @@ from normlab.evaluation.evaluate import evaluate_run
         ({"shift": "blur:5", "evaluation": "val/ece", "minus": {}}, "evaluation"),
         ({"curve": "val/loss", "over": "sd", "epochs": [1, 3]}, "curve"),
         ({"statistic": "mean_drift", "layer": "hidden.0.norm"}, "statistic"),
+        ({"probe": "gradient_growth", "num_batches": 1}, "probe"),
     ],
 )
 def test_a_metric_is_of_one_kind(metric, kind):
@@ -34,7 +37,7 @@ def test_a_metric_is_of_one_kind(metric, kind):
     ("metric", "message"),
     [
         (3, "metric must be a name such as test/accuracy, or a mapping with one of"),
-        ({"over": "sd"}, "or a mapping with one of evaluation, curve, statistic; got"),
+        ({"over": "sd"}, "or a mapping with one of evaluation, curve, stat"),
         ({"curve": "val/loss", "statistic": "var_drift"}, "or a mapping with one of"),
         ({"curve": 3}, "curve must be a name, got 3"),
         ({"curve": "loss"}, r"curve must name a part \(train, val, test\) and a metr"),
@@ -43,6 +46,11 @@ def test_a_metric_is_of_one_kind(metric, kind):
         ({"curve": "val/loss", "epochs": [0, 3]}, "epochs must be the first and the l"),
         ({"curve": "val/loss", "epochs": 3}, "epochs must be the first and the last"),
         ({"curve": "val/loss", "ratio": 2}, "ratio must be true or false, got 2"),
+        ({"probe": "growth"}, "probe must be one of gradient_growth, got growth"),
+        (
+            {"probe": "gradient_growth", "over": "sd"},
+            "metric has an unknown key 'over'",
+        ),
         ({"statistic": "var_drift", "layer": 3}, "layer must be text, got 3"),
         (
             {"evaluation": "test/loss", "shift": "contrastt:3"},
@@ -74,3 +82,4 @@ def test_evaluations_take_the_arguments_and_defaults_of_the_function():
         assert arguments[name].default == default
     assert set(SHIFTS) == {*CORRUPTIONS, *SHORT_NAMES}
     assert "adapted" in STATISTICS
+    assert set(PROBES) == {*probes.PROBES}

@@ -141,6 +141,23 @@ def test_runs_that_cannot_be_scored_are_named(tmp_path, scored):
         values({"evaluation": "test/loss", "shift": "blur:1"}, load_runs(tmp_path))
 
 
+def test_a_probe_is_computed_for_every_run(tmp_path, monkeypatch):
+    calls = []
+
+    def probed(folder, probe, num_batches):
+        calls.append((probe, num_batches))
+        return 1.5 + 0.1 * int(folder.name.partition("seed")[2][0])
+
+    monkeypatch.setattr(claim_metrics, "probed_value", probed)
+    for seed in range(2):
+        write_run(tmp_path, "custom", seed)
+    runs = load_runs(tmp_path)
+    found, _ = values({"probe": "gradient_growth"}, runs)
+    assert found == {("custom", 0): 1.5, ("custom", 1): 1.6}
+    values({"probe": "gradient_growth", "num_batches": 3}, runs)
+    assert calls == [("gradient_growth", 10)] * 2 + [("gradient_growth", 3)] * 2
+
+
 def test_values_are_chosen_on_validation_before_they_are_scored(tmp_path, scored):
     for lr, value in ((0.1, 0.8), (1.0, 0.9)):
         write_run(tmp_path, "torch", 0, value, settings={"optimizer.lr": lr})
@@ -169,6 +186,7 @@ def test_values_are_chosen_on_validation_before_they_are_scored(tmp_path, scored
             "train/mean change per epoch of activation_q50 of f1",
             0,
         ),
+        ({"probe": "gradient_growth"}, "train/untrained gradient_growth", 0),
         ({"statistic": "var_drift"}, "train/last var_drift of all norms", 0),
         (
             {

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from normlab.endings import Diverged
+from normlab.evaluation.batch_loss import BatchLoss, buffers_of
 from normlab.evaluation.evaluate import prepare_stored
 from normlab.why.again import steps_of_run, train_again
-from normlab.why.batch_loss import BatchLoss, buffers_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from normlab.why.batch_loss import BatchLoss
+from normlab.evaluation.batch_loss import BatchLoss
+from normlab.evaluation.weight_layers import WeightLayer, weight_layers
 from normlab.why.covariate_shift import covariate_shift, spread_out
-from normlab.why.layers import WeightLayer, weight_layers
 
 
 def half_square(predictions, targets):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from normlab.why.batch_loss import BatchLoss
+from normlab.evaluation.batch_loss import BatchLoss
 from normlab.why.landscape import walk_along_gradient
 
 

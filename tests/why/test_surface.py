@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from normlab.evaluation.batch_loss import BatchLoss, trained_parameters
 from normlab.norms import BatchNorm, LayerNorm
-from normlab.why.batch_loss import BatchLoss, trained_parameters
 from normlab.why.surface import filter_normalized_direction, loss_surface
 
 

@@ -6,7 +6,8 @@ Each is a mapping with one of the keys of `KINDS`, and the options that belong t
   with other statistics or on corrupted images;
 - `{curve: val/loss, over: sd}`: a column of `metrics.csv`, summarized over epochs;
 - `{statistic: mean_drift, layer: hidden.0.norm}`: of norm layers, from
-  `statistics.csv`.
+  `statistics.csv`;
+- `{probe: gradient_growth}`: of the network before training.
 """
 
 import re
@@ -46,6 +47,9 @@ EVALUATION: dict[str, Any] = {
     "pseudo_count": 16,
     "lr": 1e-3,
 }
+# What is computed from the network before training, and from how many batches.
+PROBES = ("gradient_growth",)
+PROBE_BATCHES = 10
 # How the values of all epochs become one number.
 SUMMARIES = ("last", "mean", "sd", "min", "max", "change")
 OVER_EPOCHS = ("over", "epochs", "ratio")
@@ -54,11 +58,13 @@ KINDS = {
     "evaluation": (*EVALUATION, "minus"),
     "curve": OVER_EPOCHS,
     "statistic": ("layer", *OVER_EPOCHS),
+    "probe": ("num_batches",),
 }
 CHOICES = {
     "statistics": STATISTICS,
     "recalibrate_on": SOURCES,
     "over": SUMMARIES,
+    "probe": PROBES,
 }
 TYPES = {
     "num_batches": "whole number of at least 1",
@@ -96,7 +102,7 @@ def check_metric(source: str, metric: Any) -> None:
     if not is_text(metric[kind]):
         raise ValueError(f"{source}: {kind} must be a name, got {metric[kind]}")
     _check_options(source, metric, (kind, *KINDS[kind]))
-    if kind == "statistic":
+    if kind in ("statistic", "probe"):
         return
     part, _, name = metric[kind].partition("/")
     if part not in PARTS or not name:

@@ -86,6 +86,30 @@ def evaluation_scores(
     return stored_scores(folder, settings, compute)
 
 
+def probed_value(
+    folder: Path, probe: str, num_batches: int, trusted: Sequence[str] = ()
+) -> float:
+    """A number of the untrained network of a run, stored or computed.
+
+    Args:
+        folder: the folder of a finished run.
+        probe: one of `normlab.evaluation.probes.PROBES`.
+        num_batches: number of training batches that it is computed from.
+        trusted: packages of the user's own that the run may call.
+
+    Raises:
+        ValueError: as the probe does.
+    """
+
+    def compute() -> Scores:
+        from normlab.evaluation.probes import PROBES
+
+        return {probe: PROBES[probe](folder, num_batches, trusted)}
+
+    settings = {"probe": probe, "num_batches": num_batches}
+    return stored_scores(folder, settings, compute)[probe]
+
+
 def _state(folder: Path) -> str:
     """The digest of the best state of a run; earlier versions did not store it."""
     result = read_result(folder) or {}

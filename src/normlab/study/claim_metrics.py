@@ -6,6 +6,7 @@ best state, scored again. `normlab.config.claim_metrics` has their keys.
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from normlab.compare.arguments import name_list
 from normlab.compare.curves import read_curves, read_layers
 from normlab.compare.selection import runs_at_best
 from normlab.compare.settings import arm_labels, check_keys, setting_text
-from normlab.config.claim_metrics import EVALUATION, kind_of
-from normlab.evaluation.stored import evaluation_scores
+from normlab.config.claim_metrics import EVALUATION, PROBE_BATCHES, kind_of
+from normlab.evaluation.stored import evaluation_scores, probed_value
 from normlab.metrics import declare_metrics, higher_is_better
 from normlab.study.plans import Settings
 from normlab.terminal import with_progress
@@ -87,7 +88,8 @@ def declare(metric: Mapping[str, Any]) -> str:
         The name.
     """
     name = metric_name(metric)
-    is_level = kind_of(metric) != "statistic" and metric.get("over") not in SPREADS
+    has_name = kind_of(metric) in ("evaluation", "curve")
+    is_level = has_name and metric.get("over") not in SPREADS
     declare_metrics({name: is_level and higher_is_better(name)})
     return name
 
@@ -137,6 +139,8 @@ def metric_name(metric: Mapping[str, Any]) -> str:
         if metric.get("minus") is not None:
             words = f"{words} minus {_evaluation_words(metric['minus'])}"
         return f"{part}/{words} {name}"
+    if kind == "probe":
+        return f"train/untrained {metric[kind]}"
     if kind == "curve":
         part, _, name = metric[kind].partition("/")
         words = _summary_words(metric)
@@ -174,7 +178,9 @@ def _values(metric: Mapping[str, Any], runs: pd.DataFrame) -> Values:
     """The metric of every run, and why some have none."""
     kind = kind_of(metric)
     if kind == "evaluation":
-        return _evaluations(metric, runs)
+        return _computed(partial(_evaluated, metric), runs, "scoring runs again")
+    if kind == "probe":
+        return _computed(partial(_probed, metric), runs, "probing untrained networks")
     if kind == "curve":
         column = metric[kind]
         table = read_curves(runs, [column]).rename(columns={column: "value"})
@@ -228,21 +234,38 @@ _SUMMARIES: dict[str, str | Callable[[pd.Series], float]] = {
 }
 
 
-def _evaluations(metric: Mapping[str, Any], runs: pd.DataFrame) -> Values:
-    """A score of the best state of every run, or the difference of two."""
+def _computed(
+    compute: Callable[[pd.Series], float], runs: pd.DataFrame, what: str
+) -> Values:
+    """What is computed from the folder of every run, and why some have none.
+
+    Args:
+        compute: from the row of a run to its value.
+        runs: from `load_runs`.
+        what: is done, for the progress that is shown.
+    """
     values = {}
     why = ""
-    rows = runs.iterrows()
-    for index, run in with_progress(rows, len(runs), "scoring runs again"):
+    for index, run in with_progress(runs.iterrows(), len(runs), what):
         try:
-            values[index] = _score(run, metric["evaluation"], metric)
-            if metric.get("minus") is not None:
-                other = _score(run, metric["evaluation"], metric["minus"])
-                values[index] -= other
+            values[index] = compute(run)
         except (OSError, ValueError) as error:
             values[index] = np.nan
             why = why or f"; the first is {run['folder']} ({error})"
     return pd.Series(values, dtype=float), why
+
+
+def _evaluated(metric: Mapping[str, Any], run: pd.Series) -> float:
+    """A score of the best state of a run, or the difference of two."""
+    value = _score(run, metric["evaluation"], metric)
+    if metric.get("minus") is None:
+        return value
+    return value - _score(run, metric["evaluation"], metric["minus"])
+
+
+def _probed(metric: Mapping[str, Any], run: pd.Series) -> float:
+    num_batches = metric.get("num_batches", PROBE_BATCHES)
+    return probed_value(Path(run["folder"]), metric["probe"], num_batches)
 
 
 def _score(run: pd.Series, name: str, given: Mapping[str, Any]) -> float:

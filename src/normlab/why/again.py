@@ -21,11 +21,11 @@ from normlab.data.blocks import (
 from normlab.data.mixing import mixed
 from normlab.device.devices import evaluation_context, scoring_device
 from normlab.endings import Diverged
+from normlab.evaluation.batch_loss import Vector, buffers_of, trained_parameters
 from normlab.streams import stream_seed
 from normlab.training.evaluation import evaluate
 from normlab.training.preparation import Prepared
 from normlab.training.tasks import Task
-from normlab.why.batch_loss import Vector, buffers_of, trained_parameters
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from normlab.why.batch_loss import BatchLoss, chosen, difference, dot, length
-from normlab.why.layers import WeightLayer
+from normlab.evaluation.batch_loss import BatchLoss, chosen, difference, dot, length
+from normlab.evaluation.weight_layers import WeightLayer
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from normlab.why.batch_loss import BatchLoss, difference, length, moved
+from normlab.evaluation.batch_loss import BatchLoss, difference, length, moved
 
 # How far to go, in lengths of the step that training makes. The paper goes from 1/2 to
 # 4 times the learning rate.

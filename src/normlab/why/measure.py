@@ -14,20 +14,28 @@ from torch import nn
 from normlab.data.blocks import Block, Part
 from normlab.device.devices import evaluation_context, scoring_device
 from normlab.endings import Diverged
+from normlab.evaluation.batch_loss import (
+    BatchLoss,
+    difference,
+    length,
+    trained_parameters,
+)
 from normlab.evaluation.evaluate import (
     load_best,
     prepare_stored,
     read_stored,
 )
+from normlab.evaluation.gradients_by_depth import (
+    growth_per_layer,
+    squared_gradients_by_depth,
+)
+from normlab.evaluation.weight_layers import WeightLayer, is_weight, weight_layers
 from normlab.norms.conventions import running_mean_of
 from normlab.training.recalibration import training_batches
 from normlab.why.again import Step, steps_of_run, train_again
-from normlab.why.batch_loss import BatchLoss, difference, length, trained_parameters
 from normlab.why.covariate_shift import covariate_shift, spread_out
-from normlab.why.depth import growth_per_layer, squared_gradients_by_depth
 from normlab.why.film import film_frame, frame_steps
 from normlab.why.landscape import MULTIPLES, walk_along_gradient
-from normlab.why.layers import WeightLayer, is_weight, weight_layers
 from normlab.why.surface import filter_normalized_direction, loss_surface
 
 MOST_LAYERS = 4  # of which the covariate shift is measured

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from normlab.colours import GREY
+from normlab.evaluation.gradients_by_depth import RELU_GROWTH
 from normlab.report.axes import make_logarithmic
 from normlab.report.drawing import Drawing
 from normlab.report.groups import first_of_note
-from normlab.why.depth import RELU_GROWTH
 from normlab.why.film import film_layer
 from normlab.why.measure import BATCHES
 from normlab.why.pictures import Arms, Picture, make_picture, mean_by, number

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from normlab.evaluation.batch_loss import BatchLoss, Vector, moved
 from normlab.evaluation.statistics import batch_statistics_where_kept
-from normlab.why.batch_loss import BatchLoss, Vector, moved
 
 
 def filter_normalized_direction(

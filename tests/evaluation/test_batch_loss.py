@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from normlab.why.batch_loss import (
+from normlab.evaluation.batch_loss import (
     BatchLoss,
     buffers_of,
     difference,

@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from normlab.data.blocks import Block
-from normlab.why.batch_loss import BatchLoss, buffers_of, trained_parameters
-from normlab.why.layers import WeightLayer
+from normlab.evaluation.batch_loss import BatchLoss, buffers_of, trained_parameters
+from normlab.evaluation.weight_layers import WeightLayer
 
 # By which factor the squared gradient grows per layer, towards the inputs, in a wide
 # network of linear layers, batch norm and ReLU, in the limit of large batches.

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from normlab.data.blocks import Block
-from normlab.models import MLP
-from normlab.norms import BatchNorm
-from normlab.why.depth import (
+from normlab.evaluation.gradients_by_depth import (
     RELU_GROWTH,
     growth_per_layer,
     linear_growth,
     squared_gradients_by_depth,
 )
-from normlab.why.layers import weight_layers
+from normlab.evaluation.weight_layers import weight_layers
+from normlab.models import MLP
+from normlab.norms import BatchNorm
 
 
 def test_gradients_of_outputs_are_those_of_the_chain_rule():

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from normlab.evaluation.batch_loss import buffers_of
 from normlab.models.recognize import looks_like_norm
 from normlab.norms.on_weights import is_weight_length
-from normlab.why.batch_loss import buffers_of
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from normlab.evaluation.weight_layers import weight_layers
 from normlab.models import MLP, RecurrentNetwork, ResNet
 from normlab.norms import BatchNorm
-from normlab.why.layers import weight_layers
 
 
 class Swapped(nn.Module):
