@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +35,7 @@ class Row:
         faster: Whether the ratio is reference / value instead of value / reference.
         unit: The unit of both values.
         note: A note in the last column.
+        ratios: The ratios of several processes; the row then holds their medians.
     """
 
     what: str
@@ -45,36 +46,71 @@ class Row:
     faster: bool = False
     unit: str = "s"
     note: str = ""
+    ratios: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float:
+        if self.ratios:
+            return statistics.median(self.ratios)
         if self.faster:
             return self.reference / self.value
         return self.value / self.reference
 
     @property
-    def reached(self) -> bool:
-        if self.faster:
-            return self.ratio >= self.reach
-        return self.ratio <= self.reach
+    def reached(self) -> str:
+        """Whether the median ratio reaches the mark, and whether all of them do."""
+        if not self._reaches(self.ratio):
+            return "no"
+        if all(map(self._reaches, self.ratios)):
+            return "yes"
+        return "by the median only"
+
+    def _reaches(self, ratio: float) -> bool:
+        return ratio >= self.reach if self.faster else ratio <= self.reach
 
     def cells(self) -> list[str]:
         """The cells of the row, one for every header of COLUMNS."""
-        ratio = f"{self.ratio:.2f} x"
-        reach = f"at most {self.reach:g} x"
-        if self.faster:
-            ratio = f"{self.ratio:.2f} x faster"
-            reach = f"at least {self.reach:g} x faster"
+        faster = " faster" if self.faster else ""
+        ratio = f"{self.ratio:.2f} x{faster}"
+        if len(self.ratios) > 1:
+            ratio += f" ({min(self.ratios):.2f} to {max(self.ratios):.2f})"
+        bound = "at least" if self.faster else "at most"
         return [
             self.what,
             self.against,
             f"{_short(self.value)} {self.unit}",
             f"{_short(self.reference)} {self.unit}",
             ratio,
-            reach,
-            "yes" if self.reached else "no",
+            f"{bound} {self.reach:g} x{faster}",
+            self.reached,
             self.note,
         ]
+
+
+def combined(processes: list[list[Row]]) -> list[Row]:
+    """The rows of a script that ran in several processes, as one table.
+
+    Args:
+        processes: The rows that every process measured, in the same order.
+
+    Returns:
+        Rows with the median of both values and all ratios. The note is that of the
+        process whose ratio is the median.
+    """
+    found = []
+    for same in zip(*processes, strict=True):
+        ratios = sorted(row.ratio for row in same)
+        middle = statistics.median_low(ratios)
+        typical = next(row for row in same if row.ratio == middle)
+        found.append(
+            replace(
+                typical,
+                value=statistics.median(row.value for row in same),
+                reference=statistics.median(row.reference for row in same),
+                ratios=tuple(ratios),
+            )
+        )
+    return found
 
 
 COLUMNS = [

@@ -1,6 +1,6 @@
 """One training step of batch norm: PyTorch's, this project's and the notebooks'.
 
-    python benchmarks/norms.py [--compile] [--seconds 10]
+    python benchmarks/norms.py [--compile] [--seconds 4]
 
 A step is one forward and one backward pass, on one thread. The variants take turns of
 several steps, so that other load on the machine affects all alike. The first steps of a
@@ -128,7 +128,7 @@ def measure(
     }
 
 
-def rows(seconds: float = 10, compiled: bool = True) -> list[Row]:
+def rows(seconds: float = 4, compiled: bool = True) -> list[Row]:
     """Two rows per shape, eager and compiled, both against torch's eager layer."""
     torch.set_num_threads(1)
     found = []
@@ -168,8 +168,8 @@ def main() -> None:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=10,
-        help="seconds of measurement for every shape (default 10)",
+        default=4,
+        help="seconds of measurement for every shape (default 4)",
     )
     parser.add_argument(
         "--compile",

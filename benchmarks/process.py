@@ -192,11 +192,11 @@ def memory_rows(root: str, outputs: str, rounds: int) -> list[Row]:
     ]
 
 
-def rows(root: str, rounds: int = 3) -> list[Row]:
+def rows(root: str, rounds: int = 1) -> list[Row]:
     with tempfile.TemporaryDirectory() as outputs:
         return [
             *start_rows(root, outputs, rounds),
-            *run_rows(root, outputs, 2),  # minutes each
+            *run_rows(root, outputs, rounds),
             *memory_rows(root, outputs, rounds),
         ]
 

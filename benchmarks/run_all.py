@@ -1,11 +1,12 @@
 """Run every benchmark and write docs/results/benchmarks.md: `make bench DATA=FOLDER`.
 
-    python benchmarks/run_all.py DATA [--only norms sweep] [--out FILE]
+    python benchmarks/run_all.py DATA [--only norms sweep] [--processes 5] [--out FILE]
 
 DATA is the folder that holds MNIST/ and tiny-imagenet-20/ or tiny-imagenet-200/. Every
-script runs in a process of its own, one after the other; the machine should have
-nothing else to do. If a script fails, the document says why, and the others run. With
---only, the document keeps what it says about the other scripts.
+script runs in several processes of its own, in turns with the other scripts, so that a
+row shows how far its ratio repeats; the machine should have nothing else to do. If a
+script fails, the document says why, and the others run. With --only, the document keeps
+what it says about the other scripts.
 """
 
 import argparse
@@ -19,12 +20,13 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from measure import Row, in_new_process, markdown
+from measure import Row, combined, in_new_process, markdown
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks.md"
 PACKAGES = ("torch", "torchvision", "pytorch_lightning", "hydra-core")
 WITH_DATA = {
     "training": "Training and evaluation, one thread",
+    "counts": "A training step, counted",
     "process": "Whole processes",
     "images": "Augmented images",
     "features": "A frozen network's features, one thread",
@@ -48,52 +50,65 @@ def _rows(name: str, *arguments: str) -> list[Row]:
     return importlib.import_module(name).rows(*arguments)
 
 
-def section(name: str, data: str) -> tuple[str, bool]:
-    """The part of the document about one script, and whether it failed."""
-    arguments = []
+def measured(
+    names: list[str], data: str, processes: int
+) -> dict[str, list[list[Row]] | Exception]:
+    """The rows of every process of every script, or the error that ended it."""
+    found = {name: [] for name in names}
+    for turn in range(processes):
+        for name in names:
+            if isinstance(found[name], Exception):
+                continue
+            arguments = [data] if name in WITH_DATA else []
+            started = time.monotonic()
+            try:
+                found[name].append(in_new_process(_rows, name, *arguments))
+            except Exception as error:  # whatever it is, the other scripts run
+                found[name] = error
+            minutes = (time.monotonic() - started) / 60
+            print(
+                f"{name}, process {turn + 1} of {processes}: {minutes:.1f} min",
+                file=sys.stderr,
+                flush=True,
+            )
+    return found
+
+
+def section(name: str, found: list[list[Row]] | Exception) -> str:
+    """The part of the document about one script."""
     shown = f"python benchmarks/{name}.py"
     if name in WITH_DATA:
-        arguments = [data]
         shown += " DATA"
-    started = time.monotonic()
-    failed = False
-    try:
-        found = in_new_process(_rows, name, *arguments)
-        body = markdown(found) if found else f"Not measured: {NO_ROWS[name]}."
-    except Exception as error:  # whatever it is, the other scripts run
-        body = f"**Failed**: {type(error).__name__}: {error}"
-        failed = True
-    minutes = (time.monotonic() - started) / 60
-    print(
-        f"{name}: {'failed' if failed else 'measured'} in {minutes:.1f} min",
-        file=sys.stderr,
-        flush=True,
-    )
-    head = f"## {TITLES[name]}\n\n`{shown}`, {date.today()}, {minutes:.1f} min"
-    return f"{head}\n\n{body}\n", failed
+    head = f"## {TITLES[name]}\n\n`{shown}`, {date.today()}"
+    if isinstance(found, Exception):
+        return f"{head}\n\n**Failed**: {type(found).__name__}: {found}\n"
+    rows = combined(found)
+    if not rows:
+        return f"{head}\n\nNot measured: {NO_ROWS[name]}.\n"
+    return f"{head}, {len(found)} processes, {processor()}\n\n{markdown(rows)}\n"
 
 
 def machine() -> str:
     """Processor, cores, memory, system and versions, in one line."""
-    names = [
-        line.split(":")[1].strip()
-        for line in _lines("/proc/cpuinfo")
-        if line.startswith("model name")
-    ]
     memory = [
         int(line.split()[1]) / 2**20
         for line in _lines("/proc/meminfo")
         if line.startswith("MemTotal")
     ]
-    parts = [
-        names[0] if names else platform.processor() or platform.machine(),
-        f"{os.cpu_count()} cores",
-    ]
+    parts = [processor(), f"{os.cpu_count()} cores"]
     parts += [f"{memory[0]:.0f} GiB"] if memory else []
     versions = [f"{package} {version(package)}" for package in PACKAGES]
     return ", ".join(
         [*parts, platform.system(), f"Python {platform.python_version()}", *versions]
     )
+
+
+def processor() -> str:
+    """The name of the processor."""
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _lines(path: str) -> list[str]:
@@ -104,10 +119,13 @@ def document(sections: list[str]) -> str:
     return (
         "# Benchmarks\n\n"
         f"This page is written by `make bench DATA=FOLDER`, here on {machine()}.\n\n"
-        "Both sides of a row are measured in turns, in one run of its script; times "
-        "are medians. normlab runs with everything that is on by default: metrics, "
-        "TensorBoard, statistics of the norms, checkpoints and the progress bar. The "
-        "column `reached` says which rows miss their goal.\n\n" + "\n".join(sections)
+        "Both sides of a row are measured in turns, in one run of its script, and the "
+        "script is run in several processes. Times and ratios are the medians of the "
+        "processes; the smallest and the largest ratio stand in parentheses. The "
+        "column `reached` says which rows miss their goal, and which reach it by the "
+        "median only, since the range crosses it. normlab runs with everything that "
+        "is on by default: metrics, TensorBoard, statistics of the norms, checkpoints "
+        "and the progress bar.\n\n" + "\n".join(sections)
     )
 
 
@@ -134,6 +152,12 @@ def main() -> None:
         help=f"of {', '.join(TITLES)}",
     )
     parser.add_argument(
+        "--processes",
+        type=int,
+        default=5,
+        help="number of processes of every script (default 5)",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         default=DOCUMENT,
@@ -146,12 +170,12 @@ def main() -> None:
         )
         sys.exit(2)
     wanted = options.only or list(TITLES)
-    done = {name: section(name, str(options.data.resolve())) for name in wanted}
+    done = measured(wanted, str(options.data.resolve()), options.processes)
     texts = earlier_sections(options.out, wanted)
-    texts |= {name: text for name, (text, _) in done.items()}
+    texts |= {name: section(name, found) for name, found in done.items()}
     options.out.write_text(document([texts[name] for name in TITLES if name in texts]))
     print(f"written: {options.out}", file=sys.stderr)
-    sys.exit(any(failed for _, failed in done.values()))
+    sys.exit(any(isinstance(found, Exception) for found in done.values()))
 
 
 if __name__ == "__main__":

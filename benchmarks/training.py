@@ -165,7 +165,7 @@ def evaluation_rows(root: str, rounds: int) -> list[Row]:
     return [Row(name, "forward passes alone", median["normlab"], median["bare"], 1.2)]
 
 
-def rows(root: str, rounds: int = 3) -> list[Row]:
+def rows(root: str, rounds: int = 2) -> list[Row]:
     torch.set_num_threads(1)
     return [
         *mlp_rows(root, rounds),
