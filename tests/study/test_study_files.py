@@ -1,0 +1,67 @@
+"""The studies that come with the project ask about runs that they plan."""
+
+from pathlib import Path
+
+import pytest
+
+from normlab.compare.arguments import name_list
+from normlab.compare.settings import arm_labels, setting_text
+from normlab.config.identity import configuration_directory
+from normlab.config.study_plan import check_plan
+from normlab.study.definition import read_study
+from normlab.study.plans import grid, planned_seeds
+
+FILES = sorted((configuration_directory() / "study").glob("*.yaml"))
+STUDIES = [file.stem for file in FILES]
+
+
+@pytest.fixture(params=STUDIES)
+def study(request):
+    return read_study(request.param)
+
+
+def claims(study):
+    for claim in study.plan["claims"]:
+        yield study.plan | claim
+
+
+def test_there_are_studies_and_each_has_its_own_folder():
+    assert "custom_equals_torch" in STUDIES
+    groups = [read_study(name).group for name in STUDIES]
+    assert groups == STUDIES
+
+
+def test_every_arm_of_a_claim_is_planned(study):
+    check_plan(study.name, study.plan)
+    runs = grid(study.params)
+    for claim in claims(study):
+        planned = set(arm_labels(runs, name_list(claim["by"])))
+        named = {setting_text(arm) for arm in claim.get("arms", [])}
+        assert named | {setting_text(claim["baseline"])} <= planned, claim["says"]
+
+
+def test_every_setting_of_a_claim_varies_in_the_grid(study):
+    runs = grid(study.params)
+    for claim in claims(study):
+        keys = [*name_list(claim["by"]), *claim.get("within", [])]
+        for name in ("select", "largest_stable", "slope"):
+            if claim.get(name):
+                keys.append(claim[name])
+        for key, values in (claim.get("interaction") or {}).items():
+            keys.append(key)
+            assert set(map(setting_text, values)) <= set(runs[key])
+        for key in keys:
+            assert runs[key].nunique() > 1, (claim["says"], key)
+
+
+def test_ten_seeds_or_more_are_planned_and_needed(study):
+    assert len(planned_seeds(study.params)) >= 10
+    assert all(claim["minimum_seeds"] >= 10 for claim in claims(study))
+
+
+@pytest.mark.parametrize("file", FILES, ids=STUDIES)
+def test_the_head_of_a_study_names_its_command_and_runs(file: Path):
+    head = file.read_text().partition("\ngroup:")[0]
+    assert f"study={file.stem}" in head
+    for word in ("# command ", "# runs "):
+        assert word in head
