@@ -104,6 +104,18 @@ def claimed(**claim):
             claimed(ratio_to_target={"metric": "val/loss", "target": 1}, slope="lr"),
             "slope and ratio_to_target exclude each other",
         ),
+        (
+            claimed(at="lr"),
+            "at must hold a setting and an arm, such as {largest_stable",
+        ),
+        (
+            claimed(at={"largest_stable": "lr", "of": "none", "times": 0}),
+            "times must be a number above 0, got 0",
+        ),
+        (
+            claimed(at={"largest_stable": "lr", "of": "none"}, select="lr"),
+            "at and select exclude each other",
+        ),
         (claimed(slope="lr", scale="log"), "scale must be one of linear, log2 and c"),
         (
             claimed(slope="lr", select="model", confirm_seeds="range(3)"),

@@ -38,6 +38,7 @@ CLAIM_KEYS = (
     "scale",
     "value",
     "ratio_to_target",
+    "at",
 )
 NEED_MARGIN = ("equal", "not_worse")
 # What is compared in place of the metric itself.
@@ -125,6 +126,7 @@ def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> No
     _check_quantity(source, plan, claim)
     _check_value(source, plan | claim)
     _check_ratio(source, plan | claim)
+    _check_at(source, plan | claim)
     _check_measured(source, plan | claim)
 
 
@@ -222,6 +224,30 @@ def _check_ratio(source: str, claim: dict[str, Any]) -> None:
             f"{source}: with ratio_to_target, the margin must be a ratio above 1, such "
             f"as 2 for twice as fast; got {margin}"
         )
+
+
+def _check_at(source: str, claim: dict[str, Any]) -> None:
+    """Refuse a value relative to that of another arm if it cannot be found.
+
+    Args:
+        source: what has the plan, for the message.
+        claim: with the keys of the plan.
+    """
+    at = claim.get("at")
+    if at is None:
+        return
+    if not is_mapping(at) or not {"largest_stable", "of"} <= at.keys():
+        raise ValueError(
+            f"{source}: at must hold a setting and an arm, such as "
+            f"{{largest_stable: optimizer.lr, of: none, times: 0.1}}; got {at}"
+        )
+    _check_names(source, at, ("largest_stable", "of", "times"))
+    times = at.get("times", 1)
+    if not is_number(times) or not 0 < times < math.inf:
+        raise ValueError(f"{source}: times must be a number above 0, got {times}")
+    for key in ("select", "largest_stable"):
+        if claim.get(key):
+            raise ValueError(f"{source}: at and {key} exclude each other")
 
 
 def _is_ratio(value: Any) -> bool:

@@ -13,6 +13,7 @@ any of them, and it adds:
   validation metric is within the tolerance of the best, by seed;
 - `interaction`: compare how much the metric changes between two values of a setting;
 - `slope` and `scale`: compare its slope over the numbers of a setting;
+- `at`: compare at a multiple of the largest value at which an arm trains;
 - `ratio_to_target`: compare the steps until a metric reaches a target;
 - `value`: compare the mean of every arm with this number.
 

@@ -19,6 +19,7 @@ from normlab.study.confirmation import (
 from normlab.study.control import Control, control_of
 from normlab.study.definition import Study
 from normlab.study.plans import Settings
+from normlab.study.relative_rates import runs_at_rate
 from normlab.study.rules import Answer, judge
 from normlab.study.target_ratio import speeds_of
 from normlab.study.values import is_about_value, judge_value
@@ -152,7 +153,7 @@ def _tried_claims(study: Study, runs: pd.DataFrame) -> list[Claim]:
     claims = []
     for claim in study.plan["claims"]:
         plan = study.plan | claim
-        comparison, _ = compare_claim(plan, runs)
+        comparison, _ = compare_claim(plan, runs_at_rate(plan, runs).runs)
         _, rule = rule_of(plan)
         claims.append(Claim(plan["says"], rule, TRIAL, reason, comparison))
     return claims
@@ -191,35 +192,48 @@ def _answer_claim(
     """
     is_test = of_confirm_seeds(study.plan, runs)
     tests = runs[is_test]
-    runs = runs[~is_test]
-    look, not_yet = _look(study, plan, runs)
-    if look:
-        seeds = plans.planned_seeds(study.params)[:look]
-        runs = runs[runs["seed"].map(setting_text).isin(seeds)]
-        plan = plan | {"level": plan.get("level", LEVEL) / len(_looks(study, plan))}
-    comparison, open_question = compare_claim(plan, runs)
-    not_yet = not_yet or open_question
+    plan, runs, not_yet = _at_look(study, plan, runs[~is_test])
+    at_rate = runs_at_rate(plan, runs)
+    comparison, open_question = compare_claim(plan, at_rate.runs)
+    not_yet = not_yet or at_rate.reason or open_question
     if plan.get("select") and confirm_seeds(plan) and not not_yet:
         comparison, not_yet = compare_tested(comparison, plan, tests, study.command)
-    verdict, reason = _judge(plan, comparison, runs)
     control = None
     if not_yet:
-        verdict = "cannot tell"
-        reason = not_yet
-    elif plan.get("control"):
-        control = control_of(plan, runs)
+        verdict, reason = "cannot tell", not_yet
+    else:
+        verdict, reason = _judge(plan, comparison, at_rate.runs)
+        reason = f"{reason} {at_rate.note}".rstrip()
+        if plan.get("control"):
+            control = control_of(plan, at_rate.runs)
     if deviating:
         verdict = "cannot tell"
         reason = f"the runs were not made as planned: {deviating}"
     _, rule = rule_of(plan)
+    warnings = [*comparison.warnings, *at_rate.warnings]
     return Claim(
         says=plan["says"],
         rule=rule,
         verdict=verdict,
         reason=reason,
-        comparison=comparison,
+        comparison=replace(comparison, warnings=warnings),
         control=control,
     )
+
+
+def _at_look(
+    study: Study, plan: Settings, runs: pd.DataFrame
+) -> tuple[Settings, pd.DataFrame, str]:
+    """The claim at its share of the level, the runs of the seeds that count by now, and
+    why they are no answer yet; empty if they are one.
+    """
+    look, not_yet = _look(study, plan, runs)
+    if not look:
+        return plan, runs, not_yet
+    seeds = plans.planned_seeds(study.params)[:look]
+    share = plan.get("level", LEVEL) / len(_looks(study, plan))
+    counting = runs[runs["seed"].map(setting_text).isin(seeds)]
+    return plan | {"level": share}, counting, not_yet
 
 
 def _judge(plan: Settings, comparison: Comparison, runs: pd.DataFrame) -> Answer:
@@ -259,7 +273,9 @@ def _look(study: Study, plan: Settings, runs: pd.DataFrame) -> tuple[int, str]:
     arms = []
     if plan.get("arms"):
         arms = list(map(setting_text, [plan["baseline"], *plan["arms"]]))
-    if plan.get("select") or plan.get("largest_stable"):
+    if arms and plan.get("at"):
+        arms.append(setting_text(plan["at"]["of"]))
+    if plan.get("select") or plan.get("largest_stable") or plan.get("at"):
         # A value is only chosen on a grid in which no run is left to repeat.
         runs = runs[runs["status"] != "failed"]
     complete = plans.num_complete_seeds(study.params, runs, plan["by"], arms)
