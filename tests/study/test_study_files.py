@@ -6,10 +6,12 @@ import pytest
 
 from normlab.compare.arguments import name_list
 from normlab.compare.settings import arm_labels, setting_text
+from normlab.config.composition import compose_config, plain_config
 from normlab.config.identity import configuration_directory
+from normlab.config.rules import check
 from normlab.config.study_plan import check_plan
 from normlab.study.definition import read_study
-from normlab.study.plans import grid, planned_seeds
+from normlab.study.plans import grid, planned_runs, planned_seeds
 
 FILES = sorted((configuration_directory() / "study").glob("*.yaml"))
 STUDIES = [file.stem for file in FILES]
@@ -29,6 +31,16 @@ def test_there_are_studies_and_each_has_its_own_folder():
     assert "custom_equals_torch" in STUDIES
     groups = [read_study(name).group for name in STUDIES]
     assert groups == STUDIES
+
+
+def test_a_study_composes_with_the_first_run_of_its_grid(study):
+    first = next(planned_runs(study.params))
+    overrides = [f"{key}={value}" for key, value in first.items()]
+    config = compose_config([f"study={study.name}", *overrides])
+    settings = plain_config(config)
+    check(settings)
+    assert settings["group"] == study.group
+    assert settings["study"]["question"] == study.plan["question"]
 
 
 def test_every_arm_of_a_claim_is_planned(study):
