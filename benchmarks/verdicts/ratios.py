@@ -46,7 +46,7 @@ def speeds(random: Generator, true: float, length: float, n: int) -> Speeds:
     reached = runs[TIME] <= length * MIDDLE
     runs = runs.assign(**{END: length * MIDDLE, REACHED: reached, "status": "finished"})
     runs = runs.assign(folder="", num_parameters=1, best_epoch=1, where="")
-    return Speeds(runs, COLUMN, "steps", "baseline", "")
+    return Speeds(runs, COLUMN, "baseline", "")
 
 
 def ratio_table(experiments: int, n: int = 10) -> str:

@@ -8,10 +8,11 @@ from compare.helpers import write_run
 
 from normlab.compare import load_runs
 from normlab.metrics import higher_is_better, is_metric
-from normlab.study import claim_metrics
-from normlab.study.claim_metrics import declare, metric_name, with_claim_metric
+from normlab.study import metric_values
+from normlab.study.claim_metrics import with_claim_metric
 from normlab.study.comparing import compare_claim
 from normlab.study.definition import Study
+from normlab.study.metric_names import declare, metric_name
 from normlab.study.verdict import answer
 from study.helpers import NOISE, plan
 
@@ -101,7 +102,7 @@ def scored(monkeypatch):
             raise ValueError("no best.ckpt")
         return {"test/accuracy": 0.5 + gain, "test/ece": 0.1}
 
-    monkeypatch.setattr(claim_metrics, "evaluation_scores", score)
+    monkeypatch.setattr(metric_values, "evaluation_scores", score)
     return calls
 
 
@@ -148,7 +149,7 @@ def test_a_probe_is_computed_for_every_run(tmp_path, monkeypatch):
         calls.append((probe, num_batches))
         return 1.5 + 0.1 * int(folder.name.partition("seed")[2][0])
 
-    monkeypatch.setattr(claim_metrics, "probed_value", probed)
+    monkeypatch.setattr(metric_values, "probed_value", probed)
     for seed in range(2):
         write_run(tmp_path, "custom", seed)
     runs = load_runs(tmp_path)

@@ -63,13 +63,14 @@ def compare_speeds(plan: Settings, speeds: Speeds, bound: str) -> Comparison:
     if plan.get("margin"):
         options["margin"] = math.log10(plan["margin"])
     comparison = as_planned(compare(speeds.table(bound), **options))
-    contrasts = comparison.contrasts
-    if contrasts.empty:
+    sentences = []
+    for row in comparison.contrasts.to_dict("records"):
+        note = speeds.note(row["arm"], bound) + speeds.note(speeds.baseline, bound)
+        sentences.append(f"{row['sentence']} Times are known to one epoch.{note}")
+    if not sentences:
         return comparison
-    notes = speeds.notes(bound)
-    sentences = contrasts["sentence"] + " Times are known to one epoch."
-    sentences += contrasts["arm"].map(notes).fillna("") + notes.get(speeds.baseline, "")
-    return replace(comparison, contrasts=contrasts.assign(sentence=sentences))
+    contrasts = comparison.contrasts.assign(sentence=sentences)
+    return replace(comparison, contrasts=contrasts)
 
 
 def judge_speeds(plan: Settings, speeds: Speeds) -> Answer:

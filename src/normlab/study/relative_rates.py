@@ -5,7 +5,9 @@ norm works" compares all arms at one value per group. That value is chosen by va
 scores, from the grid that was planned.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ from normlab.compare.settings import (
 from normlab.study.claim_metrics import validation_metric_of
 from normlab.study.plans import Settings
 
-ROUNDING = 1e-9  # of logarithms
+DIGITS = 9  # of logarithms that are compared
 
 
 @dataclass(frozen=True)
@@ -71,38 +73,65 @@ def runs_at_rate(plan: Settings, runs: pd.DataFrame) -> RunsAtRate:
         arm=arm_labels(runs, name_list(plan["by"])),
         where=group_labels(runs, within),
     )
-    name = setting_text(asked["of"])
-    source = runs[runs["arm"] == name]
+    arm = setting_text(asked["of"])
+    source = runs[runs["arm"] == arm]
     if source.empty:
-        raise ValueError(f"at needs runs of {name}, and there are none")
-    tolerance = plan.get("tolerance", 0.01)
-    stable = largest_stable(source, key, within, _judged_by(plan, runs), tolerance)
-    kept = []
-    notes = []
-    reasons = []
+        raise ValueError(f"at needs runs of {arm}, and there are none")
+    stable = largest_stable(
+        source,
+        key,
+        within,
+        _judged_by(plan, runs),
+        plan.get("tolerance", 0.01),
+    )
+
+    choices = []
     for where in sorted_labels(runs["where"]):
         group = runs[runs["where"] == where]
         rates = stable.loc[stable["where"] == where, LARGEST_STABLE_RATE]
-        at = f" at {where}" if where else ""
-        largest = _median_rate(rates)
-        if np.isnan(largest):
-            reasons.append(f"most seeds of {name} train at no value of {key}{at}")
-        goal = largest * asked.get("times", 1)
-        value, is_near = _nearest(group[key], goal)
-        if not is_near:
-            reasons.append(f"no value of {key} that was tried{at} is near {goal:.3g}")
-        kept.append(group[group[key].astype(float) == value])
-        notes.append(
-            f"{key}={setting_text(value)}{at}, the value nearest to "
-            f"{asked.get('times', 1):g} times {largest:.3g}, the largest one at which "
-            f"{name} trains (median over seeds)"
-        )
+        choices.append(_choose(group, rates, asked))
+    notes = [choice.note for choice in choices]
+    reasons = [choice.reason for choice in choices if choice.reason]
     return RunsAtRate(
-        pd.concat(kept),
+        pd.concat([choice.runs for choice in choices]),
         note=f"All arms are compared at {'; '.join(notes)}.",
         reason=" and ".join(reasons),
         warnings=stable_edge_warnings(source, stable, key),
     )
+
+
+def _choose(
+    group: pd.DataFrame,
+    rates: pd.Series,
+    asked: Mapping[str, Any],
+) -> RunsAtRate:
+    """Keep the runs of one group at its value.
+
+    Args:
+        group: runs of all arms, with the label of their group in `where`.
+        rates: logarithms of the largest stable values of the arm, by seed.
+        asked: `at` of the claim.
+    """
+    key = asked["largest_stable"]
+    times = asked.get("times", 1)
+    where = group["where"].iloc[0]
+    at = f" at {where}" if where else ""
+    largest = _median_rate(rates)
+    goal = largest * times
+    value, is_near = _nearest(group[key], goal)
+
+    reason = ""
+    if np.isnan(largest):
+        reason = f"most seeds of {asked['of']} train at no value of {key}{at}"
+    elif not is_near:
+        reason = f"no value of {key} that was tried{at} is near {goal:.3g}"
+    note = (
+        f"{key}={setting_text(value)}{at}, the value nearest to {times:g} times "
+        f"{largest:.3g}, the largest one at which {asked['of']} trains (median over "
+        "seeds)"
+    )
+    values = group[key].astype(float)
+    return RunsAtRate(group[values == value], note, reason)
 
 
 def _judged_by(plan: Settings, runs: pd.DataFrame) -> str:
@@ -131,9 +160,10 @@ def _nearest(column: pd.Series, goal: float) -> tuple[float, bool]:
     values = np.unique(column.dropna().astype(float))
     if np.isnan(goal):
         return float(values[0]), True
-    distances = np.abs(np.log10(values) - np.log10(goal))
-    place = int(np.argmin(np.round(distances / ROUNDING)))
+    factors = np.log10(values / goal)
+    distances = np.round(np.abs(factors), DIGITS)
+    place = int(np.argmin(distances))
     step = grid_step(column.to_frame(), str(column.name))
-    widest = 0.0 if np.isnan(step) else np.log10(step)
-    is_near = distances[place] <= widest + ROUNDING
+    widest = round(np.log10(step), DIGITS)
+    is_near = distances[place] <= widest
     return float(values[place]), bool(is_near)

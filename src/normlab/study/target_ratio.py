@@ -40,21 +40,19 @@ class Speeds:
     Attributes:
         runs: with their arm in `arm`, `TIME`, `END` and `REACHED`.
         column: the name of the metric that is compared, log10 of one over the time.
-        clock: `steps` or `epochs`.
         baseline: the arm that the others are compared with.
         reason: why they are no answer, in words; empty if they are one.
     """
 
     runs: pd.DataFrame
     column: str
-    clock: str
     baseline: str
     reason: str
 
     @property
     def is_censored(self) -> bool:
         """Whether the time of any run is known to be longer than its training only."""
-        return bool((self._censored).any())
+        return bool(self._censored.any())
 
     @property
     def _censored(self) -> pd.Series:
@@ -67,28 +65,33 @@ class Speeds:
             bound: `WORST` or `BEST` for the arms other than the baseline.
         """
         runs = self.runs
-        is_baseline = runs["arm"] == self.baseline
-        takes_end = is_baseline if bound == WORST else ~is_baseline
-        at_end = self._censored & takes_end
-        times = runs[TIME].where(runs[REACHED], runs[END].where(at_end))
-        status = runs["status"].where(runs["status"] == "failed", "finished")
-        status = status.where(times.notna() | (status == "failed"), "diverged")
-        return runs.assign(**{self.column: -np.log10(times), "status": status})
+        at_end = self._censored & self._takes_end(bound)
+        times = runs[TIME].mask(at_end, runs[END])
+        has_failed = runs["status"] == "failed"
+        status = runs["status"].mask(~has_failed, "diverged")
+        status = status.mask(times.notna() & ~has_failed, "finished")
+        table = runs.assign(status=status)
+        table[self.column] = -np.log10(times)
+        return table
 
-    def notes(self, bound: str) -> dict[str, str]:
-        """How censored runs of every arm and of the baseline count, by arm."""
-        texts = {}
-        for arm, runs in self.runs.groupby("arm"):
-            count = int(self._censored[runs.index].sum())
-            takes_end = (arm == self.baseline) == (bound == WORST)
-            how = "with the length of training" if takes_end else "as slower than all"
-            texts[str(arm)] = ""
-            if count:
-                texts[str(arm)] = (
-                    f" {count} of {len(runs)} runs of {arm} never reached "
-                    f"the target and count {how}."
-                )
-        return texts
+    def _takes_end(self, bound: str) -> pd.Series:
+        """Whether a censored run would count with the length of its training."""
+        is_baseline = self.runs["arm"] == self.baseline
+        return is_baseline if bound == WORST else ~is_baseline
+
+    def note(self, arm: str, bound: str) -> str:
+        """How the censored runs of an arm count, as a sentence; empty without any."""
+        is_own = self.runs["arm"] == arm
+        count = int(self._censored[is_own].sum())
+        if not count:
+            return ""
+        how = "as slower than all"
+        if self._takes_end(bound)[is_own].all():
+            how = "with the length of training"
+        return (
+            f" {count} of {is_own.sum()} runs of {arm} never reached the target and "
+            f"count {how}."
+        )
 
 
 def speeds_of(plan: Settings, runs: pd.DataFrame) -> Speeds:
@@ -103,17 +106,9 @@ def speeds_of(plan: Settings, runs: pd.DataFrame) -> Speeds:
     """
     asked = plan["ratio_to_target"]
     metric = asked["metric"]
-    within = list(plan.get("within", []))
-    check_keys(runs, within)
-    runs = claimed_runs(plan, runs)
-    if plan.get("select"):
-        runs = chosen_runs(plan, runs, validation_metric_of({"curve": metric}, runs))
-    runs = runs.assign(arm=arm_labels(runs, name_list(plan["by"])))
-    places = [*within, "seed"]
-    check_unique(runs, ["arm", *places])
     baseline = setting_text(plan["baseline"])
-    clock = asked.get("clock", "steps")
-
+    places = [*plan.get("within", []), "seed"]
+    runs = _runs_of_claim(plan, runs, places)
     curves = read_curves(runs, [metric])
     ended = runs[runs["status"] != "failed"]
     lacking = without_curves(ended, curves, metric)
@@ -122,23 +117,47 @@ def speeds_of(plan: Settings, runs: pd.DataFrame) -> Speeds:
             f"ratio_to_target needs {metric} in metrics.csv, no run has it"
         )
     targets = _targets(asked, runs, curves, baseline, places)
-    has_target = targets.notna()
-    if not has_target.any():
+    without_target = targets.isna()
+    if without_target.all():
         raise ValueError(f"no run of {baseline} has a {metric} for the others to reach")
+
+    clock = asked.get("clock", "steps")
     timed = _timed(runs, curves, metric, targets, COLUMNS[clock])
+    is_lost = without_target | timed.index.isin(lacking.index)
+    column = f"log10 1/{clock} to {_target_words(asked, baseline)}"
+    declare_metrics({column: True})
     reasons = []
     if len(lacking):
         reasons.append(f"{len(lacking)} of {len(runs)} runs have no curve of {metric}")
-    if not has_target.all():
-        count = int((~has_target).sum())
+    count = int(without_target.sum())
+    if count:
         reasons.append(
             f"{count} of {len(runs)} runs have no target, since {baseline} did not "
             "finish or has no curve at the same seed"
         )
-    kept = timed[has_target & ~timed.index.isin(lacking.index)]
-    column = f"log10 1/{clock} to {_target_words(asked, baseline)}"
-    declare_metrics({column: True})
-    return Speeds(kept, column, clock, baseline, " and ".join(reasons))
+    return Speeds(timed[~is_lost], column, baseline, " and ".join(reasons))
+
+
+def _runs_of_claim(
+    plan: Settings,
+    runs: pd.DataFrame,
+    places: list[str],
+) -> pd.DataFrame:
+    """One run per arm and place, with the arm in `arm`.
+
+    Args:
+        plan: the claim, with `ratio_to_target` and the keys of its study.
+        runs: from `load_runs`.
+        places: settings that tell the runs of an arm apart.
+    """
+    check_keys(runs, places)
+    runs = claimed_runs(plan, runs)
+    if plan.get("select"):
+        curve = {"curve": plan["ratio_to_target"]["metric"]}
+        runs = chosen_runs(plan, runs, validation_metric_of(curve, runs))
+    runs = runs.assign(arm=arm_labels(runs, name_list(plan["by"])))
+    check_unique(runs, ["arm", *places])
+    return runs
 
 
 def _target_words(asked: Mapping[str, Any], baseline: str) -> str:

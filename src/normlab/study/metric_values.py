@@ -1,0 +1,124 @@
+"""The values of metrics that claims state as mappings, for every run."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from normlab.compare.curves import read_curves, read_layers
+from normlab.config.claim_metrics import EVALUATION, PROBE_BATCHES, kind_of
+from normlab.evaluation.stored import evaluation_scores, probed_value
+from normlab.terminal import with_progress
+
+PANDAS_NAMES = {"sd": "std"}  # of summaries that pandas calls otherwise
+
+Values = tuple[pd.Series, str]  # one value per run, NaN without one; and the reason
+
+
+def metric_values(metric: Mapping[str, Any], runs: pd.DataFrame) -> Values:
+    """The metric of every run, and why some have none."""
+    kind = kind_of(metric)
+    if kind == "evaluation":
+        return _computed(partial(_evaluated, metric), runs, "scoring runs again")
+    if kind == "probe":
+        return _computed(partial(_probed, metric), runs, "probing untrained networks")
+    if kind == "curve":
+        column = metric[kind]
+        curves = read_curves(runs, [column])
+        table = curves.rename(columns={column: "value"})
+    else:
+        table = _statistics(metric, runs)
+    by_run = _over_epochs(metric, table)
+    return by_run.reindex(runs.index), ""
+
+
+def _statistics(metric: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+    """A statistic by run and epoch, of one layer or the mean over all that have it."""
+    table = read_layers(runs)
+    table = table[table["statistic"] == metric["statistic"]]
+    if metric.get("layer"):
+        table = table[table["layer"] == metric["layer"]]
+    by_epoch = table.groupby(["index", "epoch"], as_index=False)
+    return by_epoch["value"].mean()
+
+
+def _over_epochs(metric: Mapping[str, Any], table: pd.DataFrame) -> pd.Series:
+    """One number per run from its values in all epochs, or in those that are named.
+
+    Args:
+        metric: with its options `over`, `epochs` and `ratio`.
+        table: `index` of the run, `epoch` and `value`.
+    """
+    if metric.get("epochs"):
+        first, last = metric["epochs"]
+        table = table[table["epoch"].between(first, last)]
+    table = table.sort_values(["index", "epoch"])
+    by_run = table.groupby("index")["value"]
+    over = metric.get("over", "last")
+    if over == "change":
+        values = by_run.agg(_mean_change)
+    else:
+        values = by_run.agg(PANDAS_NAMES.get(over, over))
+    if metric.get("ratio"):
+        positive = values.where(values > 0)
+        return np.log10(positive)
+    return values
+
+
+def _mean_change(values: pd.Series) -> float:
+    """Mean distance between the values of one record and the next."""
+    distances = values.diff().abs()
+    return float(distances.mean())
+
+
+def _computed(
+    compute: Callable[[pd.Series], float], runs: pd.DataFrame, what: str
+) -> Values:
+    """What is computed from the folder of every run, and why some have none.
+
+    Args:
+        compute: from the row of a run to its value.
+        runs: from `load_runs`.
+        what: is done, for the progress that is shown.
+    """
+    values = {}
+    why = ""
+    for index, run in with_progress(runs.iterrows(), len(runs), what):
+        try:
+            values[index] = compute(run)
+        except (OSError, ValueError) as error:
+            values[index] = math.nan
+            if not why:
+                why = f"; the first is {run['folder']} ({error})"
+    return pd.Series(values, dtype=float), why
+
+
+def _evaluated(metric: Mapping[str, Any], run: pd.Series) -> float:
+    """A score of the best state of a run, or the difference of two."""
+    value = _score(run, metric["evaluation"], metric)
+    if metric.get("minus") is None:
+        return value
+    return value - _score(run, metric["evaluation"], metric["minus"])
+
+
+def _probed(metric: Mapping[str, Any], run: pd.Series) -> float:
+    num_batches = metric.get("num_batches", PROBE_BATCHES)
+    return probed_value(Path(run["folder"]), metric["probe"], num_batches)
+
+
+def _score(run: pd.Series, name: str, given: Mapping[str, Any]) -> float:
+    """One score of a run by some settings; its result has the one by all defaults."""
+    settings = {}
+    for key, default in EVALUATION.items():
+        settings[key] = given.get(key, default)
+    if settings == EVALUATION and name in run:
+        return float(run[name])
+    scores = evaluation_scores(Path(run["folder"]), settings)
+    if name not in scores:
+        known = ", ".join(scores)
+        raise ValueError(f"its evaluation has no {name}; it has {known}")
+    return scores[name]
