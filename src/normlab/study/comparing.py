@@ -26,7 +26,10 @@ from normlab.study.values import compare_arms, is_about_value
 COMPARE_OPTIONS = ("by", "metric", "baseline", "within", "arms", "margin", "level")
 
 
-def compare_claim(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
+def compare_claim(
+    plan: Settings,
+    runs: pd.DataFrame,
+) -> tuple[Comparison, str]:
     """Compare runs as a claim asks.
 
     Args:
@@ -51,7 +54,11 @@ def compare_claim(plan: Settings, runs: pd.DataFrame) -> tuple[Comparison, str]:
     return comparison, unknown or reason
 
 
-def compare_speeds(plan: Settings, speeds: Speeds, bound: str) -> Comparison:
+def compare_speeds(
+    plan: Settings,
+    speeds: Speeds,
+    bound: str,
+) -> Comparison:
     """Compare how fast arms reach a target.
 
     Args:
@@ -98,7 +105,11 @@ def judge_speeds(plan: Settings, speeds: Speeds) -> Answer:
     return "cannot tell", answer[1]
 
 
-def _judge_bound(plan: Settings, speeds: Speeds, bound: str) -> Answer:
+def _judge_bound(
+    plan: Settings,
+    speeds: Speeds,
+    bound: str,
+) -> Answer:
     comparison = compare_speeds(plan, speeds, bound)
     return judge(comparison, plan["expect"], plan["minimum_seeds"], plan.get("arms"))
 
@@ -112,7 +123,10 @@ def _compare_options(plan: Settings) -> Settings:
     return {key: plan[key] for key in COMPARE_OPTIONS if key in plan}
 
 
-def _compare_runs(plan: Settings, runs: pd.DataFrame) -> Comparison:
+def _compare_runs(
+    plan: Settings,
+    runs: pd.DataFrame,
+) -> Comparison:
     options = _compare_options(plan)
     key = plan.get("largest_stable")
     if key is None:
@@ -153,7 +167,11 @@ def as_planned(comparison: Comparison) -> Comparison:
     return replace(comparison, warnings=kept)
 
 
-def _with_step(contrasts: pd.DataFrame, step: float, key: str) -> pd.DataFrame:
+def _with_step(
+    contrasts: pd.DataFrame,
+    step: float,
+    key: str,
+) -> pd.DataFrame:
     """Contrasts whose sentences say how closely the largest stable value is known."""
     if contrasts.empty or math.isnan(step):
         return contrasts

@@ -40,7 +40,11 @@ def all_confirm_seeds(plan: Settings) -> tuple[str, ...]:
     return tuple(seeds)
 
 
-def check_confirm_seeds(source: str, plan: Settings, params: Settings) -> None:
+def check_confirm_seeds(
+    source: str,
+    plan: Settings,
+    params: Settings,
+) -> None:
     """Refuse seeds of the test that also choose.
 
     Args:
@@ -60,7 +64,10 @@ def check_confirm_seeds(source: str, plan: Settings, params: Settings) -> None:
         )
 
 
-def with_confirm_seeds(plan: Settings, params: Settings) -> Settings:
+def with_confirm_seeds(
+    plan: Settings,
+    params: Settings,
+) -> Settings:
     """The grid of a study with the seeds of the test among its seeds.
 
     Args:
@@ -71,7 +78,10 @@ def with_confirm_seeds(plan: Settings, params: Settings) -> Settings:
     return params | {"seed": ",".join(seeds)}
 
 
-def of_confirm_seeds(plan: Settings, runs: pd.DataFrame) -> pd.Series:
+def of_confirm_seeds(
+    plan: Settings,
+    runs: pd.DataFrame,
+) -> pd.Series:
     """Which runs have a seed that only tests chosen values.
 
     Args:
@@ -131,7 +141,11 @@ def _is_claimed(arm: Arm, plan: Settings) -> bool:
     return arm.arm in map(setting_text, [plan["baseline"], *named])
 
 
-def _to_make(arms: Sequence[Arm], key: str, command: str) -> str:
+def _to_make(
+    arms: Sequence[Arm],
+    key: str,
+    command: str,
+) -> str:
     """Which runs test the chosen values, and the commands that make them."""
     count = sum(len(arm.to_make) for arm in arms)
     commands = []

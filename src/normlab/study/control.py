@@ -87,7 +87,11 @@ def _obstacle(own: pd.DataFrame, seeds: list[str]) -> str:
     return ""
 
 
-def _judged(start: str, comparison: Comparison, baseline: str) -> Control:
+def _judged(
+    start: str,
+    comparison: Comparison,
+    baseline: str,
+) -> Control:
     contrasts = comparison.contrasts
     shown = contrasts[contrasts["verdict"].isin(["better", "worse"])]
     told = contrasts if shown.empty else shown

@@ -36,7 +36,10 @@ def is_derived(plan: Settings) -> bool:
     return any(plan.get(key) for key in DERIVED)
 
 
-def derived_runs(plan: Settings, runs: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
+def derived_runs(
+    plan: Settings,
+    runs: pd.DataFrame,
+) -> tuple[pd.DataFrame, str, str]:
     """One row per arm, group and seed, with the value that a claim compares.
 
     Args:

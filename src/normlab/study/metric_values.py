@@ -19,7 +19,10 @@ PANDAS_NAMES = {"sd": "std"}  # of summaries that pandas calls otherwise
 Values = tuple[pd.Series, str]  # one value per run, NaN without one; and the reason
 
 
-def metric_values(metric: Mapping[str, Any], runs: pd.DataFrame) -> Values:
+def metric_values(
+    metric: Mapping[str, Any],
+    runs: pd.DataFrame,
+) -> Values:
     """The metric of every run, and why some have none."""
     kind = kind_of(metric)
     if kind == "evaluation":
@@ -36,7 +39,10 @@ def metric_values(metric: Mapping[str, Any], runs: pd.DataFrame) -> Values:
     return by_run.reindex(runs.index), ""
 
 
-def _statistics(metric: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+def _statistics(
+    metric: Mapping[str, Any],
+    runs: pd.DataFrame,
+) -> pd.DataFrame:
     """A statistic by run and epoch, of one layer or the mean over all that have it."""
     table = read_layers(runs)
     table = table[table["statistic"] == metric["statistic"]]
@@ -46,7 +52,10 @@ def _statistics(metric: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     return by_epoch["value"].mean()
 
 
-def _over_epochs(metric: Mapping[str, Any], table: pd.DataFrame) -> pd.Series:
+def _over_epochs(
+    metric: Mapping[str, Any],
+    table: pd.DataFrame,
+) -> pd.Series:
     """One number per run from its values in all epochs, or in those that are named.
 
     Args:
@@ -76,7 +85,9 @@ def _mean_change(values: pd.Series) -> float:
 
 
 def _computed(
-    compute: Callable[[pd.Series], float], runs: pd.DataFrame, what: str
+    compute: Callable[[pd.Series], float],
+    runs: pd.DataFrame,
+    what: str,
 ) -> Values:
     """What is computed from the folder of every run, and why some have none.
 
@@ -97,7 +108,10 @@ def _computed(
     return pd.Series(values, dtype=float), why
 
 
-def _evaluated(metric: Mapping[str, Any], run: pd.Series) -> float:
+def _evaluated(
+    metric: Mapping[str, Any],
+    run: pd.Series,
+) -> float:
     """A score of the best state of a run, or the difference of two."""
     value = _score(run, metric["evaluation"], metric)
     if metric.get("minus") is None:
@@ -105,12 +119,19 @@ def _evaluated(metric: Mapping[str, Any], run: pd.Series) -> float:
     return value - _score(run, metric["evaluation"], metric["minus"])
 
 
-def _probed(metric: Mapping[str, Any], run: pd.Series) -> float:
+def _probed(
+    metric: Mapping[str, Any],
+    run: pd.Series,
+) -> float:
     num_batches = metric.get("num_batches", PROBE_BATCHES)
     return probed_value(Path(run["folder"]), metric["probe"], num_batches)
 
 
-def _score(run: pd.Series, name: str, given: Mapping[str, Any]) -> float:
+def _score(
+    run: pd.Series,
+    name: str,
+    given: Mapping[str, Any],
+) -> float:
     """One score of a run by some settings; its result has the one by all defaults."""
     settings = {}
     for key, default in EVALUATION.items():

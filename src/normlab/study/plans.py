@@ -78,7 +78,10 @@ def override_text(text: str) -> str:
         return value
 
 
-def _grid_settings(params: Params, runs: pd.DataFrame) -> pd.DataFrame:
+def _grid_settings(
+    params: Params,
+    runs: pd.DataFrame,
+) -> pd.DataFrame:
     """One row per run: its values of the grid's settings, as text."""
     table = pd.DataFrame(index=runs.index)
     for key in params:
@@ -88,7 +91,10 @@ def _grid_settings(params: Params, runs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def unplanned_runs(params: Params, runs: pd.DataFrame) -> tuple[pd.Series, str]:
+def unplanned_runs(
+    params: Params,
+    runs: pd.DataFrame,
+) -> tuple[pd.Series, str]:
     """Which runs lie outside of the grid.
 
     Args:
@@ -123,7 +129,10 @@ def _shown_values(column: pd.Series) -> str:
     return ",".join(shown)
 
 
-def seed_counts(params: Params, runs: pd.DataFrame) -> pd.DataFrame:
+def seed_counts(
+    params: Params,
+    runs: pd.DataFrame,
+) -> pd.DataFrame:
     """Planned and present seeds of every combination of the grid's other settings.
 
     Failed runs are not present: they have no result, and `retry=failed` repeats them.
@@ -159,7 +168,10 @@ def _combination(row: dict, keys: list[str]) -> str:
     return " ".join(parts)
 
 
-def missing_runs(params: Params, runs: pd.DataFrame) -> list[str]:
+def missing_runs(
+    params: Params,
+    runs: pd.DataFrame,
+) -> list[str]:
     """One sentence about planned runs that are not present or failed, or none.
 
     Args:
@@ -202,7 +214,10 @@ def missing_runs_with_command(
     return [f"{sentence} {remedy}" for sentence in sentences]
 
 
-def study_command(name: str, config_dir: Path | None = None) -> str:
+def study_command(
+    name: str,
+    config_dir: Path | None = None,
+) -> str:
     """The command that runs a study.
 
     Args:
@@ -260,7 +275,9 @@ def num_complete_seeds(
 
 
 def planned_settings(
-    name: str, params: Params, config_dir: Path | None = None
+    name: str,
+    params: Params,
+    config_dir: Path | None = None,
 ) -> list[Settings]:
     """Settings by dotted key that every run of a study must have.
 
@@ -300,7 +317,9 @@ def planned_settings(
 
 
 def composed_settings(
-    plan: str, options: dict[str, str], config_dir: Path | None = None
+    plan: str,
+    options: dict[str, str],
+    config_dir: Path | None = None,
 ) -> Settings:
     """Settings by dotted key of a study or an experiment.
 

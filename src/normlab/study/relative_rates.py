@@ -50,7 +50,10 @@ class RunsAtRate:
     warnings: list[str] = field(default_factory=list)
 
 
-def runs_at_rate(plan: Settings, runs: pd.DataFrame) -> RunsAtRate:
+def runs_at_rate(
+    plan: Settings,
+    runs: pd.DataFrame,
+) -> RunsAtRate:
     """Keep the runs at the value that `at` of a claim names.
 
     It is the value of the grid that is nearest, on a logarithmic scale, to a multiple
@@ -151,7 +154,10 @@ def _median_rate(logarithms: pd.Series) -> float:
     return 10**middle if np.isfinite(middle) else np.nan
 
 
-def _nearest(column: pd.Series, goal: float) -> tuple[float, bool]:
+def _nearest(
+    column: pd.Series,
+    goal: float,
+) -> tuple[float, bool]:
     """The nearest value of a grid, the lower one of two; the lowest without a goal.
 
     Returns:

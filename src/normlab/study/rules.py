@@ -45,7 +45,11 @@ def judge(
     return _judge_direction(rows, sign)
 
 
-def _lacking(rows: list[dict], minimum_seeds: int, arms: list) -> str:
+def _lacking(
+    rows: list[dict],
+    minimum_seeds: int,
+    arms: list,
+) -> str:
     """What is missing for any answer; empty if nothing is."""
     absent = list(map(setting_text, arms))
     for row in rows:
@@ -127,7 +131,11 @@ def _is_not_worse(row: dict, sign: int) -> bool:
     return worst > -row["margin"] and not row["doubt"]
 
 
-def _in_direction(low: float, high: float, sign: int) -> tuple[float, float]:
+def _in_direction(
+    low: float,
+    high: float,
+    sign: int,
+) -> tuple[float, float]:
     """The ends of an interval, so that more lies in the direction of the sign."""
     if sign > 0:
         return low, high

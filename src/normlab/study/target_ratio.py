@@ -160,7 +160,10 @@ def _runs_of_claim(
     return runs
 
 
-def _target_words(asked: Mapping[str, Any], baseline: str) -> str:
+def _target_words(
+    asked: Mapping[str, Any],
+    baseline: str,
+) -> str:
     target = asked["target"]
     if isinstance(target, str):
         return f"the {target} {asked['metric']} of {baseline}"

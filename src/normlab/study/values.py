@@ -88,7 +88,11 @@ def is_about_value(plan: Settings) -> bool:
     return plan.get("value") is not None
 
 
-def compare_arms(plan: Settings, runs: pd.DataFrame, options: Settings) -> Comparison:
+def compare_arms(
+    plan: Settings,
+    runs: pd.DataFrame,
+    options: Settings,
+) -> Comparison:
     """The arms of a claim about a value, without contrasts.
 
     Args:
@@ -114,7 +118,10 @@ def compare_arms(plan: Settings, runs: pd.DataFrame, options: Settings) -> Compa
     return replace(comparison, contrasts=pd.DataFrame(), margins={}, warnings=kept)
 
 
-def judge_value(plan: Settings, comparison: Comparison) -> Answer:
+def judge_value(
+    plan: Settings,
+    comparison: Comparison,
+) -> Answer:
     """Apply the rule of a claim about a value.
 
     Every arm must pass by itself, so no correction is needed for "supported". One arm
@@ -243,7 +250,12 @@ def _doubt(arm: ArmMean, expect: str) -> str:
     return ""
 
 
-def _sentence(arm: ArmMean, confidence: float, limits: Limits, metric: str) -> str:
+def _sentence(
+    arm: ArmMean,
+    confidence: float,
+    limits: Limits,
+    metric: str,
+) -> str:
     """The mean of an arm, its interval, and where that lies."""
     low, high = arm.interval(confidence)
     shown = percent(round(confidence, 12)).removesuffix("%")

@@ -121,7 +121,10 @@ def _answer_claims(
     return claims
 
 
-def _with_record(claims: list[Claim], record: PlanRecord) -> list[Claim]:
+def _with_record(
+    claims: list[Claim],
+    record: PlanRecord,
+) -> list[Claim]:
     """The claims with what the runs say about the plan."""
     told = []
     for claim in claims:
@@ -136,14 +139,20 @@ def _exploratory(verdict: str) -> str:
     return f"{verdict}{EXPLORATORY}" if verdict in ANSWERS else verdict
 
 
-def _started_by(study: Study, runs: pd.DataFrame) -> pd.Series:
+def _started_by(
+    study: Study,
+    runs: pd.DataFrame,
+) -> pd.Series:
     """Which runs the study itself started."""
     if "study" not in runs:
         return pd.Series(False, index=runs.index)
     return runs["study"] == study.name
 
 
-def _tried_claims(study: Study, runs: pd.DataFrame) -> list[Claim]:
+def _tried_claims(
+    study: Study,
+    runs: pd.DataFrame,
+) -> list[Claim]:
     """The numbers of every claim on the runs of a trial, and no verdict on them."""
     seeds = runs["seed"].nunique()
     reason = (
@@ -222,7 +231,9 @@ def _answer_claim(
 
 
 def _at_look(
-    study: Study, plan: Settings, runs: pd.DataFrame
+    study: Study,
+    plan: Settings,
+    runs: pd.DataFrame,
 ) -> tuple[Settings, pd.DataFrame, str]:
     """The claim at its share of the level, the runs of the seeds that count by now, and
     why they are no answer yet; empty if they are one.
@@ -236,7 +247,11 @@ def _at_look(
     return plan | {"level": share}, counting, not_yet
 
 
-def _judge(plan: Settings, comparison: Comparison, runs: pd.DataFrame) -> Answer:
+def _judge(
+    plan: Settings,
+    comparison: Comparison,
+    runs: pd.DataFrame,
+) -> Answer:
     if is_about_value(plan):
         return judge_value(plan, comparison)
     if plan.get("ratio_to_target"):
@@ -254,7 +269,11 @@ def _looks(study: Study, plan: Settings) -> list[int]:
     return plan.get("looks") or [len(plans.planned_seeds(study.params))]
 
 
-def _look(study: Study, plan: Settings, runs: pd.DataFrame) -> tuple[int, str]:
+def _look(
+    study: Study,
+    plan: Settings,
+    runs: pd.DataFrame,
+) -> tuple[int, str]:
     """The number of seeds that the study answers from now, or why it does not yet.
 
     Whoever reads a verdict after every seed gets a wrong one more often than the level
