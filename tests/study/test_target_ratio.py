@@ -9,6 +9,7 @@ from compare.helpers import write_run
 
 from normlab.compare import load_runs
 from normlab.config.claim_rules import RULES
+from normlab.study.comparing import judge_speeds
 from normlab.study.definition import Study
 from normlab.study.target_ratio import BEST, WORST, speeds_of
 from normlab.study.verdict import answer
@@ -117,43 +118,58 @@ SLOW = [8, 9, 10, 8, 9, 10, 8, 9, 10, 12]
 FAST = [4, 3, 4, 3, 3, 4, 4, 3, 4, 4]
 
 
-@pytest.mark.parametrize(
-    ("torch", "custom", "expect", "margin", "verdict"),
-    [
-        (SLOW, FAST, "higher", None, "supported"),
-        (SLOW, FAST, "higher", 2, "supported"),
-        (SLOW, FAST, "higher", 2.5, "cannot tell"),
-        (SLOW, FAST, "higher", 4, "contradicted"),
-        (SLOW, FAST, "lower", None, "contradicted"),
-        (FAST, SLOW, "lower", 2, "supported"),
-        (SLOW, SLOW[::-1], "equal", 1.5, "supported"),
-        (SLOW, FAST, "equal", 1.5, "contradicted"),
-        (SLOW, SLOW[::-1], "not_worse", 1.5, "supported"),
-        # The baseline takes longer than is known: the ratio is at least 12 / FAST.
-        ([0] * 10, FAST, "higher", 2, "supported"),
-        ([0] * 10, FAST, "higher", 4, "cannot tell"),
-        ([0] * 10, FAST, "lower", None, "contradicted"),
-        ([0] * 10, FAST, "equal", 1.5, "cannot tell"),
-        # The arm is slower, and nobody knows by how much.
-        (FAST, [0] * 10, "higher", None, "contradicted"),
-        (FAST, [0] * 10, "lower", 2, "supported"),
-        (FAST, [0] * 10, "lower", 4, "cannot tell"),
-        (FAST, [0] * 10, "not_worse", 2, "contradicted"),
-        # Eight pairs are in favour, and two runs of the arm may take for ever.
-        (SLOW, [0, 0, *FAST[2:]], "higher", 2, "cannot tell"),
-        ([0] * 10, [0] * 10, "higher", None, "cannot tell"),
-    ],
-)
-def test_a_study_answers_a_claim_about_a_ratio(
-    tmp_path, torch, custom, expect, margin, verdict
-):
-    runs = write_curves(tmp_path, {"torch": torch, "custom": custom})
-    options = {} if margin is None else {"margin": margin}
-    block = plan(expect=expect, ratio_to_target=AT_HALF, **options)
-    study = Study("demo", block, "demo", {"norm": "torch,custom", "seed": "range(10)"})
-    _, claims, _ = answer(study, runs)
-    assert claims[0].verdict == verdict
-    assert claims[0].rule.startswith(f"{RULES[expect]}; a difference is the logarithm")
+def judged(tmp_path, torch, custom, cases):
+    """The verdicts by what is expected and the margin."""
+    speeds = speeds_of(
+        claim(), write_curves(tmp_path, {"torch": torch, "custom": custom})
+    )
+    verdicts = {}
+    for expect, margin in cases:
+        asked = claim(expect=expect, margin=margin)
+        verdicts[expect, margin], _ = judge_speeds(asked, speeds)
+    return verdicts
+
+
+def check(tmp_path, torch, custom, cases):
+    assert judged(tmp_path, torch, custom, cases) == cases
+
+
+def test_ratios_of_runs_that_all_reach_the_target(tmp_path):
+    cases = {
+        ("higher", None): "supported",
+        ("higher", 2): "supported",
+        ("higher", 2.5): "cannot tell",
+        ("higher", 4): "contradicted",
+        ("lower", None): "contradicted",
+        ("equal", 1.5): "contradicted",
+    }
+    check(tmp_path / "a", SLOW, FAST, cases)
+    check(tmp_path / "b", FAST, SLOW, {("lower", 2): "supported"})
+    cases = {("equal", 1.5): "supported", ("not_worse", 1.5): "supported"}
+    check(tmp_path / "c", SLOW, SLOW[::-1], cases)
+
+
+def test_a_baseline_that_never_arrives_takes_at_least_its_training(tmp_path):
+    cases = {
+        ("higher", 2): "supported",  # the ratio is at least 12 / FAST
+        ("higher", 4): "cannot tell",
+        ("lower", None): "contradicted",
+        ("equal", 1.5): "cannot tell",
+    }
+    check(tmp_path, [0] * 10, FAST, cases)
+
+
+def test_an_arm_that_never_arrives_is_slower_by_an_unknown_factor(tmp_path):
+    cases = {
+        ("higher", None): "contradicted",
+        ("lower", 2): "supported",
+        ("lower", 4): "cannot tell",
+        ("not_worse", 2): "contradicted",
+    }
+    check(tmp_path / "a", FAST, [0] * 10, cases)
+    # Eight pairs are in favour, and two runs of the arm may take for ever.
+    check(tmp_path / "b", SLOW, [0, 0, *FAST[2:]], {("higher", 2): "cannot tell"})
+    check(tmp_path / "c", [0] * 10, [0] * 10, {("higher", None): "cannot tell"})
 
 
 def test_the_sentence_has_the_geometric_mean_of_the_ratios(tmp_path):
@@ -161,6 +177,8 @@ def test_the_sentence_has_the_geometric_mean_of_the_ratios(tmp_path):
     block = plan(expect="higher", ratio_to_target=AT_HALF)
     study = Study("demo", block, "demo", {"norm": "torch,custom", "seed": "range(10)"})
     _, claims, _ = answer(study, runs)
+    assert claims[0].verdict == "supported"
+    assert claims[0].rule.startswith(f"{RULES['higher']}; a difference is the logar")
     row = claims[0].comparison.contrasts.iloc[0]
     ratios = np.array(SLOW[1:]) / np.array(FAST[1:])
     assert row["difference"] == pytest.approx(np.log10(ratios).mean())

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from normlab.compare.curves import read_curves, read_layers
@@ -74,7 +73,7 @@ def _over_epochs(
         values = by_run.agg(PANDAS_NAMES.get(over, over))
     if metric.get("ratio"):
         positive = values.where(values > 0)
-        return np.log10(positive)
+        return positive.map(math.log10)
     return values
 
 
