@@ -177,7 +177,8 @@ def test_the_sentence_has_the_geometric_mean_of_the_ratios(tmp_path):
     block = plan(expect="higher", ratio_to_target=AT_HALF)
     study = Study("demo", block, "demo", {"norm": "torch,custom", "seed": "range(10)"})
     _, claims, _ = answer(study, runs)
-    assert claims[0].verdict == "supported"
+    # The ranks of nine wins, 1 to 9, and of the largest loss, 10: p = .08.
+    assert claims[0].verdict == "cannot tell"
     assert claims[0].rule.startswith(f"{RULES['higher']}; a difference is the logar")
     row = claims[0].comparison.contrasts.iloc[0]
     ratios = np.array(SLOW[1:]) / np.array(FAST[1:])
