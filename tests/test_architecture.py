@@ -106,7 +106,7 @@ ARCHITECTURE = {
     "api": (
         *("endings", "config", "mistakes", "own_norms", "norms", "models", "terminal"),
         *("training", "evaluation", "compare", "report", "sweeps", "files", "check"),
-        *("why", "predict"),
+        *("why", "predict", "results"),
     ),
     "main": (
         *("endings", "terminal", "signals", "config", "mistakes", "own_norms", "help"),

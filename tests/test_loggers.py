@@ -122,6 +122,10 @@ def test_a_logger_that_fails_at_the_end_is_named_and_the_result_kept(
     )
 
 
+def nothing(*arguments):
+    """Takes the place of what SIGKILL leaves no time for."""
+
+
 def mlflow_records(settings):
     """MLflow's client, and its records of the experiment of a run."""
     from mlflow.tracking import MlflowClient
@@ -138,7 +142,6 @@ def test_mlflow_goes_on_in_the_same_record(config, interrupted, monkeypatch, sta
     settings = config("logger=[mlflow]", *LONGER)
     with monkeypatch.context() as patch:
         if status == "RUNNING":  # nothing can be recorded of SIGKILL
-            nothing = lambda *arguments: None  # noqa: E731
             patch.setattr("pytorch_lightning.loggers.MLFlowLogger.finalize", nothing)
             patch.setattr(loggers, "log_interrupted", nothing)
         interrupted(settings)
@@ -182,6 +185,71 @@ def test_a_record_that_was_deleted_from_mlflow_is_begun_anew(
     by_id = {each.info.run_id: each.info.status for each in records}
     by_id.pop(record.info.run_id, None)
     assert list(by_id.values()) == ["FINISHED"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_mlflow_record_whose_id_was_not_stored_is_found_again(
+    config, tmp_path, monkeypatch
+):
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient
+
+    other = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    copy = config(
+        "logger=[mlflow]",
+        f"logger.mlflow.tracking_uri={other}",
+        f"paths.outputs={tmp_path / 'copy'}",
+    )
+    assert run(copy)["status"] == "finished"  # a record of the same run elsewhere
+    original = MlflowClient.create_run
+
+    def die_after(*arguments, **options):
+        original(*arguments, **options)
+        raise Interrupted(signal.SIGKILL)
+
+    settings = config("logger=[mlflow]")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", die_after)
+        patch.setattr(loggers, "log_interrupted", nothing)
+        with pytest.raises(Interrupted):
+            run(settings)
+    _, records = mlflow_records(settings)
+    (begun,) = [each for each in records if each.info.status == "RUNNING"]
+
+    assert run(settings)["status"] == "finished"
+    _, records = mlflow_records(settings)
+    assert [each.info.status for each in records] == ["FINISHED"] * 2
+    stored = (run_folder(settings) / "mlflow_run_id").read_text()
+    assert stored == begun.info.run_id
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_run_killed_before_mlflow_has_its_record_begins_one(config, monkeypatch):
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient
+
+    def die(*arguments, **options):
+        raise Interrupted(signal.SIGKILL)
+
+    settings = config("logger=[mlflow]")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", die)
+        patch.setattr(loggers, "log_interrupted", nothing)
+        with pytest.raises(Interrupted):
+            run(settings)
+    assert run(settings)["status"] == "finished"
+    _, (record,) = mlflow_records(settings)
+    assert record.info.status == "FINISHED"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_two_processes_share_one_mlflow_record(config):
+    pytest.importorskip("mlflow")
+    settings = config("logger=[mlflow]", "device=ddp", "device.accelerator=cpu")
+    assert run(settings)["status"] == "finished"
+    _, (record,) = mlflow_records(settings)
+    assert record.info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ and returns a logger of Lightning.
 """
 
 import math
+import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from csv import DictReader
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from lightning_fabric.loggers.csv_logs import (
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.loggers.logger import DummyLogger, rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from normlab.config.identity import NOT_PART_OF_THE_RESULT, run_name
 from normlab.config.schema import Key, general_keys, has_option, look_up, read_option
@@ -37,6 +39,7 @@ from normlab.terminal import print_line
 TENSORBOARD_GROUP = "with the best weights"
 TENSORBOARD_SCORES = f"{TENSORBOARD_GROUP}, all scores"
 PACKAGES = ("wandb", "mlflow")  # loggers that need a package of their name
+MLFLOW_MARK = "normlab.mark"  # tag by which a record is found before its id is stored
 
 
 def check_loggers(config: dict[str, Any]) -> None:
@@ -139,44 +142,66 @@ def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
 
     The status of the record of an interrupted run is KILLED until the run is resumed.
     SIGKILL leaves no time to say so, and the status stays RUNNING. If the record was
-    deleted in MLflow, the resumed run begins a new one.
+    deleted in MLflow, the resumed run begins a new one. Of several processes that train
+    together, the first one records.
 
     Args:
         folder: of the run.
         name: group and name of the run.
         tracking_uri: address of a server; None keeps an SQLite file in `paths.outputs`.
     """
+    if rank_zero_only.rank > 0:
+        return DummyLogger()
     from pytorch_lightning.loggers import MLFlowLogger
 
     group, _, run = name.partition("/")
     uri = tracking_uri or f"sqlite:///{(folder.parents[1] / 'mlflow.db').absolute()}"
-    record = folder / "mlflow_run_id"
-    run_id = _mlflow_record(record, uri)
-    logger = MLFlowLogger(
-        experiment_name=group, run_name=run, tracking_uri=uri, run_id=run_id
-    )
+    begin = partial(MLFlowLogger, experiment_name=group, run_name=run, tracking_uri=uri)
+    path = folder / "mlflow_run_id"
+    run_id = _mlflow_record(path, uri, group)
     if run_id is None:
-        write_atomically(record, str(logger.run_id).encode())
+        # MLflow chooses the id. A process that is killed before it has stored the id
+        # leaves a record, which the next one finds by this mark.
+        mark = secrets.token_hex(16)
+        write_atomically(path, f"{MLFLOW_MARK}={mark}".encode())
+        logger = begin(tags={MLFLOW_MARK: mark})
     else:
+        logger = begin(run_id=run_id)
         logger.experiment.update_run(run_id, status="RUNNING")
+    write_atomically(path, str(logger.run_id).encode())
     return logger
 
 
-def _mlflow_record(path: Path, uri: str) -> str | None:
+def _mlflow_record(path: Path, uri: str, group: str) -> str | None:
     """The record that an earlier start of a run began; None if MLflow has none."""
     if not path.is_file():
         return None
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    run_id = path.read_text()
+    client = MlflowClient(uri)
+    stored = path.read_text()
+    key, _, mark = stored.partition("=")
+    if key == MLFLOW_MARK:
+        return _marked_record(client, group, mark)
     try:
-        known = MlflowClient(uri).get_run(run_id)
+        known = client.get_run(stored)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-    return run_id if known.info.lifecycle_stage == "active" else None
+    return stored if known.info.lifecycle_stage == "active" else None
+
+
+def _marked_record(client: Any, group: str, mark: str) -> str | None:
+    """The record of an experiment that has a mark; None if there is none."""
+    experiment = client.get_experiment_by_name(group)
+    if experiment is None:
+        return None
+    ids = [experiment.experiment_id]
+    for record in client.search_runs(ids, f"tags.`{MLFLOW_MARK}` = '{mark}'"):
+        return str(record.info.run_id)
+    return None
 
 
 def unknown_metrics(names: Iterable[str]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from normlab.checksums import verified, with_checksum
+from normlab.checksums import check_file, verified, with_checksum
 from normlab.files import read_json
 from normlab.locks import check_lease
 
@@ -147,6 +147,15 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise ValueError(f"{error}; delete it to run again") from error
+
+
+def check_log(path: Path) -> None:
+    """Refuse a log file, such as `metrics.csv`, that was changed after its run ended.
+
+    Raises:
+        ValueError: names the file and says what to do.
+    """
+    check_file(path, read_result(path.parent) or {})
 
 
 def all_metrics(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Runs, sweeps and norms from Python: the same runs as on the command line."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from torch import nn
 
 import normlab
 from normlab.api import calls
+from normlab.api.results import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "dataset=digits model=mlp trainer.max_epochs=1 progress=false"
@@ -49,6 +51,19 @@ def test_a_run_has_its_scores_its_curve_and_its_layers(stored):
     )
     assert {"hidden.0.norm", "hidden.1.norm"} <= set(stored.layers["layer"])
     assert repr(stored).startswith("<Run torch-sgd-lr0.1-seed1-")
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [("metrics.csv", "history"), ("statistics.csv", "layers")]
+)
+def test_a_table_that_was_changed_is_refused_by_name(stored, tmp_path, name, table):
+    folder = tmp_path / stored.folder.name
+    shutil.copytree(stored.folder, folder)
+    text = (folder / name).read_text()
+    (folder / name).write_text(text[:-2] + ("1" if text[-2] == "2" else "2") + "\n")
+    assert getattr(stored, table).equals(getattr(Run(stored.folder), table))
+    with pytest.raises(ValueError, match=f"{name} was changed after the run ended"):
+        getattr(Run(folder), table)
 
 
 @pytest.mark.parametrize("shape", [(64,), (2, 64), (1, 8, 8), (2, 3, 8, 8)])

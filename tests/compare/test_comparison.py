@@ -1,10 +1,14 @@
 """Whole comparisons of made-up runs: arms, groups and warnings."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from compare.helpers import ENVIRONMENT, write_run, write_seeds
+from normlab.checksums import file_digests
 from normlab.compare import compare, load_runs
+from normlab.results import read_result, write_result
 
 NONE = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.91, 0.92, 0.93, 0.94]
 GAIN = [0.020, 0.018, 0.022, 0.019, 0.021, 0.020, 0.017, 0.023, 0.020, 0.020]
@@ -86,6 +90,29 @@ def test_different_origins_are_named(tmp_path):
         in warnings
     )
     assert "3 of 6 runs were made with uncommitted changes in the code." in warnings
+
+
+def test_runs_whose_origin_was_changed_are_named(tmp_path):
+    write_seeds(tmp_path, {"none": NONE[:3], "custom": CUSTOM[:3]})
+    folder = load_runs(tmp_path)["folder"].iloc[1]
+    path = Path(folder) / "environment.json"
+    result = read_result(path.parent)
+    write_result(path.parent, result | {"files": file_digests(path.parent)})
+    expected = load_runs(tmp_path)
+    assert not any("environment" in text for text in compare(expected).warnings)
+
+    path.write_text(path.read_text().replace("0123456789", "0123456788"))
+    runs = load_runs(tmp_path)
+    commits = runs.set_index("folder")["environment.git.commit"]
+    assert commits.isna().sum() == 1
+    assert pd.isna(commits[folder])
+    assert (
+        "environment.json was changed in 1 of 6 runs, whose code, versions and "
+        f"machines are taken as unknown; the first is {folder}."
+    ) in compare(runs).warnings
+
+    path.unlink()  # what the result knows of is missed, too
+    assert load_runs(tmp_path)["environment.changed"].sum() == 1
 
 
 def test_runs_of_other_settings_are_no_repetitions(tmp_path):

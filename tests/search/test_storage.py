@@ -7,6 +7,8 @@ from filelock import FileLock
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
+from normlab.checksums import file_digests
+from normlab.results import write_result
 from normlab.search.definition import define
 from normlab.search.objective import Outcome
 from normlab.search.options import Options
@@ -273,6 +275,21 @@ def test_the_epochs_of_a_stored_run_are_reported_afterwards(tmp_path):
         trial.report(0.25, 1)
         one.report_epochs(trial, tmp_path, "val/accuracy")
         assert one.trials[0].intermediate_values == {1: 0.25, 2: 0.75}
+
+
+def test_of_a_curve_that_was_changed_nothing_is_reported(tmp_path, capsys):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,val/accuracy\n1,0.5\n2,0.75\n")
+    stored = {"status": "finished", "files": file_digests(tmp_path)}
+    write_result(tmp_path, stored)
+    path.write_text("epoch,val/accuracy\n1,0.5\n2,0.15\n")
+    with search(tmp_path) as one:
+        trial = one.take()
+        one.report_epochs(trial, tmp_path, "val/accuracy")
+        assert one.trials[0].intermediate_values == {}
+    message = capsys.readouterr().err
+    assert "the pruner does not learn of a run's epochs" in message
+    assert f"{path} was changed after the run ended" in message
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])

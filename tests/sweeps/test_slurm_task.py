@@ -72,6 +72,20 @@ def ends(folder):
     return ended_runs(JsonLines(folder / "journal.jsonl").read_new())
 
 
+def test_a_configuration_that_was_changed_is_not_trained(submit, trained):
+    folder = submit(count=2)
+    path = folder / "runs.jsonl"
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second.replace('"max_epochs": 1', '"max_epochs": 3'))
+    Task(folder, 1).work()
+    Task(folder, 0).work()
+    assert trained == [0]
+    result = ends(folder)[1]["result"]
+    assert result["status"] == "failed"
+    run = run_name(submit.configs[1])
+    assert result["reason"] == f"{path} was changed after {run} was submitted"
+
+
 def test_a_run_is_trained_and_its_end_is_noted(submit, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")

@@ -91,15 +91,37 @@ def scores(run: str, outputs: Path) -> Values:
     return {run: repr(evaluate_run(outputs / run))}
 
 
+def predicted(run: str, outputs: Path) -> Values:
+    """What the network of a finished run says of new samples."""
+    import torch
+
+    from normlab.predict.predictor import load_predictor
+
+    predictor = load_predictor(outputs / run)
+    samples = torch.linspace(0, 1, 3 * 64).reshape(3, 1, 8, 8)
+    found = predictor.predict(samples)
+    return {run: repr([predictor.classes, found.tolist()])}
+
+
+def in_notebook(run: str, outputs: Path) -> Values:
+    """What a notebook shows of a run."""
+    from normlab.api.results import Run
+
+    stored = Run(outputs / run)
+    texts = [table.to_csv(index=False) for table in (stored.history, stored.layers)]
+    return {run: repr([stored.status, sorted(stored.metrics.items()), *texts])}
+
+
 def tables(outputs: Path) -> Values:
     """The rows of all runs, and their curves, as reports show them."""
     from normlab.compare import load_runs
     from normlab.compare.curves import curve_warnings, read_curves, read_layers
+    from normlab.compare.settings import origin_warnings
 
     runs = load_runs(outputs)
     for folder, reason in runs.attrs["unreadable"]:
         print(f"{folder}: {reason}")
-    for line in curve_warnings(runs, ["val/accuracy"]):
+    for line in (*origin_warnings(runs), *curve_warnings(runs, ["val/accuracy"])):
         print(line)
     values = {}
     curves, layers = read_curves(runs, ["val/accuracy"]), read_layers(runs)
@@ -144,7 +166,11 @@ def resumed(config: dict, outputs: Path) -> Values:
     config = at(config, outputs)
     result = run(config)
     assert result["status"] == "finished", result
-    return {key: _plain(value) for key, value in outcome(run_folder(config)).items()}
+    folder = run_folder(config)
+    values = {key: _plain(value) for key, value in outcome(folder).items()}
+    return values | {
+        name: (folder / name).read_text() for name in ("config.yaml", "inputs.json")
+    }
 
 
 def _plain(value: Any) -> Any:

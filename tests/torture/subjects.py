@@ -1,7 +1,7 @@
 """The stored files that are damaged: of runs, of a killed run, a cache and a search."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from readings import (
     Reading,
     Subject,
     cached_images,
+    in_notebook,
+    predicted,
     resumed,
     scores,
     searched,
@@ -25,16 +27,36 @@ from normlab.config.identity import run_folder
 
 # Damages of every kind of file, 1,000 in all.
 SHARES = {
-    "result.json": 120,
-    "config.yaml": 120,
-    "best.ckpt": 120,
-    "last.ckpt": 160,
-    "metrics.csv": 120,
-    "statistics.csv": 120,
-    "predictions.npz": 40,
-    "events": 60,
-    "cache": 60,
-    "study.journal": 80,
+    "result.json": 100,
+    "config.yaml": 100,
+    "environment.json": 60,
+    "inputs.json": 80,
+    "predictions.npz": 60,
+    "best.ckpt": 100,
+    "last.ckpt": 120,
+    "previous.ckpt": 60,
+    "metrics.csv": 100,
+    "statistics.csv": 80,
+    "events": 40,
+    "cache": 40,
+    "study.journal": 60,
+}
+# Files of a run folder that only people and other programs read.
+UNREAD = {"mistakes.csv", ".lock"}
+# The files of runs by their kind, as patterns.
+BOTH = {
+    "config.yaml": "config.yaml",
+    "environment.json": "environment.json",
+    "inputs.json": "inputs.json",
+    "best.ckpt": "checkpoints/best.ckpt",
+    "metrics.csv": "metrics.csv",
+    "statistics.csv": "statistics.csv",
+}
+FINISHED = BOTH | {"result.json": "result.json", "predictions.npz": "predictions.npz"}
+KILLED = BOTH | {
+    "last.ckpt": "checkpoints/last.ckpt",
+    "previous.ckpt": "checkpoints/previous.ckpt",
+    "events": "events.out.*",
 }
 SMALL = (
     "model.hidden=[16]",
@@ -53,15 +75,19 @@ SEARCH = (
 def make(scratch: Path) -> dict[str, tuple[Subject, ...]]:
     """Store what the damages need below a folder, and name the files by their kind."""
     finished = of_finished_runs(scratch / "finished")
-    killed = _of_killed_runs(scratch / "killed")
+    killed = of_killed_runs(scratch / "killed")
+    without_last = of_killed_runs(scratch / "without last", has_last=False)
     return {
         "result.json": (finished["result.json"],),
-        "config.yaml": (finished["config.yaml"],),
-        "best.ckpt": (finished["best.ckpt"],),
+        "config.yaml": (finished["config.yaml"], killed["config.yaml"]),
+        "environment.json": (finished["environment.json"], killed["environment.json"]),
+        "inputs.json": (finished["inputs.json"], killed["inputs.json"]),
+        "predictions.npz": (finished["predictions.npz"],),
+        "best.ckpt": (finished["best.ckpt"], killed["best.ckpt"]),
         "last.ckpt": (killed["last.ckpt"],),
+        "previous.ckpt": (without_last["previous.ckpt"],),
         "metrics.csv": (finished["metrics.csv"], killed["metrics.csv"]),
         "statistics.csv": (finished["statistics.csv"], killed["statistics.csv"]),
-        "predictions.npz": (finished["predictions.npz"],),
         "events": (killed["events"],),
         "cache": (_cache(scratch / "cache"),),
         "study.journal": (_search(scratch / "search"),),
@@ -89,38 +115,52 @@ def of_finished_runs(outputs: Path) -> dict[str, Subject]:
         assert ended == "finished", ended
         configs[run_folder(config)] = config
     run, twin = sorted(configs)
+    name = str(run.relative_to(outputs))
     readings = (
         tables,
-        partial(scores, str(run.relative_to(outputs))),
+        partial(scores, name),
+        partial(predicted, name),
+        partial(in_notebook, name),
         partial(stored_result, configs[run]),
     )
-    files = ("result.json", "config.yaml", "checkpoints/best.ckpt")
-    return {
-        Path(file).name: _subject(outputs, run / file, twin / file, readings)
-        for file in (*files, "metrics.csv", "statistics.csv", "predictions.npz")
-    }
+    return _subjects(outputs, run, twin, FINISHED, readings)
 
 
-def _of_killed_runs(outputs: Path) -> dict[str, Subject]:
-    """The files of one of two runs that were killed in their second epoch."""
+def of_killed_runs(outputs: Path, has_last: bool = True) -> dict[str, Subject]:
+    """The files of one of two runs that were killed in their second epoch.
+
+    Args:
+        outputs: a folder that does not exist yet.
+        has_last: False deletes the last checkpoint of both.
+    """
     outputs.mkdir()
     configs = {}
     for seed in (0, 1):
-        scratch = outputs.parent / f"killing-{seed}"
+        scratch = outputs.parent / f"{outputs.name}-{seed}"
         scratch.mkdir()
         config = configuration(*SMALL, f"seed={seed}")
         changes = changes_of(config, scratch)
         config = at(config, outputs)
         configs[killed_in_the_middle(config, scratch, changes)] = config
     run, twin = sorted(configs)
-    readings = (partial(resumed, configs[run]),)
+    files = dict(KILLED)
+    if not has_last:
+        del files["last.ckpt"]
+        for folder in configs:
+            (folder / "checkpoints" / "last.ckpt").unlink()
+    return _subjects(outputs, run, twin, files, (partial(resumed, configs[run]),))
+
+
+def _subjects(
+    outputs: Path,
+    run: Path,
+    twin: Path,
+    files: Mapping[str, str],
+    readings: Sequence[Reading],
+) -> dict[str, Subject]:
+    """The files of a run by their kind; `files` has a pattern for each."""
     found = {}
-    for kind, pattern in (
-        ("last.ckpt", "checkpoints/last.ckpt"),
-        ("metrics.csv", "metrics.csv"),
-        ("statistics.csv", "statistics.csv"),
-        ("events", "events.out.*"),
-    ):
+    for kind, pattern in files.items():
         (own,), (other,) = run.glob(pattern), twin.glob(pattern)
         found[kind] = _subject(outputs, own, other, readings)
     return found

@@ -118,6 +118,17 @@ def test_damaged_files(config, scratch, expected, changes, name):
     }
 
 
+def test_every_file_of_a_run_folder_is_damaged(finished):
+    subject = finished["result.json"]
+    folder = (subject.outputs / subject.file).parent
+    kinds = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            kinds.add("events" if path.name.startswith("events.out.") else path.name)
+    assert {"metrics.csv", "previous.ckpt", "events"} < kinds
+    assert kinds <= {*subjects.SHARES, *subjects.UNREAD}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
@@ -125,7 +136,8 @@ def test_damaged_files(config, scratch, expected, changes, name):
         "result.json",
         *(
             pytest.param(kind, marks=needs_minutes)
-            for kind in ("config.yaml", "best.ckpt", "metrics.csv", "statistics.csv")
+            for kind in subjects.FINISHED
+            if kind != "result.json"
         ),
     ],
 )

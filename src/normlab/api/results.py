@@ -30,6 +30,7 @@ from normlab.report.learning_curves import draw_learning_curves
 from normlab.report.output import write_files
 from normlab.report.setting_figures import draw_sensitivity
 from normlab.report.tables import contrast_table, summary_table
+from normlab.results import check_log
 from normlab.why.explanation import explain_runs
 from normlab.why.measure import Settings
 
@@ -77,13 +78,26 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """The metrics of every epoch, one row an epoch."""
-        return pd.read_csv(self.folder / "metrics.csv")
+        """The metrics of every epoch, one row an epoch.
+
+        Raises:
+            ValueError: `metrics.csv` was changed after the run ended.
+        """
+        return self._read_log("metrics.csv")
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """Statistics of layers: one row an epoch, layer and statistic."""
-        return pd.read_csv(self.folder / "statistics.csv")
+        """Statistics of layers: one row an epoch, layer and statistic.
+
+        Raises:
+            ValueError: `statistics.csv` was changed after the run ended.
+        """
+        return self._read_log("statistics.csv")
+
+    def _read_log(self, name: str) -> pd.DataFrame:
+        path = self.folder / name
+        check_log(path)
+        return pd.read_csv(path)
 
     @cached_property
     def _predictor(self) -> Predictor:

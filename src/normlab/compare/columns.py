@@ -29,6 +29,8 @@ NUMBER_FIELDS = (
     "step_flops",
     "diverged_at_step",
 )
+# True if environment.json was changed after the run ended: its origin is not known.
+CHANGED_ORIGIN = "environment.changed"
 # What the seed of a run without one begins with; a number follows.
 NO_SEED = "no seed"
 # A metric that `selection.largest_stable` computes from several runs.

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from normlab.checksums import check_file
 from normlab.files import LARGEST_TABLE, open_regular
-from normlab.results import read_result
+from normlab.results import check_log
 
 CLOCK_COLUMNS = ["epoch", "step", "seconds"]
 LAYER_COLUMNS = ["index", "epoch", "step", "layer", "statistic", "value"]
@@ -97,7 +96,7 @@ def _layer_warnings(runs: pd.DataFrame) -> list[str]:
     changed = []
     for folder in runs["folder"]:
         try:
-            _check_log(Path(folder) / "statistics.csv")
+            check_log(Path(folder) / "statistics.csv")
         except ValueError:
             changed.append(folder)
     if not changed:
@@ -109,15 +108,10 @@ def _layer_warnings(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def _check_log(path: Path) -> None:
-    """Refuse a log file that is not as it was when its run ended."""
-    check_file(path, read_result(path.parent) or {})
-
-
 def _read_csv(path: Path) -> dict[str, list[float]]:
     """The columns of a CSV file; none if it is missing, damaged or changed."""
     try:
-        _check_log(path)
+        check_log(path)
         with open_regular(path, LARGEST_TABLE) as file:
             lines = io.TextIOWrapper(file, newline="")
             header, *rows = list(csv.reader(lines))
@@ -152,7 +146,7 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
     for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
         try:
             path = Path(folder) / "statistics.csv"
-            _check_log(path)
+            check_log(path)
             with open_regular(path, LARGEST_TABLE) as file:
                 table = pd.read_csv(
                     file,

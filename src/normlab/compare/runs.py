@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from normlab.checksums import check_file, verified
-from normlab.compare.columns import NUMBER_FIELDS, TEXT_FIELDS
+from normlab.compare.columns import CHANGED_ORIGIN, NUMBER_FIELDS, TEXT_FIELDS
 from normlab.config.identity import options_added_later
 from normlab.files import parse_yaml, read_bytes, read_text
 from normlab.programs import program
@@ -344,11 +344,17 @@ def _scalar(value: Any) -> Any:
 
 
 def _environment(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """The origin of a run by dotted key; empty if it is not known."""
+    """The origin of a run by dotted key; empty if it is not known.
+
+    If the file was changed after the run ended, a column says so in place of the
+    origin.
+    """
     try:
-        text = read_text(path)
-        check_file(path, result, text.encode())
-        return _parse_environment(text)
+        check_file(path, result)
+    except ValueError:
+        return {CHANGED_ORIGIN: True}
+    try:
+        return _parse_environment(read_text(path))
     except (OSError, ValueError, RecursionError):
         return {}  # a run of unknown origin still has its result
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from normlab.compare.columns import CHOICES, check_key, setting_columns
+from normlab.compare.columns import (
+    CHANGED_ORIGIN,
+    CHOICES,
+    check_key,
+    setting_columns,
+)
 from normlab.metrics import HIGHER_IS_BETTER, direction_is_known
 
 NO_SETTING = "–"  # shown where a run does not have a setting
@@ -293,7 +298,7 @@ def origin_warnings(runs: pd.DataFrame) -> list[str]:
     for key, kind in ORIGINS.items():
         if key not in runs:
             continue
-        values = sorted_labels(runs[key].map(setting_text))
+        values = sorted_labels(runs[key].dropna().map(setting_text))
         if len(values) > 1:
             shown = [value[:20] for value in values[:MAX_ORIGINS]]
             names = ", ".join(shown)
@@ -306,4 +311,18 @@ def origin_warnings(runs: pd.DataFrame) -> list[str]:
                 f"{count} of {len(runs)} runs were made with uncommitted changes in "
                 "the code."
             )
-    return lines
+    return lines + _changed_origin_warnings(runs)
+
+
+def _changed_origin_warnings(runs: pd.DataFrame) -> list[str]:
+    """A line about runs whose `environment.json` is not as they stored it."""
+    if CHANGED_ORIGIN not in runs:
+        return []
+    changed = runs.loc[runs[CHANGED_ORIGIN].eq(True), "folder"]
+    if changed.empty:
+        return []
+    return [
+        f"environment.json was changed in {len(changed)} of {len(runs)} runs, whose "
+        f"code, versions and machines are taken as unknown; the first is "
+        f"{changed.iloc[0]}."
+    ]

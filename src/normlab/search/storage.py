@@ -15,12 +15,14 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from normlab.locks import Lock
+from normlab.results import check_log
 from normlab.search.definition import check_definition
 from normlab.search.journal import CheckedJournal
 from normlab.search.objective import Outcome
 from normlab.search.options import Options, build_pruner, build_sampler
 from normlab.search.space import Space
 from normlab.spelling import did_you_mean
+from normlab.terminal import print_line
 
 STATES = {
     "finished": TrialState.COMPLETE,
@@ -307,7 +309,8 @@ class Search:
     def report_epochs(self, trial: Trial, folder: Path, metric: str) -> None:
         """Report the epochs of a run that has not reported them itself.
 
-        This is for runs that were stored before their trial began.
+        This is for runs that were stored before their trial began. Of a `metrics.csv`
+        that was changed afterwards, nothing is reported but that.
 
         Args:
             trial: the trial of the run.
@@ -315,7 +318,13 @@ class Search:
             metric: the metric of the objective.
         """
         reported = self._stored_trials()[trial.number].intermediate_values
-        with open(folder / "metrics.csv") as file:
+        path = folder / "metrics.csv"
+        try:
+            check_log(path)
+        except ValueError as error:
+            print_line(f"warning: the pruner does not learn of a run's epochs: {error}")
+            return
+        with open(path) as file:
             for row in csv.DictReader(file):
                 epoch = int(row["epoch"])
                 if epoch not in reported:

@@ -10,6 +10,7 @@ The folder, `.slurm` below `paths.outputs`, holds
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -115,6 +116,8 @@ class Submission:
         offsets: where the configuration of each run begins in `RUNS`, in bytes.
         path: where Python looks for modules.
         own_norms: lines of the environment variable `NORMLAB_OWN_NORMS`.
+        digests: SHA-256, in hexadecimal, of the line of each run in `RUNS`. Earlier
+            versions stored none.
     """
 
     key: str
@@ -129,6 +132,7 @@ class Submission:
     offsets: list[int]
     path: list[str]
     own_norms: Sequence[str] = ()
+    digests: Sequence[str] = ()
 
     @property
     def tasks(self) -> int:
@@ -190,6 +194,7 @@ def write_submission(
         offsets=offsets,
         path=[os.path.abspath(entry) for entry in sys.path],
         own_norms=_write_norms(target),
+        digests=[hashlib.sha256(line).hexdigest() for line in lines],
         **options,
     )
     script = SCRIPT_TEXT.format(
@@ -244,10 +249,19 @@ def read_config(folder: Path, submission: Submission, index: int) -> dict[str, A
         folder: of the submission.
         submission: what `read_submission` returned.
         index: number of the run.
+
+    Raises:
+        ValueError: it is not the one that was submitted.
     """
     with open_regular(folder / RUNS, LARGEST_TABLE) as file:
         file.seek(submission.offsets[index])
-        return json.loads(file.readline())
+        line = file.readline()
+    digest = hashlib.sha256(line).hexdigest()
+    if submission.digests and digest != submission.digests[index]:
+        raise ValueError(
+            f"{folder / RUNS} was changed after {submission.runs[index]} was submitted"
+        )
+    return json.loads(line)
 
 
 class Ledger:

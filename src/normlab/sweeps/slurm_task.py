@@ -108,7 +108,11 @@ class Task:
         from normlab.sweeps.slurm_ledger import read_config
         from normlab.training.experiment import is_locked, stored_result
 
-        config = read_config(self.folder, self.submission, index)
+        try:
+            config = read_config(self.folder, self.submission, index)
+        except ValueError as error:
+            self._note_result(index, failed_result(str(error)))
+            return
         folder = run_folder(config)
         if self.submission.workers and is_locked(folder):
             return  # another worker trains it

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from normlab import locks, signals
@@ -123,6 +124,9 @@ def _one_process(
     os.environ["LOCAL_RANK"] = str(rank)
     os.environ["NODE_RANK"] = "0"
     os.environ["WORLD_SIZE"] = str(processes)
+    # Lightning was imported before the variables were set. Until the trainer exists, it
+    # would take every process for the first, and each would begin records of loggers.
+    rank_zero_only.rank = rank
     torch.set_num_threads(threads)
     locks.adopt(leases)
     lock = Lock(folder / LOCK)
