@@ -150,7 +150,7 @@ def mlflow(folder: Path, name: str, tracking_uri: str | None) -> Logger:
         name: group and name of the run.
         tracking_uri: address of a server; None keeps an SQLite file in `paths.outputs`.
     """
-    if rank_zero_only.rank > 0:
+    if rank_zero_only.rank > 0:  # type: ignore[attr-defined] # of a function
         return DummyLogger()
     from pytorch_lightning.loggers import MLFlowLogger
 

@@ -42,7 +42,7 @@ SHARES = {
     "study.journal": 60,
 }
 # Files of a run folder that only people and other programs read.
-UNREAD = {"mistakes.csv", ".lock"}
+UNREAD = {"mistakes.csv", "mistakes_val.png", "mistakes_test.png", ".lock"}
 # The files of runs by their kind, as patterns.
 BOTH = {
     "config.yaml": "config.yaml",

@@ -126,7 +126,7 @@ def _one_process(
     os.environ["WORLD_SIZE"] = str(processes)
     # Lightning was imported before the variables were set. Until the trainer exists, it
     # would take every process for the first, and each would begin records of loggers.
-    rank_zero_only.rank = rank
+    rank_zero_only.rank = rank  # type: ignore[attr-defined] # of a function
     torch.set_num_threads(threads)
     locks.adopt(leases)
     lock = Lock(folder / LOCK)
