@@ -28,6 +28,7 @@ def parts():
         ("brightness:3", Shift("brightness", 3)),
         ("noise:1", Shift("gaussian_noise", 1)),
         ("blur:5", Shift("gaussian_blur", 5)),
+        ("none", None),
     ],
 )
 def test_a_shift_is_a_name_and_a_severity(text, shift):
@@ -38,7 +39,7 @@ def test_a_shift_is_a_name_and_a_severity(text, shift):
     ("text", "message"),
     [
         ("brightnes:3", "shift must name a corruption, got 'brightnes', did you mean"),
-        ("snow:3", "got 'snow'; known are brightness, contrast, "),
+        ("sleet:3", "got 'sleet'; known are brightness, contrast, "),
         ("contrast", "shift must end in a severity from 1 to 5, as in contrast:3"),
         ("contrast:0", "got 'contrast:0'"),
         ("contrast:2.5", "got 'contrast:2.5'"),

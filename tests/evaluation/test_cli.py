@@ -67,10 +67,42 @@ def test_evaluate_writes_the_scores_of_a_shift(stored, tmp_path, capsys):
     assert len(table) == 15
 
 
+def test_evaluate_makes_a_table_of_several_shifts(stored, tmp_path, capsys):
+    words = ["--shift", "none,contrast:5", "--statistics", "running,adapted"]
+    words += ["--parts", "val,test"]
+    evaluate_main([str(stored[0]), *words, "--out", str(tmp_path / "s.csv")])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "," in line] == [
+        f"{stored[0].name}, val",
+        f"{stored[0].name}, test",
+    ]
+    rows = [line.split() for line in lines if line.split()[1:2] == ["adapted"]]
+    assert [row[0] for row in rows] == ["none", "contrast:5"] * 2
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert len(table) == 4 * 2 * 5  # evaluations, parts, metrics
+    assert set(table["run"]) == {stored[0].name}
+    keys = ["shift", "statistics", "part", "metric"]
+    values = table.set_index(keys)["value"]
+    expected = values["contrast:5", "adapted", "test", "accuracy"]
+    shown = rows[3][2 + list(values["none", "adapted", "test"].index).index("accuracy")]
+    assert shown == f"{expected:.4f}"
+    clean = values["none", "running", "test", "accuracy"]
+    assert clean == pytest.approx(stored[1]["metrics"]["test/accuracy"])
+
+    evaluate_main([str(stored[0]), *words, "--out", str(tmp_path / "s.json")])
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert [entry["statistics"] for entry in written["evaluations"]] == (
+        ["running", "adapted"] * 2
+    )
+    assert written["evaluations"][3]["metrics"]["test/accuracy"] == expected
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--shift", "fog:2"], "error: --shift must name a corruption, got 'fog'"),
+        (["--shift", "sleet:2"], "error: --shift must name a corruption, got 'slee"),
+        (["--shift", "none,", "--out", "a.csv"], "error: --shift must name a corru"),
+        (["--parts", "tests"], "error: --parts must name some of train, val, test,"),
         (["--out", "scores.txt"], "error: --out must end in .json or .csv, got sco"),
         (["--out", "/nowhere/a.csv"], "error: --out must lie in a folder that exi"),
         (["--recalibrate-on", "all"], "error: --recalibrate-on must be one of train"),

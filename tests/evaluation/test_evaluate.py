@@ -14,11 +14,11 @@ from normlab.checksums import best_checkpoint
 from normlab.config.identity import run_folder
 from normlab.data import images
 from normlab.evaluation.evaluate import (
-    _load_other_parts,
     evaluate_run,
     load_run,
     read_stored,
 )
+from normlab.evaluation.scored_data import _load_other_parts
 from normlab.results import read_result, write_result
 from normlab.training.checkpoint_files import load, save
 from normlab.training.experiment import run

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from normlab.config.claim_metrics import SOURCES, STATISTICS
-from normlab.evaluation.evaluate import evaluate_run
+from normlab.evaluation.evaluate import evaluate_grid, evaluate_run
 from normlab.training.scores import calibration_scores
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
@@ -79,6 +79,22 @@ def test_tent_learns_from_batches_and_from_part_to_part_anew(stored):
     assert whole == pytest.approx(alone)  # the only batch is scored before the step
 
 
+def test_each_cell_of_a_grid_has_the_scores_that_it_has_alone(stored):
+    folder, result, _ = stored
+    shifts, kinds = ["contrast:5", "none", "noise:3"], ["recalibrated", "running"]
+    cells = evaluate_grid(
+        folder, shifts=shifts, statistics=kinds, parts=["test"], num_batches=2
+    )
+    assert [cell[:2] for cell in cells] == [(a, b) for a in shifts for b in kinds]
+    for shift, statistics, metrics in cells:
+        alone = evaluate_run(folder, statistics=statistics, shift=shift, num_batches=2)
+        assert metrics == {
+            "test/" + k: alone["test/" + k] for k in ("accuracy", "loss")
+        }
+    assert cells[3].metrics["test/loss"] == result["metrics"]["test/loss"]
+    assert len({cell.metrics["test/loss"] for cell in cells}) == 6
+
+
 def test_calibration_is_among_the_scores_if_it_is_asked_for(stored):
     folder, result, _ = stored
     metrics = evaluate_run(folder, calibration=True)
@@ -109,7 +125,9 @@ def test_scores_of_two_samples_by_hand():
         ({"pseudo_count": -1}, "pseudo_count must be at least 0, got -1"),
         ({"pseudo_count": math.nan}, "pseudo_count must be at least 0, got nan"),
         ({"lr": 0}, "lr must be above 0, got 0"),
-        ({"shift": "snow:1"}, "shift must name a corruption, got 'snow'"),
+        ({"shift": "sleet:1"}, "shift must name a corruption, got 'sleet'"),
+        ({"parts": ["test", "all"]}, "parts must name some of train, val, test, got"),
+        ({"parts": []}, "parts must name some of train, val, test, got ''"),
     ],
 )
 def test_impossible_arguments_are_refused(tmp_path, arguments, message):

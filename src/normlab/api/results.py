@@ -15,12 +15,14 @@ from normlab.compare.comparison import Comparison, compare
 from normlab.compare.runs import load_runs
 from normlab.compare.settings import distinguishing_settings
 from normlab.evaluation.evaluate import (
+    evaluate_grid,
     evaluate_run,
     read_config,
     read_stored,
     stored_parts,
 )
 from normlab.evaluation.inspection import draw_layers, inspect_run
+from normlab.evaluation.output import evaluation_table
 from normlab.predict.predictor import Predictor, load_predictor
 from normlab.report.arm_figures import draw_arms, draw_pairs, draw_response
 from normlab.report.assembly import Extras, report_of
@@ -149,6 +151,19 @@ class Run:
         """Score the run again, see `normlab.evaluation.evaluate.evaluate_run`."""
         arguments.setdefault("trusted", self.trusted)
         return evaluate_run(self.folder, **arguments)
+
+    def evaluate_grid(self, **arguments: Any) -> pd.DataFrame:
+        """Score the run under several shifts with several kinds of statistics.
+
+        Args:
+            arguments: see `normlab.evaluation.evaluate.evaluate_grid`.
+
+        Returns:
+            One row per metric, with the columns shift, statistics, part, metric and
+            value.
+        """
+        arguments.setdefault("trusted", self.trusted)
+        return evaluation_table(evaluate_grid(self.folder, **arguments))
 
     def figure(self) -> Figure:
         """What the norm layers hold, see `normlab inspect`."""

@@ -13,6 +13,7 @@ from normlab.data.transforms import PIXEL_RANGE, ImageTransform
 from normlab.spelling import did_you_mean
 from normlab.streams import torch_generator
 
+NO_SHIFT = "none"
 SEVERITIES = ("1", "2", "3", "4", "5")
 IMAGE_CHANNELS = (1, 3)
 
@@ -46,12 +47,14 @@ class Shift:
         return corrupted.clamp(0, 1) * PIXEL_RANGE
 
 
-def parse_shift(text: str) -> Shift:
-    """Read a shift such as `brightness:3`.
+def parse_shift(text: str) -> Shift | None:
+    """Read a shift such as `brightness:3`; `none` is None.
 
     Raises:
         ValueError: there is no such corruption or severity.
     """
+    if text == NO_SHIFT:
+        return None
     given, _, severity = text.partition(":")
     name = SHORT_NAMES.get(given, given)
     known = [*CORRUPTIONS, *SHORT_NAMES]

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from normlab.command_lines import (
     add_run,
@@ -12,6 +12,11 @@ from normlab.command_lines import (
     load_trusted_code,
     mistakes_end,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from normlab.evaluation.evaluate import Evaluation
 
 # The options for arguments of `evaluate_run` and `inspect_run`.
 OPTIONS = {
@@ -22,6 +27,7 @@ OPTIONS = {
     "pseudo_count": "--pseudo-count",
     "lr": "--lr",
     "shift": "--shift",
+    "parts": "--parts",
     "trusted": "--trust",
 }
 
@@ -47,9 +53,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from normlab.config.trust import load_only_weights
-    from normlab.evaluation.evaluate import evaluate_run
-    from normlab.evaluation.output import check_output, write_metrics
-    from normlab.terminal import print_metrics
+    from normlab.evaluation.evaluate import evaluate_grid
+    from normlab.evaluation.output import check_output, write_evaluations
 
     load_only_weights()
     title = options.run.name
@@ -68,41 +73,47 @@ def _evaluate(options: argparse.Namespace) -> None:
                 f"settings are for another data set, got {options.overrides[0]}: "
                 f"add --dataset NAME"
             )
-        metrics = evaluate_run(
+        evaluations = evaluate_grid(
             options.run,
             dataset,
-            options.statistics,
-            options.batches,
             trusted,
-            shift=options.shift,
+            shifts=options.shift.split(","),
+            statistics=options.statistics.split(","),
+            parts=options.parts.split(","),
             calibration=True,
+            num_batches=options.batches,
             recalibrate_on=options.recalibrate_on,
             batch_size=options.batch_size,
             pseudo_count=options.pseudo_count,
             lr=options.lr,
         )
         if options.out is not None:
-            write_metrics(options.out, metrics, _settings(options))
-    if options.shift is not None:
-        title += f", {options.shift}"
-    title += f", {options.statistics} statistics"
-    print_metrics(Console(highlight=False), metrics, title)
+            settings = {"run": options.run.resolve().name, "dataset": options.dataset}
+            write_evaluations(options.out, evaluations, settings)
+    _show(Console(highlight=False), evaluations, title)
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What the metrics were computed by, for a file."""
-    settings = {"run": options.run.resolve().name}
-    for name in ("dataset", "shift", "statistics"):
-        settings[name] = getattr(options, name)
-    return settings
+def _show(console: "Console", evaluations: "list[Evaluation]", title: str) -> None:
+    from normlab.data.shifts import NO_SHIFT
+    from normlab.evaluation.output import print_evaluations
+    from normlab.terminal import print_metrics
+
+    if len(evaluations) > 1:
+        print_evaluations(console, evaluations, title)
+        return
+    shift, statistics, metrics = evaluations[0]
+    if shift != NO_SHIFT:
+        title += f", {shift}"
+    print_metrics(console, metrics, f"{title}, {statistics} statistics")
 
 
 def evaluate_parser() -> argparse.ArgumentParser:
     """The options of `evaluate`."""
     parser = argparse.ArgumentParser(
         description="Score the best state of a stored run again, on its own data or on "
-        "another data set, and print the metrics of all parts.",
-        epilog="example: %(prog)s outputs/digits-mlp/RUN --statistics recalibrated",
+        "another data set, and print the metrics of its parts.",
+        epilog="example: %(prog)s outputs/digits-mlp/RUN --shift none,contrast:5 "
+        "--statistics running,batch,adapted --parts test --out scores.csv",
     )
     add_run(parser)
     parser.add_argument(
@@ -121,7 +132,9 @@ def evaluate_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--statistics",
         default="running",
-        help="the statistics by which norms normalize: running (as stored), "
+        metavar="NAME,...",
+        help="the statistics by which norms normalize, one or several, separated by "
+        "commas: running (as stored), "
         "batch (of the batch that is scored), recalibrated (computed again from "
         "training batches, with the final weights), adapted (computed again from the "
         "part that is scored), mixed (running and batch together), tent (of the batch, "
@@ -130,9 +143,18 @@ def evaluate_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--shift",
-        metavar="NAME:SEVERITY",
+        default="none",
+        metavar="NAME:SEVERITY,...",
         help="corrupt the images that are scored, with a severity from 1 to 5, as in "
-        "brightness:3 (default: none)",
+        "brightness:3. With several shifts, separated by commas, among which none are "
+        "the images as they are, each is scored with all statistics "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--parts",
+        default="train,val,test",
+        metavar="PART,...",
+        help="the parts that are scored (default: %(default)s)",
     )
     parser.add_argument(
         "--out",

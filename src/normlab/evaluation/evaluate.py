@@ -1,12 +1,9 @@
 """Score a stored run again: on its own data or on others, with chosen statistics."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, NamedTuple
 
 from normlab.checksums import (
     best_checkpoint,
@@ -14,26 +11,39 @@ from normlab.checksums import (
     check_file,
     verified,
 )
-from normlab.config.claim_metrics import SCORED
 from normlab.config.rules import check, with_defaults
 from normlab.config.targets import check_homes
-from normlab.data.blocks import Block, Part
 from normlab.data.classes import match_classes
-from normlab.data.notes import note_once
-from normlab.data.parts import Parts, load_parts, stored_shape
-from normlab.data.shifts import Shift, parse_shift, shifted_parts
+from normlab.data.parts import Parts
+from normlab.data.shifts import NO_SHIFT, parse_shift, shifted_parts
 from normlab.device.devices import (
     Device,
     evaluation_context,
     scoring_device,
     set_threads,
 )
-from normlab.evaluation.scoring import Scorer, Statistics
-from normlab.evaluation.statistics import ShuffledBatches
+from normlab.evaluation.scored_data import recalibrating_batches, scored_data
+from normlab.evaluation.scoring import Scorer, Statistics, check_parts
+from normlab.evaluation.statistics import restored
 from normlab.files import read_json, read_yaml
+from normlab.metrics import PARTS
 from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, load_fitting_parts, prepare
-from normlab.training.recalibration import recalibrate, training_batches
+from normlab.training.recalibration import recalibrate
+
+
+class Evaluation(NamedTuple):
+    """The scores of a stored run under one shift, with one kind of statistics.
+
+    Attributes:
+        shift: such as `brightness:3`; `none` for the images as they are.
+        statistics: such as `adapted`.
+        metrics: values by name, such as `test/accuracy`.
+    """
+
+    shift: str
+    statistics: str
+    metrics: dict[str, float]
 
 
 def evaluate_run(
@@ -44,6 +54,7 @@ def evaluate_run(
     trusted: Sequence[str] = (),
     *,
     shift: str | None = None,
+    parts: Sequence[str] = PARTS,
     calibration: bool = False,
     recalibrate_on: str = "train",
     batch_size: int | None = None,
@@ -70,7 +81,8 @@ def evaluate_run(
         trusted: packages of the user's own that the run may call.
         shift: a corruption of the scored images and its severity, such as
             `brightness:3`, see `normlab.data.corruptions`; its random numbers depend on
-            the seed of the run.
+            the seed of the run. None or `none` leaves the images as they are.
+        parts: names of the parts that are scored: train, val and test.
         calibration: whether the scores `ece`, `brier` and `nll` of the probabilities
             are among the metrics of a classification.
         recalibrate_on: the part whose batches recalibrate: train (with the batches of
@@ -84,38 +96,90 @@ def evaluate_run(
         lr: learning rate for `tent`.
 
     Returns:
-        The metrics of all parts by name, such as `test/accuracy`.
+        The metrics of the parts by name, such as `test/accuracy`.
 
     Raises:
         ValueError: the folder holds no run or an unreadable checkpoint, the data do not
             fit the network or cannot be shifted, or the norm keeps no running
             statistics and others were asked for.
     """
-    chosen = Statistics(
-        statistics, num_batches, recalibrate_on, batch_size, pseudo_count, lr
+    [evaluation] = evaluate_grid(
+        folder,
+        dataset,
+        trusted,
+        shifts=[shift or NO_SHIFT],
+        statistics=[statistics],
+        parts=parts,
+        calibration=calibration,
+        num_batches=num_batches,
+        recalibrate_on=recalibrate_on,
+        batch_size=batch_size,
+        pseudo_count=pseudo_count,
+        lr=lr,
     )
-    corruption = None if shift is None else parse_shift(shift)
-    config, prepared = load_run(folder, trusted, as_images=shift is not None)
-    parts = _scored_parts(config, dataset, corruption, prepared.parts)
+    return evaluation.metrics
+
+
+def evaluate_grid(
+    folder: Path,
+    dataset: dict | None = None,
+    trusted: Sequence[str] = (),
+    *,
+    shifts: Sequence[str] = (NO_SHIFT,),
+    statistics: Sequence[str] = ("running",),
+    parts: Sequence[str] = PARTS,
+    calibration: bool = False,
+    **details: Any,
+) -> list[Evaluation]:
+    """Score a stored run under every shift with every kind of statistics.
+
+    Network and data are loaded once. Each evaluation gives the scores that
+    `evaluate_run` gives for it alone.
+
+    Args:
+        folder: the run folder.
+        dataset: as for `evaluate_run`.
+        trusted: packages of the user's own that the run may call.
+        shifts: such as `brightness:3`; `none` for the images as they are.
+        statistics: names, as for `evaluate_run`.
+        parts: as for `evaluate_run`.
+        calibration: as for `evaluate_run`.
+        details: the other arguments of `evaluate_run` about statistics.
+
+    Returns:
+        One evaluation for each shift and each kind of statistics, shift by shift.
+
+    Raises:
+        ValueError: as for `evaluate_run`.
+    """
+    kinds = [Statistics(name, **details) for name in statistics]
+    corruptions = [parse_shift(shift) for shift in shifts]
+    check_parts(parts)
+    config, prepared = load_run(folder, trusted, as_images=any(corruptions))
+    network = prepared.task.network
     device = scoring_device(prepared.device.accelerator)
+    data = scored_data(config, dataset, prepared.parts).to(device)
     scorer = Scorer(
         prepared.task.to(device),
         prepared.norm_layers,
-        chosen,
-        batch_size or config["dataset"]["batch_size"],
+        config["dataset"]["batch_size"],
         evaluation_context(prepared.device.precision, device),
         calibration,
     )
-    if statistics == "recalibrated":
-        own = prepared.parts.by_name
-        batches = _recalibrating_batches(config, own, parts, scorer, device)
-        recalibrate(prepared.task.network, batches, scorer.context)
-
-    metrics: dict[str, float] = {}
-    for name, part in parts.to(device).by_name.items():
-        scores = scorer.score(part)
-        metrics |= {f"{name}/{key}": value for key, value in scores.items()}
-    return metrics
+    evaluations = []
+    for shift, corruption in zip(shifts, corruptions, strict=True):
+        scored = data
+        if corruption is not None:
+            scored = shifted_parts(data, corruption, config["seed"])
+        for kind in kinds:
+            with restored(network):
+                if kind.name == "recalibrated":
+                    own = prepared.parts.by_name
+                    batches = recalibrating_batches(config, own, scored, kind, device)
+                    recalibrate(network, batches, scorer.context)
+                metrics = scorer.score_parts(scored, parts, kind)
+            evaluations.append(Evaluation(shift, kind.name, metrics))
+    return evaluations
 
 
 def load_run(
@@ -314,79 +378,3 @@ def _with_classes(own: Parts, classes: list[str]) -> Parts:
     return replace(
         match_classes(own, classes, "the data of the run"), num_outputs=own.num_outputs
     )
-
-
-def _scored_parts(
-    config: dict, dataset: dict | None, corruption: Shift | None, own: Parts
-) -> Parts:
-    """The data that are scored: the run's own unless others were asked for."""
-    parts = own
-    if dataset is not None:
-        parts = _load_other_parts(config, dataset, own)
-    if corruption is not None:
-        parts = shifted_parts(parts, corruption, config["seed"])
-    return parts
-
-
-def _load_other_parts(config: dict, dataset: dict, own: Parts) -> Parts:
-    """The parts of another data set, prepared as those of the run.
-
-    Classes have the numbers that the run gave to these names.
-
-    Args:
-        config: the configuration of the run.
-        dataset: the configuration of the other data set.
-        own: the parts of the run.
-    """
-    shape = stored_shape(dataset)
-    holds_images = shape is not None and len(shape) == 3
-    image_size = None
-    if holds_images and len(own.input_shape) == 3:
-        image_size = own.input_shape[-1]
-    other = load_parts(config | {"dataset": dataset}, image_size, own.encoder)
-    name = f"dataset={dataset.get('name')}"
-    if other.input_shape == own.input_shape and other.class_names and own.class_names:
-        other = match_classes(other, own.class_names, name)
-        other = replace(other, num_outputs=own.num_outputs)
-    elif dataset["task"] == "classification":
-        note_once(f"{name} or the run names no classes; they are matched by number")
-    if (other.input_shape, other.num_outputs) != (own.input_shape, own.num_outputs):
-        raise ValueError(
-            f"the run takes inputs {own.input_shape} and has {own.num_outputs} "
-            f"outputs, {name} has {other.input_shape} and "
-            f"{other.num_outputs}; name one that fits"
-        )
-    transform = own.validation.transform
-    return Parts(
-        train=replace(other.train, transform=transform),
-        validation=replace(other.validation, transform=transform),
-        test=replace(other.test, transform=transform),
-        input_shape=own.input_shape,
-        num_outputs=own.num_outputs,
-        class_names=own.class_names,
-    )
-
-
-def _recalibrating_batches(
-    config: dict,
-    own: Mapping[str, Part],
-    scored: Parts,
-    scorer: Scorer,
-    device: torch.device,
-) -> Iterator[Block]:
-    """The batches by which statistics are computed again.
-
-    Args:
-        config: the configuration of the run.
-        own: the parts of its own data by name.
-        scored: the data that are scored.
-        scorer: with the statistics that are chosen.
-        device: where the network is.
-    """
-    source = scorer.statistics.recalibrate_on
-    num_batches = scorer.statistics.num_batches
-    if source == "train":
-        return training_batches(config, own["train"].to(device), num_batches)
-    parts = scored.by_name if source.startswith(SCORED) else own
-    part = parts[source.removeprefix(SCORED)].to(device)
-    return islice(ShuffledBatches(part, scorer.batch_size), num_batches)
