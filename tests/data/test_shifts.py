@@ -10,16 +10,19 @@ from normlab.data.shifts import Shift, parse_shift, shifted_parts
 from normlab.data.transforms import ImageTransform, Unchanged
 
 
+def small_parts(channels):
+    """Six images of 4 x 4 pixels, of which three are for test."""
+    shape = (6, channels, 4, 4)
+    pixels = torch.randint(256, shape, generator=torch.Generator().manual_seed(2))
+    images = pixels.to(torch.uint8)
+    transform = ImageTransform((0.5,) * channels, (0.25,) * channels, 4)
+    part = Part(images, torch.arange(6), torch.tensor([1, 3, 5]), transform)
+    return Parts(part, part, part, shape[1:], 6)
+
+
 @pytest.fixture
 def parts():
-    """Six images of 4 x 4 grey pixels, of which three are for test."""
-    pixels = torch.randint(
-        256, (6, 1, 4, 4), generator=torch.Generator().manual_seed(2)
-    )
-    images = pixels.to(torch.uint8)
-    transform = ImageTransform((0.5,), (0.25,), 4)
-    part = Part(images, torch.arange(6), torch.tensor([1, 3, 5]), transform)
-    return Parts(part, part, part, (1, 4, 4), 6)
+    return small_parts(1)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,7 @@ def test_a_shift_is_a_name_and_a_severity(text, shift):
     [
         ("brightnes:3", "shift must name a corruption, got 'brightnes', did you mean"),
         ("sleet:3", "got 'sleet'; known are brightness, contrast, "),
+        ("frost:3", "shift must not be frost: it takes photographs of frost by others"),
         ("contrast", "shift must end in a severity from 1 to 5, as in contrast:3"),
         ("contrast:0", "got 'contrast:0'"),
         ("contrast:2.5", "got 'contrast:2.5'"),
@@ -57,8 +61,15 @@ def test_images_are_corrupted_before_they_are_normalized(parts):
     torch.testing.assert_close(part.evaluation_inputs(part.rows), expected)
 
 
+def test_grey_images_have_no_colours_to_saturate(parts):
+    message = "shift must act on images with 3 channels if it is saturate, which chan"
+    with pytest.raises(ValueError, match=message):
+        shifted_parts(parts, Shift("saturate", 1), seed=0)
+
+
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corrupted_image_does_not_depend_on_its_batch(parts, name):
+def test_a_corrupted_image_does_not_depend_on_its_batch(name):
+    parts = small_parts(3 if CORRUPTIONS[name].needs_colours else 1)
     part = shifted_parts(parts, Shift(name, 3), seed=7).test
     together = part.evaluation_inputs(part.rows)
     alone = [part.evaluation_inputs(row[None]) for row in part.rows.flip(0)]

@@ -30,8 +30,9 @@ STATISTICS = (
 # What may happen to images that are scored.
 SHIFTS = (
     *("brightness", "contrast", "gaussian_noise", "noise", "shot_noise"),
-    *("impulse_noise", "speckle_noise", "gaussian_blur", "blur"),
-    *("jpeg_compression", "inversion"),
+    *("impulse_noise", "speckle_noise", "gaussian_blur", "blur", "defocus_blur"),
+    *("glass_blur", "motion_blur", "zoom_blur", "fog", "snow", "spatter", "saturate"),
+    *("elastic_transform", "pixelate", "jpeg_compression", "inversion"),
 )
 SHIFT = re.compile(rf"(?:{'|'.join(SHIFTS)}):[1-5]")
 PARTS = ("train", "val", "test")

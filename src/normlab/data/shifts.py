@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from normlab.data.blocks import Part
-from normlab.data.corruptions import CORRUPTIONS, SHORT_NAMES
+from normlab.data.corruptions import CORRUPTIONS, LEFT_OUT, SHORT_NAMES
 from normlab.data.parts import Parts
 from normlab.data.transforms import PIXEL_RANGE, ImageTransform
 from normlab.spelling import did_you_mean
@@ -57,6 +57,8 @@ def parse_shift(text: str) -> Shift | None:
         return None
     given, _, severity = text.partition(":")
     name = SHORT_NAMES.get(given, given)
+    if name in LEFT_OUT:
+        raise ValueError(f"shift must not be {name}: {LEFT_OUT[name]}")
     known = [*CORRUPTIONS, *SHORT_NAMES]
     if name not in CORRUPTIONS:
         hint = did_you_mean(given, known) or f"; known are {', '.join(known)}"
@@ -110,9 +112,11 @@ def shifted_parts(parts: Parts, shift: Shift, seed: int) -> Parts:
         seed: of its random numbers.
 
     Raises:
-        ValueError: the data are no images with 1 or 3 channels, stored as bytes.
+        ValueError: the data are no images with 1 or 3 channels, stored as bytes, or
+            they are grey and the corruption needs colours.
     """
     _check_images(parts.test)
+    _check_colours(parts.test, shift)
     own = [field.name for field in fields(Part)]
     changed = {}
     for name, part in parts.by_name.items():
@@ -134,4 +138,12 @@ def _check_images(part: Part) -> None:
         raise ValueError(
             "shift must act on images with 1 or 3 channels that are stored as bytes "
             f"(uint8), the data hold {inputs.dtype} of shape {tuple(inputs.shape[1:])}"
+        )
+
+
+def _check_colours(part: Part, shift: Shift) -> None:
+    if CORRUPTIONS[shift.name].needs_colours and part.inputs.shape[1] == 1:
+        raise ValueError(
+            f"shift must act on images with 3 channels if it is {shift.name}, which "
+            f"changes colours only; the images of these data have 1"
         )
