@@ -11,6 +11,7 @@ from normlab.checksums import (
     check_file,
     verified,
 )
+from normlab.config.claim_metrics import PARTS
 from normlab.config.rules import check, with_defaults
 from normlab.config.targets import check_homes
 from normlab.data.classes import match_classes
@@ -26,7 +27,6 @@ from normlab.evaluation.scored_data import recalibrating_batches, scored_data
 from normlab.evaluation.scoring import Scorer, Statistics, check_parts
 from normlab.evaluation.statistics import restored
 from normlab.files import read_json, read_yaml
-from normlab.metrics import PARTS
 from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, load_fitting_parts, prepare
 from normlab.training.recalibration import recalibrate
