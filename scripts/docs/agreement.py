@@ -2,9 +2,12 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import torch
@@ -15,7 +18,10 @@ from normlab import norms
 
 FILE = PAGES / "reference" / "norms" / "agreement.md"
 UPDATES = (1, 10, 100)
-PACKAGES = ("torch", "torchvision", "timm", "x-transformers")
+PACKAGES = (
+    *("torch", "torchvision", "timm", "x-transformers"),
+    *("torchrl", "pytorch-tabnet"),
+)
 VECTORS = (6, 8)
 IMAGES = (4, 8, 5, 3)
 VOLUMES = (3, 8, 2, 3, 2)
@@ -34,6 +40,20 @@ of the output in evaluation after the last batch, and of the running statistics 
 
 `-` means that there is nothing to compare. Layers that compute their statistics in
 float32 for input of every type are compared in float32.
+
+Some conventions differ:
+
+- pytorch-tabnet's `GBN` moves the running averages once for each part of a batch, as
+  Algorithm 1 of its paper does, and `norm=ghost` once for each batch, with the mean
+  over its parts. They agree if a batch is one part. Of 17 samples in parts of at most
+  16, `GBN` makes parts of 9 and 8, and `norm=ghost` one of 17. `GBN` refuses a last
+  part of one sample, which `norm=ghost` joins to the part before it.
+- torchrl's `BatchRenorm1d` makes the variance in the running average unbiased by the
+  number of samples alone, which is too much for input with positions. Without `smooth`
+  it corrects by r and d fully after `warmup_steps` batches, twice as much after twice
+  as many, and so on; `norm=batch_renorm` opens the limits of r and d over `ramp_steps`
+  batches, as section 3 of its paper does. They agree for `ramp_steps=0` during the
+  first `2 warmup_steps` batches.
 """
 HEAD = (
     "norm",
@@ -61,6 +81,7 @@ class Pair:
         theirs: builds the other layer.
         shape: of the inputs, ``(N, 8, ...)``.
         dtype: of inputs and parameters.
+        same_averages: whether their running averages follow the same rule.
     """
 
     norm: str
@@ -69,6 +90,7 @@ class Pair:
     theirs: Layer
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float64
+    same_averages: bool = True
 
 
 @dataclass
@@ -78,7 +100,7 @@ class Differences:
     output: float = 0.0
     input_gradient: float = 0.0
     parameter_gradients: float | None = None
-    evaluation: float = 0.0
+    evaluation: float | None = None
     statistics: list[float] = field(default_factory=list)
 
 
@@ -87,6 +109,10 @@ def pairs() -> Iterator[Pair]:
     yield from pairs_with_torch()
     yield from pairs_with_timm()
     yield from pairs_with_x_transformers()
+    if find_spec("torchrl"):
+        yield from pairs_with_torchrl()
+    if find_spec("pytorch_tabnet"):
+        yield from pairs_with_pytorch_tabnet()
 
 
 def pair_of(
@@ -175,6 +201,28 @@ def pairs_with_x_transformers() -> Iterator[Pair]:
     yield pair_of("derf", erf, others.Derf, 8, shape=VECTORS)
 
 
+def pairs_with_torchrl() -> Iterator[Pair]:
+    # The package imports much more than this file, which needs PyTorch alone.
+    [folder] = find_spec("torchrl").submodule_search_locations
+    file = Path(folder) / "modules" / "models" / "batchrenorm.py"
+    theirs = run_path(str(file), run_name="torchrl")["BatchRenorm1d"]
+    for steps in (0, 60):
+        options = {"momentum": 0.1, "warmup_steps": steps}
+        ours = partial(norms.BatchRenorm, ramp_steps=0, **options)
+        name = f"batch_renorm warmup_steps={steps} ramp_steps=0"
+        yield pair_of(name, ours, theirs, 8, shape=VECTORS, **options)
+
+
+def pairs_with_pytorch_tabnet() -> Iterator[Pair]:
+    from pytorch_tabnet.tab_network import GBN
+
+    for size in (3, 6):
+        ours = partial(norms.GhostBatchNorm, size=size)
+        options = {"virtual_batch_size": size, "momentum": 0.1}
+        pair = pair_of(f"ghost size={size}", ours, GBN, 8, shape=VECTORS, **options)
+        yield replace(pair, same_averages=size == VECTORS[0])
+
+
 def measure(pair: Pair, updates: tuple[int, ...] = UPDATES) -> Differences:
     """Compare the layers of a pair, over as many batches as the last of the updates.
 
@@ -192,11 +240,11 @@ def measure(pair: Pair, updates: tuple[int, ...] = UPDATES) -> Differences:
         x = drifting(number, pair, generator)
         dy = torch.randn(pair.shape, generator=generator, dtype=pair.dtype)
         compare_step(step(ours, x, dy), step(theirs, x, dy), found)
-        if number in updates and averages(ours, theirs):
+        has_averages = pair.same_averages and bool(averages(ours, theirs))
+        if number in updates and has_averages:
             found.statistics.append(largest(averages(ours, theirs)))
-    ours.eval()
-    theirs.eval()
-    found.evaluation = largest([(ours(x), theirs(x))])
+    if pair.same_averages:
+        found.evaluation = largest([(ours.eval()(x), theirs.eval()(x))])
     return found
 
 
@@ -221,10 +269,15 @@ def copy_state(ours: nn.Module, theirs: nn.Module) -> None:
     """Copy parameters in their order, and buffers by their names."""
     for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         other.copy_(own.view_as(other))
-    buffers = dict(theirs.named_buffers())
+    buffers = buffers_of(theirs)
     for name, own in ours.named_buffers():
         if name in buffers:
             buffers[name].copy_(own)
+
+
+def buffers_of(layer: nn.Module) -> dict[str, Tensor]:
+    """The buffers of a layer and of those inside of it, by their own names."""
+    return {path.rpartition(".")[2]: value for path, value in layer.named_buffers()}
 
 
 def step(
@@ -252,7 +305,7 @@ def averages(ours: nn.Module, theirs: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """Running statistics that both layers have and that move."""
     if not hasattr(ours, "momentum"):
         return []
-    others = dict(theirs.named_buffers())
+    others = buffers_of(theirs)
     both = []
     for name, own in ours.named_buffers():
         if name in others and own.is_floating_point():
@@ -297,6 +350,14 @@ def table() -> str:
 
 def write_page() -> None:
     """Measure, and write docs/reference/norms/agreement.md."""
-    named = [f"{name} {version(name).partition('+')[0]}" for name in PACKAGES]
+    named = [with_version(name) for name in PACKAGES]
     text = PAGE.format(packages=", ".join(named), table=table())
     write_if_changed(FILE, text)
+
+
+def with_version(package: str) -> str:
+    """The name of a package and its version, if it is installed."""
+    try:
+        return f"{package} {version(package).partition('+')[0]}"
+    except PackageNotFoundError:
+        return f"{package} (not installed)"

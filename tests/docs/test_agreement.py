@@ -1,8 +1,18 @@
 """Our norms compute what others' layers do, and the table says how closely."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
-from docs.agreement import Pair, largest, measure, pairs, row
+from docs.agreement import (
+    Pair,
+    largest,
+    measure,
+    pairs,
+    pairs_with_torchrl,
+    row,
+    with_version,
+)
 from torch import nn
 
 from normlab.norms import BatchNorm
@@ -17,7 +27,7 @@ NAMES = [f"{one.norm} {one.other}" for one in PAIRS]
 )
 def test_the_layers_of_a_pair_agree(pair):
     found = measure(pair, (1, 5))
-    differences = [found.output, found.input_gradient, found.evaluation]
+    differences = [found.output, found.input_gradient, found.evaluation or 0.0]
     differences += [found.parameter_gradients or 0.0, *found.statistics]
     assert max(differences) < TOLERANCES[pair.dtype]
 
@@ -41,3 +51,34 @@ def test_a_row_has_a_cell_for_every_column():
     assert len(cells) == 9
     assert cells[:4] == [" `custom` ", " torch BatchNorm1d ", " 2 ", " float64 "]
     assert cells[-1].count("/") == 2
+
+
+def test_layers_with_other_averages_are_compared_in_training_alone():
+    pair = Pair(
+        "custom",
+        "other momentum",
+        lambda: BatchNorm(8, 1),
+        lambda: nn.BatchNorm1d(8, momentum=0.2),
+        (6, 8),
+        same_averages=False,
+    )
+    found = measure(pair, (1, 2))
+    assert found.output == pytest.approx(0, abs=1e-12)
+    assert found.evaluation is None
+    assert found.statistics == []
+    assert row(pair)[1:-1].split("|")[-2:] == [" - ", " - "]
+
+
+def test_batch_renorm_is_corrected_within_the_compared_batches():
+    if not find_spec("torchrl"):
+        pytest.skip("torchrl is not installed")
+    *_, pair = pairs_with_torchrl()
+    found = measure(pair, (1, 100))
+    assert max(found.output, found.evaluation, *found.statistics) < 1e-9
+    layer = pair.ours()
+    assert (layer.warmup_steps, layer.ramp_steps, layer.r_max) == (60, 0, 3.0)
+
+
+def test_packages_that_are_missing_are_said_to_be():
+    assert with_version("torch").startswith("torch 2.")
+    assert with_version("no-such-norms") == "no-such-norms (not installed)"

@@ -98,6 +98,16 @@ def test_batch_renorm_worked_by_head():
     torch.testing.assert_close(layer(x), torch.tensor([[0.5], [2.5]]))
 
 
+@pytest.mark.parametrize(("seen", "is_corrected"), [(0, False), (1, False), (2, True)])
+def test_without_a_ramp_batch_renorm_corrects_after_its_warm_up(seen, is_corrected):
+    layer = BatchRenorm(4, 1, warmup_steps=2, ramp_steps=0)
+    layer.num_batches_tracked.fill_(seen)
+    layer.running_mean.fill_(2.0)
+    x = draw(6, 4, dtype=torch.float32)
+    plain = BatchNorm(4, 1)(x)
+    assert torch.allclose(layer(x), plain, atol=1e-6) != is_corrected
+
+
 def test_batch_renorm_by_its_formula_with_random_state():
     options = {"r_max": 3.0, "d_max": 5.0, "warmup_steps": 10, "ramp_steps": 40}
     layer = randomized(BatchRenorm(4, 2, eps=0.3, **options))

@@ -256,8 +256,10 @@ class BatchRenorm(BatchNorm):
         counter = self.num_batches_tracked
         assert counter is not None
         seen = counter.to(mean.dtype)
-        ramp = (seen - self.warmup_steps) / max(1, self.ramp_steps)
-        opened = ramp.clamp(0, 1)
+        after = seen - self.warmup_steps
+        if self.ramp_steps == 0:
+            after = after + 1  # the limits are open for the first of these batches
+        opened = (after / max(1, self.ramp_steps)).clamp(0, 1)
         r_max = 1 + (self.r_max - 1) * opened
         d_max = self.d_max * opened
 
