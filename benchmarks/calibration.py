@@ -100,7 +100,8 @@ are near it or below, also if one arm spreads four times as much at one value.""
         """"Equal" is no longer true if the true mean is .005, and "higher" means higher
 than .005. At this mean, "equal" has a nominal .05 for "supported" and .025 for
 "contradicted", and "higher" .025 each. The runs have an SD of .002, and n = 10. If the
-runs are skewed, the answer is "cannot tell".""",
+runs are skewed, the answer is "cannot tell". **Collapses that no run showed**, and less
+so a tail of bad runs, lower the true mean below what any interval can know.""",
         value_table,
     ),
     "A claim that a target is reached at least twice as fast": (

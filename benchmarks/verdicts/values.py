@@ -49,7 +49,7 @@ def value_table(experiments: int, n: int = 10, margin: float = 0.005) -> str:
         counts: Counter[str] = Counter()
         for _ in range(experiments):
             counts[verdict_on(arm(random, shape, true, n), expect, margin)] += 1
-        name = shape.replace(" in both arms", "").replace(", in both arms", "")
+        name = shape.replace(", in both arms", "").replace(" in both arms", "")
         row = [f"{expect}: {name}, {true:+.4f}"]
         for verdict in ("supported", "contradicted", "cannot tell"):
             row.append(rate(counts[verdict], experiments))
