@@ -146,9 +146,8 @@ def evaluate_parser() -> argparse.ArgumentParser:
         default="none",
         metavar="NAME:SEVERITY,...",
         help="corrupt the images that are scored, with a severity from 1 to 5, as in "
-        "brightness:3. With several shifts, separated by commas, among which none are "
-        "the images as they are, each is scored with all statistics "
-        "(default: %(default)s)",
+        "brightness:3; none leaves them as they are. Several shifts are separated by "
+        "commas, and each is scored with all statistics (default: %(default)s)",
     )
     parser.add_argument(
         "--parts",

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from normlab.norms.conventions import scale_of, shift_of
 from normlab.training.recalibration import has_averages
 
+# Scales and shifts that some norms have in the place of these, or besides them.
+FURTHER_NAMES = ("length", "group_weight", "group_bias")
+
 
 class EntropyMinimizer(nn.Module):
     r"""A network whose norms learn from every batch that it is asked about.
@@ -81,6 +84,9 @@ def scales_and_shifts(
         for find in finders:
             parameter = find(layer)
             if isinstance(parameter, nn.Parameter):
+                found[parameter] = None
+        for path, parameter in layer.named_parameters():
+            if path.rpartition(".")[2] in FURTHER_NAMES:
                 found[parameter] = None
     if not found:
         raise ValueError(
