@@ -24,6 +24,7 @@ from verdicts.differences import (
     wins_table,
 )
 from verdicts.equivalence import equivalence_table
+from verdicts.rates import rate_table
 from verdicts.ratios import ratio_table
 from verdicts.selection import selection_table
 from verdicts.values import value_table
@@ -124,6 +125,12 @@ of values that were tried, and a warning names unequal grids. A test on
 [other seeds](../how-to/learning-rates.md) (`--confirm`, `confirm_seeds`) keeps the
 level. The bias is that of the difference, in SD of one run.""",
         selection_table,
+    ),
+    "Arms at a multiple of the largest stable rate of one": (
+        """Two arms are equal at all rates at which both train. Validation scores of the
+baseline say which rate that is, and a run trains within two SD of its best one, so that
+noise often decides. Nominal .025 each. The bias is that of the difference.""",
+        rate_table,
     ),
     "Looking while seeds are added": (
         """No comparison can know how often it was made. **Rates of several looks are

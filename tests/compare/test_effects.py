@@ -22,6 +22,13 @@ def test_hedges_g_by_hand():
     assert effects.hedges_g([3, 4, 5], [1, 2, 3]) == pytest.approx(1.6)
 
 
+def test_equal_values_have_no_effect_size_whatever_their_mean_rounds_to():
+    values = [np.log10(18.0)] * 6
+    assert np.std(values) > 0  # by rounding
+    assert np.isnan(effects.hedges_g(values, [np.log10(36.0)] * 6))
+    assert effects.hedges_g(values, values) == 0
+
+
 @pytest.mark.parametrize("higher", [True, False])
 def test_probability_of_improvement_counts_pairs(higher):
     # differences +.01, +.02, -.01, +.05, +.03, +.04, +.01

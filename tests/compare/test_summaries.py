@@ -49,3 +49,10 @@ def test_diverged_and_failed_runs_are_counted_and_not_averaged(tmp_path):
         "Fisher's p = 0.474). 0 of 10 runs of custom and 1 of 11 runs of none failed."
         in told
     )
+
+
+def test_equal_values_have_no_spread_whatever_their_mean_rounds_to(tmp_path):
+    value = np.log10(18.0)
+    write_seeds(tmp_path, {"none": [value] * 6})
+    (sd,) = compare(load_runs(tmp_path)).summaries["sd"]
+    assert sd == 0

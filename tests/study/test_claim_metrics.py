@@ -117,6 +117,9 @@ def test_an_evaluation_is_of_the_arms_of_the_claim(tmp_path, scored):
     assert set(found) == {("torch", 0), ("custom", 0), ("custom", 1)}
     assert scored == [("custom", "blur:3"), ("torch", "blur:3")]
     assert reason == ""
+    about_value = {"arms": ["custom"], "value": 0.0}
+    found, _ = values(metric, load_runs(tmp_path), **about_value)
+    assert set(found) == {("custom", 0), ("custom", 1)}  # the baseline has no part
 
 
 def test_the_difference_of_two_evaluations(tmp_path, scored):

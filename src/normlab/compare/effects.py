@@ -9,6 +9,7 @@ from scipy import stats
 
 from normlab.compare.inference import SMALLEST_N
 from normlab.compare.intervals import UNKNOWN, Interval, binomial_interval
+from normlab.compare.shapes import spread
 
 MAX_SEEDS = 10_000  # that a power analysis considers
 MAX_SIMULATED = 12  # pairs; of more the t test has the same power
@@ -35,8 +36,8 @@ def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
     if min(n, m) < 2:
         return math.nan
 
-    arm_squares = (n - 1) * arm.var(ddof=1)
-    baseline_squares = (m - 1) * baseline.var(ddof=1)
+    arm_squares = (n - 1) * spread(arm) ** 2
+    baseline_squares = (m - 1) * spread(baseline) ** 2
     pooled = math.sqrt((arm_squares + baseline_squares) / (n + m - 2))
     difference = arm.mean() - baseline.mean()
     if pooled == 0:

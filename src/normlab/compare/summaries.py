@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from normlab.compare import intervals
 from normlab.compare.settings import pairing_keys, sorted_labels
+from normlab.compare.shapes import spread
 
 FOLD = "dataset.fold"
 
@@ -122,7 +123,7 @@ def _description(values: NDArray) -> dict[str, float]:
         return dict.fromkeys(("mean", "sd", "median", "min", "max"), math.nan)
     return {
         "mean": values.mean(),
-        "sd": values.std(ddof=1) if len(values) > 1 else math.nan,
+        "sd": spread(values),
         "median": float(np.median(values)),
         "min": values.min(),
         "max": values.max(),

@@ -65,10 +65,15 @@ def with_claim_metric(
 
 
 def claimed_runs(plan: Settings, runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the arms that a claim is about: no others need the metric."""
+    """The runs of the arms that a claim is about: no others need the metric.
+
+    A claim about a value is not about the baseline, unless that is one of its arms.
+    """
     if not plan.get("arms"):
         return runs
-    named = [plan["baseline"], *plan["arms"]]
+    named = list(plan["arms"])
+    if plan.get("value") is None:
+        named.append(plan["baseline"])
     names = list(map(setting_text, named))
     arms = arm_labels(runs, name_list(plan["by"]))
     return runs[arms.isin(names)]

@@ -89,10 +89,10 @@ def runs_at_rate(
     )
 
     choices = []
+    groups = dict(iter(runs.groupby("where")))
+    rates = dict(iter(stable.groupby("where")[LARGEST_STABLE_RATE]))
     for where in sorted_labels(runs["where"]):
-        group = runs[runs["where"] == where]
-        rates = stable.loc[stable["where"] == where, LARGEST_STABLE_RATE]
-        choices.append(_choose(group, rates, asked))
+        choices.append(_choose(groups[where], rates.get(where), asked))
     notes = [choice.note for choice in choices]
     reasons = [choice.reason for choice in choices if choice.reason]
     return RunsAtRate(
@@ -105,14 +105,15 @@ def runs_at_rate(
 
 def _choose(
     group: pd.DataFrame,
-    rates: pd.Series,
+    rates: pd.Series | None,
     asked: Mapping[str, Any],
 ) -> RunsAtRate:
     """Keep the runs of one group at its value.
 
     Args:
         group: runs of all arms, with the label of their group in `where`.
-        rates: logarithms of the largest stable values of the arm, by seed.
+        rates: logarithms of the largest stable values of the arm, by seed; None if it
+            has no runs in the group.
         asked: `at` of the claim.
     """
     key = asked["largest_stable"]
@@ -145,11 +146,11 @@ def _judged_by(plan: Settings, runs: pd.DataFrame) -> str:
     return validation_metric_of(metric, runs)
 
 
-def _median_rate(logarithms: pd.Series) -> float:
+def _median_rate(logarithms: pd.Series | None) -> float:
     """The median over seeds; NaN if half of them train at no value."""
-    values = logarithms.astype(float).fillna(-np.inf)
-    if values.empty:
+    if logarithms is None:
         return np.nan
+    values = logarithms.astype(float).fillna(-np.inf)
     middle = float(values.median())
     return 10**middle if np.isfinite(middle) else np.nan
 
