@@ -64,9 +64,10 @@ MAX_NAMES = 20  # that a message lists
 
 def setting_columns(runs: pd.DataFrame) -> list[str]:
     """Columns with settings that a result depends on, the picked names first."""
-    settings = [name for name in runs.columns if _is_setting(name)]
+    settings = list(filter(_is_setting, runs.columns))
     choices = [name for name in CHOICES if name in settings]
-    return choices + [name for name in settings if name not in choices]
+    others = [name for name in settings if name not in choices]
+    return choices + others
 
 
 def _is_setting(column: str) -> bool:
@@ -79,7 +80,21 @@ def _is_setting(column: str) -> bool:
 def metric_columns(runs: pd.DataFrame) -> list[str]:
     """Columns that can be compared: the metrics, and the counts that every run has."""
     counts = (LARGEST_STABLE_RATE, *NUMBER_FIELDS)
-    return [name for name in runs.columns if is_metric(name) or name in counts]
+    found = []
+    for name in runs.columns:
+        if is_metric(name) or name in counts:
+            found.append(name)
+    return found
+
+
+def rows_of_arm(table: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """The rows of one arm.
+
+    Args:
+        table: such as a table of runs, with their arm in `arm`.
+        arm: the label of the arm.
+    """
+    return table[table["arm"] == arm]
 
 
 def check_key(name: str, known: Iterable[str], kind: str) -> str:
@@ -99,27 +114,34 @@ def check_key(name: str, known: Iterable[str], kind: str) -> str:
         return name
 
     similar = _similar_names(name, known)
-    quoted = []
-    for other in similar or known:
-        quoted.append(f"'{other}'" if "," in other else other)
     if similar:
-        hint = f"did you mean {' or '.join(quoted)}?"
+        hint = f"did you mean {' or '.join(map(_quoted, similar))}?"
     else:
-        hint = f"known are {', '.join(quoted[:MAX_NAMES])}"
-    if not similar and len(known) > MAX_NAMES:
-        hint += f" and {len(known) - MAX_NAMES} more"
+        listed = known[:MAX_NAMES]
+        hint = f"known are {', '.join(map(_quoted, listed))}"
+        if len(known) > MAX_NAMES:
+            hint += f" and {len(known) - MAX_NAMES} more"
     raise ValueError(f"the runs have no {kind} {name!r}; {hint}")
+
+
+def _quoted(name: str) -> str:
+    """The name in quotes if it contains a comma, as those of some arms do."""
+    return f"'{name}'" if "," in name else name
 
 
 def _similar_names(name: str, known: list[str]) -> list[str]:
     """Up to three names: those that end or begin with `name`, or else look like it."""
-    similar = [other for other in known if name in _last_parts(other)]
-    similar += [other for other in known if other.lower() == name.lower()]
-    # An arm of several settings is named `none, optimizer.lr=0.1`.
-    similar += [other for other in known if other.startswith(f"{name}, ")]
+    same_end = []
+    same_letters = []
+    same_start = []
+    for other in known:
+        # `lr` of `optimizer.lr`, `accuracy` of `test/accuracy`
+        if other.endswith((f".{name}", f"/{name}")):
+            same_end.append(other)
+        if other.lower() == name.lower():
+            same_letters.append(other)
+        # An arm of several settings is named `none, optimizer.lr=0.1`.
+        if other.startswith(f"{name}, "):
+            same_start.append(other)
+    similar = [*same_end, *same_letters, *same_start]
     return similar[:3] or get_close_matches(name, known, n=3, cutoff=0.5)
-
-
-def _last_parts(name: str) -> tuple[str, str]:
-    """`lr` of `optimizer.lr`, `accuracy` of `test/accuracy`."""
-    return name.rpartition(".")[2], name.rpartition("/")[2]

@@ -28,7 +28,7 @@ from normlab.compare.choices import (
     choose_values,
     refuse_untested,
 )
-from normlab.compare.columns import setting_columns
+from normlab.compare.columns import rows_of_arm, setting_columns
 from normlab.compare.contrasts import contrasts_of, with_verdicts
 from normlab.compare.design_warnings import design_warnings
 from normlab.compare.fairness import Check, fairness_checks
@@ -43,7 +43,7 @@ from normlab.compare.settings import (
     setting_text,
     sorted_labels,
 )
-from normlab.compare.summaries import finished_runs, summaries_of
+from normlab.compare.summaries import finished_runs, have_finished, summaries_of
 
 Group = tuple[str, pd.DataFrame]  # its label, and its runs
 
@@ -254,7 +254,7 @@ def _lacking_margin_warnings(
     for where, group in groups:
         if where in margins:
             continue
-        runs = group[group["arm"] == question.baseline]
+        runs = rows_of_arm(group, question.baseline)
         reason = "whose mean is 0"
         if finished_runs(runs, question.metric).empty:
             reason = f"which has no {question.metric}"
@@ -268,7 +268,9 @@ def _lacking_margin_warnings(
 
 def _groups(runs: pd.DataFrame) -> list[Group]:
     """The groups in the order of their labels."""
-    groups = {str(where): group for where, group in runs.groupby("where", sort=False)}
+    groups = {}
+    for where, group in runs.groupby("where", sort=False):
+        groups[str(where)] = group
     return [(where, groups[where]) for where in sorted_labels(groups)]
 
 
@@ -333,8 +335,8 @@ def _single_arm_warnings(runs: pd.DataFrame) -> list[str]:
 def _missing_metric_warnings(comparison: Comparison) -> list[str]:
     runs = comparison.runs
     finished = runs[runs["status"] == "finished"]
-    scored = finished_runs(runs, comparison.metric)
-    lacking = finished[~finished.index.isin(scored.index)]
+    is_scored = have_finished(finished, comparison.metric)
+    lacking = finished[~is_scored]
     if lacking.empty:
         return []
     first = lacking["folder"].iloc[0]
@@ -360,8 +362,9 @@ def _missing_baseline_warnings(
 
 def shared_settings(runs: pd.DataFrame) -> dict[str, str]:
     """Settings that have the same value in all runs."""
-    return {
-        key: setting_text(runs[key].iloc[0])
-        for key in setting_columns(runs)
-        if runs[key].nunique(dropna=False) == 1
-    }
+    shared = {}
+    for key in setting_columns(runs):
+        values = runs[key]
+        if values.nunique(dropna=False) == 1:
+            shared[key] = setting_text(values.iloc[0])
+    return shared

@@ -60,10 +60,12 @@ def decide(sample: Sample, outcomes: Sequence[Sample], folds: int | None) -> Dec
         by_ranks = [_by_ranks(outcome, folds) for outcome in outcomes]
         return _agreed("ranks", by_ranks)
     found = by_mean(sample, folds)
-    unequal = spread_ratio(sample.arm, sample.baseline) > UNEQUAL_SPREADS
-    if folds or not unequal or math.isnan(found.p):
+    if folds or math.isnan(found.p):
         return found
-    return _agreed("mean and wins", [found, _by_wins(sample)])
+    ratio = spread_ratio(sample.arm, sample.baseline)
+    if ratio > UNEQUAL_SPREADS:
+        return _agreed("mean and wins", [found, _by_wins(sample)])
+    return found
 
 
 def by_mean(sample: Sample, folds: int | None) -> Decision:
@@ -73,27 +75,33 @@ def by_mean(sample: Sample, folds: int | None) -> Decision:
         sample: the values.
         folds: number of folds, None without cross-validation.
     """
-    sizes = (len(sample.arm), len(sample.baseline))
-    direction = 0
-    if sample.size:
-        difference = sample.arm.mean() - sample.baseline.mean()
-        direction = int(np.sign(difference))
+    direction = _direction(sample.arm, sample.baseline)
     p = math.nan
     smallest = 0.0
     if folds:
-        p = fold_difference(sample.arm, sample.baseline, folds).p
+        found = fold_difference(sample.arm, sample.baseline, folds)
+        p = found.p
     elif sample.paired:
-        smallest = attainable_p(sizes[0])
+        smallest = attainable_p(sample.size)
         if sample.size >= SMALLEST_N:
-            p = sign_flip_p(sample.arm - sample.baseline)
+            p = sign_flip_p(sample.differences)
     elif sample.size >= SMALLEST_N:
         _, p = welch(sample.arm, sample.baseline)
-    return Decision("mean", sample.paired, p, direction, sizes, smallest)
+    return Decision("mean", sample.paired, p, direction, sample.sizes, smallest)
+
+
+def _direction(arm: NDArray, baseline: NDArray) -> int:
+    """1 if the mean of the arm is higher, -1 if lower; 0 if neither or without one."""
+    if min(len(arm), len(baseline)) == 0:
+        return 0
+    difference = arm.mean() - baseline.mean()
+    return int(np.sign(difference))
 
 
 def _agreed(test: str, decisions: Sequence[Decision]) -> Decision:
     """The decision that all of some tests support: it has the largest p-value."""
-    p = float(np.max([decision.p for decision in decisions]))  # NaN if any is
+    p_values = [decision.p for decision in decisions]
+    p = float(np.max(p_values))  # NaN if any is
     directions = {decision.direction for decision in decisions}
     direction = directions.pop()
     if directions:
@@ -111,36 +119,38 @@ def _by_ranks(sample: Sample, folds: int | None) -> Decision:
     """
     if not sample.paired:
         return _by_rank_sum(sample)
-    sizes = (len(sample.arm), len(sample.baseline))
     ranks = signed_ranks(sample.arm, sample.baseline)
     direction = int(np.sign(ranks.sum()))
-    if folds:
-        p = fold_difference(ranks, np.zeros(len(ranks)), folds).p
-        return Decision("ranks", True, p, direction, sizes, 0.0)
+    smallest = attainable_p(sample.size)
     p = math.nan
-    if sample.size >= SMALLEST_N:
+    if folds:
+        no_difference = np.zeros_like(ranks)
+        found = fold_difference(ranks, no_difference, folds)
+        p = found.p
+        smallest = 0.0
+    elif sample.size >= SMALLEST_N:
         p = sign_flip_p(ranks)
-    return Decision("ranks", True, p, direction, sizes, attainable_p(sizes[0]))
+    return Decision("ranks", True, p, direction, sample.sizes, smallest)
 
 
 def _by_rank_sum(sample: Sample) -> Decision:
-    sizes = (len(sample.arm), len(sample.baseline))
     both = np.concatenate([sample.arm, sample.baseline])
     ranks = stats.rankdata(both)
-    arm = ranks[: sizes[0]]
-    baseline = ranks[sizes[0] :]
-    direction = 0
+    n = len(sample.arm)
+    arm = ranks[:n]
+    baseline = ranks[n:]
+    direction = _direction(arm, baseline)
+    smallest = _smallest_p(sample.sizes)
     p = math.nan
-    if sample.size:
-        direction = int(np.sign(arm.mean() - baseline.mean()))
     if sample.size >= SMALLEST_N:
         p = permutation_p(arm, baseline)
-    return Decision("ranks", False, p, direction, sizes, _smallest_p(sizes))
+    return Decision("ranks", False, p, direction, sample.sizes, smallest)
 
 
 def _smallest_p(sizes: tuple[int, int]) -> float:
     """The smallest p-value of a permutation test of arms of these sizes."""
-    return 2 / math.comb(sum(sizes), sizes[0])
+    n, m = sizes
+    return 2 / math.comb(n + m, n)
 
 
 def signed_ranks(arm: ArrayLike, baseline: ArrayLike) -> NDArray:
@@ -162,7 +172,8 @@ def signed_ranks(arm: ArrayLike, baseline: ArrayLike) -> NDArray:
     sizes = np.abs(differences)
     finite = sizes[np.isfinite(sizes)]
     if len(finite):
-        sizes = np.round(sizes / finite.max(initial=1e-300), 12)
+        largest = finite.max(initial=1e-300)
+        sizes = np.round(sizes / largest, 12)
     ranks[differs] = np.sign(differences) * stats.rankdata(sizes)
     return ranks
 
@@ -173,19 +184,19 @@ def _by_wins(sample: Sample) -> Decision:
     Both test whether one arm beats the other as often as not. Brunner and Munzel
     (2000), The nonparametric Behrens-Fisher problem, Biometrical Journal 42.
     """
-    sizes = (len(sample.arm), len(sample.baseline))
     if sample.paired:
-        wins = np.sign(sample.arm - sample.baseline)
+        wins = np.sign(sample.differences)
         direction = int(np.sign(wins.sum()))
-        return Decision(
-            "wins", True, sign_flip_p(wins), direction, sizes, attainable_p(sizes[0])
-        )
-    share = stats.mannwhitneyu(sample.arm, sample.baseline).statistic
-    share = share / (sizes[0] * sizes[1])
+        p = sign_flip_p(wins)
+        smallest = attainable_p(sample.size)
+        return Decision("wins", True, p, direction, sample.sizes, smallest)
+
+    compared = stats.mannwhitneyu(sample.arm, sample.baseline)
+    share = compared.statistic / math.prod(sample.sizes)
     direction = int(np.sign(share - 0.5))
-    smallest = _smallest_p(sizes)
-    if share in (0, 1):  # no spread is left to divide by
-        return Decision("wins", False, smallest, direction, sizes, smallest)
-    found = stats.brunnermunzel(sample.arm, sample.baseline)
-    p = max(smallest, float(found.pvalue))
-    return Decision("wins", False, p, direction, sizes, smallest)
+    smallest = _smallest_p(sample.sizes)
+    p = smallest
+    if share not in (0, 1):  # otherwise no spread is left to divide by
+        found = stats.brunnermunzel(sample.arm, sample.baseline)
+        p = max(smallest, float(found.pvalue))
+    return Decision("wins", False, p, direction, sample.sizes, smallest)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from normlab.compare.columns import NO_SEED
+from normlab.compare.columns import NO_SEED, rows_of_arm
 from normlab.compare.equivalence import times
 from normlab.compare.inference import welch
 from normlab.compare.sentences import p_value, signed
@@ -29,10 +29,13 @@ def design_warnings(contrasts: pd.DataFrame, groups: Groups, metric: str) -> lis
     rows = contrasts.to_dict("records")
     group_of = dict(groups)
     lines = []
+    designs = set()
     for row in rows:
-        lines += _pairing_lines(row, group_of[row["where"]], metric)
+        group = group_of[row["where"]]
+        designs.add(row["design"])
+        lines += _pairing_lines(row, group, metric)
         lines += _spread_lines(row)
-    if any(row["design"] == "folds" for row in rows):
+    if "folds" in designs:
         lines.append(
             "Folds share training data and are not independent: intervals and p-values "
             "are corrected for it (Nadeau and Bengio, 2003)."
@@ -40,21 +43,33 @@ def design_warnings(contrasts: pd.DataFrame, groups: Groups, metric: str) -> lis
     return lines
 
 
+def _at(row: dict) -> str:
+    """Where a contrast was made: ` at model=vgg`; empty if there is one group only."""
+    if not row["where"]:
+        return ""
+    return f" at {row['where']}"
+
+
 def _pairing_lines(row: dict, group: pd.DataFrame, metric: str) -> list[str]:
-    at = f" at {row['where']}" if row["where"] else ""
-    names = f"{row['arm']} and {row['baseline']}"
+    arm = row["arm"]
+    baseline = row["baseline"]
+    names = f"{arm} and {baseline}"
+    at = _at(row)
     is_mean = row["test"] != "ranks"  # otherwise lost runs have the missing partners
     if row["design"] == "paired" and row["left_out"] and is_mean:
-        return [f"{names}{at}: {_all_runs(row, group, metric)}"]
-    has_values = min(row["n"], row["n_baseline"]) > 0
-    single_runs = row["n"] == row["n_baseline"] == 1  # the verdict says why it is none
-    if row["design"] != "independent" or not has_values or single_runs:
+        all_runs = _all_runs(row, group, metric)
+        return [f"{names}{at}: {all_runs}"]
+
+    sizes = (row["n"], row["n_baseline"])
+    single_runs = sizes == (1, 1)  # the verdict says why it is none
+    if row["design"] != "independent" or 0 in sizes or single_runs:
         return []
-    if group["seed"].astype(str).str.startswith(NO_SEED).all():
+    seeds = group["seed"].astype(str)
+    if seeds.str.startswith(NO_SEED).all():
         return [f"{names}{at} have no seeds and are compared as independent runs."]
     return [
         f"{names} share too few seeds{at} "
-        f"({_seeds(group, row['arm'])} against {_seeds(group, row['baseline'])}): "
+        f"({_seeds(group, arm)} against {_seeds(group, baseline)}): "
         "compared as independent runs. The same seeds would make pairs."
     ]
 
@@ -62,17 +77,21 @@ def _pairing_lines(row: dict, group: pd.DataFrame, metric: str) -> list[str]:
 def _all_runs(row: dict, group: pd.DataFrame, metric: str) -> str:
     """How many runs the pairs leave out, and what Welch's test says of all."""
     scored = finished_runs(group, metric)
-    arm = scored.loc[scored["arm"] == row["arm"], metric].to_numpy(float)
-    baseline = scored.loc[scored["arm"] == row["baseline"], metric].to_numpy(float)
+    arm = rows_of_arm(scored, row["arm"])[metric].to_numpy(float)
+    baseline = rows_of_arm(scored, row["baseline"])[metric].to_numpy(float)
+    n = len(arm)
+    n_baseline = len(baseline)
     text = (
-        f"{row['left_out']} of {len(arm) + len(baseline)} finished runs have no "
+        f"{row['left_out']} of {n + n_baseline} finished runs have no "
         f"partner with the same seed and are left out of the {row['n']} pairs."
     )
+    difference = signed(arm.mean() - baseline.mean())
     (low, high), p = welch(arm, baseline)
+    interval = f"{signed(low)} to {signed(high)}"
     return (
         f"{text} All of them as independent runs, by Welch's test: "
-        f"{signed(arm.mean() - baseline.mean())} (95 % interval {signed(low)} to "
-        f"{signed(high)}, {len(arm)} against {len(baseline)} runs, {p_value(p)})."
+        f"{difference} (95 % interval {interval}, {n} against {n_baseline} runs, "
+        f"{p_value(p)})."
     )
 
 
@@ -80,10 +99,10 @@ def _spread_lines(row: dict) -> list[str]:
     """A line if one arm spreads so much more that its mean hides rare runs."""
     if not row["spread_ratio"] > UNEQUAL_SPREADS:
         return []
-    at = f" at {row['where']}" if row["where"] else ""
+    wider = times(row["spread_ratio"])
     return [
-        f"Of {row['arm']} and {row['baseline']}{at}, one spreads "
-        f"{times(row['spread_ratio'])} as much as the other: their means may differ by "
+        f"Of {row['arm']} and {row['baseline']}{_at(row)}, one spreads "
+        f"{wider} as much as the other: their means may differ by "
         "rare runs that were not seen. Look at the single runs, the medians and "
         "P(better)."
     ]
@@ -91,8 +110,8 @@ def _spread_lines(row: dict) -> list[str]:
 
 def _seeds(group: pd.DataFrame, arm: str) -> str:
     """Up to four seeds of an arm; of more the first three and the last."""
-    runs = group[group["arm"] == arm]
+    runs = rows_of_arm(group, arm)
     seeds = sorted_labels(runs["seed"].map(setting_text))
     if len(seeds) > 4:
-        seeds = [*seeds[:3], "…", seeds[-1]]
+        seeds[3:-1] = ["…"]
     return ", ".join(seeds)

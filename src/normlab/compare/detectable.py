@@ -9,6 +9,7 @@ from scipy import optimize, stats
 from normlab.compare.effects import (
     MAX_SIMULATED,
     SIMULATIONS,
+    all_subsets,
     error_of_design,
     rejected_patterns,
 )
@@ -47,7 +48,8 @@ def detectable_difference(
         return math.nan
     if n < SMALLEST_N:
         return math.inf
-    return sd * _detectable_effect(n, design, level / contrasts, power)
+    level_each = level / contrasts
+    return sd * _detectable_effect(n, design, level_each, power)
 
 
 @lru_cache(maxsize=256)
@@ -63,10 +65,12 @@ def _shift(df: int, level: float, power: float) -> float:
     """By how many standard errors the t statistic must be shifted for this power."""
     critical = stats.t.isf(level / 2, df)
 
-    def lack(shift: float) -> float:
-        return float(stats.nct.sf(critical, df, shift)) - power
+    def excess(shift: float) -> float:
+        reached = stats.nct.sf(critical, df, shift)
+        return float(reached) - power
 
-    return float(optimize.brentq(lack, 0.0, critical + MOST_ERRORS / math.sqrt(df)))
+    largest = critical + MOST_ERRORS / math.sqrt(df)
+    return float(optimize.brentq(excess, 0.0, largest))
 
 
 def _sign_flip_effect(n: int, level: float, power: float) -> float:
@@ -80,9 +84,10 @@ def _sign_flip_effect(n: int, level: float, power: float) -> float:
     if fewest < 1:
         return math.inf
     random = np.random.default_rng(0)
-    differences = random.standard_normal((SIMULATIONS, n)).astype(np.float32)
-    subsets = np.indices((2,) * n).reshape(n, -1)[:, 1:]  # but the empty one
-    weights = (subsets / subsets.sum(axis=0)).astype(np.float32)
-    means = differences @ weights
-    low = np.partition(means, fewest - 1, axis=1)[:, fewest - 1]
+    differences = random.standard_normal((SIMULATIONS, n))
+    subsets = all_subsets(n)[:, 1:]  # but the empty one
+    weights = subsets / subsets.sum(axis=0)
+    means = differences.astype(np.float32) @ weights.astype(np.float32)
+    place = fewest - 1
+    low = np.partition(means, place, axis=1)[:, place]
     return float(np.quantile(-low, power))

@@ -36,7 +36,7 @@ def interval_of(sample: Sample, folds: int | None, confidence: float) -> Interva
         confidence: of the interval.
     """
     if sample.paired and not folds and sample.size >= 2:
-        return inference.paired_interval(sample.arm - sample.baseline, confidence)
+        return inference.paired_interval(sample.differences, confidence)
     return t_interval_of(sample, folds, confidence)
 
 
@@ -53,10 +53,9 @@ def t_interval_of(sample: Sample, folds: int | None, confidence: float) -> Inter
     if not sample.paired:
         interval, _ = inference.welch(sample.arm, sample.baseline, confidence)
         return interval
-    differences = sample.arm - sample.baseline
     if folds:
-        return intervals.fold_interval(differences, folds, confidence)
-    return intervals.t_interval(differences, confidence)
+        return intervals.fold_interval(sample.differences, folds, confidence)
+    return intervals.t_interval(sample.differences, confidence)
 
 
 def welch_interval_of(
@@ -95,19 +94,23 @@ def prediction_of(sample: Sample, folds: int | None, confidence: float) -> Inter
     if math.isnan(low):
         return UNKNOWN
     middle = (low + high) / 2
-    half = (high - low) / 2 * math.sqrt(1 + _single_to_mean(sample, folds))
-    return middle - half, middle + half
+    half = (high - low) / 2
+    factor = math.sqrt(1 + _single_to_mean(sample, folds))
+    return intervals.around(middle, half * factor)
 
 
 def _single_to_mean(sample: Sample, folds: int | None) -> float:
     """Variance of one difference over the variance of the mean difference."""
-    n = len(sample.arm)
+    n, n_baseline = sample.sizes
     if folds:
-        return 1 / (1 / n + 1 / (folds - 1))
+        test_to_train = 1 / (folds - 1)
+        return 1 / (1 / n + test_to_train)
     if sample.paired:
         return n
     arm = float(sample.arm.var(ddof=1))
     baseline = float(sample.baseline.var(ddof=1))
-    if arm + baseline == 0:
+    of_single = arm + baseline
+    of_mean = arm / n + baseline / n_baseline
+    if of_single == 0:
         return 0.0
-    return (arm + baseline) / (arm / n + baseline / len(sample.baseline))
+    return of_single / of_mean

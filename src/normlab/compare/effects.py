@@ -38,12 +38,13 @@ def hedges_g(arm: ArrayLike, baseline: ArrayLike) -> float:
 
     arm_squares = (n - 1) * spread(arm) ** 2
     baseline_squares = (m - 1) * spread(baseline) ** 2
-    pooled = math.sqrt((arm_squares + baseline_squares) / (n + m - 2))
+    variance = (arm_squares + baseline_squares) / (n + m - 2)
+    pooled_sd = math.sqrt(variance)
     difference = arm.mean() - baseline.mean()
-    if pooled == 0:
+    if pooled_sd == 0:
         return 0.0 if difference == 0 else math.nan
     correction = 1 - 3 / (4 * (n + m) - 9)
-    return float(correction * difference / pooled)
+    return float(correction * difference / pooled_sd)
 
 
 def probability_of_improvement(
@@ -76,19 +77,22 @@ def probability_of_improvement(
     Returns:
         The probability and its interval; NaN below two runs.
     """
-    sign = 1 if higher else -1
-    arm = np.asarray(arm, float) * sign
-    baseline = np.asarray(baseline, float) * sign
-    n = min(len(arm), len(baseline))
-    if n < 2:
+    arm = np.asarray(arm, float)
+    baseline = np.asarray(baseline, float)
+    if not higher:
+        arm = -arm
+        baseline = -baseline
+    smaller = min(len(arm), len(baseline))
+    if smaller < 2:
         return math.nan, UNKNOWN
     if paired:
         wins, ties = num_wins(arm, baseline)
-        value = (wins + ties / 2) / n
+        value = (wins + ties / 2) / smaller
     else:
-        statistic = stats.mannwhitneyu(arm, baseline).statistic
-        value = float(statistic / (len(arm) * len(baseline)))
-    return value, binomial_interval(value * n, n, confidence)
+        found = stats.mannwhitneyu(arm, baseline)
+        num_comparisons = len(arm) * len(baseline)
+        value = float(found.statistic / num_comparisons)
+    return value, binomial_interval(value * smaller, smaller, confidence)
 
 
 def num_wins(arm: NDArray, baseline: NDArray) -> tuple[int, int]:
@@ -98,7 +102,9 @@ def num_wins(arm: NDArray, baseline: NDArray) -> tuple[int, int]:
         arm: values of the arm, of which the higher is better, shape `(n,)`.
         baseline: values of the baseline at the same seeds, shape `(n,)`.
     """
-    return int((arm > baseline).sum()), int((arm == baseline).sum())
+    wins = arm > baseline
+    ties = arm == baseline
+    return int(wins.sum()), int(ties.sum())
 
 
 def sample_size(
@@ -132,15 +138,24 @@ def sample_size(
     """
     if not (effect > 0 and sd > 0):
         return None
+    standardized = effect / sd
     level_each = level / contrasts
-    large_sizes = np.unique(np.geomspace(100, MAX_SEEDS, 200).astype(int))
-    sizes = [*range(SMALLEST_N, 100), *large_sizes.tolist()]
 
     def power_of(n: int) -> float:
-        return _power(effect / sd, n, design, level_each, power)
+        return _power(standardized, n, design, level_each, power)
 
+    sizes = _candidate_sizes()
     place = bisect_left(sizes, power, key=power_of)  # more seeds have more power
-    return sizes[place] if place < len(sizes) else None
+    if place == len(sizes):
+        return None
+    return sizes[place]
+
+
+def _candidate_sizes() -> list[int]:
+    """All sizes below 100, and 200 in geometric steps up to the largest."""
+    steps = np.geomspace(100, MAX_SEEDS, 200)
+    large = np.unique(steps.astype(int))
+    return [*range(SMALLEST_N, 100), *large.tolist()]
 
 
 def _power(
@@ -156,9 +171,10 @@ def _power(
     """
     error, df = error_of_design(n, design)
     power = _t_power(effect / error, df, level)
-    if design != "paired" or n > MAX_SIMULATED or power < wanted - SLACK:
-        return power
-    return sign_flip_power(effect, n, level)
+    is_simulated = design == "paired" and n <= MAX_SIMULATED
+    if is_simulated and power >= wanted - SLACK:
+        return sign_flip_power(effect, n, level)
+    return power
 
 
 def error_of_design(n: int, design: str) -> tuple[float, int]:
@@ -173,16 +189,18 @@ def error_of_design(n: int, design: str) -> tuple[float, int]:
     """
     if design == "independent":
         return math.sqrt(2 / n), 2 * n - 2
-    if design == "folds":
-        return math.sqrt(1 / n + 1 / (n - 1)), n - 1
-    return math.sqrt(1 / n), n - 1
+    variance = 1 / n
+    if design == "folds":  # all of them are run, so n - 1 are trained on
+        variance += 1 / (n - 1)
+    return math.sqrt(variance), n - 1
 
 
 def _t_power(shift: float, df: int, level: float) -> float:
     """Power of a two-sided t test whose statistic is shifted by this much."""
     critical = stats.t.isf(level / 2, df)
     above = stats.nct.sf(critical, df, shift)
-    return float(above + stats.nct.cdf(-critical, df, shift))
+    below = stats.nct.cdf(-critical, df, shift)
+    return float(above + below)
 
 
 def sign_flip_power(effect: float, n: int, level: float) -> float:
@@ -198,11 +216,21 @@ def sign_flip_power(effect: float, n: int, level: float) -> float:
         return 0.0
     random = np.random.default_rng(0)
     differences = effect + random.standard_normal((SIMULATIONS, n))
-    patterns = np.indices((2,) * n).reshape(n, -1).astype(np.float32)
-    sums = differences.astype(np.float32) @ patterns
+    subsets = all_subsets(n).astype(np.float32)
+    sums = differences.astype(np.float32) @ subsets
     below = (sums <= 0).sum(axis=1)
     above = (sums >= 0).sum(axis=1)
-    return float((np.minimum(below, above) <= largest).mean())
+    rejects = np.minimum(below, above) <= largest
+    return float(rejects.mean())
+
+
+def all_subsets(n: int) -> NDArray:
+    """The subsets of n pairs as columns of 0 and 1, the empty one first ``(n, 2^n)``.
+
+    Args:
+        n: number of pairs.
+    """
+    return np.indices((2,) * n).reshape(n, -1)
 
 
 def rejected_patterns(n: int, level: float) -> int:
@@ -214,7 +242,8 @@ def rejected_patterns(n: int, level: float) -> int:
         n: number of pairs.
         level: two-sided significance level.
     """
-    return math.ceil(level * 2**n / 2 * (1 - 1e-9)) - 1
+    one_sided = level * 2**n / 2
+    return math.ceil(one_sided * (1 - 1e-9)) - 1
 
 
 def seeds_needed(level: float, contrasts: int = 1) -> int:
@@ -226,5 +255,6 @@ def seeds_needed(level: float, contrasts: int = 1) -> int:
         level: significance level, such as 0.05.
         contrasts: number of planned contrasts.
     """
-    fewest = 1 + math.ceil(math.log2(contrasts / level))
+    doublings = math.log2(contrasts / level)
+    fewest = 1 + math.ceil(doublings)
     return max(SMALLEST_N, fewest)

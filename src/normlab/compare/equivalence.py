@@ -11,6 +11,7 @@ from normlab.compare.shapes import (
     EQUIVALENT_SKEWNESS,
     EQUIVALENT_SPREADS,
     FEWEST_FOR_EQUIVALENCE,
+    all_equal,
     skewness,
     spread_ratio,
 )
@@ -32,7 +33,7 @@ def equivalence_p(sample: Sample, folds: int | None, margin: float) -> float:
         folds: number of folds, which corrects the error; None without folds.
         margin: the smallest difference that matters, in units of the metric.
     """
-    if min(len(sample.arm), len(sample.baseline)) < SMALLEST_N:
+    if sample.size < SMALLEST_N:
         return math.nan
     if _without_spread(sample):
         return _p_without_spread(sample, margin)
@@ -42,19 +43,18 @@ def equivalence_p(sample: Sample, folds: int | None, margin: float) -> float:
 
     from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
+    bounds = (-margin, margin)
     if sample.paired:
-        p, *_ = ttost_paired(sample.arm, sample.baseline, -margin, margin)
+        p, *_ = ttost_paired(sample.arm, sample.baseline, *bounds)
     else:
-        p, *_ = ttost_ind(
-            sample.arm, sample.baseline, -margin, margin, usevar="unequal"
-        )
+        p, *_ = ttost_ind(sample.arm, sample.baseline, *bounds, usevar="unequal")
     return float(p)
 
 
 def _without_spread(sample: Sample) -> bool:
     if sample.paired:
-        return bool(np.ptp(sample.arm - sample.baseline) == 0)
-    return bool(np.ptp(sample.arm) == 0 and np.ptp(sample.baseline) == 0)
+        return all_equal(sample.differences)
+    return all_equal(sample.arm) and all_equal(sample.baseline)
 
 
 def _p_without_spread(sample: Sample, margin: float) -> float:
@@ -65,9 +65,8 @@ def _p_without_spread(sample: Sample, margin: float) -> float:
     ``q = (margin - |d|) / R`` on, and n pairs miss it with probability ``(1 - q)^n``.
     The share is taken to be at most one half, so that p is never below ``2^-n``.
     """
-    n = min(len(sample.arm), len(sample.baseline))
-    size = abs(sample.arm.mean() - sample.baseline.mean())
-    room = margin - size
+    difference = sample.arm.mean() - sample.baseline.mean()
+    room = margin - abs(difference)
     if room <= 0:
         return 1.0
     values = np.concatenate([sample.arm, sample.baseline])
@@ -75,7 +74,7 @@ def _p_without_spread(sample: Sample, margin: float) -> float:
     share = HALF
     if reach > 0:
         share = min(HALF, room / reach)
-    return float((1 - share) ** n)
+    return float((1 - share) ** sample.size)
 
 
 def doubts(sample: Sample, names: tuple[str, str]) -> str:
@@ -89,24 +88,27 @@ def doubts(sample: Sample, names: tuple[str, str]) -> str:
         sample: the values.
         names: of the arm and of the baseline.
     """
-    n = min(len(sample.arm), len(sample.baseline))
-    if n < FEWEST_FOR_EQUIVALENCE:
+    if sample.size < FEWEST_FOR_EQUIVALENCE:
         what = "pairs" if sample.paired else "runs per arm"
         return (
-            f"{n} {what} miss rare runs too easily; at least {FEWEST_FOR_EQUIVALENCE} "
-            "are needed"
+            f"{sample.size} {what} miss rare runs too easily; at least "
+            f"{FEWEST_FOR_EQUIVALENCE} are needed"
         )
     ratio = spread_ratio(sample.arm, sample.baseline)
     if ratio > EQUIVALENT_SPREADS:
-        return f"{_wider(sample, names)} spread {times(ratio)} as much as the other"
+        wider = _wider(sample, names)
+        return f"{wider} spread {times(ratio)} as much as the other"
     return _doubt_about_skewness(sample, names)
 
 
 def _doubt_about_skewness(sample: Sample, names: tuple[str, str]) -> str:
-    parts = {f"the runs of {names[0]}": sample.arm}
-    parts[f"the runs of {names[1]}"] = sample.baseline
+    arm, baseline = names
+    parts = {
+        f"the runs of {arm}": sample.arm,
+        f"the runs of {baseline}": sample.baseline,
+    }
     if sample.paired:
-        parts = {"the differences": sample.arm - sample.baseline}
+        parts = {"the differences": sample.differences}
     for name, values in parts.items():
         value = skewness(values)
         if abs(value) > EQUIVALENT_SKEWNESS:
@@ -130,5 +132,6 @@ def times(ratio: float) -> str:
     """`4.2 times`, or how to say that one of two spreads is 0."""
     if math.isinf(ratio):
         return "infinitely many times"
-    digits = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
-    return f"{digits} times"
+    if ratio >= 10:
+        return f"{ratio:.0f} times"
+    return f"{ratio:.1f} times"

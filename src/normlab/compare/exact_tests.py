@@ -78,15 +78,16 @@ def _one_sided_p(differences: NDArray, tolerance: float) -> float:
     Turning the signs of a subset lowers the sum by twice the sum over the subset, so
     these are the patterns that turn a subset whose sum is not above 0.
     """
-    if len(differences) > MAX_EXACT_PAIRS:
-        sums = _drawn_subsets(len(differences)) @ differences
+    n = len(differences)
+    if n > MAX_EXACT_PAIRS:
+        sums = _drawn_subsets(n) @ differences
         num_small = int((sums <= tolerance).sum())
         return (1 + num_small) / (RESAMPLES + 1)
     first_half, second_half = np.array_split(differences, 2)
     first, _ = _subset_sums(first_half)
     second, _ = _subset_sums(second_half)
     count = _num_pairs_up_to(tolerance, first, second)
-    return float(count / 2.0 ** len(differences))
+    return float(count / 2.0**n)
 
 
 def _num_pairs_up_to(limit: float, first: NDArray, second: NDArray) -> int:
@@ -102,8 +103,10 @@ def _subset_sums(values: NDArray) -> tuple[NDArray, NDArray]:
     sums = np.zeros(1)
     sizes = np.zeros(1, int)
     for value in values:
-        sums = np.concatenate([sums, sums + value])
-        sizes = np.concatenate([sizes, sizes + 1])
+        sums_with_it = sums + value
+        sizes_with_it = sizes + 1
+        sums = np.concatenate([sums, sums_with_it])
+        sizes = np.concatenate([sizes, sizes_with_it])
     return sums, sizes
 
 
@@ -111,7 +114,8 @@ def _subset_sums(values: NDArray) -> tuple[NDArray, NDArray]:
 def _drawn_subsets(n: int) -> NDArray:
     """Random subsets of n pairs as rows of 0 and 1, the same in every call."""
     random = np.random.default_rng(0)
-    return random.integers(0, 2, (RESAMPLES, n)).astype(float)
+    subsets = random.integers(0, 2, (RESAMPLES, n))
+    return subsets.astype(float)
 
 
 def sign_flip_interval(differences: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -141,20 +145,24 @@ def sign_flip_interval(differences: ArrayLike, confidence: float = 0.95) -> Inte
         low = _lower_end(differences, level)
         return low, -_lower_end(-differences, level)
 
-    means = np.sort(_subset_means(differences))
+    means = _subset_means(differences)
     # A value is rejected on one side if fewer than this number of means lie below it.
     share = level / 2 * (1 - 1e-9)
-    fewest = math.ceil(share * (len(means) + 1)) - 1
+    num_subsets = len(means) + 1
+    fewest = math.ceil(share * num_subsets) - 1
+    means = np.sort(means)
     return float(means[fewest - 1]), float(means[-fewest])
 
 
 def _subset_means(differences: NDArray) -> NDArray:
     """Means of all subsets but the empty one, or of the subsets that were drawn."""
-    if len(differences) <= MAX_LISTED_PAIRS:
+    n = len(differences)
+    if n <= MAX_LISTED_PAIRS:
         sums, sizes = _subset_sums(differences)
         return sums[1:] / sizes[1:]
-    subsets = _drawn_subsets(len(differences))
-    return subsets @ differences / subsets.sum(axis=1)
+    subsets = _drawn_subsets(n)
+    sums = subsets @ differences
+    return sums / subsets.sum(axis=1)
 
 
 def _lower_end(differences: NDArray, level: float) -> float:
@@ -185,17 +193,21 @@ def permutation_p(arm: ArrayLike, baseline: ArrayLike) -> float:
         baseline: values of the baseline, shape `(m,)`.
     """
     arm = np.asarray(arm, float)
-    both = np.concatenate([arm, np.asarray(baseline, float)])
+    baseline = np.asarray(baseline, float)
+    size = len(arm)
+    both = np.concatenate([arm, baseline])
     centred = both - both.mean()
-    observed = abs(centred[: len(arm)].sum())
+    of_arm = centred[:size]
+    observed = abs(of_arm.sum())
     tolerance = 1e-12 * np.abs(centred).sum()
     if observed <= tolerance:
         return 1.0
+    limit = tolerance - observed
     count_up_to = _num_exchanges_up_to
     if len(both) > MAX_EXACT_RUNS:
         count_up_to = _num_drawn_up_to
-    below, total = count_up_to(tolerance - observed, centred, len(arm))
-    above, _ = count_up_to(tolerance - observed, -centred, len(arm))
+    below, total = count_up_to(limit, centred, size)
+    above, _ = count_up_to(limit, -centred, size)
     return min(1.0, (below + above) / total)
 
 
@@ -215,7 +227,9 @@ def _num_exchanges_up_to(limit: float, values: NDArray, size: int) -> tuple[int,
 def _num_drawn_up_to(limit: float, values: NDArray, size: int) -> tuple[int, int]:
     """As `_num_exchanges_up_to`, for random subsets; the observed one is among them."""
     random = np.random.default_rng(0)
-    drawn = random.permuted(np.tile(values, (RESAMPLES, 1)), axis=1)
+    copies = np.tile(values, (RESAMPLES, 1))
+    drawn = random.permuted(copies, axis=1)
     drawn = np.vstack([values, drawn])
-    sums = drawn[:, :size].sum(axis=1)
-    return int((sums <= limit).sum()), RESAMPLES + 1
+    of_arm = drawn[:, :size]
+    is_small = of_arm.sum(axis=1) <= limit
+    return int(is_small.sum()), len(drawn)

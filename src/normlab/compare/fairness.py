@@ -18,6 +18,7 @@ from normlab.compare.arm_checks import (
     initial_weights,
     parameters,
 )
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.origin_checks import ORIGIN_CHECKS
 from normlab.compare.repetitions import repeated_runs, replaced_data
 from normlab.compare.settings import (
@@ -84,7 +85,8 @@ def start_warnings(
 
     messages: dict[str, None] = {}
     for pair in _arm_pairs(groups, by, baseline):
-        for check in (*initial_weights(pair), *parameters(pair)):
+        checks = [*initial_weights(pair), *parameters(pair)]
+        for check in checks:
             if check.warns:
                 messages[check.message] = None
     return list(messages)
@@ -115,14 +117,14 @@ def _arm_pairs(
 ) -> Iterator[ArmPair]:
     """Every arm of every group with the baseline, in groups that have a baseline."""
     for where, group in groups:
-        reference = group[group["arm"] == baseline]
+        reference = rows_of_arm(group, baseline)
         if reference.empty:
             continue
         prefix = group_prefix(where)
         for arm in sorted_labels(group["arm"]):
             if arm == baseline:
                 continue
-            runs = group[group["arm"] == arm]
+            runs = rows_of_arm(group, arm)
             yield ArmPair(
                 prefix,
                 arm,
@@ -180,8 +182,8 @@ def _synchronized(group: pd.DataFrame) -> pd.Series:
     unknown = pd.Series(None, index=group.index, dtype=object)
     recorded = group.get("synchronized", unknown).astype(object)
     setting = group.get("norm.sync", unknown)
-    known = recorded.where(recorded.notna(), setting).dropna()
-    return known.astype(bool)
+    known = recorded.where(recorded.notna(), setting)
+    return known.dropna().astype(bool)
 
 
 def cautions(groups: Groups) -> Iterator[Check]:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from normlab.compare.exact_tests import attainable_p
 from normlab.compare.inference import SMALLEST_N, Difference, correlation
-from normlab.compare.intervals import fold_error, fold_interval
+from normlab.compare.intervals import fold_error, fold_interval, t_quantile
 
 
 def fold_difference(
@@ -81,8 +81,7 @@ def fold_equivalence_p(
         return math.nan
     low, high = difference.interval
     half = (high - low) / 2
-    quantile = stats.t.ppf(0.5 + confidence / 2, n - 1)
-    error = half / quantile
+    error = half / t_quantile(confidence, n - 1)
     if error == 0:
         return math.nan
     size = abs(difference.estimate)

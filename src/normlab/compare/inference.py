@@ -20,6 +20,7 @@ from normlab.compare.exact_tests import (
     sign_flip_p,
 )
 from normlab.compare.intervals import UNKNOWN, Interval, t_interval
+from normlab.compare.shapes import all_equal
 
 SMALLEST_N = 6  # no p-value is given below
 
@@ -69,12 +70,18 @@ def paired_difference(
     baseline = np.asarray(baseline, float)
     differences = arm - baseline
     n = len(arm)
+    estimate = math.nan
+    p = math.nan
+    if n:
+        estimate = float(differences.mean())
+    if n >= SMALLEST_N:
+        p = sign_flip_p(differences)
     return Difference(
         "paired",
         (n, n),
-        estimate=float(differences.mean()) if n else math.nan,
+        estimate,
         interval=paired_interval(differences, confidence),
-        p=sign_flip_p(differences) if n >= SMALLEST_N else math.nan,
+        p=p,
         correlation=correlation(arm, baseline),
         attainable_p=attainable_p(n),
     )
@@ -102,9 +109,10 @@ def correlation(arm: NDArray, baseline: NDArray) -> float:
         arm: values of the arm, shape `(n,)`.
         baseline: values of the baseline in the same order, shape `(n,)`.
     """
-    if len(arm) < 3 or np.ptp(arm) == 0 or np.ptp(baseline) == 0:
+    if len(arm) < 3 or all_equal(arm) or all_equal(baseline):
         return math.nan
-    return float(np.corrcoef(arm, baseline)[0, 1])
+    matrix = np.corrcoef(arm, baseline)
+    return float(matrix[0, 1])
 
 
 def independent_difference(
@@ -163,7 +171,7 @@ def welch(
         Interval of the difference of the means, and two-sided p-value. Without any
         spread the interval is the difference itself and p that of the permutation test.
     """
-    if np.ptp(arm) == 0 and np.ptp(baseline) == 0:
+    if all_equal(arm) and all_equal(baseline):
         estimate = float(arm[0] - baseline[0])
         return (estimate, estimate), permutation_p(arm, baseline)
     with warnings.catch_warnings():
@@ -193,9 +201,12 @@ def holm(p_values: ArrayLike) -> NDArray:
     known = np.nan_to_num(p_values, nan=1.0)
     order = np.argsort(known, kind="stable")
     factors = np.arange(len(known), 0, -1)
+    multiplied = known[order] * factors
     corrected = np.empty_like(known)
-    corrected[order] = np.maximum.accumulate(known[order] * factors)
-    return np.where(np.isnan(p_values), np.nan, np.minimum(corrected, 1.0))
+    corrected[order] = np.maximum.accumulate(multiplied)
+    corrected = np.minimum(corrected, 1.0)
+    corrected[np.isnan(p_values)] = np.nan
+    return corrected
 
 
 def holm_divisors(p_values: ArrayLike, level: float) -> NDArray:
@@ -210,7 +221,8 @@ def holm_divisors(p_values: ArrayLike, level: float) -> NDArray:
         p_values: of all planned contrasts, shape `(m,)`; NaN counts as not rejected.
         level: probability of a false alarm over all contrasts.
     """
-    known = np.nan_to_num(np.asarray(p_values, float), nan=1.0)
+    p_values = np.asarray(p_values, float)
+    known = np.nan_to_num(p_values, nan=1.0)
     divisors = np.ones(len(known), dtype=np.int64)
     divisor = len(known)
     for index in np.argsort(known, kind="stable"):
@@ -232,8 +244,7 @@ def fisher_p(trained: tuple[int, int], total: tuple[int, int]) -> float:
     """
     if min(total) < SMALLEST_N:
         return math.nan
-    table = [
-        [trained[0], total[0] - trained[0]],
-        [trained[1], total[1] - trained[1]],
-    ]
-    return float(stats.fisher_exact(table).pvalue)
+    lost = np.subtract(total, trained)
+    table = np.column_stack([trained, lost])
+    found = stats.fisher_exact(table)
+    return float(found.pvalue)

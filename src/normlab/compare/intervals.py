@@ -8,8 +8,10 @@ bootstrap interval is shown next to it from 20 seeds.
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
+
+from normlab.compare.shapes import all_equal
 
 SMALLEST_N_BOOTSTRAP = 20
 RESAMPLES = 9_999
@@ -32,10 +34,11 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
+    n = len(values)
     # The root comes last: another order of operations rounds differently.
-    half = _t_quantile(values, confidence) * values.std(ddof=1)
-    half = half / math.sqrt(len(values))
-    return values.mean() - half, values.mean() + half
+    half = t_quantile(confidence, n - 1) * values.std(ddof=1)
+    half = half / math.sqrt(n)
+    return around(values.mean(), half)
 
 
 def prediction_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -55,9 +58,10 @@ def prediction_interval(values: ArrayLike, confidence: float = 0.95) -> Interval
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
-    half = _t_quantile(values, confidence) * values.std(ddof=1)
-    half = half * math.sqrt(1 + 1 / len(values))
-    return values.mean() - half, values.mean() + half
+    n = len(values)
+    half = t_quantile(confidence, n - 1) * values.std(ddof=1)
+    half = half * math.sqrt(1 + 1 / n)
+    return around(values.mean(), half)
 
 
 def fold_error(values: ArrayLike, folds: int) -> float:
@@ -75,7 +79,8 @@ def fold_error(values: ArrayLike, folds: int) -> float:
             the validation share picks the epoch and counts as learned from.
     """
     values = np.asarray(values, float)
-    factor = math.sqrt(1 / len(values) + 1 / (folds - 1))
+    test_to_train = 1 / (folds - 1)
+    factor = math.sqrt(1 / len(values) + test_to_train)
     return float(values.std(ddof=1) * factor)
 
 
@@ -97,13 +102,23 @@ def fold_interval(
     values = np.asarray(values, float)
     if len(values) < 2:
         return UNKNOWN
-    half = _t_quantile(values, confidence) * fold_error(values, folds)
-    return values.mean() - half, values.mean() + half
+    half = t_quantile(confidence, len(values) - 1) * fold_error(values, folds)
+    return around(values.mean(), half)
 
 
-def _t_quantile(values: NDArray, confidence: float) -> float:
-    """How many standard errors the interval reaches; n - 1 degrees of freedom."""
-    return stats.t.ppf(0.5 + confidence / 2, len(values) - 1)
+def t_quantile(confidence: float, df: float) -> float:
+    """How many standard errors a t interval reaches to either side.
+
+    Args:
+        confidence: of the interval.
+        df: degrees of freedom of the standard error, which may be infinite.
+    """
+    return stats.t.ppf(0.5 + confidence / 2, df)
+
+
+def around(middle: float, half: float) -> Interval:
+    """The interval that reaches as far to either side of its middle."""
+    return middle - half, middle + half
 
 
 def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -121,7 +136,7 @@ def bca_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
         equal.
     """
     values = np.asarray(values, float)
-    if len(values) < SMALLEST_N_BOOTSTRAP or np.ptp(values) == 0:
+    if len(values) < SMALLEST_N_BOOTSTRAP or all_equal(values):
         return UNKNOWN
     found = stats.bootstrap(
         (values,),
@@ -154,8 +169,9 @@ def wilson_interval(
     """
     if total == 0:
         return UNKNOWN
-    found = stats.binomtest(successes, total).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    found = stats.binomtest(successes, total)
+    interval = found.proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def binomial_interval(
@@ -179,10 +195,11 @@ def binomial_interval(
     if total == 0:
         return UNKNOWN
     tail = (1 - confidence) / 2
+    failures = total - successes
     low = 0.0
     high = 1.0
     if successes > 0:
-        low = float(stats.beta.ppf(tail, successes, total - successes + 1))
-    if successes < total:
-        high = float(stats.beta.ppf(1 - tail, successes + 1, total - successes))
+        low = float(stats.beta.ppf(tail, successes, failures + 1))
+    if failures > 0:
+        high = float(stats.beta.ppf(1 - tail, successes + 1, failures))
     return low, high

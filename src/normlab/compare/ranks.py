@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from normlab.compare.exact_tests import sign_test_p
+from normlab.compare.inference import holm
 from normlab.compare.intervals import Interval
 
 RESAMPLES = 2_000
@@ -56,7 +56,9 @@ def tasks_needed(num_arms: int, level: float) -> int:
         num_arms: with the baseline.
         level: probability of a false alarm over all arms.
     """
-    return math.ceil(math.log2(2 * max(1, num_arms - 1) / level))
+    num_others = max(1, num_arms - 1)
+    doublings = math.log2(2 * num_others / level)
+    return math.ceil(doublings)
 
 
 def rank_arms(scores: pd.DataFrame, baseline: str) -> Ranking:
@@ -75,9 +77,10 @@ def rank_arms(scores: pd.DataFrame, baseline: str) -> Ranking:
     others = [arm for arm in scores if arm != baseline]
     if len(others) == 1:
         (arm,) = others
-        wins = int((scores[arm] > scores[baseline]).sum())
-        losses = int((scores[arm] < scores[baseline]).sum())
-        p = pd.Series({arm: sign_test_p(wins, losses)})
+        wins = scores[arm] > scores[baseline]
+        losses = scores[arm] < scores[baseline]
+        p_value = sign_test_p(int(wins.sum()), int(losses.sum()))
+        p = pd.Series({arm: p_value})
         return Ranking(ranks, math.nan, p, p)
 
     import scikit_posthocs
@@ -87,9 +90,9 @@ def rank_arms(scores: pd.DataFrame, baseline: str) -> Ranking:
         columns = [ranks[arm] for arm in ranks]
         friedman = float(stats.friedmanchisquare(*columns).pvalue)
     pairs = scikit_posthocs.posthoc_siegel_friedman(ranks)
-    p = pd.Series(pairs[baseline].loc[others])
-    _, corrected, *_ = multipletests(p.to_numpy(float), method="holm")
-    return Ranking(ranks, friedman, p, pd.Series(corrected, index=others))
+    p = pd.Series(pairs.loc[others, baseline])
+    corrected = pd.Series(holm(p), index=others)
+    return Ranking(ranks, friedman, p, corrected)
 
 
 def nemenyi_p(ranks: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +125,8 @@ def stratified_draws(tasks: list[NDArray]) -> NDArray:
     random = np.random.default_rng(0)
     drawn = []
     for values in tasks:
-        chosen = random.integers(len(values), size=(RESAMPLES, len(values)))
+        num_runs = len(values)
+        chosen = random.integers(num_runs, size=(RESAMPLES, num_runs))
         drawn.append(values[chosen])
     return np.concatenate(drawn, axis=1)
 
@@ -134,7 +138,8 @@ def interquartile_interval(tasks: list[NDArray], confidence: float) -> Interval:
         tasks: the scores of an arm in each task.
         confidence: of the interval.
     """
-    means = stats.trim_mean(stratified_draws(tasks), TRIMMED, axis=1)
+    draws = stratified_draws(tasks)
+    means = stats.trim_mean(draws, TRIMMED, axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
@@ -150,5 +155,8 @@ def performance_profile(values: NDArray, thresholds: NDArray) -> NDArray:
     Returns:
         ``(N,)``, or ``(B, N)`` for draws.
     """
-    above = [(values > threshold).mean(-1) for threshold in thresholds]
-    return np.stack(above, axis=-1)
+    shares = []
+    for threshold in thresholds:
+        is_above = values > threshold
+        shares.append(is_above.mean(-1))
+    return np.stack(shares, axis=-1)

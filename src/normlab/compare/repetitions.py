@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from normlab.compare.arm_checks import DIFFERENT, SAME, Check, group_prefix
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.settings import (
     capitalized,
     distinct_texts,
@@ -33,7 +34,7 @@ def repeated_runs(where: str, group: pd.DataFrame) -> Iterator[Check]:
     is_telling = finished[evidence].map(_is_telling)
     judged = finished[is_telling.any(axis=1)]
     for arm in sorted_labels(judged["arm"]):
-        runs = judged[judged["arm"] == arm]
+        runs = rows_of_arm(judged, arm)
         alike = runs.groupby(keys, dropna=False)["seed"]
         num_seeds = alike.transform("nunique")
         copies = runs[num_seeds > 1]

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from normlab.compare.intervals import UNKNOWN, Interval
+from normlab.compare.intervals import UNKNOWN, Interval, around, t_quantile
 
 RESAMPLES = 2_000
 CHUNK = 100  # resamples whose weights are in memory at a time
@@ -63,7 +62,8 @@ def resampled_means(values: NDArray) -> NDArray:
         for row in weights:
             drawn = random.integers(num_samples, size=num_samples)
             row[:] = np.bincount(drawn, minlength=num_samples)
-        means.append(values @ weights.T / num_samples)
+        sums = values @ weights.T
+        means.append(sums / num_samples)
     return np.concatenate(means, axis=1)
 
 
@@ -94,7 +94,8 @@ def two_way_noise(
         resampled = arm.resampled - baseline.resampled
         samples = [Scores(observed, resampled)]
     difference = float(arm.observed.mean() - baseline.observed.mean())
-    if min(len(each.observed) for each in samples) < 2:
+    sizes = [len(each.observed) for each in samples]
+    if min(sizes) < 2:
         return Noise(difference, UNKNOWN, math.nan)
     return _noise(difference, samples, confidence)
 
@@ -112,7 +113,8 @@ def _noise(difference: float, samples: list[Scores], confidence: float) -> Noise
     weight = 0.0  # of the seeds in Satterthwaite's formula
     for each in samples:
         count = len(each.observed)
-        squared_error = float(each.observed.var(ddof=1)) / count
+        spread = float(each.observed.var(ddof=1))
+        squared_error = spread / count
         variance += squared_error / count
         by_seeds += squared_error
         weight += squared_error**2 / (count - 1)
@@ -122,9 +124,10 @@ def _noise(difference: float, samples: list[Scores], confidence: float) -> Noise
     freedom = math.inf
     if weight > 0:
         freedom = variance**2 / weight
-    half = stats.t.ppf(0.5 + confidence / 2, freedom) * math.sqrt(variance)
+    half = t_quantile(confidence, freedom) * math.sqrt(variance)
+    interval = around(difference, half)
     share = max(0.0, 1 - by_seeds / variance)
-    return Noise(difference, (difference - half, difference + half), share)
+    return Noise(difference, interval, share)
 
 
 def _resampled_variance(samples: list[Scores]) -> float:
@@ -136,7 +139,8 @@ def _resampled_variance(samples: list[Scores]) -> float:
         num_runs, num_resamples = each.resampled.shape
         shares = np.full(num_runs, 1 / num_runs)
         weights = random.multinomial(num_runs, shares, num_resamples)
-        means = (weights.T * each.resampled).sum(0) / num_runs
+        weighted = weights.T * each.resampled
+        means = weighted.sum(0) / num_runs
         differences = differences + sign * means
         sign = -1
     return float(differences.var())
@@ -152,6 +156,8 @@ def most_different(arm: NDArray, baseline: NDArray, count: int) -> NDArray:
         baseline: the same of the baseline ``(M, N)``.
         count: the largest number of positions that are returned.
     """
-    sizes = np.abs(arm.mean(0) - baseline.mean(0))
-    order = np.argsort(-sizes, kind="stable")[:count]
-    return order[sizes[order] > 0]
+    differences = arm.mean(0) - baseline.mean(0)
+    sizes = np.abs(differences)
+    order = np.argsort(-sizes, kind="stable")
+    first = order[:count]
+    return first[sizes[first] > 0]

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from normlab.compare.inference import SMALLEST_N
 from normlab.compare.settings import pairing_keys
-from normlab.compare.summaries import FOLD, finished_runs, score_values
+from normlab.compare.summaries import (
+    FOLD,
+    finished_runs,
+    have_finished,
+    score_values,
+)
 from normlab.metrics import higher_is_better
 
 BASELINE_SUFFIX = " of the baseline"  # of the baseline's column in a table of pairs
@@ -33,9 +38,19 @@ class Sample:
     left_out: int = 0
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """Number of values of the arm and of the baseline."""
+        return len(self.arm), len(self.baseline)
+
+    @property
     def size(self) -> int:
         """Number of values of the smaller arm."""
-        return min(len(self.arm), len(self.baseline))
+        return min(self.sizes)
+
+    @property
+    def differences(self) -> NDArray:
+        """Arm minus baseline of every pair; only if the values are paired."""
+        return self.arm - self.baseline
 
 
 def finished_sample(
@@ -83,18 +98,21 @@ def matched(
         suffixes=("", BASELINE_SUFFIX),
     )
 
+    num_pairs = len(pairs)
+    num_runs = len(arm) + len(baseline)
     smaller = min(len(arm), len(baseline))
-    testable = folds or not len(pairs) < SMALLEST_N <= smaller
-    if len(pairs) >= max(2, smaller / 2) and testable:
+    testable = folds or not num_pairs < SMALLEST_N <= smaller
+    enough = max(2, smaller / 2)
+    if num_pairs >= enough and testable:
         return Sample(
             score_values(pairs, metric, folds),
             score_values(pairs, metric + BASELINE_SUFFIX, folds),
             paired=True,
-            left_out=len(arm) + len(baseline) - 2 * len(pairs),
+            left_out=num_runs - 2 * num_pairs,
         )
     if folds:
         nothing = np.array([])
-        return Sample(nothing, nothing, True, left_out=len(arm) + len(baseline))
+        return Sample(nothing, nothing, paired=True, left_out=num_runs)
     return Sample(
         arm[metric].to_numpy(float),
         baseline[metric].to_numpy(float),
@@ -141,7 +159,11 @@ def _with_worst(
 ) -> pd.DataFrame:
     """Runs with a result, where those of some statuses are worse than any other."""
     is_worst = runs["status"].isin(worst)
-    value = -math.inf if higher_is_better(metric) else math.inf
-    scores = runs[metric].astype(float).mask(is_worst, value)
-    scored = runs.index.isin(finished_runs(runs, metric).index)
-    return runs.assign(**{metric: scores})[is_worst | scored]
+    value = math.inf
+    if higher_is_better(metric):
+        value = -math.inf
+    scores = runs[metric].astype(float)
+    scores = scores.mask(is_worst, value)
+    has_result = is_worst | have_finished(runs, metric)
+    ranked = runs.assign(**{metric: scores})
+    return ranked[has_result]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from normlab.compare.columns import LARGEST_STABLE_RATE
+from normlab.compare.columns import LARGEST_STABLE_RATE, rows_of_arm
 from normlab.compare.settings import arm_labels, setting_text, sorted_labels
 from normlab.compare.summaries import have_finished
 from normlab.metrics import higher_is_better
@@ -22,8 +22,10 @@ def validation_metric(runs: pd.DataFrame, metric: str) -> str:
     """
     if not metric.startswith("test/"):
         return metric
-    candidate = f"val/{metric.partition('/')[2]}"
-    return candidate if candidate in runs else metric
+    candidate = metric.replace("test/", "val/", 1)
+    if candidate not in runs:
+        return metric
+    return candidate
 
 
 def best_values(
@@ -85,9 +87,10 @@ def ranked_values(
     )
     found = found.reset_index()
     found["ended"] = found["finished"] + found["diverged"]
-    most = found.groupby(places, dropna=False)["ended"].transform("max")
-    few = found["ended"] < most / 2
-    found = found.assign(few=few, lost=found["diverged"] / found["ended"])
+    ended_at_place = found.groupby(places, dropna=False)["ended"]
+    most = ended_at_place.transform("max")
+    found["few"] = found["ended"] < most / 2
+    found["lost"] = found["diverged"] / found["ended"]
     return found.sort_values(
         ["few", "lost", "score"], ascending=[True, True, not higher_is_better(metric)]
     )
@@ -107,7 +110,8 @@ def runs_at_best(
         within: settings that make a group.
         metric: the metric that is shown.
     """
-    best = best_values(runs, key, within, validation_metric(runs, metric))
+    judged_by = validation_metric(runs, metric)
+    best = best_values(runs, key, within, judged_by)
     return runs[is_at_best(runs, key, within, best)]
 
 
@@ -132,8 +136,10 @@ def is_at_best(
     chosen = best.rename(BEST).reset_index()
     # A merge, unlike a lookup by label, also finds groups that lack a setting.
     found = runs[[*places, key]].merge(chosen, on=places, how="left")
-    both_missing = found[key].isna() & found[BEST].isna()
-    matches = found[key].eq(found[BEST]) | both_missing
+    values = found[key]
+    wanted = found[BEST]
+    both_missing = values.isna() & wanted.isna()
+    matches = values.eq(wanted) | both_missing
     return matches.to_numpy(bool)
 
 
@@ -187,9 +193,10 @@ def _edge_lines(
 ) -> list[str]:
     other_settings = [name for name in by if name != key]
     other_groups = [name for name in within if name != key]
-    if key in by:
-        arms = arm_labels(runs, other_settings) if other_settings else "all runs"
-        runs = runs.assign(arm=arms)
+    if key in by and other_settings:
+        runs = runs.assign(arm=arm_labels(runs, other_settings))
+    elif key in by:
+        runs = runs.assign(arm="all runs")
 
     metric = validation_metric(runs, metric)
     best = best_values(runs, key, other_groups, metric)
@@ -207,16 +214,25 @@ def _edge_lines(
     rows = table.to_dict("records")
     lines = []
     for place, row in zip(best.index.tolist(), rows, strict=True):
-        value = row[BEST]
-        is_choice = row["count"] > 1 and row["finished"] > 0
-        if is_choice and value in (row["smallest"], row["largest"]):
-            end = "smallest" if value == row["smallest"] else "largest"
+        end = _edge(row)
+        if end:
             name = place_name(place, other_groups)
+            value = setting_text(row[BEST])
             lines.append(
-                f"{name}: the best {key}, {setting_text(value)}, is the {end} that was "
+                f"{name}: the best {key}, {value}, is the {end} that was "
                 "tried; extend the grid before comparing arms at their best."
             )
     return lines
+
+
+def _edge(row: dict) -> str:
+    """The end of its grid at which the best value lies; empty if it lies within."""
+    if row["count"] < 2 or not row["finished"]:
+        return ""
+    for end in ("smallest", "largest"):
+        if row[BEST] == row[end]:
+            return end
+    return ""
 
 
 def largest_stable(
@@ -243,8 +259,9 @@ def largest_stable(
         learning rate`; it is NaN, and the status `diverged`, if no run finished.
     """
     identity = [*within, "arm", "seed"]
-    sign = 1 if higher_is_better(metric) else -1
-    scores = sign * runs[metric].astype(float)
+    scores = runs[metric].astype(float)
+    if not higher_is_better(metric):
+        scores = -scores
     scores = scores.where(have_finished(runs, metric))
     columns = [runs[name] for name in identity]
     best = scores.groupby(columns, dropna=False).transform("max")
@@ -256,7 +273,8 @@ def largest_stable(
     table = table.sort_values(LARGEST_STABLE_RATE, na_position="first")
     last = table.groupby(identity, dropna=False).tail(1)
     trained = last[LARGEST_STABLE_RATE].notna()
-    last = last.assign(status=np.where(trained, "finished", "diverged"))
+    statuses = np.where(trained, "finished", "diverged")
+    last = last.assign(status=statuses)
     return last.drop(columns=key).sort_index()
 
 
@@ -267,10 +285,12 @@ def grid_step(runs: pd.DataFrame, key: str) -> float:
         runs: all runs of the grid.
         key: the setting, a number above 0 such as the learning rate.
     """
-    values = np.unique(runs[key].dropna().astype(float))
+    known = runs[key].dropna()
+    values = np.unique(known.astype(float))
     if len(values) < 2 or values[0] <= 0:
         return np.nan
-    return float((values[1:] / values[:-1]).max())
+    factors = values[1:] / values[:-1]
+    return float(factors.max())
 
 
 def stable_edge_warnings(
@@ -288,13 +308,14 @@ def stable_edge_warnings(
     lines = []
     largest = runs[key].astype(float).max()
     for arm in sorted_labels(table["arm"]):
-        part = table[table["arm"] == arm]
+        part = rows_of_arm(table, arm)
         rates = part[LARGEST_STABLE_RATE].astype(float)
         at_edge = np.isclose(rates, np.log10(largest))
         count = int(at_edge.sum())
         if count:
+            value = setting_text(largest)
             lines.append(
                 f"{arm}: {count} of {len(part)} seeds still train at the largest {key} "
-                f"tried, {setting_text(largest)}."
+                f"tried, {value}."
             )
     return lines

@@ -34,7 +34,8 @@ def spread_ratio(arm: ArrayLike, baseline: ArrayLike) -> float:
     baseline = np.asarray(baseline, float)
     if min(len(arm), len(baseline)) < 3:
         return math.nan
-    smaller, larger = sorted([spread(arm), spread(baseline)])
+    spreads = [spread(arm), spread(baseline)]
+    smaller, larger = sorted(spreads)
     if larger == 0:
         return 1.0
     if smaller == 0:
@@ -46,9 +47,14 @@ def spread(values: NDArray) -> float:
     """Standard deviation; exactly 0 if all values are equal, NaN below two values."""
     if len(values) < 2:
         return math.nan
-    if np.ptp(values) == 0:  # their mean may be rounded, which would leave a spread
+    if all_equal(values):  # their mean may be rounded, which would leave a spread
         return 0.0
     return float(values.std(ddof=1))
+
+
+def all_equal(values: NDArray) -> bool:
+    """Whether all of at least one value are the same."""
+    return bool(np.ptp(values) == 0)
 
 
 def skewness(values: ArrayLike) -> float:
@@ -60,7 +66,7 @@ def skewness(values: ArrayLike) -> float:
     values = np.asarray(values, float)
     if len(values) < 3:
         return math.nan
-    if np.ptp(values) == 0:
+    if all_equal(values):
         return 0.0
     return float(stats.skew(values))
 
@@ -81,7 +87,8 @@ def num_collapsed(values: ArrayLike, higher: bool) -> int:
     shortfall = np.median(values) - values
     if not higher:
         shortfall = -shortfall
-    deviation = MAD_TO_SD * np.median(np.abs(shortfall))
+    distances = np.abs(shortfall)
+    deviation = MAD_TO_SD * np.median(distances)
     if deviation == 0:
         return 0
     is_far = shortfall > COLLAPSED * deviation

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from normlab.compare import intervals
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.settings import pairing_keys, sorted_labels
 from normlab.compare.shapes import spread
 
@@ -33,8 +34,11 @@ def num_folds(runs: pd.DataFrame) -> int | None:
     if FOLD not in pairing_keys(runs):
         return None
     for key in ("dataset.folds", "dataset.num_folds"):
-        if key in runs and runs[key].notna().any():
-            return int(runs[key].dropna().iloc[0])
+        if key not in runs:
+            continue
+        known = runs[key].dropna()
+        if not known.empty:
+            return int(known.iloc[0])
     return int(runs[FOLD].nunique())
 
 
@@ -48,9 +52,10 @@ def score_values(
     The value of a fold is the mean over its seeds: they share the test part of the
     fold, so they are no further samples of it.
     """
+    values = runs[column]
     if folds:
-        return runs.groupby(FOLD)[column].mean().to_numpy(float)
-    return runs[column].to_numpy(float)
+        values = runs.groupby(FOLD)[column].mean()
+    return values.to_numpy(float)
 
 
 def summaries_of(
@@ -70,7 +75,7 @@ def summaries_of(
     folds = num_folds(group)
     arms = sorted_labels(group["arm"])
     for arm in sorted(arms, key=lambda arm: arm != baseline):
-        runs = group[group["arm"] == arm]
+        runs = rows_of_arm(group, arm)
         yield _summary(runs, metric, confidence, folds)
 
 
@@ -92,7 +97,10 @@ def _summary(
     finished = num_runs(runs, "finished")
     diverged = num_runs(runs, "diverged")
     ended = finished + diverged
-    trained = intervals.wilson_interval(finished, ended, confidence)
+    trained = math.nan
+    if ended:
+        trained = finished / ended
+    trained_interval = intervals.wilson_interval(finished, ended, confidence)
 
     return {
         "where": runs["where"].iloc[0],
@@ -107,9 +115,9 @@ def _summary(
         "diverged": diverged,
         "failed": num_runs(runs, "failed"),
         "without_metric": finished - len(scored),
-        "trained": finished / ended if ended else math.nan,
-        "trained_low": trained[0],
-        "trained_high": trained[1],
+        "trained": trained,
+        "trained_low": trained_interval[0],
+        "trained_high": trained_interval[1],
         "parameters": runs["num_parameters"].max(),
     }
 
