@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from normlab.compare.columns import check_key, metric_columns
+from normlab.compare.columns import check_key, metric_columns, rows_of_arm
 from normlab.compare.predictions import have_predictions
 from normlab.compare.settings import (
     check_keys,
@@ -95,11 +95,11 @@ def check_arguments(
         raise ValueError("there must be runs to compare, and the table has none")
     if not by:
         raise ValueError("by must name a setting, such as norm; it names none")
-    named = [("by", key) for key in by]
+    argument_of = dict.fromkeys(by, "by")
     if select:
-        named.append(("select", select))
-    check_keys(runs, [key for _, key in named])
-    for argument, key in named:
+        argument_of.setdefault(select, "select")
+    check_keys(runs, list(argument_of))
+    for key, argument in argument_of.items():
         if only_repeats(key):
             raise ValueError(
                 f"{argument} must name a setting that changes what is trained; {key} "
@@ -147,18 +147,20 @@ def arm_and_group_keys(
         within: the settings that the user groups by; None if not stated.
         select: the setting of which every arm keeps its best value.
     """
-    if within is not None:
-        check_keys(runs, within)
-        taken = {*by, select}
-        others = [key for key in within if key not in taken]
-        return by, [key for key in others if _varies(runs, key)]
-
     arm_keys = list(by)
     group_keys = []
+    if within is not None:
+        check_keys(runs, within)
+        for key in within:
+            if key not in (*by, select) and _varies(runs, key):
+                group_keys.append(key)
+        return arm_keys, group_keys
+
+    options = tuple(f"{name}." for name in by)
     for key in distinguishing_settings(runs, by):
         if key == select:
             continue
-        if any(key.startswith(f"{name}.") for name in by):
+        if key.startswith(options):
             arm_keys.append(key)
         else:
             group_keys.append(key)
@@ -208,10 +210,11 @@ def planned_arms(
     if wanted is None:
         return others
 
-    planned = name_list([check_key(setting_text(arm), arms, "arm") for arm in wanted])
-    planned = [arm for arm in planned if arm != baseline]
+    texts = list(map(setting_text, wanted))
+    named_arms = name_list([check_key(text, arms, "arm") for text in texts])
+    planned = [arm for arm in named_arms if arm != baseline]
     if others and not planned:
-        named = ", ".join(map(setting_text, wanted))
+        named = ", ".join(texts)
         raise ValueError(
             f"arms must name arms besides the baseline {baseline}, such as "
             f"{others[0]}; got {named}"
@@ -295,9 +298,10 @@ def group_margins(
         )
     if not text.endswith("%"):
         return dict.fromkeys(summaries["where"], value)
-    means = summaries[summaries["arm"] == baseline].set_index("where")["mean"]
     margins = {}
-    for where, mean in means.items():
-        if abs(mean) > 0:  # not so of NaN
-            margins[str(where)] = value / 100 * abs(mean)
+    of_baseline = rows_of_arm(summaries, baseline)
+    for where, mean in zip(of_baseline["where"], of_baseline["mean"], strict=True):
+        size = abs(mean)
+        if size > 0:  # not so of NaN
+            margins[where] = value / 100 * size
     return margins

@@ -62,7 +62,13 @@ class ArmPair:
 
     def compares(self, groups: Sequence[str]) -> bool:
         """Whether the arms are meant to differ in one of these groups of settings."""
-        return any(key.partition(".")[0] in groups for key in self.by)
+        compared = {key.partition(".")[0] for key in self.by}
+        return not compared.isdisjoint(groups)
+
+    @property
+    def both(self) -> pd.DataFrame:
+        """The runs of the arm and those of the baseline."""
+        return pd.concat([self.runs, self.reference])
 
     def matched(self, column: str) -> pd.DataFrame:
         """Values of a column in runs that share seed and fold.
@@ -71,21 +77,28 @@ class ArmPair:
             One row per pair in which both runs have a value, with the columns `arm` and
             `baseline`.
         """
-        both = pd.concat([self.runs, self.reference])
+        both = self.both
+        sides = ["arm", "baseline"]
         if column not in both:
-            return pd.DataFrame(columns=["arm", "baseline"])
+            return pd.DataFrame(columns=sides)
         keys = pairing_keys(both)
         pairs = self.runs[[*keys, column]].merge(
             self.reference[[*keys, column]],
             on=keys,
             suffixes=("", " "),
         )
-        pairs = pairs.set_axis([*keys, "arm", "baseline"], axis=1)
-        return pairs[["arm", "baseline"]].dropna()
+        pairs.columns = [*keys, *sides]
+        return pairs[sides].dropna()
 
 
 def group_prefix(where: str) -> str:
     return f"At {where}, " if where else ""
+
+
+def _num_different(pairs: pd.DataFrame) -> int:
+    """Number of pairs whose values differ; see `ArmPair.matched`."""
+    differs = pairs["arm"] != pairs["baseline"]
+    return int(differs.sum())
 
 
 def settings(pair: ArmPair) -> Iterator[Check]:
@@ -116,8 +129,9 @@ def initial_weights(pair: ArmPair) -> Iterator[Check]:
         return
     digests = pair.matched(column)
     if digests.empty:
-        both = pd.concat([pair.runs[column], pair.reference[column]])
-        who = "The arms" if both.isna().all() else pair.names
+        who = pair.names
+        if pair.both[column].isna().all():
+            who = "The arms"
         message = (
             f"{who} may start from different weights: their runs did not record their "
             "initial weights."
@@ -125,7 +139,7 @@ def initial_weights(pair: ArmPair) -> Iterator[Check]:
         yield Check(name, UNKNOWN, message, warns=True)
         return
 
-    num_different = int((digests["arm"] != digests["baseline"]).sum())
+    num_different = _num_different(digests)
     if num_different:
         message = (
             f"{pair.names} start from other weights in {num_different} of "
@@ -145,7 +159,8 @@ def parameters(pair: ArmPair) -> Iterator[Check]:
         return
     name = "parameters"
     for column in ("num_parameters", "num_norm_parameters"):
-        if column not in pair.runs or pair.runs[column].isna().all():
+        is_recorded = column in pair.runs and pair.runs[column].notna().any()
+        if not is_recorded:
             message = "The runs did not record how many parameters are the norm's own."
             yield Check(name, UNKNOWN, message)
             return
@@ -157,20 +172,22 @@ def parameters(pair: ArmPair) -> Iterator[Check]:
         f"{pair.arm} has {total:,} parameters, {own:,} of them the norm's; "
         f"{pair.baseline} {base_total:,}, {base_own:,} of them the norm's"
     )
-    if excess:
-        more = "more" if excess > 0 else "fewer"
-        message += f": {abs(excess):,} {more} outside of the norm"
-        message = pair.prefix + message
+    if excess > 0:
+        message = f"{pair.prefix}{message}: {excess:,} more outside of the norm"
+    elif excess < 0:
+        message = f"{pair.prefix}{message}: {-excess:,} fewer outside of the norm"
     alike = total == base_total and own == base_own
     result = SAME if alike else DIFFERENT
-    yield Check(name, result, f"{message}.", warns=bool(excess))
+    yield Check(name, result, f"{message}.", warns=excess != 0)
 
 
 def _num_parameters(runs: pd.DataFrame) -> tuple[int, int]:
     """Number of parameters, and how many of them are the norm's own."""
     totals = runs["num_parameters"].dropna()
-    own = runs["num_norm_parameters"].dropna()
-    return int(totals.iloc[0]), int(own.iloc[0])
+    owns = runs["num_norm_parameters"].dropna()
+    total = int(totals.iloc[0])
+    own = int(owns.iloc[0])
+    return total, own
 
 
 def steps(pair: ArmPair) -> Iterator[Check]:
@@ -184,12 +201,11 @@ def steps(pair: ArmPair) -> Iterator[Check]:
     num_epochs = pair.matched("epochs")
     if not (_is_positive(num_steps) and _is_positive(num_epochs)):
         return
-    both = pd.concat([pair.runs, pair.reference])
-    if both["status"].ne("finished").any():
+    if pair.both["status"].ne("finished").any():
         return  # a diverged run ends within an epoch
 
     ratios = num_steps / num_epochs
-    num_different = int((ratios["arm"] != ratios["baseline"]).sum())
+    num_different = _num_different(ratios)
     if num_different:
         message = (
             f"{pair.names} take a different number of steps per epoch in "
@@ -203,7 +219,10 @@ def steps(pair: ArmPair) -> Iterator[Check]:
 
 def _is_positive(table: pd.DataFrame) -> bool:
     """Whether the table has rows and all its values are above 0."""
-    return not table.empty and bool((table > 0).all().all())
+    if table.empty:
+        return False
+    is_positive = table > 0
+    return bool(is_positive.all(axis=None))
 
 
 def weight_decay(pair: ArmPair) -> Iterator[Check]:
@@ -211,7 +230,7 @@ def weight_decay(pair: ArmPair) -> Iterator[Check]:
 
     An arm without norm has no such parameters.
     """
-    both = pd.concat([pair.runs, pair.reference])
+    both = pair.both
     if not {"optimizer.weight_decay", "optimizer.decay_rank_one"} <= set(both.columns):
         return
     decay = pd.to_numeric(both["optimizer.weight_decay"], errors="coerce")

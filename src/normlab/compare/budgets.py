@@ -8,9 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from normlab.compare.arm_checks import DIFFERENT, SAME, Check, group_prefix
-from normlab.compare.choices import Arm, Choice, arms_by_place, runs_at_place
-from normlab.compare.intervals import UNKNOWN, Interval, t_interval
-from normlab.compare.selection import ranked_values
+from normlab.compare.choices import Arm, Choice, arms_by_place
+from normlab.compare.intervals import Interval, t_interval
+from normlab.compare.selection import ranked_values, runs_at_place
 from normlab.compare.settings import group_labels, pairing_keys
 from normlab.compare.summaries import finished_runs
 
@@ -32,9 +32,10 @@ def chance_of_best(num_values: int, tried: int) -> NDArray:
         Shape `(m,)`, for the best value first; it sums to 1.
     """
     chances = np.zeros(num_values)
+    num_draws = math.comb(num_values, tried)
     for place in range(num_values):
-        below = num_values - 1 - place
-        chances[place] = math.comb(below, tried - 1) / math.comb(num_values, tried)
+        num_worse = num_values - 1 - place
+        chances[place] = math.comb(num_worse, tried - 1) / num_draws
     return chances
 
 
@@ -52,16 +53,20 @@ def budget_curves(choice: Choice, confidence: float) -> pd.DataFrame:
         score is the mean of the draws in which one does.
     """
     selection = choice.selection
-    ranked = ranked_values(choice.grid, selection.key, selection.within, choice.metric)
+    key = selection.key
+    within = selection.within
+    ranked = ranked_values(choice.grid, key, within, choice.metric)
+    by_place = ranked.groupby(selection.places, dropna=False, sort=False)
     rows: list[dict] = []
-    for place, values in ranked.groupby(selection.places, dropna=False, sort=False):
+    for place, values in by_place:
         names = {
-            "where": group_labels(values, selection.within).iloc[0],
+            "where": group_labels(values, within).iloc[0],
             "arm": values["arm"].iloc[0],
         }
-        runs = runs_at_place(choice.grid, selection, place)
-        scores = _scores_by_seed(runs, selection.key, choice.metric, values)
-        for row in _curve(scores, values["score"].to_numpy(float), confidence):
+        runs = runs_at_place(choice.grid, selection.places, place)
+        scores = _scores_by_seed(runs, key, choice.metric, values[key])
+        means = values["score"].to_numpy(float)
+        for row in _curve(scores, means, confidence):
             rows.append(names | row)
     return pd.DataFrame(rows)
 
@@ -70,13 +75,14 @@ def _scores_by_seed(
     runs: pd.DataFrame,
     key: str,
     metric: str,
-    values: pd.DataFrame,
+    values: pd.Series,
 ) -> NDArray:
     """The scores of the runs that finished, of shape `(seeds, values)`, best first."""
     finished = finished_runs(runs, metric)
-    by_seed = finished.groupby([*pairing_keys(runs), key], dropna=False)[metric].mean()
+    keys = [*pairing_keys(runs), key]
+    by_seed = finished.groupby(keys, dropna=False)[metric].mean()
     table = by_seed.unstack(key)
-    return table.reindex(columns=values[key]).to_numpy(float)
+    return table.reindex(columns=values).to_numpy(float)
 
 
 def _curve(scores: NDArray, means: NDArray, confidence: float) -> Iterator[dict]:
@@ -88,17 +94,20 @@ def _curve(scores: NDArray, means: NDArray, confidence: float) -> Iterator[dict]
         means: over the seeds, shape `(m,)`.
         confidence: of the intervals.
     """
+    num_values = len(means)
     trains = np.isfinite(means)
-    for tried in range(1, len(means) + 1):
-        chances = chance_of_best(len(means), tried)
-        share = chances[trains].sum()
+    means = means[trains]
+    scores = scores[:, trains]
+    for tried in range(1, num_values + 1):
+        chances = chance_of_best(num_values, tried)[trains]
+        share = chances.sum()
         if not share:
             continue
-        weights = chances[trains] / share
-        low, high = _interval(scores[:, trains], weights, confidence)
+        weights = chances / share
+        low, high = _interval(scores, weights, confidence)
         yield {
             "tried": tried,
-            "score": float(weights @ means[trains]),
+            "score": float(weights @ means),
             "low": low,
             "high": high,
             "trains": round(float(share), 12),
@@ -107,10 +116,10 @@ def _curve(scores: NDArray, means: NDArray, confidence: float) -> Iterator[dict]
 
 def _interval(scores: NDArray, weights: NDArray, confidence: float) -> Interval:
     """The t interval over seeds with a run at every value that can be the best."""
-    counts = weights > 0
-    per_seed = scores[:, counts] @ weights[counts]
+    can_be_best = weights > 0
+    per_seed = scores[:, can_be_best] @ weights[can_be_best]
     complete = per_seed[np.isfinite(per_seed)]
-    return t_interval(complete, confidence) if len(complete) > 1 else UNKNOWN
+    return t_interval(complete, confidence)
 
 
 def budget_checks(choice: Choice, baseline: str) -> Iterator[Check]:
@@ -127,25 +136,27 @@ def budget_checks(choice: Choice, baseline: str) -> Iterator[Check]:
         reference = found.get((arm.where, baseline))
         if arm.arm == baseline or reference is None:
             continue
-        names = f"{group_prefix(arm.where)}{arm.arm} and {baseline}"
+        prefix = group_prefix(arm.where)
+        names = f"{prefix}{arm.arm} and {baseline}"
         if arm.tried == reference.tried:
             count = len(arm.tried)
-            text = f"{names} were tried at the same {count} values of {key}."
-            yield Check(name, SAME, text)
+            message = f"{names} were tried at the same {count} values of {key}."
+            yield Check(name, SAME, message)
         else:
-            text = _unequal_budgets(arm, reference, key)
-            yield Check(name, DIFFERENT, f"{names} {text}", warns=True)
+            message = f"{names} {_unequal_budgets(arm, reference, key)}"
+            yield Check(name, DIFFERENT, message, warns=True)
 
 
 def _unequal_budgets(arm: Arm, reference: Arm, key: str) -> str:
     """How two grids differ: the end of a sentence that begins with both arms."""
-    counts = (len(arm.tried), len(reference.tried))
+    count = len(arm.tried)
+    reference_count = len(reference.tried)
     text = (
-        f"were searched differently: {counts[0]} values of {key} were tried for "
-        f"{arm.arm} ({_values(arm)}) and {counts[1]} for {reference.arm} "
+        f"were searched differently: {count} values of {key} were tried for "
+        f"{arm.arm} ({_values(arm)}) and {reference_count} for {reference.arm} "
         f"({_values(reference)})"
     )
-    if counts[0] == counts[1]:
+    if count == reference_count:
         return f"{text}; a grid that lies nearer to its best value favours its arm."
     return f"{text}; the larger grid favours its arm, at equal merit."
 

@@ -15,6 +15,7 @@ from normlab.compare.selection import (
     edge_warnings,
     is_at_best,
     place_name,
+    runs_at_place,
     validation_metric,
 )
 from normlab.compare.sentences import counted
@@ -27,7 +28,6 @@ from normlab.compare.settings import (
 from normlab.compare.summaries import finished_runs
 
 MAX_MISSING_NAMED = 3
-Place = tuple  # values of the settings of a group, and the arm
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ class Arm:
     @property
     def overrides(self) -> list[str]:
         """The settings as on a command line: `norm=custom`, `optimizer.lr=0.1`."""
-        words = []
-        for key, value in self.settings.items():
-            words.append(f"{key}={value}")
-        return words
+        return [f"{key}={value}" for key, value in self.settings.items()]
 
 
 @dataclass(frozen=True)
@@ -126,24 +123,27 @@ def choose_values(runs: pd.DataFrame, selection: Selection) -> Choice:
         ValueError: a grid lacks runs, or there is no run to choose from.
     """
     key = selection.key
+    within = selection.within
     metric = validation_metric(runs, selection.metric)
-    tests = runs["seed"].map(setting_text).isin(selection.confirm)
+    seeds = runs["seed"].map(setting_text)
+    tests = seeds.isin(selection.confirm)
     grid = runs[~tests]
     if grid.empty:
         raise ValueError(
             "confirm must leave seeds that choose the values; all runs have one of "
             f"{', '.join(selection.confirm)}"
         )
-    best = best_values(grid, key, selection.within, metric)
-    compared = runs[tests] if selection.confirm else runs
-    compared = compared[is_at_best(compared, key, selection.within, best)]
-    chosen = grid[is_at_best(grid, key, selection.within, best)]
+    best = best_values(grid, key, within, metric)
+    chosen = grid[is_at_best(grid, key, within, best)]
+    compared = chosen
+    left_out = 0
+    if selection.confirm:
+        of_test = runs[tests]
+        compared = of_test[is_at_best(of_test, key, within, best)]
+        left_out = len(of_test) - len(compared)
     arms = _arms_of(selection, metric, grid, chosen, compared)
     if not selection.incomplete:
         _refuse_incomplete(arms, key)
-    left_out = 0
-    if selection.confirm:
-        left_out = int(tests.sum()) - len(compared)
     return Choice(selection, metric, grid, compared, arms, left_out)
 
 
@@ -156,28 +156,13 @@ def _arms_of(
 ) -> list[Arm]:
     """The choice of every arm in every group, by name; see `_arm_of`."""
     arms = []
-    for place, part in grid.groupby(selection.places, dropna=False, sort=False):
-        chosen_there = runs_at_place(chosen, selection, place)
-        tested_there = runs_at_place(tested, selection, place)
-        arms.append(_arm_of(selection, metric, part, chosen_there, tested_there))
+    places = selection.places
+    for place, part in grid.groupby(places, dropna=False, sort=False):
+        chosen_there = runs_at_place(chosen, places, place)
+        tested_there = runs_at_place(tested, places, place)
+        arm = _arm_of(selection, metric, part, chosen_there, tested_there)
+        arms.append(arm)
     return sorted(arms, key=lambda arm: arm.name)
-
-
-def runs_at_place(
-    runs: pd.DataFrame, selection: Selection, place: Place
-) -> pd.DataFrame:
-    """The runs of an arm in a group; a setting that it lacks is missing in both.
-
-    Args:
-        runs: with their arm in `arm`.
-        selection: whose `places` are arm and group.
-        place: a value for each of these settings.
-    """
-    is_there = pd.Series(True, index=runs.index)
-    for key, value in zip(selection.places, place, strict=True):
-        is_same = runs[key].isna() if pd.isna(value) else runs[key] == value
-        is_there &= is_same
-    return runs[is_there]
 
 
 def _arm_of(
@@ -200,8 +185,9 @@ def _arm_of(
     first = chosen.iloc[0]
     settings = {}
     for name in [*selection.by, *selection.within, key]:
-        if pd.notna(first[name]):
-            settings[name] = setting_text(first[name])
+        value = first[name]
+        if pd.notna(value):
+            settings[name] = setting_text(value)
     place = tuple(first[selection.places])
     missing, size = _missing_runs(grid, key, metric)
     return Arm(
@@ -225,16 +211,20 @@ def _missing_runs(runs: pd.DataFrame, key: str, metric: str) -> tuple[list[str],
     them has. A run that failed, or has no value of the metric, is missing.
     """
     repeats = pairing_keys(runs)
-    table = runs[[key, *repeats]].map(setting_text)
-    has_result = runs[metric].notna() & (runs["status"] != "failed")
-    has_result |= runs["status"] == "diverged"
+    names = [key, *repeats]
+    table = runs[names].map(setting_text)
+    status = runs["status"]
+    has_result = runs[metric].notna() & (status != "failed")
+    has_result |= status == "diverged"
     values = table[[key]].drop_duplicates()
-    wanted = values.merge(table[repeats].drop_duplicates(), how="cross")
+    repetitions = table[repeats].drop_duplicates()
+    wanted = values.merge(repetitions, how="cross")
     present = table[has_result].drop_duplicates()
     found = wanted.merge(present, how="left", indicator=True)
+    is_missing = found["_merge"] == "left_only"
     missing = []
-    for row in found[found["_merge"] == "left_only"].to_dict("records"):
-        parts = [f"{name}={row[name]}" for name in (key, *repeats)]
+    for row in found.loc[is_missing, names].to_dict("records"):
+        parts = [f"{name}={value}" for name, value in row.items()]
         missing.append(" ".join(parts))
     return sorted_labels(missing), len(wanted)
 
@@ -246,18 +236,25 @@ def _seeds_to_make(
     per_seed = chosen.groupby("seed").size().max()  # more than one with folds
     ended = tested[tested["status"] != "failed"]
     counts = ended["seed"].map(setting_text).value_counts()
-    return [seed for seed in selection.confirm if counts.get(seed, 0) < per_seed]
+    lacking = []
+    for seed in selection.confirm:
+        if counts.get(seed, 0) < per_seed:
+            lacking.append(seed)
+    return lacking
 
 
 def _refuse_incomplete(arms: Sequence[Arm], key: str) -> None:
     lacking = [arm for arm in arms if arm.missing]
     if not lacking:
         return
-    others = ", ".join(arm.name for arm in lacking[1:])
-    more = f" and {others} lack some too" if others else ""
+    first, *others = lacking
+    reason = _lacks(first)
+    if others:
+        names = ", ".join(arm.name for arm in others)
+        reason += f" and {names} lack some too"
     raise ValueError(
         f"select must have a complete grid from which to choose {key}, but "
-        f"{_lacks(lacking[0])}{more}: train these runs (retry=failed for those that "
+        f"{reason}: train these runs (retry=failed for those that "
         "failed), or choose without them by `incomplete`"
     )
 
@@ -265,9 +262,10 @@ def _refuse_incomplete(arms: Sequence[Arm], key: str) -> None:
 def _lacks(arm: Arm) -> str:
     """`custom lacks 1 of 12 runs (optimizer.lr=0.3 seed=2)`."""
     named = ", ".join(arm.missing[:MAX_MISSING_NAMED])
-    if len(arm.missing) > MAX_MISSING_NAMED:
+    count = len(arm.missing)
+    if count > MAX_MISSING_NAMED:
         named += ", …"
-    return f"{arm.name} lacks {len(arm.missing)} of {arm.size} runs ({named})"
+    return f"{arm.name} lacks {count} of {arm.size} runs ({named})"
 
 
 def refuse_untested(choice: Choice) -> None:
@@ -278,11 +276,7 @@ def refuse_untested(choice: Choice) -> None:
     """
     if not choice.runs.empty:
         return
-    chosen = []
-    for arm in choice.arms:
-        settings = " ".join(arm.overrides)
-        chosen.append(settings)
-    shown = "; ".join(chosen)
+    shown = "; ".join(" ".join(arm.overrides) for arm in choice.arms)
     seeds = ",".join(choice.selection.confirm)
     raise ValueError(
         f"confirm must name seeds with runs at the chosen values, and seed={seeds} has "
@@ -298,8 +292,9 @@ def choice_lines(choice: Choice) -> list[str]:
     """
     selection = choice.selection
     key = selection.key
+    num_tests = len(selection.confirm)
     lines = []
-    if choice.metric == selection.metric and not selection.confirm:
+    if choice.metric == selection.metric and not num_tests:
         lines.append(
             f"There is no validation metric, so the best {key} was chosen by "
             f"{choice.metric}, which is also compared: an arm for which more values "
@@ -307,10 +302,12 @@ def choice_lines(choice: Choice) -> list[str]:
         )
     for arm in choice.arms:
         lines.append(_choice_line(arm, key, choice.metric))
-        if arm.to_make and len(arm.to_make) < len(selection.confirm):
-            words = " ".join([*arm.overrides, f"seed={','.join(arm.to_make)}"])
+        num_missing = len(arm.to_make)
+        if 0 < num_missing < num_tests:
+            seeds = ",".join(arm.to_make)
+            words = " ".join([*arm.overrides, f"seed={seeds}"])
             lines.append(
-                f"{arm.name}: {len(arm.to_make)} of {len(selection.confirm)} runs that "
+                f"{arm.name}: {num_missing} of {num_tests} runs that "
                 f"test the chosen value are missing: {words}."
             )
     if choice.left_out:
@@ -335,11 +332,11 @@ def _choice_line(arm: Arm, key: str, metric: str) -> str:
         )
     text = (
         f"{arm.name}: {key}={arm.value} has the best mean {metric} of the {count} "
-        "values that were tried"
+        "values that were tried and is used"
     )
     if not arm.missing:
-        return f"{text} and is used."
-    return f"{text} and is used, but runs are missing: {_lacks(arm)}."
+        return f"{text}."
+    return f"{text}, but runs are missing: {_lacks(arm)}."
 
 
 def _lacks_setting(arm: Arm, key: str) -> bool:
@@ -385,11 +382,11 @@ def _note(choice: Choice, pair: Sequence[Arm]) -> str:
             continue
         tried = counted(len(arm.tried), "value")
         parts.append(f"{arm.value} for {arm.arm} ({tried} tried)")
-    text = f"Best {key} by {choice.metric}: {', '.join(parts)}"
-    lacking = [arm for arm in pair if arm.missing]
+    values = ", ".join(parts)
+    text = f"Best {key} by {choice.metric}: {values}"
+    lacking = [_lacks(arm) for arm in pair if arm.missing]
     if lacking:
-        shown = " and ".join(map(_lacks, lacking))
-        text += f"; the grid is incomplete, {shown}"
+        text += f"; the grid is incomplete, {' and '.join(lacking)}"
     if choice.selection.confirm:
         return f"{text}; these seeds had no part in the choice."
     return f"{text}; chosen and tested on the same seeds."

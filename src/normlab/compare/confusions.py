@@ -28,10 +28,10 @@ def mean_confusion(runs: pd.DataFrame, part: str) -> np.ndarray | None:
         if matrix is None:
             continue
         samples = matrix.sum(1, keepdims=True)
-        share = np.full_like(matrix, np.nan)
-        np.divide(matrix, samples, out=share, where=samples > 0)
-        shares.append(share)
-    if len({share.shape for share in shares}) != 1:
+        samples[samples == 0] = np.nan
+        shares.append(matrix / samples)
+    shapes = {share.shape for share in shares}
+    if len(shapes) != 1:
         return None
     return np.mean(shares, axis=0)
 
@@ -48,13 +48,17 @@ def class_names(runs: pd.DataFrame) -> list[str]:
 def _matrix(folder: Path, part: str) -> np.ndarray | None:
     """The counts of a run, as it stored them."""
     scores = _result(folder).get("scores") or {}
-    rows = (scores.get(part) or {}).get("confusion_matrix")
+    of_part = scores.get(part) or {}
     try:
-        matrix = np.array(rows, dtype=float)
+        matrix = np.array(of_part.get("confusion_matrix"), dtype=float)
     except (TypeError, ValueError):
         return None
-    is_matrix = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
-    return matrix if is_matrix and (matrix >= 0).all() else None
+    num_classes = len(matrix) if matrix.ndim else 0
+    if matrix.shape != (num_classes, num_classes):
+        return None
+    if (matrix < 0).any() or np.isnan(matrix).any():
+        return None
+    return matrix
 
 
 def _result(folder: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     values: dict[str, list] = {"index": []}
     for name in (*CLOCK_COLUMNS, *columns):
         values[name] = []
-    for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
+    for index, folder in runs["folder"].items():
         table = _read_csv(Path(folder) / "metrics.csv")
         length = max(map(len, table.values()), default=0)
         table["index"] = [index] * length
@@ -41,8 +41,9 @@ def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
             column += table.get(name, missing)
 
     curves = pd.DataFrame(values)
-    finite = np.isfinite(curves[CLOCK_COLUMNS].to_numpy(float))
-    return curves.loc[finite.all(axis=1)]
+    clocks = curves[CLOCK_COLUMNS].to_numpy(float)
+    is_complete = np.isfinite(clocks).all(axis=1)
+    return curves.loc[is_complete]
 
 
 def without_curves(
@@ -65,8 +66,10 @@ def without_curves(
     complete = num_epochs >= runs["epochs"].fillna(1)
 
     finite = np.isfinite(curves[metric].astype(float))
-    has_values = runs.index.isin(curves.loc[finite, "index"])
-    usable = complete & (has_values | (runs["status"] == "diverged"))
+    with_values = curves.loc[finite, "index"]
+    has_values = runs.index.isin(with_values)
+    has_diverged = runs["status"] == "diverged"
+    usable = complete & (has_values | has_diverged)
     return runs.loc[~usable]
 
 
@@ -118,11 +121,11 @@ def _read_csv(path: Path) -> dict[str, list[float]]:
     except (OSError, ValueError, csv.Error):
         return {}
     # A process that was killed may leave the last line incomplete.
-    rows = [row for row in rows if len(row) == len(header)]
-    return {
-        name: [_number(row[position]) for row in rows]
-        for position, name in enumerate(header)
-    }
+    complete = [row for row in rows if len(row) == len(header)]
+    columns = {}
+    for name, *cells in zip(header, *complete, strict=True):
+        columns[name] = list(map(_number, cells))
+    return columns
 
 
 def _number(text: str) -> float:
@@ -143,9 +146,9 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
         run in `runs`), `epoch`, `step`, `layer`, `statistic` and `value`.
     """
     parts = []
-    for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
+    for index, folder in runs["folder"].items():
+        path = Path(folder) / "statistics.csv"
         try:
-            path = Path(folder) / "statistics.csv"
             check_log(path)
             with open_regular(path, LARGEST_TABLE) as file:
                 table = pd.read_csv(
@@ -171,7 +174,7 @@ def _valid_rows(table: pd.DataFrame) -> pd.DataFrame:
     table = table.copy()
     valid = table["layer"].notna() & table["statistic"].notna()
     for name in ("epoch", "value"):
-        numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
-        table[name] = numbers
-        valid &= np.isfinite(numbers)
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        table[name] = numbers.astype(float)
+        valid &= np.isfinite(table[name])
     return table.loc[valid].copy()

@@ -91,14 +91,14 @@ def read_events(
         if choice.metric not in run.points and not settings:
             left_out.append((str(path), f"it has no tag {choice.metric}"))
             continue
-        place = f"{path} (event files)"
-        rows[place] = {"run": str(path.relative_to(folder))}
-        rows[place] |= settings
+        row = {"run": str(path.relative_to(folder)), **settings}
         for tag, points in run.points.items():
-            rows[place][tag] = choice.value_of(tag, points)
-        check_size(folder, len(rows), len(rows[place]))
+            row[tag] = choice.value_of(tag, points)
+        rows[f"{path} (event files)"] = row
+        check_size(folder, len(rows), len(row))
+    note = choice.note(f"the values of {choice.metric}")
     ends = _last_steps(runs.values(), choice.metric)
-    notes = [choice.note(f"the values of {choice.metric}"), *uneven_ends(ends, "step")]
+    notes = [note, *uneven_ends(ends, "step")]
     return Results(
         kind="TensorBoard folder",
         table=table_of_rows(rows),
@@ -113,9 +113,10 @@ def _last_steps(runs: Iterable[EventRun], tag: str) -> list[int]:
     """The last step of every run that has the tag."""
     ends = []
     for run in runs:
-        steps = [step for step, *_ in run.points.get(tag, [])]
-        if steps:
-            ends.append(max(steps))
+        points = run.points.get(tag)
+        if points:
+            step, *_ = max(points)
+            ends.append(step)
     return ends
 
 
@@ -271,14 +272,20 @@ def _fields(relative: str, layout: str) -> dict[str, str]:
         ValueError: the layout has no field, or the path does not fit.
     """
     names = FIELD.findall(layout)
-    if not names or len(set(names)) < len(names):
+    distinct = set(names)
+    if not names or len(distinct) < len(names):
         raise ValueError(
             "layout must name every field once in braces, such as "
             f"{{optimizer}}/seed{{seed}}, got {layout}"
         )
     pattern = ""
-    for place, text in enumerate(FIELD.split(layout.strip("/"))):
-        pattern += "([^/]+?)" if place % 2 else re.escape(text)
+    parts = FIELD.split(layout.strip("/"))
+    for place, text in enumerate(parts):
+        is_field = place % 2 == 1
+        if is_field:
+            pattern += "([^/]+?)"
+        else:
+            pattern += re.escape(text)
     found = re.search(rf"(?:^|/){pattern}(?:/|$)", relative)
     if found is None:
         raise ValueError(

@@ -17,7 +17,8 @@ def monitor_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
         runs: from `load_runs`.
         metric: what is compared.
     """
-    count = int((_monitored(runs) == metric).sum())
+    is_monitored = _monitored(runs) == metric
+    count = int(is_monitored.sum())
     if not count:
         return []
     return [

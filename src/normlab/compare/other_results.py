@@ -65,15 +65,14 @@ def load_results(
     """
     choice = Choice(metric, value, better)
     results = read_sources(paths, choice, layout)
-    resolve = results.resolve
     wanted = Wanted(
-        by=[resolve(name) for name in name_list(by)],
-        metric=resolve(metric),
-        seed=None if seed is None else resolve(seed),
-        fold=None if fold is None else resolve(fold),
-        status=None if status is None else resolve(status),
-        settings=[resolve(name) for name in settings],
-        ignore=[resolve(name) for name in ignore],
+        by=results.resolve_all(name_list(by)),
+        metric=results.resolve(metric),
+        seed=results.resolve_optional(seed),
+        fold=results.resolve_optional(fold),
+        status=results.resolve_optional(status),
+        settings=results.resolve_all(settings),
+        ignore=results.resolve_all(ignore),
     )
     run_roles = find_run_roles(results, wanted)
     choice = replace(choice, metric=wanted.metric)

@@ -37,7 +37,8 @@ class Predictions:
     def same_samples(self, other: "Predictions") -> bool:
         """Whether two runs were tested on the same samples."""
         same_rows = np.array_equal(self.rows, other.rows)
-        return same_rows and np.array_equal(self.target, other.target)
+        same_target = np.array_equal(self.target, other.target)
+        return same_rows and same_target
 
 
 def read_predictions(folder: Path) -> Predictions | None:
@@ -66,15 +67,19 @@ def read_predictions(folder: Path) -> Predictions | None:
 
 def have_predictions(runs: pd.DataFrame) -> bool:
     """Whether at least two runs stored what they predict for the test part."""
-    stored = [Path(str(folder)) / PREDICTIONS for folder in runs["folder"]]
-    return sum(path.is_file() for path in stored) >= 2
+    count = 0
+    for folder in runs["folder"]:
+        path = Path(str(folder)) / PREDICTIONS
+        count += path.is_file()
+    return count >= 2
 
 
 def _predictions(arrays: dict[str, NDArray]) -> Predictions:
     if not {"target", "predicted"} <= arrays.keys():
         raise ValueError(f"it must hold target and predicted, it has {sorted(arrays)}")
     target = arrays["target"]
-    rows = arrays.get("rows", np.arange(len(target)))
+    every_row = np.arange(len(target))
+    rows = arrays.get("rows", every_row)
     found = Predictions(target, arrays["predicted"], rows)
     _check(found)
     return found
@@ -82,12 +87,13 @@ def _predictions(arrays: dict[str, NDArray]) -> Predictions:
 
 def _check(found: Predictions) -> None:
     """Refuse arrays that cannot be one prediction per sample."""
-    lengths = {len(found.target), len(found.predicted), len(found.rows)}
-    if lengths != {len(found.target)} or 0 in lengths:
-        raise ValueError(f"its arrays must have one value per sample, got {lengths}")
+    lengths = set()
     kinds = ""
     for values in (found.target, found.predicted, found.rows):
+        lengths.add(len(values))
         kinds += values.dtype.kind
+    if len(lengths) > 1 or 0 in lengths:
+        raise ValueError(f"its arrays must have one value per sample, got {lengths}")
     if kinds not in ("iii", "ffi"):
         raise ValueError(f"it must hold classes or values, got numbers of kind {kinds}")
     for values in (found.target, found.predicted):

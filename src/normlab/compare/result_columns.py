@@ -84,9 +84,8 @@ def find_run_roles(results: Results, wanted: Wanted) -> dict[str, str]:
     """
     table = results.table
     roles = _named_roles(table, wanted)
-    for role, words in ((SEED, SEED_WORDS), (FOLD, FOLD_WORDS)):
-        if role not in roles.values():
-            _add_by_name(roles, table, role, words)
+    _add_by_name(roles, table, SEED, SEED_WORDS)
+    _add_by_name(roles, table, FOLD, FOLD_WORDS)
     if STATUS not in roles.values():
         for name in _columns_called(roles, table, STATUS_WORDS):
             if _are_endings(table[name]):
@@ -118,29 +117,37 @@ def find_roles(results: Results, run_roles: dict[str, str]) -> dict[str, str]:
 
 
 def _named_roles(table: pd.DataFrame, wanted: Wanted) -> dict[str, str]:
-    named = [(wanted.metric, METRIC)]
-    named += [(name, ARMS) for name in wanted.by]
-    for name, role in (
-        (wanted.seed, SEED),
-        (wanted.fold, FOLD),
-        (wanted.status, STATUS),
-    ):
-        if name is not None:
-            named.append((name, role))
-    named += [(name, IGNORED) for name in wanted.ignore]
-
+    names_of_role: dict[str, Sequence[str | None]] = {
+        METRIC: [wanted.metric],
+        ARMS: wanted.by,
+        SEED: [wanted.seed],
+        FOLD: [wanted.fold],
+        STATUS: [wanted.status],
+        IGNORED: wanted.ignore,
+    }
     roles: dict[str, str] = {}
-    for name, role in named:
-        check_key(name, table.columns, "column")
-        if roles.setdefault(name, role) != role:
-            raise ValueError(
-                f"a column can have one role: {name} is named as {roles[name]} and as "
-                f"{role}"
-            )
+    for role, names in names_of_role.items():
+        for name in names:
+            if name is not None:
+                _add_named(roles, table, name, role)
     for name in wanted.settings:
         check_key(name, table.columns, "column")
         roles.setdefault(name, SETTING)
     return roles
+
+
+def _add_named(
+    roles: dict[str, str],
+    table: pd.DataFrame,
+    name: str,
+    role: str,
+) -> None:
+    check_key(name, table.columns, "column")
+    first = roles.setdefault(name, role)
+    if first != role:
+        raise ValueError(
+            f"a column can have one role: {name} is named as {first} and as {role}"
+        )
 
 
 def column_of(roles: dict[str, str], role: str) -> str:
@@ -149,6 +156,11 @@ def column_of(roles: dict[str, str], role: str) -> str:
         if found == role:
             return name
     return ""
+
+
+def columns_of(roles: dict[str, str], role: str) -> list[str]:
+    """All columns with a role."""
+    return [name for name, found in roles.items() if found == role]
 
 
 def last_word(name: str) -> str:
@@ -165,7 +177,8 @@ def _columns_called(
     """The columns without a role whose name ends in one of the words."""
     found = []
     for name in table.columns:
-        if name not in roles and last_word(name) in words:
+        is_called = last_word(name) in words
+        if is_called and name not in roles:
             found.append(name)
     return sorted(found, key=len)
 
@@ -176,7 +189,9 @@ def _add_by_name(
     role: str,
     words: Sequence[str],
 ) -> None:
-    """Give a role to the only column, or the shortest, that is called so."""
+    """Give a role that no column has to the only one, or the shortest, called so."""
+    if role in roles.values():
+        return
     found = _columns_called(roles, table, words)
     exact = [name for name in found if name.lower() in words]
     if len(found) > 1 and not exact:
@@ -184,18 +199,20 @@ def _add_by_name(
             f"several columns could be the {role}: {', '.join(found)}; say which with "
             f"`{role}`"
         )
-    if found:
-        roles[(exact or found)[0]] = role
+    best = exact or found
+    if best:
+        roles[best[0]] = role
 
 
 def ending_of_run(value: Any) -> str:
     """`finished`, `diverged`, `failed`, `unfinished`, or empty for anything else."""
-    return ENDINGS_OF_RUNS.get(str(value).strip().lower(), "")
+    word = str(value).strip().lower()
+    return ENDINGS_OF_RUNS.get(word, "")
 
 
 def _are_endings(column: pd.Series) -> bool:
     values = column.dropna()
-    return len(values) > 0 and all(ending_of_run(value) for value in values)
+    return len(values) > 0 and all(map(ending_of_run, values))
 
 
 def run_identity(results: Results, roles: dict[str, str], clock: str) -> list[str]:
@@ -207,7 +224,7 @@ def run_identity(results: Results, roles: dict[str, str], clock: str) -> list[st
         clock: the column in which rows of one run differ.
     """
     table = results.table
-    arms = [name for name, role in roles.items() if role == ARMS]
+    arms = columns_of(roles, ARMS)
     identity = []
     for name in table.columns:
         role = roles.get(name)
@@ -223,7 +240,9 @@ def run_identity(results: Results, roles: dict[str, str], clock: str) -> list[st
 def _follows_clock(table: pd.DataFrame, keys: list[str], name: str) -> bool:
     """Whether a column has one value at each epoch of an arm, as a schedule has."""
     rows = table.groupby(keys, dropna=False)[name]
-    return bool(rows.nunique(dropna=False).max() <= 1 and rows.size().min() > 1)
+    is_repeated = rows.size().min() > 1
+    is_constant = rows.nunique(dropna=False).max() <= 1
+    return bool(is_repeated and is_constant)
 
 
 def _repeats_runs(results: Results, roles: dict[str, str], clock: str) -> bool:
@@ -243,8 +262,10 @@ def role_by_values(results: Results, name: str) -> str:
     if last_word(name) in SETTING_WORDS:
         return SETTING
     column = results.table[name]
+    if name in results.measurements:
+        return MEASUREMENT
     is_named = is_metric(name) or direction_is_known(name)
-    if name in results.measurements or (is_named and _is_numeric(column)):
+    if is_named and _is_numeric(column):
         return MEASUREMENT
     return _role_by_variety(column)
 
@@ -255,18 +276,24 @@ def _role_by_variety(column: pd.Series) -> str:
     Numbers with decimals are measurements then, and all else describes a run.
     """
     values = column.dropna()
-    if len(values) < FEWEST_VALUES or values.nunique() <= len(values) / 2:
+    count = len(values)
+    if count < FEWEST_VALUES or values.nunique() <= count / 2:
         return SETTING
-    if _is_numeric(values) and any(value % 1 != 0 for value in values):
+    if _is_numeric(values) and not all(map(_is_whole, values)):
         return MEASUREMENT
     return DESCRIPTION
 
 
 def _is_numeric(column: pd.Series) -> bool:
-    for value in column.dropna():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-    return True
+    return all(map(_is_number, column.dropna()))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: float) -> bool:
+    return value % 1 == 0
 
 
 def metric_values(column: pd.Series) -> pd.Series:
@@ -279,16 +306,22 @@ def metric_values(column: pd.Series) -> pd.Series:
     """
     numbers = []
     for place, value in column.items():
-        if value is None:
-            numbers.append(math.nan)
-            continue
         try:
-            numbers.append(float(value))
-        except OverflowError:
-            numbers.append(math.inf if value > 0 else -math.inf)
+            numbers.append(_as_float(value))
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"metric must name a column of numbers; {column.name} is {value!r} in "
                 f"{place}"
             ) from error
     return pd.Series(numbers, index=column.index, dtype=float)
+
+
+def _as_float(value: Any) -> float:
+    if value is None:
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        if value > 0:
+            return math.inf
+        return -math.inf

@@ -20,6 +20,7 @@ from normlab.compare.result_columns import (
     SETTING,
     STATUS,
     column_of,
+    columns_of,
     ending_of_run,
     last_word,
     metric_values,
@@ -29,6 +30,7 @@ from normlab.compare.result_tables import LeftOut, Results
 from normlab.compare.result_values import Choice, uneven_ends
 from normlab.compare.sentences import number
 from normlab.compare.settings import (
+    capitalized,
     distinguishing_settings,
     setting_text,
     sorted_labels,
@@ -68,12 +70,19 @@ def one_row_per_run(
     """
     table = results.table
     clock = column_of(roles, CLOCK)
-    metric = column_of(roles, METRIC)
-    rows = pd.DataFrame({"place": range(len(table))})
-    rows["score"] = metric_values(table[metric]).to_numpy()
-    rows["order"] = pd.to_numeric(table[clock], errors="coerce").to_numpy()
-    rows["written"] = [cell is not None for cell in table[metric]]
-    identity = [table[name].to_numpy() for name in run_identity(results, roles, clock)]
+    cells = table[column_of(roles, METRIC)]
+    times = pd.to_numeric(table[clock], errors="coerce")
+    rows = pd.DataFrame(
+        {
+            "place": np.arange(len(table)),
+            "score": metric_values(cells).to_numpy(),
+            "order": times.to_numpy(),
+            "written": [cell is not None for cell in cells],
+        }
+    )
+    identity = []
+    for name in run_identity(results, roles, clock):
+        identity.append(table[name].to_numpy())
     kept = []
     ends = []
     for _, run in rows.groupby(identity, dropna=False, sort=False):
@@ -81,11 +90,13 @@ def one_row_per_run(
         written = in_time[in_time["written"]]
         if written.empty:
             written = in_time.tail(1)
+        last = written["order"].iloc[-1]
+        ends.append(float(last))
         chosen = choice.place(written["score"].tolist())
-        ends.append(float(written["order"].iloc[-1]))
-        kept.append(int(written["place"].iloc[chosen]))
-    notes = [*results.notes, choice.note(f"the rows by {clock}")]
-    notes += uneven_ends(ends, clock)
+        place = written["place"].iloc[chosen]
+        kept.append(int(place))
+    note = choice.note(f"the rows by {clock}")
+    notes = [*results.notes, note, *uneven_ends(ends, clock)]
     return replace(results, table=table.iloc[sorted(kept)], notes=notes)
 
 
@@ -110,11 +121,33 @@ def runs_of(
     metric = column_of(roles, METRIC)
     _check_squares(metric_values(table[metric]))
     names = _new_names(roles)
-    status, reason = _statuses(table, roles)
-    left_out = list(results.left_out)
-    for place in table.index[status == "unfinished"]:
-        left_out.append((str(place), "the run has not ended"))
+    every = _with_run_columns(table, roles, names)
+    directions: dict[str, bool | None] = {}
+    for name in columns_of(roles, MEASUREMENT):
+        directions[names.get(name, name)] = None
+    directions[names.get(metric, metric)] = higher
+    declare_metrics(directions)
 
+    unfinished = every["status"] == "unfinished"
+    left_out = list(results.left_out)
+    for place in table.index[unfinished]:
+        left_out.append((str(place), "the run has not ended"))
+    runs = every[~unfinished].reset_index(drop=True)
+    by = [names.get(name, name) for name in columns_of(roles, ARMS)]
+    if column_of(roles, SEED):
+        _check_distinct(runs, table, by, roles, names)
+    _check_repeated(runs, by)
+    described = _described(table, roles, names, higher)
+    return _with_attributes(runs, results, described, names, left_out)
+
+
+def _with_run_columns(
+    table: pd.DataFrame,
+    roles: dict[str, str],
+    names: dict[str, str],
+) -> pd.DataFrame:
+    """The columns that every table of runs has, and those with settings and values."""
+    status, reason = _statuses(table, roles)
     columns: dict[str, Any] = dict.fromkeys(("reason", *NUMBER_FIELDS), math.nan)
     columns |= {
         "run": _run_names(table, roles),
@@ -123,30 +156,19 @@ def runs_of(
         "reason": reason,
         "seed": [f"{NO_SEED} {place}" for place in range(1, len(table) + 1)],
     }
-    directions: dict[str, bool | None] = {}
     for name, role in roles.items():
         new = names.get(name, name)
         if role in (METRIC, MEASUREMENT):
             columns[new] = metric_values(table[name])
-            directions[new] = None
         elif role in (ARMS, SEED, FOLD, SETTING):
             columns[new] = table[name]
-    directions[names.get(metric, metric)] = higher
-    declare_metrics(directions)
-
-    runs = pd.DataFrame(columns, index=table.index)
-    runs = runs[runs["status"] != "unfinished"].reset_index(drop=True)
-    by = [names.get(name, name) for name, role in roles.items() if role == ARMS]
-    if column_of(roles, SEED):
-        _check_distinct(runs, table, by, roles, names)
-    _check_repeated(runs, by)
-    described = _described(table, roles, names, higher)
-    return _with_attributes(runs, results, described, names, left_out)
+    return pd.DataFrame(columns, index=table.index)
 
 
 def _check_squares(scores: pd.Series) -> None:
     """Refuse numbers whose spread is not computable."""
-    too_large = scores[np.isfinite(scores) & (scores.abs() > LARGEST_SCORE)]
+    finite = scores[np.isfinite(scores)]
+    too_large = finite[finite.abs() > LARGEST_SCORE]
     if not too_large.empty:
         raise ValueError(
             f"metric must be a number of at most {LARGEST_SCORE:g} in size, or inf for "
@@ -172,36 +194,36 @@ def _with_attributes(
 def _check_present(table: pd.DataFrame, roles: dict[str, str]) -> None:
     """Refuse rows that do not say to which arm, seed or fold they belong."""
     for name, role in roles.items():
-        lacking = table.index[table[name].isna()]
-        if role == ARMS and len(lacking) == len(table):
+        is_empty = table[name].isna()
+        if role == ARMS and is_empty.all():
             raise ValueError(f"{name} must have values, and is empty in every row")
-        if role in (SEED, FOLD) and len(lacking):
-            raise ValueError(
-                f"{role} must be in every row; {name} is empty in {lacking[0]}"
-            )
+        if role in (SEED, FOLD) and is_empty.any():
+            first = is_empty.idxmax()
+            raise ValueError(f"{role} must be in every row; {name} is empty in {first}")
 
 
 def _new_names(roles: dict[str, str]) -> dict[str, str]:
     """New names of columns whose own name means something else in a table of runs."""
+    fixed = {SEED: "seed", FOLD: FOLD_SETTING}
     names = {}
     taken = set(roles)
     for name, role in roles.items():
-        if role == SEED:
-            names[name] = "seed"
-        elif role == FOLD:
-            names[name] = FOLD_SETTING
-        elif role in (ARMS, SETTING, METRIC, MEASUREMENT) and _is_reserved(name, role):
-            new = name[:1].upper() + name[1:]
-            while new in taken or new == name:
+        new = fixed.get(role, name)
+        if _is_reserved(name, role):
+            new = capitalized(name)
+            while new in taken:
                 new += " "
             taken.add(new)
+        if new != name:
             names[name] = new
-    return {name: new for name, new in names.items() if name != new}
+    return names
 
 
 def _is_reserved(name: str, role: str) -> bool:
     if role in (METRIC, MEASUREMENT):
         return name in RESERVED and name not in NUMBER_FIELDS
+    if role not in (ARMS, SETTING):
+        return False
     group = name.partition(".")[0]
     return name in RESERVED or group in RESERVED_GROUPS or is_metric(name)
 
@@ -217,7 +239,8 @@ def _statuses(
         endings = table[column].tolist()
     statuses = []
     reasons = []
-    cells = table[metric].where(table[metric].isna(), metric_values(table[metric]))
+    written = table[metric]
+    cells = written.where(written.isna(), metric_values(written))
     for place, ending, cell in zip(table.index, endings, cells, strict=True):
         status, reason = _status(ending, cell, metric)
         if not status:
@@ -245,7 +268,9 @@ def _status(
         cell: the metric, None if nothing is written.
         metric: its name.
     """
-    status = "finished" if ending is None else ending_of_run(ending)
+    status = "finished"
+    if ending is not None:
+        status = ending_of_run(ending)
     if status in ("diverged", "failed"):
         return status, f"the results say {ending}"
     if status != "finished":
@@ -259,10 +284,10 @@ def _status(
 
 def _run_names(table: pd.DataFrame, roles: dict[str, str]) -> list[str]:
     """The names of the runs, or their places if no column names them."""
-    for name, role in roles.items():
+    for name in columns_of(roles, DESCRIPTION):
         is_name = last_word(name) in ("name", "run", "id")
-        if role == DESCRIPTION and is_name and table[name].is_unique:
-            return [str(value) for value in table[name]]
+        if is_name and table[name].is_unique:
+            return list(map(str, table[name]))
     return [str(place).rpartition("/")[2] for place in table.index]
 
 
@@ -274,42 +299,44 @@ def _check_distinct(
     names: dict[str, str],
 ) -> None:
     """Refuse two rows of one run."""
-    identity = [*by, "seed"]
+    named = [*by, "seed"]
+    identity = list(named)
     if FOLD_SETTING in runs:
         identity.append(FOLD_SETTING)
-    for name, role in roles.items():
-        if role == SETTING:
-            identity.append(names.get(name, name))
+    for name in columns_of(roles, SETTING):
+        identity.append(names.get(name, name))
     same = runs[runs.duplicated(identity, keep=False)]
     if same.empty:
         return
-    first = same.iloc[0]
-    alike = (same[identity].map(setting_text) == first[identity].map(setting_text)).all(
-        axis=1
-    )
-    pair = same[alike].head(2)
-    shared = ", ".join(f"{key}={setting_text(first[key])}" for key in [*by, "seed"])
+    texts = same[identity].map(setting_text)
+    first = texts.iloc[0]
+    is_alike = (texts == first).all(axis=1)
+    places = same.loc[is_alike, "folder"].head(2)
+    shared = ", ".join(f"{key}={first[key]}" for key in named)
+    others = _other_columns(table.loc[places])
     raise ValueError(
-        f"every run must have one row: {' and '.join(pair['folder'])} both have "
-        f"{shared} and differ in no other setting{_other_columns(pair, table)}; remove "
+        f"every run must have one row: {' and '.join(places)} both have "
+        f"{shared} and differ in no other setting{others}; remove "
         "one, or name the setting that tells them apart with `within`"
     )
 
 
-def _other_columns(pair: pd.DataFrame, table: pd.DataFrame) -> str:
-    """Columns that are no settings and differ in two rows, in parentheses."""
-    first, second = (table.loc[place].map(setting_text) for place in pair["folder"])
-    names = [str(name) for name in table.columns[(first != second).to_numpy()]]
-    if not names:
+def _other_columns(pair: pd.DataFrame) -> str:
+    """Columns of the table that differ in two rows, in parentheses."""
+    texts = pair.map(setting_text)
+    differs = texts.iloc[0] != texts.iloc[1]
+    names = texts.columns[differs.to_numpy()]
+    if names.empty:
         return ""
-    return f" (they differ in {', '.join(names)})"
+    return f" (they differ in {', '.join(map(str, names))})"
 
 
 def _check_repeated(runs: pd.DataFrame, by: list[str]) -> None:
     """Refuse settings that leave one run in every group."""
     if runs.empty:
         return
-    if runs.groupby(by, dropna=False).size().max() < 2:
+    sizes = runs.groupby(by, dropna=False).size()
+    if sizes.max() < 2:
         raise ValueError(
             f"every arm must have at least two runs to compare; {', '.join(by)} has "
             "a different value in each row"
@@ -317,7 +344,8 @@ def _check_repeated(runs: pd.DataFrame, by: list[str]) -> None:
     keys = distinguishing_settings(runs, by)
     if not keys:
         return
-    if runs.groupby([*by, *keys], dropna=False).size().max() > 1:
+    sizes = runs.groupby([*by, *keys], dropna=False).size()
+    if sizes.max() > 1:
         return
     raise ValueError(
         f"no two runs share all settings: besides {', '.join(by)} they differ in "
@@ -335,15 +363,16 @@ def _described(
     """Name, role and values of every column, for people."""
     rows = []
     for name, role in roles.items():
+        column = table[name]
         text = ROLES.get(role, "")
         if role == METRIC:
             better = "higher" if higher else "lower"
             text = f"compared: {better} is better"
-        if role == SETTING and table[name].nunique(dropna=False) == 1:
+        if role == SETTING and column.nunique(dropna=False) == 1:
             text = "setting, the same in all runs"
-        if role in (ARMS, SETTING, METRIC, MEASUREMENT) and name in names:
+        if role not in (SEED, FOLD) and name in names:
             text += f"; called {names[name]} here"
-        rows.append((name, text, _values_text(table[name], role)))
+        rows.append((name, text, _values_text(column, role)))
     return rows
 
 
@@ -355,7 +384,9 @@ def _values_text(column: pd.Series, role: str) -> str:
         if finite.empty:
             return "no numbers"
         return f"{number(finite.min())} to {number(finite.max())}"
-    labels = sorted_labels(setting_text(value) for value in column)
+    labels = sorted_labels(map(setting_text, column))
     text = ", ".join(labels[:MOST_VALUES])
     more = len(labels) - MOST_VALUES
-    return f"{text} and {more} more" if more > 0 else text
+    if more > 0:
+        text += f" and {more} more"
+    return text

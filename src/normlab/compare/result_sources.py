@@ -9,7 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from normlab.compare.event_results import has_events, read_events
-from normlab.compare.result_tables import ENDINGS, Results, read_results_file
+from normlab.compare.result_tables import (
+    ENDINGS,
+    LeftOut,
+    Results,
+    read_results_file,
+)
 from normlab.compare.result_values import Choice
 from normlab.compare.tracker_exports import (
     as_export,
@@ -100,19 +105,25 @@ def _read_source(
 
 def _joined(found: list[Results], paths: list[Path]) -> Results:
     """One table of all, with the name of the source in a column of its own."""
-    stems = [path.stem for path in paths]
-    labels = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    labels = [path.stem for path in paths]
+    if len(set(labels)) < len(labels):
+        labels = list(map(str, paths))
     tables = []
     first = found[0]
     names: dict[str, None] = {}
+    left_out: LeftOut = []
+    notes: dict[str, None] = {}
     for results, label in zip(found, labels, strict=True):
-        if FILE in results.table:
+        table = results.table
+        if FILE in table:
             raise ValueError(
                 f"several sources are told apart by a column {FILE}, which {label} has "
                 "already; rename its column"
             )
-        names |= dict.fromkeys(map(str, results.table))
-        tables.append(results.table.assign(**{FILE: label}))
+        names |= dict.fromkeys(map(str, table))
+        tables.append(table.assign(**{FILE: label}))
+        left_out += results.left_out
+        notes |= dict.fromkeys(results.notes)
         first = replace(
             first,
             descriptions=first.descriptions | results.descriptions,
@@ -120,18 +131,24 @@ def _joined(found: list[Results], paths: list[Path]) -> Results:
             renamed=first.renamed | results.renamed,
         )
     names[FILE] = None
-    # `concat` would fill lacking columns with NaN, which says that a run diverged.
-    for place, part in enumerate(tables):
-        lacking = {name: None for name in names if name not in part}
-        tables[place] = part.assign(**lacking).astype(object)[list(names)]
-    table = pd.concat(tables)
-    left_out = [row for results in found for row in results.left_out]
-    notes = [note for results in found for note in results.notes]
     kinds = dict.fromkeys(results.kind for results in found)
     return replace(
         first,
         kind=" and ".join(kinds),
-        table=table,
+        table=_concatenated(tables, list(names)),
         left_out=left_out,
-        notes=list(dict.fromkeys(notes)),
+        notes=list(notes),
     )
+
+
+def _concatenated(tables: list[pd.DataFrame], names: list[str]) -> pd.DataFrame:
+    """The rows of all tables, with None in the columns that some of them lack.
+
+    `concat` alone would fill these with NaN, which says that a run diverged.
+    """
+    completed = []
+    for table in tables:
+        lacking = set(names).difference(table.columns)
+        filled = table.assign(**dict.fromkeys(lacking))
+        completed.append(filled.astype(object)[names])
+    return pd.concat(completed)

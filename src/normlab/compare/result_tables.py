@@ -7,7 +7,7 @@ evaluated.
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +60,16 @@ class Results:
             return name
         return self.renamed.get(name, name)
 
+    def resolve_all(self, names: Iterable[str]) -> list[str]:
+        """The names that several columns have here."""
+        return [self.resolve(name) for name in names]
+
+    def resolve_optional(self, name: str | None) -> str | None:
+        """The name that a column has here; None for no column."""
+        if name is None:
+            return None
+        return self.resolve(name)
+
 
 def read_results_file(path: Path) -> Results:
     """Read a CSV or parquet file.
@@ -76,20 +86,21 @@ def read_results_file(path: Path) -> Results:
             f"a file of results must end in {', '.join(ENDINGS)}, got {path}"
         )
     if ending in PARQUET_ENDINGS:
-        names, rows = _read_parquet(path)
         kind = "parquet file"
-        places = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]
+        names, rows = _read_parquet(path)
+        places = [f"{path}, row {number}" for number, _ in enumerate(rows, 1)]
     else:
-        names, rows, lines = _read_csv(path)
         kind = "CSV file"
+        names, rows, lines = _read_csv(path)
         places = [f"{path}, line {number}" for number in lines]
     _check_names(path, names)
     if not rows:
         raise ValueError(f"{path} must have rows below the names of its columns")
     columns = {}
-    for place, name in enumerate(names):
-        columns[name] = typed([row[place] for row in rows])
-    return Results(kind, pd.DataFrame(columns, index=places, dtype=object))
+    for name, *cells in zip(names, *rows, strict=True):
+        columns[name] = typed(cells)
+    table = pd.DataFrame(columns, index=places, dtype=object)
+    return Results(kind, table)
 
 
 def table_of_rows(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -103,7 +114,8 @@ def table_of_rows(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     for row in rows.values():
         columns.update(dict.fromkeys(row))
     for name in columns:
-        columns[name] = typed([row.get(name) for row in rows.values()])
+        cells = [row.get(name) for row in rows.values()]
+        columns[name] = typed(cells)
     return pd.DataFrame(columns, index=list(rows), dtype=object)
 
 
@@ -126,7 +138,8 @@ def check_size(
     Raises:
         ValueError: names the bound.
     """
-    if rows > MOST_ROWS or columns > MOST_COLUMNS or rows * columns > MOST_CELLS:
+    cells = rows * columns
+    if rows > MOST_ROWS or columns > MOST_COLUMNS or cells > MOST_CELLS:
         raise ValueError(
             f"{path} must have at most {MOST_ROWS:,} rows, {MOST_COLUMNS:,} columns "
             f"and {MOST_CELLS:,} cells"
@@ -145,7 +158,8 @@ def _read_csv(path: Path) -> tuple[list[str], list[list[Any]], list[int]]:
         ) from error
     separator = _separator(text, path)
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         return _checked_rows(path, reader)
     except csv.Error as error:
@@ -175,14 +189,15 @@ def _checked_rows(
     for row in reader:
         line = first_line
         first_line = reader.line_num + 1
-        if not any(cell.strip() for cell in row):
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
             continue
-        if len(row) != len(names):
+        if len(cells) != len(names):
             raise ValueError(
                 f"{path}, line {line} must have {len(names)} columns as the first "
-                f"line has, it has {len(row)}"
+                f"line has, it has {len(cells)}"
             )
-        rows.append([cell.strip() for cell in row])
+        rows.append(cells)
         lines.append(line)
         check_size(path, len(rows), len(names))
     return names, rows, lines
@@ -205,11 +220,12 @@ def _read_parquet(path: Path) -> tuple[list[str], list[list[Any]]]:
         # Any type: a damaged file leads to whatever pyarrow makes of it.
         except Exception as error:
             message = str(error).partition("\n")[0]
-            if isinstance(error, ValueError) and message.startswith(str(path)):
+            is_ours = isinstance(error, ValueError) and message.startswith(str(path))
+            if is_ours:
                 raise
             raise ValueError(f"{path} is not readable ({message})") from error
     columns = [column.to_pylist() for column in table.columns]
-    rows = [list(row) for row in zip(*columns, strict=True)]
+    rows = list(map(list, zip(*columns, strict=True)))
     return list(table.column_names), rows
 
 
@@ -234,28 +250,41 @@ def typed(cells: list[Any]) -> list[Any]:
     """
     known = [_without(MISSING, cell) for cell in cells]
     if not all(isinstance(cell, str | None) for cell in known):
-        return [_scalar(cell) for cell in known]
+        return list(map(_scalar, known))
     # `none` is a word: many an experiment has an arm of this name.
     numbers = [_without(MISSING_NUMBERS, cell) for cell in known]
     if any(cell is not None for cell in numbers):
         for parse in (_whole, _real, _truth):
             try:
-                return [None if cell is None else parse(cell) for cell in numbers]
+                return _parsed(numbers, parse)
             except ValueError:
                 continue
     return known
 
 
+def _parsed(cells: list[str | None], parse: Callable[[str], Any]) -> list[Any]:
+    """The cells as what `parse` makes of them; None stays."""
+    values: list[Any] = []
+    for cell in cells:
+        if cell is not None:
+            values.append(parse(cell))
+        else:
+            values.append(None)
+    return values
+
+
 def _without(words: tuple[str, ...], cell: Any) -> Any:
     """The cell, or None if it is one of the words that stand for no value."""
-    if isinstance(cell, str) and cell.strip().lower() in words:
+    if not isinstance(cell, str):
+        return cell
+    if cell.strip().lower() in words:
         return None
     return cell
 
 
 def _scalar(cell: Any) -> Any:
     """A cell of parquet: a number, text or truth value; all else becomes text."""
-    if cell is None or isinstance(cell, bool | int | float | str):
+    if isinstance(cell, bool | int | float | str | None):
         return cell
     return str(cell)
 

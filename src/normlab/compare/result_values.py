@@ -57,9 +57,9 @@ class Choice:
         last = len(values) - 1
         if self.value == "last" or not math.isfinite(values[last]):
             return last
-        sign = 1 if self.higher else -1
-        finite = [place for place in range(last + 1) if math.isfinite(values[place])]
-        return max(finite, key=lambda place: sign * values[place])
+        finite = [place for place, value in enumerate(values) if math.isfinite(value)]
+        best_of = max if self.higher else min
+        return best_of(finite, key=values.__getitem__)
 
     def value_of(self, name: str, points: Iterable[Point]) -> float:
         """The value of a metric that is taken; of one that is not compared, the last.
@@ -80,7 +80,8 @@ class Choice:
         Args:
             of_what: the values, such as `rows by epoch`.
         """
-        text = f"Of {of_what}, the {self.value} {self.metric} of every run is compared"
+        taken = f"the {self.value} {self.metric} of every run"
+        text = f"Of {of_what}, {taken} is compared"
         if self.value == "last":
             return f"{text}."
         return (
@@ -106,8 +107,8 @@ def uneven_ends(ends: Sequence[float], clock: str) -> list[str]:
         ends: the time of the last value of each run; NaN if it is not known.
         clock: what counts the time, such as `epoch`.
     """
-    known = [end for end in ends if math.isfinite(end)]
-    if not known or min(known) == max(known):
+    known = list(filter(math.isfinite, ends))
+    if len(set(known)) < 2:
         return []
     return [
         f"Runs end at different times: their last {clock} is {min(known):g} to "

@@ -143,6 +143,28 @@ def is_at_best(
     return matches.to_numpy(bool)
 
 
+def runs_at_place(
+    runs: pd.DataFrame,
+    places: Sequence[str],
+    place: Sequence[Hashable],
+) -> pd.DataFrame:
+    """The runs of an arm in a group; a setting that it lacks is missing in both.
+
+    Args:
+        runs: with their arm in `arm`.
+        places: the settings that make a group, and `arm`.
+        place: a value for each of them.
+    """
+    is_there = pd.Series(True, index=runs.index)
+    for key, value in zip(places, place, strict=True):
+        column = runs[key]
+        if pd.isna(value):
+            is_there &= column.isna()
+        else:
+            is_there &= column == value
+    return runs[is_there]
+
+
 def split_place(place: Hashable) -> tuple[str, tuple]:
     """Arm and group of a label in the index of `best_values`."""
     if not isinstance(place, tuple):

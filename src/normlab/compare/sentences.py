@@ -19,8 +19,8 @@ def number(value: float | None) -> str:
     if value == 0 or 0.001 <= size < 100:
         return f"{value:.4f}"
     if 1e-6 <= size < 0.001:
-        decimals = 1 - math.floor(math.log10(size))
-        return f"{value:.{decimals}f}"
+        exponent = math.floor(math.log10(size))
+        return f"{value:.{1 - exponent}f}"
     if size >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
@@ -49,7 +49,8 @@ def percent(share: float) -> str:
     decimals = 0
     rarer = min(share, 1 - share)
     if rarer > 0:
-        decimals = max(0, -1 - math.floor(math.log10(rarer)))
+        exponent = math.floor(math.log10(rarer))
+        decimals = max(0, -1 - exponent)
     digits = f"{share:.{decimals}%}".removesuffix("%")
     if "." in digits:
         digits = digits.rstrip("0").rstrip(".")
@@ -72,7 +73,9 @@ def counted(count: int, what: str) -> str:
         count: how many.
         what: the word for one of them, whose plural ends in s.
     """
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    if count == 1:
+        return f"1 {what}"
+    return f"{count} {what}s"
 
 
 def direction(metric: str) -> str:

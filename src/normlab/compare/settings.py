@@ -31,7 +31,8 @@ def setting_text(value: Any) -> str:
 
     A dash stands for a setting that the run does not have.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if value is None or is_nan:
         return NO_SETTING
     if isinstance(value, bool):
         return str(value).lower()
@@ -63,11 +64,12 @@ def arm_labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
 
     Settings that the run does not have are left out, except for the first.
     """
-    columns = [runs[key].map(setting_text) for key in keys]
     texts = []
-    for first, *others in zip(*columns, strict=True):
+    table = runs[list(keys)].map(setting_text)
+    other_keys = keys[1:]
+    for first, *others in table.itertuples(index=False):
         parts = [first]
-        for key, value in zip(keys[1:], others, strict=True):
+        for key, value in zip(other_keys, others, strict=True):
             if value != NO_SETTING:
                 parts.append(f"{key}={value}")
         texts.append(", ".join(parts))
@@ -101,7 +103,9 @@ def pairing_keys(runs: pd.DataFrame) -> list[str]:
     """
     keys = ["seed"]
     for name in setting_columns(runs):
-        if name != "seed" and only_repeats(name) and _num_values(runs, name) > 1:
+        if name == "seed" or not only_repeats(name):
+            continue
+        if _num_values(runs, name) > 1:
             keys.append(name)
     return keys
 
@@ -128,8 +132,8 @@ def _comparable_settings(runs: pd.DataFrame) -> list[str]:
     repeating = pairing_keys(runs)
     settings = []
     for key in setting_columns(runs):
-        is_place = key.rpartition(".")[2] in ("root", "cache")
-        if key not in repeating and not is_place:
+        name = key.rpartition(".")[2]
+        if key not in repeating and name not in ("root", "cache"):
             settings.append(key)
     return settings
 
@@ -177,8 +181,12 @@ def check_keys(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
         ValueError: for an unknown key; the message lists settings that vary first.
     """
     known = setting_columns(runs)
+
+    def is_constant(name: str) -> bool:
+        return _num_values(runs, name) == 1
+
     if not set(keys) <= set(known):
-        known = sorted(known, key=lambda name: _num_values(runs, name) == 1)
+        known = sorted(known, key=is_constant)
     return [check_key(key, known, "setting") for key in keys]
 
 
@@ -260,9 +268,8 @@ def check_one_run_each(
         remedy = f"they differ in {', '.join(differing)}: {add}"
 
     seed = setting_text(first["seed"].iloc[0])
-    raise ValueError(
-        f"{group}several runs share seed {seed} ({len(duplicates)} runs); {remedy}"
-    )
+    count = len(duplicates)
+    raise ValueError(f"{group}several runs share seed {seed} ({count} runs); {remedy}")
 
 
 def _where_to_add(keys: Sequence[str], by: Sequence[str]) -> str:
@@ -271,8 +278,13 @@ def _where_to_add(keys: Sequence[str], by: Sequence[str]) -> str:
     Options of a compared setting make arms: only some arms have them, so that within
     equal values of such an option those arms would have no partner.
     """
-    options = [key for key in keys if is_compared(key, by)]
-    others = [key for key in keys if key not in options]
+    options = []
+    others = []
+    for key in keys:
+        if is_compared(key, by):
+            options.append(key)
+        else:
+            others.append(key)
     if options and others:
         return f"add {', '.join(options)} to `by` and {', '.join(others)} to `within`"
     argument = "by" if options else "within"
@@ -299,13 +311,15 @@ def origin_warnings(runs: pd.DataFrame) -> list[str]:
         if key not in runs:
             continue
         values = sorted_labels(runs[key].dropna().map(setting_text))
-        if len(values) > 1:
+        count = len(values)
+        if count > 1:
             shown = [value[:20] for value in values[:MAX_ORIGINS]]
             names = ", ".join(shown)
-            lines.append(f"The runs come from {len(values)} {kind}: {names}.")
+            lines.append(f"The runs come from {count} {kind}: {names}.")
 
     if "environment.git.dirty" in runs:
-        count = int(runs["environment.git.dirty"].eq(True).sum())
+        is_dirty = runs["environment.git.dirty"].eq(True)
+        count = int(is_dirty.sum())
         if count:
             lines.append(
                 f"{count} of {len(runs)} runs were made with uncommitted changes in "

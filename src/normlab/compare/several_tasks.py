@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from normlab.compare.columns import check_key
+from normlab.compare.columns import check_key, rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.ranks import (
     Ranking,
@@ -18,7 +18,7 @@ from normlab.compare.ranks import (
 )
 from normlab.compare.samples import LOST
 from normlab.compare.settings import group_labels
-from normlab.compare.summaries import finished_runs
+from normlab.compare.summaries import have_finished
 
 TASK_SETTINGS = ("dataset", "model")
 TASK = "task"
@@ -72,23 +72,21 @@ def over_several_tasks(
     keys = _task_settings(comparison, across)
     if not keys or len(comparison.arms) < 2:
         return None
-    runs = comparison.runs
-    runs = runs.assign(**{TASK: group_labels(runs, keys)})
-    runs = runs.assign(**{SCORE: _normalized_scores(runs, comparison)})
+    arms = comparison.arms
+    runs = comparison.runs.copy()
+    runs[TASK] = group_labels(runs, keys)
+    runs[SCORE] = _normalized_scores(runs, comparison)
     every = list(dict.fromkeys(runs[TASK]))
     means = runs.pivot_table(index=TASK, columns="arm", values=SCORE)
-    complete = means.reindex(index=every, columns=comparison.arms).dropna()
-    complete = complete.round(DIGITS)
+    means = means.reindex(index=every, columns=arms)
+    complete = means.dropna().round(DIGITS)
     tasks = list(complete.index)
     if len(tasks) < 2:
         return None
     ranking = rank_arms(complete, comparison.baseline)
-    scores = {}
-    for arm in comparison.arms:
-        of_arm = runs[(runs["arm"] == arm) & runs[SCORE].notna()]
-        by_task = dict(list(of_arm.groupby(TASK)[SCORE]))
-        scores[arm] = [by_task[task].to_numpy(float) for task in tasks]
-    needed = tasks_needed(len(comparison.arms), comparison.level)
+    scored = runs[runs[SCORE].notna()]
+    scores = {arm: _scores_by_task(rows_of_arm(scored, arm), tasks) for arm in arms}
+    needed = tasks_needed(len(arms), comparison.level)
     return SeveralTasks(
         across=keys,
         ranking=ranking,
@@ -98,6 +96,11 @@ def over_several_tasks(
         arms=_arm_rows(ranking, scores, comparison, len(tasks) >= needed),
         scores=scores,
     )
+
+
+def _scores_by_task(runs: pd.DataFrame, tasks: list[str]) -> list[NDArray]:
+    by_task = runs.groupby(TASK)[SCORE]
+    return [by_task.get_group(task).to_numpy(float) for task in tasks]
 
 
 def _task_settings(comparison: Comparison, across: list[str] | None) -> list[str]:
@@ -117,15 +120,18 @@ def _normalized_scores(runs: pd.DataFrame, comparison: Comparison) -> pd.Series:
     Diverged and failed runs have 0, and finished ones without the metric NaN.
     """
     metric = comparison.metric
-    sign = 1 if comparison.higher_is_better else -1
-    values = sign * finished_runs(runs, metric)[metric].astype(float)
-    values = values.reindex(runs.index)
+    values = runs[metric].astype(float)
+    values = values.where(have_finished(runs, metric))
+    if not comparison.higher_is_better:
+        values = -values
     by_task = values.groupby(runs[TASK])
     low = by_task.transform("min")
     span = by_task.transform("max") - low
+    all_equal = values.notna() & (span == 0)
     scores = (values - low) / span.where(span > 0)
-    scores = scores.mask(values.notna() & (span == 0), EQUAL)
-    return scores.mask(runs["status"].isin(LOST), 0.0)
+    scores = scores.mask(all_equal, EQUAL)
+    is_lost = runs["status"].isin(LOST)
+    return scores.mask(is_lost, 0.0)
 
 
 def _arm_rows(
@@ -155,7 +161,9 @@ def _arm_rows(
 
 def _p_value(values: pd.Series, arm: str, are_enough: bool) -> float:
     """That of an arm; NaN for the baseline, and for too few tasks."""
-    return float(values.get(arm, math.nan)) if are_enough else math.nan
+    if not are_enough:
+        return math.nan
+    return float(values.get(arm, math.nan))
 
 
 def _verdict(
@@ -169,4 +177,5 @@ def _verdict(
     if ranking.p_holm[arm] > comparison.level:
         return "not told apart"
     ranks = ranking.mean_ranks
-    return "better" if ranks[arm] < ranks[comparison.baseline] else "worse"
+    is_better = ranks[arm] < ranks[comparison.baseline]
+    return "better" if is_better else "worse"

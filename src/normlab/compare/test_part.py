@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from normlab.checksums import PREDICTIONS
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.differences import interval_of
 from normlab.compare.exact_tests import sign_test_p
@@ -38,7 +39,8 @@ def _is_right(found: Predictions) -> NDArray:
 
 
 def _absolute_error(found: Predictions) -> NDArray:
-    return np.abs(found.predicted.astype(float) - found.target)
+    differences = found.predicted.astype(float) - found.target
+    return np.abs(differences)
 
 
 def _squared_error(found: Predictions) -> NDArray:
@@ -109,7 +111,8 @@ def read_test_part(comparison: Comparison) -> TestPart:
         group = _read_group(runs, comparison, lacking)
         if group is None:
             continue
-        for row in contrasts[contrasts["where"] == where].to_dict("records"):
+        here = contrasts[contrasts["where"] == where]
+        for row in here.to_dict("records"):
             _add_contrast(part, group, row, comparison)
     part.warnings = _lacking_warnings(lacking, part)
     return part
@@ -137,14 +140,17 @@ def _read_group(
         values.append(averaged)
     if not kept:
         return None
-    chosen = runs.loc[kept].assign(**{POSITION: np.arange(len(kept), dtype=float)})
+    chosen = runs.loc[kept].copy()
+    chosen[POSITION] = np.arange(len(kept), dtype=float)
     stacked = np.stack(values)
     resampled = _as_metric(resampled_means(stacked), metric)
     return Group(chosen, found, stacked, resampled)
 
 
 def _as_metric(means: NDArray, metric: str) -> NDArray:
-    return np.sqrt(means) if metric == "test/rmse" else means
+    if metric == "test/rmse":
+        return np.sqrt(means)
+    return means
 
 
 def _checked_values(
@@ -161,10 +167,10 @@ def _checked_values(
         raise ValueError(f"{path} must hold predictions of which {metric} is computed")
     values = OF_SAMPLES[metric](predictions)
     score = _as_metric(values.mean(), metric)
-    if not math.isclose(score, row[metric], rel_tol=1e-3, abs_tol=1e-9):
+    stored = row[metric]
+    if not math.isclose(score, stored, rel_tol=1e-3, abs_tol=1e-9):
         raise ValueError(
-            f"{path} must give the {metric} of the run, {row[metric]:g}, "
-            f"it gives {score:g}"
+            f"{path} must give the {metric} of the run, {stored:g}, it gives {score:g}"
         )
     if others and not predictions.same_samples(others[0]):
         raise ValueError(f"{path} is of other test samples than those before")
@@ -173,12 +179,14 @@ def _checked_values(
 
 def _lacking_warnings(lacking: list[str], part: TestPart) -> list[str]:
     """One line about runs that are left out, if any have predictions."""
-    if not lacking or not (part.noise or part.single):
+    some_are_used = part.noise or part.single
+    if not lacking or not some_are_used:
         return []
     what = "no usable test predictions"
+    count = len(lacking)
     runs = f"1 run has {what} and is"
-    if len(lacking) > 1:
-        runs = f"{len(lacking)} runs have {what} and are"
+    if count > 1:
+        runs = f"{count} runs have {what} and are"
     return [
         f"{runs} left out of what is said about the test set; the first: {lacking[0]}."
     ]
@@ -188,20 +196,21 @@ def _add_contrast(
     part: TestPart, group: Group, contrast: dict, comparison: Comparison
 ) -> None:
     """Add what the predictions of two arms say, if both have some."""
-    runs = group.runs
-    arm = runs[runs["arm"] == contrast["arm"]]
-    baseline = runs[runs["arm"] == contrast["baseline"]]
+    arm = rows_of_arm(group.runs, contrast["arm"])
+    baseline = rows_of_arm(group.runs, contrast["baseline"])
     if arm.empty or baseline.empty:
         return
     names = {key: contrast[key] for key in ("where", "arm", "baseline")}
     if len(arm) == len(baseline) == 1:
         if comparison.metric == "test/accuracy":
-            part.single.append(names | _single(group, arm, baseline))
+            single = _single(group, arm, baseline)
+            part.single.append(names | single)
     else:
         noise = _noise(group, arm, baseline, comparison)
         if noise is not None:
             part.noise.append(names | noise)
-    part.samples += [names | row for row in _samples(group, arm, baseline)]
+    for row in _samples(group, arm, baseline):
+        part.samples.append(names | row)
 
 
 def _noise(
@@ -214,23 +223,24 @@ def _noise(
     first = places.arm.astype(int)
     second = places.baseline.astype(int)
     observed = Sample(values[first], values[second], places.paired)
-    seeds = interval_of(observed, None, comparison.confidence)
+    seeds_low, seeds_high = interval_of(observed, None, comparison.confidence)
     noise = two_way_noise(
         Scores(observed.arm, group.resampled[first]),
         Scores(observed.baseline, group.resampled[second]),
         places.paired,
         comparison.confidence,
     )
+    low, high = noise.interval
     return {
         "n": len(places.arm),
         "n_baseline": len(places.baseline),
         "design": "paired" if places.paired else "independent",
         "samples": group.values.shape[1],
         "difference": noise.difference,
-        "seeds_low": seeds[0],
-        "seeds_high": seeds[1],
-        "low": min(noise.interval[0], seeds[0]),  # it covers more
-        "high": max(noise.interval[1], seeds[1]),
+        "seeds_low": seeds_low,
+        "seeds_high": seeds_high,
+        "low": min(low, seeds_low),  # it covers more
+        "high": max(high, seeds_high),
         "share": noise.share,
     }
 
@@ -242,18 +252,22 @@ def _single(group: Group, arm: pd.DataFrame, baseline: pd.DataFrame) -> dict:
     them has right. McNemar (1947), Note on the sampling error of the difference between
     correlated proportions or percentages, Psychometrika 12.
     """
-    right = group.values[int(arm[POSITION].iloc[0])] > 0
-    other = group.values[int(baseline[POSITION].iloc[0])] > 0
-    only_arm = int((right & ~other).sum())
-    only_baseline = int((other & ~right).sum())
+    run = arm.iloc[0]
+    run_baseline = baseline.iloc[0]
+    right = group.values[int(run[POSITION])] > 0
+    right_baseline = group.values[int(run_baseline[POSITION])] > 0
+    samples = len(right)
+    both = int((right & right_baseline).sum())
+    only_arm = int(right.sum()) - both
+    only_baseline = int(right_baseline.sum()) - both
     return {
-        "run": arm["run"].iloc[0],
-        "run_baseline": baseline["run"].iloc[0],
-        "samples": len(right),
-        "both": int((right & other).sum()),
+        "run": run["run"],
+        "run_baseline": run_baseline["run"],
+        "samples": samples,
+        "both": both,
         "only_arm": only_arm,
         "only_baseline": only_baseline,
-        "neither": int((~right & ~other).sum()),
+        "neither": samples - both - only_arm - only_baseline,
         "p": sign_test_p(only_arm, only_baseline),
     }
 
@@ -280,7 +294,10 @@ def _samples(group: Group, arm: pd.DataFrame, baseline: pd.DataFrame) -> list[di
 
 def _answers(group: Group, places: NDArray, number: int, suffix: str) -> dict:
     """What the runs of an arm make of a sample."""
-    answers = [group.predictions[place].predicted[number] for place in places]
+    answers = []
+    for place in places:
+        predicted = group.predictions[place].predicted
+        answers.append(predicted[number])
     return {
         f"n{suffix}": len(places),
         f"mean{suffix}": float(group.values[places, number].mean()),

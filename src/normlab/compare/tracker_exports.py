@@ -83,22 +83,20 @@ def _with_dictionaries(results: Results) -> Results:
     records = []
     measured: set[str] = set()
     for place, row in results.table.iterrows():
-        record = {
-            name: cell for name, cell in row.items() if name not in WANDB_DICTIONARIES
-        }
+        record = dict(row.drop(list(WANDB_DICTIONARIES)))
         config = _dictionary(row["config"], f"config in {place}")
         summary = _dictionary(row["summary"], f"summary in {place}")
-        for name, value in flat_settings(config).items():
-            record[name] = value
+        record |= flat_settings(config)
         for name, value in flat_settings(summary).items():
-            # W&B keeps a setting and a metric of one name apart.
-            name = f"summary.{name}" if name in config else name
+            if name in config:  # W&B keeps a setting and a metric of one name apart
+                name = f"summary.{name}"
             record[name] = value
             if isinstance(value, int | float):
                 measured.add(name)
         records.append(record)
     table = pd.DataFrame(records, index=results.table.index, dtype=object)
-    table = table.where(table.notna() | table.map(_is_nan), None)
+    is_written = table.notna() | table.map(_is_nan)
+    table = table.where(is_written, None)
     return replace(
         results,
         kind="W&B export",
@@ -134,7 +132,7 @@ def _dictionary(cell: Any, where: str) -> dict[str, Any]:
 
 
 def _number_of(value: Any) -> Any:
-    if isinstance(value, str) and value in ("nan", "inf", "-inf"):
+    if value in ("nan", "inf", "-inf"):
         return float(value)
     return value
 
@@ -180,12 +178,14 @@ def find_mlflow_store(folder: Path) -> Path | None:
     Args:
         folder: such as `mlruns`, or the project that holds it.
     """
-    for path, subfolders, _ in os.walk(folder):
-        depth = len(Path(path).relative_to(folder).parts)
-        subfolders[:] = sorted(subfolders) if depth < DEEPEST else []
-        if next(_experiments(Path(path)), None):
-            return Path(path)
-        if _is_run(Path(path)):
+    for name, subfolders, _ in os.walk(folder):
+        path = Path(name)
+        subfolders.sort()
+        if len(path.relative_to(folder).parts) >= DEEPEST:
+            subfolders.clear()
+        if next(_experiments(path), None):
+            return path
+        if _is_run(path):
             return None
     return None
 
@@ -193,7 +193,7 @@ def find_mlflow_store(folder: Path) -> Path | None:
 def _experiments(store: Path) -> Iterator[Path]:
     """The experiments of a store that hold a run."""
     for folder in _folders(store):
-        if any(_is_run(run) for run in _folders(folder)):
+        if any(map(_is_run, _folders(folder))):
             yield folder
 
 
@@ -201,7 +201,8 @@ def _folders(folder: Path) -> list[Path]:
     """Subfolders by name, without links and hidden ones such as `.trash`."""
     found = []
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+        is_hidden = path.name.startswith(".")
+        if path.is_dir() and not path.is_symlink() and not is_hidden:
             found.append(path)
     return found
 
@@ -236,16 +237,23 @@ def read_mlflow_store(store: Path, choice: Choice) -> Results:
                 left_out.append((str(folder), "it was deleted in MLflow"))
                 continue
             measured.update(metrics)
-            row = {"run name": meta.get("run_name") or folder.name}
-            row["status"] = _status(meta.get("status"))
-            row |= _experiment_name(experiment)
+            row = {
+                "run name": meta.get("run_name") or folder.name,
+                "status": _status(meta.get("status")),
+                **_experiment_name(experiment),
+            }
             for name, value in params.items():
-                row[f"params.{name}" if name in metrics else name] = value
+                if name in metrics:
+                    name = f"params.{name}"
+                row[name] = value
             rows[str(folder)] = row | metrics
             check_size(store, len(rows), len(row))
     if not rows:
-        reason = f", {left_out[0][1]}" if left_out else ""
-        raise ValueError(f"{store} must hold a readable run of MLflow{reason}")
+        message = f"{store} must hold a readable run of MLflow"
+        if left_out:
+            _, reason = left_out[0]
+            message += f", {reason}"
+        raise ValueError(message)
     return Results(
         kind="MLflow folder",
         table=table_of_rows(rows),
@@ -287,10 +295,18 @@ def _metrics(folder: Path, choice: Choice) -> dict[str, float]:
         points: list[Point] = []
         for line in text.splitlines():
             try:
-                time, value, *step = line.split()
-                points.append((int(step[0]) if step else 0, int(time), float(value)))
+                points.append(_point(line))
             except ValueError as error:
                 raise ValueError(f"metric {name} has the line {line[:40]!r}") from error
         if points:
             found[name] = choice.value_of(name, points)
     return found
+
+
+def _point(line: str) -> Point:
+    """Step, time and value; a line without a step is of step 0."""
+    time, value, *rest = line.split()
+    step = 0
+    if rest:
+        step = int(rest[0])
+    return step, int(time), float(value)

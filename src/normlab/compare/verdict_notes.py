@@ -21,16 +21,20 @@ def meaningful_note(row: dict, level: float) -> str:
         row: of a contrast that is better or worse.
         level: significance level of the interval.
     """
-    winner = row["arm"]
-    probability = row["improvement"]
-    low = row["improvement_low"]
-    high = row["improvement_high"]
-    wins = row["wins"]
+    count = row["judged"]
+    ties = row["ties"]
     if row["verdict"] == "worse":
         winner = row["baseline"]
-        probability = 1 - probability
-        low, high = 1 - high, 1 - low
-        wins = row["judged"] - wins - row["ties"]
+        probability = 1 - row["improvement"]
+        low = 1 - row["improvement_high"]
+        high = 1 - row["improvement_low"]
+        wins = count - row["wins"] - ties
+    else:
+        winner = row["arm"]
+        probability = row["improvement"]
+        low = row["improvement_low"]
+        high = row["improvement_high"]
+        wins = row["wins"]
     if not (probability >= MEANINGFUL and low > 0.5):
         return ""
     confidence = percent(1 - level).removesuffix("%")
@@ -40,15 +44,13 @@ def meaningful_note(row: dict, level: float) -> str:
             f" It is meaningful: of the comparisons of one run with another, {winner} "
             f"wins {percent(probability)} ({interval})."
         )
-    ties = _ties(row["ties"])
+    pairs = f"{wins} of {count} pairs"
+    if ties:
+        pairs += f", with {counted(ties, 'tie')}"
     return (
-        f" It is meaningful: {winner} is the better one in {wins} of {row['judged']} "
-        f"pairs{ties} (P(better) {interval})."
+        f" It is meaningful: {winner} is the better one in {pairs} "
+        f"(P(better) {interval})."
     )
-
-
-def _ties(count: int) -> str:
-    return f", with {counted(count, 'tie')}" if count else ""
 
 
 def lost_note(row: dict) -> str:
@@ -58,16 +60,20 @@ def lost_note(row: dict) -> str:
         row: of the contrast.
     """
     texts = []
+    trained_p = row["trained_p"]
     for status in ("diverged", "failed"):
-        if not (row[status] or row[f"{status}_baseline"]):
-            continue
-        counts = []
+        total = 0
+        parts = []
         for name, suffix in SIDES:
             count = row[f"{status}{suffix}"]
-            counts.append(f"{count} of {row[f'runs{suffix}']} runs of {row[name]}")
-        text = f"{' and '.join(counts)} {status}"
-        if status == "diverged" and not math.isnan(row["trained_p"]):
-            text += f" (trained as often: Fisher's {p_value(row['trained_p'])})"
+            num_runs = row[f"runs{suffix}"]
+            total += count
+            parts.append(f"{count} of {num_runs} runs of {row[name]}")
+        if total == 0:
+            continue
+        text = f"{' and '.join(parts)} {status}"
+        if status == "diverged" and not math.isnan(trained_p):
+            text += f" (trained as often: Fisher's {p_value(trained_p)})"
         texts.append(f" {capitalized(text)}.")
     return "".join(texts)
 
@@ -81,8 +87,9 @@ def collapsed_note(row: dict) -> str:
     parts = []
     for name, suffix in SIDES:
         count = row[f"collapsed{suffix}"]
+        num_finished = row[f"n{suffix}"]
         if count:
-            parts.append(f"{count} of {row[f'n{suffix}']} of {row[name]}")
+            parts.append(f"{count} of {num_finished} of {row[name]}")
     if not parts:
         return ""
     return f" Finished runs far worse than the rest of their arm: {', '.join(parts)}."
@@ -94,14 +101,15 @@ def spread_note(row: dict) -> str:
     Args:
         row: of the contrast.
     """
-    wide, calm = SIDES
-    if row["sd"] < row["sd_baseline"]:
-        wide, calm = calm, wide
+    spreads = [(row["sd"], row["arm"]), (row["sd_baseline"], row["baseline"])]
+    (smaller, calm), (larger, wide) = sorted(spreads)
+    ratio = times(row["spread_ratio"])
+    median = signed(row["median"])
     return (
-        f" The runs of {row[wide[0]]} spread {times(row['spread_ratio'])} as much as "
-        f"those of {row[calm[0]]} (SD {number(row[f'sd{wide[1]}'])} against "
-        f"{number(row[f'sd{calm[1]}'])}), so the means say little about rare bad runs: "
-        f"the median difference is {signed(row['median'])}{_wins(row)}."
+        f" The runs of {wide} spread {ratio} as much as "
+        f"those of {calm} (SD {number(larger)} against "
+        f"{number(smaller)}), so the means say little about rare bad runs: "
+        f"the median difference is {median}{_wins(row)}."
     )
 
 
@@ -121,11 +129,12 @@ def detectable_note(row: dict) -> str:
         return ""
     units = {"paired": "pairs", "folds": "folds"}
     unit = units.get(row["design"], "runs per arm")
-    spread = "" if row["detectable_n"] <= row["n"] else ", if they spread like these"
-    return (
-        f" With 80 % power, {row['detectable_n']} {unit} show a difference of "
-        f"{number(row['detectable'])}{spread}."
-    )
+    count = row["detectable_n"]
+    difference = number(row["detectable"])
+    text = f" With 80 % power, {count} {unit} show a difference of {difference}"
+    if count > row["n"]:
+        text += ", if they spread like these"
+    return f"{text}."
 
 
 def more_seeds_note(row: dict) -> str:

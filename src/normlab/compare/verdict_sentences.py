@@ -59,7 +59,8 @@ def _arms(row: dict) -> str:
 
 
 def _never_differ(row: dict) -> bool:
-    if row["design"] != "paired" or row["n"] < 2 or row["test"] == "ranks":
+    has_pairs = row["design"] == "paired" and row["n"] > 1
+    if not has_pairs or row["test"] == "ranks":
         return False
     return row["low"] == row["high"] == 0
 
@@ -212,11 +213,12 @@ def _not_told_apart(row: dict, metric: str, level: float) -> str:
     head = f"no difference in {metric} between {_arms(row)} was shown"
     if row["test"] == "ranks":
         return f"{head} by ranks, {WORST}{limits} ({_ranks(row)})."
-    text = (
-        f"{head}{limits}: {signed(row['difference'])} "
-        f"({_evidence(row)}, {_tested(row)})."
+    difference = signed(row["difference"])
+    notes = (_doubt(row, level), detectable_note(row), more_seeds_note(row))
+    return (
+        f"{head}{limits}: {difference} ({_evidence(row)}, {_tested(row)})."
+        f"{''.join(notes)}"
     )
-    return text + _doubt(row, level) + detectable_note(row) + more_seeds_note(row)
 
 
 def _doubt(row: dict, level: float) -> str:
@@ -241,13 +243,11 @@ def _cannot_tell(row: dict, metric: str, level: float) -> str:
         )
 
     unit = "folds" if row["design"] == "folds" else "seeds"
-    difference = ""
+    text = f"cannot tell with {n} {unit} {question}: "
     if not math.isnan(row["difference"]):
-        difference = f"the difference is {signed(row['difference'])} "
-        difference += f"({_evidence(row)}), but "
-    text = (
-        f"cannot tell with {n} {unit} {question}: {difference}{_needed(row, level, n)}."
-    )
+        difference = signed(row["difference"])
+        text += f"the difference is {difference} ({_evidence(row)}), but "
+    text += f"{_needed(row, level, n)}."
     if not math.isnan(row["margin"]) and math.isnan(row["equivalence_p"]):
         text += (
             f" Equivalence within ±{number(row['margin'])} is not tested below "
