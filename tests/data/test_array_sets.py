@@ -1,4 +1,4 @@
-"""A data set from a file of arrays: parts, layouts and classes."""
+"""A data set from a file of arrays: parts and layouts."""
 
 import numpy as np
 import pytest
@@ -106,31 +106,6 @@ def test_an_unclear_axis_of_channels_must_be_named(tmp_path, shape):
     root = npz(tmp_path, x=np.zeros(shape), y=np.zeros(2))
     with pytest.raises(ValueError, match="set dataset.channels=first or last"):
         sample_shape(root)
-
-
-@pytest.mark.parametrize(
-    ("targets", "expected", "names"),
-    [
-        ([[3], [5], [3], [9], [5], [9]], [0, 1, 0, 2, 1, 2], ("3", "5", "9")),
-        (["b", "a", "b", "c", "a", "c"], [1, 0, 1, 2, 0, 2], ("a", "b", "c")),
-        (np.eye(3)[LABELS], LABELS.tolist(), ("0", "1", "2")),
-        ([0.0, 1.0, 0.0, 1.0, 1.0, 0.0], [0, 1, 0, 1, 1, 0], ("0", "1")),
-        ([True, False] * 3, [1, 0] * 3, ("0", "1")),
-    ],
-)
-def test_targets_become_classes(tmp_path, targets, expected, names):
-    root = npz(tmp_path, **published(y_train=np.array(targets), y_test=targets[:2]))
-    data = arrays(root)
-    assert data.train_targets.tolist() == expected
-    assert data.class_names == names
-
-
-def test_classes_have_the_declared_names_and_number(tmp_path):
-    root = npz(tmp_path, **published())
-    assert arrays(root, class_names=["cat", "dog", "owl"]).class_names[2] == "owl"
-    assert arrays(root, num_classes=5).class_names == ("0", "1", "2", "3", "4")
-    with pytest.raises(ValueError, match="has 2 names, so the targets must be 0..1"):
-        arrays(root, class_names=["cat", "dog"])
 
 
 @pytest.mark.parametrize(

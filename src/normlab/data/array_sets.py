@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from normlab.data.array_files import NUMBERS, ArrayFile, check_memory
+from normlab.data.array_targets import class_indices, number_targets
 from normlab.data.arrays import Arrays
 from normlab.data.encoding import TabularData
 from normlab.data.notes import note_once, shortened
@@ -72,27 +74,26 @@ def arrays(
             shape, or the targets are no classes or numbers.
     """
     file = ArrayFile(root)
-    names = _names(file, arrays)
-    parts = []
-    for pair in names:
+    inputs = []
+    stored = []
+    for pair in _names(file, arrays):
         if pair:
-            inputs_name, targets_name = pair
-            parts.append(_part(file, inputs_name, targets_name, channels))
-    inputs = [part_inputs for part_inputs, _ in parts]
+            part_inputs, part_targets = _part(file, *pair, channels)
+            inputs.append(part_inputs)
+            stored.append(part_targets)
     _check_same_shapes(inputs, root)
-    stored = [part_targets for _, part_targets in parts]
     if task == "classification":
         targets, classes = class_indices(stored, class_names, num_classes, root)
     else:
-        targets = [_numbers(array, root) for array in stored]
+        targets = [number_targets(array, root) for array in stored]
         classes = ()
-    if inputs[0].ndim == 2:
+    first = inputs[0]
+    if first.ndim == 2:
         return _table(inputs, targets, classes, fold, num_folds)
     data = _images(inputs, targets, classes, fold, num_folds)
     # What was put together or converted is a copy.
-    stays_mapped = len(inputs) == 2 and np.may_share_memory(
-        inputs[0], data.train_inputs.numpy()
-    )
+    is_original = np.may_share_memory(first, data.train_inputs.numpy())
+    stays_mapped = len(inputs) == 2 and is_original
     return replace(data, is_mapped=file.is_mapped and stays_mapped)
 
 
@@ -108,25 +109,35 @@ def _images(
     What must be put together is copied into memory; other arrays stay mapped.
     """
     if len(inputs) == 2:
-        images = [_tensor(array) for array in inputs]
-        values = [torch.from_numpy(array) for array in targets]
-        return Arrays(images[0], values[0], images[1], values[1], class_names)
+        train_inputs, test_inputs = map(_tensor, inputs)
+        train_targets, test_targets = map(torch.from_numpy, targets)
+        return Arrays(
+            train_inputs, train_targets, test_inputs, test_targets, class_names
+        )
 
-    shape = (sum(map(len, inputs)), *inputs[0].shape[1:])
+    num_samples = sum(map(len, inputs))
+    shape = (num_samples, *inputs[0].shape[1:])
     check_memory("a data set without a test part, or with a validation part,", shape, 4)
     if len(inputs) == 1:
+        (all_inputs,) = inputs
+        (all_targets,) = targets
         generator = np.random.default_rng(FOLDS_SEED)
-        train, test = fold_indices(len(inputs[0]), num_folds, fold, generator)
-        inputs = [inputs[0][train], inputs[0][test]]
-        targets = [targets[0][train], targets[0][test]]
+        train, test = fold_indices(num_samples, num_folds, fold, generator)
+        inputs = [all_inputs[train], all_inputs[test]]
+        targets = [all_targets[train], all_targets[test]]
         return _images(inputs, targets, class_names, fold, num_folds)
 
-    train_inputs, test_inputs, validation_inputs = inputs
-    train_targets, test_targets, validation_targets = targets
-    inputs = [np.concatenate([train_inputs, validation_inputs]), test_inputs]
-    targets = [np.concatenate([train_targets, validation_targets]), test_targets]
+    *_, validation_targets = targets
+    inputs = _with_validation(inputs)
+    targets = _with_validation(targets)
     data = _images(inputs, targets, class_names, fold, num_folds)
     return replace(data, num_validation=len(validation_targets))
+
+
+def _with_validation(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Training and test, where the samples of validation follow those of training."""
+    train, test, validation = arrays
+    return [np.concatenate([train, validation]), test]
 
 
 def _table(
@@ -137,19 +148,22 @@ def _table(
     num_folds: int,
 ) -> TabularData:
     """Vectors of one or two parts as a table, whose columns are 0, 1, 2 and so on."""
-    frames = [_frame(array) for array in inputs]
-    if len(frames) == 1:
-        return by_folds(frames[0], targets[0], class_names, fold, num_folds)
-    if len(frames) == 3:
+    if len(inputs) == 3:
         raise ValueError(
             "vectors must not have a validation part of their own; join it with "
             "training, of which dataset.validation is taken out"
         )
+    train, *others = map(_frame, inputs)
+    train_targets, *other_targets = targets
+    if not others:
+        return by_folds(train, train_targets, class_names, fold, num_folds)
+    (test,) = others
+    (test_targets,) = other_targets
     return TabularData(
-        frames[0],
-        torch.from_numpy(targets[0]),
-        frames[1],
-        torch.from_numpy(targets[1]),
+        train,
+        torch.from_numpy(train_targets),
+        test,
+        torch.from_numpy(test_targets),
         class_names,
     )
 
@@ -157,7 +171,8 @@ def _table(
 def _frame(vectors: np.ndarray) -> Any:
     import pandas as pd
 
-    names = [str(index) for index in range(vectors.shape[1])]
+    num_columns = vectors.shape[1]
+    names = list(map(str, range(num_columns)))
     return pd.DataFrame(vectors.astype(np.float64), columns=names)
 
 
@@ -184,7 +199,8 @@ def sample_shape(
     if len(shape) == 3:
         return [1, *shape[1:]]
     _, first, second, third = shape
-    if _channels(shape, channels, f"{root}: array {name}") == "first":
+    axis = _channels(shape, channels, f"{root}: array {name}")
+    if axis == "first":
         return [first, second, third]
     return [third, first, second]
 
@@ -223,8 +239,8 @@ def _wanted_names(file: ArrayFile, wanted: Sequence[str]) -> Names:
             f"those of test and validation if there are any, among "
             f"{', '.join(file.names)}; got {list(wanted)}"
         )
-    first, second, *others = wanted
-    return Names((first, second), tuple(others[:2]), tuple(others[2:]))
+    names = tuple(wanted)
+    return Names(names[:2], names[2:4], names[4:])
 
 
 def _pair(file: ArrayFile, parts: Sequence[str]) -> tuple[str, ...]:
@@ -237,13 +253,15 @@ def _pair(file: ArrayFile, parts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _one(file: ArrayFile, kinds: Sequence[str], parts: Sequence[str]) -> str | None:
-    by_lower_case = {name.lower().replace("-", "_"): name for name in file.names}
-    for kind in kinds:
-        for part in parts:
-            for spelling in (f"{kind}_{part}", f"{part}_{kind}", f"{kind}{part}"):
-                found = by_lower_case.get(spelling.strip("_"))
-                if found is not None:
-                    return found
+    by_spelling = {}
+    for name in file.names:
+        spelling = name.lower().replace("-", "_")
+        by_spelling[spelling] = name
+    for kind, part in product(kinds, parts):
+        for spelling in (f"{kind}_{part}", f"{part}_{kind}", f"{kind}{part}"):
+            found = by_spelling.get(spelling.strip("_"))
+            if found is not None:
+                return found
     return None
 
 
@@ -264,8 +282,10 @@ def _part(
         )
     if inputs.ndim == 3:
         inputs = inputs[:, None]
-    elif inputs.ndim == 4 and _channels(inputs.shape, channels, place) == "last":
-        inputs = inputs.transpose(0, 3, 1, 2)
+    elif inputs.ndim == 4:
+        axis = _channels(inputs.shape, channels, place)
+        if axis == "last":
+            inputs = inputs.transpose(0, 3, 1, 2)
     return inputs, targets
 
 
@@ -296,94 +316,12 @@ def _channels(shape: tuple[int, ...], channels: str | None, place: str) -> str:
     return "first" if first_fits else "last"
 
 
-def class_indices(
-    targets: list[np.ndarray],
-    class_names: Sequence[str] | None,
-    num_classes: int | None,
-    root: str,
-) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Class indices int64 ``(N,)`` of each part, and the names of the classes.
-
-    Args:
-        targets: those of each part, whole numbers or texts ``(N,)``, or rows ``(N, K)``
-            with a single 1.
-        class_names: names of the classes 0, 1, 2 and so on; None for the values.
-        num_classes: the declared number of classes, or None.
-        root: what the data set is called in messages.
-
-    Raises:
-        ValueError: the targets are no classes, or too large for the names.
-    """
-    columns = [_class_column(array, root) for array in targets]
-    values = np.unique(np.concatenate([np.unique(column) for column in columns]))
-    count = len(class_names) if class_names else num_classes
-    is_whole = values.dtype.kind in "iu"
-    if is_whole and values[0] >= 0 and values[-1] < (count or len(values)):
-        names = class_names or range(count or len(values))
-        indices = [column.astype(np.int64) for column in columns]
-        return indices, tuple(map(str, names))
-    found = tuple(values.astype(str).tolist())
-    if class_names:
-        raise ValueError(
-            f"{root}: dataset.class_names has {len(class_names)} names, so the targets "
-            f"must be 0..{len(class_names) - 1}, they are {shortened(found)}"
-        )
-    note_once(f"{root}: the classes are {shortened(found)}, in this order")
-    return [np.searchsorted(values, column) for column in columns], found
-
-
-def _class_column(targets: np.ndarray, root: str) -> np.ndarray:
-    """Targets ``(N,)``: whole numbers or texts.
-
-    Raises:
-        ValueError: they are real numbers, or have too many axes.
-    """
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
-    if targets.ndim == 2 and _is_one_hot(targets):
-        return targets.argmax(1)
-    if targets.ndim != 1:
-        raise ValueError(
-            f"{root}: the targets of a classification must have the shape (N,), or "
-            f"(N, K) with a single 1 in every row, they have {targets.shape}"
-        )
-    if targets.dtype.kind == "b":
-        return targets.astype(np.int64)
-    if targets.dtype.kind == "f":
-        whole = targets.astype(np.int64)
-        if not np.array_equal(whole, targets):
-            raise ValueError(
-                f"{root}: the targets of a classification must be whole numbers or "
-                f"texts, they are real numbers such as {targets.flat[0]:g}; "
-                "dataset.task=regression predicts numbers"
-            )
-        return whole
-    return targets
-
-
-def _is_one_hot(targets: np.ndarray) -> bool:
-    return bool(np.isin(targets, (0, 1)).all() and (targets.sum(1) == 1).all())
-
-
-def _numbers(targets: np.ndarray, root: str) -> np.ndarray:
-    """Targets of a regression, float64 ``(N,)``."""
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
-    if targets.ndim != 1 or targets.dtype.kind not in "iuf":
-        raise ValueError(
-            f"{root}: the targets of a regression must be one number per sample, they "
-            f"are {targets.dtype} of the shape {targets.shape}"
-        )
-    if not np.isfinite(targets).all():
-        raise ValueError(f"{root}: the targets of a regression must be finite numbers")
-    return targets.astype(np.float64)
-
-
 def _tensor(images: np.ndarray) -> Tensor:
     """The array as a tensor of a type that torch can gather; mapped if it is mapped."""
-    if images.dtype.kind == "b":
+    kind = images.dtype.kind
+    if kind == "b":
         images = images.view(np.uint8)
-    elif images.dtype.kind == "u" and images.dtype.itemsize > 1:
+    elif kind == "u" and images.dtype.itemsize > 1:
         images = images.astype(np.float32)
     return torch.from_numpy(images)
 

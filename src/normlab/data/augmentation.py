@@ -1,4 +1,6 @@
-"""Random changes of the colours and the content of images, for whole batches.
+"""Random changes of images by policies and erased rectangles, for whole batches.
+
+Changes of colours are in `colour_jitter`.
 
 Every change has two steps. `draw` draws the random numbers of an epoch, one row per
 sample, and `apply` changes images by their rows, so that what happens to an image does
@@ -9,7 +11,7 @@ Shapes: N samples, C channels (1 or 3), S x S pixels.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NamedTuple, Protocol
@@ -27,7 +29,6 @@ AUTO_MAGNITUDES = 10  # those of AutoAugment
 ERASED_SHARE = (0.02, 0.33)
 ERASED_RATIO = (0.3, 3.3)
 ERASING_ATTEMPTS = 10
-GRAY = (0.2989, 0.587, 0.114)  # weights of red, green and blue, as in torchvision
 
 
 class Change(Protocol):
@@ -73,9 +74,10 @@ class Space(NamedTuple):
             magnitude: int64, indices into the magnitudes of the operation.
             negative: bool, whether the magnitude has a minus sign.
         """
-        counts = torch.tensor([len(values) for values in self.magnitudes])
-        magnitude = torch.where(counts[name] > 0, magnitude, 0)
-        negative = negative & torch.tensor(self.is_signed)[name]
+        has_magnitudes = torch.tensor(list(map(bool, self.magnitudes)))
+        is_signed = torch.tensor(self.is_signed)
+        magnitude = torch.where(has_magnitudes[name], magnitude, 0)
+        negative = negative & is_signed[name]
         return (name * MAGNITUDES + magnitude) * 2 + negative
 
     def operation(self, number: int) -> Operation:
@@ -85,7 +87,9 @@ class Space(NamedTuple):
         value = 0.0
         if self.magnitudes[name]:
             value = self.magnitudes[name][magnitude]
-        return Operation(self.names[name], -value if negative else value)
+        if negative:
+            value = -value
+        return Operation(self.names[name], value)
 
 
 @dataclass(frozen=True)
@@ -126,17 +130,14 @@ class Policy:
 
     def _draw_policies(self, num_samples: int, generator: torch.Generator) -> Tensor:
         """Draw one of the pairs of operations, each of which has a probability."""
-        space = self._space
-        pairs = _auto_augment_policies(self.policy)
-        names, probabilities, magnitudes = (
-            torch.tensor([[step[entry] for step in pair] for pair in pairs])
-            for entry in range(3)
-        )
-        chosen = torch.randint(len(pairs), (num_samples,), generator=generator)
-        happens = torch.rand(num_samples, 2, generator=generator)
+        names, probabilities, magnitudes = _auto_augment_policies(self.policy)
+        num_pairs = len(names)
+        chosen = torch.randint(num_pairs, (num_samples,), generator=generator)
+        draw = torch.rand(num_samples, 2, generator=generator)
         negative = torch.rand(num_samples, 2, generator=generator) < 0.5
-        numbers = space.number(names[chosen], magnitudes[chosen], negative)
-        return torch.where(happens <= probabilities[chosen], numbers, NOTHING)
+        happens = draw <= probabilities[chosen]
+        numbers = self._space.number(names[chosen], magnitudes[chosen], negative)
+        return torch.where(happens, numbers, NOTHING)
 
     def apply(self, pixels: Tensor, draws: Draws) -> Tensor:
         """Apply the operations one after the other."""
@@ -179,28 +180,46 @@ def _space(kind: str, bins: int, size: int) -> Space:
     The table is private to torchvision (checked with version 0.29).
     """
     table = _torchvision(kind)._AUGMENTATION_SPACE
+    names = []
     magnitudes = []
-    for values_of, _ in table.values():
+    is_signed = []
+    for name, (values_of, signed) in table.items():
         values = values_of(bins, size, size)
-        magnitudes.append([] if values is None else [float(value) for value in values])
-    return Space(list(table), magnitudes, [signed for _, signed in table.values()])
+        if values is None:
+            values = ()
+        names.append(name)
+        magnitudes.append(list(map(float, values)))
+        is_signed.append(signed)
+    return Space(names, magnitudes, is_signed)
 
 
 @cache
-def _auto_augment_policies(policy: str) -> list[list[tuple[int, float, int]]]:
-    """Pairs of operations: index of the name, probability and index of the magnitude.
+def _auto_augment_policies(policy: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of operations of a policy.
 
     The table is private to torchvision (checked with version 0.29).
+
+    Returns:
+        Indices of the names, probabilities, and indices of the magnitudes; each of them
+        ``(number of pairs, 2)``.
     """
     from torchvision.transforms import v2
 
-    names = list(_torchvision("AutoAugment")._AUGMENTATION_SPACE)
+    known = list(_torchvision("AutoAugment")._AUGMENTATION_SPACE)
     table = v2.AutoAugment(v2.AutoAugmentPolicy(policy))._policies
-    pairs = []
+    names = []
+    probabilities = []
+    magnitudes = []
     for pair in table:
-        steps = [(names.index(name), share, index or 0) for name, share, index in pair]
-        pairs.append(steps)
-    return pairs
+        for name, probability, magnitude in pair:
+            names.append(known.index(name))
+            probabilities.append(probability)
+            magnitudes.append(magnitude or 0)
+    return (
+        torch.tensor(names).view(-1, 2),
+        torch.tensor(probabilities).view(-1, 2),
+        torch.tensor(magnitudes).view(-1, 2),
+    )
 
 
 def apply_operation(images: Tensor, operation: Operation) -> Tensor:
@@ -216,106 +235,6 @@ def apply_operation(images: Tensor, operation: Operation) -> Tensor:
         interpolation=transform.interpolation,
         fill=transform._fill,
     )
-
-
-@dataclass(frozen=True)
-class ColourJitter:
-    """Random brightness, contrast, saturation and hue, in random order.
-
-    As torchvision's ColorJitter: factors are uniform between ``1 - x`` and ``1 + x``,
-    the shift of the hue between ``-x`` and ``x`` of a full circle, and the order of the
-    four steps is drawn for each image. Images with one channel have no colours, so
-    saturation and hue leave them as they are.
-
-    Attributes:
-        strengths: x of brightness, contrast, saturation and hue.
-    """
-
-    strengths: tuple[float, float, float, float]
-
-    def draw(self, num_samples: int, generator: torch.Generator) -> Draws:
-        """Draw ``jitter (N, 4)``, the factors, and ``jitter_order (N, 4)``."""
-        uniform = torch.rand(num_samples, 4, generator=generator)
-        strengths = torch.tensor(self.strengths)
-        low = (1 - strengths).clamp(min=0)
-        high = 1 + strengths
-        low[3], high[3] = -strengths[3], strengths[3]
-        ranks = torch.rand(num_samples, 4, generator=generator)
-        return {
-            "jitter": low + (high - low) * uniform,
-            "jitter_order": ranks.argsort(1),
-        }
-
-    def apply(self, pixels: Tensor, draws: Draws) -> Tensor:
-        """Apply the four steps to each image in its order."""
-        pixels = pixels.clone()
-        for order in draws["jitter_order"].unbind(1):
-            for index, step in enumerate(JITTER_STEPS):
-                if self.strengths[index] == 0:
-                    continue
-                rows = (order == index).nonzero()[:, 0]
-                if not len(rows):
-                    continue
-                factors = draws["jitter"][rows, index][:, None, None, None]
-                changed = step(pixels.index_select(0, rows), factors)
-                pixels.index_copy_(0, rows, changed)
-        return pixels
-
-
-def _blended(pixels: Tensor, others: Tensor | float, factors: Tensor) -> Tensor:
-    """``factor * pixels + (1 - factor) * others`` as bytes, as torchvision rounds."""
-    mixed = pixels * factors + others * (1 - factors)
-    return mixed.clamp(0, 255).to(torch.uint8)
-
-
-def adjust_brightness(pixels: Tensor, factors: Tensor) -> Tensor:
-    """Blend images with black."""
-    return _blended(pixels, 0.0, factors)
-
-
-def adjust_contrast(pixels: Tensor, factors: Tensor) -> Tensor:
-    """Blend images with the mean of their gray values."""
-    mean = _gray(pixels).mean((1, 2, 3), keepdim=True)
-    return _blended(pixels, mean, factors)
-
-
-def adjust_saturation(pixels: Tensor, factors: Tensor) -> Tensor:
-    """Blend images with their gray values."""
-    if pixels.shape[1] == 1:
-        return pixels
-    return _blended(pixels, _gray(pixels), factors)
-
-
-def adjust_hue(pixels: Tensor, shifts: Tensor) -> Tensor:
-    """Shift the hue of images by shares of a full circle.
-
-    The conversions are private to torchvision (checked with version 0.29).
-    """
-    if pixels.shape[1] == 1:
-        return pixels
-    from torchvision.transforms.v2.functional import _color, to_dtype
-
-    colours = to_dtype(pixels, torch.float32, scale=True)
-    hue, saturation, value = _color._rgb_to_hsv(colours).unbind(1)
-    hue = (hue + shifts[:, 0]).remainder(1.0)
-    shifted = _color._hsv_to_rgb(torch.stack([hue, saturation, value], 1))
-    return to_dtype(shifted, torch.uint8, scale=True)
-
-
-def _gray(pixels: Tensor) -> Tensor:
-    """Gray values in whole numbers, float32 ``(N, 1, S, S)``."""
-    if pixels.shape[1] == 1:
-        return pixels.float()
-    weights = torch.tensor(GRAY, device=pixels.device)[:, None, None]
-    return (pixels * weights).sum(1, keepdim=True).floor()
-
-
-JITTER_STEPS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    adjust_brightness,
-    adjust_contrast,
-    adjust_saturation,
-    adjust_hue,
-)
 
 
 @dataclass(frozen=True)
@@ -339,16 +258,18 @@ class Erasing:
         shape = (num_samples, ERASING_ATTEMPTS)
         low, high = ERASED_SHARE
         area = low + (high - low) * torch.rand(shape, generator=generator)
-        low, high = (math.log(ratio) for ratio in ERASED_RATIO)
-        ratio = torch.exp(low + (high - low) * torch.rand(shape, generator=generator))
-        sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 2)
+        low, high = map(math.log, ERASED_RATIO)
+        log_ratio = low + (high - low) * torch.rand(shape, generator=generator)
+        ratio = torch.exp(log_ratio)
+        height = (area * ratio).sqrt()
+        width = (area / ratio).sqrt()
+        sides = torch.stack([height, width], 2)
         sides = (sides * self.size).round().long()
 
         fits = (sides < self.size).all(2)
-        first = fits.int().argmax(1)[:, None, None]
-        sides = sides.gather(1, first.expand(-1, 1, 2)).squeeze(1)
         happens = torch.rand(num_samples, generator=generator) < self.share
-        sides = torch.where((happens & fits.any(1))[:, None], sides, 0)
+        is_erased = happens & fits.any(1)
+        sides = torch.where(is_erased[:, None], first_that_fits(sides, fits), 0)
         position = torch.rand(num_samples, 2, generator=generator)
         corner = (position * (self.size - sides + 1)).long()
         return {"erased": torch.cat([corner, sides], 1)}
@@ -359,14 +280,26 @@ class Erasing:
         steps = torch.arange(self.size, device=pixels.device)
         in_rows = _between(steps, row, height)
         in_columns = _between(steps, column, width)
-        erased = in_rows[:, None, :, None] & in_columns[:, None, None, :]
-        return pixels.masked_fill(erased, 0.0)
+        erased = in_rows[:, :, None] & in_columns[:, None, :]
+        return pixels.masked_fill(erased[:, None], 0.0)
+
+
+def first_that_fits(sides: Tensor, fits: Tensor) -> Tensor:
+    """The sides ``(N, 2)`` of the first attempt that fits; of none, the first attempt.
+
+    Args:
+        sides: height and width of each attempt ``(N, attempts, 2)``.
+        fits: bool ``(N, attempts)``.
+    """
+    first = fits.int().argmax(1)
+    samples = torch.arange(len(sides))
+    return sides[samples, first]
 
 
 def _between(steps: Tensor, start: Tensor, length: Tensor) -> Tensor:
     """Which steps ``(S,)`` lie in each range, bool ``(N, S)``."""
-    start = start[:, None]
-    return (steps >= start) & (steps < start + length[:, None])
+    end = start + length
+    return (steps >= start[:, None]) & (steps < end[:, None])
 
 
 def draw_all(

@@ -85,9 +85,12 @@ class Part:
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Part":
         """Return the part with a function applied to its tensors in memory."""
+        inputs = self.inputs
+        if not self.on_disk:
+            inputs = function(inputs)
         return replace(
             self,
-            inputs=self.inputs if self.on_disk else function(self.inputs),
+            inputs=inputs,
             targets=function(self.targets),
             rows=function(self.rows),
         )
@@ -104,7 +107,8 @@ class Part:
             rows: int64 ``(K * B,)``, indices of stored samples.
             draws: random parameters of the transform, one row per sample.
         """
-        return self._in_memory_format(self.transform.train(self._stored(rows), draws))
+        inputs = self.transform.train(self._stored(rows), draws)
+        return self._in_memory_format(inputs)
 
     def evaluation_inputs(self, rows: Tensor) -> Tensor:
         """Return what the network gets of some samples in evaluation.
@@ -112,12 +116,14 @@ class Part:
         Args:
             rows: int64 ``(K * B,)``, indices of stored samples.
         """
-        return self._in_memory_format(self.transform.evaluate(self._stored(rows)))
+        inputs = self.transform.evaluate(self._stored(rows))
+        return self._in_memory_format(inputs)
 
     def _stored(self, rows: Tensor) -> Tensor:
         if self.on_disk:
             read_ahead(self.inputs, rows)
-            return gather(self.inputs, rows).to(self.targets.device)
+            samples = gather(self.inputs, rows)
+            return samples.to(self.targets.device)
         # This copies whole samples. Indexing with [rows] copies value by value, which
         # takes many times as long for bytes.
         return self.inputs.index_select(0, rows)
@@ -263,8 +269,11 @@ class TrainBlocks:
         self.num_steps = ceil_div(batches, accumulate)
 
         sample = part.evaluation_inputs(part.rows[:1])
-        block_bytes = BLOCK_BYTES if sample.device.type == "cpu" else DEVICE_BLOCK_BYTES
-        affordable = max(1, block_bytes // (sample.nbytes * self.step_size * sharers))
+        block_bytes = DEVICE_BLOCK_BYTES
+        if sample.device.type == "cpu":
+            block_bytes = BLOCK_BYTES
+        step_bytes = sample.nbytes * self.step_size * sharers
+        affordable = max(1, block_bytes // step_bytes)
         self.steps_per_block = min(affordable, max_steps, MAX_BATCHES_PER_BLOCK)
         if world_size > 1:
             # Gradients are exchanged once per block, so a block must be one step.
@@ -274,25 +283,25 @@ class TrainBlocks:
         return ceil_div(self.num_steps, self.steps_per_block)
 
     def __iter__(self) -> Iterator[Block]:
+        part = self.part
         epoch = self.progress.epoch
+        order = self._order(epoch)
+        generator = torch_generator(self.seed, "augmentation", epoch)
+        draws = part.transform.draw(len(part.rows), generator)
+
         steps_before = epoch * self.num_steps
         seen = (self.progress.steps - steps_before) * self.step_size
-        num_samples = len(self.part.rows)
-        order = self._order(epoch)
-        draws = self.part.transform.draw(
-            num_samples, torch_generator(self.seed, "augmentation", epoch)
-        )
-
         end = self.num_samples
         if self.last_step is not None:
-            end = min(end, (self.last_step - steps_before) * self.step_size)
-        step = self.steps_per_block * self.step_size
-        for start in range(0, end, step):
-            positions = order[max(start, seen) : min(start + step, end)]
-            block = self._gather(positions, draws)
-            if self.part.on_disk:
-                following = order[max(start + step, seen) : min(start + 2 * step, end)]
-                self._read_ahead(following)
+            last = (self.last_step - steps_before) * self.step_size
+            end = min(end, last)
+        order = order[:end]
+        size = self.steps_per_block * self.step_size
+        for start in range(0, end, size):
+            following = start + size
+            block = self._gather(order[max(start, seen) : following], draws)
+            if part.on_disk:
+                self._read_ahead(order[max(following, seen) : following + size])
             yield block
 
     def _order(self, epoch: int) -> Tensor:
@@ -307,7 +316,8 @@ class TrainBlocks:
     def _read_ahead(self, positions: Tensor) -> None:
         """Begin to read this process' share of the next samples while others train."""
         rows = self.part.rows.cpu()
-        read_ahead(self.part.inputs, rows[self._share(positions)])
+        share = self._share(positions)
+        read_ahead(self.part.inputs, rows[share])
 
     def _gather(self, positions: Tensor, draws: dict[str, Tensor]) -> Block:
         """Gather and transform this process' share of some samples.
@@ -333,7 +343,8 @@ class TrainBlocks:
             loss_scale = len(share) * self.world_size / len(positions)
         micro_batch_size = None
         if self.step_size > self.batch_size:
-            micro_batch_size = len(self._share(positions[: self.batch_size]))
+            first_batch = positions[: self.batch_size]
+            micro_batch_size = len(self._share(first_batch))
         targets = part.targets[rows]
         return Block(inputs, targets, step_size, loss_scale, micro_batch_size)
 
@@ -341,8 +352,10 @@ class TrainBlocks:
         """This process' samples of every batch, one batch after the other."""
         if self.world_size == 1:
             return positions
-        batches = positions.split(self.batch_size)
-        return torch.cat([batch[self.rank :: self.world_size] for batch in batches])
+        shares = []
+        for batch in positions.split(self.batch_size):
+            shares.append(batch[self.rank :: self.world_size])
+        return torch.cat(shares)
 
 
 class EvaluationBlocks:
@@ -359,7 +372,8 @@ class EvaluationBlocks:
 
     def __init__(self, part: Part, rank: int = 0, world_size: int = 1) -> None:
         self.part = part
-        self.rows = spread(part.rows, part.limit)[rank::world_size]
+        rows = spread(part.rows, part.limit)
+        self.rows = rows[rank::world_size]
         sample = part.evaluation_inputs(part.rows[:1])
         affordable = EVALUATION_BLOCK_BYTES // sample.nbytes
         self.batch_size = max(1, min(MAX_EVALUATION_BATCH, affordable))
@@ -376,7 +390,8 @@ class EvaluationBlocks:
     def __iter__(self) -> Iterator[Block]:
         for rows in self.rows.split(self.batch_size):
             inputs = self.part.evaluation_inputs(rows)
-            yield Block(inputs, self.part.targets[rows], self.batch_size)
+            targets = self.part.targets[rows]
+            yield Block(inputs, targets, self.batch_size)
 
 
 def spread(rows: Tensor, limit: int | None) -> Tensor:

@@ -27,8 +27,9 @@ def commas_meaning(texts: pd.Series) -> tuple[str, str] | None:
         return None
     if texts.str.fullmatch(THOUSANDS.pattern).all():
         return "commas between thousands", "write the numbers without them"
-    with_points = pd.to_numeric(texts.str.replace(",", "."), errors="coerce")
-    if with_points.notna().all():
+    with_points = texts.str.replace(",", ".")
+    numbers = pd.to_numeric(with_points, errors="coerce")
+    if numbers.notna().all():
         return "a decimal comma", "write a decimal point"
     return None
 
@@ -51,24 +52,26 @@ def numbers_of(
     if values is None:
         values = pd.to_numeric(text, errors="coerce")
     values = values.astype(np.float64)
-    wrong = text[text.notna() & ~(values.abs() <= LARGEST)]
-    if len(wrong):
-        advice = remedy or (
-            "correct it, add it to dataset.missing, "
-            f"or put {text.name} into dataset.categorical"
-        )
-        guess = ""
-        commas = commas_meaning(wrong[:1])
-        if commas is not None:
-            # The other numbers with commas tell 1,234 and 1,2345 apart.
-            what, how = commas_meaning(wrong[wrong.str.contains(",")]) or commas
-            guess = f" ({what}?)"
-            advice = remedy or how
-        raise ValueError(
-            f"{path}: column {text.name} must hold numbers, "
-            f"row {wrong.index[0]} has {wrong.iloc[0]!r}{guess}; {advice}"
-        )
-    return values
+    is_number = values.abs() <= LARGEST  # which NaN is not
+    wrong = text[text.notna() & ~is_number]
+    if wrong.empty:
+        return values
+
+    advice = (
+        "correct it, add it to dataset.missing, "
+        f"or put {text.name} into dataset.categorical"
+    )
+    guess = ""
+    commas = commas_meaning(wrong[:1])
+    if commas is not None:
+        # The other numbers with commas tell 1,234 and 1,2345 apart.
+        with_commas = wrong[wrong.str.contains(",")]
+        what, advice = commas_meaning(with_commas) or commas
+        guess = f" ({what}?)"
+    raise ValueError(
+        f"{path}: column {text.name} must hold numbers, "
+        f"row {wrong.index[0]} has {wrong.iloc[0]!r}{guess}; {remedy or advice}"
+    )
 
 
 def one_spelling(text: pd.Series, path: str, what: str) -> pd.Series:
@@ -85,10 +88,15 @@ def one_spelling(text: pd.Series, path: str, what: str) -> pd.Series:
     spellings: dict[str, list[str]] = {}
     for value in text.dropna().unique():
         spellings.setdefault(_shortest(value), []).append(value)
-    merged = [names for names in spellings.values() if len(names) > 1]
+    merged = []
+    shortest = {}
+    for short, names in spellings.items():
+        shortest |= dict.fromkeys(names, short)
+        if len(names) > 1:
+            merged.append(names)
     for names in merged[:MOST_SPELLINGS_SHOWN]:
-        note_once(f"{path}: {', '.join(sorted(names))} are taken for {what}")
-    shortest = {name: short for short, names in spellings.items() for name in names}
+        shown = ", ".join(sorted(names))
+        note_once(f"{path}: {shown} are taken for {what}")
     return text.map(shortest).astype(object)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from normlab.data.array_sets import TRAIN, class_indices
+from normlab.data.array_sets import TRAIN
+from normlab.data.array_targets import class_indices
 from normlab.data.arrays import Arrays
 from normlab.data.decoding import Source, decode_sources
 from normlab.data.downloads import FAILURES, data_path, first_line, open_data

@@ -37,20 +37,23 @@ def channel_statistics(
     """
     if rows is None:
         rows = torch.arange(len(images))
-    images_per_chunk = max(1, STATISTICS_BYTES // images[:1].nbytes)
+    image_bytes = images[:1].nbytes
+    images_per_chunk = max(1, STATISTICS_BYTES // image_bytes)
     chunks = rows.split(images_per_chunk)
     if images.dtype != torch.uint8:
         return _statistics_of_numbers(images, chunks)
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
     for chunk in chunks:
-        for channel, pixels in enumerate(images.index_select(0, chunk).unbind(1)):
-            counts[channel] += torch.bincount(pixels.flatten(), minlength=256)
+        channels = images.index_select(0, chunk).unbind(1)
+        for channel_counts, pixels in zip(counts, channels, strict=True):
+            channel_counts += torch.bincount(pixels.flatten(), minlength=256)
 
     share = counts.double() / counts.sum(1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / PIXEL_RANGE
     means = (share * values).sum(1)
-    squares = (values - means[:, None]).square()
-    stds = (share * squares).sum(1).sqrt()
+    deviations = values - means[:, None]
+    variances = (share * deviations.square()).sum(1)
+    stds = variances.sqrt()
     return tuple(means.tolist()), tuple(stds.tolist())
 
 
@@ -58,18 +61,23 @@ def _statistics_of_numbers(
     images: Tensor, chunks: Sequence[Tensor]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """As `channel_statistics`, by Chan, Golub and LeVeque's update (1979)."""
+    num_channels = images.shape[1]
     count = 0
-    means = torch.zeros(images.shape[1], dtype=torch.float64)
+    means = torch.zeros(num_channels, dtype=torch.float64)
     squares = torch.zeros_like(means)
     for chunk in chunks:
-        values = images.index_select(0, chunk).transpose(0, 1).flatten(1).double()
+        chosen = images.index_select(0, chunk)
+        values = chosen.transpose(0, 1).flatten(1).double()
         chunk_means = values.mean(1)
+        deviations = values - chunk_means[:, None]
         difference = chunk_means - means
         number = values.shape[1]
         total = count + number
-        squares += (values - chunk_means[:, None]).square().sum(1)
+        squares += deviations.square().sum(1)
         squares += difference.square() * count * number / total
         means += difference * number / total
         count = total
     stds = (squares / count).sqrt()
-    return tuple((means / PIXEL_RANGE).tolist()), tuple((stds / PIXEL_RANGE).tolist())
+    means = means / PIXEL_RANGE
+    stds = stds / PIXEL_RANGE
+    return tuple(means.tolist()), tuple(stds.tolist())

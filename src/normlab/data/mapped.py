@@ -27,7 +27,8 @@ def memory_limit() -> int:
     It is that of the machine, or of the control group in which the process runs, as in
     a container or a job of SLURM, if that is less.
     """
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = [machine]
     for path in _limit_files():
         try:
             text = path.read_text().strip()
@@ -55,7 +56,8 @@ def _limit_files() -> list[Path]:
         elif controllers:
             continue
         folder = Path(group.lstrip("/"))
-        files += [root / parent / name for parent in (folder, *folder.parents)]
+        for around in (folder, *folder.parents):
+            files.append(root / around / name)
     return files
 
 
@@ -95,10 +97,8 @@ def read_ahead(samples: Tensor, rows: Tensor) -> None:
     start = samples.data_ptr()
     for first, count in _runs(rows):
         begin = start + first * row_bytes
-        # The address must be that of a page.
-        page = begin - begin % mmap.PAGESIZE
-        length = begin + count * row_bytes - page
-        advise(ctypes.c_void_p(page), ctypes.c_size_t(length), mmap.MADV_WILLNEED)
+        num_bytes = count * row_bytes
+        _advise(advise, begin, num_bytes, mmap.MADV_WILLNEED)
 
 
 def read_in_any_order(samples: Tensor) -> None:
@@ -106,10 +106,14 @@ def read_in_any_order(samples: Tensor) -> None:
     advise = _madvise()
     if advise is None:
         return
-    start = samples.data_ptr()
-    page = start - start % mmap.PAGESIZE
-    length = start + samples.nbytes - page
-    advise(ctypes.c_void_p(page), ctypes.c_size_t(length), mmap.MADV_RANDOM)
+    _advise(advise, samples.data_ptr(), samples.nbytes, mmap.MADV_RANDOM)
+
+
+def _advise(advise: Any, begin: int, num_bytes: int, advice: int) -> None:
+    """Say how some bytes of the memory will be used; errors do not matter."""
+    page = begin - begin % mmap.PAGESIZE  # the address must be that of a page
+    length = begin + num_bytes - page
+    advise(ctypes.c_void_p(page), ctypes.c_size_t(length), advice)
 
 
 def _runs(rows: Tensor) -> list[tuple[int, int]]:
@@ -118,11 +122,12 @@ def _runs(rows: Tensor) -> list[tuple[int, int]]:
     if not len(ordered):
         return []
     is_first = torch.ones(len(ordered), dtype=torch.bool)
-    is_first[1:] = ordered[1:] != ordered[:-1] + 1
+    is_first[1:] = ordered.diff() != 1
     starts = is_first.nonzero()[:, 0]
-    ends = torch.cat([starts[1:], torch.tensor([len(ordered)])])
-    lengths = (ends - starts).tolist()
-    return list(zip(ordered[starts].tolist(), lengths, strict=True))
+    end = torch.tensor([len(ordered)])
+    lengths = starts.diff(append=end)
+    rows_of_starts = ordered[starts]
+    return list(zip(rows_of_starts.tolist(), lengths.tolist(), strict=True))
 
 
 @cache

@@ -64,7 +64,9 @@ class MixedBlocks:
             for number, (inputs, classes, place) in enumerate(batches, first):
                 seed = stream_seed(self.blocks.seed, "mixing", epoch, number)
                 torch.manual_seed(seed)
-                images = inputs if inputs.ndim == 4 else inputs[..., None, None]
+                images = inputs
+                if inputs.ndim != 4:  # rows of a table as images of one pixel
+                    images = inputs[..., None, None]
                 images, share = self.mix(images, classes)
                 place.copy_(images.view_as(inputs))
                 shares.append(share)
@@ -94,12 +96,14 @@ def mixed(
     # Imported here, since most runs need neither.
     from torchvision.transforms import v2
 
+    kinds = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
     transforms: list[nn.Module] = []
-    for name, transform in (("mixup", v2.MixUp), ("cutmix", v2.CutMix)):
-        if options.get(name):
-            alpha = float(options[name])  # it draws nothing from a whole number
-            made = transform(alpha=alpha, num_classes=num_classes)
-            transforms.append(made)
+    for name, kind in kinds.items():
+        alpha = options.get(name)
+        if alpha:
+            # Of a whole number, torchvision would draw nothing.
+            transform = kind(alpha=float(alpha), num_classes=num_classes)
+            transforms.append(transform)
     return MixedBlocks(blocks, v2.RandomChoice(transforms))
 
 

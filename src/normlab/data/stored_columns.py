@@ -34,35 +34,36 @@ def describe_columns(encoder: Encoder) -> list[Column]:
     columns: list[Column] = []
     for kind, transformer, names in encoder.columns.transformers_:
         if len(names):
-            columns += DESCRIBE[kind](transformer, [str(name) for name in names])
+            describe = DESCRIBE[kind]
+            columns += describe(transformer, list(map(str, names)))
     return columns
 
 
 def _describe_numbers(pipeline: Any, names: list[str]) -> list[Column]:
     (_, impute), (_, scale) = pipeline.steps
+    fills = impute.statistics_.tolist()
     columns: list[Column] = []
     if type(scale).__name__ == "QuantileTransformer":
-        for index, name in enumerate(names):
-            columns.append(
-                {
-                    "name": name,
-                    "kind": "quantile",
-                    "fill": float(impute.statistics_[index]),
-                    "quantiles": scale.quantiles_[:, index].tolist(),
-                }
-            )
+        quantiles = scale.quantiles_.T.tolist()
+        for name, fill, of_column in zip(names, fills, quantiles, strict=True):
+            column = {
+                "name": name,
+                "kind": "quantile",
+                "fill": fill,
+                "quantiles": of_column,
+            }
+            columns.append(column)
         return columns
     subtract, divide = _scaling(scale, len(names))
     for index, name in enumerate(names):
-        columns.append(
-            {
-                "name": name,
-                "kind": "number",
-                "fill": float(impute.statistics_[index]),
-                "subtract": float(subtract[index]),
-                "divide": float(divide[index]),
-            }
-        )
+        column = {
+            "name": name,
+            "kind": "number",
+            "fill": fills[index],
+            "subtract": float(subtract[index]),
+            "divide": float(divide[index]),
+        }
+        columns.append(column)
     return columns
 
 
@@ -82,15 +83,17 @@ def _describe_constants(transformer: Any, names: list[str]) -> list[Column]:
     values = transformer.func.keywords["values"]
     columns = []
     for name, value in zip(names, values, strict=True):
-        columns.append({"name": name, "kind": "constant", "value": float(value)})
+        column = {"name": name, "kind": "constant", "value": float(value)}
+        columns.append(column)
     return columns
 
 
 def _describe_categories(one_hot: Any, names: list[str]) -> list[Column]:
     columns = []
     for name, categories in zip(names, one_hot.categories_, strict=True):
-        texts = [str(category) for category in categories]
-        columns.append({"name": name, "kind": "category", "categories": texts})
+        texts = list(map(str, categories))
+        column = {"name": name, "kind": "category", "categories": texts}
+        columns.append(column)
     return columns
 
 
@@ -104,7 +107,13 @@ DESCRIBE: dict[str, Callable[[Any, list[str]], list[Column]]] = {
 
 def width(columns: list[Column]) -> int:
     """How many numbers the columns of one row become."""
-    return sum(len(column.get("categories", "1")) for column in columns)
+    total = 0
+    for column in columns:
+        if column["kind"] == "category":
+            total += len(column["categories"])
+        else:
+            total += 1
+    return total
 
 
 def encode_columns(columns: list[Column], table: pd.DataFrame, path: str) -> np.ndarray:
@@ -145,24 +154,28 @@ def _encode_quantile(column: Column, text: pd.Series, path: str) -> np.ndarray:
     from sklearn.preprocessing import QuantileTransformer
 
     quantiles = np.array(column["quantiles"])
+    count = len(quantiles)
     scaler = QuantileTransformer(output_distribution="normal")
     # What fitting would set (checked with scikit-learn 1.9).
     scaler.n_features_in_ = 1
-    scaler.n_quantiles_ = len(quantiles)
+    scaler.n_quantiles_ = count
     scaler.quantiles_ = quantiles[:, None]
-    scaler.references_ = np.linspace(0, 1, len(quantiles))
-    scores: np.ndarray = scaler.transform(_filled(column, text, path)[:, None])
+    scaler.references_ = np.linspace(0, 1, count)
+    filled = _filled(column, text, path)
+    scores: np.ndarray = scaler.transform(filled[:, None])
     return scores
 
 
 def _encode_number(column: Column, text: pd.Series, path: str) -> np.ndarray:
     filled = _filled(column, text, path)
-    scaled: np.ndarray = (filled - column["subtract"]) / column["divide"]
+    centred = filled - column["subtract"]
+    scaled: np.ndarray = centred / column["divide"]
     return scaled[:, None]
 
 
 def _encode_constant(column: Column, text: pd.Series, path: str) -> np.ndarray:
-    return np.full((len(text), 1), column["value"])
+    shape = (len(text), 1)
+    return np.full(shape, column["value"])
 
 
 def _encode_category(column: Column, text: pd.Series, path: str) -> np.ndarray:
@@ -176,7 +189,8 @@ def _encode_category(column: Column, text: pd.Series, path: str) -> np.ndarray:
             f"{path}: these categories of {name} are in no training row and are "
             f"encoded as zeros: {shortened(unknown)}"
         )
-    return texts.to_numpy(object)[:, None] == known[None]
+    values = texts.to_numpy(object)
+    return values[:, None] == known
 
 
 ENCODE: dict[str, Callable[[Column, pd.Series, str], np.ndarray]] = {

@@ -33,20 +33,25 @@ def training_subset(
     if wanted is None:
         return rows
     is_classification = options["task"] == "classification"
-    size = wanted if isinstance(wanted, int) else round(wanted * len(rows))
-    smallest, why = 2, "two samples, of which to learn"
+    num_samples = len(rows)
+    size = wanted
+    if not isinstance(wanted, int):
+        size = round(wanted * num_samples)
+    smallest = 2
+    why = "two samples, of which to learn"
     if is_classification:
         smallest = len(targets.unique())
         why = "a sample of every class"
-    if not smallest <= size <= len(rows):
+    if not smallest <= size <= num_samples:
         raise ValueError(
-            f"dataset.train_size must lie in {smallest}..{len(rows)} ({why}, and at "
+            f"dataset.train_size must lie in {smallest}..{num_samples} ({why}, and at "
             f"most the training part), got {wanted}, that is {size}"
         )
     generator = numpy_generator(config["seed"], "train size")
-    order = generator.permutation(len(rows))
+    order = generator.permutation(num_samples)
     if is_classification:
-        order = order[_interleaved(targets.numpy()[order])]
+        classes = targets.numpy()[order]
+        order = order[_interleaved(classes)]
     chosen = np.sort(order[:size])
     return rows[torch.from_numpy(chosen)]
 

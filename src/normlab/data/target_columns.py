@@ -23,7 +23,8 @@ def number_targets(text: pd.Series, path: str, remedy: str | None = None) -> np.
     _check_missing(text, path)
     _check_varied(text, path)
     advice = remedy or "correct it, or predict classes with dataset.task=classification"
-    return numbers_of(text, path, advice).to_numpy(np.float64)
+    numbers = numbers_of(text, path, advice)
+    return numbers.to_numpy(np.float64)
 
 
 def class_targets(text: pd.Series, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -44,21 +45,27 @@ def class_targets(text: pd.Series, path: str) -> tuple[np.ndarray, tuple[str, ..
     text = one_spelling(text, path, "one class")
     _check_varied(text, path)
     names = sorted(text.unique())
-    if pd.to_numeric(pd.Series(names), errors="coerce").notna().all():
-        names = sorted(names, key=float)
+    numbers = pd.to_numeric(pd.Series(names), errors="coerce")
+    if numbers.notna().all():
+        names.sort(key=float)
     index_by_name = {name: index for index, name in enumerate(names)}
-    return text.map(index_by_name).to_numpy(np.int64), tuple(names)
+    indices = text.map(index_by_name)
+    return indices.to_numpy(np.int64), tuple(names)
 
 
 def _check_missing(text: pd.Series, path: str) -> None:
-    empty = text[text.isna()]
-    if len(empty):
-        others = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
-        raise ValueError(
-            f"{path}: every row must have a target, "
-            f"column {text.name} is empty in row {empty.index[0]}{others}; "
-            "remove the rows without one"
-        )
+    rows = text.index[text.isna()]
+    if rows.empty:
+        return
+    where = f"row {rows[0]}"
+    num_others = len(rows) - 1
+    if num_others:
+        where += f" and {num_others} more"
+    raise ValueError(
+        f"{path}: every row must have a target, "
+        f"column {text.name} is empty in {where}; "
+        "remove the rows without one"
+    )
 
 
 def _check_varied(text: pd.Series, path: str) -> None:

@@ -15,11 +15,12 @@ from normlab.data.augmentation import (
     MAGNITUDES,
     POLICIES,
     Change,
-    ColourJitter,
     Erasing,
     Policy,
     draw_all,
+    first_that_fits,
 )
+from normlab.data.colour_jitter import ColourJitter
 
 PIXEL_RANGE = 255.0
 # Of random windows, as in torchvision's RandomResizedCrop.
@@ -164,12 +165,12 @@ class ImageTransform:
         """
         draws = {}
         if self.flip:
-            draws["flip"] = torch.rand(num_samples, generator=generator) < 0.5
+            draw = torch.rand(num_samples, generator=generator)
+            draws["flip"] = draw < 0.5
         if self.crop_padding:
             num_shifts = 2 * self.crop_padding + 1
-            draws["shift"] = torch.randint(
-                num_shifts, (num_samples, 2), generator=generator
-            )
+            shape = (num_samples, 2)
+            draws["shift"] = torch.randint(num_shifts, shape, generator=generator)
         scale = self._scale()
         if scale is not None:
             draws["window"] = random_windows(num_samples, scale, generator)
@@ -192,10 +193,14 @@ class ImageTransform:
             pixels = self._normalize(pixels)
         elif "shift" in draws:
             # Padded before it is normalized, so that the padding is black.
-            pixels = self._normalize(self._placed(images, draws))
+            pixels = self._placed(images, draws)
+            pixels = self._normalize(pixels)
         else:
-            pixels = self._placed(self._normalize(images), draws)
-        return self._erase.apply(pixels, draws) if self.erasing else pixels
+            pixels = self._normalize(images)
+            pixels = self._placed(pixels, draws)
+        if self.erasing:
+            pixels = self._erase.apply(pixels, draws)
+        return pixels
 
     def _placed(self, pixels: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """The window of each image that is drawn for it, S x S, and mirrored or not."""
@@ -204,8 +209,10 @@ class ImageTransform:
             return self._window(pixels, draws["window"], flip)
         pixels = self._resize(pixels)
         if "shift" in draws:
-            return self._shift_and_flip(pixels, draws["shift"], flip)
-        return pixels if flip is None else mirrored(pixels, flip)
+            pixels = self._shifted(pixels, draws["shift"])
+        if flip is None:
+            return pixels
+        return mirrored(pixels, flip)
 
     def evaluate(self, images: Tensor) -> Tensor:
         """Resize and normalize images, without anything random."""
@@ -214,8 +221,9 @@ class ImageTransform:
     def _resize(self, images: Tensor) -> Tensor:
         if images.shape[-2:] == (self.size, self.size):
             return images
-        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=images.device)
-        return self._window(images.float(), whole.expand(len(images), 4), None)
+        whole = torch.tensor([0.0, 0.0, 1.0, 1.0], device=images.device)
+        windows = whole.expand(len(images), 4)
+        return self._window(images.float(), windows, None)
 
     def _normalize(self, pixels: Tensor) -> Tensor:
         """Subtract the mean of each channel and divide by its standard deviation.
@@ -223,17 +231,16 @@ class ImageTransform:
         The result is the same before and after an interpolation, whose weights sum to
         one. Before it is cheaper, since stored images are often smaller.
         """
-        std = torch.tensor(self.std, device=pixels.device)[:, None, None]
-        mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
+        std = torch.tensor(self.std, device=pixels.device)
+        mean = torch.tensor(self.mean, device=pixels.device)
+        factor = 1 / (PIXEL_RANGE * std)
+        offset = mean / std
         # A copy in any case, which can then be changed in place.
         pixels = pixels.to(torch.float32, copy=True)
-        factor = 1 / (PIXEL_RANGE * std)
-        return pixels.mul_(factor).sub_(mean / std)
+        return pixels.mul_(factor[:, None, None]).sub_(offset[:, None, None])
 
-    def _shift_and_flip(
-        self, pixels: Tensor, shift: Tensor, flip: Tensor | None
-    ) -> Tensor:
-        """Pad images, cut an S x S window out of each and mirror some.
+    def _shifted(self, pixels: Tensor, shift: Tensor) -> Tensor:
+        """Pad images, and cut an S x S window out of each.
 
         Every possible window exists as a strided view, so cutting one out of each image
         is a single copy of whole rows.
@@ -241,14 +248,13 @@ class ImageTransform:
         Args:
             pixels: ``(N, C, S, S)``.
             shift: int64 ``(N, 2)``, the windows' first row and column.
-            flip: bool ``(N,)``, the images to mirror; None for none.
         """
-        padded = functional.pad(pixels, (self.crop_padding,) * 4)
+        on_all_sides = (self.crop_padding,) * 4
+        padded = functional.pad(pixels, on_all_sides)
         windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1)
         samples = torch.arange(len(pixels), device=pixels.device)
         first_row, first_column = shift.unbind(1)
-        pixels = windows[samples, :, first_row, first_column]
-        return pixels if flip is None else mirrored(pixels, flip)
+        return windows[samples, :, first_row, first_column]
 
     def _window(self, pixels: Tensor, window: Tensor, flip: Tensor | None) -> Tensor:
         """Resize one window of each image to S x S by bilinear interpolation.
@@ -272,14 +278,18 @@ class ImageTransform:
         grid = pixels.new_empty(len(pixels), 2, self.size, self.size)
         grid[:, 0] = x[:, None]
         grid[:, 1] = y[:, :, None]
+        pairs = grid.permute(0, 2, 3, 1)
         return functional.grid_sample(
-            pixels, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
+            pixels, pairs, padding_mode="border", align_corners=False
         )
 
 
 def _check_rand_augment(values: Sequence[int]) -> None:
-    is_pair = len(values) == 2
-    if not is_pair or values[0] < 1 or not 0 <= values[1] < MAGNITUDES:
+    is_known = False
+    if len(values) == 2:
+        number, magnitude = values
+        is_known = number >= 1 and 0 <= magnitude < MAGNITUDES
+    if not is_known:
         raise ValueError(
             "augment.rand_augment must be [number of operations, magnitude from 0 to "
             f"{MAGNITUDES - 1}], such as [2,9], got {list(values)}"
@@ -287,7 +297,11 @@ def _check_rand_augment(values: Sequence[int]) -> None:
 
 
 def _check_color_jitter(values: Sequence[float]) -> None:
-    if len(values) != 4 or min(values) < 0 or values[3] > 0.5:
+    is_known = False
+    if len(values) == 4:
+        hue = values[3]
+        is_known = min(values) >= 0 and hue <= 0.5
+    if not is_known:
         raise ValueError(
             "augment.color_jitter must be [brightness, contrast, saturation, hue], all "
             "at least 0 and hue at most 0.5, such as [0.4,0.4,0.4,0.1], got "
@@ -311,7 +325,8 @@ def as_bytes(images: Tensor) -> Tensor:
 
 def mirrored(pixels: Tensor, flip: Tensor) -> Tensor:
     """Mirror the images of ``(N, C, S, S)`` for which `flip` ``(N,)`` is true."""
-    return torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
+    is_mirrored = flip[:, None, None, None]
+    return torch.where(is_mirrored, pixels.flip(-1), pixels)
 
 
 def random_windows(
@@ -333,18 +348,20 @@ def random_windows(
         ``(N, 4)``: centre y, centre x, half height and half width, in coordinates from
         -1 to 1.
     """
-    area, log_ratio = torch.rand(2, num_samples, WINDOW_ATTEMPTS, generator=generator)
+    shape = (2, num_samples, WINDOW_ATTEMPTS)
+    draw_of_area, draw_of_ratio = torch.rand(shape, generator=generator)
     low, high = scale
-    side = (low + (high - low) * area).sqrt()
+    area = low + (high - low) * draw_of_area
+    side = area.sqrt()
     log_maximum = torch.log(torch.tensor(MAX_ASPECT_RATIO))
-    root_of_ratio = torch.exp((log_ratio - 0.5) * log_maximum)
-    sides = torch.stack([side / root_of_ratio, side * root_of_ratio], 2)  # (N, 10, 2)
+    root_of_ratio = torch.exp((draw_of_ratio - 0.5) * log_maximum)
+    height = side / root_of_ratio
+    width = side * root_of_ratio
+    sides = torch.stack([height, width], 2)  # (N, 10, 2)
 
     fits = (sides <= 1).all(2)
-    first = fits.int().argmax(1)[:, None, None]
-    first_that_fits = sides.gather(1, first.expand(-1, 1, 2)).squeeze(1)
     any_fits = fits.any(1, keepdim=True)
-    sides = torch.where(any_fits, first_that_fits, 1.0)
+    sides = torch.where(any_fits, first_that_fits(sides, fits), 1.0)
     position = torch.rand(num_samples, 2, generator=generator)
     centres = (2 * position - 1) * (1 - sides)
     return torch.cat([centres, sides], 1)
