@@ -10,7 +10,7 @@ from small_data import write_small_data
 
 from normlab.config.identity import configuration_directory, run_folder
 from normlab.data import parts
-from normlab.data.blocks import num_batches
+from normlab.data.batches import num_batches
 from normlab.training.experiment import run
 from normlab.training.fit_check import resolve_image_size
 

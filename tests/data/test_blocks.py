@@ -3,14 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from normlab.data.blocks import (
-    Block,
-    EvaluationBlocks,
-    Part,
-    Progress,
-    TrainBlocks,
-    num_batches,
-)
+from normlab.data.blocks import Block, EvaluationBlocks, Part, Progress, TrainBlocks
 from normlab.data.transforms import ImageTransform
 
 
@@ -40,14 +33,6 @@ def epoch(blocks):
 
 def targets(blocks):
     return torch.cat([block.targets for block in epoch(blocks)]).tolist()
-
-
-@pytest.mark.parametrize(
-    ("samples", "batch", "batches"),
-    [(10, 4, 3), (9, 4, 2), (8, 4, 2), (3, 4, 1), (1, 4, 0), (3, 1, 3)],
-)
-def test_a_last_batch_of_one_is_left_out(samples, batch, batches):
-    assert num_batches(samples, batch) == batches
 
 
 def test_every_epoch_has_every_sample_once_in_another_order():

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from normlab.data.batches import ceil_div, num_batches, smallest_batch
 from normlab.data.mapped import gather, read_ahead, read_in_any_order
 from normlab.data.orders import BLOCKED, SHUFFLED, blocked_order
 from normlab.streams import torch_generator
@@ -182,40 +183,6 @@ class Progress:
     processor_seconds: float = 0.0
     peak_memory_mib: float = 0.0
     peak_device_memory_mib: float = 0.0
-
-
-def num_batches(num_samples: int, batch_size: int, smallest: int = 2) -> int:
-    """Number of batches in an epoch.
-
-    Args:
-        num_samples: N.
-        batch_size: samples that go through the network at once.
-        smallest: fewest samples of a last batch. A smaller one is left out, since batch
-            norm cannot use a single sample.
-    """
-    full, rest = divmod(num_samples, batch_size)
-    has_last_batch = rest >= min(smallest, batch_size)
-    return full + has_last_batch
-
-
-def smallest_batch(world_size: int) -> int:
-    """Fewest samples of a last batch: two per process, so that each can normalize."""
-    return 2 * world_size
-
-
-def steps_per_epoch(
-    num_samples: int, batch_size: int, accumulate: int = 1, world_size: int = 1
-) -> int:
-    """Number of optimizer steps in an epoch.
-
-    Args:
-        num_samples: samples of the training part.
-        batch_size: samples of a batch, over all processes together.
-        accumulate: number of batches in a step; the last step may have fewer.
-        world_size: number of processes.
-    """
-    batches = num_batches(num_samples, batch_size, smallest_batch(world_size))
-    return ceil_div(batches, accumulate)
 
 
 class TrainBlocks:
@@ -402,8 +369,3 @@ def spread(rows: Tensor, limit: int | None) -> Tensor:
     if limit is None or len(rows) <= limit:
         return rows
     return rows[torch.arange(limit) * len(rows) // limit]
-
-
-def ceil_div(dividend: int, divisor: int) -> int:
-    """Divide and round up."""
-    return -(-dividend // divisor)

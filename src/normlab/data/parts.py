@@ -9,7 +9,8 @@ import torch
 
 from normlab.data.array_sets import arrays, sample_shape
 from normlab.data.arrays import Arrays
-from normlab.data.blocks import Part, Transform, num_batches, spread
+from normlab.data.batches import num_batches
+from normlab.data.blocks import Part, Transform, spread
 from normlab.data.checks import (
     check_classes,
     check_labels,

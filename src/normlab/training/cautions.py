@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
-from normlab.data.blocks import num_batches, smallest_batch, steps_per_epoch
+from normlab.data.batches import num_batches, smallest_batch, steps_per_epoch
 from normlab.device.devices import Device
 from normlab.models.recognize import looks_like_norm
 from normlab.norms import FrozenBatchNorm, GhostBatchNorm

@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from normlab.data.blocks import Block, ceil_div
+from normlab.data.batches import ceil_div
+from normlab.data.blocks import Block
 from normlab.training.tasks import Task
 
 # Why a run ended, as its result says.

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from normlab.config.targets import check_homes
-from normlab.data.blocks import smallest_batch, steps_per_epoch
+from normlab.data.batches import smallest_batch, steps_per_epoch
 from normlab.data.classes import class_cautions
 from normlab.data.features import can_be_computed_once, with_features
 from normlab.data.mixing import check_mixing, is_mixed

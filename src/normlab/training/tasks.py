@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from normlab.data.blocks import Block, Progress, ceil_div
+from normlab.data.batches import ceil_div
+from normlab.data.blocks import Block, Progress
 from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shard
 from normlab.endings import Diverged
 from normlab.training.averaging import Averaging

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from normlab.data.blocks import Block, ceil_div
+from normlab.data.batches import ceil_div
+from normlab.data.blocks import Block
 
 
 class UnfinishedBlock(NamedTuple):

@@ -11,13 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from normlab.data.blocks import (
-    Block,
-    EvaluationBlocks,
-    Progress,
-    TrainBlocks,
-    num_batches,
-)
+from normlab.data.batches import num_batches
+from normlab.data.blocks import Block, EvaluationBlocks, Progress, TrainBlocks
 from normlab.data.mixing import mixed
 from normlab.device.devices import evaluation_context, scoring_device
 from normlab.endings import Diverged
