@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -91,87 +90,109 @@ def with_features(
     assert isinstance(augmented, ImageTransform)  # see `can_be_computed_once`
     assert isinstance(plain, ImageTransform)
 
-    def extract(images: Tensor, num_views: int) -> Tensor:
-        return _extract(network, plain, images.to(device), num_views, context)
+    def features(rows: Tensor, images: Tensor, num_views: int) -> Tensor:
+        frozen = _Frozen(network, plain, num_views, device, context)
+        return _features_of(rows, images, frozen, cache)
 
-    def features(images: Tensor, num_views: int) -> Tensor:
-        key = _key(network, images, f"{plain} {num_views} {context}")
-        feature_shape = extract(images[:1], num_views).shape[1:]
-        return cached_array(
-            cache / f"features-{key}.npy",
-            (len(images), *feature_shape),
-            np.float32,
-            lambda array: _fill(array, images, partial(extract, num_views=num_views)),
-            "or compute them in every epoch with cache_features=false",
-        )
-
-    def features_of(rows: Tensor, images: Tensor, num_views: int) -> Tensor:
-        used = rows.unique()
-        if len(used) == len(images):
-            return features(images, num_views)
-        return _at_rows(features(images[used], num_views), used, len(images))
-
+    num_views = 1
+    if augmented.flip:
+        num_views = 2
     rows = torch.cat([parts.train.rows, parts.validation.rows])
-    train = features_of(rows, parts.train.inputs, 2 if augmented.flip else 1)
-    test = features_of(parts.test.rows, parts.test.inputs, 1)
-
-    def part_of(part: Part, inputs: Tensor, flip: bool = False) -> Part:
-        transform = FeatureTransform(flip)
-        return replace(part, inputs=inputs, transform=transform, channels_last=False)
-
+    train = features(rows, parts.train.inputs, num_views)
+    test = features(parts.test.rows, parts.test.inputs, 1)
     return replace(
         parts,
-        train=part_of(parts.train, train, augmented.flip),
-        validation=part_of(parts.validation, train),
-        test=part_of(parts.test, test),
+        train=_with_inputs(parts.train, train, augmented.flip),
+        validation=_with_inputs(parts.validation, train),
+        test=_with_inputs(parts.test, test),
     )
 
 
-def _at_rows(features: Tensor, rows: Tensor, length: int) -> Tensor:
-    """Put features where their images are; no memory is used for the others."""
-    array = np.zeros((length, *features.shape[1:]), np.float32)
-    array[rows.numpy()] = features.numpy()
+def _with_inputs(part: Part, features: Tensor, flip: bool = False) -> Part:
+    transform = FeatureTransform(flip)
+    return replace(part, inputs=features, transform=transform, channels_last=False)
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """The frozen layers of a network, and how they see an image.
+
+    Attributes:
+        network: on the device.
+        transform: without augmentation.
+        num_views: V.
+        device: that computes the features.
+        context: makes a context manager around every forward pass.
+    """
+
+    network: nn.Module
+    transform: ImageTransform
+    num_views: int
+    device: torch.device
+    context: Callable
+
+    @torch.no_grad()
+    def extract(self, images: Tensor) -> Tensor:
+        """Compute features float32 ``(B, V, F)`` of images ``(B, C, H, W)``."""
+        network = self.network
+        extract = cast(Callable[[Tensor], Tensor], network.extract)
+        images = images.to(self.device)
+        views = [images, images.flip(-1)]
+        training = network.training
+        network.eval()
+        features = []
+        with self.context():
+            for view in views[: self.num_views]:
+                inputs = self.transform.evaluate(view)
+                features.append(extract(inputs))
+        network.train(training)
+        return torch.stack(features, 1).float()
+
+    def key(self, images: Tensor) -> str:
+        """Digest of the frozen weights, the images and the settings."""
+        settings = f"{self.transform} {self.num_views} {self.context}"
+        head = f"{CACHE_VERSION} {type(self.network).__name__} {settings}"
+        state = hashlib.sha256(head.encode())
+        weights = self.network.get_submodule("features").state_dict()
+        for tensor in (*weights.values(), images):
+            shape = tuple(tensor.shape)
+            state.update(f"{shape} {tensor.dtype}".encode())
+            content = tensor.detach().cpu().contiguous()
+            state.update(content.numpy().data)
+        return state.hexdigest()[:20]
+
+
+def _features_of(rows: Tensor, images: Tensor, frozen: _Frozen, cache: Path) -> Tensor:
+    """Features of images ``(N, V, F)``; zeros for those that are not in `rows`."""
+    used = rows.unique()
+    if len(used) == len(images):
+        return _cached_features(images, frozen, cache)
+    features = _cached_features(images[used], frozen, cache)
+    # No memory is used for the zeros.
+    array = np.zeros((len(images), *features.shape[1:]), np.float32)
+    array[used.numpy()] = features.numpy()
     return torch.from_numpy(array)
 
 
-def _fill(
-    array: np.ndarray, images: Tensor, extract: Callable[[Tensor], Tensor]
-) -> None:
+def _cached_features(images: Tensor, frozen: _Frozen, cache: Path) -> Tensor:
+    key = frozen.key(images)
+    first = frozen.extract(images[:1])
+    return cached_array(
+        cache / f"features-{key}.npy",
+        (len(images), *first.shape[1:]),
+        np.float32,
+        lambda array: _fill(array, images, frozen),
+        "or compute them in every epoch with cache_features=false",
+    )
+
+
+def _fill(array: np.ndarray, images: Tensor, frozen: _Frozen) -> None:
     """Write the features ``(N, V, F)`` of all images."""
     batches = images.split(BATCH_SIZE)
     start = 0
     what = f"features of {len(images)} images, in batches"
     for batch in with_progress(batches, len(batches), what):
         end = start + len(batch)
-        array[start:end] = extract(batch).cpu().numpy()
+        features = frozen.extract(batch)
+        array[start:end] = features.cpu().numpy()
         start = end
-
-
-@torch.no_grad()
-def _extract(
-    network: nn.Module,
-    transform: ImageTransform,
-    images: Tensor,
-    num_views: int,
-    context: Callable,
-) -> Tensor:
-    """Compute features float32 ``(B, V, F)`` of images ``(B, C, H, W)``."""
-    extract = cast(Callable[[Tensor], Tensor], network.extract)
-    views = (images, images.flip(-1))[:num_views]
-    training = network.training
-    network.eval()
-    with context():
-        features = [extract(transform.evaluate(view)) for view in views]
-    network.train(training)
-    return torch.stack(features, 1).float()
-
-
-def _key(network: nn.Module, images: Tensor, settings: str) -> str:
-    """Digest of the frozen weights, the images and the settings."""
-    head = f"{CACHE_VERSION} {type(network).__name__} {settings}"
-    state = hashlib.sha256(head.encode())
-    weights = network.get_submodule("features").state_dict()
-    for tensor in (*weights.values(), images):
-        state.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        state.update(tensor.detach().cpu().contiguous().numpy().data)
-    return state.hexdigest()[:20]

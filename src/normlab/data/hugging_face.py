@@ -7,6 +7,7 @@ opened, and images are decoded by the same function as files.
 import hashlib
 import io
 import sys
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,30 +72,43 @@ def hugging_face(
     train = splits[train_name]
     inputs = _column(train, inputs, "inputs", "Image", root)
     target = _column(train, target, "target", "ClassLabel", root)
-    parts = [train] if test_name is None else [train, splits[test_name]]
+    parts = [train]
+    if test_name is not None:
+        parts.append(splits[test_name])
 
     images = [_images(part, inputs, image_size, cache) for part in parts]
-    label = train.features[target]
-    stored = [np.array(part[target]) for part in parts]
+    targets, classes = _classes(parts, target, root)
+    if test_name is not None:
+        train_images, test_images = images
+        train_targets, test_targets = targets
+        return Arrays(train_images, train_targets, test_images, test_targets, classes)
+    (all_images,) = images
+    (all_targets,) = targets
+    generator = np.random.default_rng(FOLDS_SEED)
+    rows, test_rows = fold_indices(len(all_targets), num_folds, fold, generator)
+    return Arrays(
+        train_inputs=all_images[rows],
+        train_targets=all_targets[rows],
+        test_inputs=all_images[test_rows],
+        test_targets=all_targets[test_rows],
+        class_names=classes,
+    )
+
+
+def _classes(
+    parts: list[Any], target: str, root: str
+) -> tuple[list[torch.Tensor], tuple[str, ...]]:
+    """The class indices of each split, and the names of the classes."""
+    label = parts[0].features[target]
     names = getattr(label, "names", None)
-    if names and min(array.min() for array in stored) < 0:
+    stored = [np.array(part[target]) for part in parts]
+    if names and np.concatenate(stored).min() < 0:
         raise ValueError(
             f"dataset.root={root}: {target} is -1 where the label is not published; "
             "set dataset.test to a split that has labels"
         )
-    targets, classes = class_indices(stored, names, None, root)
-    values = [torch.from_numpy(array) for array in targets]
-    if test_name is not None:
-        return Arrays(images[0], values[0], images[1], values[1], classes)
-    generator = np.random.default_rng(FOLDS_SEED)
-    rows, test_rows = fold_indices(len(values[0]), num_folds, fold, generator)
-    return Arrays(
-        train_inputs=images[0][rows],
-        train_targets=values[0][rows],
-        test_inputs=images[0][test_rows],
-        test_targets=values[0][test_rows],
-        class_names=classes,
-    )
+    indices, classes = class_indices(stored, names, None, root)
+    return list(map(torch.from_numpy, indices)), classes
 
 
 def _splits(root: str, configuration: str | None, revision: str | None) -> Any:
@@ -142,15 +156,16 @@ def _check_reader(builder: Any, root: str) -> None:
 def _chosen(splits: Any, test: str | None, root: str) -> tuple[str, str | None]:
     """The names of the training and the test split."""
     names = list(splits)
-    train = next((name for name in TRAIN if name in names), None)
+    train = _first_of(TRAIN, names)
+    needed = "a split train"
+    if test is not None:
+        needed += f" and the split dataset.test={test}"
     if train is None or (test is not None and test not in names):
         raise ValueError(
-            f"dataset.root={root} must have a split train"
-            + ("" if test is None else f" and the split dataset.test={test}")
-            + f", it has {', '.join(names)}"
+            f"dataset.root={root} must have {needed}, it has {', '.join(names)}"
         )
     if test is None:
-        test = next((name for name in TEST if name in names), None)
+        test = _first_of(TEST, names)
     unused = [name for name in names if name not in (train, test)]
     if unused:
         note_once(f"{root}: these splits are not used: {', '.join(unused)}")
@@ -159,14 +174,23 @@ def _chosen(splits: Any, test: str | None, root: str) -> tuple[str, str | None]:
     return train, test
 
 
+def _first_of(usual: Sequence[str], names: list[str]) -> str | None:
+    """The first of the usual names that is among the names."""
+    for name in usual:
+        if name in names:
+            return name
+    return None
+
+
 def _column(split: Any, wanted: str | None, key: str, kind: str, root: str) -> str:
     """The column that an option names, or the only one of a kind."""
     features = split.features
     if wanted is not None and wanted in features:
         return wanted
-    found = [
-        name for name, feature in features.items() if type(feature).__name__ == kind
-    ]
+    found = []
+    for name, feature in features.items():
+        if type(feature).__name__ == kind:
+            found.append(name)
     if wanted is None and len(found) == 1:
         return found[0]
     advice = ""
@@ -193,7 +217,8 @@ def _images(
     stored = split.cast_column(column, datasets.Image(decode=False))
     rows = stored.select_columns([column])
     sources = _Sources(rows, column)
-    return decode_sources(sources, image_size, cache, _key(rows, column, image_size))
+    key = _key(rows, column, image_size)
+    return decode_sources(sources, image_size, cache, key)
 
 
 class _Sources:
@@ -207,11 +232,13 @@ class _Sources:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Source:
-        image = self.rows[index][self.column] or {}
+        row = self.rows[index]
+        image = row[self.column] or {}
         name = f"{index} of the column {self.column}"
-        content, path = image.get("bytes"), image.get("path")
+        content = image.get("bytes")
         if content is not None:
             return Source(name, partial(io.BytesIO, content))
+        path = image.get("path")
         if path is not None:
             return Source(path, partial(open_data, Path(path)))
         raise ValueError(f"image {name} is missing; leave the row out")
@@ -222,7 +249,8 @@ def _key(rows: Any, column: str, image_size: int) -> str:
     state = hashlib.sha256(f"{column}|{image_size}|{len(rows)}|".encode())
     state.update(str(rows._fingerprint).encode())
     for entry in rows.cache_files:
-        status = Path(entry["filename"]).stat()
-        state.update(f"{entry['filename']}|{status.st_size}|".encode())
+        name = entry["filename"]
+        status = Path(name).stat()
+        state.update(f"{name}|{status.st_size}|".encode())
         state.update(f"{status.st_mtime_ns}|{status.st_ctime_ns}".encode())
     return state.hexdigest()[:20]

@@ -10,6 +10,7 @@
 
 import gzip
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -84,8 +85,10 @@ def read_mnist(
 
 
 def _has_torchvisions(folder: Path, name: str) -> bool:
-    files = _entries(folder / name / "raw")
-    return any(path.name in TORCHVISION_FILES and not path.is_dir() for path in files)
+    for path in _entries(folder / name / "raw"):
+        if path.name in TORCHVISION_FILES and not path.is_dir():
+            return True
+    return False
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -97,14 +100,12 @@ def _entries(folder: Path) -> list[Path]:
 
 def _folders(name: str, root: Path) -> Iterator[Path]:
     """The root, and the folders in it that may hold the data set."""
-    named = [
-        path
-        for path in _entries(root)
-        if path.is_dir() and path.name.lower() in FOLDERS[name]
-    ]
-    for folder in (root, *named):
-        yield folder
-        yield folder / "raw"
+    yield root
+    yield root / "raw"
+    for path in _entries(root):
+        if path.is_dir() and path.name.lower() in FOLDERS[name]:
+            yield path
+            yield path / "raw"
 
 
 def _candidates(name: str, root: Path) -> Iterator[Path]:
@@ -116,11 +117,12 @@ def _candidates(name: str, root: Path) -> Iterator[Path]:
         yield root
     for folder in _folders(name, root):
         for path in _entries(folder):
-            if path.is_file() and path.suffix in (".csv", ".npz"):
+            is_idx = IDX.fullmatch(path.name.lower()) is not None
+            is_other = path.suffix in (".csv", ".npz") and path.is_file()
+            if is_idx and path.is_dir():
+                yield from filter(Path.is_file, _entries(path))
+            elif is_idx or is_other:
                 yield path
-            elif IDX.fullmatch(path.name.lower()):
-                inner = [entry for entry in _entries(path) if entry.is_file()]
-                yield from inner if path.is_dir() else [path]
 
 
 def _idx_files(name: str, root: Path) -> Found:
@@ -129,16 +131,20 @@ def _idx_files(name: str, root: Path) -> Found:
         match = IDX.fullmatch(path.name.lower())
         if match is None:
             continue
-        part = "train" if match[1] == "train" else "test"
-        found.setdefault(f"{part}_{match[2]}", path)
+        part, kind = match.groups()
+        if part != "train":
+            part = "test"  # also called t10k
+        found.setdefault(f"{part}_{kind}", path)
     return found
 
 
 def _keras_file(name: str, root: Path) -> Found:
     for path in _candidates(name, root):
-        if path.suffix != ".npz" or not (_is_named(name, path) or path == root):
+        is_named = path.stem.lower() in FOLDERS[name]
+        if path.suffix != ".npz" or not (is_named or path == root):
             continue
-        if set(KERAS) <= set(ArrayFile(str(path)).names):
+        names = ArrayFile(str(path)).names
+        if set(KERAS) <= set(names):
             return dict.fromkeys(PARTS, path)
     return {}
 
@@ -147,14 +153,13 @@ def _csv_files(name: str, root: Path) -> Found:
     found: Found = {}
     for path in _candidates(name, root):
         match = re.fullmatch(r"(.*)[-_](train|test)", path.stem.lower())
-        if path.suffix == ".csv" and match and match[1] in FOLDERS[name]:
+        if path.suffix != ".csv" or match is None:
+            continue
+        stem, part = match.groups()
+        if stem in FOLDERS[name]:
             for kind in ("images", "labels"):
-                found.setdefault(f"{match[2]}_{kind}", path)
+                found.setdefault(f"{part}_{kind}", path)
     return found
-
-
-def _is_named(name: str, path: Path) -> bool:
-    return path.stem.lower() in FOLDERS[name]
 
 
 LAYOUTS: tuple[Callable[[str, Path], Found], ...] = (
@@ -176,29 +181,47 @@ def _read_layout(
 
     names = class_names or tuple(getattr(datasets, name).classes)
     files = list(dict.fromkeys(found.values()))
-    note_once(f"{name} is read from {shortened([str(path) for path in files])}")
+    note_once(f"{name} is read from {shortened(list(map(str, files)))}")
     try:
-        tables = {path: _csv_rows(path) for path in files if path.suffix == ".csv"}
-        contents = {part: _content(path, part, tables) for part, path in found.items()}
+        contents = _contents(found)
     except (OSError, EOFError) as error:
         raise ValueError(
             f"{name} in dataset.root={root} is damaged ({first_line(error)}); "
             f"replace {shortened([path.name for path in files])}"
         ) from error
-    tensors = []
     for part in ("train", "test"):
-        images, labels = contents[f"{part}_images"], contents[f"{part}_labels"]
-        place = f"{name} in dataset.root={root}, {found[f'{part}_images']}"
+        images_path = found[f"{part}_images"]
+        place = f"{name} in dataset.root={root}, {images_path}"
+        images = contents[f"{part}_images"]
+        labels = contents[f"{part}_labels"]
         _check(images, labels, len(names), place)
-        tensors += [_tensor(images)[:, None], _tensor(labels).long()]
-    digest = hashlib.sha256(contents["train_labels"].astype(np.uint8).tobytes())
-    other = LABELS.get(digest.hexdigest(), name)
+    labels = contents["train_labels"].astype(np.uint8)
+    digest = hashlib.sha256(labels.tobytes()).hexdigest()
+    other = LABELS.get(digest, name)
     if other != name:
         raise ValueError(
             f"dataset.root={root} must hold {name}, the labels are those of {other}; "
             "name the other data set or another folder"
         )
-    return Arrays(tensors[0], tensors[1], tensors[2], tensors[3], names)
+    return Arrays(
+        train_inputs=_tensor(contents["train_images"])[:, None],
+        train_targets=_tensor(contents["train_labels"]).long(),
+        test_inputs=_tensor(contents["test_images"])[:, None],
+        test_targets=_tensor(contents["test_labels"]).long(),
+        class_names=names,
+    )
+
+
+def _contents(found: Found) -> dict[str, np.ndarray]:
+    """The images and labels of each part."""
+    tables = {}
+    for path in found.values():
+        if path.suffix == ".csv" and path not in tables:
+            tables[path] = _csv_rows(path)
+    contents = {}
+    for part, path in found.items():
+        contents[part] = _content(path, part, tables)
+    return contents
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -210,26 +233,30 @@ def _check(
     images: np.ndarray, labels: np.ndarray, num_classes: int, place: str
 ) -> None:
     """Refuse what is no set of images with a label each."""
-    if images.shape != (len(labels), SIDE, SIDE) or labels.ndim != 1:
+    expected = (len(labels), SIDE, SIDE)
+    if images.shape != expected or labels.ndim != 1:
         raise ValueError(
             f"{place}: there must be images of {SIDE} x {SIDE} pixels with a label "
             f"each, they have {images.shape} and {labels.shape}"
         )
     kinds = ((images, 255, "pixels"), (labels, num_classes - 1, "labels"))
     for array, largest, what in kinds:
-        wrong = array.size and (array.min() < 0 or array.max() > largest)
-        if wrong or array.dtype.kind not in "iu":
+        low = high = 0
+        if array.size:
+            low = array.min()
+            high = array.max()
+        if low < 0 or high > largest or array.dtype.kind not in "iu":
             raise ValueError(
                 f"{place}: {what} must be whole numbers in 0..{largest} "
-                f"({num_classes} classes), they are {array.dtype} from {array.min()} "
-                f"to {array.max()}"
+                f"({num_classes} classes), they are {array.dtype} from {low} to {high}"
             )
 
 
 def _content(path: Path, part: str, tables: Mapping[Path, np.ndarray]) -> np.ndarray:
     """The images or labels of a part; `tables` has the rows of the CSV files."""
     if path.suffix == ".npz":
-        return ArrayFile(str(path)).array(KERAS[PARTS.index(part)])
+        name = KERAS[PARTS.index(part)]
+        return ArrayFile(str(path)).array(name)
     if path.suffix == ".csv":
         rows = tables[path]
         if part.endswith("labels"):
@@ -246,16 +273,26 @@ def _idx_content(path: Path) -> np.ndarray:
                 content = unpacked.read(LARGEST_FILE + 1)
         else:
             content = file.read(LARGEST_FILE + 1)
-    axes = content[3] if content[:3] == b"\0\0\x08" else 0
-    head = 4 + 4 * axes
-    shape = tuple(np.frombuffer(content[4:head], ">u4").tolist())
-    size = int(np.prod(shape, dtype=np.int64)) if len(shape) == axes else -1
-    if not axes or len(content) != head + size:
+    shape = _idx_shape(content)
+    head = 4 + 4 * len(shape)
+    if not shape or len(content) != head + math.prod(shape):
         raise ValueError(
             f"{path} must be an idx file of bytes, its head and size do not fit; "
             "replace it"
         )
-    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+    values = np.frombuffer(content, np.uint8, offset=head)
+    return values.reshape(shape)
+
+
+def _idx_shape(content: bytes) -> tuple[int, ...]:
+    """The shape in the head of an idx file; empty if the head is damaged."""
+    if len(content) < 4 or not content.startswith(b"\0\0\x08"):
+        return ()
+    axes = content[3]
+    sizes = content[4 : 4 + 4 * axes]
+    if len(sizes) < 4 * axes:
+        return ()
+    return tuple(np.frombuffer(sizes, ">u4").tolist())
 
 
 def _csv_rows(path: Path) -> np.ndarray:
@@ -265,13 +302,16 @@ def _csv_rows(path: Path) -> np.ndarray:
     columns = 1 + SIDE * SIDE
     with open_data(path) as file:
         first = file.readline(LARGEST_FILE).decode(errors="replace")
-        has_names = re.search("[a-zA-Z]", first) is not None
+        header = None
+        if re.search("[a-zA-Z]", first):  # a line of names
+            header = 0
         file.seek(0)
         try:
-            table = pd.read_csv(file, header=0 if has_names else None)
+            table = pd.read_csv(file, header=header)
         except ValueError as error:
             raise ValueError(f"{path} is no table: {first_line(error)}") from error
-    if table.shape[1] != columns or not all(kind.kind in "iu" for kind in table.dtypes):
+    are_whole = all(kind.kind in "iu" for kind in table.dtypes)
+    if table.shape[1] != columns or not are_whole:
         raise ValueError(
             f"{path} must have a label and {columns - 1} pixels in every row, all of "
             f"them whole numbers; it has {table.shape[1]} columns"

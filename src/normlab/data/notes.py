@@ -17,4 +17,6 @@ def note_once(note: str) -> None:
 def shortened(names: Sequence[str]) -> str:
     """The first names of a list, and dots if there are more."""
     shown = ", ".join(names[:MOST_NAMES_SHOWN])
-    return f"{shown}, ..." if len(names) > MOST_NAMES_SHOWN else shown
+    if len(names) > MOST_NAMES_SHOWN:
+        shown += ", ..."
+    return shown

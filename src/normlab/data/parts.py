@@ -88,8 +88,8 @@ class Parts:
                 test=self.test.map_tensors(move),
             )
         except torch.OutOfMemoryError as error:
-            inputs = {id(part.inputs): part.inputs for part in self.by_name.values()}
-            num_bytes = sum(tensor.nbytes for tensor in inputs.values())
+            inputs = {part.inputs for part in self.by_name.values()}
+            num_bytes = sum(tensor.nbytes for tensor in inputs)
             raise ValueError(
                 f"the data ({num_bytes / 2**20:.0f} MiB) must fit into the memory of "
                 f"{device}, which has no room for them; end other programs that use "
@@ -125,9 +125,11 @@ def load_parts(
         check_numbers(train_targets, options)
 
     arrays = loaded
+    table = None
     if isinstance(loaded, TabularData):
-        encoder = _checked_encoder(loaded, train_rows, options, encoder)
-        arrays = loaded.encode(encoder)
+        table = loaded
+        encoder = _checked_encoder(table, train_rows, options, encoder)
+        arrays = table.encode(encoder)
     check_shape(arrays, options)
 
     train, test, plain = _train_and_test(arrays, train_rows, config, image_size)
@@ -142,7 +144,7 @@ def load_parts(
         num_outputs=num_classes if is_classification else train.num_targets,
         encoder=encoder,
         class_names=tuple(loaded.class_names),
-        table=loaded if isinstance(loaded, TabularData) else None,
+        table=table,
     )
     trainer = config["trainer"]
     if trainer.get("overfit_batches") is not None:
@@ -249,7 +251,11 @@ def _split(
 
     generator = numpy_generator(config["seed"], "split")
     method = options["split"]
-    groups = loaded.train_groups if isinstance(loaded, TabularData) else None
+    groups = None
+    unit = "images"
+    if isinstance(loaded, TabularData):
+        groups = loaded.train_groups
+        unit = "rows"
     try:
         if groups is None:
             train, validation = train_validation_indices(
@@ -263,10 +269,8 @@ def _split(
             check_tail(targets, train, validation)
     except ValueError as error:
         num_samples = len(targets) + len(loaded.test_targets)
-        unit = "rows" if isinstance(loaded, TabularData) else "images"
-        raise ValueError(
-            f"{source_of(options)} ({num_samples} {unit}): {error}"
-        ) from error
+        source = source_of(options)
+        raise ValueError(f"{source} ({num_samples} {unit}): {error}") from error
     return torch.from_numpy(train), torch.from_numpy(validation)
 
 
@@ -318,7 +322,8 @@ def normalization(
     if isinstance(rule, str) and rule != "none":
         mean, std = PUBLISHED_STATISTICS[rule]
     elif rule == "none":
-        mean, std = (0.0,) * num_channels, (1.0,) * num_channels
+        mean = (0.0,) * num_channels
+        std = (1.0,) * num_channels
     else:
         mean, std = (_per_channel(values, num_channels) for values in rule)
     if len(mean) != num_channels or len(std) != num_channels:
@@ -328,7 +333,9 @@ def normalization(
         )
     if images.dtype == torch.uint8:
         return mean, std
-    return tuple(m / PIXEL_RANGE for m in mean), tuple(s / PIXEL_RANGE for s in std)
+    mean = tuple(value / PIXEL_RANGE for value in mean)
+    std = tuple(value / PIXEL_RANGE for value in std)
+    return mean, std
 
 
 def _per_channel(

@@ -27,14 +27,17 @@ def train_validation_indices(
     num_samples = len(targets)
     num_validation = round(num_samples * fraction)
     if not 0 < num_validation < num_samples:
-        samples = "1 sample" if num_samples == 1 else f"{num_samples} samples"
+        samples = f"{num_samples} samples"
+        if num_samples == 1:
+            samples = "1 sample"
         raise ValueError(
             f"dataset.validation={fraction} of {samples} leaves an empty part; "
             "both training and validation need at least one"
         )
     everything = np.arange(num_samples)
     if method == "tail":
-        return everything[:-num_validation], everything[-num_validation:]
+        num_train = num_samples - num_validation
+        return everything[:num_train], everything[num_train:]
     if method == "random":
         shuffled = generator.permutation(num_samples)
         train = shuffled[num_validation:]
@@ -104,7 +107,8 @@ def fold_indices(
 
     seed = int(generator.integers(2**31))
     folds = KFold(num_folds, shuffle=True, random_state=seed)
-    return list(folds.split(np.arange(num_samples)))[fold]
+    every_fold = list(folds.split(np.arange(num_samples)))
+    return every_fold[fold]
 
 
 def check_fold(num_folds: object, fold: object, largest: int, what: str) -> None:

@@ -55,13 +55,15 @@ class StoredInputs:
         Raises:
             ValueError: the samples have another shape.
         """
-        if tuple(samples.shape[1:]) != self.sample_shape or samples.ndim < 2:
+        found = tuple(samples.shape)
+        if found[1:] != self.sample_shape or len(found) < 2:
             shape = ", ".join(map(str, self.sample_shape))
             raise ValueError(
-                f"inputs must be samples as stored, of shape (N, {shape}), got "
-                f"{tuple(samples.shape)}"
+                f"inputs must be samples as stored, of shape (N, {shape}), got {found}"
             )
-        return samples if self.transform is None else self.transform.evaluate(samples)
+        if self.transform is None:
+            return samples
+        return self.transform.evaluate(samples)
 
 
 def describe_inputs(parts: Parts) -> dict[str, Any]:
@@ -132,16 +134,17 @@ def inputs_from(content: Any) -> StoredInputs:
 
 def _check_consistency(inputs: StoredInputs) -> None:
     expected = inputs.sample_shape
+    transform = inputs.transform
     if inputs.columns is not None:
         expected = (width(inputs.columns),)
-    elif inputs.transform is not None:
-        channels = len(inputs.transform.mean)
+    elif transform is not None:
+        channels = len(transform.mean)
         if len(expected) != 3 or expected[0] != channels:
             raise ValueError(
                 f"sample_shape must be that of an image with {channels} channels, got "
                 f"{list(expected)}"
             )
-        expected = (channels, inputs.transform.size, inputs.transform.size)
+        expected = (channels, transform.size, transform.size)
     if inputs.input_shape != expected:
         raise ValueError(
             f"input_shape must be {list(expected)}, got {list(inputs.input_shape)}"
@@ -150,13 +153,14 @@ def _check_consistency(inputs: StoredInputs) -> None:
 
 def _optional(content: dict, key: str, convert: Callable[[Any], Any]) -> Any:
     value = content.get(key)
-    return None if value is None else convert(value)
+    if value is None:
+        return None
+    return convert(value)
 
 
 def _shape(content: dict, key: str) -> tuple[int, ...]:
     sizes: Any = content.get(key)
-    is_list = isinstance(sizes, list) and 1 <= len(sizes) <= 4
-    if not is_list or not all(_is_count(size, LARGEST_SAMPLE) for size in sizes):
+    if not _is_list_of(sizes, _is_size) or len(sizes) > 4:
         raise ValueError(f"{key} must be a list of sizes, got {_short(sizes)}")
     if math.prod(sizes) > LARGEST_SAMPLE:
         raise ValueError(
@@ -192,10 +196,10 @@ def _is_bytes(images: dict) -> bool:
 
 
 def _numbers(values: dict, name: str) -> tuple[float, ...]:
-    numbers = values.get(name.rpartition(".")[2])
-    if not isinstance(numbers, list) or not numbers or not all(map(_finite, numbers)):
+    numbers: Any = values.get(name.rpartition(".")[2])
+    if not _is_list_of(numbers, _finite):
         raise ValueError(f"{name} must be a list of numbers, got {_short(numbers)}")
-    return tuple(float(number) for number in numbers)
+    return tuple(map(float, numbers))
 
 
 # The numbers that every kind of column has.
@@ -228,10 +232,7 @@ def _check_column(column: Any, place: str) -> None:
             f"{place}.kind must be one of {', '.join(NUMBERS)}, got {_short(kind)}"
         )
     for key in NUMBERS[kind]:
-        if not _finite(column.get(key)):
-            raise ValueError(
-                f"{place}.{key} must be a number, got {_short(column.get(key))}"
-            )
+        _number(column, key, place)
     if column.get("divide") == 0:
         raise ValueError(f"{place}.divide must not be 0")
     if kind == "quantile":
@@ -243,12 +244,12 @@ def _check_column(column: Any, place: str) -> None:
 
 
 def _check_quantiles(quantiles: Any, place: str) -> None:
-    is_list = isinstance(quantiles, list) and 1 <= len(quantiles) <= MOST_QUANTILES
-    if (
-        not is_list
-        or not all(map(_finite, quantiles))
-        or quantiles != sorted(quantiles)
-    ):
+    is_known = (
+        _is_list_of(quantiles, _finite)
+        and len(quantiles) <= MOST_QUANTILES
+        and quantiles == sorted(quantiles)
+    )
+    if not is_known:
         raise ValueError(
             f"{place}.quantiles must be a list of numbers in ascending order, got "
             f"{_short(quantiles)}"
@@ -256,8 +257,7 @@ def _check_quantiles(quantiles: Any, place: str) -> None:
 
 
 def _check_categories(categories: Any, place: str) -> None:
-    is_list = isinstance(categories, list) and len(categories) > 0
-    if not is_list or not all(isinstance(name, str) for name in categories):
+    if not _is_list_of(categories, _is_text):
         raise ValueError(
             f"{place}.categories must be a list of names, got {_short(categories)}"
         )
@@ -266,12 +266,29 @@ def _check_categories(categories: Any, place: str) -> None:
 def _target(target: Any) -> dict[str, float]:
     if not isinstance(target, dict):
         raise ValueError(f"target must be a mapping, got {_short(target)}")
-    for key in ("mean", "std", "offset"):
-        if not _finite(target.get(key)):
-            raise ValueError(
-                f"target.{key} must be a number, got {_short(target.get(key))}"
-            )
-    return {key: float(target[key]) for key in ("mean", "std", "offset")}
+    return {key: _number(target, key, "target") for key in ("mean", "std", "offset")}
+
+
+def _number(values: dict, key: str, place: str) -> float:
+    value: Any = values.get(key)
+    if not _finite(value):
+        raise ValueError(f"{place}.{key} must be a number, got {_short(value)}")
+    return float(value)
+
+
+def _is_list_of(values: Any, is_valid: Callable[[Any], bool]) -> bool:
+    """Whether a value is a list that is not empty, all of whose items are valid."""
+    if not isinstance(values, list) or not values:
+        return False
+    return all(map(is_valid, values))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_size(value: Any) -> bool:
+    return _is_count(value, LARGEST_SAMPLE)
 
 
 def _is_count(value: Any, largest: int) -> bool:
@@ -287,7 +304,9 @@ def _finite(value: Any) -> bool:
 def _short(value: Any) -> str:
     """A value of a message, which must not fill the screen."""
     text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    if len(text) <= 40:
+        return text
+    return f"{text[:37]}..."
 
 
 def class_names(classes: Sequence[str] | None, num_outputs: int) -> tuple[str, ...]:

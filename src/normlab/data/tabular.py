@@ -169,32 +169,40 @@ def _from_text(
     row_groups = None
     if groups is not None:
         row_groups, choice = take_groups(text, path, groups, choice)
-    if test_text is None and isinstance(num_folds, int) and len(text) < num_folds:
-        rows = "1 row" if len(text) == 1 else f"{len(text)} rows"
-        raise ValueError(
-            f"{path} has {rows}, dataset.num_folds={num_folds} needs at least as many"
-        )
+    if test_text is None:
+        _check_enough_rows(len(text), num_folds, path)
     columns = columns_of(text, path, choice, remedy)
     if categorical is None:
         note_categories(columns, path)
 
+    target_text = text[choice.target]
     class_names: tuple[str, ...] = ()
     if task == "classification":
-        targets, class_names = class_targets(text[choice.target], path)
+        targets, class_names = class_targets(target_text, path)
         if target_transform is not None:
             raise ValueError(
                 "dataset.target_transform must be null for a classification, got "
                 f"{target_transform!r}"
             )
     else:
-        targets = number_targets(text[choice.target], path, remedy)
+        targets = number_targets(target_text, path, remedy)
         place = f"{path}: target {choice.target}"
         check_targets(targets, target_transform, place, text.index)
     if test_text is None:
         return by_folds(columns, targets, class_names, fold, num_folds, row_groups)
-    train_rows = np.arange(num_rows)
-    test_rows = np.arange(num_rows, len(text))
+    rows = np.arange(len(text))
+    train_rows = rows[:num_rows]
+    test_rows = rows[num_rows:]
     return _divided(columns, targets, class_names, train_rows, test_rows, row_groups)
+
+
+def _check_enough_rows(num_rows: int, num_folds: int, path: str) -> None:
+    """Refuse more folds than rows. What is no number is refused where it is used."""
+    if isinstance(num_folds, int) and num_rows < num_folds:
+        rows = "1 row" if num_rows == 1 else f"{num_rows} rows"
+        raise ValueError(
+            f"{path} has {rows}, dataset.num_folds={num_folds} needs at least as many"
+        )
 
 
 def jh_simple(
@@ -320,11 +328,14 @@ def _divided(
     groups: np.ndarray | None,
 ) -> TabularData:
     tensor = torch.tensor(targets)  # a copy: arrays from pandas may be read-only
+    train_groups = None
+    if groups is not None:
+        train_groups = groups[train]
     return TabularData(
         columns.iloc[train],
         tensor[train],
         columns.iloc[test],
         tensor[test],
         class_names,
-        None if groups is None else groups[train],
+        train_groups,
     )
