@@ -227,25 +227,12 @@ def read_mlflow_store(store: Path, choice: Choice) -> Results:
     for experiment in _experiments(store):
         for folder in filter(_is_run, _folders(experiment)):
             try:
-                meta = read_yaml(folder / "meta.yaml")
                 metrics = _metrics(folder / "metrics", choice)
-                params = dict(_entries(folder / "params"))
+                row = _run_row(folder, metrics)
             except (OSError, ValueError) as error:
                 left_out.append((str(folder), str(error)))
                 continue
-            if not isinstance(meta, dict) or meta.get("lifecycle_stage") == "deleted":
-                left_out.append((str(folder), "it was deleted in MLflow"))
-                continue
             measured.update(metrics)
-            row = {
-                "run name": meta.get("run_name") or folder.name,
-                "status": _status(meta.get("status")),
-                **_experiment_name(experiment),
-            }
-            for name, value in params.items():
-                if name in metrics:
-                    name = f"params.{name}"
-                row[name] = value
             rows[str(folder)] = row | metrics
             check_size(store, len(rows), len(row))
     if not rows:
@@ -264,6 +251,32 @@ def read_mlflow_store(store: Path, choice: Choice) -> Results:
     )
 
 
+def _run_row(folder: Path, metrics: dict[str, float]) -> dict[str, Any]:
+    """Name, status, experiment and parameters of a run.
+
+    Args:
+        folder: of the run, in that of its experiment.
+        metrics: by name; a parameter of the same name is called `params.NAME`.
+
+    Raises:
+        ValueError: a file is damaged, or the run was deleted.
+    """
+    meta = read_yaml(folder / "meta.yaml")
+    params = dict(_entries(folder / "params"))
+    if not isinstance(meta, dict) or meta.get("lifecycle_stage") == "deleted":
+        raise ValueError("it was deleted in MLflow")
+    row: dict[str, Any] = {
+        "run name": meta.get("run_name") or folder.name,
+        "status": _status(meta.get("status")),
+        "experiment": _experiment_name(folder.parent),
+    }
+    for name, value in params.items():
+        if name in metrics:
+            name = f"params.{name}"
+        row[name] = value
+    return row
+
+
 def _status(value: Any) -> str:
     """`FINISHED` of 3; a word stays."""
     if isinstance(value, int) and 0 < value < len(MLFLOW_STATUSES):
@@ -271,12 +284,12 @@ def _status(value: Any) -> str:
     return str(value)
 
 
-def _experiment_name(experiment: Path) -> dict[str, str]:
+def _experiment_name(experiment: Path) -> str:
     try:
         meta = read_yaml(experiment / "meta.yaml")
-        return {"experiment": str(meta["name"])}
+        return str(meta["name"])
     except (OSError, ValueError, KeyError, TypeError):
-        return {"experiment": experiment.name}
+        return experiment.name
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, str]]:

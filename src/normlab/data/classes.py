@@ -86,6 +86,29 @@ def _look_like_numbers(parts: Parts) -> bool:
     return num_samples < FEWEST_SAMPLES * len(values)
 
 
+def _numbers_by_name(parts: Parts, names: Sequence[str], source: str) -> Tensor:
+    """The place in `names` of every class of which there are samples, int64; else -1.
+
+    Raises:
+        ValueError: a class is not among the names.
+    """
+    present = {}
+    for part in (parts.train, parts.validation, parts.test):
+        for label in _present(part):
+            present[label] = _name(parts, label)
+    unknown = sorted(set(present.values()).difference(names))
+    if unknown:
+        raise ValueError(
+            f"{source} has classes that the run does not know: "
+            f"{shortened(unknown)}; it knows {shortened(names)}"
+        )
+    index = {name: number for number, name in enumerate(names)}
+    numbers = torch.full((max(present) + 1,), -1)
+    for label, name in present.items():
+        numbers[label] = index[name]
+    return numbers
+
+
 def match_classes(parts: Parts, names: Sequence[str], source: str) -> Parts:
     """Number the classes of a data set as another one does, by their names.
 
@@ -100,25 +123,13 @@ def match_classes(parts: Parts, names: Sequence[str], source: str) -> Parts:
     """
     if tuple(names) == parts.class_names:
         return parts
-    index = {name: number for number, name in enumerate(names)}
-    if len(index) < len(names) or len(set(parts.class_names)) < len(parts.class_names):
-        raise ValueError(
-            f"{source} and the run must name every class once, so that classes can be "
-            "matched by their names"
-        )
-    present = set()
-    for part in (parts.train, parts.validation, parts.test):
-        present |= _present(part)
-    unknown = [name for label in present if (name := _name(parts, label)) not in index]
-    if unknown:
-        raise ValueError(
-            f"{source} has classes that the run does not know: "
-            f"{shortened(sorted(unknown))}; it knows {shortened(names)}"
-        )
-
-    numbers = torch.full((max(present) + 1,), -1)
-    for label in present:
-        numbers[label] = index[_name(parts, label)]
+    for classes in (names, parts.class_names):
+        if len(set(classes)) < len(classes):
+            raise ValueError(
+                f"{source} and the run must name every class once, so that classes can "
+                "be matched by their names"
+            )
+    numbers = _numbers_by_name(parts, names, source)
 
     @cache  # parts share tensors, which are hashed by identity
     def renumbered(targets: Tensor) -> Tensor:

@@ -179,11 +179,7 @@ def _from_text(
     class_names: tuple[str, ...] = ()
     if task == "classification":
         targets, class_names = class_targets(target_text, path)
-        if target_transform is not None:
-            raise ValueError(
-                "dataset.target_transform must be null for a classification, got "
-                f"{target_transform!r}"
-            )
+        _refuse_transform(target_transform)
     else:
         targets = number_targets(target_text, path, remedy)
         place = f"{path}: target {choice.target}"
@@ -194,6 +190,14 @@ def _from_text(
     train_rows = rows[:num_rows]
     test_rows = rows[num_rows:]
     return _divided(columns, targets, class_names, train_rows, test_rows, row_groups)
+
+
+def _refuse_transform(target_transform: str | None) -> None:
+    if target_transform is not None:
+        raise ValueError(
+            "dataset.target_transform must be null for a classification, got "
+            f"{target_transform!r}"
+        )
 
 
 def _check_enough_rows(num_rows: int, num_folds: int, path: str) -> None:

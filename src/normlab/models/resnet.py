@@ -220,14 +220,7 @@ class ResidualBlock(nn.Module):
         else:
             self.out_channels = channels
             settings = [(channels, 3, stride), (channels, 3, 1)]
-
-        convolutions = []
-        num_inputs = in_channels
-        for outputs, kernel, step in settings:
-            padding = kernel // 2
-            conv = nn.Conv2d(num_inputs, outputs, kernel, step, padding, bias=bias)
-            convolutions.append(conv)
-            num_inputs = outputs
+        convolutions = _convolutions(in_channels, settings, bias)
 
         self.before: nn.Module = nn.Identity()
         self.activation: nn.Module = nn.Identity()
@@ -257,6 +250,25 @@ class ResidualBlock(nn.Module):
         inputs = self.before(x)
         kept = inputs if self.shares_input else x
         return self.activation(self.layers(inputs) + self.shortcut(kept))
+
+
+def _convolutions(
+    num_inputs: int, settings: list[tuple[int, int, int]], bias: bool
+) -> list[nn.Conv2d]:
+    """Convolutions one after the other, which keep the size of images but for strides.
+
+    Args:
+        num_inputs: channels of the input.
+        settings: output channels, kernel size and stride of each.
+        bias: whether they have biases.
+    """
+    convolutions = []
+    for outputs, kernel, stride in settings:
+        padding = kernel // 2
+        conv = nn.Conv2d(num_inputs, outputs, kernel, stride, padding, bias=bias)
+        convolutions.append(conv)
+        num_inputs = outputs
+    return convolutions
 
 
 def layers_before_norms(

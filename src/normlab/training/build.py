@@ -267,18 +267,28 @@ def _task(
             f"the data have {num_outputs} numbers per sample, and a regression "
             f"predicts one: name a task of your own with task._target_=..."
         )
-    transform = config["dataset"].get("target_transform")
-    if transform is not None:
-        targets = TARGET_TRANSFORMS[transform].apply(targets)
-        common["target_transform"] = transform
-    std = float(targets.std(correction=0))
+    loss_name = "mse"
+    if not criterion and options["loss"]:
+        loss_name = options["loss"]
     return build_one(
         **common,
-        loss_name="mse" if criterion else options["loss"] or "mse",
+        **_target_scale(config["dataset"].get("target_transform"), targets),
+        loss_name=loss_name,
         criterion=criterion,
-        target_mean=float(targets.mean()),
-        target_std=std if std > 0 else 1.0,
     )
+
+
+def _target_scale(transform: str | None, targets: torch.Tensor) -> dict[str, Any]:
+    """The options of a regression that say how its targets are standardized."""
+    scale: dict[str, Any] = {}
+    if transform is not None:
+        targets = TARGET_TRANSFORMS[transform].apply(targets)
+        scale["target_transform"] = transform
+    mean = float(targets.mean())
+    std = float(targets.std(correction=0))
+    if not std > 0:
+        std = 1.0
+    return scale | {"target_mean": mean, "target_std": std}
 
 
 def task_class(options: dict, is_classification: bool) -> type[Task]:

@@ -135,15 +135,20 @@ def check_fit(
             return MetaStep(float("inf"), [])
         if not isinstance(error, ValueError | TypeError | RuntimeError):
             raise
-        choices = config["choices"]
-        shape = " x ".join(map(str, (batch_size, *input_shape)))
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"model={choices['model']} norm={choices['norm']} cannot take batches of "
-            f"{shape}: {reason}"
-        ) from error
+        message = _misfit(config["choices"], (batch_size, *input_shape), error)
+        raise ValueError(message) from error
     flops = TRAINING_FLOPS_PER_FORWARD * counter.get_total_flops()
     return MetaStep(float(flops), idle)
+
+
+def _misfit(choices: dict, shape: tuple[int, ...], error: Exception) -> str:
+    """What does not fit together, with the reason that the layer gave."""
+    sizes = " x ".join(map(str, shape))
+    reason = str(error).strip().splitlines()[0]
+    return (
+        f"model={choices['model']} norm={choices['norm']} cannot take batches of "
+        f"{sizes}: {reason}"
+    )
 
 
 def _samples_per_process(config: dict, processes: int) -> int:

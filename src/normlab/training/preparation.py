@@ -111,20 +111,10 @@ def prepare(config: dict) -> Prepared:
     inputs = describe_inputs(parts)
     stored = parts
     flops = step.flops
-    can_be_cached = not is_mixed(config["task"]) and can_be_computed_once(
-        network, parts
-    )
-    if config["cache_features"] and can_be_cached:
+    stay_equal = not is_mixed(config["task"]) and can_be_computed_once(network, parts)
+    if config["cache_features"] and stay_equal:
         set_threads(device.threads, flops)
-        cache = Path(config["paths"]["outputs"]) / ".cache"
-        parts = compute_features(parts, network, device, cache)
-        flops = check_fit(
-            config,
-            device,
-            parts.input_shape,
-            parts.num_outputs,
-            feature_shape=parts.train.inputs.shape[2:],
-        ).flops
+        parts, flops = _with_cached_features(config, device, network, parts)
 
     num_steps = count_steps(config, num_samples)
     targets = parts.train.targets[parts.train.rows]
@@ -143,6 +133,26 @@ def prepare(config: dict) -> Prepared:
         stored=stored,
         inputs=inputs | {"target": target_of(task, parts)},
     )
+
+
+def _with_cached_features(
+    config: dict, device: Device, network: nn.Module, parts: Parts
+) -> tuple[Parts, float]:
+    """The data with the outputs of frozen layers in place of images.
+
+    Returns:
+        the data, and the operations of a training step on them.
+    """
+    cache = Path(config["paths"]["outputs"]) / ".cache"
+    features = compute_features(parts, network, device, cache)
+    step = check_fit(
+        config,
+        device,
+        features.input_shape,
+        features.num_outputs,
+        feature_shape=features.train.inputs.shape[2:],
+    )
+    return features, step.flops
 
 
 def recalibrate_part(

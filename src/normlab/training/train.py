@@ -79,32 +79,42 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         log_final(config, folder, "diverged", unknown)
         return result | {"status": "diverged"} | outcome["diverged"]
 
-    best = outcome["best"]
+    result |= _store_and_score(config, prepared, outcome["best"], folder)
+    return result | _divergence_in(result["metrics"], result["steps"])
+
+
+def _store_and_score(
+    config: dict, prepared: Prepared, best: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Write the checkpoint of the best state, and score that state.
+
+    Args:
+        config: a resolved configuration.
+        prepared: the objects of the run.
+        best: the best state, see `Checkpoints`.
+        folder: the run folder, which also gets the predictions.
+
+    Returns:
+        the digest of the checkpoint, the metrics and the scores.
+    """
     state = {"run": folder.name, "network": best["network"], "epoch": best["epoch"]}
     path = best_checkpoint(folder)
     save(path, state)
-    result[BEST_CHECKPOINT] = archive_digest(path)
+    digest = archive_digest(path)
     outputs = {name: Outputs() for name in SCORED_PARTS}
-    result["metrics"] = score_best(prepared, best["network"], outputs)
+    metrics = score_best(prepared, best["network"], outputs)
     check_stored_state(config, prepared, path)
-    task, stored = prepared.task, prepared.stored
-    result["scores"], images = score_outputs(task, stored, outputs)
+
+    task = prepared.task
+    stored = prepared.stored
+    scores, images = score_outputs(task, stored, outputs)
     predicted = predictions_by_part(task, outputs)
-    stored_scores = config.get("scores", {})
-    images |= store_mistakes(
-        stored, predicted, stored_scores.get("mistakes", 0), folder
-    )
-    if stored_scores.get("predictions", True):
+    options = config.get("scores", {})
+    images |= store_mistakes(stored, predicted, options.get("mistakes", 0), folder)
+    if options.get("predictions", True):
         store_predictions(stored, predicted, folder)
-    log_final(
-        config,
-        folder,
-        "finished",
-        result["metrics"],
-        numbers_of(result["scores"]),
-        images,
-    )
-    return result | _divergence_in(result["metrics"], result["steps"])
+    log_final(config, folder, "finished", metrics, numbers_of(scores), images)
+    return {BEST_CHECKPOINT: digest, "metrics": metrics, "scores": scores}
 
 
 def write_origin(config: dict, accelerator: str, folder: Path) -> None:
