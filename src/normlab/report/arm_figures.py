@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from normlab.colours import COLOURS, GREY
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import number, percent
 from normlab.compare.settings import pairing_keys
@@ -42,7 +43,7 @@ def draw_arms(comparison: Comparison) -> Drawing:
     for axis, (name, group) in zip(axes, groups, strict=True):
         arms = arms_in(comparison, group)
         for place, arm in enumerate(arms):
-            of_arm = group[group["arm"] == arm]
+            of_arm = rows_of_arm(group, arm)
             finished = finished_runs(of_arm, metric)
             values = finished[metric].to_numpy(float)
             _draw_points(axis, comparison, arm, place, values)

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import counted, number, percent
 from normlab.report.axes import (
@@ -52,7 +53,7 @@ def _draw_panel(axis: Axes, comparison: Comparison, curves: pd.DataFrame) -> lis
     """Draw the curves of one group; return what each arm reaches."""
     descriptions = []
     for arm in arms_in(comparison, curves):
-        part = curves[curves["arm"] == arm]
+        part = rows_of_arm(curves, arm)
         tried = part["tried"].to_numpy()
         draw_arm_band(axis, comparison, arm, tried, part["low"], part["high"])
         axis.plot(

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.confusions import class_names, mean_confusion
 from normlab.compare.sentences import percent
@@ -27,7 +28,7 @@ def draw_confusion(comparison: Comparison) -> Drawing | None:
     runs = finished_runs(runs, comparison.metric)
     found = {}
     for arm in arms_in(comparison, runs):
-        shares = mean_confusion(runs[runs["arm"] == arm], part)
+        shares = mean_confusion(rows_of_arm(runs, arm), part)
         if shares is not None and len(shares) <= MOST_CLASSES:
             found[arm] = shares
     if not found:

@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normlab.compare.columns import LARGEST_STABLE_RATE
+from normlab.compare.columns import LARGEST_STABLE_RATE, rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.curves import read_layers
 from normlab.compare.sentences import number
@@ -139,7 +139,7 @@ def draw_gradients(
         if positive:
             axis.set_yscale("log")
         for arm in arms_in(comparison, rows):
-            of_arm = rows[rows["arm"] == arm]
+            of_arm = rows_of_arm(rows, arm)
             first, last = _draw_by_depth(axis, comparison, arm, of_arm)
             when = _when(of_arm, end, "its runs")
             descriptions.append(
@@ -222,7 +222,7 @@ def draw_quantiles(
     figure, axes = make_panels(len(shown), width=2.8)
     descriptions = []
     for axis, arm in zip(axes, shown, strict=True):
-        rows = part[part["arm"] == arm]
+        rows = rows_of_arm(part, arm)
         rows = rows[rows["layer"] == rows["layer"].iloc[-1]]
         descriptions += _draw_arm_quantiles(axis, comparison, arm, rows)
         axis.set(xlabel="epoch", ylabel="output of the last norm", title=arm_lines(arm))
@@ -295,7 +295,7 @@ def draw_drift(
         len(shown), len(statistics), sharex=True, sharey="col", squeeze=False
     )
     for arm, axes in zip(shown, grid, strict=True):
-        of_arm = part[part["arm"] == arm]
+        of_arm = rows_of_arm(part, arm)
         for statistic, axis in zip(statistics, axes, strict=True):
             _draw_layer_lines(axis, of_arm, statistic, layers)
             use_whole_epochs(axis)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.curves import read_curves, without_curves
 from normlab.compare.selection import validation_metric
@@ -52,7 +53,7 @@ def draw_learning_curves(comparison: Comparison) -> Drawing | None:
     descriptions = []
     for axis, (name, group) in zip(axes, groups, strict=True):
         for arm in arms_in(comparison, group):
-            of_arm = group[group["arm"] == arm]
+            of_arm = rows_of_arm(group, arm)
             table = _by_epoch(whole, of_arm, metric)
             finished = of_arm.index[of_arm["status"] == "finished"]
             ends = _draw_arm(axis, comparison, arm, table, finished)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from normlab.compare.columns import rows_of_arm
 from normlab.compare.comparison import Candidates, Comparison
 from normlab.compare.intervals import t_interval
 from normlab.compare.sentences import number
@@ -140,7 +141,7 @@ def _draw_scores(
     runs = candidates.runs
     descriptions = []
     for arm in arms_in(comparison, runs):
-        part = replace(candidates, runs=runs[runs["arm"] == arm])
+        part = replace(candidates, runs=rows_of_arm(runs, arm))
         descriptions += _draw_score_line(axis, comparison, arm, part)
     axis.set(title=one_setting_per_line(name), ylabel=candidates.metric)
     limit_accuracy_axis(axis.yaxis, candidates.metric)
@@ -180,7 +181,7 @@ def _draw_shares(axis: Axes, comparison: Comparison, candidates: Candidates) -> 
     """Draw the share of runs that diverged, of every arm."""
     runs = candidates.runs
     for arm in arms_in(comparison, runs):
-        part = runs[runs["arm"] == arm]
+        part = rows_of_arm(runs, arm)
         diverged = part["status"] == "diverged"
         shares = diverged.groupby(part[candidates.key]).mean()
         axis.plot(shares.index, shares, **_line_options(comparison, arm))
