@@ -24,10 +24,10 @@ def check_shape(arrays: Arrays, options: dict) -> None:
     """
     found = list(arrays.train_inputs.shape[1:])
     declared = options["shape"] or found
-    fits = len(declared) == len(found) and all(
-        size is None or size == found_size
-        for size, found_size in zip(declared, found, strict=True)
-    )
+    fits = len(declared) == len(found)
+    for size, found_size in zip(declared, found, strict=False):
+        if size not in (None, found_size):
+            fits = False
     if not fits:
         raise ValueError(
             f"dataset.shape declares {options['shape']}, the data have {found}; "
@@ -150,10 +150,12 @@ def check_tail(targets: np.ndarray, train: np.ndarray, validation: np.ndarray) -
         ValueError: the samples are sorted, and the parts do not have the same classes.
     """
     classes = set(targets.tolist())
-    num_changes = np.count_nonzero(targets[1:] != targets[:-1])
+    num_changes = np.count_nonzero(np.diff(targets))
     # In a random order, nearly every sample has another class than the one before.
     is_sorted = num_changes < 2 * len(classes)
-    if is_sorted and set(targets[train].tolist()) != set(targets[validation].tolist()):
+    trained = set(targets[train].tolist())
+    validated = set(targets[validation].tolist())
+    if is_sorted and trained != validated:
         raise ValueError(
             "dataset.split=tail takes the last samples for validation, but the samples "
             "are sorted by class, so that training and validation would have different "

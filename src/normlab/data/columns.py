@@ -84,7 +84,8 @@ def _delimited(path: str, separator: str, encoding: str | None) -> pd.DataFrame:
     names, *rows = read_cells(path, separator, encoding)
     if not rows:
         raise ValueError(f"{path} has a line of column names and no rows below it")
-    table = pd.DataFrame(rows, dtype=object, index=range(1, len(rows) + 1))
+    table = pd.DataFrame(rows, dtype=object)
+    table.index += 1  # rows are counted from 1
     if _is_index(names, table[0]):
         note_once(
             f"{path}: the first column has no name and a different value in every row; "
@@ -97,7 +98,10 @@ def _delimited(path: str, separator: str, encoding: str | None) -> pd.DataFrame:
 
 def _is_index(names: list[str], first: pd.Series) -> bool:
     """Whether the first column is the index of a data frame, stored without a name."""
-    return not names[0] and all(names[1:]) and first.is_unique and len(names) > 1
+    name, *others = names
+    if name or not others:
+        return False
+    return all(others) and first.is_unique
 
 
 def choose(
@@ -120,18 +124,21 @@ def choose(
         ValueError: an option names a column that does not exist, or the target is also
             named by another option.
     """
-    found = {"target": [_find_name(text, path, "target", target)]}
-    for key, names in (("categorical", categorical or ()), ("drop", drop)):
-        found[key] = []
-        for name in _as_list(key, names):
-            found[key].append(_find_name(text, path, key, name))
-        if found["target"][0] in found[key]:
+    target_name = _find_name(text, path, "target", target)
+
+    def other_columns(key: str, names: Sequence[Any]) -> list[str]:
+        found = [_find_name(text, path, key, name) for name in _as_list(key, names)]
+        if target_name in found:
             raise ValueError(
                 f"dataset.{key} must not name the target, got {target}; "
                 "leave it out there"
             )
-    chosen = None if categorical is None else found["categorical"]
-    return Choice(found["target"][0], chosen, found["drop"])
+        return found
+
+    categories = None
+    if categorical is not None:
+        categories = other_columns("categorical", categorical)
+    return Choice(target_name, categories, other_columns("drop", drop))
 
 
 def joined_text(
@@ -169,8 +176,9 @@ def joined_text(
             f"{shortened(others)}"
         )
     below = test_text.reindex(columns=text.columns).astype(object)
+    below = below.where(below.notna(), None)
     below.index = pd.Index([f"{row} of {test_path}" for row in below.index])
-    return pd.concat([text, below.where(below.notna(), None)])
+    return pd.concat([text, below])
 
 
 def take_groups(
@@ -190,13 +198,15 @@ def take_groups(
     name = _find_name(text, path, "groups", groups)
     if name == choice.target:
         raise ValueError(f"dataset.groups must not name the target, got {groups}")
-    empty = text[text[name].isna()]
+    column = text[name]
+    empty = column[column.isna()]
     if len(empty):
         raise ValueError(
             f"{path}: every row must have a group, column {name} is empty in row "
             f"{empty.index[0]}"
         )
-    return text[name].to_numpy(str), choice._replace(drop=[*choice.drop, name])
+    without_groups = choice._replace(drop=[*choice.drop, name])
+    return column.to_numpy(str), without_groups
 
 
 def columns_of(
@@ -306,14 +316,15 @@ def _column(
     numbers = None
     if categorical is None:
         numbers = pd.to_numeric(text, errors="coerce")
-        is_categorical = bool(text.notna().any() and numbers.isna().all())
+        has_values = text.notna().any()
+        is_categorical = bool(has_values and numbers.isna().all())
         if is_categorical:
             _check_categories(text, path)
     else:
         is_categorical = text.name in categorical
     if is_categorical:
-        what = f"one category of {text.name}"
-        return one_spelling(text, path, what).fillna(MISSING_CATEGORY)
+        texts = one_spelling(text, path, f"one category of {text.name}")
+        return texts.fillna(MISSING_CATEGORY)
     return numbers_of(text, path, remedy, numbers)
 
 

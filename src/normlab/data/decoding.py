@@ -215,7 +215,8 @@ def _from_real_numbers(image: Image.Image) -> Image.Image:
         tags = image.tag_v2  # type: ignore[attr-defined] # of this format only
         if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
             values = 1 - values
-    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    levels = np.rint(values * 255)
+    return Image.fromarray(levels.astype(np.uint8))
 
 
 def _key(files: list[Path], image_size: int) -> str:

@@ -154,7 +154,8 @@ def _scaler(normalize: str, num_rows: int) -> Any:
 
 
 def _encoded_columns(columns: Any, encoder: Encoder) -> Tensor:
-    return torch.from_numpy(encoder.columns.transform(columns).astype(np.float32))
+    encoded = encoder.columns.transform(columns)
+    return torch.from_numpy(encoded.astype(np.float32))
 
 
 def _encoded_targets(targets: Tensor, encoder: Encoder) -> Tensor:
@@ -168,7 +169,8 @@ def _varies(column: Any) -> bool:
 
     Below that, scikit-learn's scaler does not divide by their standard deviation.
     """
-    rounding = len(column) * float(np.finfo(np.float64).eps)
+    eps = float(np.finfo(np.float64).eps)
+    rounding = len(column) * eps
     return column.std(ddof=0) > 2 * rounding * abs(column.mean())
 
 

@@ -82,9 +82,11 @@ class LeftOut:
 
 
 def _counted(endings: Counter[str]) -> str:
-    most_common = endings.most_common(MOST_SHOWN)
-    shown = [f"{count} {ending}" for ending, count in most_common]
-    rest = endings.total() - sum(count for _, count in most_common)
+    shown = []
+    rest = endings.total()
+    for ending, count in endings.most_common(MOST_SHOWN):
+        shown.append(f"{count} {ending}")
+        rest -= count
     if rest:
         shown.append(f"{rest} others")
     return ", ".join(shown)

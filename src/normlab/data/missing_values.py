@@ -21,8 +21,8 @@ def without_missing(table: Any, markers: Sequence[Any], path: str) -> Any:
             take for texts, stand for these words, however they are capitalized.
         path: of the file, for the note.
     """
-    texts = ["", *(marker for marker in markers if isinstance(marker, str))]
-    is_missing = table.isin(texts)
+    texts = [marker for marker in markers if isinstance(marker, str)]
+    is_missing = table.isin(["", *texts])
     for marker in markers:
         if marker in MISSING:
             continue
@@ -56,10 +56,14 @@ def _value(marker: Any) -> float | None:
         value = float(marker)
     except (TypeError, ValueError):
         return None
-    return None if math.isnan(value) else value
+    if math.isnan(value):
+        return None
+    return value
 
 
 def _as_text(marker: Any) -> str:
     if marker is None:
         return "null"
-    return str(marker).lower() if isinstance(marker, bool) else str(marker)
+    if isinstance(marker, bool):
+        return str(marker).lower()
+    return str(marker)

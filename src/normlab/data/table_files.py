@@ -208,9 +208,9 @@ def _divided(lines: Iterator[str], separator: str) -> Iterator[tuple[int, list[s
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=has_spaces)
     first = 1
     for row in reader:
-        is_blank = not row or (len(row) == 1 and not row[0].strip())
-        if not is_blank:
-            yield first, [cell.strip() for cell in row]
+        cells = [cell.strip() for cell in row]
+        if cells not in ([], [""]):  # which are blank lines
+            yield first, cells
         first = reader.line_num + 1
 
 

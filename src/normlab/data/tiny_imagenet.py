@@ -44,7 +44,8 @@ def tiny_imagenet(
         ValueError: names the file that is missing or damaged.
     """
     folder = _inner_folder(data_path(root, TINY_IMAGENET_FOLDER))
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if is_empty or not folder.exists():
         download_archive(
             TINY_IMAGENET,
             TINY_IMAGENET_MD5,
@@ -54,13 +55,12 @@ def tiny_imagenet(
         )
 
     ids = _class_ids(folder, root)
-    label_by_id = {name: label for label, name in enumerate(ids)}
-    train = labelled_files([_class_folder(folder / "train", name) for name in ids])
+    train = _sorted_by_class(folder / "train", ids)
     test_folder = folder / "val"
     if has_classes(test_folder, ids):
-        test = labelled_files([_class_folder(test_folder, name) for name in ids])
+        test = _sorted_by_class(test_folder, ids)
     else:
-        test = _annotated(test_folder, root, label_by_id)
+        test = _annotated(test_folder, root, ids)
     words = _words(folder / "words.txt", ids)
     return decode_parts(train, test, image_size or TINY_IMAGENET_SIZE, cache, words)
 
@@ -99,6 +99,11 @@ def _class_ids(folder: Path, root: str) -> list[str]:
     return ids
 
 
+def _sorted_by_class(folder: Path, ids: list[str]) -> list[tuple[Path, int]]:
+    """Images and labels of a part with a folder per class."""
+    return labelled_files([_class_folder(folder, class_id) for class_id in ids])
+
+
 def _class_folder(folder: Path, class_id: str) -> Path:
     """Where the images of a class of Tiny-ImageNet lie.
 
@@ -125,16 +130,16 @@ def _text(path: Path, root: str) -> str:
         return file.read().decode()
 
 
-def _annotated(
-    folder: Path, root: str, label_by_id: dict[str, int]
-) -> list[tuple[Path, int]]:
+def _annotated(folder: Path, root: str, ids: list[str]) -> list[tuple[Path, int]]:
     """Images and labels that `val_annotations.txt` lists.
 
     Its lines hold the file, the id of the class and a box, separated by tabs.
     """
     path = folder / "val_annotations.txt"
+    label_by_id = {class_id: label for label, class_id in enumerate(ids)}
+    lines = _text(path, root).splitlines()
     found = []
-    for number, line in enumerate(_text(path, root).splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         name, _, rest = line.partition("\t")
@@ -144,7 +149,8 @@ def _annotated(
                 f"{path}, line {number}: the second entry must be one of the "
                 f"{len(label_by_id)} classes of wnids.txt, got {class_id!r}"
             )
-        found.append((folder / "images" / name, label_by_id[class_id]))
+        image = folder / "images" / name
+        found.append((image, label_by_id[class_id]))
     if not found:
         raise ValueError(f"{path} must list the labelled images, it is empty")
     return found
@@ -159,10 +165,16 @@ def _words(path: Path, ids: list[str]) -> tuple[str, ...]:
         return tuple(ids)
     with open_data(path) as file:
         lines = file.read().decode().splitlines()
-    words = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    first_words = [words.get(name, name).split(",")[0] for name in ids]
+    words = {}
+    for line in lines:
+        class_id, _, text = line.partition("\t")
+        if text:
+            words[class_id] = text.split(",")[0]
+    first_words = [words.get(class_id, class_id) for class_id in ids]
     counts = Counter(first_words)
     names = []
-    for name, word in zip(ids, first_words, strict=True):
-        names.append(word if counts[word] == 1 else f"{word} ({name})")
+    for class_id, name in zip(ids, first_words, strict=True):
+        if counts[name] > 1:
+            name += f" ({class_id})"
+        names.append(name)
     return tuple(names)
