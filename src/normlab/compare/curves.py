@@ -32,7 +32,7 @@ def read_curves(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     values: dict[str, list] = {"index": []}
     for name in (*CLOCK_COLUMNS, *columns):
         values[name] = []
-    for index, folder in runs["folder"].items():
+    for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
         table = _read_csv(Path(folder) / "metrics.csv")
         length = max(map(len, table.values()), default=0)
         table["index"] = [index] * length
@@ -146,7 +146,7 @@ def read_layers(runs: pd.DataFrame) -> pd.DataFrame:
         run in `runs`), `epoch`, `step`, `layer`, `statistic` and `value`.
     """
     parts = []
-    for index, folder in runs["folder"].items():
+    for index, folder in zip(runs.index.tolist(), runs["folder"], strict=True):
         path = Path(folder) / "statistics.csv"
         try:
             check_log(path)

@@ -1,6 +1,7 @@
 """The best value of a hyperparameter for every arm, and if the grid was too small."""
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def is_at_best(
 def runs_at_place(
     runs: pd.DataFrame,
     places: Sequence[str],
-    place: Sequence[Hashable],
+    place: Sequence[Any],
 ) -> pd.DataFrame:
     """The runs of an arm in a group; a setting that it lacks is missing in both.
 

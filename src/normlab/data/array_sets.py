@@ -78,7 +78,8 @@ def arrays(
     stored = []
     for pair in _names(file, arrays):
         if pair:
-            part_inputs, part_targets = _part(file, *pair, channels)
+            inputs_name, targets_name = pair
+            part_inputs, part_targets = _part(file, inputs_name, targets_name, channels)
             inputs.append(part_inputs)
             stored.append(part_targets)
     _check_same_shapes(inputs, root)

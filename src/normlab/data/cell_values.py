@@ -89,7 +89,7 @@ def one_spelling(text: pd.Series, path: str, what: str) -> pd.Series:
     for value in text.dropna().unique():
         spellings.setdefault(_shortest(value), []).append(value)
     merged = []
-    shortest = {}
+    shortest: dict[str, str] = {}
     for short, names in spellings.items():
         shortest |= dict.fromkeys(names, short)
         if len(names) > 1:
