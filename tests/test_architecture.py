@@ -28,13 +28,14 @@ ARCHITECTURE = {
     "programs": (),
     "synonyms": (),
     "spelling": ("synonyms",),
+    "sharing": (),
     "streams": (),
     "leases": ("endings", "files"),
     "locks": ("leases",),
-    "results": ("checksums", "files", "locks"),
+    "results": ("checksums", "files", "locks", "sharing"),
     "terminal": ("metrics",),
     "signals": ("endings",),
-    "config": ("files", "spelling"),
+    "config": ("files", "sharing", "spelling"),
     "mistakes": ("config", "spelling", "synonyms"),
     "help": ("config", "spelling"),
     # what people add
@@ -43,7 +44,9 @@ ARCHITECTURE = {
     "command_lines": ("option_names", "terminal", "config", "mistakes", "norms"),
     "models": ("spelling",),
     "optimizers": ("norms", "spelling"),
-    "data": ("config", "files", "locks", "spelling", "streams", "terminal"),
+    "data": (
+        *("config", "files", "locks", "sharing", "spelling", "streams", "terminal"),
+    ),
     "callbacks": (),
     "event_files": ("endings", "locks"),
     "loggers": (
@@ -56,9 +59,12 @@ ARCHITECTURE = {
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
         *("norms", "models", "data", "loggers", "device", "files", "locks", "leases"),
-        *("checksums", "check", "npz"),
+        *("checksums", "check", "npz", "sharing"),
     ),
-    "stacked": ("endings", "terminal", "signals", "config", "data", "training"),
+    "stacked": (
+        *("endings", "sharing", "streams", "terminal", "signals", "config", "data"),
+        "training",
+    ),
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
         *("command_lines", "models", "data", "device", "results", "training"),

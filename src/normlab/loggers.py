@@ -65,14 +65,13 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
         folder: of the run.
     """
     loggers = []
-    settings = hyperparameters(config)
     for name, options in (config.get("logger") or {}).items():
         logger = build(options)(folder=folder, name=run_name(config))
         loggers.append(logger)
         # TensorBoard's table has a row for a run once its scores are known.
         if not isinstance(logger, TensorBoardLogger | CSVLogger):
             with _failures_named(name, "settings", "config.yaml"):
-                logger.log_hyperparams(settings)
+                logger.log_hyperparams(hyperparameters(config))
     return loggers
 
 

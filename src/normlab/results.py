@@ -18,6 +18,7 @@ from typing import Any
 from normlab.checksums import check_file, verified, with_checksum
 from normlab.files import read_json
 from normlab.locks import check_lease
+from normlab.sharing import shared
 
 SCHEMA = 1
 # What file systems answer that have no second names for a file.
@@ -182,11 +183,10 @@ def environment(device: dict[str, Any]) -> dict[str, Any]:
     Args:
         device: accelerator, name and threads that the run used.
     """
-    versions = {name: _version(name) for name in PACKAGES}
     return {
-        "git": git_state(),
+        "git": shared("git", None, git_state),
         "python": platform.python_version(),
-        "packages": {name: version for name, version in versions.items() if version},
+        "packages": shared("packages", None, _versions),
         "device": device,
         "platform": platform.platform(),
         "command": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
@@ -219,6 +219,16 @@ def _git(folder: Path, *words: str) -> str:
     command = ["git", "-C", str(folder), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    """The versions of the packages that are installed, by their names."""
+    versions = {}
+    for name in PACKAGES:
+        version = _version(name)
+        if version:
+            versions[name] = version
+    return versions
 
 
 def _version(package: str) -> str | None:

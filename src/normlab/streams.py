@@ -31,3 +31,14 @@ def torch_generator(seed: int, name: str, *index: int) -> torch.Generator:
 def numpy_generator(seed: int, name: str, *index: int) -> np.random.Generator:
     """A generator of numpy at the start of a stream."""
     return np.random.default_rng(stream_seed(seed, name, *index))
+
+
+def seed_generators(seed: int) -> None:
+    """Set torch's default generators to the start of a stream.
+
+    Without a GPU, `torch.manual_seed` keeps a description of every call for later.
+    """
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)

@@ -6,8 +6,8 @@ checked before anything is imported (`trust.py`), objects before anything is cal
 """
 
 import inspect
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 
 import yaml
@@ -27,6 +27,7 @@ from normlab.config.trust import (
     refuse_interpolations,
     targets_of,
 )
+from normlab.sharing import is_sharing, shared
 from normlab.spelling import did_you_mean
 
 # Which class a target at a place must be derived from, and in which group of conf/ it
@@ -53,6 +54,8 @@ OWN_KEYS = {
     "optimizer": ("weight_decay", "decay_rank_one"),
     "scheduler": ("interval", "warmup_steps", "warmup_epochs"),
 }
+# Packages whose classes and functions leave their arguments as they are.
+SHARED_PACKAGES = ("normlab", "torch")
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 
@@ -187,6 +190,26 @@ def _first_cause(error: BaseException) -> str:
         error = error.__cause__
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0]
+
+
+def builder(config: dict[str, Any]) -> Callable[..., Any]:
+    """A function from further arguments to what a node without `_partial_` names."""
+    if is_sharing():
+        return build_once(config | {"_partial_": True})
+    return partial(build, config)
+
+
+def build_once(config: dict[str, Any]) -> Any:
+    """`build`, once for all runs that share their work if nothing can differ.
+
+    This holds for functions and classes of ours and of PyTorch that wait for further
+    arguments. Modules among the arguments in the node belong to one run.
+    """
+    names = list(targets_of(config))
+    is_ours = len(names) == 1 and is_in(names[0], SHARED_PACKAGES)
+    if is_ours and config.get("_partial_"):
+        return shared("built", config, partial(build, config))
+    return build(config)
 
 
 def build(config: dict[str, Any], **arguments: Any) -> Any:

@@ -76,6 +76,7 @@ class TabularData:
                 score of the rank (scikit-learn's QuantileTransformer, by at most 1,000
                 quantiles), `none` for numbers in their units.
         """
+        from sklearn import config_context
         from sklearn.compose import ColumnTransformer
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
@@ -103,7 +104,9 @@ class TabularData:
             ]
         )
         offset = _offset(self.train_targets[rows])
-        return Encoder(transformer.fit(columns), tuple(constant), offset)
+        with config_context(skip_parameter_validation=True):  # ours are valid
+            fitted = transformer.fit(columns)
+        return Encoder(fitted, tuple(constant), offset)
 
     def encode(self, encoder: Encoder) -> Arrays:
         """Encode all rows as float32 ``(N, F)``.
@@ -154,7 +157,10 @@ def _scaler(normalize: str, num_rows: int) -> Any:
 
 
 def _encoded_columns(columns: Any, encoder: Encoder) -> Tensor:
-    encoded = encoder.columns.transform(columns)
+    from sklearn import config_context
+
+    with config_context(skip_parameter_validation=True):
+        encoded = encoder.columns.transform(columns)
     return torch.from_numpy(encoded.astype(np.float32))
 
 

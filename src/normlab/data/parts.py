@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import torch
 
+from normlab.config.targets import build
 from normlab.data.array_sets import arrays, sample_shape
 from normlab.data.arrays import Arrays
 from normlab.data.batches import num_batches
@@ -24,13 +25,13 @@ from normlab.data.checks import (
 from normlab.data.encoding import Encoder, TabularData
 from normlab.data.group_splits import group_validation_indices
 from normlab.data.image_statistics import PUBLISHED_STATISTICS, channel_statistics
-from normlab.data.loading import load
 from normlab.data.mapped import exceeds_memory
 from normlab.data.notes import note_once, shortened
 from normlab.data.orders import SHUFFLED, check_order
 from normlab.data.splits import train_validation_indices
 from normlab.data.subsets import training_subset
 from normlab.data.transforms import PIXEL_RANGE, ImageTransform, Unchanged
+from normlab.sharing import shared
 from normlab.streams import numpy_generator
 from normlab.terminal import print_line
 
@@ -114,7 +115,8 @@ def load_parts(
     options = config["dataset"]
     is_classification = options["task"] == "classification"
     check_order(options)
-    loaded = load(options["load"])
+    read = partial(build, options["load"])
+    loaded = shared("data", options["load"], read)
     num_classes = options["num_classes"] or len(loaded.class_names)
     check_labels(loaded, options, num_classes)
     train_rows, validation_rows = _chosen_rows(loaded, config)

@@ -15,10 +15,10 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from normlab.config.schema import defaults
-from normlab.config.targets import build
+from normlab.config.targets import build, build_once, builder
 from normlab.data.target_transforms import TARGET_TRANSFORMS
 from normlab.norms.on_weights import is_weight_length
-from normlab.streams import stream_seed
+from normlab.streams import seed_generators, stream_seed
 from normlab.training.averaging import switches
 from normlab.training.classification import Classification
 from normlab.training.losses import build_criterion, class_weights, is_named
@@ -56,7 +56,8 @@ def build_network(
     Returns:
         the network, and its norm layers by name.
     """
-    build_norm = build(config["norm"])
+    build_norm = build_once(config["norm"])
+    build_model = builder(config["model"])
     norms = []
 
     def norm(num_features: int, dim: int) -> nn.Module:
@@ -65,9 +66,9 @@ def build_network(
         return layer
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(config["seed"], "initialization"))
-        network = build(
-            config["model"], input_shape=input_shape, num_outputs=num_outputs, norm=norm
+        seed_generators(stream_seed(config["seed"], "initialization"))
+        network = build_model(
+            input_shape=input_shape, num_outputs=num_outputs, norm=norm
         )
     if config["reparametrize"] is not None:
         network = build(config["reparametrize"])(network)
@@ -139,11 +140,11 @@ def build_optimizer(options: dict, network: nn.Module) -> torch.optim.Optimizer:
     weight_decay = options.pop("weight_decay")
     decay_rank_one = options.pop("decay_rank_one")
     groups = parameter_groups(network, weight_decay, decay_rank_one)
-    builder = build(options)
-    divide = getattr(builder.func, "divide", None)
+    build_one: Any = build_once(options)
+    divide = getattr(build_one.func, "divide", None)
     if divide is not None:
         groups = divide(groups, network)
-    optimizer = builder(groups)
+    optimizer: Any = build_one(groups)
     if weight_decay and "weight_decay" not in optimizer.defaults:
         raise ValueError(
             f"optimizer.weight_decay must be 0 for {options['_target_']}, which has no "
@@ -151,7 +152,8 @@ def build_optimizer(options: dict, network: nn.Module) -> torch.optim.Optimizer:
         )
     if switches(optimizer):
         optimizer.train()  # gradients are computed at these weights
-    return optimizer
+    built: torch.optim.Optimizer = optimizer
+    return built
 
 
 def scheduler_builder(
@@ -173,17 +175,17 @@ def scheduler_builder(
     epochs = options.pop("warmup_epochs", 0)
     num_steps = warmup_steps(steps, epochs, steps_per_epoch)
     interval = options.pop("interval")
-    builder = None
+    build_one: Any = None
     if options["_target_"] is not None:
-        builder = build(options)
-        _check_interval(interval, builder.func)
-        if "steps_per_epoch" in inspect.signature(builder.func).parameters:
-            builder = partial(builder, steps_per_epoch=steps_per_epoch)
+        build_one = build_once(options)
+        _check_interval(interval, build_one.func)
+        if "steps_per_epoch" in inspect.signature(build_one.func).parameters:
+            build_one = partial(build_one, steps_per_epoch=steps_per_epoch)
     if num_steps == 0:
-        return builder
+        return build_one
 
     def with_warmup(optimizer: torch.optim.Optimizer) -> Warmup:
-        scheduler = None if builder is None else builder(optimizer)
+        scheduler = None if build_one is None else build_one(optimizer)
         return Warmup(optimizer, scheduler, num_steps)
 
     return with_warmup

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from normlab import signals
 from normlab.data.blocks import MAX_BATCHES_PER_BLOCK, EvaluationBlocks, TrainBlocks
@@ -15,7 +14,7 @@ from normlab.data.mixing import mixed
 from normlab.data.parts import Parts
 from normlab.device.devices import Device, evaluation_context
 from normlab.endings import Diverged
-from normlab.streams import stream_seed
+from normlab.streams import seed_generators, stream_seed
 from normlab.training.averaging import Averaging, build_averaging, number_averaged
 from normlab.training.callbacks import Scoring
 from normlab.training.checkpoint_files import load_latest, print_warning
@@ -31,6 +30,7 @@ from normlab.training.together import STACK
 from normlab.training.trainer import (
     build_checkpoints,
     build_limits,
+    build_loop,
     build_trainer,
     callbacks_after_scoring,
     count_epochs,
@@ -58,7 +58,8 @@ from normlab.training.user_callbacks import attach, load_states, want_steps
 #
 # Lightning runs this loop and calls the callbacks. It moves the network to the device
 # and wraps it for mixed precision and for several processes. It does not make the
-# optimizer steps, validate, log, write checkpoints or stop early.
+# optimizer steps, validate, log, write checkpoints or stop early. For runs that train
+# together, loop.py takes its place.
 
 
 def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
@@ -74,15 +75,17 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         `progress` (a `Progress`), `best` (see `Checkpoints`), `diverged` (None, or what
         it adds to the result), `ended_by` (the setting of `trainer` that ended
         training, None if it diverged), `num_averaged` (number of weights in the average
-        that was scored, None if weights were not averaged), `speed` (see `Scoring`) and
-        `stacked` (number of runs that were trained together, None for a run by itself).
+        that was scored, None if weights were not averaged), `speed` (see `Scoring`),
+        `stacked` (number of runs that were trained together, None for a run by itself)
+        and `draws_together` (whether random numbers of its steps are the stack's).
     """
     task = prepared.task
     state = load_latest(folder / "checkpoints", task)
     task.progress = resumed_progress(state)
     task.stack = STACK.get()
     checkpoints = build_checkpoints(config, task.metric_names, folder, state)
-    trainer = build_trainer(config, prepared.device, folder, task.progress.epoch)
+    build = build_trainer if task.stack is None else build_loop
+    trainer: Any = build(config, prepared.device, folder, task.progress.epoch)
     parts = prepared.parts.to(trainer.strategy.root_device)
     task.build_averaging = _averaging_builder(config, prepared, parts, trainer)
     scoring = _build_scoring(prepared.device, parts, trainer)
@@ -99,7 +102,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     if trainer.is_global_zero:
         _cut_back_logs(folder, state or {})
 
-    torch.manual_seed(stream_seed(config["seed"], "dropout"))
+    seed_generators(stream_seed(config["seed"], "dropout"))
     diverged = None
     num_averaged = None
     try:
@@ -124,6 +127,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         "num_averaged": num_averaged,
         "speed": scoring.speed(task),
         "stacked": None if task.stack is None else task.stack.members,
+        "draws_together": task.stack is not None and task.stack.draws_together,
     }
 
 

@@ -17,9 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from normlab.data.parts import Parts, stored_shape
 from normlab.device.devices import Device
 from normlab.norms.instance import passes_vectors_through
+from normlab.sharing import shared
 from normlab.training.build import build_network, without_pretrained
 from normlab.training.own_norm_checks import is_own_norm, place_of_failure
 
+# The groups of a configuration that make a network; the seed changes no shape.
+OF_NETWORK = ("model", "norm", "reparametrize")
 TRAINING_FLOPS_PER_FORWARD = 3  # the backward pass costs about two forward passes
 
 
@@ -96,6 +99,8 @@ def check_fit(
 ) -> MetaStep:
     """Run one training batch of the right shape, without data and without memory.
 
+    Runs of one network that share their work run it once.
+
     Args:
         config: a resolved configuration.
         device: the device of the run; its number of processes divides the batch.
@@ -110,6 +115,27 @@ def check_fit(
     """
     batch_size = _samples_per_process(config, device.devices)
     sample_shape = feature_shape or input_shape
+    settings: dict[str, Any] = {key: config[key] for key in OF_NETWORK}
+    settings["shapes"] = (input_shape, num_outputs, batch_size, sample_shape)
+    settings["channels_last"] = device.channels_last
+    step = partial(
+        _meta_step,
+        config,
+        device,
+        input_shape,
+        num_outputs,
+        (batch_size, *sample_shape),
+    )
+    return shared("step", settings, step)
+
+
+def _meta_step(
+    config: dict,
+    device: Device,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    batch_shape: tuple[int, ...],
+) -> MetaStep:
     norm_layers: dict[str, nn.Module] = {}
     try:
         with (
@@ -125,7 +151,7 @@ def check_fit(
                 device.channels_last,
             )
             with idle_layers(norm_layers) as idle:
-                network.train()(torch.empty(batch_size, *sample_shape))
+                network.train()(torch.empty(batch_shape))
     except NotImplementedError:
         # An operator that the meta device does not have: only a real batch can tell.
         return MetaStep(float("inf"), [])
@@ -135,7 +161,7 @@ def check_fit(
             return MetaStep(float("inf"), [])
         if not isinstance(error, ValueError | TypeError | RuntimeError):
             raise
-        message = _misfit(config["choices"], (batch_size, *input_shape), error)
+        message = _misfit(config["choices"], (batch_shape[0], *input_shape), error)
         raise ValueError(message) from error
     flops = TRAINING_FLOPS_PER_FORWARD * counter.get_total_flops()
     return MetaStep(float(flops), idle)

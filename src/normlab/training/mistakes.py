@@ -55,15 +55,14 @@ def describe_mistakes(
         predicted one, and the columns of a table.
     """
     describe = _number_mistake if predictions.ndim == 1 else _class_mistake
-    columns = _columns(part_name, parts)
+    positions = worst_samples(predictions, targets, count)
+    worst_rows = rows.cpu()[positions].tolist()
+    cells = _cells(part_name, parts, worst_rows)
     found = []
-    for position in worst_samples(predictions, targets, count).tolist():
-        row = int(rows[position])
-        mistake: dict[str, Any] = {"part": part_name, "row": row}
+    for number, position in enumerate(positions.tolist()):
+        mistake: dict[str, Any] = {"part": part_name, "row": worst_rows[number]}
         mistake |= describe(parts, predictions[position], targets[position])
-        if columns is not None:
-            mistake |= columns.iloc[row].add_prefix("column ").to_dict()
-        found.append(mistake)
+        found.append(mistake | cells[number])
     return found
 
 
@@ -86,13 +85,14 @@ def _class_mistake(
     }
 
 
-def _columns(part_name: str, parts: Parts) -> Any:
-    """The data frame of a table that has the rows of a part; None for other data."""
+def _cells(part_name: str, parts: Parts, rows: list[int]) -> list[dict[str, Any]]:
+    """The columns of some rows of a table, one dict per row; empty for other data."""
     if parts.table is None:
-        return None
+        return [{} for _ in rows]
+    columns = parts.table.test_columns
     if parts.by_name[part_name].inputs is parts.train.inputs:
-        return parts.table.train_columns
-    return parts.table.test_columns
+        columns = parts.table.train_columns
+    return columns.iloc[rows].add_prefix("column ").to_dict("records")
 
 
 def class_name(names: tuple[str, ...], number: int) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from normlab.loggers import check_loggers
 from normlab.metrics import direction_is_known
 from normlab.models.weights import untrained_cautions
 from normlab.norms.on_weights import is_weight_length, plain_name
+from normlab.sharing import shared
 from normlab.training.averaging import check_averaging
 from normlab.training.build import build_network, build_optimizer, build_task
 from normlab.training.cautions import (
@@ -36,6 +38,7 @@ from normlab.training.cautions import (
     refuse_hidden_norms,
 )
 from normlab.training.fit_check import (
+    OF_NETWORK,
     MetaStep,
     check_fit,
     check_shares,
@@ -94,8 +97,7 @@ def prepare(config: dict) -> Prepared:
         config, parts.input_shape, parts.num_outputs, device.channels_last
     )
     refuse_hidden_norms(config["choices"]["norm"], network)
-    device_type = scoring_device(device.accelerator).type
-    check_optimizer(config["optimizer"], network, device_type, device.strategy)
+    _check_optimizer(config, network, device)
     optimizer = build_optimizer(config["optimizer"], network)
     check_averaging(config["trainer"], optimizer, device.strategy)
     num_samples = len(parts.train)
@@ -153,6 +155,17 @@ def _with_cached_features(
         feature_shape=features.train.inputs.shape[2:],
     )
     return features, step.flops
+
+
+def _check_optimizer(config: dict, network: nn.Module, device: Device) -> None:
+    """`check_optimizer`, once for all runs that share their work."""
+    device_type = scoring_device(device.accelerator).type
+    settings = {key: config[key] for key in ("optimizer", *OF_NETWORK)}
+    settings["device"] = (device_type, device.strategy)
+    check = partial(
+        check_optimizer, config["optimizer"], network, device_type, device.strategy
+    )
+    shared("optimizer", settings, check)
 
 
 def recalibrate_part(

@@ -1,5 +1,6 @@
 """Check, at the end of a run, that its stored state gives the scores of its result."""
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -7,8 +8,10 @@ from torch import nn
 
 from normlab.data.blocks import EvaluationBlocks
 from normlab.device.devices import evaluation_context, scoring_device
+from normlab.sharing import shared
 from normlab.training.build import build_network, without_pretrained
 from normlab.training.checkpoint_files import load
+from normlab.training.fit_check import OF_NETWORK
 from normlab.training.outputs import agree, evaluated, largest_difference
 from normlab.training.preparation import Prepared
 
@@ -55,11 +58,25 @@ def check_stored_state(config: dict, prepared: Prepared, path: Path) -> None:
 
 
 def _stored_network(config: dict, prepared: Prepared, path: Path) -> nn.Module:
-    """The network as whoever loads the run gets it."""
+    """The network as whoever loads the run gets it.
+
+    Runs of one network that share their work build it once.
+    """
     parts = prepared.parts
-    network, _ = build_network(
-        without_pretrained(config), parts.input_shape, parts.num_outputs
+    settings = {key: config[key] for key in OF_NETWORK}
+    settings["shapes"] = (parts.input_shape, parts.num_outputs)
+    if _has_hidden_buffers(prepared.task.network):
+        settings["seed"] = config["seed"]
+    build = partial(
+        build_network, without_pretrained(config), parts.input_shape, parts.num_outputs
     )
+    network, _ = shared("network", settings, build)
     network.to(next(prepared.task.network.parameters()).dtype)
     network.load_state_dict(load(path)["network"])
     return network
+
+
+def _has_hidden_buffers(network: nn.Module) -> bool:
+    """Whether buffers are not stored, so that they may depend on the seed."""
+    stored = network.state_dict()
+    return any(name not in stored for name, _ in network.named_buffers())

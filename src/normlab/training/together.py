@@ -21,11 +21,13 @@ class Request(NamedTuple):
         task: of the run, with its network and its trainer.
         block: the batches.
         done: number of them that were made before.
+        random_state: of the generator that dropout draws from, on the CPU.
     """
 
     task: Any
     block: Block
     done: int
+    random_state: Tensor | None = None
 
 
 class Answer(NamedTuple):
@@ -34,10 +36,12 @@ class Answer(NamedTuple):
     Attributes:
         losses: mean loss of every batch ``(K,)``.
         predictions: of their samples ``(K * B, num_outputs)``.
+        random_state: of the generator after the last step.
     """
 
     losses: Tensor
     predictions: Tensor
+    random_state: Tensor | None = None
 
 
 class Stack(Protocol):
@@ -50,6 +54,10 @@ class Stack(Protocol):
     @property
     def apart(self) -> "Apart":
         """The time that others took while this run waited."""
+
+    @property
+    def draws_together(self) -> bool:
+        """Whether random numbers of the steps are not those of the run alone."""
 
     def train(self, request: Request) -> Answer | None:
         """Make the steps of a block; None if the run has to make them itself."""

@@ -1,6 +1,7 @@
 """Lightning's Trainer for a run, and the callbacks that it calls."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,19 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 
 from normlab.config.targets import build
-from normlab.device.devices import Device
+from normlab.device.devices import Device, scoring_device
 from normlab.loggers import build_loggers
 from normlab.metrics import higher_is_better
 from normlab.training.callbacks import Recorder, StopOnSignal, Terminal
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.limits import Limits, epochs_to_train
+from normlab.training.loop import Loop
 from normlab.training.norm_statistics import NormStatistics
 from normlab.training.preparation import Prepared, count_steps
 from normlab.training.profiling import Profile
+
+# Of deterministic matrix products on a GPU, as Lightning sets it.
+CUBLAS_WORKSPACE = ":4096:8"
 
 
 def build_trainer(
@@ -54,6 +60,21 @@ def build_trainer(
             enable_model_summary=False,
             default_root_dir=folder,
         )
+
+
+def build_loop(config: dict, device: Device, folder: Path, epochs_done: int) -> Loop:
+    """Build the loop of a run that trains together with others.
+
+    Args:
+        config, device, folder, epochs_done: see `build_trainer`.
+    """
+    torch.use_deterministic_algorithms(device.deterministic)
+    if device.deterministic:
+        torch.backends.cudnn.benchmark = False
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE
+    epochs_left = config["trainer"]["max_epochs"] - epochs_done
+    loggers = build_loggers(config, folder)
+    return Loop(scoring_device(device.accelerator), epochs_left, loggers)
 
 
 def build_strategy(device: Device) -> Strategy | str:
