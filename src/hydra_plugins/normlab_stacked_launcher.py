@@ -18,6 +18,7 @@ class StackedLauncher(QueueLauncher):
         workers: number of workers, or `auto`: one per core, or `jobs_per_gpu` per GPU.
         jobs_per_gpu: how many stacks share a GPU.
         jobs_per_worker: after how many stacks a worker is replaced; None keeps it.
+        exact: whether runs whose random numbers a stack cannot draw are trained alone.
     """
 
     def __init__(
@@ -26,9 +27,11 @@ class StackedLauncher(QueueLauncher):
         workers: int | str = "auto",
         jobs_per_gpu: int = 1,
         jobs_per_worker: int | None = None,
+        exact: bool = True,
     ) -> None:
         super().__init__(workers, jobs_per_gpu, jobs_per_worker)
         self.members = members
+        self.exact = exact
 
     def setup(self, **hydra: Any) -> None:
         """Check the options and keep what is needed to compose jobs.
@@ -36,9 +39,10 @@ class StackedLauncher(QueueLauncher):
         Raises:
             ValueError: names an option that it cannot have.
         """
-        from normlab.stacked.grouping import check_members
+        from normlab.stacked.grouping import check_exact, check_members
 
         check_members(self.members)
+        check_exact(self.exact)
         super().setup(**hydra)
 
     def warm_up(self) -> None:
@@ -71,6 +75,7 @@ class StackedLauncher(QueueLauncher):
             self.jobs_per_gpu,
             self.jobs_per_worker,
             self.members,
+            self.exact,
         )
 
     def print_states(self, jobs: Sequence["Job"]) -> None:

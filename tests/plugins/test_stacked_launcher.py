@@ -12,6 +12,7 @@ CONFIG = {"device": {"devices": 1, "accelerator": "cpu"}}
     ("options", "part"),
     [
         ({"members": 1}, "hydra.launcher.members must be auto or a whole number"),
+        ({"exact": "maybe"}, "hydra.launcher.exact must be true or false"),
         ({"workers": 0}, "hydra.launcher.workers must be auto or a whole number"),
     ],
 )
@@ -31,9 +32,9 @@ def test_results_come_from_the_stacks_with_the_options(monkeypatch):
         yield 0, {"options": options, "configs": configs}
 
     monkeypatch.setattr(stacks, "run_stacked", run_stacked)
-    launcher = StackedLauncher("auto", 4, 2, 7)
+    launcher = StackedLauncher("auto", 4, 2, 7, exact=False)
     assert list(launcher.stream_results([CONFIG])) == [
-        (0, {"options": (4, 2, 7, "auto"), "configs": [CONFIG]})
+        (0, {"options": (4, 2, 7, "auto", False), "configs": [CONFIG]})
     ]
 
 

@@ -37,10 +37,11 @@ def configs(compose, tmp_path):
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 # With a smaller eps Adam makes steps of full length along gradients that are rounding.
 ADAM = ("optimizer=adam", "optimizer.eps=0.01", "model.bias=false")
+DROPOUT = ("model.dropout=0.3", "model.hidden=[8,6]", "optimizer.momentum=0")
 
 
-def stacked(configs, members=8):
-    return train_stack(configs, run_with_output, members)
+def stacked(configs, members=8, exact=True):
+    return train_stack(configs, run_with_output, members, exact=exact)
 
 
 def checkpoint(config, name="last"):
@@ -86,6 +87,32 @@ def test_runs_store_what_they_store_alone(configs):
         ]
         assert len(rows[0]) == len(rows[1]) == 3
         assert (run_folder(found) / "statistics.csv").is_file()
+
+
+def test_dropout_zeroes_what_it_zeroes_alone(configs):
+    ended = stacked(configs("stacked", *DROPOUT))
+    assert ended.notes == []
+    for found, wanted in zip(
+        configs("stacked", *DROPOUT), configs("alone", *DROPOUT), strict=True
+    ):
+        run(wanted)
+        assert_same_runs(found, wanted)
+    assert ["dropout_stream" in result for result in ended.results] == [False] * 2
+
+
+def test_random_numbers_of_the_stack_are_told_and_repeated(configs):
+    def train(folder):
+        words = ("norm=noisy_batch", "trainer.max_epochs=1")
+        return stacked(configs(folder, *words), exact=False)
+
+    first, again = train("first"), train("again")
+    (note,) = first.notes
+    assert note.startswith("hidden.0.norm (NoisyBatchNorm) draws random numbers")
+    assert note.endswith("exact=false allows it")
+    for one, two in zip(first.results, again.results, strict=True):
+        assert one["dropout_stream"] == "of the stack"
+        assert one["stacked"] == 2
+        assert one["metrics"] == two["metrics"]
 
 
 def test_runs_end_at_epochs_and_steps_of_their_own(configs):
@@ -167,7 +194,7 @@ def killed_after_one_epoch(monkeypatch, config):
 
 
 def test_a_stack_resumes_runs_that_were_begun_alone(configs, monkeypatch):
-    words = ("checkpoint.every_seconds=0", *ADAM)
+    words = ("checkpoint.every_seconds=0", "model.dropout=0.2", *ADAM)
     killed_after_one_epoch(monkeypatch, configs("stacked", *words)[0])
     assert checkpoint(configs("stacked", *words)[0])["progress"]["epoch"] == 1
     ended = stacked(configs("stacked", *words))
@@ -219,12 +246,12 @@ def test_runs_that_a_signal_stopped_go_on_alone_or_in_a_stack(configs, monkeypat
 
 
 def test_runs_that_cannot_be_stacked_are_left_to_be_trained_alone(configs):
-    ended = stacked(configs("stacked", "model.dropout=0.5"))
+    ended = stacked(configs("stacked", "norm=noisy_batch"))
     assert ended.results == [None, None]
     (note,) = ended.notes
-    assert note.startswith("hidden.0.dropout (Dropout) draws random numbers")
+    assert note.startswith("hidden.0.norm (NoisyBatchNorm) draws random numbers")
     assert note.endswith("they are trained one after the other")
-    for config in configs("stacked", "model.dropout=0.5"):
+    for config in configs("stacked", "norm=noisy_batch"):
         assert not (run_folder(config) / "result.json").exists()
 
 

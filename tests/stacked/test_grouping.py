@@ -3,6 +3,7 @@ import copy
 import pytest
 
 from normlab.stacked.grouping import (
+    check_exact,
     check_members,
     evenly,
     plan,
@@ -88,6 +89,7 @@ def test_other_settings_divide_runs(other):
         ({"logger": {"wandb": {}}}, "loggers"),
         ({"device__precision": "bf16-mixed"}, "precision"),
         ({"device__compile": True}, "compiled"),
+        ({"device__strategy": "ddp"}, "device.strategy=ddp trains one network"),
         ({"trainer__average": "ema"}, "trainer.average"),
         ({"trainer__accumulate": 2}, "trainer.accumulate"),
         ({"trainer__adaptive_clip": 0.1}, "trainer.adaptive_clip"),
@@ -160,3 +162,9 @@ def test_numbers_of_members_are_taken(members):
 def test_other_numbers_of_members_are_refused(members):
     with pytest.raises(ValueError, match=r"hydra\.launcher\.members must be auto"):
         check_members(members)
+
+
+def test_exact_is_true_or_false():
+    check_exact(False)
+    with pytest.raises(ValueError, match=r"exact must be true or false, got 'no'"):
+        check_exact("no")

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from normlab.stacked.members import Abandoned, Member
-from normlab.training.together import STACK
+from normlab.training.together import STACK, Answer, Request
+
+REQUEST = Request(None, None, 0)
 
 
 def test_a_run_waits_for_the_answer_to_each_request():
@@ -13,15 +15,17 @@ def test_a_run_waits_for_the_answer_to_each_request():
             got.append(STACK.get().train(request))
         return {"status": "finished"}
 
-    member = Member(run, {"requests": ["first", "second"]}, 2)
+    asked = [REQUEST, REQUEST._replace(done=3)]
+    member = Member(run, {"requests": asked}, 2)
     member.go_on()
-    assert member.request == "first"
-    member.go_on("one")
-    assert member.request == "second"
+    assert member.request.done == 0
+    answer = Answer(torch.ones(2), torch.zeros(4, 1))
+    member.go_on(answer)
+    assert member.request.done == 3
     assert not member.has_ended
     member.go_on()
     assert member.request is None
-    assert got == ["one", None]
+    assert got == [answer, None]
     assert member.result == {"status": "finished"}
 
 
@@ -38,7 +42,7 @@ def test_the_exception_of_a_run_is_kept():
 def test_an_abandoned_run_has_no_result():
     def run(config):
         try:
-            STACK.get().train("request")
+            STACK.get().train(REQUEST)
         except Exception:
             return {"status": "failed"}
 
@@ -61,7 +65,7 @@ def test_each_run_has_its_random_numbers_and_default_type():
     def run(config):
         torch.manual_seed(config["seed"])
         torch.set_default_dtype(torch.float64)
-        STACK.get().train("request")
+        STACK.get().train(REQUEST)
         drawn[config["seed"]] = torch.rand(3)
         return {}
 
@@ -80,9 +84,28 @@ def test_each_run_has_its_random_numbers_and_default_type():
             assert torch.equal(values, wanted)
 
 
+def test_a_run_draws_on_from_where_the_stack_has_drawn():
+    drawn = []
+
+    def run(config):
+        torch.manual_seed(config["seed"])
+        STACK.get().train(REQUEST)
+        drawn.append(torch.rand(2))
+        return {}
+
+    member = Member(run, {"seed": 3}, 2)
+    member.go_on()
+    generator = torch.Generator()
+    generator.set_state(member.request.random_state)
+    torch.rand(5, generator=generator)
+    state = generator.get_state()
+    member.go_on(Answer(torch.ones(1), torch.ones(1, 1), state))
+    assert torch.equal(drawn[0], torch.rand(2, generator=generator))
+
+
 def test_time_in_which_a_run_waits_is_not_its_own(monkeypatch):
     def run(config):
-        STACK.get().train("request")
+        STACK.get().train(REQUEST)
         return {}
 
     member = Member(run, {}, 2)

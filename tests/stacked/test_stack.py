@@ -64,6 +64,23 @@ def test_convolutions_and_tables_are_stacked_too(compose, model):
     assert trained_both_ways(configs, torch.float64) < 1e-11
 
 
+DEEP = {
+    "resnet": ("model.depth=20",),
+    "vit": ("model.dim=16", "model.depth=2", "norm=layer"),
+    "recurrent": ("model.hidden=8", "model.noise=0"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("model", DEEP)
+def test_deep_networks_are_what_they_are_alone(compose, model):
+    words = [word for word in SMALL if not word.startswith("model.hidden")]
+    words += [f"model={model}", *DEEP[model], "optimizer.lr=0.001"]
+    config = plain(compose(*words, "dataset=digits", "optimizer.momentum=0"))
+    configs = [config | {"seed": seed} for seed in range(2)]
+    assert trained_both_ways(configs) < 1e-5
+
+
 @pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_run_has_its_own_optimizer_and_schedule(compose, optimizer, scheduler):

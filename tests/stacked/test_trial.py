@@ -76,11 +76,30 @@ def test_runs_that_are_the_same_in_a_stack_are_left_as_they_are(runs):
 
 
 def test_a_network_that_draws_random_numbers_is_refused(runs):
-    text = refusal(*runs("model.dropout=0.5"))
+    text = refusal(*runs("norm=noisy_batch"))
     assert text == (
-        "hidden.0.dropout (Dropout) draws random numbers in training, which differ in "
-        "a stack"
+        "hidden.0.norm (NoisyBatchNorm) draws random numbers in training, which differ "
+        "in a stack"
     )
+
+
+def test_dropout_is_that_of_each_run(runs):
+    found, asked = runs("model.dropout=0.5")
+    with_states = []
+    for number, request in enumerate(asked):
+        state = torch.Generator().manual_seed(number).get_state()
+        with_states.append(request._replace(random_state=state))
+    check_equal(Stack([run.task for run in found]), with_states)
+
+
+def test_a_stack_with_random_numbers_of_its_own_is_compared_in_evaluation(runs):
+    found, asked = runs("norm=noisy_batch")
+    check_equal(Stack([run.task for run in found], "different"), asked)
+    assert all(run.network.training for run in found)
+    with_module(found, Shares)
+    found[2].network.hidden.own.scale = 2.0
+    with pytest.raises(NotStackable, match="is not the same in a stack"):
+        check_equal(Stack([run.task for run in found], "different"), asked)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +165,17 @@ def test_runs_that_weigh_classes_differently_are_refused(runs):
 def test_an_optimizer_without_a_stacked_form_is_refused(runs):
     _, asked = runs("optimizer=adagrad")
     assert alike(asked).startswith("the optimizer Adagrad has no stacked form")
+
+
+def test_steps_that_a_stack_does_not_make_are_refused(runs):
+    found, asked = runs()
+    micro = asked[1].block._replace(micro_batch_size=4)
+    text = alike([asked[0], asked[1]._replace(block=micro)])
+    assert text == "trainer.accumulate has no stacked form"
+    found[1].task.adaptive_clip = 0.1
+    assert alike(asked) == "trainer.adaptive_clip has no stacked form"
+    found[0].task.averaging = object()
+    assert alike(asked) == "an average of the weights has no stacked form"
 
 
 def test_batches_of_one_run_only_are_refused(runs):

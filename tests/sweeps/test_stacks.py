@@ -22,8 +22,8 @@ def stack_ends(monkeypatch):
     """stack_ends(results, notes): what `train_stack` returns; singles give `RESULT`."""
 
     def end(results, notes=()):
-        def train_stack(configs, run, members, sharers):
-            assert (members, sharers) == ("auto", 2)
+        def train_stack(configs, run, members, sharers, exact):
+            assert (members, sharers, exact) == ("auto", 2, False)
             return Ended(results, list(notes))
 
         monkeypatch.setattr(driver, "train_stack", train_stack)
@@ -33,7 +33,7 @@ def stack_ends(monkeypatch):
 
 
 def item(*configs):
-    return Item(list(configs), "auto", 2)
+    return Item(list(configs), "auto", 2, False)
 
 
 def test_results_of_a_stack_keep_their_order(stack_ends, tmp_path):

@@ -13,20 +13,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from normlab import signals
 from normlab.config.identity import run_folder
-from normlab.data.loading import shared_loads
 from normlab.endings import Interrupted
+from normlab.sharing import sharing
 from normlab.stacked.grouping import AUTO, evenly
 from normlab.stacked.members import Member
 from normlab.stacked.memory import room
 from normlab.stacked.stack import Stack
 from normlab.stacked.trial import (
+    DrawsRandomNumbers,
     NotStackable,
     check_alike,
     check_equal,
     measure,
 )
+from normlab.streams import stream_seed
 from normlab.terminal import output_may_end
 from normlab.training.callbacks import StopOnSignal
 from normlab.training.together import Request
@@ -55,6 +59,7 @@ def train_stack(
     run: Callable[[dict[str, Any]], dict[str, Any]],
     members: int | str = AUTO,
     sharers: int = 1,
+    exact: bool = True,
 ) -> Ended:
     """Train runs as one network; each gets the result that it would have had alone.
 
@@ -64,16 +69,18 @@ def train_stack(
         members: number of runs that make their steps together; `auto` is the fastest
             number that fits into the memory, and trains none if stacks are not faster.
         sharers: number of processes that train stacks beside each other.
+        exact: whether runs are left to be trained alone if the stack would draw other
+            random numbers than they do alone.
 
     Raises:
         Interrupted: a signal came; the states of all runs are in their folders.
     """
-    driver = Driver(configs, run, members, sharers)
     with ExitStack() as around:
+        around.enter_context(sharing())  # first: the runs get a copy of this context
+        driver = Driver(configs, run, members, sharers, exact)
         around.enter_context(driver.noting_signals())
         around.enter_context(quiet_lightning())
         around.enter_context(output_may_end())
-        around.enter_context(shared_loads())
         # Of an operation that vmap computes one network at a time; `measure` sees it.
         warnings.filterwarnings("ignore", message=".*performance drop because.*")
         try:
@@ -89,7 +96,7 @@ class Driver:
     """Gives the runs of a stack their turns, and makes their steps.
 
     Args:
-        configs, run, members, sharers: see `train_stack`.
+        configs, run, members, sharers, exact: see `train_stack`.
 
     Attributes:
         notes: what is to be told of the stack.
@@ -102,10 +109,16 @@ class Driver:
         run: Callable[[dict[str, Any]], dict[str, Any]],
         members: int | str,
         sharers: int,
+        exact: bool = True,
     ) -> None:
         self.wanted = members
         self.sharers = sharers
-        self.members = [Member(run, config, len(configs)) for config in configs]
+        self.exact = exact
+        self.randomness = "error"
+        self.members = []
+        for config in configs:
+            member = Member(run, config, len(configs))
+            self.members.append(member)
         self.notes: list[str] = []
         self.received = 0
         self._size = len(configs)
@@ -121,7 +134,11 @@ class Driver:
             signals.install(self._note)
             yield
 
-    def _note(self, number: int, frame: object) -> None:
+    def _note(
+        self,
+        number: int,
+        frame: object,
+    ) -> None:
         if self.received and not signals.may_come_twice(number):
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
@@ -164,8 +181,7 @@ class Driver:
         """Find out whether the runs can be stacked, and how many of them at once."""
         requests = _requests(waiting)
         check_alike(requests)
-        stack = self._stack(waiting)
-        bytes_of_run = check_equal(stack, requests)
+        bytes_of_run = self._check_equal(waiting)
         device = requests[0].task.device
         fitting = room(bytes_of_run, device, self.sharers)
         if fitting is not None and fitting < len(waiting):
@@ -176,7 +192,7 @@ class Driver:
         if self.wanted != AUTO:
             self._size = min(self._size, int(self.wanted))
         elif self._size > 1:
-            times = measure(stack, requests, self._size)
+            times = measure(self._stack(waiting), requests, self._size)
             self._size = times.best
             if times.gain < LEAST_GAIN:
                 raise NotStackable(
@@ -188,6 +204,21 @@ class Driver:
         for member in waiting:
             member.members = min(self._size, len(waiting))
 
+    def _check_equal(self, waiting: Sequence[Member]) -> float:
+        """`check_equal`, once more with random numbers of the stack if these may be."""
+        requests = _requests(waiting)
+        try:
+            return check_equal(self._stack(waiting), requests)
+        except DrawsRandomNumbers as reason:
+            if self.exact:
+                raise
+            self.notes.append(f"{reason}; exact=false allows it")
+        self.randomness = "different"
+        self._stacks.clear()
+        for member in waiting:
+            member.draws_together = True
+        return check_equal(self._stack(waiting), requests)
+
     def _train_block(self, members: Sequence[Member]) -> None:
         """Make the steps of the block that each of some runs waits for."""
         if len(members) == 1:
@@ -197,7 +228,8 @@ class Driver:
         started = time.perf_counter()
         worked = processor_seconds()
         try:
-            answers = self._stack(members).train(_requests(members))
+            with self._stream_of(members):
+                answers = self._stack(members).train(_requests(members))
         except RuntimeError as error:
             first_line = str(error).partition("\n")[0]
             raise NotStackable(f"a step of the stack failed: {first_line}") from error
@@ -213,15 +245,30 @@ class Driver:
         key = tuple(map(id, members))
         stack = self._stacks.get(key)
         if stack is None:
-            others = set(key)
-            self._stacks = {
-                ids: each
-                for ids, each in self._stacks.items()
-                if others.isdisjoint(ids)
-            }
-            stack = Stack([request.task for request in _requests(members)])
+            self._forget(key)
+            tasks = [request.task for request in _requests(members)]
+            stack = Stack(tasks, self.randomness)
             self._stacks[key] = stack
         return stack
+
+    def _forget(self, key: tuple[int, ...]) -> None:
+        """Forget the stacks that a new stack takes runs of."""
+        for ids in list(self._stacks):
+            if not set(ids).isdisjoint(key):
+                del self._stacks[ids]
+
+    @contextmanager
+    def _stream_of(self, members: Sequence[Member]) -> Iterator[None]:
+        """Let random numbers of the stack follow from the position of its runs."""
+        if self.randomness == "error":
+            yield
+            return
+        request = _requests(members)[0]
+        seed = members[0].config["seed"]
+        position = request.task.progress.steps + request.done
+        with torch.random.fork_rng():
+            torch.manual_seed(stream_seed(seed, "dropout", position))
+            yield
 
     def _stop_if_asked(self, member: Member) -> None:
         """Hand a signal to a run, which writes a checkpoint and ends."""
@@ -243,15 +290,19 @@ class Driver:
             Interrupted: a signal came, and not all runs had ended by then.
         """
         results: list[Any] = []
+        num_unfinished = 0
         for member in self.members:
-            is_left = member.is_abandoned or not member.has_ended
-            results.append(None if is_left else member.result or member.error)
-        unfinished = [each for each in results if not isinstance(each, dict)]
-        if self.received and unfinished:
+            outcome = member.outcome
+            results.append(outcome)
+            num_unfinished += not isinstance(outcome, dict)
+        if self.received and num_unfinished:
             raise Interrupted(self.received)
         return Ended(results, self.notes)
 
 
 def _requests(members: Sequence[Member]) -> list[Request]:
-    requests = [member.request for member in members]
-    return [request for request in requests if request is not None]
+    requests = []
+    for member in members:
+        if member.request is not None:
+            requests.append(member.request)
+    return requests

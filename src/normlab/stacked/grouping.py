@@ -7,9 +7,9 @@ training ends.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeVar
 
 from normlab.config.types import is_whole
@@ -59,7 +59,8 @@ class Plan:
     @property
     def items(self) -> list[list[int]]:
         """The stacks, then every other run by itself."""
-        return [*self.stacks, *([number] for number in self.alone)]
+        singles = [[number] for number in self.alone]
+        return self.stacks + singles
 
 
 def check_members(members: Any) -> None:
@@ -75,8 +76,20 @@ def check_members(members: Any) -> None:
         )
 
 
+def check_exact(exact: Any) -> None:
+    """Check the option `hydra.launcher.exact`.
+
+    Raises:
+        ValueError: it is neither true nor false.
+    """
+    if not isinstance(exact, bool):
+        raise ValueError(f"hydra.launcher.exact must be true or false, got {exact!r}")
+
+
 def plan(
-    configs: Sequence[dict[str, Any]], workers: int, members: int | str = AUTO
+    configs: Sequence[dict[str, Any]],
+    workers: int,
+    members: int | str = AUTO,
 ) -> Plan:
     """Divide runs into stacks, so that every worker has about as much to do.
 
@@ -93,10 +106,11 @@ def plan(
     for number, config in enumerate(configs):
         check_devices(config)
         reason = why_alone(config)
-        if reason is None:
-            groups.setdefault(shared_settings(config), []).append(number)
-        else:
+        if reason is not None:
             alone[number] = reason
+            continue
+        key = shared_settings(config)
+        groups.setdefault(key, []).append(number)
     stacks = []
     for numbers in groups.values():
         if len(numbers) == 1:
@@ -109,17 +123,25 @@ def plan(
 
 
 def _divide(
-    numbers: list[int], workers: int, num_groups: int, most: int
+    numbers: list[int],
+    workers: int,
+    num_groups: int,
+    most: int,
 ) -> list[list[int]]:
     """Divide the runs of a group into stacks of nearly equal size."""
     count = len(numbers)
     for_workers = min(workers, count // FEWEST_RUNS)
     if num_groups < workers:  # a worker would have nothing to do
-        for_workers = max(for_workers, min(workers // num_groups, count // 2))
+        most_parts = min(workers // num_groups, count // 2)
+        for_workers = max(for_workers, most_parts)
     return evenly(numbers, most, for_workers)
 
 
-def evenly(items: list[Item], most: int, fewest_parts: int = 1) -> list[list[Item]]:
+def evenly(
+    items: list[Item],
+    most: int,
+    fewest_parts: int = 1,
+) -> list[list[Item]]:
     """Divide items, in order, into parts that differ in size by one at most.
 
     Args:
@@ -128,9 +150,15 @@ def evenly(items: list[Item], most: int, fewest_parts: int = 1) -> list[list[Ite
         fewest_parts: there are so many parts at least.
     """
     count = len(items)
-    parts = max(-(-count // most), fewest_parts)
-    bounds = [part * count // parts for part in range(parts + 1)]
-    return [items[first:last] for first, last in pairwise(bounds)]
+    parts = math.ceil(count / most)
+    parts = max(parts, fewest_parts)
+    divided = []
+    first = 0
+    for part in range(1, parts + 1):
+        last = part * count // parts
+        divided.append(items[first:last])
+        first = last
+    return divided
 
 
 def check_devices(config: dict[str, Any]) -> None:
@@ -155,17 +183,23 @@ def shared_settings(config: dict[str, Any]) -> str:
     """
     dataset = _without(config["dataset"], OWN["dataset"])
     dataset["load"] = _without(dataset["load"], OWN["dataset"])
-    shared = {
+    shared: dict[str, Any] = {
         "dataset": dataset,
         "optimizer": _without(config["optimizer"], OWN["optimizer"]),
-        "trainer": {key: config["trainer"].get(key) for key in OF_TRAINER},
-        **{key: config.get(key) for key in SHARED},
     }
+    for key in SHARED:
+        shared[key] = config.get(key)
+    trainer = config["trainer"]
+    for key in OF_TRAINER:
+        shared[f"trainer.{key}"] = trainer.get(key)
     return json.dumps(shared, sort_keys=True, default=str)
 
 
 def _without(options: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in keys}
+    kept = dict(options)
+    for key in keys:
+        kept.pop(key, None)
+    return kept
 
 
 def why_alone(config: dict[str, Any]) -> str | None:
@@ -177,8 +211,9 @@ def why_alone(config: dict[str, Any]) -> str | None:
     device = config["device"]
     loggers = set(config.get("logger") or {})
     target = config["optimizer"]["_target_"]
+    trainer = config["trainer"]
     for key, (default, reason) in OFF.items():
-        if config["trainer"].get(key, default) != default:
+        if trainer.get(key, default) != default:
             return f"trainer.{key} {reason}"
     if config.get("callbacks"):
         return "callbacks expect a single network"
@@ -192,6 +227,8 @@ def why_alone(config: dict[str, Any]) -> str | None:
         return "some of its loggers keep one record for the whole process"
     if device["precision"] not in PRECISIONS:
         return "stacks compute in the precision 32-true"
+    if device.get("strategy", "auto") != "auto":
+        return f"device.strategy={device['strategy']} trains one network"
     if device["compile"]:
         return "compiled networks have no stacked form"
     if target not in OPTIMIZERS:

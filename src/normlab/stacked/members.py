@@ -34,11 +34,16 @@ class Member:
         result: what `run` returned.
         error: the exception that it raised.
         apart: the time in which the run waited.
+        draws_together: whether random numbers of the steps are drawn for the whole
+            stack, and not from the stream of the run.
         is_abandoned: whether the run was ended to be trained by itself.
     """
 
     def __init__(
-        self, run: Callable[[dict], dict], config: dict[str, Any], members: int
+        self,
+        run: Callable[[dict], dict],
+        config: dict[str, Any],
+        members: int,
     ) -> None:
         self.config = config
         self.members = members
@@ -46,6 +51,7 @@ class Member:
         self.result: dict[str, Any] | None = None
         self.error: BaseException | None = None
         self.apart = Apart()
+        self.draws_together = False
         self._run = run
         self._answer: Answer | None = None
         self.is_abandoned = False
@@ -60,6 +66,13 @@ class Member:
     def has_ended(self) -> bool:
         """Whether the run has a result or an error."""
         return self.result is not None or self.error is not None
+
+    @property
+    def outcome(self) -> dict[str, Any] | BaseException | None:
+        """The result or the error of the run; None if it is left to be trained."""
+        if self.is_abandoned:
+            return None
+        return self.result or self.error
 
     def go_on(self, answer: Answer | None = None) -> None:
         """Let the run go on until it waits for a block, or ends.
@@ -89,17 +102,25 @@ class Member:
 
     def train(self, request: Request) -> Answer | None:
         """Wait until the steps of a block are made; called in the thread of the run."""
-        self.request = request
-        started = time.perf_counter(), processor_seconds()
+        self.request = request._replace(random_state=torch.get_rng_state())
+        seconds = time.perf_counter()
+        worked = processor_seconds()
         self._back.release()
         self._turn.acquire()
-        self.apart.seconds += time.perf_counter() - started[0]
-        self.apart.processor_seconds += processor_seconds() - started[1]
+        self.apart.seconds += time.perf_counter() - seconds
+        self.apart.processor_seconds += processor_seconds() - worked
         if self.is_abandoned:
             raise Abandoned
-        return self._answer
+        answer = self._answer
+        if answer is not None and answer.random_state is not None:
+            torch.set_rng_state(answer.random_state)
+        return answer
 
-    def share(self, seconds: float, processor_seconds: float) -> None:
+    def share(
+        self,
+        seconds: float,
+        processor_seconds: float,
+    ) -> None:
         """Count time that passed while the run waited as its own."""
         self.apart.seconds -= seconds
         self.apart.processor_seconds -= processor_seconds

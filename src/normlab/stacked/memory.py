@@ -18,7 +18,11 @@ COPIES_OF_WEIGHTS = 8
 COPIES_OF_ACTIVATIONS = 3
 
 
-def room(bytes_per_run: float, device: torch.device, sharers: int = 1) -> int | None:
+def room(
+    bytes_per_run: float,
+    device: torch.device,
+    sharers: int = 1,
+) -> int | None:
     """How many runs fit into the memory that is free; None if that is not known.
 
     Args:

@@ -5,11 +5,14 @@ Shapes: K networks, P trained numbers in each.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
+
+from normlab.stacked.dropout import Generators, own_noise
 
 # From predictions ``(N, num_outputs)`` and what is learned ``(N,)`` to the mean loss.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -28,6 +31,8 @@ class StackedNetwork:
         weights: the trained parameters of every network in a row ``(K, P)``.
         constants: parameters that are not trained, by name ``(K, ...)``.
         buffers: by name ``(K, ...)``; a forward pass in training moves them.
+        randomness: what `torch.vmap` does with random operations other than those of
+            `normlab.stacked.dropout`: `error`, or `different` for every network.
     """
 
     template: nn.Module
@@ -36,22 +41,27 @@ class StackedNetwork:
     weights: Tensor
     constants: Tensors
     buffers: Tensors
+    randomness: str = "error"
 
     @property
     def sizes(self) -> list[int]:
         """How many numbers each trained parameter has in one network."""
-        return [shape.numel() for shape in self.shapes]
+        return list(map(torch.Size.numel, self.shapes))
 
     def parameters(self, rows: Tensor) -> Tensors:
         """The trained parameters by name ``(K, ...)``, as views of rows ``(K, P)``."""
         columns = rows.split(self.sizes, 1)
         named = {}
         for name, shape, values in zip(self.names, self.shapes, columns, strict=True):
-            named[name] = values.unflatten(1, shape) if shape else values.squeeze(1)
+            named[name] = values.view(len(rows), *shape)
         return named
 
     def gradients(
-        self, loss: Loss, inputs: Tensor, learned: Tensor
+        self,
+        loss: Loss,
+        inputs: Tensor,
+        learned: Tensor,
+        generators: Generators | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Send one batch of every network forward and backward.
 
@@ -59,6 +69,7 @@ class StackedNetwork:
             loss: the mean loss over the batch of one network.
             inputs: ``(K, N, ...)``.
             learned: ``(K, N)``, or ``(K, N, num_outputs)``.
+            generators: from which dropout draws, one per network.
 
         Returns:
             the gradients ``(K, P)``, the losses ``(K,)`` and the predictions
@@ -66,16 +77,23 @@ class StackedNetwork:
         """
 
         def objective(
-            state: Tensors, inputs: Tensor, learned: Tensor
+            state: Tensors,
+            inputs: Tensor,
+            learned: Tensor,
         ) -> tuple[Tensor, Tensor]:
             prediction = functional_call(self.template, state, (inputs,))
             return loss(prediction, learned), prediction
 
         rows = self.weights.detach().requires_grad_()
-        state = self.parameters(rows) | self.constants | self.buffers
-        losses, predictions = torch.vmap(objective)(state, inputs, learned)
+        state = self.parameters(rows)
+        state |= self.constants
+        state |= self.buffers
+        together = torch.vmap(objective, randomness=self.randomness)
+        with own_noise(self.template, generators):
+            losses, predictions = together(state, inputs, learned)
         # The loss of a network depends on its own row alone.
-        (gradients,) = torch.autograd.grad(losses.sum(), rows)
+        total = losses.sum()
+        (gradients,) = torch.autograd.grad(total, rows)
         return gradients, losses.detach(), predictions.detach()
 
     def take(self, chosen: Tensor) -> "StackedNetwork":
@@ -87,7 +105,11 @@ class StackedNetwork:
             buffers=_taken(self.buffers, chosen),
         )
 
-    def put(self, chosen: Tensor, part: "StackedNetwork") -> None:
+    def put(
+        self,
+        chosen: Tensor,
+        part: "StackedNetwork",
+    ) -> None:
         """Write back what `take` returned for these networks, after it was trained."""
         self.weights.index_copy_(0, chosen, part.weights)
         for name, buffer in part.buffers.items():
@@ -99,7 +121,9 @@ def _taken(tensors: Tensors, chosen: Tensor) -> Tensors:
 
 
 @torch.no_grad()
-def stack_networks(networks: Sequence[nn.Module]) -> StackedNetwork:
+def stack_networks(
+    networks: Sequence[nn.Module], randomness: str = "error"
+) -> StackedNetwork:
     """Put the tensors of networks side by side.
 
     The networks remain what they are: their tensors become views of the stack, so that
@@ -107,32 +131,39 @@ def stack_networks(networks: Sequence[nn.Module]) -> StackedNetwork:
 
     Args:
         networks: of equal structure, see `structure`.
+        randomness: see `StackedNetwork`.
     """
     parameters = [dict(network.named_parameters()) for network in networks]
     buffers = [dict(network.named_buffers()) for network in networks]
-    first = parameters[0]
-    trained = [name for name in first if first[name].requires_grad]
-    constant = [name for name in first if name not in trained]
+    trained = []
+    shapes = []
+    constant = []
+    for name, parameter in parameters[0].items():
+        if parameter.requires_grad:
+            trained.append(name)
+            shapes.append(parameter.shape)
+        else:
+            constant.append(name)
     rows = []
     for its_parameters in parameters:
-        values = [its_parameters[name] for name in trained]
+        values = map(its_parameters.__getitem__, trained)
         rows.append(parameters_to_vector(values))
     stacked = StackedNetwork(
         template=networks[0],
         names=tuple(trained),
-        shapes=tuple(first[name].shape for name in trained),
+        shapes=tuple(shapes),
         weights=torch.stack(rows),
         constants=_side_by_side(parameters, constant),
         buffers=_side_by_side(buffers, list(buffers[0])),
+        randomness=randomness,
     )
-    views = stacked.parameters(stacked.weights)
-    views |= stacked.constants
-    views |= stacked.buffers
+    rows_of = stacked.parameters(stacked.weights)
+    rows_of |= stacked.constants
+    rows_of |= stacked.buffers
     for number in range(len(networks)):
-        for name, value in parameters[number].items():
-            value.data = views[name][number]
-        for name, buffer in buffers[number].items():
-            buffer.data = views[name][number]
+        tensors = parameters[number] | buffers[number]
+        for name, tensor in tensors.items():
+            tensor.data = rows_of[name][number]
     return stacked
 
 
@@ -149,9 +180,9 @@ def _side_by_side(
 
 def structure(network: nn.Module) -> tuple[object, ...]:
     """What networks must have in common to be stacked: names, shapes and types."""
-    described: list[object] = []
-    for name, value in network.named_parameters():
-        described.append((name, value.shape, value.dtype, value.requires_grad))
-    for name, buffer in network.named_buffers():
-        described.append((name, buffer.shape, buffer.dtype))
+    tensors = chain(network.named_parameters(), network.named_buffers())
+    described = []
+    for name, tensor in tensors:
+        kind = (name, tensor.shape, tensor.dtype, tensor.requires_grad)
+        described.append(kind)
     return tuple(described)

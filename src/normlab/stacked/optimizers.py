@@ -7,8 +7,9 @@ stored and resumed like that of a run by itself.
 Shapes: K networks, P trained numbers in each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
+from itertools import product
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 # A number for all, or one for every network ``(K, 1)`` or every weight ``(K, P)``, in
 # double precision like the numbers of Python: 1 - 0.999 has few digits in float32.
 Rate = float | Tensor
+Group = dict[str, Any]  # of parameters, with their settings
+Numbers = tuple[float, ...]  # settings of a group of parameters
 
 SMALLEST_NORM = 1e-6  # added to the norm of a gradient by torch's clipping
 
@@ -44,73 +47,105 @@ class StackedOptimizer:
         self.optimizers = optimizers
         self.parameters = parameters
         self.weights = weights
-        self.sizes = [each.numel() for each in parameters[0]]
+        self.sizes = []
+        for parameter in parameters[0]:
+            self.sizes.append(parameter.numel())
         self.state: dict[str, Tensor] = {}
         self.rate: dict[str, Rate] = {}
-        self._settings: list[list[tuple[float, ...]]] = []
-        self._groups = [_groups(*pair) for pair in self._pairs()]
-        for optimizer in optimizers:
+        pairs = zip(optimizers, parameters, strict=True)
+        self._pairs = list(pairs)
+        self._settings: list[list[Numbers]] = []
+        self._groups = []
+        for optimizer, its_parameters in self._pairs:
+            groups = _groups(optimizer, its_parameters)
+            self._groups.append(groups)
             # A scheduler warns if it steps before its optimizer, whose steps are made
             # here. The attribute is private in PyTorch, checked with 2.15.
             optimizer._opt_called = True  # type: ignore[attr-defined]
         self.refresh()
 
-    def _pairs(self) -> list[tuple[Optimizer, Sequence[Tensor]]]:
-        return list(zip(self.optimizers, self.parameters, strict=True))
-
     def refresh(self) -> None:
         """Read the settings of every network, which its schedule may have changed."""
-        settings = [
-            [self.numbers(group) for group in optimizer.param_groups]
-            for optimizer in self.optimizers
-        ]
+        settings = []
+        for optimizer in self.optimizers:
+            of_groups = map(self.numbers, optimizer.param_groups)
+            settings.append(list(of_groups))
         if settings == self._settings:
             return
         self._settings = settings
         for position, name in enumerate(self.rates):
-            rows = []
-            for its_settings, groups in zip(settings, self._groups, strict=True):
-                rows.append([its_settings[group][position] for group in groups])
-            self.rate[name] = self._rate(rows)
+            self.rate[name] = self._rate(position)
 
-    def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
+    def numbers(self, group: Group) -> Numbers:
         """The `rates` of a group of parameters."""
-        return tuple(group[name] for name in self.rates)
+        return tuple(map(group.__getitem__, self.rates))
 
-    def _rate(self, rows: list[list[float]]) -> Rate:
-        """A setting of every network and parameter, in the simplest form."""
-        values = torch.tensor(rows, dtype=torch.float64, device=self.weights.device)
-        if values.eq(values[0, 0]).all():
-            return float(rows[0][0])
-        if values.eq(values[:, :1]).all():
-            return values[:, :1]
-        repeats = torch.tensor(self.sizes, device=values.device)
+    def _rate(self, position: int) -> Rate:
+        """A setting of all networks and parameters, in the simplest form.
+
+        Args:
+            position: of the setting in `rates`.
+        """
+        rows = []
+        networks = zip(self._settings, self._groups, strict=True)
+        for its_settings, groups in networks:
+            row = []
+            for group in groups:
+                row.append(its_settings[group][position])
+            rows.append(row)
+        device = self.weights.device
+        values = torch.tensor(rows, dtype=torch.float64, device=device)
+        first = values[0, 0]
+        if values.eq(first).all():
+            return float(first)
+        of_networks = values[:, :1]
+        if values.eq(of_networks).all():
+            return of_networks
+        repeats = torch.tensor(self.sizes, device=device)
         return values.repeat_interleave(repeats, dim=1)
 
-    def attach(self, name: str, scalar: bool = False) -> None:
+    def attach(
+        self,
+        name: str,
+        scalar: bool = False,
+    ) -> None:
         """Put a state that the optimizers keep of their parameters side by side.
 
         Args:
             name: of the state; where there is none yet, it is zero.
             scalar: whether it is one number per parameter, not one per weight.
         """
-        nothing = [each.new_zeros(each.shape) for each in self.parameters[0]]
-        if scalar:
-            nothing = [each.new_zeros((), dtype=torch.float32) for each in nothing]
+        shapes = []
+        sizes = []
+        for parameter in self.parameters[0]:
+            shape = torch.Size() if scalar else parameter.shape
+            shapes.append(shape)
+            sizes.append(shape.numel())
         rows = []
-        for optimizer, parameters in self._pairs():
-            values = []
-            for parameter, zero in zip(parameters, nothing, strict=True):
-                value = optimizer.state[parameter].get(name)
-                values.append((zero if value is None else value).flatten())
-            rows.append(torch.cat(values))
-        stacked = torch.stack(rows)
+        device = self.weights.device
+        for optimizer, parameters in self._pairs:
+            states = map(optimizer.state.__getitem__, parameters)
+            row = _row(name, states, shapes, device)
+            rows.append(row)
+        dtype = torch.float32 if scalar else self.weights.dtype
+        stacked = torch.stack(rows).to(dtype)
         self.state[name] = stacked
-        sizes = [zero.numel() for zero in nothing]
-        for row, (optimizer, parameters) in zip(stacked, self._pairs(), strict=True):
+        for row, pair in zip(stacked, self._pairs, strict=True):
+            optimizer, parameters = pair
             views = row.split(sizes)
-            for parameter, zero, view in zip(parameters, nothing, views, strict=True):
-                optimizer.state[parameter][name] = view.view_as(zero)
+            places = zip(parameters, shapes, views, strict=True)
+            for parameter, shape, view in places:
+                state = optimizer.state[parameter]
+                state[name] = view.view(shape)
+
+    def fitting(self, name: str) -> Rate:
+        """A setting in the type of the weights."""
+        return self._fit(self.rate[name])
+
+    def _fit(self, value: Rate) -> Rate:
+        if isinstance(value, Tensor):
+            return value.to(self.weights.dtype)
+        return value
 
     def take(self, chosen: Tensor) -> "StackedOptimizer":
         """A copy for some of the networks, by their numbers ``(k,)``."""
@@ -125,13 +160,21 @@ class StackedOptimizer:
                 part.rate[name] = value.index_select(0, chosen)
         return part
 
-    def put(self, chosen: Tensor, part: "StackedOptimizer") -> None:
+    def put(
+        self,
+        chosen: Tensor,
+        part: "StackedOptimizer",
+    ) -> None:
         """Write back what `take` returned, after it has made steps."""
         for name, rows in part.state.items():
             self.state[name].index_copy_(0, chosen, rows)
 
     @torch.no_grad()
-    def step(self, weights: Tensor, gradients: Tensor) -> None:
+    def step(
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+    ) -> None:
         """Move the weights and the state in place.
 
         Args:
@@ -150,23 +193,30 @@ class StackedSGD(StackedOptimizer):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.nesterov = self.optimizers[0].param_groups[0]["nesterov"]
+        first = self.optimizers[0].param_groups[0]
+        self.nesterov = first["nesterov"]
         if not _is_zero(self.rate["momentum"]):
             self.attach("momentum_buffer")
 
     @torch.no_grad()
-    def step(self, weights: Tensor, gradients: Tensor) -> None:
-        rate = self.rate
-        decay = _in_type_of(weights, rate["weight_decay"])
+    def step(
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+    ) -> None:
+        decay = self.fitting("weight_decay")
         if not _is_zero(decay):
             gradients = gradients + weights * decay
         average = self.state.get("momentum_buffer")
         if average is not None:
-            momentum = _in_type_of(weights, rate["momentum"])
-            average.mul_(momentum).add_(gradients)
-            ahead = gradients + average * momentum if self.nesterov else average
+            momentum = self.fitting("momentum")
+            average.mul_(momentum)
+            average.add_(gradients)
+            ahead = average
+            if self.nesterov:
+                ahead = gradients + average * momentum
             gradients = ahead
-        weights.sub_(gradients * _in_type_of(weights, rate["lr"]))
+        weights.sub_(gradients * self.fitting("lr"))
 
 
 class StackedAdam(StackedOptimizer):
@@ -182,32 +232,55 @@ class StackedAdam(StackedOptimizer):
         self.attach("exp_avg")
         self.attach("exp_avg_sq")
 
-    def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
+    def numbers(self, group: Group) -> Numbers:
         beta1, beta2 = group["betas"]
-        return (group["lr"], beta1, beta2, group["eps"], group["weight_decay"])
+        by_name = group | {"beta1": beta1, "beta2": beta2}
+        return super().numbers(by_name)
 
     @torch.no_grad()
-    def step(self, weights: Tensor, gradients: Tensor) -> None:
-        def fit(value: Rate) -> Rate:
-            return _in_type_of(weights, value)
+    def step(
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+    ) -> None:
+        gradients = self._decay(weights, gradients)
+        beta1 = self.rate["beta1"]
+        mean = self.state["exp_avg"]
+        mean.mul_(self.fitting("beta1"))
+        mean.add_(gradients * self._fit(1 - beta1))
 
-        rate = self.rate
-        lr, beta1, beta2 = rate["lr"], rate["beta1"], rate["beta2"]
-        decay = rate["weight_decay"]
-        if not _is_zero(decay) and self.decoupled:
-            weights.mul_(fit(1 - lr * decay))
-        elif not _is_zero(decay):
-            gradients = gradients + weights * fit(decay)
+        beta2 = self.rate["beta2"]
+        square = self.state["exp_avg_sq"]
+        square.mul_(self.fitting("beta2"))
+        squared = gradients.square()
+        square.add_(squared * self._fit(1 - beta2))
 
-        mean, square = self.state["exp_avg"], self.state["exp_avg_sq"]
-        mean.mul_(fit(beta1)).add_(gradients * fit(1 - beta1))
-        square.mul_(fit(beta2)).add_(gradients.square() * fit(1 - beta2))
+        steps = self.state["step"]
+        steps.add_(1)
+        number = steps[:, :1].double()
+        size = self.rate["lr"] / (1 - beta1**number)
+        correction = 1 - beta2**number
+        denominator = square.sqrt()
+        denominator.div_(self._fit(correction.sqrt()))
+        denominator.add_(self.fitting("eps"))
+        change = mean / denominator
+        change.mul_(self._fit(size))
+        weights.sub_(change)
 
-        steps = self.state["step"].add_(1)[:, :1].double()
-        size = lr / (1 - beta1**steps)
-        root = (1 - beta2**steps).sqrt()
-        denominator = square.sqrt().div_(fit(root)).add_(fit(rate["eps"]))
-        weights.sub_(mean.div(denominator).mul_(fit(size)))
+    def _decay(
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+    ) -> Tensor:
+        """Shrink the weights, or return the gradients with what shrinks them."""
+        decay = self.rate["weight_decay"]
+        if _is_zero(decay):
+            return gradients
+        if self.decoupled:
+            kept = 1 - self.rate["lr"] * decay
+            weights.mul_(self._fit(kept))
+            return gradients
+        return gradients + weights * self._fit(decay)
 
 
 class StackedAdamW(StackedAdam):
@@ -230,17 +303,20 @@ def why_not(optimizers: Sequence[Optimizer]) -> str | None:
         optimizers: one for each network.
     """
     kind = type(optimizers[0])
-    if kind not in KINDS:
+    form = KINDS.get(kind)
+    if form is None:
         known = ", ".join(each.__name__ for each in KINDS)
         return f"the optimizer {kind.__name__} has no stacked form; {known} have one"
-    wanted = dict(KINDS[kind].fixed)
-    for name in KINDS[kind].shared:
-        wanted[name] = optimizers[0].param_groups[0][name]
-    for optimizer in optimizers:
+    wanted = dict(form.fixed)
+    first = optimizers[0].param_groups[0]
+    for name in form.shared:
+        wanted[name] = first[name]
+    for optimizer, name in product(optimizers, wanted):
+        value = wanted[name]
         for group in optimizer.param_groups:
-            for name, value in wanted.items():
-                if group[name] != value:
-                    return f"optimizer.{name} must be {value}, got {group[name]}"
+            found = group[name]
+            if found != value:
+                return f"optimizer.{name} must be {value}, got {found}"
     return None
 
 
@@ -251,11 +327,41 @@ def clip(gradients: Tensor, largest: Sequence[float | None]) -> Tensor:
         gradients: ``(K, P)``.
         largest: norm of the gradient of each network; None leaves it as it is.
     """
-    limits = [torch.inf if limit is None else limit for limit in largest]
-    limit = torch.tensor(limits, dtype=torch.float64).to(gradients)[:, None]
+    limits = []
+    for each in largest:
+        if each is None:
+            each = torch.inf
+        limits.append(each)
+    rows = torch.tensor(limits, dtype=torch.float64)
+    limit = rows.to(gradients).unsqueeze(1)
     norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-    share = (limit / (norm + SMALLEST_NORM)).clamp(max=1.0)
-    return gradients * torch.where(limit.isinf(), 1.0, share)
+    share = limit / (norm + SMALLEST_NORM)
+    share.clamp_(max=1.0)
+    share.masked_fill_(limit.isinf(), 1.0)
+    return gradients * share
+
+
+def _row(
+    name: str,
+    states: Iterable[dict[str, Tensor]],
+    shapes: Sequence[torch.Size],
+    device: torch.device,
+) -> Tensor:
+    """A state of all parameters of a network, in one row ``(P,)``.
+
+    Args:
+        name: of the state.
+        states: of every parameter, by name; what is missing is zero.
+        shapes: of the state of every parameter.
+        device: of the row.
+    """
+    values = []
+    for state, shape in zip(states, shapes, strict=True):
+        value = state.get(name)
+        if value is None:
+            value = torch.zeros(shape)
+        values.append(value.flatten().to(device))
+    return torch.cat(values)
 
 
 def _groups(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[int]:
@@ -263,12 +369,8 @@ def _groups(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[int]:
     group_of = {}
     for number, group in enumerate(optimizer.param_groups):
         for parameter in group["params"]:
-            group_of[id(parameter)] = number
-    return [group_of[id(parameter)] for parameter in parameters]
-
-
-def _in_type_of(weights: Tensor, value: Rate) -> Rate:
-    return value if isinstance(value, float) else value.to(weights.dtype)
+            group_of[parameter] = number
+    return [group_of[parameter] for parameter in parameters]
 
 
 def _is_zero(value: Rate) -> bool:

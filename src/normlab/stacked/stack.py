@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from normlab.stacked.dropout import dropout_layers
 from normlab.stacked.network import stack_networks
 from normlab.stacked.optimizers import KINDS, clip
 from normlab.training.tasks import Task
@@ -32,6 +33,11 @@ class Batch:
     inputs: Tensor
     learned: Tensor
     chosen: Tensor | None = None
+
+
+Item = TypeVar("Item")
+OfRuns = Sequence[Tensor]  # one tensor per run
+Step = tuple[Tensor, Tensor]  # losses and predictions, see `Stack.step`
 
 
 class Made(NamedTuple):
@@ -56,28 +62,40 @@ class Stack:
 
     Args:
         tasks: of the runs; all have their optimizer.
+        randomness: see `StackedNetwork`.
 
     Attributes:
         network: the stacked network.
+        generators: of the runs, from which dropout draws; None if nothing does.
         optimizer: the stacked optimizer.
         limits: largest norm of the gradient of each run, or None.
         moves: whether the learning rate of each run may change within an epoch.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        randomness: str = "error",
+    ) -> None:
         self.tasks = tasks
-        self.network = stack_networks([task.network for task in tasks])
-        optimizers = [task.trainer.optimizers[0] for task in tasks]
+        networks = [task.network for task in tasks]
+        self.network = stack_networks(networks, randomness)
+        self.generators: list[torch.Generator] | None = None
+        is_on_cpu = tasks[0].device.type == "cpu"
+        if is_on_cpu and dropout_layers(networks[0]):
+            self.generators = [torch.Generator() for _ in tasks]
+        self.limits = []
+        self.moves = []
+        optimizers = []
         parameters = []
         for task in tasks:
-            network = task.network
-            names = self.network.names
-            parameters.append([network.get_parameter(name) for name in names])
-        weights = self.network.weights
+            self.limits.append(task.gradient_clip)
+            self.moves.append(moves_within_epochs(task))
+            optimizers.append(task.trainer.optimizers[0])
+            its_parameters = map(task.network.get_parameter, self.network.names)
+            parameters.append(list(its_parameters))
         kind = KINDS[type(optimizers[0])]
-        self.optimizer = kind(optimizers, parameters, weights)
-        self.limits = [task.gradient_clip for task in tasks]
-        self.moves = [moves_within_epochs(task) for task in tasks]
+        self.optimizer = kind(optimizers, parameters, self.network.weights)
 
     def train(self, requests: Sequence[Request]) -> list[Answer]:
         """Make the steps of a block for every run.
@@ -86,6 +104,7 @@ class Stack:
             requests: of the runs, in the order of `tasks`.
         """
         self.optimizer.refresh()
+        self.set_random_states(requests)
         everyone = range(len(requests))
         common = []
         made = []
@@ -99,19 +118,35 @@ class Stack:
             losses, predictions = part.step(batch)
             self._put(batch.chosen, part)
             self._advance(numbers)
-            made.append(Made(numbers, losses[:, None], predictions))
+            one_step = losses.unsqueeze(1)
+            made.append(Made(numbers, one_step, predictions))
         if common:
             made.insert(0, _joined(everyone, common))
-        return _answers(len(requests), made)
+        answers = _answers(len(requests), made)
+        if self.generators is None:
+            return answers
+        with_states = []
+        for answer, generator in zip(answers, self.generators, strict=True):
+            state = generator.get_state()
+            with_states.append(answer._replace(random_state=state))
+        return with_states
 
-    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def set_random_states(self, requests: Sequence[Request]) -> None:
+        """Let every generator continue where that of its run stands."""
+        if self.generators is None:
+            return
+        for request, generator in zip(requests, self.generators, strict=True):
+            if request.random_state is not None:
+                generator.set_state(request.random_state)
+
+    def step(self, batch: Batch) -> Step:
         """Make one step with a batch of every run.
 
         Returns:
             the losses ``(K,)`` and the predictions ``(K, B, num_outputs)``.
         """
         gradients, losses, predictions = self.network.gradients(
-            self.tasks[0].loss_of, batch.inputs, batch.learned
+            self.tasks[0].loss_of, batch.inputs, batch.learned, self.generators
         )
         if any(limit is not None for limit in self.limits):
             gradients = clip(gradients, self.limits)
@@ -124,11 +159,17 @@ class Stack:
         part.network = self.network.take(chosen)
         part.optimizer = self.optimizer.take(chosen)
         numbers = chosen.tolist()
-        part.limits = [self.limits[number] for number in numbers]
-        part.tasks = [self.tasks[number] for number in numbers]
+        part.limits = _chosen(self.limits, numbers)
+        part.tasks = _chosen(self.tasks, numbers)
+        if self.generators is not None:
+            part.generators = _chosen(self.generators, numbers)
         return part
 
-    def _put(self, chosen: Tensor, part: "Stack") -> None:
+    def _put(
+        self,
+        chosen: Tensor,
+        part: "Stack",
+    ) -> None:
         """Write back what `take` returned, after it was trained."""
         self.network.put(chosen, part.network)
         self.optimizer.put(chosen, part.optimizer)
@@ -143,10 +184,17 @@ class Stack:
         self.optimizer.refresh()
 
 
-def _joined(numbers: Iterable[int], steps: Sequence[tuple[Tensor, Tensor]]) -> Made:
+def _joined(numbers: Iterable[int], steps: Sequence[Step]) -> Made:
     """The steps that all runs made together."""
     losses, predictions = zip(*steps, strict=True)
-    return Made(numbers, torch.stack(losses, 1), torch.cat(predictions, 1))
+    all_losses = torch.stack(losses, 1)
+    all_predictions = torch.cat(predictions, 1)
+    return Made(numbers, all_losses, all_predictions)
+
+
+def _chosen(items: Sequence[Item], numbers: Iterable[int]) -> list[Item]:
+    """Some of the items, by their numbers."""
+    return [items[number] for number in numbers]
 
 
 def _answers(count: int, made: Sequence[Made]) -> list[Answer]:
@@ -161,7 +209,8 @@ def _answers(count: int, made: Sequence[Made]) -> list[Answer]:
     for number in range(count):
         its_losses = torch.cat(losses[number])
         its_predictions = torch.cat(predictions[number])
-        answers.append(Answer(its_losses, its_predictions))
+        answer = Answer(its_losses, its_predictions)
+        answers.append(answer)
     return answers
 
 
@@ -181,28 +230,48 @@ def batches(requests: Sequence[Request]) -> Iterator[Batch]:
     size = requests[0].block.batch_size
     inputs = []
     learned = []
+    lengths = []
     for request in requests:
         block = request.block
         start = request.done * size
-        inputs.append(block.inputs[start:])
         targets = request.task.learned(block.targets)
+        inputs.append(block.inputs[start:])
         learned.append(targets[start:])
-    lengths = [len(each) for each in learned]
+        lengths.append(len(targets) - start)
     common = min(lengths) // size * size
     if common:
-        all_inputs = torch.stack([each[:common] for each in inputs])
-        all_learned = torch.stack([each[:common] for each in learned])
-        pairs = zip(all_inputs.split(size, 1), all_learned.split(size, 1), strict=True)
-        for pair in pairs:
-            yield Batch(*pair)
+        yield from _common(inputs, learned, common, size)
     for start in range(common, max(lengths), size):
         rest = slice(start, start + size)
-        its_inputs = [each[rest] for each in inputs]
-        its_learned = [each[rest] for each in learned]
+        its_inputs = _each(inputs, rest)
+        its_learned = _each(learned, rest)
         yield from _by_size(its_inputs, its_learned)
 
 
-def _by_size(inputs: Sequence[Tensor], learned: Sequence[Tensor]) -> Iterator[Batch]:
+def _each(tensors: OfRuns, part: slice) -> list[Tensor]:
+    """A part of each of some tensors."""
+    return [tensor[part] for tensor in tensors]
+
+
+def _common(
+    inputs: OfRuns,
+    learned: OfRuns,
+    count: int,
+    size: int,
+) -> Iterator[Batch]:
+    """Full batches of the first samples, of which every run has so many."""
+    first = slice(count)
+    its_inputs = _each(inputs, first)
+    its_learned = _each(learned, first)
+    all_inputs = torch.stack(its_inputs)
+    all_learned = torch.stack(its_learned)
+    batches_of_inputs = all_inputs.split(size, 1)
+    batches_of_learned = all_learned.split(size, 1)
+    for pair in zip(batches_of_inputs, batches_of_learned, strict=True):
+        yield Batch(*pair)
+
+
+def _by_size(inputs: OfRuns, learned: OfRuns) -> Iterator[Batch]:
     """One batch of every run that has samples left, one size after the other."""
     numbers_of = defaultdict(list)
     for number, each in enumerate(learned):
@@ -211,7 +280,10 @@ def _by_size(inputs: Sequence[Tensor], learned: Sequence[Tensor]) -> Iterator[Ba
     for numbers in numbers_of.values():
         chosen = None
         if len(numbers) < len(learned):
-            chosen = torch.tensor(numbers, device=inputs[0].device)
-        its_inputs = [inputs[number] for number in numbers]
-        its_learned = [learned[number] for number in numbers]
-        yield Batch(torch.stack(its_inputs), torch.stack(its_learned), chosen)
+            device = inputs[0].device
+            chosen = torch.tensor(numbers, device=device)
+        its_inputs = _chosen(inputs, numbers)
+        its_learned = _chosen(learned, numbers)
+        all_inputs = torch.stack(its_inputs)
+        all_learned = torch.stack(its_learned)
+        yield Batch(all_inputs, all_learned, chosen)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.stacked.memory import Kept, bytes_of_run
-from normlab.stacked.network import StackedNetwork, structure
+from normlab.stacked.network import Tensors, structure
 from normlab.stacked.optimizers import why_not
 from normlab.stacked.stack import Batch, Stack, batches
 from normlab.training.classification import Classification
@@ -32,6 +32,10 @@ RANDOM = "random operation"  # in what vmap says of one
 
 class NotStackable(Exception):
     """Runs that cannot be trained as one network; the text says why."""
+
+
+class DrawsRandomNumbers(NotStackable):
+    """Runs whose networks would draw other random numbers than alone."""
 
 
 class Times(NamedTuple):
@@ -65,35 +69,55 @@ def check_alike(requests: Sequence[Request]) -> None:
     Raises:
         NotStackable: says why.
     """
-    tasks = [request.task for request in requests]
-    first = tasks[0]
-    samples = {sample_of(request) for request in requests}
-    if len(samples) > 1:
-        raise NotStackable("the samples or the batches of the runs differ in shape")
+    first = requests[0].task
     device = first.device.type
     if device not in ("cpu", "cuda"):
         raise NotStackable(f"stacks need a CPU or a CUDA device, got {device}")
-    found = structure(first.network)
-    trained = [each for each in first.network.parameters() if each.requires_grad]
-    if len({each.dtype for each in trained}) > 1:
-        raise NotStackable("the parameters of the network have several types")
-    for task in tasks:
-        if structure(task.network) != found:
+    _check_parameters(first.network)
+    sample = sample_of(requests[0])
+    wanted = structure(first.network)
+    optimizers = []
+    for request in requests:
+        task = request.task
+        if sample_of(request) != sample:
+            raise NotStackable("the samples or the batches of the runs differ in shape")
+        if structure(task.network) != wanted:
             raise NotStackable("the networks differ in the shapes of their parameters")
-        if isinstance(task, Classification) and not _weigh_alike(task, first):
-            raise NotStackable(
-                "task.class_weights weights classes differently in the runs"
-            )
-    reason = why_not([task.trainer.optimizers[0] for task in tasks])
+        _check_task(task, first)
+        if request.block.micro_batch_size is not None:
+            raise NotStackable("trainer.accumulate has no stacked form")
+        optimizers.append(task.trainer.optimizers[0])
+    reason = why_not(optimizers)
     if reason is not None:
         raise NotStackable(reason)
+
+
+def _check_parameters(network: nn.Module) -> None:
+    """Refuse parameters that cannot lie in one row."""
+    types = set()
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            types.add(parameter.dtype)
+    if len(types) > 1:
+        raise NotStackable("the parameters of the network have several types")
+
+
+def _check_task(task: Task, first: Task) -> None:
+    """Refuse what the steps of a stack would leave out, and losses that differ."""
+    if task.averaging is not None:
+        raise NotStackable("an average of the weights has no stacked form")
+    if task.adaptive_clip is not None:
+        raise NotStackable("trainer.adaptive_clip has no stacked form")
+    if isinstance(task, Classification) and not _weigh_alike(task, first):
+        raise NotStackable("task.class_weights weights classes differently in the runs")
 
 
 def sample_of(request: Request) -> tuple[object, ...]:
     """What the blocks of a stack must have in common."""
     block = request.block
     inputs = block.inputs
-    return (inputs.shape[1:], inputs.dtype, block.targets.shape[1:], block.batch_size)
+    shapes = (inputs.shape[1:], block.targets.shape[1:])
+    return (shapes, inputs.dtype, block.batch_size)
 
 
 def _weigh_alike(task: Classification, first: Task) -> bool:
@@ -107,6 +131,8 @@ def _weigh_alike(task: Classification, first: Task) -> bool:
 def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
     """Compare the stack with its first and its last run alone, on their first batch.
 
+    Of a stack that draws random numbers of its own, evaluation is compared.
+
     Args:
         stack: of the runs; it is left as it is.
         requests: of the runs.
@@ -115,20 +141,29 @@ def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
         about how many bytes a run of the stack takes.
 
     Raises:
+        DrawsRandomNumbers: names the module that would draw other numbers.
         NotStackable: names the module that cannot be stacked, or whose gradients or
             buffers differ.
     """
     batch, chosen = first_batch(requests)
-    numbers = (0, len(chosen) - 1)
+    last = len(chosen) - 1
+    first_request = requests[int(chosen[0])]
+    last_request = requests[int(chosen[last])]
     part = stack.take(chosen)
     copy = part.network
-    with torch.random.fork_rng(), Kept() as kept:
-        first = _alone(part.tasks[0], batch, 0)
+    training = copy.randomness == "error"
     with torch.random.fork_rng():
-        copies = (first, _alone(part.tasks[-1], batch, numbers[1]))
-        gradients = _gradients(copy, part.tasks[0], batch)
+        with Kept() as kept:
+            first = _alone(first_request, batch, 0, training)
+        copies = {0: first, last: _alone(last_request, batch, last, training)}
+        stack.set_random_states(requests)
+        copy.template.train(training)
+        try:
+            gradients = _gradients(part, batch)
+        finally:
+            copy.template.train()
     named = copy.parameters(gradients)
-    for number, (its_gradients, its_buffers) in zip(numbers, copies, strict=True):
+    for number, (its_gradients, its_buffers) in copies.items():
         _check_close("gradient", named, its_gradients, number)
         _check_close("buffer", copy.buffers, its_buffers, number)
     return bytes_of_run(copy, kept.bytes)
@@ -150,41 +185,71 @@ def first_batch(requests: Sequence[Request]) -> tuple[Batch, Tensor]:
 
 
 def _alone(
-    task: Task, batch: Batch, number: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Gradients and buffers of one run after one batch, on a copy of its network."""
-    network = deepcopy(task.network)
-    loss = task.loss_of(network(batch.inputs[number]), batch.learned[number])
+    request: Request,
+    batch: Batch,
+    number: int,
+    training: bool,
+) -> tuple[Tensors, Tensors]:
+    """Gradients and buffers of one run after one batch, on a copy of its network.
+
+    Args:
+        request: of the run.
+        batch: of all runs.
+        number: of the run in the batch.
+        training: whether the network is in training mode.
+    """
+    task = request.task
+    if request.random_state is not None:
+        torch.set_rng_state(request.random_state)
+    network = deepcopy(task.network).train(training)
+    prediction = network(batch.inputs[number])
+    loss = task.loss_of(prediction, batch.learned[number])
     loss.backward()
-    gradients = {
-        name: torch.zeros_like(value) if value.grad is None else value.grad
-        for name, value in network.named_parameters()
-        if value.requires_grad
-    }
+    gradients = {}
+    for name, value in network.named_parameters():
+        if not value.requires_grad:
+            continue
+        gradient = value.grad
+        if gradient is None:
+            gradient = torch.zeros_like(value)
+        gradients[name] = gradient
     return gradients, dict(network.named_buffers())
 
 
-def _gradients(network: StackedNetwork, task: Task, batch: Batch) -> Tensor:
-    """The gradients of the stack, or the module at which they cannot be computed."""
+def _gradients(stack: Stack, batch: Batch) -> Tensor:
+    """The gradients of a stack, or the module at which they cannot be computed."""
+    network = stack.network
+    loss_of = stack.tasks[0].loss_of
     with _entered(network.template) as entered:
         try:
             gradients, _, _ = network.gradients(
-                task.loss_of, batch.inputs, batch.learned
+                loss_of, batch.inputs, batch.learned, stack.generators
             )
         except Exception as error:  # of any module
-            raise NotStackable(_why(error, network.template, entered)) from error
+            raise _refusal(error, network.template, entered) from error
     return gradients
 
 
-def _why(error: Exception, network: nn.Module, entered: list[str]) -> str:
-    name = entered[-1] if entered else ""
-    kind = type(network.get_submodule(name)).__name__
-    module = f"{name} ({kind})" if name else f"the network ({kind}) or its loss"
+def _refusal(
+    error: Exception,
+    network: nn.Module,
+    entered: list[str],
+) -> NotStackable:
+    """Why a stack cannot be computed, with the module in which it failed."""
+    module = "the network or its loss"
+    if entered:
+        name = entered[-1]
+        kind = type(network.get_submodule(name))
+        place = name or "the network"
+        module = f"{place} ({kind.__name__})"
     first_line = str(error).partition("\n")[0]
     if RANDOM in first_line:
-        return f"{module} draws random numbers in training, which differ in a stack"
+        return DrawsRandomNumbers(
+            f"{module} draws random numbers in training, which differ in a stack"
+        )
     sentence = first_line.partition(". ")[0]
-    return f"{module} cannot be stacked: {type(error).__name__}: {sentence}"
+    reason = f"{type(error).__name__}: {sentence}"
+    return NotStackable(f"{module} cannot be stacked: {reason}")
 
 
 @contextmanager
@@ -195,7 +260,11 @@ def _entered(network: nn.Module) -> Iterator[list[str]]:
     def enter(name: str) -> Callable[..., None]:
         return lambda module, inputs: names.append(name)
 
-    def leave(module: nn.Module, inputs: object, output: object) -> None:
+    def leave(
+        module: nn.Module,
+        inputs: object,
+        output: object,
+    ) -> None:
         names.pop()
 
     handles = []
@@ -210,23 +279,34 @@ def _entered(network: nn.Module) -> Iterator[list[str]]:
 
 
 def _check_close(
-    what: str, stacked: dict[str, Tensor], alone: dict[str, Tensor], number: int
+    what: str,
+    stacked: Tensors,
+    alone: Tensors,
+    number: int,
 ) -> None:
     """Compare tensors of one run; integers must be equal."""
-    numbers = [value for value in alone.values() if value.is_floating_point()]
-    largest = max([float(each.abs().max()) for each in numbers if each.numel()] or [0])
+    largest = 0.0
+    for value in alone.values():
+        if value.is_floating_point() and value.numel():
+            largest = max(largest, float(value.abs().max()))
     for name, value in alone.items():
         tolerance = TOLERANCES.get(value.dtype, 0.0) * largest
         row = stacked[name][number]
-        if not torch.allclose(row, value, rtol=0.0, atol=tolerance, equal_nan=True):
-            module = name.rpartition(".")[0]
-            raise NotStackable(
-                f"{module or 'the network'} is not the same in a stack: its {what} "
-                f"{name} differs by up to {float((row - value).abs().max()):.2g}"
-            )
+        if torch.allclose(row, value, rtol=0.0, atol=tolerance, equal_nan=True):
+            continue
+        difference = float((row - value).abs().max())
+        module = name.rpartition(".")[0] or "the network"
+        raise NotStackable(
+            f"{module} is not the same in a stack: its {what} {name} differs by up to "
+            f"{difference:.2g}"
+        )
 
 
-def measure(stack: Stack, requests: Sequence[Request], most: int) -> Times:
+def measure(
+    stack: Stack,
+    requests: Sequence[Request],
+    most: int,
+) -> Times:
     """Time the steps of one run alone and of stacks, on copies.
 
     Args:
@@ -249,9 +329,11 @@ def measure(stack: Stack, requests: Sequence[Request], most: int) -> Times:
     times = {}
     size = min(most, len(chosen))
     while size > 1:
-        part = Batch(batch.inputs[:size], batch.learned[:size])
+        inputs = batch.inputs[:size]
+        learned = batch.learned[:size]
         copy = stack.take(chosen[:size])
-        times[size] = _seconds(partial(copy.step, part)) / size
+        step = partial(copy.step, Batch(inputs, learned))
+        times[size] = _seconds(step) / size
         size //= 2
     return Times(_seconds(step_alone), times)
 

@@ -31,13 +31,14 @@ class Item(NamedTuple):
 
     Attributes:
         configs: of the runs; several of them form a stack.
-        members: see `normlab.stacked.driver.train_stack`.
+        members, exact: see `normlab.stacked.driver.train_stack`.
         sharers: number of workers.
     """
 
     configs: list[dict[str, Any]]
     members: int | str
     sharers: int
+    exact: bool
 
 
 class Trained(NamedTuple):
@@ -58,6 +59,7 @@ def run_stacked(
     jobs_per_gpu: int = 1,
     jobs_per_worker: int | None = None,
     members: int | str = AUTO,
+    exact: bool = True,
 ) -> Results:
     """Run configurations in stacks; those with a stored result need no worker.
 
@@ -66,6 +68,7 @@ def run_stacked(
         workers, jobs_per_gpu: see `normlab.sweeps.queue.run_queued`.
         jobs_per_worker: after how many stacks a worker is replaced; None keeps it.
         members: number of runs that train together, or `auto`.
+        exact: see `normlab.stacked.driver.train_stack`.
 
     Yields:
         the index of a configuration and its result; those of a stack together.
@@ -81,6 +84,7 @@ def run_stacked(
         jobs_per_gpu=jobs_per_gpu,
         jobs_per_worker=jobs_per_worker,
         members=members,
+        exact=exact,
     )
     return stored_first(configs, train)
 
@@ -91,6 +95,7 @@ def _train_in_workers(
     jobs_per_gpu: int,
     jobs_per_worker: int | None,
     members: int | str,
+    exact: bool,
 ) -> ResultsOrStopped:
     found = plan_for(configs, os.environ, workers, jobs_per_gpu, members)
     firsts = [configs[numbers[0]] for numbers in found.items]
@@ -99,7 +104,7 @@ def _train_in_workers(
     items = []
     for numbers in found.items:
         chosen = [quiet[number] for number in numbers]
-        items.append(Item(chosen, members, len(environments)))
+        items.append(Item(chosen, members, len(environments), exact))
     told: set[str] = set()
     with Workers(train_together, environments, jobs_per_worker, PRELOAD) as pool:
         for index, value in pool.run(items):
@@ -172,7 +177,9 @@ def _train_stack(item: Item) -> Trained:
 
     # torch reads the variable when it is imported, which was before it was set.
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    ended = train_stack(item.configs, run_with_output, item.members, item.sharers)
+    ended = train_stack(
+        item.configs, run_with_output, item.members, item.sharers, item.exact
+    )
     results: list[Result | Stopped] = []
     for config, outcome in zip(item.configs, ended.results, strict=True):
         if outcome is None:
