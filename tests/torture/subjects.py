@@ -48,11 +48,15 @@ BOTH = {
     "config.yaml": "config.yaml",
     "environment.json": "environment.json",
     "inputs.json": "inputs.json",
-    "best.ckpt": "checkpoints/best.ckpt",
     "metrics.csv": "metrics.csv",
     "statistics.csv": "statistics.csv",
 }
-FINISHED = BOTH | {"result.json": "result.json", "predictions.npz": "predictions.npz"}
+FINISHED = BOTH | {
+    "result.json": "result.json",
+    "predictions.npz": "predictions.npz",
+    "best.ckpt": "checkpoints/best.ckpt",
+}
+# The best checkpoint is written when a run ends.
 KILLED = BOTH | {
     "last.ckpt": "checkpoints/last.ckpt",
     "previous.ckpt": "checkpoints/previous.ckpt",
@@ -83,7 +87,7 @@ def make(scratch: Path) -> dict[str, tuple[Subject, ...]]:
         "environment.json": (finished["environment.json"], killed["environment.json"]),
         "inputs.json": (finished["inputs.json"], killed["inputs.json"]),
         "predictions.npz": (finished["predictions.npz"],),
-        "best.ckpt": (finished["best.ckpt"], killed["best.ckpt"]),
+        "best.ckpt": (finished["best.ckpt"],),
         "last.ckpt": (killed["last.ckpt"],),
         "previous.ckpt": (without_last["previous.ckpt"],),
         "metrics.csv": (finished["metrics.csv"], killed["metrics.csv"]),
