@@ -1,6 +1,10 @@
 """The plan of a study is checked before a run trains."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from normlab.api.calls import _configuration
 from normlab.config.rules import check
@@ -147,3 +151,11 @@ def test_a_wrong_plan_is_refused_before_training_but_stays_readable():
         _configuration([*words, "+study.levels=0.1"], None)
     config["study"]["levels"] = 0.1
     check(config)  # as for a run that an earlier version has stored
+
+
+def test_the_claims_that_the_page_about_studies_shows_are_complete():
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "study.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(blocks) >= 7
+    for block in blocks:
+        check_plan("the page", PLAN | yaml.safe_load(block)["study"])
