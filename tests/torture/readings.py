@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,11 @@ def tables(outputs: Path) -> Values:
     for index, row in runs.iterrows():
         own = [table[table["index"] == index] for table in (curves, layers)]
         texts = [table.drop(columns="index").to_csv(index=False) for table in own]
-        facts = row.drop("folder").dropna().to_dict()
+        # A column of whole numbers is one of real numbers if another run lacks it.
+        facts = {
+            key: float(value) if isinstance(value, Number) else value
+            for key, value in row.drop("folder").dropna().items()
+        }
         texts += _predictions(Path(row["folder"]))
         values[Path(row["folder"]).name] = [repr(sorted(facts.items())), *texts]
     return values
