@@ -10,11 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from normlab.data.noises import draw
-from normlab.data.resampling import blurred, convolved, zoomed
+from normlab.data.resampling import bell, blurred, convolved, zoomed
 
 LARGEST_ANGLE = 45.0  # of motion in degrees, in both directions
 # Of the smoothing of a disk, in pixels: its size, and the one of larger disks.
-SMOOTHING, LARGE_SMOOTHING = 3, 5
+SMOOTHING = 3
+LARGE_SMOOTHING = 5
 LARGE_DISK = 8
 
 
@@ -56,13 +57,21 @@ def disk(radius: float, sigma: float) -> Tensor:
     size = LARGE_SMOOTHING if radius > LARGE_DISK else SMOOTHING
     margin = size // 2
     reach = int(radius) + 2 * margin  # beyond it, nothing but zeros is mirrored
-    offsets = torch.arange(-reach, reach + 1)
-    squares = offsets**2
-    sharp = (squares[:, None] + squares <= radius**2).double()
-    taps = torch.exp(-0.5 * (torch.arange(-margin, margin + 1) / sigma) ** 2).double()
-    smooth = convolved(sharp[None, None], taps[:, None] * taps)[0, 0]
-    kernel = smooth[margin:-margin, margin:-margin]
-    return (kernel / kernel.sum()).float()
+    squares = _offsets(reach) ** 2
+    distances = squares[:, None] + squares
+    is_inside = distances <= radius**2
+    sharp = is_inside.double()
+    taps = bell(_offsets(margin), sigma).double()
+    smoothing = taps[:, None] * taps
+    smooth = convolved(sharp[None, None], smoothing)
+    kernel = smooth[0, 0, margin:-margin, margin:-margin]
+    kernel /= kernel.sum()
+    return kernel.float()
+
+
+def _offsets(reach: int) -> Tensor:
+    """The pixels up to this far from one, ``(2 reach + 1,)``."""
+    return torch.arange(-reach, reach + 1)
 
 
 def glass_blur(
@@ -82,17 +91,34 @@ def glass_blur(
     """
     sigma, distance, repetitions = constants
     height, width = pixels.shape[-2:]
-    rows = range(height - distance, distance, -1)
-    columns = range(width - distance, distance, -1)
-    shape = (repetitions, len(rows), len(columns), 2)
+    # The authors' code leaves out a margin: `distance + 1` rows at the top and
+    # `distance - 1` at the bottom, and as many columns on the left and on the right.
+    num_rows = max(0, height - 2 * distance)
+    num_columns = max(0, width - 2 * distance)
+    shape = (repetitions, num_rows, num_columns, 2)
     steps = []
     for generator in generators:
-        steps.append(torch.randint(-distance, distance, shape, generator=generator))
+        # Their largest step down or right is one pixel shorter than up or left.
+        drawn = torch.randint(-distance, distance, shape, generator=generator)
+        steps.append(drawn)
     sources = _sources(torch.stack(steps).numpy(), height, width, distance)
-    indices = torch.from_numpy(sources).to(pixels.device).flatten(1)
-    soft = blurred(pixels, sigma).flatten(2)
-    moved = soft.gather(2, indices[:, None].expand_as(soft))
-    return blurred(moved.view_as(pixels), sigma)
+    indices = torch.from_numpy(sources).to(pixels.device)
+    soft = blurred(pixels, sigma)
+    replaced = _gathered(soft, indices)
+    return blurred(replaced, sigma)
+
+
+def _gathered(images: Tensor, indices: Tensor) -> Tensor:
+    """Replace every pixel by the one at an index, the same for all channels.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        indices: ``(N, H, W)``, positions in ``0..H W - 1``.
+    """
+    flat = images.flatten(2)
+    flat_indices = indices.flatten(1).unsqueeze(1)
+    gathered = flat.gather(2, flat_indices.expand_as(flat))
+    return gathered.view_as(images)
 
 
 def _sources(steps: np.ndarray, height: int, width: int, distance: int) -> np.ndarray:
@@ -111,10 +137,13 @@ def _sources(steps: np.ndarray, height: int, width: int, distance: int) -> np.nd
     everyone = np.arange(num_images)
     positions = np.arange(height * width).reshape(height, width)
     sources = np.repeat(positions[None], num_images, 0)
+    last_row = height - distance
+    last_column = width - distance
     for repetition, i, j in np.ndindex(repetitions, num_rows, num_columns):
-        row, column = height - distance - i, width - distance - j
-        step = steps[:, repetition, i, j]
-        others = sources[everyone, row + step[:, 0], column + step[:, 1]]
+        row = last_row - i
+        column = last_column - j
+        down, right = steps[:, repetition, i, j].T
+        others = sources[everyone, row + down, column + right]
         sources[:, row, column] = others
     return sources
 
@@ -129,9 +158,10 @@ def motion_blur(
         constants: see `moved`.
         generators: of the angles.
     """
-    shares = draw(torch.rand, (), generators, pixels)
     radius, sigma = constants
-    return moved(pixels, radius, sigma, (2 * shares - 1) * LARGEST_ANGLE)
+    shares = draw(torch.rand, (), generators, pixels)
+    angles = (2 * shares - 1) * LARGEST_ANGLE
+    return moved(pixels, radius, sigma, angles)
 
 
 def moved(images: Tensor, radius: int, sigma: float, angles: Tensor) -> Tensor:
@@ -147,23 +177,39 @@ def moved(images: Tensor, radius: int, sigma: float, angles: Tensor) -> Tensor:
         sigma: standard deviation in pixels.
         angles: ``(N,)`` in degrees.
     """
-    height, width = images.shape[-2:]
     steps = torch.arange(2 * radius + 1, dtype=torch.float64, device=images.device)
-    bell = torch.exp(-0.5 * (steps / sigma) ** 2)
-    weights = (bell / bell.sum()).tolist()
-    radians = torch.deg2rad(angles.double())[:, None]
-    downwards = torch.ceil(steps * radians.sin() - 0.5).long()
-    sideways = torch.ceil(steps * radians.cos() - 0.5).long()
-    rows = torch.arange(height, device=images.device)[:, None]
-    columns = torch.arange(width, device=images.device)
+    weights = bell(steps, sigma)
+    weights /= weights.sum()
+    radians = torch.deg2rad(angles.double())
+    downwards = _whole(steps[:, None] * radians.sin())
+    sideways = _whole(steps[:, None] * radians.cos())
     result = torch.zeros_like(images)
-    for weight, down, side in zip(weights, downwards.T, sideways.T, strict=True):
-        at_rows = (rows + down[:, None, None]).clamp(0, height - 1)
-        at_columns = (columns + side[:, None, None]).clamp(0, width - 1)
-        indices = (at_rows * width + at_columns).flatten(1)[:, None]
-        flat = images.flatten(2)
-        result += weight * flat.gather(2, indices.expand_as(flat)).view_as(images)
+    # The sum is taken in the order of the steps, which decides how it is rounded.
+    for weight, down, side in zip(weights.tolist(), downwards, sideways, strict=True):
+        result += weight * _displaced(images, down, side)
     return result
+
+
+def _whole(positions: Tensor) -> Tensor:
+    """Positions rounded to whole pixels, halves downwards as in ImageMagick."""
+    return torch.ceil(positions - 0.5).long()
+
+
+def _displaced(images: Tensor, down: Tensor, side: Tensor) -> Tensor:
+    """What lies this many pixels below and to the right of every pixel.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        down: int64 ``(N,)``.
+        side: int64 ``(N,)``.
+    """
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device)
+    at_rows = (rows + down[:, None]).clamp(0, height - 1)
+    at_columns = (columns + side[:, None]).clamp(0, width - 1)
+    indices = at_rows[:, :, None] * width + at_columns[:, None]
+    return _gathered(images, indices)
 
 
 def zoom_blur(
@@ -179,7 +225,8 @@ def zoom_blur(
     """
     end, step = constants
     factors = np.arange(1, end, step)
-    result = pixels.clone()
+    total = pixels.clone()
     for factor in factors.tolist():
-        result += zoomed(pixels, factor)
-    return result / (len(factors) + 1)
+        total += zoomed(pixels, factor)
+    num_images = len(factors) + 1
+    return total / num_images

@@ -16,6 +16,8 @@ from normlab.data.noises import draw
 from normlab.data.resampling import blurred, box_matrix, mapped
 from normlab.data.transforms import PIXEL_RANGE
 
+# Of red from its largest channel, in shares of the largest distance.
+DISTANCES_OF_RED = (0.0, 1.0, 1.0)
 ELASTIC_TRUNCATE = 3.0  # standard deviations at which the blur of the field ends
 
 
@@ -28,8 +30,11 @@ def brightness(
     all channels are multiplied by the same number.
     """
     value = pixels.amax(1, keepdim=True)
-    brighter = (value + constant).clamp(0, 1)
-    return torch.where(value > 0, pixels * brighter / value, brighter)
+    brighter = value + constant
+    brighter = brighter.clamp(0, 1)
+    multiplied = pixels * brighter / value
+    # Black has neither hue nor saturation, and becomes grey.
+    return torch.where(value > 0, multiplied, brighter)
 
 
 def contrast(
@@ -37,14 +42,16 @@ def contrast(
 ) -> Tensor:
     """Draw every channel of an image towards its mean."""
     mean = pixels.mean((2, 3), keepdim=True)
-    return mean + constant * (pixels - mean)
+    deviations = pixels - mean
+    return mean + constant * deviations
 
 
 def inversion(
     pixels: Tensor, constant: float, generators: Iterable[Generator]
 ) -> Tensor:
     """Blend images with their negatives, of which the constant is the share."""
-    return pixels + constant * (1 - 2 * pixels)
+    difference = 1 - 2 * pixels  # of the negative `1 - pixels` from the image
+    return pixels + constant * difference
 
 
 def saturate(
@@ -66,10 +73,11 @@ def saturate(
     distance = value - pixels
     largest = distance.amax(1, keepdim=True)
     saturation = torch.where(value > 0, largest / value, 0.0)
-    wanted = (factor * saturation + added).clamp(0, 1)
-    red = torch.tensor([0.0, 1.0, 1.0], device=pixels.device).view(1, 3, 1, 1)
-    shares = torch.where(largest > 0, distance / largest, red)
-    return value * (1 - wanted * shares)
+    wanted = factor * saturation + added
+    wanted = wanted.clamp(0, 1)
+    red = torch.tensor(DISTANCES_OF_RED, device=pixels.device)
+    hue = torch.where(largest > 0, distance / largest, red.view(1, 3, 1, 1))
+    return value * (1 - wanted * hue)
 
 
 def pixelate(
@@ -77,12 +85,17 @@ def pixelate(
 ) -> Tensor:
     """Make images smaller by this factor, and as large as they were, by boxes."""
     height, width = pixels.shape[-2:]
-    return mapped(pixels, _coarse(height, constant), _coarse(width, constant))
+    rows = _coarse(height, constant)
+    columns = _coarse(width, constant)
+    return mapped(pixels, rows, columns)
 
 
 def _coarse(size: int, factor: float) -> Tensor:
-    smaller = max(1, int(size * factor))
-    return box_matrix(smaller, size) @ box_matrix(size, smaller)
+    """The map of a side to a smaller one and back, ``(size, size)``."""
+    small_size = max(1, int(size * factor))
+    shrink = box_matrix(size, small_size)
+    enlarge = box_matrix(small_size, size)
+    return enlarge @ shrink
 
 
 def elastic_transform(
@@ -103,18 +116,22 @@ def elastic_transform(
     """
     height, width = pixels.shape[-2:]
     side = max(height, width)
-    factor, sigma, largest = (side * constant for constant in constants)
-    numbers = draw(torch.rand, (6 + 2 * height * width,), generators, pixels)
-    numbers = 2 * numbers - 1
+    factor = side * constants[0]
+    sigma = side * constants[1]
+    largest = side * constants[2]
+    num_numbers = 6 + 2 * height * width
+    numbers = draw(torch.rand, (num_numbers,), generators, pixels)
+    directions = 2 * numbers - 1
+    of_points = directions[:, :6].view(-1, 3, 2)
+    of_pixels = directions[:, 6:].view(-1, 2, height, width)
+
     corners = _triangle(height, width).to(pixels.device)
-    moved = corners + largest * numbers[:, :6].view(-1, 3, 2)
     grid = _grid(height, width).to(pixels.device)
-    places = grid @ _affine(moved, corners)[:, None]
-    bent = _sampled(pixels, places, align_corners=True)
+    maps = _affine(corners + largest * of_points, corners)
+    bent = _sampled(pixels, grid @ maps[:, None], align_corners=True)
     if factor == 0:
         return bent
-    field = numbers[:, 6:].view(-1, 2, height, width)
-    field = factor * blurred(field, sigma, "reflect", ELASTIC_TRUNCATE)
+    field = factor * blurred(of_pixels, sigma, "reflect", ELASTIC_TRUNCATE)
     places = grid[..., :2] + field.permute(0, 2, 3, 1)
     return _sampled(bent, places, align_corners=False)
 
@@ -129,8 +146,12 @@ def _triangle(height: int, width: int) -> Tensor:
 
 def _grid(height: int, width: int) -> Tensor:
     """All pixels as (x, y, 1): ``(H, W, 3)``."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return torch.stack([x, y, torch.ones_like(x)], -1).float()
+    rows = torch.arange(height)
+    columns = torch.arange(width)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    ones = torch.ones_like(x)
+    grid = torch.stack([x, y, ones], -1)
+    return grid.float()
 
 
 def _affine(origins: Tensor, images: Tensor) -> Tensor:
@@ -141,9 +162,10 @@ def _affine(origins: Tensor, images: Tensor) -> Tensor:
         images: ``(3, 2)``.
     """
     ones = torch.ones_like(origins[..., :1])
-    homogeneous = torch.cat([origins, ones], -1).double()
-    targets = images.double().expand(len(origins), 3, 2)
-    return torch.linalg.solve(homogeneous, targets).float()
+    homogeneous = torch.cat([origins, ones], -1)
+    targets = images.expand(len(origins), 3, 2)
+    maps = torch.linalg.solve(homogeneous.double(), targets.double())
+    return maps.float()
 
 
 def _sampled(images: Tensor, places: Tensor, align_corners: bool) -> Tensor:
@@ -154,9 +176,13 @@ def _sampled(images: Tensor, places: Tensor, align_corners: bool) -> Tensor:
         places: as (x, y).
         align_corners: whether the edge itself is not repeated by the mirror.
     """
-    size = torch.tensor(images.shape[:1:-1], device=images.device)
+    height, width = images.shape[-2:]
+    size = torch.tensor([width, height], device=images.device)
+    # `grid_sample` wants -1 and 1 for the centres of the first and of the last pixel,
+    # or for their outer edges.
     if align_corners:
-        grid = 2 * places / (size - 1).clamp(min=1) - 1
+        last = (size - 1).clamp(min=1)
+        grid = 2 * places / last - 1
     else:
         grid = (2 * places + 1) / size - 1
     return functional.grid_sample(
@@ -168,12 +194,21 @@ def jpeg_compression(
     pixels: Tensor, constant: float, generators: Iterable[Generator]
 ) -> Tensor:
     """Store images as JPEG of this quality."""
-    images = pixels.mul(PIXEL_RANGE).round().to(torch.uint8).permute(0, 2, 3, 1)
+    values = pixels.mul(PIXEL_RANGE).round()
+    channels_last = values.to(torch.uint8).permute(0, 2, 3, 1)
     decoded = []
-    for image in images.cpu().numpy():
-        file = BytesIO()
-        picture = image[:, :, 0] if image.shape[2] == 1 else image
-        Image.fromarray(picture).save(file, "JPEG", quality=int(constant))
-        decoded.append(np.asarray(Image.open(file)).reshape(image.shape))
-    stored = torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)
-    return stored.to(pixels.device) / PIXEL_RANGE
+    for image in channels_last.cpu().numpy():
+        stored = _through_jpeg(image, int(constant))
+        decoded.append(torch.from_numpy(stored))
+    channels_first = torch.stack(decoded).permute(0, 3, 1, 2)
+    return channels_first.to(pixels.device) / PIXEL_RANGE
+
+
+def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """What is left of an image ``(H, W, C)`` once it was a JPEG file."""
+    is_grey = image.shape[2] == 1
+    picture = Image.fromarray(image[:, :, 0] if is_grey else image)
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    decoded = np.array(Image.open(file))
+    return decoded.reshape(image.shape)

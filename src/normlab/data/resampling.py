@@ -27,10 +27,28 @@ def boundary_indices(size: int, radius: int, mode: str) -> Tensor:
     positions = torch.arange(-radius, size + radius)
     if mode == "nearest":
         return positions.clamp(0, size - 1)
-    last = 2 * size - 1 if mode == "reflect" else 2 * size - 2
-    period = last + 1 if mode == "reflect" else max(last, 1)
+    # The side and its mirror image repeat. `reflect` shows the pixel at an edge twice,
+    # `mirror` once, so that a side of one pixel has no image there.
+    if mode == "reflect":
+        last = 2 * size - 1
+        period = 2 * size
+    else:
+        last = 2 * size - 2
+        period = max(last, 1)
     around = positions.remainder(period)
-    return torch.minimum(around, last - around)
+    mirrored = last - around
+    return torch.minimum(around, mirrored)
+
+
+def bell(offsets: Tensor, sigma: float) -> Tensor:
+    r"""The shape of a normal distribution: :math:`\exp(-x^2 / 2\sigma^2)`.
+
+    Args:
+        offsets: x, of any shape.
+        sigma: standard deviation.
+    """
+    deviations = offsets / sigma
+    return torch.exp(-0.5 * deviations**2)
 
 
 def blur_matrix(
@@ -51,11 +69,15 @@ def blur_matrix(
     if radius == 0:
         return torch.eye(size)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    taps = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    taps = bell(offsets, sigma)
     taps /= taps.sum()
-    windows = boundary_indices(size, radius, mode).unfold(0, 2 * radius + 1, 1)
+    continued = boundary_indices(size, radius, mode)
+    windows = continued.unfold(0, len(taps), 1)
+    weights = taps.expand(size, -1)
     matrix = torch.zeros(size, size, dtype=torch.float64)
-    return matrix.scatter_add_(1, windows, taps.expand(size, -1)).float()
+    # A pixel that a window shows more than once gets the sum of its weights.
+    matrix.scatter_add_(1, windows, weights)
+    return matrix.float()
 
 
 def box_matrix(size: int, new_size: int) -> Tensor:
@@ -72,12 +94,17 @@ def box_matrix(size: int, new_size: int) -> Tensor:
         float32 ``(new_size, size)``, whose rows sum to 1.
     """
     scale = size / new_size
-    width = max(scale, 1.0)
-    centres = (torch.arange(new_size, dtype=torch.float64) + 0.5) * scale
-    distances = torch.arange(size) + 0.5 - centres[:, None]
-    is_inside = (distances > -width / 2) & (distances <= width / 2)
+    reach = max(scale, 1.0) / 2
+    new_pixels = torch.arange(new_size, dtype=torch.float64)
+    new_centres = (new_pixels + 0.5) * scale
+    old_centres = torch.arange(size) + 0.5
+    distances = old_centres - new_centres[:, None]
+    # A centre on the border of two boxes belongs to one of them.
+    is_inside = (distances > -reach) & (distances <= reach)
     matrix = is_inside.double()
-    return (matrix / matrix.sum(1, keepdim=True)).float()
+    num_inside = matrix.sum(1, keepdim=True)
+    matrix /= num_inside
+    return matrix.float()
 
 
 def mapped(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -91,7 +118,9 @@ def mapped(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Returns:
         ``(N, C, H', W')``.
     """
-    return rows.to(images.device) @ images @ columns.T.to(images.device)
+    rows = rows.to(images.device)
+    columns = columns.to(images.device)
+    return rows @ images @ columns.T
 
 
 def blurred(
@@ -100,7 +129,8 @@ def blurred(
     """Blur images by a normal distribution, see `blur_matrix`."""
     height, width = images.shape[-2:]
     rows = blur_matrix(height, sigma, mode, truncate)
-    return mapped(images, rows, blur_matrix(width, sigma, mode, truncate))
+    columns = blur_matrix(width, sigma, mode, truncate)
+    return mapped(images, rows, columns)
 
 
 def convolved(images: Tensor, kernel: Tensor) -> Tensor:
@@ -112,11 +142,14 @@ def convolved(images: Tensor, kernel: Tensor) -> Tensor:
     """
     radius = len(kernel) // 2
     height, width = images.shape[-2:]
-    rows = boundary_indices(height, radius, "mirror").to(images.device)
-    columns = boundary_indices(width, radius, "mirror").to(images.device)
-    padded = images.index_select(2, rows).index_select(3, columns)
-    weight = kernel.to(images)[None, None]
-    result = functional.conv2d(padded.flatten(0, 1)[:, None], weight)
+    rows = boundary_indices(height, radius, "mirror")
+    columns = boundary_indices(width, radius, "mirror")
+    padded = images.index_select(2, rows.to(images.device))
+    padded = padded.index_select(3, columns.to(images.device))
+    # Every channel is an image by itself.
+    channels = padded.flatten(0, 1).unsqueeze(1)
+    weight = kernel.to(images)
+    result = functional.conv2d(channels, weight[None, None])
     return result.view_as(images)
 
 
@@ -131,13 +164,21 @@ def zoomed(images: Tensor, factor: float) -> Tensor:
         factor: at least 1.
     """
     height, width = images.shape[-2:]
-    middle = _centre(images, math.ceil(height / factor), math.ceil(width / factor))
-    size = [round(side * factor) for side in middle.shape[-2:]]
-    larger = functional.interpolate(middle, size, mode="bilinear", align_corners=True)
+    old_height = math.ceil(height / factor)
+    old_width = math.ceil(width / factor)
+    new_height = round(old_height * factor)
+    new_width = round(old_width * factor)
+    middle = _centre(images, old_height, old_width)
+    larger = functional.interpolate(
+        middle, (new_height, new_width), mode="bilinear", align_corners=True
+    )
     return _centre(larger, height, width)
 
 
 def _centre(images: Tensor, height: int, width: int) -> Tensor:
-    top = (images.shape[-2] - height) // 2
-    left = (images.shape[-1] - width) // 2
-    return images[..., top : top + height, left : left + width]
+    """The middle of images, in whole pixels."""
+    full_height, full_width = images.shape[-2:]
+    top = (full_height - height) // 2
+    left = (full_width - width) // 2
+    rows = images.narrow(-2, top, height)
+    return rows.narrow(-1, left, width)

@@ -20,7 +20,9 @@ BROWN = (63.0, 42.0, 20.0)  # mud
 THINNEST_MUD = 0.8
 # Of Canny's detector of edges: gradients above the first belong to an edge if they
 # are connected with one above the second.
-WEAK, STRONG = 50, 150
+WEAK = 50
+STRONG = 150
+TANGENT = np.tan(np.pi / 8)  # of the steepest direction that counts as level
 LARGEST_DISTANCE = 20.0  # to an edge, in pixels
 EMBOSS = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
 
@@ -43,18 +45,23 @@ def spatter(
     numbers = draw(torch.randn, shape, generators, pixels)
     layer = blurred(mean + deviation * numbers, sigma)
     if is_mud:
-        mud = blurred((layer > threshold).float(), amount)
+        covered = layer > threshold
+        mud = blurred(covered.float(), amount)
         mud = torch.where(mud < THINNEST_MUD, 0.0, mud)
-        return pixels * (1 - mud) + mud * _colour(BROWN, pixels)
-    liquid = torch.where(layer < threshold, 0.0, layer).clamp(0, 1)
-    water = amount * drops(liquid)
+        brown = _colour(BROWN, pixels)
+        return pixels * (1 - mud) + mud * brown
+    liquid = torch.where(layer < threshold, 0.0, layer)
+    water = amount * drops(liquid.clamp(0, 1))
     return pixels + water * _colour(TURQUOISE, pixels)
 
 
 def _colour(colour: tuple[float, ...], pixels: Tensor) -> Tensor:
     """A colour for images; its brightness for grey ones."""
-    values = torch.tensor(colour, device=pixels.device).view(1, 3, 1, 1) / PIXEL_RANGE
-    return values if pixels.shape[1] == 3 else grey(values)
+    values = torch.tensor(colour, device=pixels.device) / PIXEL_RANGE
+    values = values.view(1, 3, 1, 1)
+    if pixels.shape[1] == 1:
+        return grey(values)
+    return values
 
 
 def drops(liquid: Tensor) -> Tensor:
@@ -66,17 +73,28 @@ def drops(liquid: Tensor) -> Tensor:
     Args:
         liquid: ``(N, 1, H, W)`` in 0..1, 0 where there is none.
     """
-    heights = []
-    for image in liquid[:, 0].mul(PIXEL_RANGE).to(torch.uint8).cpu().numpy():
-        distances = distances_to(edges(image)).astype(np.float32)
-        heights.append(torch.from_numpy(distances))
     box = torch.full((3, 3), 1 / 9)
-    smooth = convolved(torch.stack(heights)[:, None].to(liquid.device), box)
+    emboss = torch.tensor(EMBOSS)
+    # The authors store the surface in bytes before it is embossed.
+    smooth = convolved(_depths(liquid), box)
     surface = equalized(smooth.to(torch.uint8))
-    embossed = convolved(surface, torch.tensor(EMBOSS)).clamp(0, PIXEL_RANGE)
-    light = liquid * convolved(embossed, box)
+    embossed = convolved(surface, emboss)
+    relief = embossed.clamp(0, PIXEL_RANGE)
+    light = liquid * convolved(relief, box)
     brightest = light.amax((2, 3), keepdim=True)
     return torch.where(brightest > 0, light / brightest, 0.0)
+
+
+def _depths(liquid: Tensor) -> Tensor:
+    """How far pixels lie from the edges of drops, float32 ``(N, 1, H, W)``."""
+    images = liquid.mul(PIXEL_RANGE).to(torch.uint8)
+    depths = []
+    for image in images[:, 0].cpu().numpy():
+        distances = distances_to(edges(image))
+        depth = torch.from_numpy(distances)
+        depths.append(depth.float())
+    stacked = torch.stack(depths).unsqueeze(1)
+    return stacked.to(liquid.device)
 
 
 def edges(image: np.ndarray) -> np.ndarray:
@@ -91,37 +109,70 @@ def edges(image: np.ndarray) -> np.ndarray:
     values = image.astype(np.int64)
     across = ndimage.sobel(values, 1, mode="nearest")
     down = ndimage.sobel(values, 0, mode="nearest")
-    size = abs(across) + abs(down)
-    padded = np.pad(size, 1)
-
-    def beside(row: int, column: int) -> np.ndarray:
-        height, width = size.shape
-        return padded[1 + row : 1 + row + height, 1 + column : 1 + column + width]
-
-    def is_ridge(row: int, column: int) -> np.ndarray:
-        return (size > beside(-row, -column)) & (size >= beside(row, column))
-
-    def is_peak(row: int, column: int) -> np.ndarray:
-        return (size > beside(-row, -column)) & (size > beside(row, column))
-
-    tangent = np.tan(np.pi / 8)
-    is_level = abs(down) < tangent * abs(across)
-    is_upright = abs(down) > (tangent + 2) * abs(across)
-    same_sign = (across < 0) == (down < 0)
-    diagonal = np.where(same_sign, is_peak(1, 1), is_peak(1, -1))
-    ridge = np.where(is_level, is_ridge(0, 1), diagonal)
-    ridge = np.where(is_upright & ~is_level, is_ridge(1, 0), ridge)
-    weak = ridge & (size > WEAK)
+    steepness = abs(across) + abs(down)
+    weak = _ridges(across, down) & (steepness > WEAK)
+    strong = weak & (steepness > STRONG)
     regions, _ = ndimage.label(weak, np.ones((3, 3)))
-    strong = np.unique(regions[weak & (size > STRONG)])
-    return weak & np.isin(regions, strong)
+    strong_regions = np.unique(regions[strong])
+    return weak & np.isin(regions, strong_regions)
+
+
+def _ridges(across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Where the gradient is steeper than beside it, in its own direction.
+
+    Args:
+        across: derivative along the rows ``(H, W)``.
+        down: derivative along the columns ``(H, W)``.
+
+    Returns:
+        bool ``(H, W)``.
+    """
+    sideways = abs(across)
+    upright = abs(down)
+    steepness = sideways + upright
+    is_level = upright < TANGENT * sideways
+    # The tangent of 90 - 22.5 degrees is that of 22.5 degrees plus 2.
+    is_upright = upright > (TANGENT + 2) * sideways
+    falls = (across < 0) == (down < 0)
+
+    # As in OpenCV, a pixel may be equal to the one after it, but not on a diagonal.
+    rows = _steeper(steepness, 0, -1) & _steeper(steepness, 0, 1, or_equal=True)
+    columns = _steeper(steepness, -1, 0) & _steeper(steepness, 1, 0, or_equal=True)
+    falling = _steeper(steepness, -1, -1) & _steeper(steepness, 1, 1)
+    rising = _steeper(steepness, -1, 1) & _steeper(steepness, 1, -1)
+
+    diagonals = np.where(falls, falling, rising)
+    steep = np.where(is_upright, columns, diagonals)
+    return np.where(is_level, rows, steep)
+
+
+def _steeper(
+    steepness: np.ndarray, down: int, right: int, or_equal: bool = False
+) -> np.ndarray:
+    """Where an image ``(H, W)`` exceeds its neighbour; outside of it everything is 0.
+
+    Args:
+        steepness: the image.
+        down: where the neighbour lies: -1, 0 or 1 rows below.
+        right: -1, 0 or 1 columns to the right.
+        or_equal: whether it may be equal.
+    """
+    height, width = steepness.shape
+    top = 1 + down
+    left = 1 + right
+    padded = np.pad(steepness, 1)
+    neighbours = padded[top : top + height, left : left + width]
+    if or_equal:
+        return steepness >= neighbours
+    return steepness > neighbours
 
 
 def distances_to(marked: np.ndarray) -> np.ndarray:
     """The distance in pixels to the next marked pixel, at most 20."""
     if not marked.any():
         return np.full(marked.shape, LARGEST_DISTANCE)
-    return np.minimum(ndimage.distance_transform_edt(~marked), LARGEST_DISTANCE)
+    distances = ndimage.distance_transform_edt(~marked)
+    return np.minimum(distances, LARGEST_DISTANCE)
 
 
 def equalized(images: Tensor) -> Tensor:
@@ -133,14 +184,16 @@ def equalized(images: Tensor) -> Tensor:
     Returns:
         float32 ``(N, 1, H, W)``; an image of one value keeps it.
     """
-    spread = []
-    for image in images:
-        counts = torch.bincount(image.flatten().long(), minlength=256)
-        lowest = counts[image.min().long()]
-        others = image.numel() - lowest
-        if others == 0:
-            spread.append(image.float())
-            continue
-        ranks = (counts.cumsum(0) - lowest) * PIXEL_RANGE / others
-        spread.append(ranks.round()[image.long()].float())
-    return torch.stack(spread)
+    spread = [_equalized_one(image.long()) for image in images]
+    return torch.stack(spread).float()
+
+
+def _equalized_one(image: Tensor) -> Tensor:
+    counts = torch.bincount(image.flatten(), minlength=256)
+    lowest = counts[image.min()]
+    others = image.numel() - lowest
+    if others == 0:
+        return image.float()
+    ranks = counts.cumsum(0) - lowest
+    new_values = ranks * PIXEL_RANGE / others
+    return new_values.round()[image]

@@ -15,7 +15,9 @@ from normlab.data.resampling import zoomed
 # Shares of red, green and blue in grey, as in OpenCV.
 LUMA = (0.299, 0.587, 0.114)
 RELIEF = 100.0  # of the first points of a plasma fractal
-STEEPEST, FLATTEST = -135.0, -45.0  # angles of falling snow in degrees
+# Angles between which snow falls, in degrees.
+STEEPEST = -135.0
+FLATTEST = -45.0
 
 
 def fog(
@@ -31,11 +33,19 @@ def fog(
     """
     amount, decay = constants
     height, width = pixels.shape[-2:]
-    size = max(2, 1 << (max(height, width) - 1).bit_length())
-    heights = plasma(draw(torch.rand, (size * size,), generators, pixels), decay)
+    size = _power_of_two(max(height, width))
+    numbers = draw(torch.rand, (size * size,), generators, pixels)
+    heights = plasma(numbers, decay)
     layer = heights[:, None, :height, :width]
+    clouded = pixels + amount * layer
     brightest = pixels.amax((1, 2, 3), keepdim=True)
-    return (pixels + amount * layer) * brightest / (brightest + amount)
+    return clouded * brightest / (brightest + amount)
+
+
+def _power_of_two(side: int) -> int:
+    """The smallest power of two, from 2 on, that is no less than a side."""
+    num_doublings = (side - 1).bit_length()
+    return max(2, 2**num_doublings)
 
 
 def plasma(numbers: Tensor, decay: float) -> Tensor:
@@ -54,28 +64,48 @@ def plasma(numbers: Tensor, decay: float) -> Tensor:
     num_maps, num_points = numbers.shape
     size = round(num_points**0.5)
     heights = numbers.new_zeros(num_maps, size, size)
-    used, step, relief = 1, size, RELIEF
-
-    def jittered(sums: Tensor) -> Tensor:
-        nonlocal used
-        number = sums[0].numel()
-        jitter = numbers[:, used : used + number].view_as(sums)
-        used += number
-        return sums / 4 + relief**2 * (2 * jitter - 1)
-
+    step = size
+    relief = RELIEF
     while step >= 2:
-        half = step // 2
-        old = heights[:, ::step, ::step]
-        pairs = old + old.roll(-1, 1)
-        heights[:, half::step, half::step] = jittered(pairs + pairs.roll(-1, 2))
-        new = heights[:, half::step, half::step]
-        sideways = new + new.roll(1, 1) + old + old.roll(-1, 2)
-        upright = new + new.roll(1, 2) + old + old.roll(-1, 1)
-        heights[:, ::step, half::step] = jittered(sideways)
-        heights[:, half::step, ::step] = jittered(upright)
-        step, relief = half, relief / decay
+        _add_generation(heights, numbers, step, relief)
+        step //= 2
+        relief /= decay
     lowest = heights.amin((1, 2), keepdim=True)
-    return (heights - lowest) / (heights.amax((1, 2), keepdim=True) - lowest)
+    highest = heights.amax((1, 2), keepdim=True)
+    return (heights - lowest) / (highest - lowest)
+
+
+def _add_generation(heights: Tensor, numbers: Tensor, step: int, relief: float) -> None:
+    """Set the points halfway between those of a grid, which are set already.
+
+    Args:
+        heights: ``(N, S, S)``.
+        numbers: ``(N, S S)``, in the order of the points.
+        step: distance of the points of the grid.
+        relief: a, see `plasma`.
+    """
+    half = step // 2
+    old = heights[:, ::step, ::step]
+    below = old.roll(-1, 1)
+    right = old.roll(-1, 2)
+
+    # Each of three points has a number for every old point; those follow the numbers
+    # of the old points.
+    num_old = old[0].numel()
+    own = numbers[:, num_old : 4 * num_old]
+    jitter = relief**2 * (2 * own - 1)
+    jitters = jitter.view(-1, 3, *old.shape[1:])
+    in_square, in_row, in_column = jitters.unbind(1)
+
+    # The middles of squares come first, since those of edges lie between them.
+    pairs = old + below
+    corners = pairs + pairs.roll(-1, 2)
+    middles = corners / 4 + in_square
+    around_row = middles + middles.roll(1, 1) + old + right
+    around_column = middles + middles.roll(1, 2) + old + below
+    heights[:, half::step, half::step] = middles
+    heights[:, ::step, half::step] = around_row / 4 + in_row
+    heights[:, half::step, ::step] = around_column / 4 + in_column
 
 
 def snow(
@@ -93,21 +123,36 @@ def snow(
     """
     mean, deviation, factor, threshold, radius, sigma, kept = constants
     height, width = pixels.shape[-2:]
-    layers, shares = [], []
+    layers = []
+    shares = []
     for generator in generators:
-        layers.append(torch.randn(1, height, width, generator=generator))
-        shares.append(torch.rand((), generator=generator))
-    flakes = zoomed(mean + deviation * torch.stack(layers), factor)
-    flakes = torch.where(flakes < threshold, 0.0, flakes).clamp(0, 1)
-    angles = STEEPEST + (FLATTEST - STEEPEST) * torch.stack(shares)
-    falling = moved(flakes, int(radius), sigma, angles).to(pixels.device)
-    white = torch.maximum(pixels, 1.5 * grey(pixels) + 0.5)
-    return kept * pixels + (1 - kept) * white + falling + falling.flip(2, 3)
+        layer = torch.randn(1, height, width, generator=generator)
+        share = torch.rand((), generator=generator)
+        layers.append(layer)
+        shares.append(share)
+    numbers = mean + deviation * torch.stack(layers)
+    larger = zoomed(numbers, factor)
+    flakes = torch.where(larger < threshold, 0.0, larger)
+    flakes = flakes.clamp(0, 1)
+    range_of_angles = FLATTEST - STEEPEST
+    angles = STEEPEST + range_of_angles * torch.stack(shares)
+    falling = moved(flakes, int(radius), sigma, angles)
+    falling = falling.to(pixels.device)
+    opposite = falling.flip(2, 3)
+    whitened = kept * pixels + (1 - kept) * _white(pixels)
+    return whitened + falling + opposite
+
+
+def _white(pixels: Tensor) -> Tensor:
+    """Images as light as snow makes them; no pixel is darker than it was."""
+    lighter = 1.5 * grey(pixels) + 0.5
+    return torch.maximum(pixels, lighter)
 
 
 def grey(pixels: Tensor) -> Tensor:
     """The brightness of images, ``(N, 1, H, W)``."""
     if pixels.shape[1] == 1:
         return pixels
-    shares = torch.tensor(LUMA, device=pixels.device).view(1, 3, 1, 1)
-    return (shares * pixels).sum(1, keepdim=True)
+    shares = torch.tensor(LUMA, device=pixels.device)
+    weighted = shares.view(1, 3, 1, 1) * pixels
+    return weighted.sum(1, keepdim=True)
