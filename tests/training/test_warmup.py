@@ -11,6 +11,7 @@ from normlab.config.identity import digest
 from normlab.training.build import scheduler_builder
 from normlab.training.classification import Classification
 from normlab.training.experiment import run
+from normlab.training.scheduling import step_after_batch, step_after_epoch
 
 
 @pytest.fixture
@@ -43,8 +44,10 @@ def make_epochs(task, optimizer, losses, steps_per_epoch):
         for _ in range(steps_per_epoch):
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
-            task.step_scheduler_after_batch()
-        task.step_scheduler_after_epoch(lambda loss=loss: loss)
+            step_after_batch(task.scheduler, task.scheduler_interval)
+        step_after_epoch(
+            task.scheduler, task.scheduler_interval, lambda loss=loss: loss
+        )
     return rates
 
 

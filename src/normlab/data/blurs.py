@@ -58,8 +58,8 @@ def disk(radius: float, sigma: float) -> Tensor:
     margin = size // 2
     reach = int(radius) + 2 * margin  # beyond it, nothing but zeros is mirrored
     squares = _offsets(reach) ** 2
-    distances = squares[:, None] + squares
-    is_inside = distances <= radius**2
+    squared_distances = squares[:, None] + squares
+    is_inside = squared_distances <= radius**2
     sharp = is_inside.double()
     taps = bell(_offsets(margin), sigma).double()
     smoothing = taps[:, None] * taps

@@ -189,6 +189,7 @@ def equalized(images: Tensor) -> Tensor:
 
 
 def _equalized_one(image: Tensor) -> Tensor:
+    """`equalized` for one image of whole numbers, int64 ``(1, H, W)``."""
     counts = torch.bincount(image.flatten(), minlength=256)
     lowest = counts[image.min()]
     others = image.numel() - lowest

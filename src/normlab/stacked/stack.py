@@ -15,6 +15,7 @@ from torch import Tensor
 from normlab.stacked.dropout import dropout_layers
 from normlab.stacked.network import stack_networks
 from normlab.stacked.optimizers import KINDS, clip
+from normlab.training.scheduling import step_after_batch
 from normlab.training.tasks import Task
 from normlab.training.together import Answer, Request
 from normlab.training.warmup import Warmup
@@ -180,7 +181,8 @@ class Stack:
             return
         for number in numbers:
             if self.moves[number]:
-                self.tasks[number].step_scheduler_after_batch()
+                task = self.tasks[number]
+                step_after_batch(task.scheduler, task.scheduler_interval)
         self.optimizer.refresh()
 
 

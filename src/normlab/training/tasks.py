@@ -8,29 +8,28 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from normlab.data.batches import ceil_div
 from normlab.data.blocks import Block, Progress
 from normlab.device.sharding import avoid_fused_kernels, broadcast_buffers, shard
-from normlab.endings import Diverged
 from normlab.training.averaging import Averaging
 from normlab.training.clipping import clip_adaptively
 from normlab.training.collectives import sum_over_processes
+from normlab.training.divergence import check_finite
 from normlab.training.evaluation import evaluate
 from normlab.training.hooks import call_no_hook, loss_and_predictions
+from normlab.training.scheduling import Scheduler, step_after_batch, step_after_epoch
 from normlab.training.scores import Outputs, numbers_only
 from normlab.training.steps import backpropagate, backpropagate_nearby
 from normlab.training.together import Request, Stack
 from normlab.training.unfinished import UnfinishedBlock, made_batches
-from normlab.training.warmup import Warmup
 
 
 class Task(pl.LightningModule):
@@ -101,7 +100,7 @@ class Task(pl.LightningModule):
         self.gradient_clip = gradient_clip
 
         self.adaptive_clip: float | None = None
-        self.scheduler: LRScheduler | Warmup | None = None
+        self.scheduler: Scheduler | None = None
         self.progress = Progress()
         self.metrics: dict[str, float] = {}
         self.train_sums: Tensor | None = None
@@ -227,7 +226,7 @@ class Task(pl.LightningModule):
             optimizer.step()
             if self.averaging is not None:
                 self.averaging.after_step()
-            self.step_scheduler_after_batch()
+            step_after_batch(self.scheduler, self.scheduler_interval)
 
             losses.append(loss)
             predictions.append(prediction)
@@ -257,7 +256,7 @@ class Task(pl.LightningModule):
     ) -> None:
         """Stop the run, or continue if the signal was only noted."""
         made = torch.stack(losses)
-        self._check_finite(made)
+        check_finite(made, self.progress.steps, self.last_loss)
         self.unfinished = UnfinishedBlock(made, torch.cat(predictions))
         stop()
         self.unfinished = None
@@ -270,7 +269,7 @@ class Task(pl.LightningModule):
             losses: mean loss of every batch ``(K,)``.
             predictions: predictions of all its samples, as they were in training.
         """
-        self._check_finite(losses)
+        check_finite(losses, self.progress.steps, self.last_loss)
         self.last_loss = losses[-1]
         self.progress.steps += len(losses)
         self.progress.blocks += 1
@@ -283,20 +282,6 @@ class Task(pl.LightningModule):
             self.train_sums = sums
         else:
             self.train_sums = self.train_sums + sums
-
-    def _check_finite(self, losses: Tensor) -> None:
-        # A sum keeps the NaN or infinity of any process, so that all of them stop.
-        total = sum_over_processes(losses.clone())
-        finite = total.isfinite()
-        if finite.all():
-            return
-        first = int(finite.logical_not().float().argmax())
-        before = losses[first - 1] if first > 0 else self.last_loss
-        raise Diverged(
-            step=self.progress.steps + first + 1,
-            loss=float(total[first]),
-            last_loss=None if before is None else float(before),
-        )
 
     def close_epoch(
         self, validation: Iterable[Block], context: Callable = nullcontext
@@ -333,30 +318,9 @@ class Task(pl.LightningModule):
             is_shared = self.trainer.world_size > 1
             self.log_dict(self.metrics, logger=False, sync_dist=is_shared)
 
-        self.step_scheduler_after_epoch(lambda: self.metrics["val/loss"])
-
-    def step_scheduler_after_batch(self) -> None:
-        """Change the learning rate as its schedule does after an optimizer step."""
-        if self.scheduler is None:
-            return
-        if self.scheduler_interval == "step":
-            self.scheduler.step()
-        if isinstance(self.scheduler, Warmup):
-            self.scheduler.advance()
-
-    def step_scheduler_after_epoch(self, validation_loss: Callable[[], float]) -> None:
-        """Change the learning rate as its schedule does after an epoch.
-
-        Args:
-            validation_loss: returns the loss of the epoch; called if it is needed.
-        """
-        if self.scheduler is None:
-            return
-        if self.scheduler_interval == "plateau":
-            scheduler = cast(ReduceLROnPlateau, self.scheduler)
-            scheduler.step(validation_loss())
-        elif self.scheduler_interval == "epoch":
-            self.scheduler.step()
+        step_after_epoch(
+            self.scheduler, self.scheduler_interval, lambda: self.metrics["val/loss"]
+        )
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The training loss, a mean over the batch.

@@ -20,6 +20,7 @@ from normlab.evaluation.batch_loss import Vector, buffers_of, trained_parameters
 from normlab.streams import stream_seed
 from normlab.training.evaluation import evaluate
 from normlab.training.preparation import Prepared
+from normlab.training.scheduling import step_after_batch, step_after_epoch
 from normlab.training.tasks import Task
 
 
@@ -104,7 +105,7 @@ def train_again(
         return evaluate(task, validation, context)["loss"]
 
     def end_epoch() -> None:
-        task.step_scheduler_after_epoch(validation_loss)
+        step_after_epoch(task.scheduler, task.scheduler_interval, validation_loss)
 
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(config["seed"], "dropout"))
@@ -146,4 +147,4 @@ def _make_step(task: Task, optimizer: torch.optim.Optimizer, loss: Tensor) -> No
     loss.backward()
     task.shorten_gradients()
     optimizer.step()
-    task.step_scheduler_after_batch()
+    step_after_batch(task.scheduler, task.scheduler_interval)
