@@ -136,10 +136,11 @@ def _ridges(across: np.ndarray, down: np.ndarray) -> np.ndarray:
     falls = (across < 0) == (down < 0)
 
     # As in OpenCV, a pixel may be equal to the one after it, but not on a diagonal.
-    rows = _steeper(steepness, 0, -1) & _steeper(steepness, 0, 1, or_equal=True)
-    columns = _steeper(steepness, -1, 0) & _steeper(steepness, 1, 0, or_equal=True)
-    falling = _steeper(steepness, -1, -1) & _steeper(steepness, 1, 1)
-    rising = _steeper(steepness, -1, 1) & _steeper(steepness, 1, -1)
+    padded = np.pad(steepness, 1)
+    rows = _steeper(padded, 0, -1) & _steeper(padded, 0, 1, or_equal=True)
+    columns = _steeper(padded, -1, 0) & _steeper(padded, 1, 0, or_equal=True)
+    falling = _steeper(padded, -1, -1) & _steeper(padded, 1, 1)
+    rising = _steeper(padded, -1, 1) & _steeper(padded, 1, -1)
 
     diagonals = np.where(falls, falling, rising)
     steep = np.where(is_upright, columns, diagonals)
@@ -147,24 +148,24 @@ def _ridges(across: np.ndarray, down: np.ndarray) -> np.ndarray:
 
 
 def _steeper(
-    steepness: np.ndarray, down: int, right: int, or_equal: bool = False
+    padded: np.ndarray, down: int, right: int, or_equal: bool = False
 ) -> np.ndarray:
-    """Where an image ``(H, W)`` exceeds its neighbour; outside of it everything is 0.
+    """Where the pixels of an image exceed a neighbour, bool ``(H, W)``.
 
     Args:
-        steepness: the image.
+        padded: the image with a margin of one pixel ``(H + 2, W + 2)``.
         down: where the neighbour lies: -1, 0 or 1 rows below.
         right: -1, 0 or 1 columns to the right.
         or_equal: whether it may be equal.
     """
-    height, width = steepness.shape
+    image = padded[1:-1, 1:-1]
+    height, width = image.shape
     top = 1 + down
     left = 1 + right
-    padded = np.pad(steepness, 1)
     neighbours = padded[top : top + height, left : left + width]
     if or_equal:
-        return steepness >= neighbours
-    return steepness > neighbours
+        return image >= neighbours
+    return image > neighbours
 
 
 def distances_to(marked: np.ndarray) -> np.ndarray:
