@@ -51,10 +51,11 @@ CASES |= {
 ACCUMULATED = [*WORDS, "trainer.accumulate=3"]  # ten batches in four steps
 SAM = [word for word in ACCUMULATED if word != "optimizer.momentum=0.9"]
 SAM += ["optimizer=sam", "trainer.average=ema", "trainer.average_decay=0.9"]
+SAM += ["callbacks=[gradient_norm]"]  # has hooks in every step
 # Of several passes per step; each is compared with one process.
 SEVERAL_PASSES = {
     "fsdp, accumulated": ["device=fsdp", *ACCUMULATED],
-    "ddp, sam and averaged": ["device=ddp", *SAM],
+    "ddp, sam, averaged and with hooks": ["device=ddp", *SAM],
 }
 CASES |= SEVERAL_PASSES
 
