@@ -15,6 +15,9 @@ IMAGENET_C = (
     *("gaussian_blur", "spatter", "saturate"),
 )
 
+COLOURED = ((1, 3, 1, 1), (2, 3, 33, 28))
+GREY = (2, 1, 5, 8)
+
 
 def smooth_images(side):
     """Two images that change from pixel to pixel as photographs do."""
@@ -55,11 +58,16 @@ def test_corruptions_of_uneven_severity_change_images_too(name, severity):
     assert (corrupted(name, pixels, severity) - pixels).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 5, 8), (1, 3, 1, 1), (2, 3, 33, 28)])
-@pytest.mark.parametrize("name", CORRUPTIONS)
+def names_and_shapes():
+    """Every corruption with shapes of images that it takes."""
+    for name, corruption in CORRUPTIONS.items():
+        yield from ((name, shape) for shape in COLOURED)
+        if not corruption.needs_colours:
+            yield name, GREY
+
+
+@pytest.mark.parametrize(("name", "shape"), list(names_and_shapes()))
 def test_images_of_any_size_are_corrupted(name, shape):
-    if CORRUPTIONS[name].needs_colours and shape[1] == 1:
-        pytest.skip("grey images have no colours")
     pixels = torch.rand(shape, generator=torch.Generator().manual_seed(1))
     for severity in (1, 3, 5):
         result = corrupted(name, pixels, severity)
