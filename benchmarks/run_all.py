@@ -85,7 +85,8 @@ def section(name: str, found: list[list[Row]] | Exception) -> str:
     rows = combined(found)
     if not rows:
         return f"{head}\n\nNot measured: {NO_ROWS[name]}.\n"
-    return f"{head}, {len(found)} processes, {processor()}\n\n{markdown(rows)}\n"
+    processes = "one process" if len(found) == 1 else f"{len(found)} processes"
+    return f"{head}, {processes}, {processor()}\n\n{markdown(rows)}\n"
 
 
 def machine() -> str:
