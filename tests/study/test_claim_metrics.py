@@ -97,6 +97,7 @@ def scored(monkeypatch):
 
     def score(folder, settings):
         calls.append((folder.name.partition("-")[0], settings["shift"]))
+        assert settings["parts"] == ["test"]  # the others are not scored
         gain = 0.25 if settings["statistics"] == "adapted" else 0.0
         if settings["batch_size"] == 2:
             raise ValueError("no best.ckpt")

@@ -137,6 +137,8 @@ def _score(
         settings[key] = given.get(key, default)
     if settings == EVALUATION and name in run:
         return float(run[name])
+    part, _, _ = name.partition("/")
+    settings["parts"] = [part]
     scores = evaluation_scores(Path(run["folder"]), settings)
     if name not in scores:
         known = ", ".join(scores)
