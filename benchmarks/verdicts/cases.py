@@ -8,13 +8,16 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from normlab.compare.deciding import decide
 from normlab.compare.intervals import binomial_interval
+from normlab.compare.samples import Sample
 from normlab.report.table_formats import markdown_rows
 
 LEVEL = 0.05
 SIZES = (6, 10, 20)
 METRIC = "test/accuracy"
 NAMES = ("arm", "baseline")
+VERDICTS = ("supported", "contradicted", "cannot tell")
 COLLAPSE = 1 / 0.3  # a collapse whose frequency of .1 makes a spread of about 1
 
 Arms = tuple[NDArray, NDArray]  # both shape (n,), with equal means
@@ -76,6 +79,22 @@ CASES: dict[str, Case] = {
     "a tail of bad runs against a calm arm, SD 10:1": partial(left_tail, calm=0.1),
     "a tenth of one arm's runs collapses, calm arm": partial(collapses, both=False),
 }
+
+
+def count_shown(arm: NDArray, baseline: NDArray) -> tuple[int, int]:
+    """How often an arm is judged to be higher and to be lower than the baseline.
+
+    Args:
+        arm: values of each experiment ``(experiments, n)``.
+        baseline: those of the same seeds, with the same shape.
+    """
+    higher = lower = 0
+    for pair in zip(arm, baseline, strict=True):
+        decision = decide(Sample(*pair, paired=True), [], None)
+        is_shown = decision.p < LEVEL
+        higher += is_shown and decision.direction > 0
+        lower += is_shown and decision.direction < 0
+    return higher, lower
 
 
 def rate(wrong: int, total: int) -> str:

@@ -7,10 +7,8 @@ import pandas as pd
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from normlab.compare.deciding import decide
-from normlab.compare.samples import Sample
 from normlab.study.derived import derived_runs
-from verdicts.cases import LEVEL, METRIC, NAMES, rate, table
+from verdicts.cases import METRIC, NAMES, count_shown, rate, table
 
 # By what the noise of a run is drawn, from its size.
 NOISES: dict[str, Callable[[Generator, tuple[int, ...]], NDArray]] = {
@@ -94,10 +92,4 @@ def _derived_counts(
     rows, column, _ = derived_runs(plan, runs)
     rows = rows.sort_values(["arm", "repetition", "seed"])
     arm, baseline = rows[column].to_numpy().reshape(2, experiments, n)
-    higher = lower = 0
-    for pair in zip(arm, baseline, strict=True):
-        decision = decide(Sample(*pair, paired=True), [], None)
-        is_shown = decision.p < LEVEL
-        higher += is_shown and decision.direction > 0
-        lower += is_shown and decision.direction < 0
-    return higher, lower
+    return count_shown(arm, baseline)

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from normlab.compare.deciding import decide
-from normlab.compare.samples import Sample
 from normlab.study.relative_rates import runs_at_rate
-from verdicts.cases import LEVEL, METRIC, NAMES, rate, table
+from verdicts.cases import METRIC, NAMES, count_shown, rate, table
 
 RATE = "optimizer.lr"
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -51,12 +49,7 @@ def rate_cells(times: float, experiments: int, n: int) -> list[str]:
     chosen = runs_at_rate(plan | {"tolerance": TOLERANCE}, runs).runs
     chosen = chosen.sort_values(["norm", "repetition", "seed"])
     arm, baseline = chosen[METRIC].to_numpy().reshape(2, experiments, n)
-    higher = lower = 0
-    for pair in zip(arm, baseline, strict=True):
-        decision = decide(Sample(*pair, paired=True), [], None)
-        is_shown = decision.p < LEVEL
-        higher += is_shown and decision.direction > 0
-        lower += is_shown and decision.direction < 0
+    higher, lower = count_shown(arm, baseline)
     bias = f"{arm.mean() - baseline.mean():+.2f}".replace("-", "−")
     return [rate(higher, experiments), rate(lower, experiments), bias]
 

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from normlab.metrics import declare_metrics
 from normlab.study.comparing import judge_speeds
 from normlab.study.target_ratio import END, REACHED, TIME, Speeds
-from verdicts.cases import rate, table
+from verdicts.cases import VERDICTS, rate, table
 
 RATIO = 2.0  # the margin
 SPREAD = 0.1  # SD of the logarithm of a time; seeds share half of its variance
@@ -65,9 +65,6 @@ def ratio_table(experiments: int, n: int = 10) -> str:
         for _ in range(experiments):
             verdict, _ = judge_speeds(plan, speeds(random, true, length, n))
             counts[verdict] += 1
-        row = [f"{true:g}: {names[length]}"]
-        for verdict in ("supported", "contradicted", "cannot tell"):
-            row.append(rate(counts[verdict], experiments))
-        rows.append(row)
-    columns = ["true ratio: runs", "supported", "contradicted", "cannot tell"]
-    return table(columns, rows)
+        cells_of_row = [rate(counts[verdict], experiments) for verdict in VERDICTS]
+        rows.append([f"{true:g}: {names[length]}", *cells_of_row])
+    return table(["true ratio: runs", *VERDICTS], rows)

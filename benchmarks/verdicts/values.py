@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from normlab.study.values import judge_value
-from verdicts.cases import CASES, LEVEL, METRIC, rate, table
+from verdicts.cases import CASES, LEVEL, METRIC, VERDICTS, rate, table
 
 SD = 0.002
 SHAPES = (
@@ -50,9 +50,6 @@ def value_table(experiments: int, n: int = 10, margin: float = 0.005) -> str:
         for _ in range(experiments):
             counts[verdict_on(arm(random, shape, true, n), expect, margin)] += 1
         name = shape.replace(", in both arms", "").replace(" in both arms", "")
-        row = [f"{expect}: {name}, {true:+.4f}"]
-        for verdict in ("supported", "contradicted", "cannot tell"):
-            row.append(rate(counts[verdict], experiments))
-        rows.append(row)
-    columns = ["claim: runs, true mean", "supported", "contradicted", "cannot tell"]
-    return table(columns, rows)
+        cells_of_row = [rate(counts[verdict], experiments) for verdict in VERDICTS]
+        rows.append([f"{expect}: {name}, {true:+.4f}", *cells_of_row])
+    return table(["claim: runs, true mean", *VERDICTS], rows)
