@@ -183,12 +183,8 @@ def _check_measured(source: str, claim: dict[str, Any]) -> None:
             f"{source}: confirm_seeds must test a metric of result.json, such as "
             f"test/accuracy; got {metric}"
         )
-    margin = claim.get("margin")
-    if metric.get("ratio") and margin is not None and not _is_ratio(margin):
-        raise ValueError(
-            f"{source}: with ratio: true, the margin must be a ratio above 1, such as "
-            f"2 for twice as large; got {margin}"
-        )
+    if metric.get("ratio"):
+        _check_margin_is_ratio(source, claim, "ratio: true", "large")
 
 
 def _check_ratio(source: str, claim: dict[str, Any]) -> None:
@@ -218,12 +214,7 @@ def _check_ratio(source: str, claim: dict[str, Any]) -> None:
         raise ValueError(
             f"{source}: clock must be one of {', '.join(CLOCKS)}, got {asked['clock']}"
         )
-    margin = claim.get("margin")
-    if margin is not None and not _is_ratio(margin):
-        raise ValueError(
-            f"{source}: with ratio_to_target, the margin must be a ratio above 1, such "
-            f"as 2 for twice as fast; got {margin}"
-        )
+    _check_margin_is_ratio(source, claim, "ratio_to_target", "fast")
 
 
 def _check_at(source: str, claim: dict[str, Any]) -> None:
@@ -250,8 +241,17 @@ def _check_at(source: str, claim: dict[str, Any]) -> None:
             raise ValueError(f"{source}: at and {key} exclude each other")
 
 
-def _is_ratio(value: Any) -> bool:
-    return is_number(value) and value > 1
+def _check_margin_is_ratio(
+    source: str, claim: dict[str, Any], key: str, quality: str
+) -> None:
+    """Refuse a margin of a claim about ratios, named by `key`, that is no ratio."""
+    margin = claim.get("margin")
+    if margin is None or (is_number(margin) and margin > 1):
+        return
+    raise ValueError(
+        f"{source}: with {key}, the margin must be a ratio above 1, such as 2 for "
+        f"twice as {quality}; got {margin}"
+    )
 
 
 def _check_quantity(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> None:
