@@ -3,9 +3,8 @@ import torch
 
 from normlab.config.identity import configuration_directory
 from normlab.data.blocks import Block
-from normlab.stacked.stack import Stack, batches, moves_within_epochs
+from normlab.stacked.stack import Stack, batches
 from normlab.training.together import Request
-from normlab.training.warmup import Warmup
 from stacked.runs import (
     SMALL,
     Trained,
@@ -184,11 +183,3 @@ def test_folds_of_unequal_size_are_trained_as_alone(compose):
     configs = configs_of(compose, seeds=2)
     configs[1]["trainer"] = configs[1]["trainer"] | {"max_samples": 38}
     assert trained_both_ways(configs, torch.float64) < 1e-12
-
-
-def test_schedules_that_move_from_step_to_step_are_known(compose):
-    (run,) = (Trained(config) for config in configs_of(compose, seeds=1))
-    task = run.task
-    assert not moves_within_epochs(task)
-    task.scheduler = Warmup(task.trainer.optimizers[0], None, 3)
-    assert moves_within_epochs(task)

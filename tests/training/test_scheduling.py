@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 
-from normlab.training.scheduling import step_after_batch, step_after_epoch
+from normlab.training.scheduling import (
+    step_after_batch,
+    step_after_epoch,
+    steps_within_epochs,
+)
 from normlab.training.warmup import Warmup
 
 
@@ -56,3 +60,11 @@ def test_a_warm_up_counts_steps_whatever_the_interval(optimizer, interval):
     assert rate(optimizer) == pytest.approx(0.4)
     step_after_epoch(warmup, interval, lambda: 1.0)
     assert rate(optimizer) == pytest.approx(0.4)
+
+
+def test_schedules_that_move_from_step_to_step_are_known(optimizer):
+    scheduler = ExponentialLR(optimizer, 0.5)
+    assert not steps_within_epochs(None, "step")
+    assert not steps_within_epochs(scheduler, "epoch")
+    assert steps_within_epochs(scheduler, "step")
+    assert steps_within_epochs(Warmup(optimizer, None, 3), "epoch")

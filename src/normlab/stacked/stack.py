@@ -15,10 +15,9 @@ from torch import Tensor
 from normlab.stacked.dropout import dropout_layers
 from normlab.stacked.network import stack_networks
 from normlab.stacked.optimizers import KINDS, clip
-from normlab.training.scheduling import step_after_batch
+from normlab.training.scheduling import step_after_batch, steps_within_epochs
 from normlab.training.tasks import Task
 from normlab.training.together import Answer, Request
-from normlab.training.warmup import Warmup
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,9 @@ class Stack:
         parameters = []
         for task in tasks:
             self.limits.append(task.gradient_clip)
-            self.moves.append(moves_within_epochs(task))
+            self.moves.append(
+                steps_within_epochs(task.scheduler, task.scheduler_interval)
+            )
             optimizers.append(task.trainer.optimizers[0])
             its_parameters = map(task.network.get_parameter, self.network.names)
             parameters.append(list(its_parameters))
@@ -200,7 +201,7 @@ def _chosen(items: Sequence[Item], numbers: Iterable[int]) -> list[Item]:
 
 
 def _answers(count: int, made: Sequence[Made]) -> list[Answer]:
-    """What each of so many runs gets, in the order of its batches."""
+    """What each of the `count` runs gets, in the order of its batches."""
     losses = defaultdict(list)
     predictions = defaultdict(list)
     for each in made:
@@ -214,13 +215,6 @@ def _answers(count: int, made: Sequence[Made]) -> list[Answer]:
         answer = Answer(its_losses, its_predictions)
         answers.append(answer)
     return answers
-
-
-def moves_within_epochs(task: Task) -> bool:
-    """Whether the learning rate of a task may change from step to step."""
-    if task.scheduler is None:
-        return False
-    return isinstance(task.scheduler, Warmup) or task.scheduler_interval == "step"
 
 
 def batches(requests: Sequence[Request]) -> Iterator[Batch]:
@@ -261,7 +255,7 @@ def _common(
     count: int,
     size: int,
 ) -> Iterator[Batch]:
-    """Full batches of the first samples, of which every run has so many."""
+    """Full batches of the first `count` samples, which every run has."""
     first = slice(count)
     its_inputs = _each(inputs, first)
     its_learned = _each(learned, first)

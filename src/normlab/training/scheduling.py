@@ -15,6 +15,13 @@ from normlab.training.warmup import Warmup
 Scheduler = LRScheduler | Warmup
 
 
+def steps_within_epochs(scheduler: Scheduler | None, interval: str) -> bool:
+    """Whether `step_after_batch` may change the learning rate."""
+    if scheduler is None:
+        return False
+    return isinstance(scheduler, Warmup) or interval == "step"
+
+
 def step_after_batch(scheduler: Scheduler | None, interval: str) -> None:
     """Change the learning rate as its schedule does after an optimizer step.
 
