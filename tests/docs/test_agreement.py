@@ -1,5 +1,6 @@
 """Our norms compute what others' layers do, and the table says how closely."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -20,11 +21,16 @@ from normlab.norms import BatchNorm
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-4}
 PAIRS = list(pairs())
 NAMES = [f"{one.norm} {one.other}" for one in PAIRS]
-
-
-@pytest.mark.parametrize(
-    "pair", PAIRS, ids=[f"{one.norm} {one.other}" for one in PAIRS]
+OTHER_MOMENTUM = Pair(
+    "custom",
+    "other momentum",
+    lambda: BatchNorm(8, 1),
+    lambda: nn.BatchNorm1d(8, momentum=0.2),
+    (6, 8),
 )
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=NAMES)
 def test_the_layers_of_a_pair_agree(pair):
     found = measure(pair, (1, 5))
     differences = [found.output, found.input_gradient, found.evaluation or 0.0]
@@ -33,14 +39,7 @@ def test_the_layers_of_a_pair_agree(pair):
 
 
 def test_differences_of_layers_that_disagree_are_found():
-    momentum = Pair(
-        "custom",
-        "other momentum",
-        lambda: BatchNorm(8, 1),
-        lambda: nn.BatchNorm1d(8, momentum=0.2),
-        (6, 8),
-    )
-    found = measure(momentum, (1, 2))
+    found = measure(OTHER_MOMENTUM, (1, 2))
     assert found.output == found.input_gradient == pytest.approx(0, abs=1e-12)
     assert min(found.evaluation, *found.statistics) > 1e-3
     assert largest([(torch.tensor([1.0, -4.0]), torch.tensor([[3.0], [1.0]]))]) == 5.0
@@ -54,14 +53,7 @@ def test_a_row_has_a_cell_for_every_column():
 
 
 def test_layers_with_other_averages_are_compared_in_training_alone():
-    pair = Pair(
-        "custom",
-        "other momentum",
-        lambda: BatchNorm(8, 1),
-        lambda: nn.BatchNorm1d(8, momentum=0.2),
-        (6, 8),
-        same_averages=False,
-    )
+    pair = replace(OTHER_MOMENTUM, same_averages=False)
     found = measure(pair, (1, 2))
     assert found.output == pytest.approx(0, abs=1e-12)
     assert found.evaluation is None
