@@ -73,8 +73,8 @@ def _draw_panel(axis: Axes, comparison: Comparison, curves: pd.DataFrame) -> lis
 
 def _caption(comparison: Comparison, curves: pd.DataFrame) -> str:
     caption = (
-        "The best score that an arm is expected to reach if so many values are drawn "
-        "at random from its grid: the mean over all such draws, with its "
+        "The best score that an arm is expected to reach if this number of values is "
+        "drawn at random from its grid: the mean over all such draws, with its "
         f"{percent(comparison.confidence)} t interval over seeds. Compare arms at "
         "equal numbers of values: a longer curve had more to choose from."
     )

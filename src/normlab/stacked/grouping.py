@@ -147,7 +147,7 @@ def evenly(
     Args:
         items: one or more.
         most: largest number of items in a part.
-        fewest_parts: there are so many parts at least.
+        fewest_parts: smallest number of parts.
     """
     count = len(items)
     parts = math.ceil(count / most)
