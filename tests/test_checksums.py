@@ -13,6 +13,7 @@ from normlab.checksums import (
     FILES,
     archive_digest,
     best_checkpoint,
+    changed_events,
     check_best_checkpoint,
     check_file,
     checksum,
@@ -226,6 +227,25 @@ def test_a_file_is_refused_if_it_is_not_as_the_run_left_it(complete):
         with pytest.raises(ValueError, match="put it back, or train the run again"):
             check_file(path, result)
     assert file_digests(complete) == {}
+
+
+def test_events_that_are_not_as_the_run_left_them_are_named(complete):
+    own, final = complete / "events.out.tfevents.1", complete / "events.out.tfevents.2"
+    own.write_bytes(b"curves")
+    final.write_bytes(b"scores")
+    result = {FILES: file_digests(complete)}
+    assert changed_events(complete, result) == []
+    foreign = complete / "events.out.tfevents.3"
+    foreign.write_bytes(b"curves")
+    own.write_bytes(b"curve5")
+    final.unlink()  # whoever makes room may do so
+    warnings = changed_events(complete, result)
+    assert len(warnings) == 2
+    for warning, path in zip(warnings, (own, foreign), strict=True):
+        assert f"{path} was changed after the run ended, or belongs to" in warning
+    del result[FILES][own.name], result[FILES][final.name]
+    assert changed_events(complete, result) == []  # of an earlier version
+    assert changed_events(complete, {}) == []  # the run has not ended
 
 
 def test_a_run_with_a_changed_configuration_is_left_out(complete):

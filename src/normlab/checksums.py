@@ -4,6 +4,7 @@ They find damage and mistakes: a value that was edited, a file that belongs to a
 run. Whoever changes a value on purpose can compute the checksum again.
 """
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ COMPLETE_FILES = (
     *("config.yaml", "environment.json", "inputs.json", "metrics.csv"),
     *("statistics.csv", PREDICTIONS),
 )
+EVENTS = "events.out.*"  # of TensorBoard, with other names in every run
 
 
 def with_checksum(result: dict[str, Any]) -> dict[str, Any]:
@@ -117,10 +119,11 @@ def file_digests(folder: Path) -> dict[str, str]:
     Files that do not exist are left out.
     """
     digests = {}
-    for name in COMPLETE_FILES:
-        digest = _file_digest(folder / name)
+    paths = [folder / name for name in COMPLETE_FILES]
+    for path in (*paths, *sorted(folder.glob(EVENTS))):
+        digest = _file_digest(path)
         if digest is not None:
-            digests[name] = digest
+            digests[path.name] = digest
     return digests
 
 
@@ -152,6 +155,27 @@ def check_file(
             f"{path} was changed after the run ended; "
             f"put it back, or train the run again with rerun=true"
         )
+
+
+def changed_events(folder: Path, result: dict[str, Any]) -> list[str]:
+    """A warning for each events file that is not as the run left it.
+
+    TensorBoard shows what such a file holds; nothing else depends on it. A file that
+    was deleted is not named. Results of earlier versions know no events files.
+
+    Args:
+        folder: of the run.
+        result: the content of its `result.json`; empty if the run has not ended.
+    """
+    digests = result.get(FILES)
+    if not isinstance(digests, dict) or not fnmatch.filter(digests, EVENTS):
+        return []
+    return [
+        f"warning: {path} was changed after the run ended, or belongs to another run; "
+        f"TensorBoard may show wrong values; delete it, or train again with rerun=true"
+        for path in sorted(folder.glob(EVENTS))
+        if _file_digest(path) != digests.get(path.name)
+    ]
 
 
 def _file_digest(path: Path) -> str | None:

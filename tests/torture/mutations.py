@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from readings import Answer, Subject, Values, read_all
-from runs import PRELOAD
+from runs import EVENTS, PRELOAD
 
 from normlab.sweeps.workers import start_server
 
@@ -144,7 +144,7 @@ def _differences(found: Values, expected: Values) -> list[str]:
     labels = []
     for label in sorted({*found, *expected}):
         now, then = found.get(label, {}), expected.get(label, {})
-        is_prefix = label == "TensorBoard" and _is_part(now, then)
+        is_prefix = label == EVENTS and _is_part(now, then)
         if not is_prefix and found.get(label) != expected.get(label):
             labels.append(label)
     return labels

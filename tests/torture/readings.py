@@ -20,7 +20,7 @@ from numbers import Number
 from pathlib import Path
 from typing import Any
 
-from runs import CLOCKS, at, outcome
+from runs import CLOCKS, EVENTS, at, curves_in_tensorboard, outcome
 
 from normlab.config.identity import run_folder
 
@@ -152,6 +152,11 @@ def _predictions(folder: Path) -> list[list]:
         print(f"{folder} has no predictions.npz")
         return []
     return [found.target.tolist(), found.predicted.tolist(), found.rows.tolist()]
+
+
+def in_tensorboard(run: str, outputs: Path) -> Values:
+    """The curves of a finished run; its own command names events that are not its."""
+    return {EVENTS: curves_in_tensorboard(outputs / run)}
 
 
 def stored_result(config: dict, outputs: Path) -> Values:

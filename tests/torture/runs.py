@@ -21,6 +21,7 @@ CLOCKS = (
     *("peak_memory_mib", "peak_device_memory_mib"),
     "files",
 )
+EVENTS = "events.out"  # what the names of TensorBoard's files begin with
 # What runs and searches import late would cost each process most of its time.
 PRELOAD = (
     "normlab.main",
@@ -130,12 +131,9 @@ def outcome(folder: Path) -> dict[str, Any]:
 
     Bytes of the weights, logs without times, events and results.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     from normlab.results import read_result
     from normlab.training.checkpoint_files import load
 
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     with open(folder / "metrics.csv") as file:
         rows = [
             {key: value for key, value in row.items() if key != "seconds"}
@@ -154,11 +152,19 @@ def outcome(folder: Path) -> dict[str, Any]:
         "result.json": {
             key: value for key, value in result.items() if key not in CLOCKS
         },
-        "TensorBoard": {
-            tag: [(event.step, event.value) for event in events.Scalars(tag)]
-            for tag in events.Tags()["scalars"]
-        },
+        EVENTS: curves_in_tensorboard(folder),
         "files": sorted(path.name for path in folder.rglob("*") if is_of_the_run(path)),
+    }
+
+
+def curves_in_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values by tag, as TensorBoard shows them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
     }
 
 
@@ -167,7 +173,7 @@ def is_of_the_run(path: Path) -> bool:
     return (
         path.is_file()
         and path.name != "previous.ckpt"
-        and not path.name.startswith("events.out")
+        and not path.name.startswith(EVENTS)
     )
 
 

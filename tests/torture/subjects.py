@@ -14,6 +14,7 @@ from readings import (
     Subject,
     cached_images,
     in_notebook,
+    in_tensorboard,
     predicted,
     resumed,
     scores,
@@ -55,6 +56,7 @@ FINISHED = BOTH | {
     "result.json": "result.json",
     "predictions.npz": "predictions.npz",
     "best.ckpt": "checkpoints/best.ckpt",
+    "events": "events.out.*.0",  # of the training; another one holds the scores
 }
 # The best checkpoint is written when a run ends.
 KILLED = BOTH | {
@@ -92,7 +94,7 @@ def make(scratch: Path) -> dict[str, tuple[Subject, ...]]:
         "previous.ckpt": (without_last["previous.ckpt"],),
         "metrics.csv": (finished["metrics.csv"], killed["metrics.csv"]),
         "statistics.csv": (finished["statistics.csv"], killed["statistics.csv"]),
-        "events": (killed["events"],),
+        "events": (finished["events"], killed["events"]),
         "cache": (_cache(scratch / "cache"),),
         "study.journal": (_search(scratch / "search"),),
     }
@@ -125,6 +127,7 @@ def of_finished_runs(outputs: Path) -> dict[str, Subject]:
         partial(scores, name),
         partial(predicted, name),
         partial(in_notebook, name),
+        partial(in_tensorboard, name),
         partial(stored_result, configs[run]),
     )
     return _subjects(outputs, run, twin, FINISHED, readings)

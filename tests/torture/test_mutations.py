@@ -79,17 +79,18 @@ def test_what_is_wrong(answer, verdict):
 
 
 @pytest.mark.parametrize(
-    ("shown", "verdict"),
+    ("shown", "told", "verdict"),
     [
-        ({"loss": [(1, 0.5)]}, "same"),
-        ({}, "same"),
-        ({"loss": [(1, 0.25)]}, "wrong"),
-        ({"accuracy": [(1, 0.5)]}, "wrong"),
+        ({"loss": [(1, 0.5)]}, "", "same"),
+        ({}, "", "same"),
+        ({"loss": [(1, 0.25)]}, "", "wrong"),
+        ({"accuracy": [(1, 0.5)]}, "", "wrong"),
+        ({"loss": [(1, 0.25)]}, "run-1/events.out.tfevents.1 was changed", "told"),
     ],
 )
-def test_tensorboard_may_show_less_but_nothing_else(shown, verdict):
-    expected = Answer({"resumed": {"TensorBoard": {"loss": [(1, 0.5), (2, 0.25)]}}})
-    answer = Answer({"resumed": {"TensorBoard": shown}})
+def test_tensorboard_may_show_less_but_nothing_else(shown, told, verdict):
+    expected = Answer({"resumed": {"events.out": {"loss": [(1, 0.5), (2, 0.25)]}}})
+    answer = Answer({"resumed": {"events.out": shown}}, told=told)
     subject = Subject(Path(), FILE, FILE, ())
     assert mutations.verdict(subject, answer, expected).startswith(verdict)
 

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from normlab.checksums import best_checkpoint
 from normlab.config.identity import run_folder
 from normlab.endings import DiskFull, Interrupted, StorageFault
+from normlab.evaluation.evaluate import evaluate_run
 from normlab.loggers import TENSORBOARD_GROUP
 from normlab.results import read_result, write_json
 from normlab.training.checkpoint_files import load
@@ -193,6 +194,25 @@ def test_a_result_beside_the_best_checkpoint_of_another_run_is_refused(config):
     assert run(settings) == result
     path.unlink()  # a result does not need it any more
     assert run(settings) == result
+
+
+def test_events_of_another_run_are_named(config, capsys):
+    words = ("logger=[tensorboard]", "trainer.max_epochs=1")
+    settings, others = (config(*words, f"seed={seed}") for seed in (1, 2))
+    result = run(settings)
+    run(others)
+    assert run(settings) == result
+    assert capsys.readouterr().err == ""
+    own, foreign = (
+        next(run_folder(each).glob("events.out.*")) for each in (settings, others)
+    )
+    own.write_bytes(foreign.read_bytes())
+    assert run(settings) == result
+    evaluate_run(own.parent)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0] == lines[1]
+    assert f"warning: {own} was changed after the run ended, or belongs to" in lines[0]
 
 
 def test_what_a_killed_process_was_writing_is_removed(config):

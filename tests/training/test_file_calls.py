@@ -27,7 +27,8 @@ def name_in_folder(file):
     return os.path.basename(path) if path.startswith(folder) else None
 
 def audit(event, arguments):
-    if event not in AUDITED:
+    of_descriptor = event == "open" and isinstance(arguments[0], int)
+    if event not in AUDITED or of_descriptor:
         return
     name = name_in_folder(arguments[0])
     if name is not None:
@@ -82,7 +83,7 @@ def test_a_run_of_ten_epochs(count):
     assert calls["open"] > 20  # the counters work
     assert calls["fsync"] >= 5
     assert calls.total() < 150
-    assert openings.total() <= 4
+    assert openings.total() <= 5  # written, measured once, and digested
 
 
 @pytest.mark.slow
@@ -90,5 +91,5 @@ def test_a_checkpoint_in_every_epoch(count):
     calls, openings = count("checkpoint.every_seconds=0")
     assert calls["os.rename"] >= 20
     assert calls.total() < 350
-    assert max(openings.values()) <= 11  # to write, and to measure ten times
-    assert openings.total() <= 13
+    assert max(openings.values()) <= 12  # written, digested, measured ten times
+    assert openings.total() <= 15

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from normlab.checksums import (
     best_checkpoint,
+    changed_events,
     check_best_checkpoint,
     check_file,
     verified,
@@ -27,6 +28,7 @@ from normlab.evaluation.scored_data import recalibrating_batches, scored_data
 from normlab.evaluation.scoring import Scorer, Statistics, check_parts
 from normlab.evaluation.statistics import restored
 from normlab.files import read_json, read_yaml
+from normlab.terminal import print_line
 from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, load_fitting_parts, prepare
 from normlab.training.recalibration import recalibrate
@@ -253,6 +255,8 @@ def read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict
     """The result of a run, empty if it has not ended, and its configuration."""
     result = read_stored(folder)
     check_file(folder / "config.yaml", result)
+    for line in changed_events(folder, result):
+        print_line(line)
     return result, read_config(folder, trusted)
 
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normlab import signals
-from normlab.checksums import FILES, check_best_checkpoint, file_digests
+from normlab.checksums import (
+    FILES,
+    changed_events,
+    check_best_checkpoint,
+    file_digests,
+)
 from normlab.config.identity import digest, is_digest_of, run_folder, run_name
 from normlab.config.stored_plan import started_plan
 from normlab.endings import (
@@ -111,6 +116,8 @@ def _stored_or_trained(folder: Path, config: dict) -> dict[str, Any]:
             f"profile=true needs a run that trains, {folder} has ended: add rerun=true"
         )
     if stored is not None:
+        for line in changed_events(folder, stored):
+            print_line(line)
         return stored
     if config["profile"]:
         # Silences notices of the profiler; it is read when torch is imported.
