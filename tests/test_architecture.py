@@ -82,12 +82,12 @@ ARCHITECTURE = {
         *("checksums", "files", "metrics", "npz", "programs", "results", "config"),
     ),
     "study": (
-        *("files", "metrics", "programs", "spelling", "terminal", "config"),
-        *("evaluation", "compare"),
+        *("files", "metrics", "option_names", "programs", "spelling", "terminal"),
+        *("config", "evaluation", "compare"),
     ),
     "report": (
-        *("colours", "metrics", "option_names", "programs", "terminal", "compare"),
-        "study",
+        *("colours", "metrics", "option_names", "programs", "terminal"),
+        *("command_lines", "compare", "study"),
     ),
     "why": (
         *("colours", "endings", "streams", "terminal", "config"),

@@ -27,13 +27,23 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         help="a folder of your own with the layout of conf/; trusted packages are "
         "looked for in it and beside it too (default: none)",
     )
+    add_trusted_code(parser, "the run")
+
+
+def add_trusted_code(parser: argparse.ArgumentParser, caller: str) -> None:
+    """Add the option that names code of the user's own.
+
+    Args:
+        parser: of the command.
+        caller: what may call the code, in words.
+    """
     parser.add_argument(
         "--trust",
         nargs="+",
         default=[],
         metavar="CODE",
-        help="code of your own that the run may call: names of packages, and norms as "
-        "FILE.py:CLASS (default: none)",
+        help=f"code of your own that {caller} may call: names of packages, and norms "
+        "as FILE.py:CLASS (default: none)",
     )
 
 
@@ -43,7 +53,7 @@ def load_trusted_code(options: argparse.Namespace) -> list[str]:
     Packages are looked for in the working folder, in `--config-dir` and beside it.
 
     Args:
-        options: those that `add_trust` added.
+        options: with `trust` and `config_dir`.
 
     Returns:
         The names of the packages.

@@ -13,6 +13,7 @@ from normlab.report.axes import (
     make_logarithmic,
     make_panels,
     mean_and_interval,
+    metric_lines,
     one_setting_per_line,
 )
 from normlab.report.layer_figures import draw_layers
@@ -89,6 +90,13 @@ def test_band_is_the_t_interval_of_every_epoch():
         (2 - 2.484138, 2 + 2.484138), abs=1e-6
     )  # t(.975, 2) / sqrt(3)
     assert np.isnan(low[1])
+
+
+def test_long_names_of_metrics_are_broken_into_lines():
+    assert metric_lines("test/accuracy") == "test/accuracy"
+    assert metric_lines("test/contrast:5 adapted minus contrast:5 accuracy") == (
+        "test/contrast:5 adapted minus\ncontrast:5 accuracy"
+    )
 
 
 def test_titles_have_one_setting_per_line():

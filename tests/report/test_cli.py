@@ -288,3 +288,13 @@ def test_a_study_leaves_out_what_it_did_not_plan(tmp_path, monkeypatch, capsys):
         tmp_path / "outputs" / "small_batches" / "report" / "report.html"
     ).read_text()
     assert "2 of 32 runs lie outside of the planned grid" in page
+
+
+@pytest.mark.parametrize(
+    "words", [["--trust", "mine"], ["--try"], ["--config-dir", "conf"]]
+)
+def test_options_about_studies_need_a_study(group, capsys, words):
+    with pytest.raises(SystemExit) as ending:
+        cli.main([str(group), *words])
+    assert ending.value.code == 2
+    assert f"error: {words[0]} is for --study NAME" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Metrics of claims that are computed for every run."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def scored(monkeypatch):
     """Evaluations by their settings; the names of the folders that were scored."""
     calls = []
 
-    def score(folder, settings):
+    def score(folder, settings, trusted):
         calls.append((folder.name.partition("-")[0], settings["shift"]))
         assert settings["parts"] == ["test"]  # the others are not scored
         gain = 0.25 if settings["statistics"] == "adapted" else 0.0
@@ -149,7 +150,7 @@ def test_runs_that_cannot_be_scored_are_named(tmp_path, scored):
 def test_a_probe_is_computed_for_every_run(tmp_path, monkeypatch):
     calls = []
 
-    def probed(folder, probe, num_batches):
+    def probed(folder, probe, num_batches, trusted):
         calls.append((probe, num_batches))
         return 1.5 + 0.1 * int(folder.name.partition("seed")[2][0])
 
@@ -232,6 +233,37 @@ def test_a_study_answers_a_claim_about_a_curve(tmp_path):
         assert row["margin"] == pytest.approx(math.log10(2))
         assert row["difference"] == pytest.approx(-math.log10(factor), abs=0.02)
         assert f"a factor of {10 ** abs(row['difference']):.3g}" in row["sentence"]
+
+
+def test_runs_that_call_own_code_are_scored_if_it_is_trusted(tmp_path, monkeypatch):
+    def score(folder, settings, trusted):
+        if "mine" not in trusted:
+            raise ValueError("trusted must name mine")
+        return {"test/accuracy": 0.5 + 0.1 * folder.name.startswith("custom")}
+
+    monkeypatch.setattr(metric_values, "evaluation_scores", score)
+    for norm in ("torch", "custom", "ghost"):
+        for seed in range(10):
+            write_run(tmp_path, norm, seed)
+    metric = {"evaluation": "test/accuracy", "shift": "blur:1"}
+    block = plan(expect="higher") | {"metric": metric}
+    params = {"norm": "torch,custom,ghost", "seed": "range(10)"}
+    study = Study("demo", block, "demo", params)
+    with pytest.raises(ValueError, match=r"the first is .*\(--trust must name mine\)"):
+        answer(study, load_runs(tmp_path))
+    trusting = replace(study, trusted=("mine",))
+    verdict, _, _ = answer(trusting, load_runs(tmp_path))
+    assert verdict == "supported"
+
+
+def test_a_claim_shows_its_own_arms_alone(tmp_path):
+    for norm in ("torch", "custom", "ghost"):
+        for seed in range(2):
+            write_run(tmp_path, norm, seed, 0.9 + 0.01 * seed)
+    asked = plan(expect="higher") | {"arms": ["custom"]}
+    comparison, _ = compare_claim(asked, load_runs(tmp_path))
+    assert comparison.arms == ["torch", "custom"]
+    assert comparison.summaries["arm"].tolist() == ["torch", "custom"]
 
 
 def test_an_interaction_of_an_evaluation(tmp_path, scored):

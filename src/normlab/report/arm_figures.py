@@ -21,6 +21,7 @@ from normlab.report.axes import (
     arms_in,
     limit_accuracy_axis,
     make_panels,
+    metric_lines,
     one_setting_per_line,
     share_limits,
     spans_a_decade,
@@ -51,7 +52,7 @@ def draw_arms(comparison: Comparison) -> Drawing:
         labels = [_arm_label(group, arm) for arm in arms]
         axis.set_yticks(range(len(arms)), labels)
         title = one_setting_per_line(name)
-        axis.set(xlabel=metric, title=title, ylim=(len(arms) - 0.4, -0.6))
+        axis.set(xlabel=metric_lines(metric), title=title, ylim=(len(arms) - 0.4, -0.6))
         axis.grid(axis="y", visible=False)
         limit_accuracy_axis(axis.xaxis, metric)
         axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -153,7 +154,7 @@ def draw_response(comparison: Comparison) -> Drawing | None:
         runs = finished_runs(group, comparison.metric)
         _draw_line(axis, rows, runs[key], runs[comparison.metric])
         title = one_setting_per_line(name)
-        axis.set(xlabel=key, ylabel=comparison.metric, title=title)
+        axis.set(xlabel=key, ylabel=metric_lines(comparison.metric), title=title)
         limit_accuracy_axis(axis.yaxis, comparison.metric)
         for row in rows.to_dict("records"):
             means.append(f"{row['arm']}: {number(row['mean'])}")
@@ -264,5 +265,7 @@ def _label_pair(axis: Axes, comparison: Comparison, row: dict[Any, Any]) -> None
     if not np.isnan(row["correlation"]):
         lines.append(f"r = {row['correlation']:.2f}".replace("-", "−"))
     axis.set_xticks([0, 1], [arm_lines(row["baseline"]), arm_lines(row["arm"])])
-    axis.set(xlim=(-0.3, 1.3), title="\n".join(lines), ylabel=comparison.metric)
+    axis.set(
+        xlim=(-0.3, 1.3), title="\n".join(lines), ylabel=metric_lines(comparison.metric)
+    )
     axis.grid(axis="x", visible=False)

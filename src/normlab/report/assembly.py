@@ -124,6 +124,7 @@ def study_report(
     folders: Sequence[Path],
     extras: Extras,
     config_dir: Path | None = None,
+    trusted: Sequence[str] = (),
 ) -> Report:
     """Answer a study by its own rule.
 
@@ -132,11 +133,13 @@ def study_report(
         folders: Folders that contain its runs.
         extras: What the report shows besides arms and contrasts.
         config_dir: A folder with the layout of conf/ that may have the study.
+        trusted: Packages of the user's own that its runs may call when claims score
+            them again.
 
     Raises:
         ValueError: There is no such study, or no run that answers it.
     """
-    study = read_study(name, config_dir)
+    study = replace(read_study(name, config_dir), trusted=tuple(trusted))
     runs = load_runs(*folders)
     _check_heatmap(runs, extras.heatmap)
     settings = planned_settings(study.name, study.params, study.config_dir)

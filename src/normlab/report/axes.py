@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from normlab.compare.intervals import t_interval
 from normlab.compare.sentences import percent
 from normlab.study.derived import CHANGE, SLOPE
 
+LABEL_CHARACTERS = 32  # fit beside an axis of 2.3 inches
 # Beside the colours, markers and dashes differ, for print in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -217,6 +219,11 @@ def carry_forward_note(before: pd.DataFrame, after: pd.DataFrame) -> str:
 def one_setting_per_line(group: str) -> str:
     """The settings of a group, one per line, as a title."""
     return re.sub(r", (?=[\w.]+=)", ",\n", group)
+
+
+def metric_lines(metric: str) -> str:
+    """The name of a metric in lines that are no longer than a short axis."""
+    return textwrap.fill(metric, LABEL_CHARACTERS, break_on_hyphens=False)
 
 
 def arm_lines(arm: str) -> str:

@@ -15,6 +15,7 @@ from normlab.report.axes import (
     draw_arm_band,
     limit_accuracy_axis,
     make_panels,
+    metric_lines,
     one_setting_per_line,
 )
 from normlab.report.drawing import Drawing
@@ -35,7 +36,8 @@ def draw_budgets(comparison: Comparison) -> Drawing | None:
     descriptions = []
     for axis, (name, group) in zip(axes, groups, strict=True):
         descriptions += _draw_panel(axis, comparison, group)
-        axis.set(title=one_setting_per_line(name), ylabel=f"best {choice.metric}")
+        label = metric_lines(f"best {choice.metric}")
+        axis.set(title=one_setting_per_line(name), ylabel=label)
         axis.set_xlabel(f"values of {choice.selection.key} tried")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         limit_accuracy_axis(axis.yaxis, choice.metric)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normlab.command_lines import add_trusted_code, load_trusted_code
 from normlab.option_names import with_option_names
 from normlab.programs import program
 from normlab.report.comparison_options import (
@@ -161,6 +162,7 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="look for the study in this folder too, which has the layout of conf/",
     )
+    add_trusted_code(parser, "runs of the study that it scores again")
     add(
         "--methods",
         action="store_true",
@@ -210,7 +212,11 @@ def _make_report(options: argparse.Namespace) -> "Report":
         arguments = compare_arguments(options, OF_COMPARE)
         report = comparison_report(folders, arguments, extras)
     else:
-        report = study_report(options.study, folders, extras, options.config_dir)
+        # Only with the option, since what loads such code is slow to import.
+        trusted = load_trusted_code(options) if options.trust else []
+        report = study_report(
+            options.study, folders, extras, options.config_dir, trusted
+        )
     return replace(report, command=_command_line(options))
 
 
@@ -227,7 +233,7 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ValueError(
             "name a folder of runs, such as outputs/digits-mlp, or a study with --study"
         )
-    for name in ("try", "config_dir"):
+    for name in ("try", "config_dir", "trust"):
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')} is for --study NAME")
     if options.heatmap and not options.out:

@@ -30,6 +30,7 @@ from normlab.report.axes import (
     limit_accuracy_axis,
     make_logarithmic,
     make_panels,
+    metric_lines,
     one_setting_per_line,
     spans_a_decade,
 )
@@ -143,7 +144,7 @@ def _draw_scores(
     for arm in arms_in(comparison, runs):
         part = replace(candidates, runs=rows_of_arm(runs, arm))
         descriptions += _draw_score_line(axis, comparison, arm, part)
-    axis.set(title=one_setting_per_line(name), ylabel=candidates.metric)
+    axis.set(title=one_setting_per_line(name), ylabel=metric_lines(candidates.metric))
     limit_accuracy_axis(axis.yaxis, candidates.metric)
     return descriptions
 

@@ -25,7 +25,7 @@ def with_claim_metric(
     plan: Settings,
     runs: pd.DataFrame,
 ) -> tuple[Settings, pd.DataFrame, str]:
-    """Add the metric of a claim to the runs, unless it is one that they have.
+    """The runs of the arms of a claim, with its metric unless they have it.
 
     With `select`, every arm first chooses its best value by the validation metric, and
     only the runs at these values are measured.
@@ -42,14 +42,14 @@ def with_claim_metric(
         ValueError: no run has a value.
     """
     metric = plan["metric"]
+    runs = claimed_runs(plan, runs)
     if isinstance(metric, str):
         return plan, runs, ""
-    runs = claimed_runs(plan, runs)
     if plan.get("select"):
         runs = chosen_runs(plan, runs, validation_metric_of(metric, runs))
     name = declare(metric)
     finished = runs[runs["status"] == "finished"]
-    values, why = metric_values(metric, finished)
+    values, why = metric_values(metric, finished, plan.get("trusted", ()))
     lacking = int(values.isna().sum())
     if lacking == len(finished):
         raise ValueError(f"no finished run has {name}{why}")
@@ -65,7 +65,7 @@ def with_claim_metric(
 
 
 def claimed_runs(plan: Settings, runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the arms that a claim is about: no others need the metric.
+    """The runs of the arms that a claim is about: no others are shown or measured.
 
     A claim about a value is not about the baseline, unless that is one of its arms.
     """

@@ -44,6 +44,8 @@ class Study:
         params: the grid, by key the values as on the command line.
         config_dir: the folder of the user's own that has the file; None for conf/.
         content: all keys of the file.
+        trusted: packages of the user's own that its runs may call when claims score
+            them again.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Study:
     params: Settings
     config_dir: Path | None = None
     content: Settings = field(default_factory=dict)
+    trusted: tuple[str, ...] = ()
 
     @property
     def whole_plan(self) -> Settings:
@@ -59,6 +62,10 @@ class Study:
         hydra = self.content.get("hydra", {})
         sweeper = hydra.get("sweeper", {}) | {"params": self.params}
         return whole_plan(self.content, self.plan, sweeper)
+
+    def plan_of(self, claim: Settings) -> Settings:
+        """The `study:` block with the keys of a claim in place of its own."""
+        return self.plan | claim | {"trusted": self.trusted}
 
     @property
     def outputs(self) -> Path:

@@ -1,7 +1,7 @@
 """The values of metrics that claims state as mappings, for every run."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import pandas as pd
 from normlab.compare.curves import read_curves, read_layers
 from normlab.config.claim_metrics import EVALUATION, PROBE_BATCHES, kind_of
 from normlab.evaluation.stored import evaluation_scores, probed_value
+from normlab.option_names import with_option_names
 from normlab.terminal import with_progress
 
+OPTIONS = {"trusted": "--trust"}  # studies are answered by a command
 PANDAS_NAMES = {"sd": "std"}  # of summaries that pandas calls otherwise
 
 Values = tuple[pd.Series, str]  # one value per run, NaN without one; and the reason
@@ -21,13 +23,24 @@ Values = tuple[pd.Series, str]  # one value per run, NaN without one; and the re
 def metric_values(
     metric: Mapping[str, Any],
     runs: pd.DataFrame,
+    trusted: Sequence[str] = (),
 ) -> Values:
-    """The metric of every run, and why some have none."""
+    """The metric of every run, and why some have none.
+
+    Args:
+        metric: as a claim states it.
+        runs: from `load_runs`.
+        trusted: packages of the user's own that the runs may call.
+    """
     kind = kind_of(metric)
     if kind == "evaluation":
-        return _computed(partial(_evaluated, metric), runs, "scoring runs again")
+        return _computed(
+            partial(_evaluated, metric, trusted), runs, "scoring runs again"
+        )
     if kind == "probe":
-        return _computed(partial(_probed, metric), runs, "probing untrained networks")
+        return _computed(
+            partial(_probed, metric, trusted), runs, "probing untrained networks"
+        )
     if kind == "curve":
         column = metric[kind]
         curves = read_curves(runs, [column])
@@ -103,33 +116,38 @@ def _computed(
         except (OSError, ValueError) as error:
             values[index] = math.nan
             if not why:
-                why = f"; the first is {run['folder']} ({error})"
+                reason = with_option_names(str(error), OPTIONS)
+                why = f"; the first is {run['folder']} ({reason})"
     return pd.Series(values, dtype=float), why
 
 
 def _evaluated(
     metric: Mapping[str, Any],
+    trusted: Sequence[str],
     run: pd.Series,
 ) -> float:
     """A score of the best state of a run, or the difference of two."""
-    value = _score(run, metric["evaluation"], metric)
+    name = metric["evaluation"]
+    value = _score(run, name, metric, trusted)
     if metric.get("minus") is None:
         return value
-    return value - _score(run, metric["evaluation"], metric["minus"])
+    return value - _score(run, name, metric["minus"], trusted)
 
 
 def _probed(
     metric: Mapping[str, Any],
+    trusted: Sequence[str],
     run: pd.Series,
 ) -> float:
     num_batches = metric.get("num_batches", PROBE_BATCHES)
-    return probed_value(Path(run["folder"]), metric["probe"], num_batches)
+    return probed_value(Path(run["folder"]), metric["probe"], num_batches, trusted)
 
 
 def _score(
     run: pd.Series,
     name: str,
     given: Mapping[str, Any],
+    trusted: Sequence[str],
 ) -> float:
     """One score of a run by some settings; its result has the one by all defaults."""
     settings = {}
@@ -139,7 +157,7 @@ def _score(
         return float(run[name])
     part, _, _ = name.partition("/")
     settings["parts"] = [part]
-    scores = evaluation_scores(Path(run["folder"]), settings)
+    scores = evaluation_scores(Path(run["folder"]), settings, trusted)
     if name not in scores:
         known = ", ".join(scores)
         raise ValueError(f"its evaluation has no {name}; it has {known}")

@@ -116,7 +116,7 @@ def _answer_claims(
         deviating = plans.deviations(settings, study.params, runs)
     claims = []
     for claim in study.plan["claims"]:
-        plan = study.plan | claim
+        plan = study.plan_of(claim)
         claims.append(_answer_claim(study, plan, runs, deviating))
     return claims
 
@@ -161,7 +161,7 @@ def _tried_claims(
     )
     claims = []
     for claim in study.plan["claims"]:
-        plan = study.plan | claim
+        plan = study.plan_of(claim)
         comparison, _ = compare_claim(plan, runs_at_rate(plan, runs).runs)
         _, rule = rule_of(plan)
         claims.append(Claim(plan["says"], rule, TRIAL, reason, comparison))
