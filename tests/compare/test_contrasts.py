@@ -231,7 +231,9 @@ def test_arms_of_unequal_spread_are_named(tmp_path):
         "difference is +0.3350, and custom wins 10 of 10 pairs."
     )
     assert any(
-        text.startswith("Of custom and none, one spreads 11 times as much as the other")
+        text.startswith(
+            "Of custom and none, the runs of one spread 11 times as much as those"
+        )
         for text in found.warnings
     )
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from compare.published import SLEEP_1, SLEEP_2
 from normlab.compare.differences import t_interval_of
-from normlab.compare.equivalence import doubts, equivalence_p, times
+from normlab.compare.equivalence import doubts, equivalence_p, spread_beside
 from normlab.compare.samples import Sample
 
 NAMES = ("custom", "torch")
@@ -83,10 +83,10 @@ def test_few_pairs_raise_a_doubt():
 
 def test_unequal_spreads_raise_a_doubt():
     assert doubts(Sample(4 * EVEN, EVEN[::-1], True), NAMES) == (
-        "the runs of custom spread 4.0 times as much as the other"
+        "the runs of custom spread 4.0 times as much as those of the other"
     )
     assert doubts(Sample(np.zeros(10), EVEN, False), NAMES) == (
-        "the runs of torch spread infinitely many times as much as the other"
+        "the runs of torch spread, while those of the other do not vary"
     )
 
 
@@ -98,9 +98,11 @@ def test_a_collapsed_run_raises_a_doubt_by_skewness():
     )
 
 
-def test_times():
-    assert [times(2.04), times(19.3), times(193.0)] == [
-        "2.0 times",
-        "19 times",
-        "193 times",
+def test_ratios_of_spreads_in_words():
+    ratios = [2.04, 19.3, 193.0, math.inf]
+    assert [spread_beside(ratio, "those of none") for ratio in ratios] == [
+        "spread 2.0 times as much as those of none",
+        "spread 19 times as much as those of none",
+        "spread 193 times as much as those of none",
+        "spread, while those of none do not vary",
     ]

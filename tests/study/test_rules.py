@@ -113,7 +113,7 @@ def test_equality_is_not_claimed_of_arms_that_spread_otherwise(tmp_path):
     assert found.contrasts["equivalence_p"][0] < 0.001
     verdict, reason = judge(found, "equal", 10)
     assert verdict == "cannot tell"
-    assert "the runs of torch spread 4.0 times as much as the other" in reason
+    assert "the runs of torch spread 4.0 times as much as those of the other" in reason
 
 
 def test_contradicting_intervals_hold_for_all_contrasts(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from normlab.compare.columns import NO_SEED, rows_of_arm
-from normlab.compare.equivalence import times
+from normlab.compare.equivalence import spread_beside
 from normlab.compare.inference import welch
 from normlab.compare.sentences import p_value, signed
 from normlab.compare.settings import setting_text, sorted_labels
@@ -99,11 +99,11 @@ def _spread_lines(row: dict) -> list[str]:
     """A line if one arm spreads so much more that its mean hides rare runs."""
     if not row["spread_ratio"] > UNEQUAL_SPREADS:
         return []
-    wider = times(row["spread_ratio"])
+    spread = spread_beside(row["spread_ratio"], "those of the other")
     return [
-        f"Of {row['arm']} and {row['baseline']}{_at(row)}, one spreads "
-        f"{wider} as much as the other: their means may differ by "
-        "rare runs that were not seen. Look at the single runs, the medians and "
+        f"Of {row['arm']} and {row['baseline']}{_at(row)}, the runs of one "
+        f"{spread}: their means may differ by rare "
+        "runs that were not seen. Look at the single runs, the medians and "
         "P(better)."
     ]
 

@@ -97,7 +97,7 @@ def doubts(sample: Sample, names: tuple[str, str]) -> str:
     ratio = spread_ratio(sample.arm, sample.baseline)
     if ratio > EQUIVALENT_SPREADS:
         wider = _wider(sample, names)
-        return f"{wider} spread {times(ratio)} as much as the other"
+        return f"{wider} {spread_beside(ratio, 'those of the other')}"
     return _doubt_about_skewness(sample, names)
 
 
@@ -128,10 +128,14 @@ def _wider(sample: Sample, names: tuple[str, str]) -> str:
     return f"the runs of {arm}"
 
 
-def times(ratio: float) -> str:
-    """`4.2 times`, or how to say that one of two spreads is 0."""
+def spread_beside(ratio: float, others: str) -> str:
+    """`spread 4.2 times as much as those of none`, or that these do not vary.
+
+    Args:
+        ratio: from `spread_ratio`.
+        others: the runs that spread less.
+    """
     if math.isinf(ratio):
-        return "infinitely many times"
-    if ratio >= 10:
-        return f"{ratio:.0f} times"
-    return f"{ratio:.1f} times"
+        return f"spread, while {others} do not vary"
+    shown = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+    return f"spread {shown} times as much as {others}"

@@ -2,7 +2,7 @@
 
 import math
 
-from normlab.compare.equivalence import times
+from normlab.compare.equivalence import spread_beside
 from normlab.compare.sentences import counted, number, p_value, percent, signed
 from normlab.compare.settings import capitalized
 
@@ -103,11 +103,10 @@ def spread_note(row: dict) -> str:
     """
     spreads = [(row["sd"], row["arm"]), (row["sd_baseline"], row["baseline"])]
     (smaller, calm), (larger, wide) = sorted(spreads)
-    ratio = times(row["spread_ratio"])
+    spread = spread_beside(row["spread_ratio"], f"those of {calm}")
     median = signed(row["median"])
     return (
-        f" The runs of {wide} spread {ratio} as much as "
-        f"those of {calm} (SD {number(larger)} against "
+        f" The runs of {wide} {spread} (SD {number(larger)} against "
         f"{number(smaller)}), so the means say little about rare bad runs: "
         f"the median difference is {median}{_wins(row)}."
     )
