@@ -66,6 +66,14 @@ def test_limit_batches_takes_other_samples_every_epoch_and_scores_as_many(config
         assert rows[16] == part.rows[len(part.rows) // 2]
 
 
+def test_scores_may_have_whole_parts_in_short_epochs(config):
+    words = ("trainer.limit_batches=2", "dataset.batch_size=16")
+    whole = {name: len(part) for name, part in parts_of(config()).by_name.items()}
+    parts = parts_of(config(*words, "trainer.limit_scores=false")).by_name
+    lengths = {name: len(part) for name, part in parts.items()}
+    assert lengths == whole | {"train": 32}
+
+
 def test_a_share_of_the_batches_is_rounded_down_but_never_to_none(config):
     # 1,150 samples train in 18 batches of 64; a tenth of any part is less than two.
     settings = config("trainer.limit_batches=0.1")

@@ -26,6 +26,7 @@ def test_the_skewness_by_hand():
     assert skewness([0, 0, 0, 4]) == pytest.approx(6 / 3**1.5)
     assert skewness([4, 4, 4, 0]) == pytest.approx(-6 / 3**1.5)
     assert skewness([0.3] * 5) == 0
+    assert skewness([0.3] * 4 + [0.3 + 1e-16]) == 0  # equal but for rounding
 
 
 @pytest.mark.parametrize("higher", [True, False])

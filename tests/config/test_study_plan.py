@@ -98,7 +98,7 @@ def claimed(**claim):
         ),
         (
             claimed(ratio_to_target={"metric": "val/loss", "target": 1, "clock": "s"}),
-            "clock must be one of steps, epochs, got s",
+            "clock must be one of steps, epochs, seconds, got s",
         ),
         (
             claimed(ratio_to_target={"metric": "val/loss", "target": 1}, margin=1),

@@ -62,6 +62,19 @@ def test_times_are_those_of_the_first_epoch_that_reaches_the_target(
             assert time == pytest.approx(epochs * unit)
 
 
+def test_seconds_are_those_of_optimizer_steps(tmp_path):
+    for norm, milliseconds in {"torch": 2.0, "custom": 0.5}.items():
+        result = {"step_milliseconds": milliseconds}
+        write_run(tmp_path, norm, 0, curve=curve(6), result=result)
+    asked = claim(ratio_to_target=AT_HALF | {"clock": "seconds"})
+    found = column(speeds_of(asked, load_runs(tmp_path)), WORST)
+    assert found["torch", 0, "finished"] == pytest.approx(6 * 18 * 0.002)
+    assert found["custom", 0, "finished"] == pytest.approx(6 * 18 * 0.0005)
+    write_run(tmp_path, "ghost", 0, curve=curve(6))
+    with pytest.raises(ValueError, match="and 1 of 3 runs do not have it, such as"):
+        speeds_of(asked | {"arms": ["custom", "ghost"]}, load_runs(tmp_path))
+
+
 def test_a_target_may_be_the_last_or_best_value_of_the_baseline(tmp_path):
     write_run(tmp_path, "torch", 0, curve=[0.3, 0.6, 0.4])
     write_run(tmp_path, "custom", 0, curve=[0.4, 0.4, 0.7])

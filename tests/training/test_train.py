@@ -246,3 +246,29 @@ def test_scores_that_overflow_after_training_are_divergence(config, monkeypatch)
     assert result["reason"].startswith("train/loss of the best state is ")
     stored = json.loads((run_folder(settings) / "result.json").read_text())
     assert stored["metrics"]["val/loss"] is None
+
+
+@pytest.mark.parametrize("norm", ["custom", "ghost"])
+def test_scoring_the_test_part_after_every_epoch_changes_nothing_else(config, norm):
+    words = (f"norm={norm}", "trainer.max_epochs=3", "optimizer.lr=0.5")
+    plain = config(*words)
+    scored = config(*words, "trainer.test_every_epoch=true")
+    results = [run(settings) for settings in (plain, scored)]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[0]["scores"] == results[1]["scores"]
+    for column in ("train/loss", "val/accuracy"):
+        assert recorded(plain, column) == recorded(scored, column)
+    found = recorded(scored, "test/accuracy")
+    assert len(found) == 3
+    best = results[1]["best_epoch"] - 1
+    assert found[best] == results[1]["metrics"]["test/accuracy"]
+    with pytest.raises(KeyError):
+        recorded(plain, "test/accuracy")
+    assert run_folder(plain) != run_folder(scored)
+
+
+def test_a_run_that_diverges_has_no_test_metric(config):
+    words = ("trainer.test_every_epoch=true", "optimizer.lr=1e30", "norm=none")
+    result = run(config(*words))
+    assert result["status"] == "diverged"
+    assert not any(name.startswith("test/") for name in result["metrics"])

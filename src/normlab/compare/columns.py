@@ -23,6 +23,7 @@ NUMBER_FIELDS = (
     "step_milliseconds",
     "outside_share",
     "compile_seconds",
+    "stacked",
     "num_parameters",
     "num_norm_parameters",
     "num_norm_layers",

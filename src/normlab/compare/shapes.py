@@ -19,6 +19,7 @@ EQUIVALENT_SKEWNESS = 1.0  # of the differences, in either direction
 FEWEST_FOR_EQUIVALENCE = 10  # runs per arm; six miss a third of the runs too easily
 COLLAPSED = 8.0  # robust standard deviations from the median
 MAD_TO_SD = 1.4826  # of a normal distribution
+ROUNDING = 1e-13  # share of a value; differences of logarithms are rounded so far
 
 
 def spread_ratio(arm: ArrayLike, baseline: ArrayLike) -> float:
@@ -58,7 +59,9 @@ def all_equal(values: NDArray) -> bool:
 
 
 def skewness(values: ArrayLike) -> float:
-    """Third standardized moment ``m3 / m2^(3/2)``; 0 without spread, NaN below 3.
+    """Third standardized moment ``m3 / m2^(3/2)``; NaN below 3 values.
+
+    It is 0 if the values are equal but for their rounding.
 
     Args:
         values: such as the differences of pairs, shape `(n,)`.
@@ -66,7 +69,7 @@ def skewness(values: ArrayLike) -> float:
     values = np.asarray(values, float)
     if len(values) < 3:
         return math.nan
-    if all_equal(values):
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():
         return 0.0
     return float(stats.skew(values))
 

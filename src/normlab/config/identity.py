@@ -53,6 +53,8 @@ NORM_OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
 TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
     "max_samples": None,
     "limit_batches": None,
+    "limit_scores": True,
+    "test_every_epoch": False,
     "overfit_batches": None,
     "detect_anomaly": False,
     "max_steps": None,

@@ -46,7 +46,7 @@ QUANTITIES = ("largest_stable", "interaction", "slope", "ratio_to_target")
 SCALES = ("linear", "log2")
 # Whose value a run has to reach, if that is no number, and what counts the time.
 TARGETS = ("final", "best")
-CLOCKS = ("steps", "epochs")
+CLOCKS = ("steps", "epochs", "seconds")
 
 
 def check_plan(source: str, plan: Any) -> None:

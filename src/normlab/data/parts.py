@@ -152,7 +152,9 @@ def load_parts(
     if trainer.get("overfit_batches") is not None:
         same = replace(train, transform=plain)
         parts = replace(parts, validation=same, test=same)
-    return limited(parts, trainer.get("limit_batches"), options["batch_size"])
+    limit = trainer.get("limit_batches")
+    limits_scores = trainer.get("limit_scores", True)
+    return limited(parts, limit, options["batch_size"], limits_scores)
 
 
 def _chosen_rows(
@@ -214,7 +216,9 @@ def _train_and_test(
     return train, test, plain
 
 
-def limited(parts: Parts, limit: float | None, batch_size: int) -> Parts:
+def limited(
+    parts: Parts, limit: float | None, batch_size: int, limits_scores: bool = True
+) -> Parts:
     """Parts of which an epoch and a scoring take a limited number of batches.
 
     Args:
@@ -222,6 +226,7 @@ def limited(parts: Parts, limit: float | None, batch_size: int) -> Parts:
         limit: number of batches, or the share of the batches of each part if it is
             below 1; None takes all.
         batch_size: samples of a batch.
+        limits_scores: whether validation and test are limited as well.
     """
     if limit is None:
         return parts
@@ -232,9 +237,11 @@ def limited(parts: Parts, limit: float | None, batch_size: int) -> Parts:
             batches = max(1, limit * num_batches(len(part), batch_size))
         return replace(part, limit=int(batches) * batch_size)
 
+    parts = replace(parts, train=with_limit(parts.train))
+    if not limits_scores:
+        return parts
     return replace(
         parts,
-        train=with_limit(parts.train),
         validation=with_limit(parts.validation),
         test=with_limit(parts.test),
     )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 USER_MISTAKE = 2
 # Options that are arguments of `compare`, which has their defaults.
 OF_COMPARE = (*OF_RUNS, "margin", "level", "select", "confirm", "incomplete")
-OF_REPORT = ("target", "across", "heatmap", "study", "out", "paper")
+OF_REPORT = ("target", "across", "heatmap", "study", "out", "paper", "leaderboard")
 # The options for arguments of functions, which messages name.
 OPTIONS = {name: f"--{name}" for name in (*OF_COMPARE, *OF_READING, *OF_REPORT)}
 DESCRIPTION = """Compare runs, or results of another program. For every arm the command
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report = _make_report(options)
             _show(report, options.out, options.methods)
             _write_paper(report, options.paper or [])
+            _write_leaderboard(report, options)
         except (ValueError, OSError) as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
@@ -178,6 +179,15 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         "per group, to files that end in .tex, .md or .html",
     )
     add(
+        "--leaderboard",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="also order the arms by their time to --target, with the arm of "
+        "--baseline as holder of the record, in files that end in .md (the table) or "
+        ".csv (all runs)",
+    )
+    add(
         "--out",
         type=Path,
         metavar="DIR",
@@ -197,6 +207,10 @@ def _make_report(options: argparse.Namespace) -> "Report":
         from normlab.report.paper_formats import check_paper_paths
 
         check_paper_paths(options.paper)
+    if options.leaderboard:
+        from normlab.report.leaderboard import check_leaderboard
+
+        check_leaderboard(options.leaderboard, options.target, options.baseline)
 
     from normlab.report.assembly import Extras, comparison_report, study_report
 
@@ -253,7 +267,7 @@ def _complete_from_study(options: argparse.Namespace) -> list[Path]:
     from normlab.study.definition import read_study
 
     study = read_study(options.study, options.config_dir)
-    names = (*OF_COMPARE, *OF_READING)
+    names = (*OF_COMPARE, *OF_READING, "leaderboard")
     given = [f"--{name}" for name in names if getattr(options, name) is not None]
     if given:
         raise ValueError(
@@ -341,3 +355,18 @@ def _write_paper(report: "Report", paths: Sequence[Path]) -> None:
     for path in paths:
         write_paper_tables(tables, path)
         print_line(f"paper   {path}")
+
+
+def _write_leaderboard(report: "Report", options: argparse.Namespace) -> None:
+    """Say who holds the record, and write the leaderboard to every file named."""
+    if not options.leaderboard:
+        return
+    from normlab.report.leaderboard import make_leaderboard, write_leaderboard
+    from normlab.terminal import print_line
+
+    board = make_leaderboard(report.sections[0].comparison, options.target)
+    for note in board.notes:
+        print_line(note)
+    for path in options.leaderboard:
+        write_leaderboard(board, path)
+        print_line(f"leaderboard   {path}")

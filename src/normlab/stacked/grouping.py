@@ -40,7 +40,7 @@ OFF: dict[str, tuple[Any, str]] = {
     "detect_anomaly": (False, "names an operation of a single run"),
 }
 # What makes the blocks of batches or their number; other options of `trainer` are own.
-OF_TRAINER = ("limit_batches", "overfit_batches", "max_samples")
+OF_TRAINER = ("limit_batches", "limit_scores", "overfit_batches", "max_samples")
 SHARED = ("model", "norm", "reparametrize", "task", "device", "cache_features")
 
 

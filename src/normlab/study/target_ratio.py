@@ -29,7 +29,8 @@ from normlab.study.derived import check_unique
 from normlab.study.plans import Settings
 
 WORST, BEST = "worst", "best"  # the tables, for the arm
-COLUMNS = {"steps": "step", "epochs": "epoch"}  # of metrics.csv, by the clock
+# Of metrics.csv, by the clock.
+COLUMNS = {"steps": "step", "epochs": "epoch", "seconds": "seconds"}
 TIME, END, REACHED = "time to target", "time at the end", "reached"
 
 
@@ -122,6 +123,8 @@ def speeds_of(plan: Settings, runs: pd.DataFrame) -> Speeds:
         raise ValueError(f"no run of {baseline} has a {metric} for the others to reach")
 
     clock = asked.get("clock", "steps")
+    if clock == "seconds":
+        curves = _with_step_seconds(ended, curves)
     timed = _timed(runs, curves, metric, targets, COLUMNS[clock])
     is_lost = without_target | timed.index.isin(lacking.index)
     column = f"log10 1/{clock} to {_target_words(asked, baseline)}"
@@ -168,6 +171,32 @@ def _target_words(
     if isinstance(target, str):
         return f"the {target} {asked['metric']} of {baseline}"
     return f"{asked['metric']} {number(float(target))}"
+
+
+def _with_step_seconds(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """Curves whose `seconds` are those of optimizer steps alone.
+
+    They are the number of steps times the mean time of a step in the run, so that
+    batches that are read, scores and records do not count.
+
+    Args:
+        runs: those that did not fail.
+        curves: from `read_curves`.
+
+    Raises:
+        ValueError: the time of a step was not measured, or shared by several runs.
+    """
+    finished = runs[runs["status"] == "finished"]
+    unknown = finished["step_milliseconds"].isna() | finished["stacked"].notna()
+    if unknown.any():
+        raise ValueError(
+            f"seconds to a target need the time of each run's own steps, and "
+            f"{unknown.sum()} of {len(finished)} runs do not have it, such as "
+            f"{finished.loc[unknown, 'folder'].iloc[0]}; count steps, or train them "
+            "again without hydra/launcher=stacked"
+        )
+    seconds = runs["step_milliseconds"].astype(float) / 1000
+    return curves.assign(seconds=curves["step"] * curves["index"].map(seconds))
 
 
 def _targets(

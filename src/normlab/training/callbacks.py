@@ -50,6 +50,7 @@ class Scoring(Callback):
         validation: the samples of the validation part, each of them once.
         context: a context manager around every forward pass, such as automatic mixed
             precision.
+        test: the samples of the test part, if it is scored after every epoch too.
 
     Attributes:
         seconds: time spent by this process on the training of whole epochs, without
@@ -62,9 +63,11 @@ class Scoring(Callback):
         self,
         validation: Iterable[Block],
         context: Callable = nullcontext,
+        test: Iterable[Block] | None = None,
     ) -> None:
         self.validation = validation
         self.context = context
+        self.test = test
         self.seconds = 0.0
         self.samples = 0
         self.step_compile_seconds = 0.0
@@ -126,6 +129,8 @@ class Scoring(Callback):
         # The rate of this epoch's steps: closing the epoch may step the scheduler.
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         task.close_epoch(self.validation, self.context)
+        if self.test is not None:
+            task.score_test(self.test, self.context)
         if not self._resumed_within_epoch:
             self.seconds += seconds
             self.samples += task.epoch_samples

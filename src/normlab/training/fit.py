@@ -88,7 +88,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     trainer: Any = build(config, prepared.device, folder, task.progress.epoch)
     parts = prepared.parts.to(trainer.strategy.root_device)
     task.build_averaging = _averaging_builder(config, prepared, parts, trainer)
-    scoring = _build_scoring(prepared.device, parts, trainer)
+    scoring = _build_scoring(config, prepared.device, parts, trainer)
     others = callbacks_after_scoring(config, prepared, checkpoints, folder)
     own = list(prepared.callbacks.values())
     task.publishes = bool(own) or config["task"].get("_target_") is not None
@@ -206,17 +206,26 @@ def _cut_back_logs(folder: Path, state: dict[str, Any]) -> None:
     truncate_logs(folder, lengths, digests, print_warning)
 
 
-def _build_scoring(device: Device, parts: Parts, trainer: pl.Trainer) -> Scoring:
-    validation = EvaluationBlocks(
-        parts.validation, trainer.global_rank, trainer.world_size
-    )
+def _build_scoring(
+    config: dict, device: Device, parts: Parts, trainer: pl.Trainer
+) -> Scoring:
+    """The callback that scores validation after every epoch, and test if asked to."""
+    share = (trainer.global_rank, trainer.world_size)
+    validation = EvaluationBlocks(parts.validation, *share)
+    test = None
+    if config["trainer"].get("test_every_epoch"):
+        test = EvaluationBlocks(parts.test, *share)
     context = evaluation_context(device.precision, trainer.strategy.root_device)
-    return Scoring(validation, context)
+    return Scoring(validation, context, test)
 
 
 def _describe_divergence(error: Diverged, task: Task) -> dict[str, Any]:
     """What divergence adds to a result: the metrics are those of the last epoch."""
-    metrics = {name: value for name, value in task.metrics.items() if name != "lr"}
+    metrics = {
+        name: value
+        for name, value in task.metrics.items()
+        if name.startswith(("train/", "val/"))
+    }
     return {
         "reason": str(error),
         "diverged_at_step": error.step,

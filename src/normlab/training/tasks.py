@@ -76,7 +76,7 @@ class Task(pl.LightningModule):
         reuses_outputs: whether the network writes the predictions of every step into
             the same memory, as a CUDA graph does.
         step_seconds: time spent in `timed_steps` optimizer steps by this process.
-        scoring_seconds: time spent on validation by this process.
+        scoring_seconds: time spent on scoring after epochs by this process.
     """
 
     # One call of `training_step` makes several optimizer steps: normlab.data.blocks.
@@ -321,6 +321,20 @@ class Task(pl.LightningModule):
         step_after_epoch(
             self.scheduler, self.scheduler_interval, lambda: self.metrics["val/loss"]
         )
+
+    def score_test(
+        self, test: Iterable[Block], context: Callable = nullcontext
+    ) -> None:
+        """Add the scores of the test part to the metrics of the epoch.
+
+        Args:
+            test: the samples of the test part, each of them once.
+            context: a context manager around every forward pass, see `evaluate`.
+        """
+        started = time.perf_counter()
+        scores = evaluate(self, test, context, network=self.scored_network)
+        self.scoring_seconds += time.perf_counter() - started
+        self.metrics |= {f"test/{name}": value for name, value in scores.items()}
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The training loss, a mean over the batch.
