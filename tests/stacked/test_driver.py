@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import signal
@@ -87,6 +88,15 @@ def test_runs_store_what_they_store_alone(configs):
         ]
         assert len(rows[0]) == len(rows[1]) == 3
         assert (run_folder(found) / "statistics.csv").is_file()
+
+
+def test_a_stack_scores_the_test_part_after_every_epoch_too(configs):
+    words = ("stacked", "trainer.test_every_epoch=true")
+    ended = stacked(configs(*words))
+    for config, result in zip(configs(*words), ended.results, strict=True):
+        with open(run_folder(config) / "metrics.csv", newline="") as file:
+            best = list(csv.DictReader(file))[result["best_epoch"] - 1]
+        assert float(best["test/loss"]) == result["metrics"]["test/loss"]
 
 
 def test_dropout_zeroes_what_it_zeroes_alone(configs):
