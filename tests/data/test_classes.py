@@ -81,7 +81,7 @@ def test_classes_without_names_are_numbered_and_many_shortened():
 
 def numbered(names, per_class=20, encoder=None):
     labels = list(range(len(names))) * per_class
-    encoder = Encoder(None) if encoder is None else encoder
+    encoder = Encoder(()) if encoder is None else encoder
     parts = parts_of(labels, labels[:40], labels[:40], tuple(names), encoder=encoder)
     return class_cautions(parts, "classification")
 

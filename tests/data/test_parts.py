@@ -79,7 +79,7 @@ def test_another_table_is_encoded_like_the_first(table):
     rows = [f"{100 * number},{'ab'[number % 2]},{number}" for number in range(1, 11)]
     other = load_parts(table(rows), None, parts.encoder)
     first = other.test.inputs[0, 0].item()
-    scaler = parts.encoder.columns.named_transformers_["numeric"][-1]
+    scaler = parts.encoder.columns[0].steps[-1]
     assert first == pytest.approx(
         (100 * other.test.targets[0].item() - scaler.mean_[0]) / scaler.scale_[0]
     )

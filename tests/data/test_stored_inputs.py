@@ -77,7 +77,7 @@ def test_columns_are_found_by_name_and_others_are_refused_by_name(tmp_path):
 
 def test_a_step_without_a_description_is_named(tmp_path):
     _, _, encoder = table_encoder(tmp_path / "table.csv")
-    encoder.columns.transformers_[0][1].steps[1] = ("scale", object())
+    encoder.columns[0].steps[1] = object()
     with pytest.raises(TypeError, match="object has no description"):
         describe_columns(encoder)
 

@@ -4,14 +4,14 @@ What the encoding depends on is learned from the training rows alone.
 """
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from normlab.data.arrays import Arrays
+from normlab.data.notes import shortened
 
 # If float32 changes a target by more than this, in standard deviations of the target,
 # targets are learned as differences from their mean.
@@ -19,19 +19,53 @@ COARSE = 1e-5
 MOST_QUANTILES = 1000
 
 
+class Columns(NamedTuple):
+    """Columns that are encoded alike.
+
+    Attributes:
+        kind: `numeric`, `constant` or `text`.
+        names: of the columns.
+        steps: fitted transformers of scikit-learn, applied one after the other.
+    """
+
+    kind: str
+    names: list[Any]
+    steps: list[Any]
+
+    def encode(self, table: Any) -> np.ndarray:
+        """These columns of a data frame as numbers ``(N, F)``.
+
+        Raises:
+            ValueError: the table lacks one of them.
+        """
+        lacking = [str(name) for name in self.names if name not in table]
+        if lacking:
+            raise ValueError(
+                f"the table must have the columns that the encoder was fitted to, it "
+                f"lacks {shortened(lacking)}"
+            )
+        values = table[self.names]
+        if self.kind == "numeric":
+            values = values.to_numpy()  # checked many times faster than a data frame
+        for step in self.steps:
+            values = step.transform(values)
+        encoded: np.ndarray = values
+        return encoded
+
+
 @dataclass(frozen=True)
 class Encoder:
     """What the training rows of a table teach about its columns and its target.
 
     Attributes:
-        columns: a fitted scikit-learn `ColumnTransformer`.
+        columns: in the order of the network's inputs.
         constant: columns of numbers with a single value in the training rows. For the
             network they have this value in all rows.
         target_offset: number to subtract from every target. It is 0 unless float32
             cannot represent the targets well, such as numbers near 1.6e9.
     """
 
-    columns: Any
+    columns: tuple[Columns, ...]
     constant: tuple[str, ...] = ()
     target_offset: float = 0.0
 
@@ -77,36 +111,32 @@ class TabularData:
                 quantiles), `none` for numbers in their units.
         """
         from sklearn import config_context
-        from sklearn.compose import ColumnTransformer
-        from sklearn.impute import SimpleImputer
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
         columns = self.train_columns.iloc[rows.numpy()]
         numbers = columns.select_dtypes(np.float64)
-        filled = numbers.fillna(numbers.median()).fillna(0.0)
-        varying = [name for name in numbers if _varies(filled[name])]
+        filled = numbers
+        if numbers.isna().to_numpy().any():
+            filled = numbers.fillna(numbers.median()).fillna(0.0)
+        varies = [_varies(values) for values in filled.to_numpy().T]
+        varying = list(numbers.columns[varies])
         constant = [name for name in numbers if name not in varying]
         categorical = [name for name in columns if name not in numbers]
 
-        impute = SimpleImputer(strategy="median", keep_empty_features=True)
-        scale = _scaler(normalize, len(rows))
-        constants = filled[constant].iloc[0].to_numpy()
-        if normalize != "none":
-            constants = np.zeros(len(constant))
-        hold = FunctionTransformer(partial(_repeated, values=constants))
-        one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-        transformer = ColumnTransformer(
-            [
-                ("numeric", make_pipeline(impute, scale), varying),
-                ("constant", hold, constant),
-                ("text", one_hot, categorical),
-            ]
-        )
-        offset = _offset(self.train_targets[rows])
+        parts = []
         with config_context(skip_parameter_validation=True):  # ours are valid
-            fitted = transformer.fit(columns)
-        return Encoder(fitted, tuple(constant), offset)
+            if varying:
+                steps = _fitted_numbers(numbers[varying].to_numpy(), normalize)
+                parts.append(Columns("numeric", varying, steps))
+            if constant:
+                values = filled[constant].iloc[0].to_numpy()
+                if normalize != "none":
+                    values = np.zeros(len(constant))
+                parts.append(Columns("constant", constant, [Repeated(values)]))
+            if categorical:
+                steps = _fitted_categories(columns[categorical])
+                parts.append(Columns("text", categorical, steps))
+        offset = _offset(self.train_targets[rows])
+        return Encoder(tuple(parts), tuple(constant), offset)
 
     def encode(self, encoder: Encoder) -> Arrays:
         """Encode all rows as float32 ``(N, F)``.
@@ -127,20 +157,55 @@ class TabularData:
 
         `encode` encodes them as zeros. Columns without such categories are left out.
         """
-        _, one_hot, names = encoder.columns.transformers_[-1]
-        if not len(names):
-            return {}
         unknown = {}
-        for name, categories in zip(names, one_hot.categories_, strict=True):
-            present = {*self.train_columns[name], *self.test_columns[name]}
-            others = present - set(categories)
-            if others:
-                unknown[name] = sorted(others)
+        for kind, names, steps in encoder.columns:
+            if kind != "text":
+                continue
+            for name, categories in zip(names, steps[0].categories_, strict=True):
+                present = {*self.train_columns[name], *self.test_columns[name]}
+                others = present - set(categories)
+                if others:
+                    unknown[name] = sorted(others)
         return unknown
 
 
+class Repeated:
+    """A transformer that gives the same values for every row of a table.
+
+    Args:
+        values: ``(F,)``.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def transform(self, columns: Any) -> np.ndarray:
+        """The values, once for every row of `columns` ``(N, F)``."""
+        return np.tile(self.values, (len(columns), 1))
+
+
+def _fitted_numbers(values: np.ndarray, normalize: str) -> list[Any]:
+    """The steps for columns of numbers ``(N, F)``: fill what is missing, then scale."""
+    from sklearn.impute import SimpleImputer
+
+    impute = SimpleImputer(strategy="median", keep_empty_features=True)
+    filled = impute.fit_transform(values)
+    scaler = _scaler(normalize, len(values))
+    if scaler is None:
+        return [impute]
+    return [impute, scaler.fit(filled)]
+
+
+def _fitted_categories(columns: Any) -> list[Any]:
+    """The step for columns of text."""
+    from sklearn.preprocessing import OneHotEncoder
+
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    return [one_hot.fit(columns)]
+
+
 def _scaler(normalize: str, num_rows: int) -> Any:
-    """The step of scikit-learn that scales numbers."""
+    """The transformer of scikit-learn that scales numbers; None leaves them."""
     from sklearn import preprocessing
 
     if normalize == "train":
@@ -153,15 +218,16 @@ def _scaler(normalize: str, num_rows: int) -> Any:
             output_distribution="normal",
             subsample=None,
         )
-    return "passthrough"
+    return None
 
 
 def _encoded_columns(columns: Any, encoder: Encoder) -> Tensor:
     from sklearn import config_context
 
     with config_context(skip_parameter_validation=True):
-        encoded = encoder.columns.transform(columns)
-    return torch.from_numpy(encoded.astype(np.float32))
+        encoded = [part.encode(columns) for part in encoder.columns]
+    together = np.concatenate(encoded, axis=1)
+    return torch.from_numpy(together.astype(np.float32))
 
 
 def _encoded_targets(targets: Tensor, encoder: Encoder) -> Tensor:
@@ -170,19 +236,14 @@ def _encoded_targets(targets: Tensor, encoder: Encoder) -> Tensor:
     return (targets - encoder.target_offset).float()
 
 
-def _varies(column: Any) -> bool:
-    """Whether numbers differ by more than rounding.
+def _varies(column: np.ndarray) -> bool:
+    """Whether numbers ``(N,)`` differ by more than rounding.
 
     Below that, scikit-learn's scaler does not divide by their standard deviation.
     """
     eps = float(np.finfo(np.float64).eps)
     rounding = len(column) * eps
-    return column.std(ddof=0) > 2 * rounding * abs(column.mean())
-
-
-def _repeated(columns: Any, values: np.ndarray) -> np.ndarray:
-    """The same values for every row of `columns`."""
-    return np.tile(values, (len(columns), 1))
+    return bool(column.std() > 2 * rounding * abs(column.mean()))
 
 
 def _offset(targets: Tensor) -> float:

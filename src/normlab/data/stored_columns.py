@@ -32,15 +32,15 @@ def describe_columns(encoder: Encoder) -> list[Column]:
         TypeError: a step of the encoder has no description.
     """
     columns: list[Column] = []
-    for kind, transformer, names in encoder.columns.transformers_:
-        if len(names):
-            describe = DESCRIBE[kind]
-            columns += describe(transformer, list(map(str, names)))
+    for kind, names, steps in encoder.columns:
+        describe = DESCRIBE[kind]
+        columns += describe(steps, list(map(str, names)))
     return columns
 
 
-def _describe_numbers(pipeline: Any, names: list[str]) -> list[Column]:
-    (_, impute), (_, scale) = pipeline.steps
+def _describe_numbers(steps: list[Any], names: list[str]) -> list[Column]:
+    impute, *scalers = steps
+    scale = scalers[0] if scalers else None
     fills = impute.statistics_.tolist()
     columns: list[Column] = []
     if type(scale).__name__ == "QuantileTransformer":
@@ -69,7 +69,7 @@ def _describe_numbers(pipeline: Any, names: list[str]) -> list[Column]:
 
 def _scaling(scale: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     """What a step of scikit-learn subtracts from each column and divides it by."""
-    if scale == "passthrough":
+    if scale is None:
         return np.zeros(count), np.ones(count)
     name = type(scale).__name__
     if name == "StandardScaler":
@@ -79,26 +79,25 @@ def _scaling(scale: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     raise TypeError(f"{name} has no description")
 
 
-def _describe_constants(transformer: Any, names: list[str]) -> list[Column]:
-    values = transformer.func.keywords["values"]
+def _describe_constants(steps: list[Any], names: list[str]) -> list[Column]:
     columns = []
-    for name, value in zip(names, values, strict=True):
+    for name, value in zip(names, steps[0].values, strict=True):
         column = {"name": name, "kind": "constant", "value": float(value)}
         columns.append(column)
     return columns
 
 
-def _describe_categories(one_hot: Any, names: list[str]) -> list[Column]:
+def _describe_categories(steps: list[Any], names: list[str]) -> list[Column]:
     columns = []
-    for name, categories in zip(names, one_hot.categories_, strict=True):
+    for name, categories in zip(names, steps[0].categories_, strict=True):
         texts = list(map(str, categories))
         column = {"name": name, "kind": "category", "categories": texts}
         columns.append(column)
     return columns
 
 
-# By the names that `TabularData.fit` gives to the parts of its transformer.
-DESCRIBE: dict[str, Callable[[Any, list[str]], list[Column]]] = {
+# By `kind`, see `normlab.data.encoding.Columns`.
+DESCRIBE: dict[str, Callable[[list[Any], list[str]], list[Column]]] = {
     "numeric": _describe_numbers,
     "constant": _describe_constants,
     "text": _describe_categories,
