@@ -4,7 +4,11 @@ import pathlib
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import (
+    LegacyEventFileLoader,
+)
 
 from normlab import event_files, locks
 from normlab.endings import LeaseLost
@@ -93,3 +97,15 @@ def test_nothing_is_written_after_another_process_took_over(tmp_path, monkeypatc
     with pytest.raises(LeaseLost):
         logger.finalize("failed")
     assert path.read_bytes() == before
+
+
+def test_the_numbers_of_a_step_are_one_event(tmp_path):
+    logger = EventLogger(tmp_path)
+    logger.log_metrics({"loss": 0.5, "accuracy": 1}, step=3)
+    logger.log_metrics({"loss": torch.tensor(0.25), "of": {"a": 2.0}}, step=4)
+    logger.finalize("success")
+    assert scalars(tmp_path, "loss") == [(3, 0.5), (4, 0.25)]
+    first = next(path for path in tmp_path.iterdir() if path.is_file())
+    events = LegacyEventFileLoader(str(first)).Load()
+    tags = [[value.tag for value in event.summary.value] for event in events]
+    assert tags == [[], ["loss", "accuracy"], ["loss"]]

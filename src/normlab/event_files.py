@@ -117,7 +117,10 @@ class EventLogger(TensorBoardLogger):
         self, metrics: Mapping[str, float], step: int | None = None
     ) -> None:
         """Record numbers, which TensorBoard can show from then on."""
-        super().log_metrics(metrics, step)
+        if all(isinstance(value, int | float) for value in metrics.values()):
+            record_numbers(self.experiment, metrics, step)
+        else:  # tensors, and several numbers of one name
+            super().log_metrics(metrics, step)
         self.save()
 
     @rank_zero_only
@@ -125,6 +128,25 @@ class EventLogger(TensorBoardLogger):
         """Write to the file what has been recorded."""
         if self._experiment is not None:
             self._experiment.flush()
+
+
+def record_numbers(
+    writer: SummaryWriter,
+    numbers: Mapping[str, float],
+    step: int | None = None,
+) -> None:
+    """Record numbers in one event. TensorBoard's writer would make one of each.
+
+    Args:
+        writer: of TensorBoard.
+        numbers: by tag.
+        step: their position.
+    """
+    values = []
+    for tag, number in numbers.items():
+        values.append(Summary.Value(tag=tag, simple_value=float(number)))
+    summary = Summary(value=values)
+    writer._get_file_writer().add_summary(summary, step)  # private, torch 2.15
 
 
 def record_png(logger: TensorBoardLogger, tag: str, png: bytes) -> None:

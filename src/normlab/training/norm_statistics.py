@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from normlab.data.blocks import Block
+from normlab.event_files import record_numbers
 from normlab.norms.on_weights import plain_name
 from normlab.training.callbacks import append_rows
 from normlab.training.checkpoints import is_last_epoch
@@ -103,9 +104,11 @@ class NormStatistics(Callback):
     ) -> None:
         # TensorBoard sorts tags by name. "within" puts these after the curves of the
         # metrics, which begin with "train" and "val".
+        numbers = {}
         for row in rows:
             tag = f"within {row['statistic']}/{row['layer']}"
-            writer.add_scalar(tag, row["value"], epoch)
+            numbers[tag] = row["value"]
+        record_numbers(writer, numbers, epoch)
 
     def _write_histograms(
         self, writer: SummaryWriter, recorded: "Probe", epoch: int
