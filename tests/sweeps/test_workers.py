@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -26,6 +27,10 @@ def process(value=None):
 
 def variable(name):
     return os.environ[name]
+
+
+def frozen():
+    return gc.get_freeze_count()
 
 
 def touch(path):
@@ -98,6 +103,11 @@ def is_alive(pid):
 def run_all(items, workers=1, **options):
     with Workers(task, [{}] * workers, preload=LIGHT, **options) as pool:
         return list(pool.run(items))
+
+
+def test_the_collector_leaves_alone_what_workers_share():
+    ((_, count),) = run_all([("frozen",)])
+    assert count > 1000
 
 
 def test_one_worker_takes_all_jobs_in_order():

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -13,10 +14,17 @@ from omegaconf import OmegaConf
 from normlab.config.identity import run_folder
 from normlab.data.images import digits
 from normlab.models import Swap
+from normlab.sharing import sharing
 from normlab.training.classification import Classification
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
-from normlab.training.train import _divergence_in, score_best, train, write_origin
+from normlab.training.train import (
+    _divergence_in,
+    as_yaml,
+    score_best,
+    train,
+    write_origin,
+)
 
 # Lightning's, about its own logging.
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
@@ -272,3 +280,11 @@ def test_a_run_that_diverges_has_no_test_metric(config):
     result = run(config(*words))
     assert result["status"] == "diverged"
     assert not any(name.startswith("test/") for name in result["metrics"])
+
+
+@pytest.mark.parametrize("context", [nullcontext, sharing])
+def test_settings_are_written_as_one_document(context):
+    with context():
+        for seed in (3, 4):
+            settings = {"model": {"hidden": [8, None], "x": "a: b"}, "seed": seed}
+            assert as_yaml(settings) == yaml.safe_dump(settings, sort_keys=False)

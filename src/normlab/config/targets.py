@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
-import yaml
 from hydra.utils import get_object, instantiate
 from torch import nn
 from torch.optim import Optimizer
@@ -27,6 +26,7 @@ from normlab.config.trust import (
     refuse_interpolations,
     targets_of,
 )
+from normlab.files import parse_yaml
 from normlab.sharing import is_sharing, shared
 from normlab.spelling import did_you_mean
 
@@ -163,7 +163,7 @@ def _shipped_targets(group: str) -> frozenset[str]:
     folder = configuration_directory() / group
     targets: set[str] = set()
     for file in folder.glob("*.yaml"):
-        content = yaml.safe_load(file.read_text())
+        content = parse_yaml(file.read_text())
         targets |= set(targets_of(content))
     return frozenset(targets)
 

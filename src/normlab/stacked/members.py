@@ -55,8 +55,8 @@ class Member:
         self._run = run
         self._answer: Answer | None = None
         self.is_abandoned = False
-        self._turn = threading.Semaphore(0)
-        self._back = threading.Semaphore(0)
+        self._turn = _taken_lock()
+        self._back = _taken_lock()
         self._state = _process_state()
         # A thread that still waits must not keep the process from ending.
         run_in = copy_context().run
@@ -133,6 +133,13 @@ class Member:
             self.error = error
         finally:
             self._back.release()
+
+
+def _taken_lock() -> threading.Lock:
+    """A lock that whoever acquires it waits for until another thread releases it."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 def _process_state() -> tuple[torch.Tensor, torch.dtype]:

@@ -92,7 +92,9 @@ def _cells(part_name: str, parts: Parts, rows: list[int]) -> list[dict[str, Any]
     columns = parts.table.test_columns
     if parts.by_name[part_name].inputs is parts.train.inputs:
         columns = parts.table.train_columns
-    return columns.iloc[rows].add_prefix("column ").to_dict("records")
+    names = [f"column {name}" for name in columns]
+    found = columns.iloc[rows].itertuples(index=False, name=None)
+    return [dict(zip(names, cells, strict=True)) for cells in found]
 
 
 def class_name(names: tuple[str, ...], number: int) -> str:

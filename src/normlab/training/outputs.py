@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from normlab.streams import seed_generators
+
 
 def evaluated(module: nn.Module, inputs: Tensor, seed: int = 0) -> Tensor:
     """The output in evaluation mode; the mode of the module is restored.
@@ -17,7 +19,7 @@ def evaluated(module: nn.Module, inputs: Tensor, seed: int = 0) -> Tensor:
     module.eval()
     try:
         with torch.inference_mode(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            seed_generators(seed)
             output: Tensor = module(inputs.clone())
             return output
     finally:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from normlab.device.devices import (
 )
 from normlab.loggers import log_final, unknown_metrics
 from normlab.results import environment, write_atomically, write_json
+from normlab.sharing import shared
 from normlab.training.checkpoint_files import save
 from normlab.training.display import print_start
 from normlab.training.evaluation import evaluate
@@ -70,7 +72,8 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         outcome = fit(config, prepared, folder)
 
     result = _describe(outcome) | describe_network(prepared)
-    result["data_digest"] = data_digest(prepared.stored)
+    digest_data = partial(data_digest, prepared.stored)
+    result["data_digest"] = shared("digest", config["dataset"]["load"], digest_data)
     if prepared.parts.class_names:
         result["classes"] = list(prepared.parts.class_names)
     if outcome["stacked"] is not None:
@@ -134,10 +137,18 @@ def write_origin(config: dict, accelerator: str, folder: Path) -> None:
     """
     plan = started_plan(folder) or config.get("plan")
     stored = config | {"trial": None, "plan": plan}
-    content = yaml.dump(stored, Dumper=DUMPER, sort_keys=False)
-    write_atomically(folder / "config.yaml", content.encode())
+    write_atomically(folder / "config.yaml", as_yaml(stored).encode())
     origin = environment(describe_device(accelerator))
     write_json(folder / "environment.json", origin)
+
+
+def as_yaml(settings: dict[str, Any]) -> str:
+    """A YAML document; runs that share their work write equal settings once."""
+    texts = []
+    for key, value in settings.items():
+        write = partial(yaml.dump, {key: value}, Dumper=DUMPER, sort_keys=False)
+        texts.append(shared("yaml", {key: value}, write))
+    return "".join(texts)
 
 
 def score_best(
