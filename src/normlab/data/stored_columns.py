@@ -40,7 +40,7 @@ def describe_columns(encoder: Encoder) -> list[Column]:
 
 def _describe_numbers(steps: list[Any], names: list[str]) -> list[Column]:
     impute, *scalers = steps
-    scale = scalers[0] if scalers else None
+    scale: Any = scalers[0] if scalers else None
     fills = impute.statistics_.tolist()
     columns: list[Column] = []
     if type(scale).__name__ == "QuantileTransformer":

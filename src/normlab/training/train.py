@@ -144,7 +144,7 @@ def write_origin(config: dict, accelerator: str, folder: Path) -> None:
 
 def as_yaml(settings: dict[str, Any]) -> str:
     """A YAML document; runs that share their work write equal settings once."""
-    texts = []
+    texts: list[str] = []
     for key, value in settings.items():
         write = partial(yaml.dump, {key: value}, Dumper=DUMPER, sort_keys=False)
         texts.append(shared("yaml", {key: value}, write))
