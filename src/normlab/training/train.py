@@ -146,9 +146,14 @@ def as_yaml(settings: dict[str, Any]) -> str:
     """A YAML document; runs that share their work write equal settings once."""
     texts: list[str] = []
     for key, value in settings.items():
-        write = partial(yaml.dump, {key: value}, Dumper=DUMPER, sort_keys=False)
-        texts.append(shared("yaml", {key: value}, write))
+        part = {key: value}
+        texts.append(shared("yaml", part, partial(_dumped, part)))
     return "".join(texts)
+
+
+def _dumped(settings: dict[str, Any]) -> str:
+    text: str = yaml.dump(settings, Dumper=DUMPER, sort_keys=False)
+    return text
 
 
 def score_best(
