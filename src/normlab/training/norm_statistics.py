@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from normlab.data.blocks import Block
-from normlab.event_files import record_numbers
 from normlab.norms.on_weights import plain_name
 from normlab.training.callbacks import append_rows
 from normlab.training.checkpoints import is_last_epoch
@@ -95,12 +94,12 @@ class NormStatistics(Callback):
         append_rows(self.folder / "statistics.csv", [position | row for row in rows])
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                self._write_scalars(logger.experiment, rows, epoch)
+                self._write_scalars(logger, rows, epoch)
                 if self.histograms:
                     self._write_histograms(logger.experiment, recorded, epoch)
 
     def _write_scalars(
-        self, writer: SummaryWriter, rows: list[dict], epoch: int
+        self, logger: TensorBoardLogger, rows: list[dict], epoch: int
     ) -> None:
         # TensorBoard sorts tags by name. "within" puts these after the curves of the
         # metrics, which begin with "train" and "val".
@@ -108,7 +107,7 @@ class NormStatistics(Callback):
         for row in rows:
             tag = f"within {row['statistic']}/{row['layer']}"
             numbers[tag] = row["value"]
-        record_numbers(writer, numbers, epoch)
+        logger.log_metrics(numbers, step=epoch)
 
     def _write_histograms(
         self, writer: SummaryWriter, recorded: "Probe", epoch: int
