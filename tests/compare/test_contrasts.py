@@ -5,6 +5,8 @@ import pytest
 
 from compare.helpers import write_run, write_seeds
 from normlab.compare import compare, load_runs
+from normlab.compare.contrasts import _spread
+from normlab.compare.samples import Sample
 from normlab.compare.sentences import p_value
 
 NONE = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.91, 0.92, 0.93, 0.94]
@@ -14,6 +16,14 @@ CUSTOM = [value + gain for value, gain in zip(NONE, GAIN, strict=True)]
 
 def contrast(found, arm="custom"):
     return found.contrasts.set_index("arm").loc[arm]
+
+
+def test_spreads_by_hand():
+    arm, baseline = np.array([1.0, 2, 3]), np.array([0.0, 4, 2])
+    # Differences of 1, -2 and 1 have variance 3; the arms have variances 1 and 4.
+    assert _spread(Sample(arm, baseline, True)) == pytest.approx(3**0.5)
+    assert _spread(Sample(arm, baseline, False)) == pytest.approx(2.5**0.5)
+    assert np.isnan(_spread(Sample(arm[:2], baseline[:2], True)))
 
 
 def test_runs_with_the_same_seeds_are_paired(tmp_path):
@@ -44,6 +54,7 @@ def test_a_loss_is_better_when_it_is_low(tmp_path):
     row = contrast(compare(load_runs(tmp_path), metric="test/loss"))
     assert row["verdict"] == "worse"
     assert row["improvement"] < 0.5
+    assert (row["wins"], row["ties"]) == (0, 0)
 
 
 def test_too_few_pairs_are_compared_as_independent_runs(tmp_path):

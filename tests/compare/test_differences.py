@@ -30,6 +30,15 @@ def test_t_intervals_are_those_of_r():
     )
 
 
+def test_two_pairs_have_an_interval_of_welch_and_one_has_none():
+    arm, baseline = np.array([1.0, 3]), np.array([0.0, 2])
+    half = 6.084870  # t(.975, 2) * sqrt(2 / 2 + 2 / 2)
+    found = welch_interval_of(Sample(arm, baseline, True), None, 0.95)
+    assert found == pytest.approx((1 - half, 1 + half))
+    single = Sample(arm[:1], baseline[:1], True)
+    assert np.isnan(welch_interval_of(single, None, 0.95)).all()
+
+
 def test_the_interval_belongs_to_the_test():
     assert interval_of(SLEEP, None, 0.95) == sign_flip_interval(SLEEP_2 - SLEEP_1)
     assert interval_of(CARS, None, 0.95) == t_interval_of(CARS, None, 0.95)

@@ -20,6 +20,9 @@ def test_seeds_needed_after_holm(contrasts, seeds):
 def test_hedges_g_by_hand():
     # means 4 and 2, both variances 1: d = 2, correction 1 - 3 / (4 * 6 - 9) = .8
     assert effects.hedges_g([3, 4, 5], [1, 2, 3]) == pytest.approx(1.6)
+    # means 8 and 3, variances 4 and 2: d = 5 / sqrt(10 / 3), correction 1 - 3 / 11
+    found = effects.hedges_g([6, 8, 10], [2, 4])
+    assert found == pytest.approx(8 / 11 * 5 / (10 / 3) ** 0.5)
 
 
 def test_equal_values_have_no_effect_size_whatever_their_mean_rounds_to():

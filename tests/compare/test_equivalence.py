@@ -99,9 +99,10 @@ def test_a_collapsed_run_raises_a_doubt_by_skewness():
 
 
 def test_ratios_of_spreads_in_words():
-    ratios = [2.04, 19.3, 193.0, math.inf]
+    ratios = [2.04, 10.4, 19.3, 193.0, math.inf]
     assert [spread_beside(ratio, "those of none") for ratio in ratios] == [
         "spread 2.0 times as much as those of none",
+        "spread 10 times as much as those of none",
         "spread 19 times as much as those of none",
         "spread 193 times as much as those of none",
         "spread, while those of none do not vary",

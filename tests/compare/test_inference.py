@@ -33,6 +33,27 @@ def test_identical_arms_differ_by_nothing():
     assert effects.hedges_g(ARM, ARM) == 0
 
 
+def test_six_pairs_have_the_interval_of_their_test():
+    found = inference.paired_difference(ARM[:6], BASELINE[:6])
+    assert found.interval == sign_flip_interval(ARM[:6] - BASELINE[:6])
+
+
+def test_the_correlation_of_three_pairs_by_hand():
+    # covariance 1 and variances 2, each times 2
+    found = inference.correlation(np.array([1.0, 2, 3]), np.array([1.0, 3, 2]))
+    assert found == pytest.approx(0.5)
+    assert math.isnan(inference.correlation(ARM[:2], BASELINE[:2]))
+
+
+def test_two_runs_per_arm_have_an_interval_and_one_has_none():
+    found = inference.independent_difference([1, 3], [0, 2])
+    # 1, plus or minus t(.975, 2) = 4.302653 times sqrt(2 / 2 + 2 / 2)
+    assert found.interval == pytest.approx((1 - 6.084870, 1 + 6.084870))
+    single = inference.independent_difference([3], [1])
+    assert single.estimate == 2
+    assert np.isnan([*single.interval, single.p]).all()
+
+
 def test_pairs_without_a_test_have_the_t_interval():
     found = inference.paired_difference(ARM[:5], BASELINE[:5])
     low, high = stats.ttest_rel(ARM[:5], BASELINE[:5]).confidence_interval()
@@ -79,6 +100,7 @@ def test_the_steps_of_holm_agree_with_its_p_values(seed):
 def test_the_steps_of_holm_by_hand():
     found = inference.holm_divisors([0.03, 0.001, 0.04, math.nan], 0.05)
     assert found.tolist() == [3, 4, 3, 3]
+    assert inference.holm_divisors([0.01, 0.02, 0.03], 0.1).tolist() == [3, 2, 1]
 
 
 def test_fisher_p_by_hand():

@@ -81,6 +81,12 @@ def test_arms_that_are_alike_everywhere_are_not_told_apart():
     assert found.p_holm.tolist() == [1, 1]
 
 
+def test_two_of_three_arms_may_tie_in_every_task():
+    scores = pd.DataFrame({"a": [2.0] * 4, "b": [2.0] * 4, "c": [1.0] * 4})
+    # Full agreement of 4 tasks on 3 arms: the statistic is 4 * 2, with 2 degrees.
+    assert rank_arms(scores, "a").friedman_p == pytest.approx(math.exp(-8 / 2))
+
+
 @pytest.mark.parametrize(("arms", "needed"), [(2, 6), (3, 7), (5, 8), (10, 9)])
 def test_a_verdict_needs_tasks(arms, needed):
     assert tasks_needed(arms, 0.05) == needed

@@ -111,3 +111,14 @@ def test_equal_scores_in_another_order_share_a_rank(tmp_path):
     found = over_several_tasks(compare(load_runs(tmp_path)))
     assert found.arms["rank"].tolist() == [1.5, 1.5]
     assert found.ranking.p["custom"] == 1
+
+
+def test_a_task_in_which_all_runs_are_alike_has_scores_in_the_middle(tmp_path):
+    for task in range(2):
+        settings = {"choices.dataset": f"data{task}", "group": f"task{task}"}
+        for norm in ("none", "custom"):
+            for seed in range(2):
+                write_run(tmp_path, norm, seed, 0.7, settings=settings)
+    found = over_several_tasks(compare(load_runs(tmp_path)))
+    for scores in found.scores.values():
+        assert np.concatenate(scores).tolist() == [0.5] * 4

@@ -1,10 +1,14 @@
 """The summary of every arm."""
 
+import math
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from compare.helpers import write_run, write_seeds
 from normlab.compare import compare, load_runs
+from normlab.compare.summaries import FOLD, num_folds
 
 NONE = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.91, 0.92, 0.93, 0.94]
 GAIN = [0.020, 0.018, 0.022, 0.019, 0.021, 0.020, 0.017, 0.023, 0.020, 0.020]
@@ -13,6 +17,15 @@ CUSTOM = [value + gain for value, gain in zip(NONE, GAIN, strict=True)]
 
 def contrast(found, arm="custom"):
     return found.contrasts.set_index("arm").loc[arm]
+
+
+def test_the_number_of_folds_is_that_of_the_settings_or_of_the_runs():
+    runs = pd.DataFrame({"seed": [0, 0], FOLD: [0, 1]})
+    unknown = runs.assign(**{"dataset.folds": math.nan})
+    assert num_folds(runs) == num_folds(unknown) == 2
+    assert num_folds(unknown.assign(**{"dataset.num_folds": 5})) == 5
+    assert num_folds(runs.assign(**{"dataset.folds": 10})) == 10
+    assert num_folds(runs.drop(columns=FOLD)) is None
 
 
 def test_summary_of_an_arm(tmp_path):

@@ -64,17 +64,18 @@ def test_gradients_worked_by_head():
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("affine", ["scale and shift", "scale", "shift", "neither"])
-def test_the_closed_form_is_what_autograd_finds(shape, affine):
+@pytest.mark.parametrize("again", [False, True], ids=["once", "to differentiate again"])
+def test_the_closed_form_is_what_autograd_finds(shape, affine, again):
     def outcome(function):
         x = draw(*shape).requires_grad_()
         weight = draw(4, seed=1).requires_grad_() if "scale" in affine else None
         bias = draw(4, seed=2).requires_grad_() if "shift" in affine else None
         y, mean, var = function(x, weight, bias, 0.3)
-        y.backward(draw(*shape, seed=3))
         assert not mean.requires_grad
         assert not var.requires_grad
         leaves = [leaf for leaf in (x, weight, bias) if leaf is not None]
-        return [y.detach(), mean, var, *(leaf.grad for leaf in leaves)]
+        dy = draw(*shape, seed=3)
+        return [y, mean, var, *torch.autograd.grad(y, leaves, dy, create_graph=again)]
 
     torch.testing.assert_close(
         outcome(normalize_batch),

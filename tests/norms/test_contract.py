@@ -273,6 +273,24 @@ def test_every_option_that_a_norm_takes_is_in_its_file(make, settings, name):
             make(name, 16, 2, **{option: True})
 
 
+# `scaled_weight_standardization` is `weight_standardization` but for an option.
+@pytest.mark.parametrize(
+    "name",
+    [name for name in NAMES if name not in ("none", "scaled_weight_standardization")],
+)
+def test_defaults_in_python_are_those_of_the_file(settings, name):
+    part = "reparametrize" if settings(name)["reparametrize"] else "norm"
+    written = settings(name)[part]
+    parameters = inspect.signature(get_object(written["_target_"])).parameters
+    defaults = {
+        option: parameters[option].default
+        for option in written
+        if option in parameters
+        and parameters[option].default is not inspect.Parameter.empty
+    }
+    assert defaults == {option: written[option] for option in defaults}
+
+
 def test_a_reset_gives_memory_without_values_the_first_ones(make, name):
     """As FSDP does with layers that were built on the meta device."""
     first = make(name, 16, 2)

@@ -36,8 +36,13 @@ def test_moments_of_half_precision_are_float32():
 
 
 def test_no_values_have_moments_of_zero():
-    for x, axes in ((torch.empty(0, 2), (0,)), (torch.empty(3, 2, 0), (0, 2))):
+    cases = (
+        (torch.empty(0, 2), (0,), (1, 2)),
+        (torch.empty(3, 2, 0), (0, 2), (1, 2, 1)),
+    )
+    for x, axes, shape in cases:
         mean, var = moments(x, axes)
+        assert mean.shape == var.shape == shape
         assert mean.flatten().tolist() == var.flatten().tolist() == [0, 0]
 
 

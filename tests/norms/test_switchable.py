@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from normlab.norms import SwitchableNorm
+from normlab.norms.switchable import pooled_moments
 from norms.helpers import channels, draw, over_channels, randomized
 
 
@@ -18,6 +19,15 @@ def test_switchable_norm_by_head():
     std = (1 / 4 + 5 / 2 + 17 / 4) ** 0.5
     expected = torch.tensor([[(1 - mean) / std, (3 - mean) / std]], dtype=torch.float64)
     torch.testing.assert_close(layer(x)[0, 0], expected)
+
+
+def test_moments_of_parts_together_by_head():
+    means, variances = torch.tensor([[2.0], [6.0]]), torch.tensor([[1.0], [3.0]])
+    mean, var = pooled_moments(means, variances, axis=0)
+    # The means have variance 4, and the variances have mean 2.
+    assert (mean.tolist(), var.tolist()) == ([[4.0]], [[6.0]])
+    one = means[:1], variances[:1]
+    assert pooled_moments(*one, axis=0) == one
 
 
 def by_loops(layer, x, batch_mean, batch_var):
