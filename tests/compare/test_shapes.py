@@ -8,6 +8,7 @@ import pytest
 from normlab.compare.shapes import (
     num_collapsed,
     skewness,
+    spread,
     spread_ratio,
     unseen_share,
 )
@@ -19,6 +20,11 @@ def test_the_ratio_of_spreads_by_hand():
     assert spread_ratio([5, 5, 5], [1, 2, 3]) == math.inf
     assert spread_ratio([0.1] * 3, [0.2] * 3) == 1
     assert math.isnan(spread_ratio([1, 2], [1, 2, 3]))
+
+
+def test_the_spread_of_two_values_by_hand():
+    assert spread(np.array([1.0, 3.0])) == pytest.approx(2**0.5)
+    assert math.isnan(spread(np.array([1.0])))
 
 
 def test_the_skewness_by_hand():
@@ -36,6 +42,12 @@ def test_collapsed_runs_lie_far_on_the_worse_side(higher):
     assert num_collapsed(values, higher) == 2
     assert num_collapsed(values, not higher) == 0
     assert num_collapsed(values[:6], higher) == 0
+
+
+def test_one_of_three_runs_can_collapse_and_none_of_two():
+    # Median 0.90, median distance 0.01: from 0.78 on.
+    assert num_collapsed([0.90, 0.91, 0.10], higher=True) == 1
+    assert num_collapsed([0.90, 0.10], higher=True) == 0
 
 
 def test_equal_values_have_no_collapse():
