@@ -3,15 +3,11 @@
 import json
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from normlab.data.blocks import Part
-from normlab.data.columns import Choice, columns_of, read_text
-from normlab.data.encoding import TabularData
 from normlab.data.parts import Parts
-from normlab.data.stored_columns import describe_columns, encode_columns
 from normlab.data.stored_inputs import (
     LARGEST_SIDE,
     class_names,
@@ -20,66 +16,6 @@ from normlab.data.stored_inputs import (
     read_inputs,
 )
 from normlab.data.transforms import ImageTransform, Unchanged
-
-TABLE = """a,b,c,d
-1,red,5,7
-2,blue,5,8
-?,red,5,9
-4,?,5,1
-10,green,6,2
-"""
-
-
-def table_encoder(path, normalize="train"):
-    """A table, and the encoder of its first four rows: c is constant there."""
-    path.write_text(TABLE)
-    text = read_text(str(path), ",", ["?"])
-    columns = columns_of(text, str(path), Choice("d"))
-    targets = torch.arange(5.0)
-    data = TabularData(columns, targets, columns, targets)
-    return text, data, data.fit(torch.arange(4), normalize)
-
-
-@pytest.mark.parametrize("normalize", ["train", "none", "robust", "quantile"])
-def test_a_table_is_encoded_as_scikit_learn_does(tmp_path, normalize):
-    path = tmp_path / "table.csv"
-    text, data, encoder = table_encoder(path, normalize)
-    described = json.loads(json.dumps(describe_columns(encoder)))
-    encoded = encode_columns(described, text, str(path))
-    assert encoded.dtype == np.float32
-    expected = data.encode(encoder).train_inputs.numpy()
-    assert np.array_equal(encoded, expected)
-    # Median 2 for the missing a; mean 2.25 and deviation of [1, 2, 2, 4].
-    std = math.sqrt(((1.25**2) + 2 * 0.25**2 + 1.75**2) / 4)
-    first = {"train": -1.25 / std, "none": 1.0}
-    # Quartiles 1.75 and 2.5; the smallest value has the smallest score.
-    first |= {"robust": (1 - 2) / 0.75, "quantile": -5.199338}
-    constant = 5.0 if normalize == "none" else 0.0
-    # The categories are blue, missing and red.
-    assert encoded[0].tolist() == pytest.approx([first[normalize], constant, 0, 0, 1])
-    assert encoded[4, 2:].tolist() == [0, 0, 0]
-
-
-def test_columns_are_found_by_name_and_others_are_refused_by_name(tmp_path):
-    path = tmp_path / "table.csv"
-    text, _, encoder = table_encoder(path)
-    described = describe_columns(encoder)
-    turned = text[["c", "b", "a"]]
-    assert np.array_equal(
-        encode_columns(described, turned, "x"), encode_columns(described, text, "x")
-    )
-    with pytest.raises(ValueError, match=r"it lacks c; it has a, b, d"):
-        encode_columns(described, text[["a", "b", "d"]], "x.csv")
-    wrong = text.assign(a=["1", "2", "x", "4", "5"])
-    with pytest.raises(ValueError, match=r"column a must hold numbers, row 3 has 'x'"):
-        encode_columns(described, wrong, "x.csv")
-
-
-def test_a_step_without_a_description_is_named(tmp_path):
-    _, _, encoder = table_encoder(tmp_path / "table.csv")
-    encoder.columns[0].steps[1] = object()
-    with pytest.raises(TypeError, match="object has no description"):
-        describe_columns(encoder)
 
 
 def image_parts():

@@ -66,3 +66,12 @@ def test_mistakes_name_the_classes(table):
         assert {mistake["target"], mistake["prediction"]} == {"a", "b"}
         assert mistake["confidence"] == pytest.approx(0.9)
         assert mistake["target"] == "ab"[int(mistake["column size"]) % 2]
+
+
+def test_a_missing_cell_of_a_table_is_an_empty_text(table):
+    parts = table("dataset.target=price")
+    parts.table.test_columns.loc[:, "size"] = float("nan")
+    row = torch.tensor([0])
+    target = parts.test.targets[row]
+    (mistake,) = describe_mistakes("test", parts, row, target, target, 1)
+    assert mistake["column size"] == ""

@@ -1,5 +1,7 @@
 """Checks of a configuration, and the objects of its run before it trains."""
 
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -225,3 +227,15 @@ def test_targets_outside_of_trusted_packages_are_refused(config):
     settings["model"] = settings["model"] | {"_target_": "normlab.results.os.system"}
     with pytest.raises(ValueError, match="not in a trusted package"):
         check_environment(settings)
+
+
+def test_what_trains_on_images_does_not_import_pandas():
+    """It takes longer to import than all of normlab, and only tables need it."""
+    code = (
+        "import sys, normlab.training.preparation, normlab.training.train\n"
+        "print('pandas' in sys.modules, 'sklearn' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "False False\n"

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from normlab.data.cell_values import numbers_of, one_spelling
+from normlab.data.column_encoding import encode_columns
 from normlab.data.image_files import IMAGE_ENDINGS, LeftOut, image_files
 from normlab.data.missing_values import MISSING
 from normlab.data.notes import note_once, shortened
-from normlab.data.stored_columns import encode_columns
 from normlab.predict.bounds import samples_per_batch
 from normlab.predict.predictor import Predictor
 

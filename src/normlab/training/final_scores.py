@@ -4,11 +4,12 @@ The outputs are those by which the metrics were computed: no sample goes through
 network again.
 """
 
+import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import Tensor
 
 from normlab.data.blocks import EvaluationBlocks
@@ -83,8 +84,7 @@ def store_mistakes(
             images[f"mistakes of {part}"] = drawn
             write_atomically(folder / f"mistakes_{part}.png", drawn)
     if mistakes:
-        table = pd.DataFrame(mistakes).to_csv(index=False)
-        write_atomically(folder / MISTAKES, table.encode())
+        write_atomically(folder / MISTAKES, _table(mistakes).encode())
     return images
 
 
@@ -95,6 +95,16 @@ def numbers_of(scores: Mapping[str, dict[str, Any]]) -> dict[str, float]:
         for name, value in numbers_only(values).items():
             found[f"{part}/{name}"] = value
     return found
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV; a column that a row does not have is empty in it."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _samples(parts: Parts, name: str, worst: list[dict[str, Any]]) -> Tensor | None:

@@ -86,14 +86,19 @@ def _class_mistake(
 
 
 def _cells(part_name: str, parts: Parts, rows: list[int]) -> list[dict[str, Any]]:
-    """The columns of some rows of a table, one dict per row; empty for other data."""
+    """The columns of some rows of a table, one dict per row; empty for other data.
+
+    A missing value is an empty text.
+    """
     if parts.table is None:
         return [{} for _ in rows]
     columns = parts.table.test_columns
     if parts.by_name[part_name].inputs is parts.train.inputs:
         columns = parts.table.train_columns
     names = [f"column {name}" for name in columns]
-    found = columns.iloc[rows].itertuples(index=False, name=None)
+    chosen = columns.iloc[rows]
+    texts = chosen.astype(object).where(chosen.notna(), "")
+    found = texts.itertuples(index=False, name=None)
     return [dict(zip(names, cells, strict=True)) for cells in found]
 
 
