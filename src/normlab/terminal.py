@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, ClassVar, TextIO, TypeVar
 
 from rich import box
@@ -213,6 +214,12 @@ def print_line(text: str) -> None:
     Texts for rich go through `escaped` instead.
     """
     print(without_control(text), file=message_stream())
+
+
+@cache
+def print_once(text: str) -> None:
+    """`print_line`, each text once per process."""
+    print_line(text)
 
 
 def escaped(text: object) -> str:

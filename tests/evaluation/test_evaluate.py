@@ -16,6 +16,7 @@ from normlab.data import images
 from normlab.evaluation.evaluate import (
     evaluate_run,
     load_run,
+    read_run,
     read_stored,
 )
 from normlab.evaluation.scored_data import _load_other_parts
@@ -119,6 +120,18 @@ def test_data_that_do_not_fit_the_network_are_refused(stored, compose):
     )
     with pytest.raises(ValueError, match=message):
         evaluate_run(stored[0], dataset=table)
+
+
+def test_events_of_another_run_are_named_once(stored, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(stored[0], folder)
+    events = sorted(folder.glob("events.out.*"))
+    assert events
+    events[0].write_bytes(b"curves of another run")
+    for _ in range(2):
+        read_run(folder, [])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {events[0]} was changed after the run ended")
 
 
 def test_packages_that_a_run_calls_must_be_trusted(stored, tmp_path):

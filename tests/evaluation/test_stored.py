@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from normlab.config.claim_metrics import EVALUATION
-from normlab.evaluation import stored
 from normlab.evaluation.evaluate import evaluate_run
 from normlab.evaluation.stored import evaluation_scores, stored_scores
+from normlab.terminal import print_once
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 SCORES = {"test/accuracy": 0.1 + 0.2, "test/loss": math.nan}
@@ -80,7 +80,7 @@ def test_a_file_that_was_damaged_or_changed_is_computed_again(folder, compute, c
 
 
 def test_a_link_is_neither_read_nor_written(folder, compute, tmp_path_factory, capsys):
-    stored._note_once.cache_clear()
+    print_once.cache_clear()
     other = tmp_path_factory.mktemp("other")
     (folder / "evaluations").symlink_to(other)
     for _ in range(2):

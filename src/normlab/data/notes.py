@@ -1,17 +1,15 @@
 """Notes about data, on standard error: each text once per process."""
 
 from collections.abc import Sequence
-from functools import cache
 
-from normlab.terminal import print_line
+from normlab.terminal import print_once
 
 MOST_NAMES_SHOWN = 5
 
 
-@cache
 def note_once(note: str) -> None:
     """Print a note, each text once per process."""
-    print_line(f"note: {note}")
+    print_once(f"note: {note}")
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from normlab.evaluation.scored_data import recalibrating_batches, scored_data
 from normlab.evaluation.scoring import Scorer, Statistics, check_parts
 from normlab.evaluation.statistics import restored
 from normlab.files import read_json, read_yaml
-from normlab.terminal import print_line
+from normlab.terminal import print_once
 from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, load_fitting_parts, prepare
 from normlab.training.recalibration import recalibrate
@@ -256,7 +256,7 @@ def read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict
     result = read_stored(folder)
     check_file(folder / "config.yaml", result)
     for line in changed_events(folder, result):
-        print_line(line)
+        print_once(line)  # some commands read a run more than once
     return result, read_config(folder, trusted)
 
 

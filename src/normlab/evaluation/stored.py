@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from normlab.checksums import (
 )
 from normlab.files import read_json
 from normlab.results import read_result, write_json
-from normlab.terminal import print_line
+from normlab.terminal import print_once
 
 FOLDER = "evaluations"
 SCHEMA = 1
@@ -156,9 +155,7 @@ def _write(path: Path, head: Settings, scores: Scores) -> None:
         path.parent.mkdir(exist_ok=True)
         write_json(path, with_checksum({**head, "scores": finite}))
     except OSError as error:
-        _note_once(f"scores could not be stored beside the runs ({error.strerror})")
-
-
-@cache
-def _note_once(text: str) -> None:
-    print_line(f"note: {text}; they are computed again next time")
+        print_once(
+            f"note: scores could not be stored beside the runs ({error.strerror}); "
+            f"they are computed again next time"
+        )
