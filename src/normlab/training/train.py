@@ -72,8 +72,13 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         outcome = fit(config, prepared, folder)
 
     result = _describe(outcome) | describe_network(prepared)
-    digest_data = partial(data_digest, prepared.stored)
-    result["data_digest"] = shared("digest", config["dataset"]["load"], digest_data)
+    # With it, the test part is the training part.
+    overfit_batches = config["trainer"].get("overfit_batches")
+    result["data_digest"] = shared(
+        "digest",
+        [config["dataset"]["load"], overfit_batches],
+        partial(data_digest, prepared.stored),
+    )
     if prepared.parts.class_names:
         result["classes"] = list(prepared.parts.class_names)
     if outcome["stacked"] is not None:
