@@ -101,10 +101,9 @@ def _spread_lines(row: dict) -> list[str]:
         return []
     spread = spread_beside(row["spread_ratio"], "those of the other")
     return [
-        f"Of {row['arm']} and {row['baseline']}{_at(row)}, the runs of one "
-        f"{spread}: their means may differ by rare "
-        "runs that were not seen. Look at the single runs, the medians and "
-        "P(better)."
+        f"Of {row['arm']} and {row['baseline']}{_at(row)}, the runs of one {spread}: "
+        "their means may differ by rare runs that were not seen. Look at the single "
+        "runs, the medians and P(better)."
     ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from normlab.checksums import EVENTS
 from normlab.files import open_regular
 
 CHUNK_BYTES = 2**20
@@ -18,7 +19,7 @@ CHUNK_BYTES = 2**20
 
 def log_files(folder: Path) -> dict[str, Path]:
     """The files of a run folder that grow during training, by their path in it."""
-    patterns = ("*.csv", "csv/*.csv", "events.out.*")
+    patterns = ("*.csv", "csv/*.csv", EVENTS)
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
     return {path.relative_to(folder).as_posix(): path for path in paths}
 
