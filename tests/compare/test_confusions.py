@@ -23,6 +23,14 @@ def test_the_mean_is_that_of_the_shares_of_each_class(tmp_path):
     assert mean_confusion(runs, "val") is None
 
 
+def test_classes_are_those_of_the_first_run_that_names_any(tmp_path):
+    write(tmp_path, 0, None, classes=None)
+    assert class_names(load_runs(tmp_path)) == []
+    write(tmp_path, 1, [[1, 0], [0, 1]])
+    write(tmp_path, 2, [[1, 0], [0, 1]], classes=("owl", "fox"))
+    assert class_names(load_runs(tmp_path)) == ["cat", "dog"]
+
+
 def test_a_class_without_samples_has_no_shares(tmp_path):
     write(tmp_path, 0, [[2, 2], [0, 0]])
     found = mean_confusion(load_runs(tmp_path), "test")

@@ -37,8 +37,8 @@ def mean_confusion(runs: pd.DataFrame, part: str) -> np.ndarray | None:
 
 
 def class_names(runs: pd.DataFrame) -> list[str]:
-    """The names of the classes of the first of some runs; empty if it names none."""
-    for folder in runs["folder"][:1]:
+    """The names of the classes of the first of some runs that names any, or none."""
+    for folder in runs["folder"]:
         names = _result(Path(folder)).get("classes")
         if isinstance(names, list):
             return [str(name) for name in names]
@@ -53,8 +53,7 @@ def _matrix(folder: Path, part: str) -> np.ndarray | None:
         matrix = np.array(of_part.get("confusion_matrix"), dtype=float)
     except (TypeError, ValueError):
         return None
-    num_classes = len(matrix) if matrix.ndim else 0
-    if matrix.shape != (num_classes, num_classes):
+    if matrix.ndim != 2 or matrix.shape != matrix.T.shape:
         return None
     if (matrix < 0).any() or np.isnan(matrix).any():
         return None

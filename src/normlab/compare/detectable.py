@@ -69,7 +69,7 @@ def _shift(df: int, level: float, power: float) -> float:
         reached = stats.nct.sf(critical, df, shift)
         return float(reached) - power
 
-    largest = critical + MOST_ERRORS / math.sqrt(df)
+    largest = critical + MOST_ERRORS
     return float(optimize.brentq(excess, 0.0, largest))
 
 
