@@ -25,6 +25,19 @@ def test_the_mean_decides_between_arms_of_like_shape():
     assert unpaired.p == welch(ARM, BASELINE)[1]
 
 
+def test_six_runs_per_arm_have_a_p_value_and_five_have_none():
+    found = decide(Sample(ARM[:6], BASELINE[:6], False), [], None)
+    expected = stats.ttest_ind(ARM[:6], BASELINE[:6], equal_var=False).pvalue
+    assert found.p == pytest.approx(expected)
+    assert math.isnan(decide(Sample(ARM[:5], BASELINE[:6], False), [], None).p)
+
+
+def test_an_arm_without_values_points_nowhere():
+    found = decide(Sample(np.array([]), BASELINE, False), [], None)
+    assert (found.direction, found.sizes) == (0, (0, 8))
+    assert math.isnan(found.p)
+
+
 def test_ranks_are_those_of_wilcoxon():
     # differences +.01, +.02, −.01, +.05, +.03, +.04, +.01, +.025
     ranks = signed_ranks(ARM, BASELINE)

@@ -152,6 +152,13 @@ def test_arms_with_different_starts_are_named():
     ]
 
 
+def test_without_an_arm_none_the_first_by_name_is_the_baseline():
+    settings = [{"norm": norm} for norm in ("torch", "custom")]
+    assert start_warnings(settings, [start("a"), start("b")]) == [
+        "torch and custom start from other weights in 1 of 1 pairs of runs."
+    ]
+
+
 def test_starts_are_compared_within_groups():
     settings = [
         {"norm": norm, "model": model}

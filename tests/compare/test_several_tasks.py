@@ -40,7 +40,11 @@ def test_enough_tasks_have_a_verdict(tmp_path):
     verdicts = dict(zip(found.arms["arm"], found.arms["verdict"], strict=True))
     # z = 2 / sqrt(12 / 42) = 3.74 and half of it.
     assert verdicts == {"custom": "better", "torch": "not told apart", "none": ""}
-    assert found.ranking.p["custom"] == pytest.approx(0.00018, abs=1e-5)
+    p = found.arms.set_index("arm")[["p", "p_holm"]].to_dict("index")
+    expected = {"p": 0.000183, "p_holm": 2 * 0.000183}
+    assert p["custom"] == pytest.approx(expected, abs=1e-6)
+    assert p["torch"] == pytest.approx({"p": 0.061369, "p_holm": 0.061369}, abs=1e-6)
+    assert np.isnan(list(p["none"].values())).all()
     # From 0 for the worst run of a task to 1 for its best, 0.022 apart.
     (scores,) = {tuple(np.round(each, 6)) for each in found.scores["torch"]}
     assert scores == pytest.approx((0.010 / 0.022, 0.012 / 0.022), abs=1e-5)

@@ -8,7 +8,7 @@ import pytest
 
 from compare.helpers import write_run, write_seeds
 from normlab.compare import compare, load_runs
-from normlab.compare.summaries import FOLD, num_folds
+from normlab.compare.summaries import FOLD, num_folds, summaries_of
 
 NONE = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.91, 0.92, 0.93, 0.94]
 GAIN = [0.020, 0.018, 0.022, 0.019, 0.021, 0.020, 0.017, 0.023, 0.020, 0.020]
@@ -42,6 +42,26 @@ def test_summary_of_an_arm(tmp_path):
     assert (row["low"], row["high"]) == pytest.approx(
         (0.92 - 0.0496828, 0.92 + 0.0496828), abs=1e-6
     )  # t = 4.302653
+
+
+def summary_of(values, status="finished"):
+    runs = pd.DataFrame({"test/accuracy": values, "seed": range(len(values))})
+    runs = runs.assign(arm="none", where="", status=status, num_parameters=110)
+    (row,) = summaries_of(runs, "test/accuracy", 0.95, "none")
+    return row
+
+
+def test_the_bootstrap_interval_of_twenty_runs_by_hand():
+    # 6 and 14 are the ends of 95 % of the heads in twenty throws of a coin.
+    row = summary_of([0.0, 1.0] * 10)
+    assert (row["bca_low"], row["bca_high"]) == pytest.approx((6 / 20, 14 / 20))
+
+
+def test_an_arm_of_diverged_runs_alone_has_no_values():
+    row = summary_of([0.9, 0.8], "diverged")
+    assert (row["runs"], row["n"], row["diverged"], row["trained"]) == (2, 0, 2, 0)
+    for name in ("mean", "sd", "median", "min", "max", "low", "high"):
+        assert math.isnan(row[name]), name
 
 
 def test_diverged_and_failed_runs_are_counted_and_not_averaged(tmp_path):
