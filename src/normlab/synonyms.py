@@ -214,6 +214,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("ibn", "ibn_a", "instancebatchnorm"), ("instance_batch",)),
         **dict.fromkeys(("frozenbn", "frozen_bn"), ("frozen",)),
         **dict.fromkeys(("brn", "renorm", "batchrenorm"), ("batch_renorm",)),
+        **dict.fromkeys(("mabn", "movingaveragebatchnorm"), ("moving_average",)),
         **dict.fromkeys(("dyt", "dynamictanh", "tanh"), ("dynamic_tanh",)),
         **dict.fromkeys(("erf", "dynamic_erf", "dynamicerf"), ("derf",)),
         **dict.fromkeys(("bhyt", "boundedtanh"), ("bounded_tanh",)),

@@ -37,6 +37,7 @@ NOTHING_LEARNED = ("none", "frozen", "local_response")
 RUNNING = (
     *("custom", "torch", "ghost", "batch_renorm", "noisy_batch", "evonorm_b0"),
     *("switchable", "iterative_whitening", "batch_channel", "instance_batch"),
+    "moving_average",
 )
 
 

@@ -15,7 +15,12 @@ from normlab.evaluation.statistics import (
     mixed_statistics,
     restored,
 )
-from normlab.norms import EvoNormB0, FrozenBatchNorm, IterativeWhitening
+from normlab.norms import (
+    EvoNormB0,
+    FrozenBatchNorm,
+    IterativeWhitening,
+    MovingAverageBatchNorm,
+)
 
 # Norms with a running mean and a running variance.
 RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]
@@ -66,6 +71,21 @@ def test_batch_statistics_of_whitening_leave_no_trace():
     with batch_statistics(nn.Sequential(layer)):
         torch.testing.assert_close(layer.eval()(x), torch.tensor([[-1.0], [1.0]]))
     assert torch.equal(layer(x), x)
+
+
+def test_moving_averages_are_replaced_by_those_of_the_batch():
+    layer = MovingAverageBatchNorm(1, 1, window=2, warmup_steps=0, eps=0.0)
+    for _ in range(4):
+        layer(torch.tensor([[100.0], [100.0]]))
+    network, x = nn.Sequential(layer).eval(), torch.tensor([[1.0], [-7.0]])
+    layer.running_mean_square.fill_(9.0)
+    before = copy.deepcopy(layer.state_dict())
+    with batch_statistics(network):
+        torch.testing.assert_close(network(x), x / 5)
+    with mixed_statistics(network, pseudo_count=2.0):
+        torch.testing.assert_close(network(x), x / 17**0.5)  # half 9, half 25
+    torch.testing.assert_close(network(x), x / 3)
+    torch.testing.assert_close(layer.state_dict(), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("norm", [FrozenBatchNorm(1, 1), nn.Identity()])

@@ -6,7 +6,13 @@ from torch import nn
 
 from normlab.export.folding import Fold, fold_norms
 from normlab.models.blocks import TokenNorm
-from normlab.norms import BatchNorm, FrozenBatchNorm, GhostBatchNorm, GroupNorm
+from normlab.norms import (
+    BatchNorm,
+    FrozenBatchNorm,
+    GhostBatchNorm,
+    GroupNorm,
+    MovingAverageBatchNorm,
+)
 
 
 def seasoned(norm):
@@ -51,6 +57,13 @@ def test_any_norm_with_running_statistics_is_folded(name, bias):
     expected = conv.weight * scale[:, None, None, None]
     torch.testing.assert_close(folded[0].weight, expected)
     assert not torch.equal(conv.weight, folded[0].weight)  # it was not changed
+
+
+def test_a_norm_that_does_not_centre_is_folded():
+    norm = seasoned(MovingAverageBatchNorm(4, 2))
+    folded, rows = fold(nn.Conv2d(3, 4, 3, bias=False), norm, nn.ReLU())
+    assert rows == [Fold("1", "0")]
+    assert torch.equal(folded[0].bias, norm.bias)
 
 
 def test_a_norm_of_tokens_is_folded_into_the_linear_layer_before():

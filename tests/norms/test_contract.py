@@ -42,6 +42,7 @@ BATCH_DEPENDENT = {
     "iterative_whitening",
     "batch_channel",
     "instance_batch",
+    "moving_average",
 }
 # Norms whose evaluation uses a running mean and a running variance.
 RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]

@@ -20,6 +20,7 @@ from normlab.norms import (
     EvoNormB0,
     FrozenBatchNorm,
     IterativeWhitening,
+    MovingAverageBatchNorm,
     SwitchableNorm,
 )
 from normlab.training.recalibration import layers_in_training, recalibrate
@@ -155,6 +156,17 @@ def test_whitening_is_recalibrated_to_the_mean_matrix():
     recalibrate(nn.Sequential(layer), blocks_of([0.0, 2.0], [4.0, 8.0]))
     assert layer.running_mean.item() == pytest.approx(3.5)
     assert layer.running_whitening.item() == pytest.approx(0.75)  # of 1 and 1/2
+
+
+def test_moving_averages_are_recalibrated_to_single_batches():
+    layer = MovingAverageBatchNorm(1, 1, window=2, warmup_steps=0)
+    for _ in range(4):
+        layer(torch.tensor([[100.0], [100.0]]))
+    before = layer.recent_mean_squares.clone()
+    recalibrate(nn.Sequential(layer), blocks_of([0.0, 2.0], [4.0, 8.0]))
+    assert layer.running_mean_square.item() == pytest.approx(21.0)  # of 2 and 40
+    assert torch.equal(layer.recent_mean_squares, before)
+    assert not layer.plain
 
 
 def test_evonorm_recalibrates_its_variance():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from normlab.norms import BatchNorm
+from normlab.norms import BatchNorm, MovingAverageBatchNorm
 from normlab.training.running_statistics import initial_share, statistics_note
 
 BAD = {"train/loss": 0.5, "val/loss": 497.0}
@@ -28,6 +28,13 @@ def test_the_share_of_initial_values_falls_with_every_batch(make):
     for _ in range(3):
         norm(torch.zeros(4, 3))
     assert norm.running_mean[0] == pytest.approx(0.75**3)
+
+
+def test_a_running_mean_square_has_a_share_as_well():
+    layer = MovingAverageBatchNorm(1, 1)
+    for _ in range(50):
+        layer(torch.tensor([[1.0], [3.0]]))
+    assert initial_share(layer) == pytest.approx(0.98**50)
 
 
 def test_norms_without_initial_values_have_no_share():

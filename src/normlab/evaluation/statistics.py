@@ -11,6 +11,7 @@ from normlab.data.blocks import Block, Part, spread
 from normlab.training.recalibration import (
     BATCH_NORMS,
     around_calls,
+    by_batch_alone,
     has_averages,
     may_average,
     no_averages,
@@ -127,7 +128,7 @@ def training_without_updates(layer: Any, averaging: set[nn.Module]) -> Iterator[
     def restore(layer: Any, inputs: tuple, output: Any) -> None:
         buffers.close()
 
-    with around_calls(layer, train, restore):
+    with by_batch_alone(layer), around_calls(layer, train, restore):
         try:
             yield
         finally:

@@ -5,7 +5,8 @@ In evaluation a batch norm multiplies each channel by a number and adds another,
     y = a x + b,  a = weight / sqrt(running_var + eps),  b = bias - a running_mean,
 
 and a linear layer or convolution can do that itself: its weights are multiplied by
-``a``, and its bias becomes ``a bias + b``. What a norm is, is measured and not judged
+``a``, and its bias becomes ``a bias + b``. A norm that does not centre has a
+`running_mean_square` instead, and no mean. What a norm is, is measured and not judged
 by its class: any layer that computes this is folded.
 """
 
@@ -132,6 +133,10 @@ def _factors(norm: Any) -> tuple[Tensor, Tensor] | None:
     """By what a batch norm multiplies each channel, and what it adds."""
     mean: Any = getattr(norm, "running_mean", None)
     variance: Any = getattr(norm, "running_var", None)
+    mean_square: Any = getattr(norm, "running_mean_square", None)
+    if isinstance(mean_square, Tensor):
+        variance = mean_square
+        mean = torch.zeros_like(variance)
     eps: Any = getattr(norm, "eps", None)
     is_known = isinstance(mean, Tensor) and isinstance(variance, Tensor)
     if not is_known or not isinstance(eps, float) or mean.ndim != 1:

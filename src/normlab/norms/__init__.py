@@ -19,6 +19,7 @@ from normlab.norms.group import GroupNorm, LayerNorm
 from normlab.norms.instance import InstanceNorm, LocalResponseNorm
 from normlab.norms.instance_batch import InstanceBatchNorm
 from normlab.norms.iterative_whitening import IterativeWhitening
+from normlab.norms.moving_average import MovingAverageBatchNorm
 from normlab.norms.on_weights import (
     limit_spectrum,
     normalize_weights,
@@ -52,6 +53,7 @@ __all__ = [
     "LayerNorm",
     "LayerNormPerPixel",
     "LocalResponseNorm",
+    "MovingAverageBatchNorm",
     "NoisyBatchNorm",
     "RMSNorm",
     "ScaleNorm",

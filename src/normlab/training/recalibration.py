@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from normlab.data.blocks import Block, Part, Progress, TrainBlocks
-from normlab.norms import BatchNorm
+from normlab.norms import BatchNorm, MovingAverageBatchNorm
 
 # The base class of all batch norms, ours among them.
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 # Buffers of which every norm with running statistics has one.
-AVERAGES = ("running_var", "running_whitening")
+AVERAGES = ("running_var", "running_whitening", "running_mean_square")
 # A buffer in which a batch weighs less than this is no running average.
 LEAST_WEIGHT = 1e-4
 
@@ -180,16 +180,30 @@ def plain_training(layer: Any, momentum: float | None) -> Iterator[None]:
     """
     own_momentum = layer.momentum
     layer.momentum = momentum
-    if isinstance(layer, BatchNorm):
-        layer.plain = True  # no noise and no correction, which some variants add
     layer.train()
+    try:
+        with by_batch_alone(layer):
+            yield
+    finally:
+        layer.momentum = own_momentum
+        layer.eval()
+
+
+@contextmanager
+def by_batch_alone(layer: Any) -> Iterator[None]:
+    """Let a layer in training mode use the statistics of each batch, and nothing else.
+
+    Some norms add noise or corrections, or use the batches before as well.
+    """
+    if not isinstance(layer, (BatchNorm, MovingAverageBatchNorm)):
+        yield
+        return
+    was_plain = layer.plain
+    layer.plain = True
     try:
         yield
     finally:
-        layer.momentum = own_momentum
-        if isinstance(layer, BatchNorm):
-            layer.plain = False
-        layer.eval()
+        layer.plain = was_plain
 
 
 @contextmanager
@@ -221,7 +235,7 @@ def _average_of_calls(layer: Any, averaging: set[nn.Module]) -> Iterator[None]:
         for name, buffer, mean in means:
             layer._buffers[name] = buffer.copy_(mean)
 
-    with around_calls(layer, look, keep):
+    with by_batch_alone(layer), around_calls(layer, look, keep):
         try:
             yield
         finally:
@@ -289,7 +303,8 @@ def _buffers_after(
         elif buffer is not None:
             layer._buffers[name] = buffer.clone()
     try:
-        layer.forward(*inputs, **options)
+        with by_batch_alone(layer):
+            layer.forward(*inputs, **options)
         return {name: layer._buffers[name] for name in starts}
     finally:
         layer._buffers.update(own)

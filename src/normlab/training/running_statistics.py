@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from normlab.training.recalibration import has_averages
+
 # The note is for running statistics of which a larger share is initial values, if the
 # validation loss is so many times the training loss.
 LARGEST_SHARE = 0.01
@@ -51,8 +53,7 @@ def initial_share(layer: nn.Module) -> float:
     over all batches, which begin with the first batch.
     """
     momentum = getattr(layer, "momentum", None)
-    has_statistics = isinstance(getattr(layer, "running_var", None), Tensor)
-    if momentum is None or not has_statistics or not layer.training:
+    if momentum is None or not has_averages(layer) or not layer.training:
         return 0.0
     num_batches = _num_batches(layer)
     return (1 - momentum) ** num_batches if num_batches else 0.0
