@@ -4,25 +4,23 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import configure_log
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from normlab import signals
 from normlab.config.composition import config_dirs, normalized, to_plain
+from normlab.config.hydra_checks import hydra_checked
 from normlab.config.identity import configuration_directory
 from normlab.config.own_code import find_own_code
-from normlab.config.rules import check_composed, check_hydra_options, is_trial
+from normlab.config.rules import check_composed, is_trial
 from normlab.config.stored_plan import with_plan
-from normlab.config.trust import check_hydra, load_only_weights
+from normlab.config.trust import load_only_weights
 from normlab.endings import EarlyEnd
 from normlab.help import asks_for_help, help_text
 from normlab.mistakes import MISTAKES, explain
@@ -80,7 +78,7 @@ def _run_hydra() -> None:
             return
         sys.argv[1:] = take_own_norms(sys.argv[1:])
         _refuse_unknown_flags(sys.argv[1:])
-        with _hydra_checked():
+        with hydra_checked():
             decorate(_job)()
     except MISTAKES as error:
         if show_traceback:
@@ -109,33 +107,6 @@ def _refuse_unknown_flags(words: Sequence[str]) -> None:
                 f"{word} is no flag of this command; settings have no dashes in "
                 "front, as in optimizer.lr=0.1"
             )
-
-
-@contextmanager
-def _hydra_checked() -> Iterator[None]:
-    """Check what Hydra itself would call, before it calls it.
-
-    Hydra configures logging and builds what `hydra.callbacks` names before any of our
-    code has seen the configuration. The only place before that is
-    `Hydra.compose_config`, a private interface (hydra-core 1.3.8).
-    """
-    compose = Hydra.compose_config
-
-    def compose_and_check(*arguments: Any, **options: Any) -> DictConfig:
-        configures_logging = options.pop("with_log_configuration", False)
-        config = compose(*arguments, **options)  # by default, this configures none
-        HydraConfig.instance().set_config(config)
-        check_hydra(config)
-        check_hydra_options(config.hydra)
-        if configures_logging:
-            configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-        return config
-
-    setattr(Hydra, "compose_config", compose_and_check)  # noqa: B010
-    try:
-        yield
-    finally:
-        setattr(Hydra, "compose_config", compose)  # noqa: B010
 
 
 def _exit_with_mistake(error: Exception) -> NoReturn:
