@@ -226,6 +226,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("evonorm",), ("evonorm_b0", "evonorm_s0")),
         **dict.fromkeys(("wn", "weightnorm", "weight"), ("weight_norm",)),
         **dict.fromkeys(("ws", "weight_std"), ("weight_standardization",)),
+        **dict.fromkeys(("wc", "centralization"), ("weight_centralization",)),
         **dict.fromkeys(("sws", "scaled_ws"), ("scaled_weight_standardization",)),
         **dict.fromkeys(("sn", "spectralnorm", "spectral_norm"), ("spectral",)),
         **dict.fromkeys(

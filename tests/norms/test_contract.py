@@ -43,6 +43,7 @@ BATCH_DEPENDENT = {
     "batch_channel",
     "instance_batch",
     "moving_average",
+    "weight_centralization",
 }
 # Norms whose evaluation uses a running mean and a running variance.
 RUNNING = ["custom", "torch", "ghost", "batch_renorm", "noisy_batch"]

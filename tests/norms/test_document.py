@@ -26,7 +26,8 @@ def test_every_file_has_a_row_in_both_tables():
 @pytest.mark.parametrize("name", FILES)
 def test_dependence_on_the_batch_is_the_classes(name):
     stated = WHAT[name]["batch"]
-    expected = getattr(target(name), "batch_dependent", name == "torch")
+    of_layers = name in ("torch", "weight_centralization")
+    expected = getattr(target(name), "batch_dependent", of_layers)
     assert stated == ("yes" if expected else "no")
 
 

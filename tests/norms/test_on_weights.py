@@ -11,6 +11,8 @@ from normlab.models import AlexNet, RecurrentNetwork
 from normlab.models.alexnet import no_norm
 from normlab.norms import (
     GroupNorm,
+    MovingAverageBatchNorm,
+    centre_weights,
     limit_spectrum,
     normalize_weights,
     standardize_weights,
@@ -22,7 +24,7 @@ from normlab.norms.on_weights import (
 )
 from norms.helpers import draw
 
-NORMS = [normalize_weights, standardize_weights, limit_spectrum]
+NORMS = [normalize_weights, standardize_weights, centre_weights, limit_spectrum]
 
 
 def recurrent(seed=0, norm=GroupNorm):
@@ -105,9 +107,32 @@ def test_standardized_weights_by_head():
     assert other[0].weight.square().sum().item() == pytest.approx(9.0)
 
 
-def test_one_input_cannot_be_standardized():
+@pytest.mark.parametrize("norm", [standardize_weights, centre_weights])
+def test_one_input_cannot_be_standardized(norm):
     with pytest.raises(ValueError, match="at least 2 inputs"):
-        standardize_weights(nn.Sequential(nn.Linear(1, 3)), skip_output=False)
+        norm(nn.Sequential(nn.Linear(1, 3)), skip_output=False)
+
+
+def test_centred_weights_by_head():
+    network = nn.Sequential(nn.Conv2d(2, 1, (1, 2), bias=False), nn.Linear(1, 1))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[[[1.0, 3.0]], [[4.0, 8.0]]]]))
+    output = network[1].weight.clone()
+    centre_weights(network)
+    centred = torch.tensor([[[[-3.0, -1.0]], [[0.0, 4.0]]]])
+    assert torch.equal(network[0].weight, centred)
+    assert torch.equal(network[1].weight, output)
+    up = nn.ConvTranspose2d(2, 3, 1)
+    centre_weights(nn.Sequential(up))
+    assert torch.equal(up.weight[0], -up.weight[1])
+
+
+def test_centred_weights_take_a_common_shift_from_moving_averages():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 3), MovingAverageBatchNorm(3, 1))
+    centre_weights(network, skip_output=False)
+    x = draw(5, 4, dtype=torch.float32)
+    torch.testing.assert_close(network(x + 7), network(x))
 
 
 @pytest.mark.parametrize(

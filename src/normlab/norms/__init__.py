@@ -21,6 +21,7 @@ from normlab.norms.instance_batch import InstanceBatchNorm
 from normlab.norms.iterative_whitening import IterativeWhitening
 from normlab.norms.moving_average import MovingAverageBatchNorm
 from normlab.norms.on_weights import (
+    centre_weights,
     limit_spectrum,
     normalize_weights,
     standardize_weights,
@@ -59,6 +60,7 @@ __all__ = [
     "ScaleNorm",
     "SeeDNorm",
     "SwitchableNorm",
+    "centre_weights",
     "limit_spectrum",
     "normalize_weights",
     "standardize_weights",

@@ -56,8 +56,8 @@ class MovingAverageBatchNorm(nn.Module):
     at 1.
 
     Use it for batches of a few samples, whose own statistics are too noisy. The paper
-    also centres the weights of every convolution: from the weights of an output it
-    subtracts their mean. That is no part of this layer.
+    also centres the weights of every convolution, which is no part of this layer, see
+    `centre_weights` and ``norm=weight_centralization``.
 
     Args:
         num_features: number of channels C.

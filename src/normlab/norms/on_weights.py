@@ -265,15 +265,70 @@ def standardize_weights(
         Normalization and Weight Standardization", 2019, arXiv 1903.10520.
     """
     for weight in weights_to_change(network, skip_output):
-        if weight.fan_in < 2:
-            raise ValueError(
-                "weights can be standardized over at least 2 inputs, "
-                f"{weight.name_in(network)} has {weight.fan_in} per output; "
-                "use another norm"
-            )
+        _refuse_one_input(weight, network, "standardized")
         gain = activation_gain / weight.fan_in**0.5 if scaled else 1.0
         parametrize.register_parametrization(
             weight.layer, weight.name, StandardizedWeight(eps, gain, weight.axis)
+        )
+    return network
+
+
+def _refuse_one_input(weight: Weight, network: nn.Module, verb: str) -> None:
+    """Refuse weights of which nothing is left without their mean."""
+    if weight.fan_in < 2:
+        raise ValueError(
+            f"weights can be {verb} over at least 2 inputs, "
+            f"{weight.name_in(network)} has {weight.fan_in} per output; "
+            "use another norm"
+        )
+
+
+class CentredWeight(nn.Module):
+    r"""The parametrization of `centre_weights`, which has its formula.
+
+    Args:
+        axis: the axis along which the outputs lie; the mean is over all others.
+    """
+
+    def __init__(self, axis: int = 0) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return centred weights of the same shape."""
+        axes = tuple(axis for axis in range(weight.ndim) if axis != self.axis)
+        return weight - weight.mean(axes, keepdim=True)
+
+
+def centre_weights(network: nn.Module, skip_output: bool = True) -> nn.Module:
+    r"""Weight centralization: give the weights of every output mean 0.
+
+    .. math:: w_{oi} = v_{oi} - \mu_o
+
+    - :math:`v_{oi}`: the learned weight of output o for its input i.
+    - :math:`\mu_o`: mean over all inputs of output o.
+
+    Training and evaluation are the same.
+
+    Use it with `MovingAverageBatchNorm`, which does not centre.
+
+    Args:
+        network: the network, which is changed in place and returned.
+        skip_output: leave the last linear layer as it is.
+
+    Raises:
+        ValueError: the network has no weights that it could act on, or outputs with one
+            input each, whose weight could only become 0.
+
+    References:
+        Yan, Wan, Zhang, Zhang, Wei and Sun, "Towards Stabilizing Batch Statistics in
+        Backward Propagation of Batch Normalization", 2020, arXiv 2001.06838, for
+        convolutions.
+    """
+    for weight in weights_to_change(network, skip_output):
+        _refuse_one_input(weight, network, "centred")
+        parametrize.register_parametrization(
+            weight.layer, weight.name, CentredWeight(weight.axis)
         )
     return network
 
