@@ -9,6 +9,7 @@ from normlab.compare.arm_checks import (
     UNKNOWN,
     ArmPair,
     Check,
+    group_prefix,
     initial_weights,
     parameters,
     settings,
@@ -36,6 +37,11 @@ def pair(arm, baseline, by=("norm",), prefix=""):
         rows = [RUN | {"norm": norm, "seed": seed} | changes for seed in (0, 1)]
         tables.append(pd.DataFrame(rows))
     return ArmPair(prefix, "custom", "none", *tables, list(by))
+
+
+def test_one_group_alone_needs_no_prefix():
+    assert group_prefix("model=vgg") == "At model=vgg, "
+    assert group_prefix("") == ""
 
 
 def test_other_settings_are_named_with_both_values():
@@ -123,6 +129,14 @@ def test_a_different_number_of_steps_per_epoch_is_named():
         SAME
     ]
     assert list(steps(pair({"steps": 95, "status": "diverged"}, {}))) == []
+
+
+def test_runs_without_a_number_of_steps_or_epochs_are_not_checked():
+    for column in ("steps", "epochs"):
+        arms = pair({}, {})
+        for runs in (arms.runs, arms.reference):
+            del runs[column]
+        assert list(steps(arms)) == []
 
 
 @pytest.mark.parametrize(

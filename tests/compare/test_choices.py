@@ -102,6 +102,17 @@ def test_a_grid_that_lacks_a_run_is_refused_unless_asked(runs, status):
     )
 
 
+@pytest.mark.parametrize(("count", "end"), [(3, ""), (4, ", …")])
+def test_three_missing_runs_are_named(runs, count, end):
+    at_best = (runs["norm"] == "custom") & (runs["optimizer.lr"] == 1.0)
+    lacking = at_best & (runs["seed"] < count)
+    with pytest.raises(ValueError) as error:
+        compare(runs[~lacking], select="optimizer.lr")
+    named = ", ".join(f"optimizer.lr=1 seed={seed}" for seed in range(3))
+    told = f"custom lacks {count} of 18 runs ({named}{end}): train these runs"
+    assert told in str(error.value)
+
+
 def test_a_diverged_run_is_part_of_a_complete_grid(runs):
     runs.loc[is_run(runs, "custom", 1.0, 2), "status"] = "diverged"
     found = compare(runs, select="optimizer.lr")

@@ -52,6 +52,12 @@ def test_arms_that_were_not_named_are_counted(tmp_path):
     assert not any("other arms" in line for line in compare(runs).warnings)
 
 
+def test_one_arm_that_was_not_named_is_told_in_the_singular():
+    runs = pd.DataFrame({"arm": ["a0", "a1", "a2"]})
+    (line,) = left_out_warnings(runs, ["a1"], "a0")
+    assert line.startswith("1 other arm exists and is not compared: a2. If the")
+
+
 def test_of_many_arms_six_are_named():
     runs = pd.DataFrame({"arm": [f"a{number}" for number in range(9)]})
     (line,) = left_out_warnings(runs, ["a1"], "a0")

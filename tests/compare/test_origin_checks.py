@@ -92,6 +92,13 @@ def test_an_arm_that_stopped_early_is_named_with_its_epochs():
     assert list(length(pair({"status": "diverged"}, {}))) == []
 
 
+def test_runs_without_a_number_of_epochs_have_no_length():
+    arms = pair({}, {})
+    for runs in (arms.runs, arms.reference):
+        del runs["epochs"]
+    assert list(length(arms)) == []
+
+
 def test_runs_that_end_early_without_a_reason_are_named():
     checks = list(length(pair({"epochs": 29}, {})))
     assert [check.message for check in checks if check.warns] == [

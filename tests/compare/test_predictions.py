@@ -3,11 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from compare.helpers import write_run
 from normlab.checksums import FILES, file_digests
-from normlab.compare.predictions import read_predictions
+from normlab.compare.predictions import have_predictions, read_predictions
 from normlab.npz import npz_bytes
 
 CLASSES = {
@@ -41,6 +42,16 @@ def test_rows_are_counted_unless_they_are_stored(folder):
     assert not read_predictions(folder).are_classes
 
 
+def test_two_runs_with_predictions_are_enough(tmp_path):
+    folders = [write_run(tmp_path, "none", seed) for seed in range(3)]
+    runs = pd.DataFrame({"folder": folders})
+    found = []
+    for folder in folders:
+        found.append(have_predictions(runs))
+        store(folder, CLASSES)
+    assert [*found, have_predictions(runs)] == [False, False, True, True]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -48,6 +59,7 @@ def test_rows_are_counted_unless_they_are_stored(folder):
         ({"predicted": np.zeros(3, np.float32)}, "classes or values, got .* ifi"),
         ({"rows": np.zeros(3, np.float32)}, "classes or values, got .* iif"),
         ({"target": np.zeros(0, np.int16)}, "one value per sample"),
+        (dict.fromkeys(CLASSES, np.zeros(0, np.int16)), "one value per sample"),
         (VALUES | {"predicted": np.full(3, np.nan, np.float32)}, "must be finite"),
     ],
 )

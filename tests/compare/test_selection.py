@@ -3,12 +3,18 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from compare.helpers import write_run
 from normlab.compare import compare, load_runs
 from normlab.compare.columns import LARGEST_STABLE_RATE
-from normlab.compare.selection import best_values, largest_stable, stable_edge_warnings
+from normlab.compare.selection import (
+    best_values,
+    grid_step,
+    largest_stable,
+    stable_edge_warnings,
+)
 from normlab.compare.settings import arm_labels
 from normlab.report.setting_figures import draw_sensitivity
 
@@ -110,6 +116,20 @@ def test_largest_rate_that_trains_by_seed(grid):
         "custom: 3 of 3 seeds still train at the largest optimizer.lr tried, 1.",
         "none: 1 of 3 seeds still train at the largest optimizer.lr tried, 1.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rates", "step"),
+    [
+        ([0.5, 0.1, 0.2, 0.5], 2.5),
+        ([0.1, None, 0.3], 3.0),
+        ([0.1, 0.1], math.nan),
+        ([0.0, 0.1], math.nan),
+    ],
+)
+def test_the_step_of_a_grid_is_its_largest_factor(rates, step):
+    found = grid_step(pd.DataFrame({"optimizer.lr": rates}), "optimizer.lr")
+    assert found == pytest.approx(step, nan_ok=True)
 
 
 def test_an_arm_that_never_trains_has_no_largest_rate(grid):

@@ -1,13 +1,18 @@
 """What tells runs apart."""
 
+import pandas as pd
 import pytest
 
 from compare.helpers import write_run
 from normlab.compare import load_runs
 from normlab.compare.settings import (
+    arm_labels,
     check_keys,
+    check_one_run_each,
+    differences,
     distinguishing_settings,
     is_compared,
+    origin_warnings,
     pairing_keys,
     setting_text,
     sorted_labels,
@@ -25,6 +30,12 @@ def test_labels_are_short():
         "1e-05",
         "custom",
     ]
+
+
+def test_labels_of_arms_leave_out_what_a_run_does_not_have():
+    runs = pd.DataFrame({"norm": ["group", "none"], "norm.num_groups": [8, None]})
+    labels = arm_labels(runs, ["norm", "norm.num_groups"])
+    assert labels.tolist() == ["group, norm.num_groups=8", "none"]
 
 
 def test_numbers_are_ordered_by_size():
@@ -82,6 +93,40 @@ def test_the_fewest_settings_that_distinguish_groups(tmp_path):
         "dataset",
         "optimizer.lr",
     ]
+
+
+def test_a_setting_that_some_runs_lack_distinguishes_them():
+    runs = pd.DataFrame({"seed": [0, 0], "optimizer.momentum": [0.9, None]})
+    runs = runs.assign(norm="none")
+    assert distinguishing_settings(runs, ["norm"]) == ["optimizer.momentum"]
+
+
+def test_options_of_a_setting_that_differs_explain_nothing_more():
+    arm = pd.DataFrame({"optimizer": ["adam"] * 2, "optimizer.lr": [0.1, 0.2]})
+    baseline = pd.DataFrame({"optimizer": ["sgd"] * 2, "optimizer.lr": [0.3, 0.3]})
+    arm["optimizer._target_"] = "Adam"
+    baseline["optimizer._target_"] = "SGD"
+    assert differences(arm.assign(seed=0), baseline.assign(seed=0), ["norm"]) == {
+        "optimizer": ("adam", "sgd"),
+        "optimizer.lr": ("0.1, 0.2", "0.3"),
+    }
+
+
+@pytest.mark.parametrize(("count", "end"), [(4, "d"), (5, "d and 1 more")])
+def test_four_settings_of_runs_with_one_seed_are_named(count, end):
+    settings = {f"model.{letter}": [1, 2] for letter in "abcde"[:count]}
+    runs = pd.DataFrame({"norm": "none", "seed": 0, **settings})
+    names = "model.a, model.b, model.c, model."
+    with pytest.raises(ValueError) as error:
+        check_one_run_each(runs, ["norm"], ["norm"], "At x=1, ")
+    assert str(error.value) == (
+        "At x=1, several runs share seed 0 (2 runs); they differ in "
+        f"{names}{end}: add them to `within`"
+    )
+
+
+def test_runs_without_an_origin_have_none_to_warn_about():
+    assert origin_warnings(pd.DataFrame({"seed": [0, 1]})) == []
 
 
 def test_folds_and_further_seeds_repeat_a_run(tmp_path):

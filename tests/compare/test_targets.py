@@ -136,6 +136,18 @@ def test_a_run_that_diverges_in_the_first_epoch_never_arrives(tmp_path):
     )
 
 
+def test_an_arm_that_diverges_in_the_first_epoch_was_observed_for_no_time(tmp_path):
+    write_run(tmp_path, "none", 0, status="diverged", curve=[0.5, 0.6])
+    write_run(tmp_path, "custom", 0, status="diverged", result={"epochs": 0})
+    for seed in (0, 1):
+        settings = {"choices.model": "vgg"}
+        write_run(tmp_path, "none", seed, curve=[0.5, 0.9], settings=settings)
+    table = time_to_target(compare(load_runs(tmp_path)), "val/accuracy", 0.9)
+    lost = table[table["where"] == "model=mlp"]
+    assert lost["horizon"].tolist() == [0] * 6
+    assert lost["restricted_mean"].tolist() == [0] * 6
+
+
 def test_curves_that_are_all_cut_are_no_curves(tmp_path):
     for norm in ("none", "custom"):
         for seed in range(2):

@@ -11,11 +11,12 @@ from normlab.npz import npz_bytes
 TARGETS = np.arange(40, dtype=np.int16) % 4
 
 
-def store_classes(folder, norm, seed, wrong, rows=None):
+def store_classes(folder, norm, seed, wrong, rows=None, settings=None):
     """A run that takes some samples for the class after theirs."""
     predicted = TARGETS.copy()
     predicted[wrong] = (predicted[wrong] + 1) % 4
-    run = write_run(folder, norm, seed, value=1 - len(wrong) / len(TARGETS))
+    value = 1 - len(wrong) / len(TARGETS)
+    run = write_run(folder, norm, seed, value, settings=settings)
     arrays = {"target": TARGETS, "predicted": predicted}
     if rows is not None:
         arrays["rows"] = rows
@@ -53,6 +54,18 @@ def test_a_contrast_has_both_intervals_and_its_samples(tmp_path):
     assert (first["mean"], first["mean_baseline"], first["n"]) == (1, 0, 6)
     assert len(others) == 12
     assert part.warnings == part.single == []
+
+
+def test_every_group_has_contrasts_of_its_own_runs(tmp_path):
+    for rate, wrong in ((0.1, [1, 2]), (0.2, [1, 2, 3, 4])):
+        settings = {"optimizer.lr": rate}
+        for seed in range(2):
+            store_classes(tmp_path, "none", seed, wrong, settings=settings)
+            store_classes(tmp_path, "custom", seed, [], settings=settings)
+    part = read_test_part(compare(load_runs(tmp_path)))
+    found = {row["where"]: row["difference"] for row in part.noise}
+    expected = {"optimizer.lr=0.1": 2 / 40, "optimizer.lr=0.2": 4 / 40}
+    assert found == pytest.approx(expected)
 
 
 def test_a_single_arm_has_no_contrasts(tmp_path):
@@ -112,6 +125,18 @@ def test_runs_without_usable_predictions_are_named(tmp_path):
     (warning,) = part.warnings
     assert warning.startswith("3 runs have no usable test predictions")
     assert "seed3" in warning
+
+
+def test_one_run_without_predictions_is_named_in_the_singular(tmp_path):
+    for seed in range(2):
+        store_classes(tmp_path, "none", seed, [1, 2])
+        store_classes(tmp_path, "custom", seed, [1])
+    write_run(tmp_path, "none", 2, 0.9)
+    (warning,) = read_test_part(compare(load_runs(tmp_path))).warnings
+    assert warning.startswith(
+        "1 run has no usable test predictions and is left out of what is said about "
+        "the test set; the first: "
+    )
 
 
 def test_other_metrics_folds_and_old_runs_have_nothing(tmp_path):

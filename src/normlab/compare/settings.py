@@ -261,11 +261,13 @@ def check_one_run_each(
     for key in _comparable_settings(first):
         if _num_values(first, key) > 1:
             differing.append(key)
-    differing = differing[:MAX_DIFFERING]
     remedy = "compare one folder at a time"
     if differing:
-        add = _where_to_add(differing, by)
-        remedy = f"they differ in {', '.join(differing)}: {add}"
+        shown = differing[:MAX_DIFFERING]
+        names = ", ".join(shown)
+        if len(differing) > len(shown):
+            names += f" and {len(differing) - len(shown)} more"
+        remedy = f"they differ in {names}: {_where_to_add(shown, by)}"
 
     seed = setting_text(first["seed"].iloc[0])
     count = len(duplicates)
