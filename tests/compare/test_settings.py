@@ -99,6 +99,10 @@ def test_a_setting_that_some_runs_lack_distinguishes_them():
     runs = pd.DataFrame({"seed": [0, 0], "optimizer.momentum": [0.9, None]})
     runs = runs.assign(norm="none")
     assert distinguishing_settings(runs, ["norm"]) == ["optimizer.momentum"]
+    alike = pd.DataFrame({"norm.eps": [1, None, None], "optimizer.lr": [1, 1, 2]})
+    assert distinguishing_settings(alike.assign(seed=0), ["norm.eps"]) == [
+        "optimizer.lr"
+    ]
 
 
 def test_options_of_a_setting_that_differs_explain_nothing_more():

@@ -6,6 +6,8 @@ from normlab.norms.shapes import (
     check_input,
     position_axes,
     realized_groups,
+    refuse_one_value,
+    refuse_one_value_per_group,
 )
 
 
@@ -53,10 +55,37 @@ def test_positions_are_the_axes_behind_the_channels(shape, axes):
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "found"), [(16, 8, 8), (6, 32, 2), (12, 8, 4), (7, 8, 1)]
+    ("channels", "groups", "found"),
+    [(16, 8, 8), (6, 32, 2), (12, 8, 4), (7, 8, 1), (7, 1, 1)],
 )
 def test_groups_become_the_largest_common_divisor(channels, groups, found):
     assert realized_groups(channels, groups, largest_divisor=True) == found
+
+
+def test_one_value_per_channel_is_refused_and_two_are_not():
+    refuse_one_value(torch.empty(2, 4))
+    refuse_one_value(torch.empty(1, 4, 2))
+    with pytest.raises(ValueError) as error:
+        refuse_one_value(torch.empty(1, 4, 1, 1))
+    assert str(error.value) == (
+        "expected more than one value per channel when training, got input of shape "
+        "(1, 4, 1, 1); use a larger batch, or a norm that does not depend on it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("channels", "advice"),
+    [(4, "use fewer groups"), (1, "use norm=none or more features")],
+)
+def test_one_value_per_group_is_refused_and_two_are_not(channels, advice):
+    x = torch.empty(3, channels)
+    refuse_one_value_per_group(torch.empty(3, channels, 1, 2), x)
+    with pytest.raises(ValueError) as error:
+        refuse_one_value_per_group(x[:, :, None], x)
+    assert str(error.value) == (
+        f"expected more than one value per group, got {channels} groups for shape "
+        f"(3, {channels}); {advice}"
+    )
 
 
 def test_groups_that_do_not_divide_are_refused_if_they_must():
