@@ -47,6 +47,15 @@ def test_runs_with_the_same_seeds_are_paired(tmp_path):
     assert "10 pairs of runs with the same seed, p = 0.002)" in row["sentence"]
 
 
+def test_the_arm_that_does_worse_has_the_lower_score(tmp_path):
+    write_seeds(tmp_path, {"none": NONE, "custom": CUSTOM})
+    row = contrast(compare(load_runs(tmp_path), baseline="custom"), "none")
+    assert row["sentence"].startswith(
+        "none does worse than custom: its test/accuracy is 0.0200 lower (95 % interval "
+        "−0.02"
+    )
+
+
 def test_a_loss_is_better_when_it_is_low(tmp_path):
     for norm, values in {"none": NONE, "custom": CUSTOM}.items():
         for seed, value in enumerate(values):
