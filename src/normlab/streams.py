@@ -9,6 +9,8 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from normlab.sharing import shared
+
 
 def stream_seed(seed: int, name: str, *index: int) -> int:
     """The seed of a stream, a number of 63 bits.
@@ -38,7 +40,11 @@ def seed_generators(seed: int) -> None:
 
     Without a GPU, `torch.manual_seed` keeps a description of every call for later.
     """
-    if torch.cuda.is_available() or torch.backends.mps.is_available():
+    if shared("has a GPU", None, _has_gpu):
         torch.manual_seed(seed)
     else:
         torch.default_generator.manual_seed(seed)
+
+
+def _has_gpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()

@@ -106,10 +106,15 @@ REAL_NUMBERS = (
     "layer_scale",
 )
 
+# Folders that this process has named. Each is of the configuration whose digest it has
+# in its name, and of no other.
+_named_here: set[Path] = set()
+
 # What reading a configuration that is no configuration of ours may raise.
 DAMAGED = (KeyError, TypeError, AttributeError, ValueError)
 
 
+@cache
 def configuration_directory() -> Path:
     """`conf/` of the checkout, or the copy that the wheel carries."""
     package = Path(__file__).resolve().parents[1]
@@ -328,12 +333,13 @@ def run_folder(config: dict[str, Any]) -> Path:
     readable = _readable(config)
     wanted = digest(config)
     folder = parent / f"{readable}-{wanted[:10]}"
+    _named_here.add(folder)
     if folder.is_dir():
         return folder
     for name in _names(parent):
-        if name == folder.name or not name.startswith(f"{readable}-"):
-            continue
         other = parent / name
+        if other in _named_here or not name.startswith(f"{readable}-"):
+            continue
         stored = stored_digests(other)
         if stored is not None and stored[0] == wanted:
             return other

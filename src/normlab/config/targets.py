@@ -208,8 +208,20 @@ def build_once(config: dict[str, Any]) -> Any:
     names = list(targets_of(config))
     is_ours = len(names) == 1 and is_in(names[0], SHARED_PACKAGES)
     if is_ours and config.get("_partial_"):
-        return shared("built", config, partial(build, config))
+        return shared("built", config, partial(_built, config))
     return build(config)
+
+
+def _built(config: dict[str, Any]) -> Any:
+    """`build` without the checks that Hydra makes at every call of a partial.
+
+    They take as long as building a small network. The class was checked when it was
+    found, and code of ours adds the other arguments.
+    """
+    built = build(config)
+    if isinstance(built, partial) and isinstance(built.func, type):
+        return partial(built.func, *built.args, **built.keywords)
+    return built
 
 
 def build(config: dict[str, Any], **arguments: Any) -> Any:

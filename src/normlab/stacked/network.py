@@ -10,7 +10,6 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils import parameters_to_vector
 
 from normlab.stacked.dropout import Generators, own_noise
 
@@ -144,15 +143,14 @@ def stack_networks(
             shapes.append(parameter.shape)
         else:
             constant.append(name)
-    rows = []
-    for its_parameters in parameters:
-        values = map(its_parameters.__getitem__, trained)
-        rows.append(parameters_to_vector(values))
+    columns = []
+    for values in _side_by_side(parameters, trained).values():
+        columns.append(values.flatten(1))
     stacked = StackedNetwork(
         template=networks[0],
         names=tuple(trained),
         shapes=tuple(shapes),
-        weights=torch.stack(rows),
+        weights=torch.cat(columns, 1),
         constants=_side_by_side(parameters, constant),
         buffers=_side_by_side(buffers, list(buffers[0])),
         randomness=randomness,
@@ -160,10 +158,12 @@ def stack_networks(
     rows_of = stacked.parameters(stacked.weights)
     rows_of |= stacked.constants
     rows_of |= stacked.buffers
-    for number in range(len(networks)):
-        tensors = parameters[number] | buffers[number]
-        for name, tensor in tensors.items():
-            tensor.data = rows_of[name][number]
+    own = []
+    for its_parameters, its_buffers in zip(parameters, buffers, strict=True):
+        own.append(its_parameters | its_buffers)
+    for name, rows in rows_of.items():
+        for tensors, row in zip(own, rows.unbind(), strict=True):
+            tensors[name].data = row
     return stacked
 
 

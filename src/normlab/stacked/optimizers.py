@@ -115,28 +115,33 @@ class StackedOptimizer:
             name: of the state; where there is none yet, it is zero.
             scalar: whether it is one number per parameter, not one per weight.
         """
+        count = len(self._pairs)
+        states = []
         shapes = []
-        sizes = []
-        for parameter in self.parameters[0]:
+        columns = []
+        for position, parameter in enumerate(self.parameters[0]):
+            its_states = self._states(position)
             shape = torch.Size() if scalar else parameter.shape
+            values = _column(name, its_states, shape, self.weights.device)
+            states.append(its_states)
             shapes.append(shape)
-            sizes.append(shape.numel())
-        rows = []
-        device = self.weights.device
-        for optimizer, parameters in self._pairs:
-            states = map(optimizer.state.__getitem__, parameters)
-            row = _row(name, states, shapes, device)
-            rows.append(row)
+            columns.append(values.view(count, -1))
         dtype = torch.float32 if scalar else self.weights.dtype
-        stacked = torch.stack(rows).to(dtype)
+        stacked = torch.cat(columns, 1).to(dtype)
         self.state[name] = stacked
-        for row, pair in zip(stacked, self._pairs, strict=True):
-            optimizer, parameters = pair
-            views = row.split(sizes)
-            places = zip(parameters, shapes, views, strict=True)
-            for parameter, shape, view in places:
-                state = optimizer.state[parameter]
-                state[name] = view.view(shape)
+        sizes = list(map(torch.Size.numel, shapes))
+        parts = zip(states, shapes, stacked.split(sizes, 1), strict=True)
+        for its_states, shape, column in parts:
+            views = column.view(count, *shape).unbind()
+            for state, view in zip(its_states, views, strict=True):
+                state[name] = view
+
+    def _states(self, position: int) -> list[dict[str, Tensor]]:
+        """What every optimizer keeps of one parameter, by name."""
+        states = []
+        for optimizer, parameters in self._pairs:
+            states.append(optimizer.state[parameters[position]])
+        return states
 
     def fitting(self, name: str) -> Rate:
         """A setting in the type of the weights."""
@@ -341,27 +346,27 @@ def clip(gradients: Tensor, largest: Sequence[float | None]) -> Tensor:
     return gradients * share
 
 
-def _row(
+def _column(
     name: str,
     states: Iterable[dict[str, Tensor]],
-    shapes: Sequence[torch.Size],
+    shape: torch.Size,
     device: torch.device,
 ) -> Tensor:
-    """A state of all parameters of a network, in one row ``(P,)``.
+    """A state of one parameter of all networks ``(K, ...)``.
 
     Args:
         name: of the state.
-        states: of every parameter, by name; what is missing is zero.
-        shapes: of the state of every parameter.
-        device: of the row.
+        states: of the parameter in every network, by name; what is missing is zero.
+        shape: of the state in one network.
+        device: of the column.
     """
     values = []
-    for state, shape in zip(states, shapes, strict=True):
+    for state in states:
         value = state.get(name)
         if value is None:
             value = torch.zeros(shape)
-        values.append(value.flatten().to(device))
-    return torch.cat(values)
+        values.append(value.to(device))
+    return torch.stack(values)
 
 
 def _groups(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[int]:

@@ -167,7 +167,7 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
     Args:
         path: the file.
-        rows: at least one row, all with the same keys.
+        rows: at least one row, all with the same keys in the same order.
 
     Raises:
         LeaseLost: another process has taken over the run.
@@ -175,10 +175,11 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     with open(path, "a", newline="") as file:
         # After opening: whoever takes over a run replaces its files by copies.
         check_lease(path)
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.writer(file)
         if file.tell() == 0:
-            writer.writeheader()
-        writer.writerows(rows)
+            writer.writerow(rows[0])
+        for row in rows:
+            writer.writerow(row.values())
 
 
 class Terminal(Callback):

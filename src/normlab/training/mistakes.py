@@ -95,11 +95,16 @@ def _cells(part_name: str, parts: Parts, rows: list[int]) -> list[dict[str, Any]
     columns = parts.table.test_columns
     if parts.by_name[part_name].inputs is parts.train.inputs:
         columns = parts.table.train_columns
-    names = [f"column {name}" for name in columns]
+    found: list[dict[str, Any]] = [{} for _ in rows]
     chosen = columns.iloc[rows]
-    texts = chosen.astype(object).where(chosen.notna(), "")
-    found = texts.itertuples(index=False, name=None)
-    return [dict(zip(names, cells, strict=True)) for cells in found]
+    is_missing = chosen.isna().to_numpy()
+    # Column by column: pandas takes twice as long to go through a table by rows.
+    for position, name in enumerate(chosen):
+        values = chosen.iloc[:, position].tolist()
+        for number, value in enumerate(values):
+            lacks = is_missing[number, position]
+            found[number][f"column {name}"] = "" if lacks else value
+    return found
 
 
 def class_name(names: tuple[str, ...], number: int) -> str:

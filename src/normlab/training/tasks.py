@@ -197,6 +197,9 @@ class Task(pl.LightningModule):
         # Lightning's wrappers of the optimizer and of the backward pass call every
         # callback three times per step. Callbacks act once per block here, unless one
         # of them, or this task, implements a hook of a step.
+        num_batches = ceil_div(len(block.targets), block.batch_size)
+        if len(losses) == num_batches:
+            return block
         optimizer = self.trainer.optimizers[0]
         exchange: Callable[[Tensor], None] = Tensor.backward
         if self.trainer.world_size > 1:
@@ -209,7 +212,6 @@ class Task(pl.LightningModule):
             self.call_hook("on_before_zero_grad", optimizer)
             optimizer.zero_grad()
 
-        num_batches = ceil_div(len(block.targets), block.batch_size)
         batches = zip(
             block.inputs.split(block.batch_size),
             block.targets.split(block.batch_size),

@@ -189,7 +189,10 @@ def quiet_lightning() -> Iterator[None]:
         "lightning_fabric.utilities.rank_zero",
         "lightning_fabric.utilities.distributed",
     )
-    loggers = [logging.getLogger(name) for name in names]
+    found = map(logging.getLogger, names)
+    # A stack has silenced them for its runs. Every change makes all loggers forget
+    # which levels they have.
+    loggers = [logger for logger in found if logger.level != logging.WARNING]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
