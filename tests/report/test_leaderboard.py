@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compare.helpers import write_run
+from compare.helpers import ENVIRONMENT, write_run
 
 from normlab.compare import compare, load_runs
 from normlab.report import cli
@@ -13,6 +13,7 @@ from normlab.report.leaderboard import (
     check_leaderboard,
     leaderboard_markdown,
     make_leaderboard,
+    write_leaderboard,
 )
 
 EPOCHS = 12  # of 18 steps each
@@ -139,6 +140,65 @@ def test_stacked_runs_have_no_seconds_of_their_own(tmp_path):
         board_of(tmp_path)
 
 
+def test_an_arm_without_curves_is_named(tmp_path):
+    write_arm(tmp_path, "custom", [6] * 2)
+    write_arm(tmp_path, "ghost", [3] * 2)
+    for seed in range(2):
+        write_run(tmp_path, "none", seed, 0.5, result={"step_milliseconds": 2.0})
+    message = "needs val/accuracy in metrics.csv, no run of none has it; train them"
+    with pytest.raises(ValueError, match=message):
+        board_of(tmp_path)
+
+
+def test_failed_runs_are_counted_in_a_note(tmp_path):
+    write_arm(tmp_path, "custom", [6] * 3)
+    write_arm(tmp_path, "ghost", [3] * 3)
+    for seed in (0, 2):
+        write_run(tmp_path, "ghost", seed, None, status="failed")
+    board = board_of(tmp_path)
+    assert board.notes[2:] == [
+        "2 of 6 runs failed (2 of ghost): pairs with them do not count among the 20 "
+        "that a record needs."
+    ]
+
+
+def test_machines_that_differ_are_named_below_the_table(tmp_path):
+    device = ENVIRONMENT["device"] | {"threads": 8}
+    write_arm(tmp_path, "custom", [6] * 2)
+    write_arm(tmp_path, "ghost", [3] * 2, environment=ENVIRONMENT | {"device": device})
+    assert leaderboard_markdown(board_of(tmp_path)).endswith(
+        "\n\nThe runs were made on different machines (threads 1, 8), which may "
+        "explain differences in seconds.\n"
+    )
+
+
+def test_no_spreadsheet_takes_the_name_of_an_arm_for_a_formula(tmp_path):
+    write_arm(tmp_path, "custom", [6] * 2)
+    write_arm(tmp_path, "=1+1", [3] * 2)
+    write_leaderboard(board_of(tmp_path), tmp_path / "board.csv")
+    with open(tmp_path / "board.csv", newline="") as file:
+        arms = {row["arm"] for row in csv.DictReader(file)}
+    assert arms == {"custom", "'=1+1"}
+
+
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(four_arms, monkeypatch):
+    path = four_arms / "board.md"
+    path.write_text("former")
+    board = board_of(four_arms)
+    before = sorted(four_arms.iterdir())
+    write = Path.write_text
+
+    def half(path, text, **options):
+        write(path, text[: len(text) // 2], **options)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="no space left"):
+        write_leaderboard(board, path)
+    assert path.read_text() == "former"
+    assert sorted(four_arms.iterdir()) == before
+
+
 def test_groups_of_runs_are_refused(tmp_path):
     for model in ("mlp", "vgg"):
         settings = {"choices.model": model}
@@ -155,8 +215,10 @@ def test_groups_of_runs_are_refused(tmp_path):
         ("a.md", TARGET, None, "and baseline, the arm that holds the record"),
         ("a.tex", TARGET, "none", "files that end in .md or .csv"),
         ("nowhere/a.md", TARGET, "none", "in a folder that exists; got"),
+        ("folder.md", TARGET, "none", "must name files to write, got"),
     ],
 )
 def test_what_is_missing_is_said_first(tmp_path, name, target, baseline, message):
+    (tmp_path / "folder.md").mkdir()
     with pytest.raises(ValueError, match=message):
         check_leaderboard([Path(tmp_path, name)], target, baseline)

@@ -75,6 +75,16 @@ def test_seconds_are_those_of_optimizer_steps(tmp_path):
         speeds_of(asked | {"arms": ["custom", "ghost"]}, load_runs(tmp_path))
 
 
+@pytest.mark.parametrize("milliseconds", [0.0, -2.0, "fast"])
+def test_what_is_no_time_of_a_step_is_refused(tmp_path, milliseconds):
+    write_run(tmp_path, "torch", 0, curve=curve(6), result={"step_milliseconds": 2.0})
+    result = {"step_milliseconds": milliseconds}
+    write_run(tmp_path, "custom", 0, curve=curve(6), result=result)
+    asked = claim(ratio_to_target=AT_HALF | {"clock": "seconds"})
+    with pytest.raises(ValueError, match="and 1 of 2 runs do not have it, such as"):
+        speeds_of(asked, load_runs(tmp_path))
+
+
 def test_a_target_may_be_the_last_or_best_value_of_the_baseline(tmp_path):
     write_run(tmp_path, "torch", 0, curve=[0.3, 0.6, 0.4])
     write_run(tmp_path, "custom", 0, curve=[0.4, 0.4, 0.7])

@@ -7,7 +7,8 @@ that speaks most against the claim, see `normlab.study.target_ratio`.
 """
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,22 @@ import pandas as pd
 
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import NO_NUMBER, p_value, percent
+from normlab.compare.settings import distinct_texts
 from normlab.compare.targets import parse_target
-from normlab.report.table_formats import markdown_rows
+from normlab.report.table_formats import markdown_rows, without_formula
+from normlab.results import written_whole
 from normlab.study.comparing import compare_speeds
 from normlab.study.target_ratio import BEST, REACHED, TIME, WORST, Speeds, speeds_of
 
 SEEDS = 20  # fewest pairs that make a record
 CLOCKS = ("steps", "seconds")
 ENDINGS = (".md", ".csv")
+# Columns that tell on which machine a run was made, and what a sentence calls them.
+MACHINE = {
+    "environment.device.name": "device",
+    "environment.device.threads": "threads",
+    "environment.platform": "platform",
+}
 FASTER, SLOWER, OPEN, HOLDER = "faster", "slower", "not told apart", "holds the record"
 
 
@@ -75,6 +84,8 @@ def check_leaderboard(
                 "leaderboard must name files that end in .md or .csv, in a folder that "
                 f"exists; got {path}"
             )
+        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            raise ValueError(f"leaderboard must name files to write, got {path}")
 
 
 def make_leaderboard(comparison: Comparison, target: str) -> Leaderboard:
@@ -85,16 +96,20 @@ def make_leaderboard(comparison: Comparison, target: str) -> Leaderboard:
         target: metric and value, such as `test/accuracy=0.98`.
 
     Raises:
-        ValueError: no run has a curve of the metric, there are several groups of runs,
-            or the time of a step is not known.
+        ValueError: no run of an arm has a curve of the metric, there are several groups
+            of runs, or the time of a step is not known.
     """
     if comparison.runs["where"].nunique() > 1:
         raise ValueError(
             "leaderboard needs runs that differ in arm and seed only, these differ in "
             f"{', '.join(comparison.within)} too"
         )
-    found = {clock: _speeds(comparison, target, clock) for clock in CLOCKS}
-    steps, seconds = found["steps"].runs, found["seconds"].runs
+    found = {}
+    for clock in CLOCKS:
+        found[clock] = _speeds(comparison, target, clock)
+    steps = found["steps"].runs
+    seconds = found["seconds"].runs
+    _check_arms(comparison, steps, target)
     rows = _times_of_arms(steps, "steps").join(_times_of_arms(seconds, "seconds"))
     rows = rows.sort_values(["steps_median", "steps_mean", "seconds_median"])
     notes = []
@@ -104,16 +119,12 @@ def make_leaderboard(comparison: Comparison, target: str) -> Leaderboard:
         notes.append(_record_note(rows, clock, comparison.baseline))
     if found["steps"].reason:
         notes.append(f"Left out: {found['steps'].reason}.")
-    times = steps[["arm", "seed", "status", REACHED]].assign(
-        steps=steps[TIME], seconds=seconds[TIME]
-    )
+    notes += [*_failure_notes(steps), *_machine_notes(steps)]
+    times = steps[["arm", "seed", "status", REACHED]]
+    times = times.assign(steps=steps[TIME], seconds=seconds[TIME])
+    times = times.rename(columns={REACHED: "reached"}).sort_values(["arm", "seed"])
     return Leaderboard(
-        target,
-        comparison.baseline,
-        comparison.level,
-        rows,
-        times.sort_values(["arm", "seed"]).rename(columns={REACHED: "reached"}),
-        notes,
+        target, comparison.baseline, comparison.level, rows, times, notes
     )
 
 
@@ -121,6 +132,52 @@ def _speeds(comparison: Comparison, target: str, clock: str) -> Speeds:
     metric, value = parse_target(target)
     asked = {"metric": metric, "target": value, "clock": clock}
     return speeds_of(_plan(comparison) | {"ratio_to_target": asked}, comparison.runs)
+
+
+def _check_arms(comparison: Comparison, runs: pd.DataFrame, target: str) -> None:
+    """Refuse arms all of whose runs were left out.
+
+    Args:
+        comparison: with all arms.
+        runs: of `Speeds`.
+        target: metric and value.
+    """
+    lacking = set(comparison.runs["arm"]) - set(runs["arm"])
+    if lacking:
+        metric, _ = parse_target(target)
+        raise ValueError(
+            f"leaderboard needs {metric} in metrics.csv, no run of "
+            f"{', '.join(sorted(lacking))} has it; train them again with rerun=true, "
+            "or name the other arms with arms"
+        )
+
+
+def _failure_notes(runs: pd.DataFrame) -> Iterator[str]:
+    """A sentence on runs that failed, of which nothing is known, by their arms."""
+    failed = runs[runs["status"] == "failed"]
+    if failed.empty:
+        return
+    counts = []
+    for arm, count in failed["arm"].value_counts(sort=False).items():
+        counts.append(f"{count} of {arm}")
+    yield (
+        f"{len(failed)} of {len(runs)} runs failed ({', '.join(counts)}): pairs with "
+        f"them do not count among the {SEEDS} that a record needs."
+    )
+
+
+def _machine_notes(runs: pd.DataFrame) -> Iterator[str]:
+    """A sentence on machines that differ, on which seconds depend."""
+    texts = []
+    for column, name in MACHINE.items():
+        known = runs[column].dropna() if column in runs else runs["arm"].head(0)
+        if known.nunique() > 1:
+            texts.append(f"{name} {distinct_texts(known)}")
+    if texts:
+        yield (
+            f"The runs were made on different machines ({'; '.join(texts)}), which may "
+            "explain differences in seconds."
+        )
 
 
 def _plan(comparison: Comparison) -> dict[str, Any]:
@@ -153,11 +210,12 @@ def _times_of_arms(runs: pd.DataFrame, clock: str) -> pd.DataFrame:
     for arm, part in runs.groupby("arm"):
         times = part[TIME].fillna(math.inf).to_numpy(float)
         quartiles = np.quantile(times, [0.25, 0.5, 0.75], method="inverted_cdf")
-        names = (f"{clock}_{name}" for name in ("low", "median", "high"))
-        rows[arm] = dict(zip(names, quartiles, strict=True))
-        rows[arm][f"{clock}_mean"] = times.mean()
+        row = dict(zip(("low", "median", "high"), quartiles, strict=True))
+        row["mean"] = times.mean()
+        rows[arm] = {f"{clock}_{name}": value for name, value in row.items()}
         if clock == "steps":
-            rows[arm] |= {"runs": len(part), "reached": int(part[REACHED].sum())}
+            rows[arm]["runs"] = len(part)
+            rows[arm]["reached"] = int(part[REACHED].sum())
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -174,9 +232,8 @@ def _contrasts(comparison: Comparison, speeds: Speeds) -> pd.DataFrame:
     at_best = compare_speeds(plan, speeds, BEST).contrasts
     arrived = speeds.runs.groupby("arm")[REACHED].all()
     rows: dict[str, dict[str, Any]] = {comparison.baseline: {"verdict": HOLDER}}
-    for worst, best in zip(
-        at_worst.to_dict("records"), at_best.to_dict("records"), strict=True
-    ):
+    both = zip(at_worst.to_dict("records"), at_best.to_dict("records"), strict=True)
+    for worst, best in both:
         arm = worst["arm"]
         rows[arm] = {
             "pairs": _num_pairs(worst),
@@ -184,11 +241,9 @@ def _contrasts(comparison: Comparison, speeds: Speeds) -> pd.DataFrame:
             "verdict": _verdict(worst, best),
         }
         if arrived[arm] and arrived[comparison.baseline]:
-            rows[arm] |= {
-                "ratio": 10 ** worst["difference"],
-                "ratio_low": 10 ** worst["low_holm"],
-                "ratio_high": 10 ** worst["high_holm"],
-            }
+            rows[arm]["ratio"] = 10 ** worst["difference"]
+            rows[arm]["ratio_low"] = 10 ** worst["low_holm"]
+            rows[arm]["ratio_high"] = 10 ** worst["high_holm"]
     columns = ["ratio", "ratio_low", "ratio_high", "pairs", "p", "verdict"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -264,16 +319,15 @@ def leaderboard_markdown(board: Leaderboard) -> str:
 
 def _clock_cells(row: pd.Series, clock: str) -> list[str]:
     """Median with quartiles, ratio with interval, and verdict."""
-    low, median, high = (
-        _time(row[f"{clock}_{name}"], clock) for name in ("low", "median", "high")
-    )
+    low = _time(row[f"{clock}_low"], clock)
+    median = _time(row[f"{clock}_median"], clock)
+    high = _time(row[f"{clock}_high"], clock)
     ratio = NO_NUMBER
-    if not math.isnan(row[f"{clock}_ratio"]):
-        first, second, third = (
-            f"{row[f'{clock}_{name}']:.2f}"
-            for name in ("ratio", "ratio_low", "ratio_high")
-        )
-        ratio = f"{first} ({second} to {third})"
+    times = row[f"{clock}_ratio"]
+    if not math.isnan(times):
+        least = row[f"{clock}_ratio_low"]
+        most = row[f"{clock}_ratio_high"]
+        ratio = f"{times:.2f} ({least:.2f} to {most:.2f})"
     return [f"{median} ({low} to {high})", ratio, row[f"{clock}_verdict"]]
 
 
@@ -288,7 +342,8 @@ def _time(value: float, clock: str) -> str:
 def write_leaderboard(board: Leaderboard, path: Path) -> None:
     """Write the table to a file that ends in `.md`, or all runs to one in `.csv`."""
     if path.suffix == ".csv":
-        text = board.times.to_csv(index=False)
+        text = board.times.map(without_formula).to_csv(index=False)
     else:
         text = leaderboard_markdown(board)
-    path.write_text(text, encoding="utf-8")
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 from normlab.report.page import page_environment
 from normlab.report.paper_table import BEST, TIED, PaperCell, PaperTable
 from normlab.report.table_formats import latex_text, markdown_rows
+from normlab.results import written_whole
 
 HTML = """<table>
 <caption>{{ table.caption }}</caption>
@@ -113,4 +114,5 @@ def check_paper_paths(paths: Sequence[Path]) -> None:
 def write_paper_tables(tables: Sequence[PaperTable], path: Path) -> None:
     """Write the tables of all comparisons to one file, in the format of its ending."""
     make = FORMATS[path.suffix]
-    path.write_text("\n".join(map(make, tables)), encoding="utf-8")
+    with written_whole(path) as temporary:
+        temporary.write_text("\n".join(map(make, tables)), encoding="utf-8")

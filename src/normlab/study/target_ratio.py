@@ -184,10 +184,12 @@ def _with_step_seconds(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame
         curves: from `read_curves`.
 
     Raises:
-        ValueError: the time of a step was not measured, or shared by several runs.
+        ValueError: the time of a step was not measured, is no time, or was shared by
+            several runs.
     """
     finished = runs[runs["status"] == "finished"]
-    unknown = finished["step_milliseconds"].isna() | finished["stacked"].notna()
+    is_time = pd.to_numeric(finished["step_milliseconds"], errors="coerce") > 0
+    unknown = ~is_time | finished["stacked"].notna()
     if unknown.any():
         raise ValueError(
             f"seconds to a target need the time of each run's own steps, and "
