@@ -29,7 +29,7 @@ ARCHITECTURE = {
     "synonyms": (),
     "spelling": ("synonyms",),
     "sharing": (),
-    "streams": (),
+    "streams": ("sharing",),
     "leases": ("endings", "files"),
     "locks": ("leases",),
     "results": ("checksums", "files", "locks", "sharing"),
@@ -48,7 +48,8 @@ ARCHITECTURE = {
         *("config", "files", "locks", "sharing", "spelling", "streams", "terminal"),
     ),
     "callbacks": (),
-    "event_files": ("endings", "locks"),
+    "event_records": (),
+    "event_files": ("endings", "locks", "event_records"),
     "loggers": (
         *("config", "endings", "event_files", "locks", "metrics", "results"),
         "terminal",
@@ -86,7 +87,7 @@ ARCHITECTURE = {
         *("config", "evaluation", "compare"),
     ),
     "report": (
-        *("colours", "metrics", "option_names", "programs", "terminal"),
+        *("colours", "metrics", "option_names", "programs", "results", "terminal"),
         *("command_lines", "compare", "study"),
     ),
     "why": (

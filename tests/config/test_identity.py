@@ -212,6 +212,22 @@ def test_a_run_that_an_earlier_version_named_is_found(plain, tmp_path):
     assert run_name(same) == f"digits-mlp/{old}"
 
 
+def test_folders_that_this_process_has_named_are_not_read(plain, tmp_path, monkeypatch):
+    first = plain("dataset.validation=0.2", f"paths.outputs={tmp_path}")
+    store(first, run_folder(first).name)
+    second = plain("dataset.validation=0.3", f"paths.outputs={tmp_path}")
+    old = store(second, "custom-sgd-lr0.1-seed0-0123456789")
+    read = []
+
+    def note(folder):
+        read.append(folder)
+        return stored_digests(folder)
+
+    monkeypatch.setattr("normlab.config.identity.stored_digests", note)
+    assert run_folder(second) == old
+    assert read == [old]
+
+
 def test_the_digest_of_an_earlier_version_counts_in_its_own_folder(plain, tmp_path):
     config = plain("optimizer.lr=1", f"paths.outputs={tmp_path}")
     stored = store(config, "custom-sgd-lr1-seed0-0123456789")

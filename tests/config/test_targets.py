@@ -1,8 +1,11 @@
+from functools import partial
+
 import pytest
 from omegaconf import OmegaConf
 
 from normlab.config.identity import configuration_directory
-from normlab.config.targets import build, check_homes
+from normlab.config.targets import build, build_once, check_homes
+from normlab.norms import BatchNorm
 
 
 def configuration(place, target, trusted=()):
@@ -174,6 +177,16 @@ def test_arguments_that_a_class_does_not_take_are_refused(place, node, message):
     with pytest.raises(ValueError) as error:
         check_homes(OmegaConf.to_container(config))
     assert message in str(error.value)
+
+
+def test_a_class_of_ours_is_called_without_the_checks_of_hydra():
+    node = {"_target_": "normlab.norms.BatchNorm", "_partial_": True, "eps": 0.25}
+    built = build_once(node)
+    assert type(built) is partial
+    assert type(build(node)) is not partial
+    layer = built(6, 2)
+    assert type(layer) is BatchNorm
+    assert (layer.num_features, layer.dim, layer.eps) == (6, 2, 0.25)
 
 
 def test_keys_that_are_read_before_the_call_are_no_arguments():

@@ -94,7 +94,7 @@ def test_lightning_is_quiet_for_a_while_only():
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     before = logger.level
     filters = list(warnings.filters)
-    with quiet_lightning():
+    with quiet_lightning(), quiet_lightning():
         assert logger.level == logging.WARNING
         warnings.warn("the treespec of something", stacklevel=1)
         with pytest.raises(UserWarning, match="something else"):
