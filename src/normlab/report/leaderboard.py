@@ -27,6 +27,7 @@ from normlab.study.target_ratio import BEST, REACHED, TIME, WORST, Speeds, speed
 
 SEEDS = 20  # fewest pairs that make a record
 CLOCKS = ("steps", "seconds")
+QUARTILES = (0.25, 0.5, 0.75)
 ENDINGS = (".md", ".csv")
 # Columns that tell on which machine a run was made, and what a sentence calls them.
 MACHINE = {
@@ -104,34 +105,46 @@ def make_leaderboard(comparison: Comparison, target: str) -> Leaderboard:
             "leaderboard needs runs that differ in arm and seed only, these differ in "
             f"{', '.join(comparison.within)} too"
         )
-    found = {}
-    for clock in CLOCKS:
-        found[clock] = _speeds(comparison, target, clock)
-    steps = found["steps"].runs
-    seconds = found["seconds"].runs
-    _check_arms(comparison, steps, target)
-    rows = _times_of_arms(steps, "steps").join(_times_of_arms(seconds, "seconds"))
-    rows = rows.sort_values(["steps_median", "steps_mean", "seconds_median"])
+    by_steps = _speeds(comparison, target, "steps")
+    by_seconds = _speeds(comparison, target, "seconds")
+    runs = by_steps.runs
+    _check_arms(comparison, runs, target)
+    rows = _rows(comparison, by_steps, "steps")
+    rows = rows.join(_rows(comparison, by_seconds, "seconds"))
+    arms = runs.groupby("arm")[REACHED]
+    rows = rows.assign(runs=arms.size(), reached=arms.sum())
     notes = []
-    for clock, speeds in found.items():
-        contrasts = _contrasts(comparison, speeds)
-        rows = rows.join(contrasts.add_prefix(f"{clock}_"))
-        notes.append(_record_note(rows, clock, comparison.baseline))
-    if found["steps"].reason:
-        notes.append(f"Left out: {found['steps'].reason}.")
-    notes += [*_failure_notes(steps), *_machine_notes(steps)]
-    times = steps[["arm", "seed", "status", REACHED]]
-    times = times.assign(steps=steps[TIME], seconds=seconds[TIME])
-    times = times.rename(columns={REACHED: "reached"}).sort_values(["arm", "seed"])
+    for clock in CLOCKS:
+        note = _record_note(rows, clock, comparison.baseline)
+        notes.append(note)
+    if by_steps.reason:
+        notes.append(f"Left out: {by_steps.reason}.")
+    notes += _failure_notes(runs)
+    notes += _machine_notes(runs)
+    times = runs[["arm", "seed", "status", REACHED]]
+    times = times.assign(steps=runs[TIME], seconds=by_seconds.runs[TIME])
     return Leaderboard(
-        target, comparison.baseline, comparison.level, rows, times, notes
+        target=target,
+        holder=comparison.baseline,
+        level=comparison.level,
+        rows=rows.sort_values(["steps_median", "steps_mean", "seconds_median"]),
+        times=times.sort_values(["arm", "seed"]),
+        notes=notes,
     )
 
 
 def _speeds(comparison: Comparison, target: str, clock: str) -> Speeds:
     metric, value = parse_target(target)
-    asked = {"metric": metric, "target": value, "clock": clock}
-    return speeds_of(_plan(comparison) | {"ratio_to_target": asked}, comparison.runs)
+    plan = _plan(comparison)
+    plan["ratio_to_target"] = {"metric": metric, "target": value, "clock": clock}
+    return speeds_of(plan, comparison.runs)
+
+
+def _rows(comparison: Comparison, speeds: Speeds, clock: str) -> pd.DataFrame:
+    """One row per arm, with the clock before the names of its columns."""
+    contrasts = _contrasts(comparison, speeds)
+    rows = _times_of_arms(speeds.runs).join(contrasts)
+    return rows.add_prefix(f"{clock}_")
 
 
 def _check_arms(comparison: Comparison, runs: pd.DataFrame, target: str) -> None:
@@ -194,29 +207,21 @@ def _plan(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _times_of_arms(runs: pd.DataFrame, clock: str) -> pd.DataFrame:
-    """Number of runs, how many reach the target, and the quartiles of their times.
+def _times_of_arms(runs: pd.DataFrame) -> pd.DataFrame:
+    """Quartiles and mean of the times to the target, one row per arm.
 
     A run that does not reach it takes for ever.
 
     Args:
         runs: of `Speeds`.
-        clock: what counts the time.
-
-    Returns:
-        one row per arm, with the clock before the names of its columns.
     """
     rows = {}
-    for arm, part in runs.groupby("arm"):
-        times = part[TIME].fillna(math.inf).to_numpy(float)
-        quartiles = np.quantile(times, [0.25, 0.5, 0.75], method="inverted_cdf")
-        row = dict(zip(("low", "median", "high"), quartiles, strict=True))
-        row["mean"] = times.mean()
-        rows[arm] = {f"{clock}_{name}": value for name, value in row.items()}
-        if clock == "steps":
-            rows[arm]["runs"] = len(part)
-            rows[arm]["reached"] = int(part[REACHED].sum())
-    return pd.DataFrame.from_dict(rows, orient="index")
+    times = runs[TIME].astype(float).fillna(math.inf)
+    for arm, part in times.groupby(runs["arm"]):
+        quartiles = np.quantile(part, QUARTILES, method="inverted_cdf")
+        rows[arm] = [*quartiles, part.mean()]
+    columns = ["low", "median", "high", "mean"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def _contrasts(comparison: Comparison, speeds: Speeds) -> pd.DataFrame:
@@ -319,16 +324,19 @@ def leaderboard_markdown(board: Leaderboard) -> str:
 
 def _clock_cells(row: pd.Series, clock: str) -> list[str]:
     """Median with quartiles, ratio with interval, and verdict."""
-    low = _time(row[f"{clock}_low"], clock)
-    median = _time(row[f"{clock}_median"], clock)
-    high = _time(row[f"{clock}_high"], clock)
-    ratio = NO_NUMBER
-    times = row[f"{clock}_ratio"]
-    if not math.isnan(times):
-        least = row[f"{clock}_ratio_low"]
-        most = row[f"{clock}_ratio_high"]
-        ratio = f"{times:.2f} ({least:.2f} to {most:.2f})"
-    return [f"{median} ({low} to {high})", ratio, row[f"{clock}_verdict"]]
+    prefix = f"{clock}_"
+    own = row.rename(lambda name: name.removeprefix(prefix))
+    low = _time(own["low"], clock)
+    median = _time(own["median"], clock)
+    high = _time(own["high"], clock)
+    times = f"{median} ({low} to {high})"
+    ratio = own["ratio"]
+    if math.isnan(ratio):
+        return [times, NO_NUMBER, own["verdict"]]
+    least = own["ratio_low"]
+    most = own["ratio_high"]
+    interval = f"({least:.2f} to {most:.2f})"
+    return [times, f"{ratio:.2f} {interval}", own["verdict"]]
 
 
 def _time(value: float, clock: str) -> str:
