@@ -52,7 +52,7 @@ def crc32c(data: bytes) -> int:
 @cache
 def _contributions() -> np.ndarray:
     """What a byte contributes, by the number of bytes that follow it ``(S, 256)``."""
-    values = np.arange(256, dtype=np.uint32)
+    values: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         odd = values & 1
         values = (values >> 1) ^ odd * np.uint32(POLYNOMIAL)
