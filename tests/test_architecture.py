@@ -48,8 +48,7 @@ ARCHITECTURE = {
         *("config", "files", "locks", "sharing", "spelling", "streams", "terminal"),
     ),
     "callbacks": (),
-    "event_records": (),
-    "event_files": ("endings", "locks", "event_records"),
+    "event_files": ("endings", "locks"),
     "loggers": (
         *("config", "endings", "event_files", "locks", "metrics", "results"),
         "terminal",

@@ -21,10 +21,10 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from normlab.endings import LeaseLost
-from normlab.event_records import record
 from normlab.locks import check_lease
 
 _numbers = count()  # of the files of this process
@@ -52,7 +52,7 @@ class EventFile:
 
     def add_event(self, event: Event) -> None:
         """Append an event, which waits in memory until `flush`."""
-        self._waiting.write(record(event.SerializeToString()))
+        RecordWriter(self._waiting).write(event.SerializeToString())
 
     def flush(self) -> None:
         """Write all events to the file.

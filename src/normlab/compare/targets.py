@@ -42,7 +42,7 @@ def time_to_target(
 
     A run reaches the target in the first epoch in which the metric is at least the
     target, or at most if lower is better. A run that ends before is censored at its
-    end; a diverged run is taken never to reach it.
+    end or, if it diverged, taken never to reach the target.
 
     Args:
         comparison: its runs and arms.
