@@ -149,7 +149,6 @@ def test_a_class_of_submissions_is_graded_whatever_they_do(check, tmp_path):
         "alice.py": (RIGHT / "textbook.py").read_text(),
         "bob.py": (WRONG / "notebook_alexnet.py").read_text(),
         "carol/my_norm.py": (WRONG / "without_module.py").read_text(),
-        "endless.py": ENDLESS,
         "exits.py": EXITS,
         "=forges.py": FORGES,
         "in_forward.py": EXITS_IN_FORWARD,
@@ -159,12 +158,11 @@ def test_a_class_of_submissions_is_graded_whatever_they_do(check, tmp_path):
     for name, text in submissions.items():
         (folder / name).write_text(text)
     table = tmp_path / "grades.csv"
-    code, out, _ = check("--folder", folder, "--csv", table, "--seconds", 3)
+    code, out, _ = check("--folder", folder, "--csv", table)
     assert code == 0
     assert "46 of 46" in out
 
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(table)
     points = {row["submission"]: int(row["points"]) for row in rows}
     assert list(points) == sorted(points)  # in whatever order they have ended
     assert points == {
@@ -173,7 +171,6 @@ def test_a_class_of_submissions_is_graded_whatever_they_do(check, tmp_path):
         "bob": 37,
         "carol": 0,
         "dave": 0,
-        "endless": 0,
         "exits": 0,
         "in_forward": 2,
         "kills": 0,
@@ -186,7 +183,6 @@ def test_a_class_of_submissions_is_graded_whatever_they_do(check, tmp_path):
     assert (by_name["bob"]["unbiased"], by_name["alice"]["unbiased"]) == ("0", "1")
     assert {row["possible"] for row in rows} == {"46"}
     statuses = {name: row["status"] for name, row in by_name.items()}
-    assert statuses["endless"] == "out of time"
     assert statuses["dave"] == "not found"
     for name in ("exits", "'=forges", "kills"):
         assert statuses[name] == "ended early"
@@ -197,6 +193,24 @@ def test_a_class_of_submissions_is_graded_whatever_they_do(check, tmp_path):
         "grades.csv",
         "submissions",
     ]
+
+
+def test_submissions_that_do_not_end_are_stopped(check, tmp_path):
+    folder = tmp_path / "submissions"
+    folder.mkdir()
+    for name in ("one.py", "two.py"):
+        (folder / name).write_text(ENDLESS)
+    table = tmp_path / "grades.csv"
+    code, _, _ = check("--folder", folder, "--csv", table, "--seconds", 1)
+    assert code == 0
+    rows = read_table(table)
+    assert [row["status"] for row in rows] == ["out of time"] * 2
+    assert [row["points"] for row in rows] == ["0", "0"]
+
+
+def read_table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_an_autograder_gets_points_per_property(check, tmp_path):

@@ -149,6 +149,10 @@ def test_an_arm_without_curves_is_named(tmp_path):
     with pytest.raises(ValueError, match=message):
         board_of(tmp_path)
 
+    # It stands in nobody's way if it is not compared.
+    two_arms = compare(load_runs(tmp_path), "norm", baseline="custom", arms=["ghost"])
+    assert make_leaderboard(two_arms, TARGET).rows.index.tolist() == ["ghost", "custom"]
+
 
 def test_failed_runs_are_counted_in_a_note(tmp_path):
     write_arm(tmp_path, "custom", [6] * 3)

@@ -148,14 +148,15 @@ def _rows(comparison: Comparison, speeds: Speeds, clock: str) -> pd.DataFrame:
 
 
 def _check_arms(comparison: Comparison, runs: pd.DataFrame, target: str) -> None:
-    """Refuse arms all of whose runs were left out.
+    """Refuse compared arms all of whose runs were left out.
 
     Args:
-        comparison: with all arms.
+        comparison: may have runs of other arms, which are not compared.
         runs: of `Speeds`.
         target: metric and value.
     """
-    lacking = set(comparison.runs["arm"]) - set(runs["arm"])
+    compared = {comparison.baseline, *_plan(comparison)["arms"]}
+    lacking = compared - set(runs["arm"])
     if lacking:
         metric, _ = parse_target(target)
         raise ValueError(
