@@ -159,6 +159,13 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_in_a_process_of_its_own_writes_no_errors(tmp_path):
+    done = command("trainer.max_epochs=1", "progress=false", folder=tmp_path)
+    assert done.returncode == 0
+    assert "accuracy" in done.stdout
+    assert done.stderr == ""  # no library complains about how Python ended either
+
+
 def test_a_file_system_without_locks_is_told_in_one_line(here, monkeypatch):
     def flock(*arguments):
         raise OSError(errno.ENOLCK, "No locks available")

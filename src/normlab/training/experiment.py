@@ -3,6 +3,7 @@
 Torch is imported only if training is needed.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -159,6 +160,8 @@ def _uncollected_imports() -> Iterator[None]:
     finally:
         gc.freeze()  # or the next collection would scan them all
         gc.enable()
+        # Triton prints a page about objects that are left when Python ends.
+        atexit.register(gc.unfreeze)
 
 
 def stored_result(
