@@ -189,14 +189,19 @@ def _plan_of(options: argparse.Namespace, pilot: "Pilot | None") -> "Plan":
         spread = Spread(options.sd, options.sd, correlation)
         contrasts = 1
         margin = _number(options.margin)
+    if options.contrasts is not None:
+        contrasts = options.contrasts
+    level = 0.05
+    if options.level is not None:
+        level = options.level
     return Plan(
         claim=_claim(options),
         effect=options.effect or 0.0,
         spread=spread,
         design=design,
         margin=margin or 0.0,
-        level=0.05 if options.level is None else options.level,
-        contrasts=contrasts if options.contrasts is None else options.contrasts,
+        level=level,
+        contrasts=contrasts,
     )
 
 

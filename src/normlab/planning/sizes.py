@@ -105,7 +105,9 @@ def approximate_seeds(plan: Plan, wanted: float) -> int | None:
     """
     room = true_room(plan)
     is_equal = plan.claim == "equal"
-    tail = plan.level / plan.contrasts / (1 if is_equal else 2)
+    tail = plan.level / plan.contrasts
+    if not is_equal:
+        tail /= 2
     lost = 1 - wanted
     if is_equal and plan.effect == 0:
         lost /= 2  # both tests are as likely to fail
