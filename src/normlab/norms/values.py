@@ -30,27 +30,35 @@ def _text(value: Any, outer: tuple[int, ...]) -> str:
         return "..."
     outer = (*outer, id(value))
     kind = type(value).__name__
-    if isinstance(value, SEQUENCES):
-        return f"{kind}[{', '.join(_text(one, outer) for one in value)}]"
-    if isinstance(value, set | frozenset):
-        return f"{kind}[{', '.join(sorted(_text(one, outer) for one in value))}]"
+    if isinstance(value, (*SEQUENCES, set, frozenset)):
+        texts = [_text(one, outer) for one in value]
+        if isinstance(value, set | frozenset):
+            texts.sort()
+        return f"{kind}[{', '.join(texts)}]"
     if isinstance(value, Mapping):
-        pairs = [f"{_text(k, outer)}: {_text(v, outer)}" for k, v in value.items()]
+        pairs = []
+        for key, item in value.items():
+            key_text = _text(key, outer)
+            pairs.append(f"{key_text}: {_text(item, outer)}")
         return f"{kind}[{', '.join(pairs)}]"
     if isinstance(value, torch.Tensor):
-        return f"{kind} {value.dtype} {_array_text(value.detach().cpu())}"
+        content = _array_text(value.detach().cpu())
+        return f"{kind} {value.dtype} {content}"
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return f"{kind} {value.dtype} {value.shape} {_digest(value.tobytes())}"
+        content = _digest(value.tobytes())
+        return f"{kind} {value.dtype} {value.shape} {content}"
     if inspect.ismodule(value):
         return value.__name__
     if inspect.isclass(value) or inspect.isroutine(value):
+        module = getattr(value, "__module__", None)
         name = getattr(value, "__qualname__", repr(value))
-        return f"{getattr(value, '__module__', None)}.{name}"
+        return f"{module}.{name}"
     text = repr(value)
     if not ADDRESS.search(text):
         return text
-    attributes = _text(getattr(value, "__dict__", {}), outer)
-    return f"{ADDRESS.sub('', text)} {attributes}"
+    attributes = getattr(value, "__dict__", {})
+    without_address = ADDRESS.sub("", text)
+    return f"{without_address} {_text(attributes, outer)}"
 
 
 def parts_of(value: Any) -> list[Any]:
