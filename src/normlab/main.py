@@ -1,6 +1,5 @@
 """The command line of training: compose the configuration, run it, report mistakes."""
 
-import gc
 import os
 import signal
 import sys
@@ -31,10 +30,6 @@ from normlab.terminal import output_may_end, print_line
 
 USER_MISTAKE = 2
 
-# Imports create about a million long-lived objects. At Python's default threshold of
-# 700 the collector scans them so often that it costs 10 % of the time to a first step.
-OBJECTS_BETWEEN_COLLECTIONS = 50_000
-
 
 @output_may_end()
 def main() -> None:
@@ -46,7 +41,6 @@ def main() -> None:
     In a SLURM job, SIGUSR1 announces the end of the job's time: the run stops as it
     does on Ctrl-C, and the job is queued again.
     """
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     if "SLURM_JOB_ID" not in os.environ:
         return _run_hydra()
     with signals.restored():

@@ -157,5 +157,5 @@ def _write(path: Path, head: Settings, scores: Scores) -> None:
     except OSError as error:
         print_once(
             f"note: scores could not be stored beside the runs ({error.strerror}); "
-            f"they are computed again next time"
+            "they are computed again next time"
         )
