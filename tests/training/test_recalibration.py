@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from normlab.config.targets import build
 from normlab.data.blocks import Block
@@ -239,6 +240,17 @@ def test_layers_whose_buffers_do_not_move_are_in_evaluation_mode():
     assert network[1].running_mean.tolist() == [4.5]
 
 
+def test_vectors_that_do_not_average_batches_stay_as_they_are():
+    """Spectral norm moves its vectors too, whatever the batch."""
+    linear = spectral_norm(nn.Linear(1, 3))
+    network = nn.Sequential(linear, BatchNorm1d(3))
+    before = copy.deepcopy(linear.state_dict())
+    recalibrate(network, blocks_of([0.0, 2.0], [4.0, 8.0]))
+    torch.testing.assert_close(linear.state_dict(), before, rtol=0, atol=0)
+    mean = 3.5 * linear.weight[:, 0] + linear.bias
+    torch.testing.assert_close(network[1].running_mean, mean)
+
+
 def test_only_the_given_layers_are_recalibrated():
     network = nn.Sequential(BatchNorm1d(1), BatchNorm1d(1))
     before = copy.deepcopy(network[0].state_dict())
@@ -267,7 +279,9 @@ def test_frozen_layers_are_not_in_training():
     assert not any(layer.training for layer in network.modules())
 
 
-@pytest.mark.parametrize("norm", [FrozenBatchNorm(1, 1), nn.Identity()])
+@pytest.mark.parametrize(
+    "norm", [FrozenBatchNorm(1, 1), nn.Identity(), spectral_norm(nn.Linear(1, 2))]
+)
 def test_a_network_without_averages_is_refused(norm):
     message = "statistics must be running, .* keeps no statistics of batches"
     with pytest.raises(ValueError, match=message):

@@ -265,8 +265,9 @@ def around_calls(layer: nn.Module, before: Callable, after: Callable) -> Iterato
 def statistics_of_call(layer: Any, inputs: tuple, options: dict) -> dict[str, Tensor]:
     """What one call in training mode moves the buffers of a layer to.
 
-    A running average b moves to ``(1 - w) b + w s`` for the statistic s of the batch.
-    Two trial calls, from b = 0 and from another b, show w and s.
+    A running average b moves to ``(1 - w) b + w s`` for the statistic s of the batch,
+    with one w for all channels. Two trial calls, from b = 0 and from another b, show w
+    and s. What moves in another way, as the vectors of spectral norm do, is no average.
 
     Args:
         layer: a layer in training mode, which is left as it was.
@@ -286,8 +287,11 @@ def statistics_of_call(layer: Any, inputs: tuple, options: dict) -> dict[str, Te
     for name, value in moved.items():
         kept = (moved_further[name] - value) / starts[name]
         weight = 1 - kept.mean()
+        rounding = torch.finfo(kept.dtype).eps ** 0.5
         stays = weight.abs() <= LEAST_WEIGHT
-        if not stays:
+        differs = ((kept - kept.mean()).abs() > rounding).any()
+        moves_otherwise = differs or weight > 1 + rounding
+        if not stays and not moves_otherwise:
             found[name] = value / weight
     return found
 
