@@ -55,6 +55,20 @@ def test_norms_on_weights_change_the_network_after_it_is_built(config):
     assert all(hasattr(layer, "parametrizations") for layer in linear)
 
 
+def test_vectors_of_spectral_norm_follow_from_the_seed_alone(config):
+    def state(*overrides):
+        torch.manual_seed(len(overrides))
+        network, _ = build_network(config(*overrides), (1, 8, 8), 10)
+        return network.state_dict()
+
+    first = state("norm=spectral")
+    again = state("norm=spectral", "seed=0")
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    plain = state("norm=none")
+    weight = first["output.parametrizations.weight.original"]
+    assert torch.equal(weight, plain["output.weight"])
+
+
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_convolutions_have_the_memory_format_of_the_run(config, channels_last):
     network, _ = build_network(config("model=lenet5"), (3, 28, 28), 10, channels_last)

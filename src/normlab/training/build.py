@@ -70,8 +70,8 @@ def build_network(
         network = build_model(
             input_shape=input_shape, num_outputs=num_outputs, norm=norm
         )
-    if config["reparametrize"] is not None:
-        network = build(config["reparametrize"])(network)
+        if config["reparametrize"] is not None:
+            network = build(config["reparametrize"])(network)
     if channels_last:
         network.to(memory_format=torch.channels_last)
 
