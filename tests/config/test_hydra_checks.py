@@ -107,3 +107,39 @@ def test_the_mode_that_a_file_names_holds(composed):
     _, by_hydra = composed(*words, checked=False)
     _, by_normlab = composed(*words)
     assert by_normlab == by_hydra
+
+
+def test_a_mode_in_a_file_needs_no_word_of_the_command(composed):
+    Path("own").mkdir()
+    lines = "defaults: [config, _self_]\nhydra:\n  mode: RUN\n"
+    Path("own/mine.yaml").write_text(lines)
+    words = ["--config-name", "mine", "--config-dir", "own"]
+    expected, _ = composed(*words, checked=False)
+    found, _ = composed(*words)
+    assert found == expected
+
+
+@pytest.mark.parametrize("words", [["--info"], ["--info", "config"]])
+def test_hydra_can_say_what_it_composes(composed, words):
+    jobs, _ = composed(*words)
+    assert jobs == []
+
+
+def test_hydra_can_show_its_own_help(composed, capsys):
+    with pytest.raises(SystemExit) as end:
+        composed("--hydra-help")
+    assert end.value.code == 0
+    assert "hydra/launcher: basic" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["callbacks=[???]", "experiment=lacks"])
+def test_a_missing_file_of_a_defaults_list_is_refused_as_by_hydra(composed, word):
+    folder = Path("own/experiment")
+    folder.mkdir(parents=True)
+    folder.joinpath("lacks.yaml").write_text(IN_EXPERIMENT + "defaults:\n  - ???\n")
+    words = [word, "--config-dir", "own"]
+    with pytest.raises(ValueError, match="Missing ConfigDefault") as expected:
+        composed(*words, checked=False)
+    with pytest.raises(ValueError, match="Missing ConfigDefault") as found:
+        composed(*words)
+    assert str(found.value) == str(expected.value)
