@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from normlab.report.arm_figures import draw_arms
 from normlab.report.drawing import INK, figure_style, inline_svg, save_drawing
 
@@ -19,3 +21,21 @@ def test_a_figure_has_three_files_and_an_element(grid, tmp_path):
     ids = re.findall(r' id="([^"]*)"', svg)
     assert ids
     assert all(name.startswith("first-") for name in ids)
+
+
+def test_a_figure_that_cannot_be_written_whole_stays_as_it_was(
+    grid, tmp_path, monkeypatch
+):
+    with figure_style():
+        drawing = draw_arms(grid)
+
+    def half(path, **options):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    (tmp_path / f"{drawing.name}.png").write_text("former")
+    monkeypatch.setattr(drawing.figure, "savefig", half)
+    with pytest.raises(OSError, match="no space left"):
+        save_drawing(drawing, tmp_path)
+    (path,) = tmp_path.glob(f"*{drawing.name}*")
+    assert path.read_text() == "former"

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from compare.helpers import ENVIRONMENT, write_run, write_seeds
@@ -202,3 +203,20 @@ def test_markup_in_the_title_and_in_warnings_is_text(tmp_path):
     assert "<i>claim</i>" in shown
     assert "The rule, <em>now</em>: <u>2</u>." in shown
     assert "<s>3</s>" in shown
+
+
+def test_a_page_that_cannot_be_written_whole_stays_as_it_was(tmp_path, monkeypatch):
+    write_seeds(tmp_path / "runs", {"none": NONE, "custom": NONE})
+    runs = load_runs(tmp_path / "runs")
+    section = make_section("claim", compare(runs), Extras(figures=False))
+    path = tmp_path / "report.html"
+    path.write_text("former")
+
+    def half(path, text, **options):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="no space left"):
+        write_report(Report("why", "", [section], runs, []), path)
+    assert path.read_text() == "former"

@@ -1,6 +1,7 @@
 """Tables in the terminal, and as Markdown, LaTeX and CSV."""
 
 import io
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from normlab.report.table_formats import (
     without_formula,
     write_tables,
 )
-from normlab.report.tables import contrast_table, summary_table
+from normlab.report.tables import Table, contrast_table, summary_table
 
 NONE = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
 
@@ -98,3 +99,26 @@ def test_a_narrow_terminal_gets_the_columns_that_matter_most(comparison):
         assert "…" not in printed
         assert "+0.0100 to +0.0100" in printed
     assert "no room for r, Hedges g, p" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "method"),
+    [("arms.md", Path, "write_text"), ("rows.csv", pd.DataFrame, "to_csv")],
+)
+def test_a_table_that_cannot_be_written_whole_stays_as_it_was(
+    tmp_path, monkeypatch, name, owner, method
+):
+    def half(source, *arguments, **options):
+        path = source if owner is Path else arguments[0]
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    (tmp_path / name).write_text("former")
+    monkeypatch.setattr(owner, method, half)
+    tables = (
+        [Table("arms", "", ["arm"], [[("a", "a")]], [False])] if owner is Path else []
+    )
+    with pytest.raises(OSError, match="no space left"):
+        write_tables(tmp_path, tables, {"rows": pd.DataFrame({"a": [1]})})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "former"

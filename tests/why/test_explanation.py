@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -92,3 +93,19 @@ def test_the_page_is_whole_and_escapes_what_others_named(explanation):
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no runs"):
         explain_runs([tmp_path], SHORT)
+
+
+def test_a_page_that_cannot_be_written_whole_stays_as_it_was(
+    explanation, tmp_path, monkeypatch
+):
+    page = write_explanation(replace(explanation, pictures=[]), tmp_path)
+    former = page.read_text()
+
+    def half(path, text, **options):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="no space left"):
+        write_explanation(replace(explanation, pictures=[]), tmp_path)
+    assert page.read_text() == former

@@ -12,6 +12,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from normlab.results import written_whole
+
 INK = "#22262b"  # on the page it becomes the colour of the page's text
 # The size of figures on the page, in the size of its text.
 REM_PER_INCH = 7
@@ -82,9 +84,14 @@ def save_drawing(drawing: Drawing, folder: Path) -> list[Path]:
     with figure_style():
         for kind in FILE_KINDS:
             path = folder / f"{drawing.name}.{kind}"
-            drawing.figure.savefig(
-                path, dpi=160, facecolor="white", metadata=METADATA[kind]
-            )
+            with written_whole(path) as temporary:
+                drawing.figure.savefig(
+                    temporary,
+                    format=kind,
+                    dpi=160,
+                    facecolor="white",
+                    metadata=METADATA[kind],
+                )
             paths.append(path)
     return paths
 

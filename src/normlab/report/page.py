@@ -23,6 +23,7 @@ from normlab.report.scope import scope_note
 from normlab.report.sections import Section
 from normlab.report.tables import Table
 from normlab.report.verdict_groups import merge_alike, verdict_groups
+from normlab.results import written_whole
 from normlab.terminal import without_control
 
 # The tone of a verdict chooses its colour and its symbol; all others are "open".
@@ -121,7 +122,8 @@ def write_report(report: Report, path: Path) -> Path:
     """Write the page; it needs no server, no network and no other file."""
     html = _template().render(_context(report, path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html + "\n", encoding="utf-8")
+    with written_whole(path) as temporary:
+        temporary.write_text(html + "\n", encoding="utf-8")
     return path
 
 

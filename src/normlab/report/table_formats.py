@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from normlab.report.tables import Table
+from normlab.results import written_whole
 from normlab.terminal import STATUS_STYLE, escaped
 
 # Columns that a narrow terminal leaves out, the least important first; headers may
@@ -177,12 +178,14 @@ def write_tables(
         texts[folder / f"{table.name}.md"] = markdown(table)
         texts[folder / f"{table.name}.tex"] = latex(table)
     for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     paths = list(texts)
     for name, frame in frames.items():
         path = folder / f"{name}.csv"
-        frame.map(without_formula).to_csv(path, index=False)
+        with written_whole(path) as temporary:
+            frame.map(without_formula).to_csv(temporary, index=False)
         paths.append(path)
     return paths
 

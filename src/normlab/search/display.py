@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from normlab.results import write_atomically
+from normlab.results import write_atomically, written_whole
 from normlab.search.importance import draw_importances, importances
 from normlab.search.objective import Outcome
 from normlab.search.plan import SearchPlan
@@ -302,7 +302,7 @@ def write_trials(
         seeds: the seeds of every trial.
     """
     seed_columns = [f"seed {seed}" for seed in seeds]
-    with open(path, "w", newline="") as file:
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["trial", "status", metric, *keys, *seed_columns, "seconds", "reason"]

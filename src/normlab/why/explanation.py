@@ -17,6 +17,7 @@ from normlab.report.drawing import (
     save_drawing,
 )
 from normlab.report.page import page_environment
+from normlab.results import written_whole
 from normlab.why.measure import Settings, measure_run
 from normlab.why.pictures import Arms, Picture
 from normlab.why.state_figures import draw_depth, draw_film, draw_surface
@@ -107,9 +108,11 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     for picture in explanation.pictures:
         save_drawing(picture.drawing, folder / "figures")
         name = f"{picture.drawing.name}.csv"
-        picture.table.to_csv(folder / name, index=False)
+        with written_whole(folder / name) as temporary:
+            picture.table.to_csv(temporary, index=False)
     path = folder / PAGE
-    path.write_text(render_page(explanation) + "\n", encoding="utf-8")
+    with written_whole(path) as temporary:
+        temporary.write_text(render_page(explanation) + "\n", encoding="utf-8")
     return path
 
 
