@@ -99,6 +99,24 @@ def test_a_stack_scores_the_test_part_after_every_epoch_too(configs):
         assert float(best["test/loss"]) == result["metrics"]["test/loss"]
 
 
+def test_second_scores_of_a_stack_leave_no_trace_in_its_runs(configs):
+    def rows(folder, *words):
+        stacked(configs(folder, *words))
+        for config in configs(folder, *words):
+            with open(run_folder(config) / "metrics.csv", newline="") as file:
+                for row in csv.DictReader(file):
+                    del row["seconds"]
+                    yield row
+
+    plain = list(rows("plain"))
+    scored = list(rows("scored", "trainer.recalibration_batches=2"))
+    assert len(plain) == len(scored) == 4
+    for one, two in zip(plain, scored, strict=True):
+        assert two.pop("val_recalibrated/loss") != two["val/loss"]
+        assert 0 <= float(two.pop("val_recalibrated/accuracy")) <= 1
+        assert one == two
+
+
 def test_dropout_zeroes_what_it_zeroes_alone(configs):
     ended = stacked(configs("stacked", *DROPOUT))
     assert ended.notes == []

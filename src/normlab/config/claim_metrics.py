@@ -36,6 +36,9 @@ SHIFTS = (
 )
 SHIFT = re.compile(rf"(?:{'|'.join(SHIFTS)}):[1-5]")
 PARTS = ("train", "val", "test")
+# In place of a part, for columns of `metrics.csv`: validation by running statistics
+# that are computed again after every epoch.
+RECALIBRATED = "val_recalibrated"
 SCORED = "scored/"  # before the name of a part that is scored, and not the run's own
 SOURCES = (*PARTS, *(SCORED + name for name in PARTS))
 # Arguments of `normlab.evaluation.evaluate.evaluate_run`, with their defaults.

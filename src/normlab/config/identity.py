@@ -66,6 +66,7 @@ TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
     "average_batches": 100,
     "monitor_mode": None,
     "adaptive_clip": None,
+    "recalibration_batches": None,
 }
 
 

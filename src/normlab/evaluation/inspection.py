@@ -26,8 +26,8 @@ from normlab.norms.conventions import (
     shift_of,
 )
 from normlab.terminal import escaped
-from normlab.training.norm_statistics import preserved_state
 from normlab.training.recalibration import training_batches
+from normlab.training.steps import preserved_state
 
 # Colour and marker of the first and the second quantity in a panel.
 STYLES = ((BLUE, "o"), (ORANGE, "s"))

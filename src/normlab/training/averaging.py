@@ -235,13 +235,16 @@ def number_averaged(state: dict[str, Any]) -> int | None:
 
 def check_averaging(
     options: dict[str, Any], optimizer: Optimizer, strategy: str
-) -> None:
+) -> bool:
     """Refuse averages of the weights that a run cannot have.
 
     Args:
         options: `trainer` of a resolved configuration.
         optimizer: the optimizer of the run.
         strategy: how processes share the work, such as fsdp.
+
+    Returns:
+        whether the run scores an average.
 
     Raises:
         ValueError: the optimizer averages, too, or the network is in parts.
@@ -259,3 +262,4 @@ def check_averaging(
             f"device=fsdp must come without an average of the weights, of which every "
             f"process holds a part, got {what}; take device=ddp"
         )
+    return own or kind is not None

@@ -51,6 +51,7 @@ class Scoring(Callback):
         context: a context manager around every forward pass, such as automatic mixed
             precision.
         test: the samples of the test part, if it is scored after every epoch too.
+        second: further scores of the task after every epoch by name, if there are any.
 
     Attributes:
         seconds: time spent by this process on the training of whole epochs, without
@@ -64,10 +65,12 @@ class Scoring(Callback):
         validation: Iterable[Block],
         context: Callable = nullcontext,
         test: Iterable[Block] | None = None,
+        second: Callable[[Task], dict[str, float]] | None = None,
     ) -> None:
         self.validation = validation
         self.context = context
         self.test = test
+        self.second = second
         self.seconds = 0.0
         self.samples = 0
         self.step_compile_seconds = 0.0
@@ -131,6 +134,10 @@ class Scoring(Callback):
         task.close_epoch(self.validation, self.context)
         if self.test is not None:
             task.score_test(self.test, self.context)
+        if self.second is not None:
+            started = time.perf_counter()
+            task.metrics |= self.second(task)
+            task.scoring_seconds += time.perf_counter() - started
         if not self._resumed_within_epoch:
             self.seconds += seconds
             self.samples += task.epoch_samples

@@ -24,6 +24,7 @@ from normlab.training.hooks import Validation
 from normlab.training.limits import MAX_EPOCHS
 from normlab.training.log_files import truncate_logs
 from normlab.training.preparation import Prepared, prepare
+from normlab.training.recalibrated_scores import recalibrated_scores
 from normlab.training.recalibration import training_batches
 from normlab.training.tasks import Task
 from normlab.training.together import STACK
@@ -51,7 +52,8 @@ from normlab.training.user_callbacks import attach, load_states, want_steps
 #    progress bar moves, a checkpoint is written if `checkpoint.every_n_steps` asks for
 #    it, and a signal stops the run.
 # 5. At the end, an average of the weights gets its running statistics (averaging.py);
-#    validation is scored and the scheduler steps (`Scoring`, tasks.py);
+#    validation is scored and the scheduler steps (`Scoring`, tasks.py); it may be
+#    scored once more by recalibrated statistics (recalibrated_scores.py);
 #    norm statistics are recorded (norm_statistics.py); `metrics.csv` and the loggers
 #    get a row; the best state is kept in memory, a checkpoint is written, and training
 #    stops early if nothing improves (checkpoints.py); a search may prune the run.
@@ -209,14 +211,24 @@ def _cut_back_logs(folder: Path, state: dict[str, Any]) -> None:
 def _build_scoring(
     config: dict, device: Device, parts: Parts, trainer: pl.Trainer
 ) -> Scoring:
-    """The callback that scores validation after every epoch, and test if asked to."""
+    """The callback that scores the parts after every epoch that the run asks for."""
     share = (trainer.global_rank, trainer.world_size)
     validation = EvaluationBlocks(parts.validation, *share)
+    context = evaluation_context(device.precision, trainer.strategy.root_device)
     test = None
     if config["trainer"].get("test_every_epoch"):
         test = EvaluationBlocks(parts.test, *share)
-    context = evaluation_context(device.precision, trainer.strategy.root_device)
-    return Scoring(validation, context, test)
+    second = None
+    num_batches = config["trainer"].get("recalibration_batches")
+    if num_batches is not None:
+        batches = partial(training_batches, config, parts.train, num_batches, *share)
+        second = partial(
+            recalibrated_scores,
+            validation=validation,
+            batches=batches,
+            context=context,
+        )
+    return Scoring(validation, context, test, second)
 
 
 def _describe_divergence(error: Diverged, task: Task) -> dict[str, Any]:

@@ -9,8 +9,7 @@ put back. `benchmarks/norm_statistics.py` measures what it costs.
 # mypy: disable-error-code="override"
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from normlab.data.blocks import Block
 from normlab.norms.on_weights import plain_name
 from normlab.training.callbacks import append_rows
 from normlab.training.checkpoints import is_last_epoch
+from normlab.training.steps import preserved_state
 from normlab.training.tasks import Task
 
 PROBE_SAMPLES = 256
@@ -233,30 +233,6 @@ def weights(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if is_weight and parameter.ndim > 1:
             by_layer[plain.removesuffix(".weight")] = parameter
     return by_layer
-
-
-@contextmanager
-def preserved_state(network: nn.Module) -> Iterator[None]:
-    """Restore a network when the `with` block ends.
-
-    Its buffers, gradients and mode are then as they were, and so are the states of all
-    random number generators.
-    """
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    gradients = [parameter.grad for parameter in network.parameters()]
-    training = network.training
-    for parameter in network.parameters():
-        parameter.grad = None
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            network.train(training)
-            pairs = zip(network.parameters(), gradients, strict=True)
-            for parameter, gradient in pairs:
-                parameter.grad = gradient
-            for name, buffer in network.named_buffers():
-                buffer.data.copy_(buffers[name])
 
 
 def statistics_rows(layers: dict[str, nn.Module], recorded: Probe) -> list[dict]:

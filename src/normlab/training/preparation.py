@@ -47,6 +47,7 @@ from normlab.training.fit_check import (
 )
 from normlab.training.optimizer_check import check_optimizer, check_scheduler
 from normlab.training.own_norm_checks import check_own_norm, is_own_norm
+from normlab.training.recalibrated_scores import check_recalibration
 from normlab.training.recalibration import recalibrate, training_batches
 from normlab.training.regression import Regression
 from normlab.training.tasks import Task
@@ -99,7 +100,8 @@ def prepare(config: dict) -> Prepared:
     refuse_hidden_norms(config["choices"]["norm"], network)
     _check_optimizer(config, network, device)
     optimizer = build_optimizer(config["optimizer"], network)
-    check_averaging(config["trainer"], optimizer, device.strategy)
+    averages = check_averaging(config["trainer"], optimizer, device.strategy)
+    check_recalibration(config, network, parts.train, averages)
     num_samples = len(parts.train)
     sentences = [
         *cautions(config, device, network, norm_layers, num_samples, step.idle),

@@ -135,3 +135,24 @@ def unchanged_buffers(network: nn.Module) -> Iterator[None]:
     finally:
         for module, name, buffer, value in kept:
             module._buffers[name] = buffer.copy_(value)
+
+
+@contextmanager
+def preserved_state(network: nn.Module) -> Iterator[None]:
+    """Restore a network when the `with` block ends.
+
+    Its buffers, gradients and mode are then as they were, and so are the states of all
+    random number generators.
+    """
+    gradients = [parameter.grad for parameter in network.parameters()]
+    training = network.training
+    for parameter in network.parameters():
+        parameter.grad = None
+    with torch.random.fork_rng(), unchanged_buffers(network):
+        try:
+            yield
+        finally:
+            network.train(training)
+            pairs = zip(network.parameters(), gradients, strict=True)
+            for parameter, gradient in pairs:
+                parameter.grad = gradient
