@@ -85,7 +85,11 @@ def claimed(**claim):
         ),
         (
             claimed(value=0, metric={"curve": "val/loss", "ratio": True}),
-            "value and ratio exclude each other",
+            "with ratio: true, the value must be above 0, got 0",
+        ),
+        (
+            claimed(value=2, slope="lr", metric={"curve": "val/loss", "ratio": True}),
+            "value, slope and ratio: true exclude each other",
         ),
         (claimed(ratio_to_target=2), "ratio_to_target must hold a metric and a target"),
         (

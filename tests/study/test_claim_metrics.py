@@ -78,6 +78,24 @@ def test_a_curve_is_summarized_over_epochs(tmp_path):
     assert found["torch", 0] == pytest.approx(1.1 - 0.7)
 
 
+def test_a_curve_is_divided_by_another_one_of_the_same_run(tmp_path):
+    folder = write_run(tmp_path, "torch")
+    lines = ["epoch,step,seconds,val/loss,val_recalibrated/loss"]
+    for epoch, losses in enumerate(["1,5", "5,6", "9,7", "80,7"], start=1):
+        lines.append(f"{epoch},{epoch},{epoch},{losses}")
+    (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
+    runs = load_runs(tmp_path)
+    metric = {"curve": "val/loss", "over": "sd", "epochs": [1, 3]}
+    metric["divided_by"] = "val_recalibrated/loss"
+    found, _ = values(metric, runs)
+    assert found["torch", 0] == pytest.approx(4.0)  # of 4 and 1
+    found, _ = values(metric | {"ratio": True}, runs)
+    assert found["torch", 0] == pytest.approx(math.log10(4))
+    constant = metric | {"divided_by": "val_recalibrated/loss", "epochs": [3, 4]}
+    with pytest.raises(ValueError, match="no finished run has val/epochs 3 to 4 SD"):
+        values(constant, runs)
+
+
 def test_runs_without_a_value_leave_the_claim_open(tmp_path):
     write_run(tmp_path, "torch", 0, curve=[0.5, 0.7])
     write_run(tmp_path, "torch", 1)
@@ -186,6 +204,21 @@ def test_values_are_chosen_on_validation_before_they_are_scored(tmp_path, scored
             {"curve": "val/loss", "over": "mean", "epochs": [1, 5], "ratio": True},
             "log10 epochs 1 to 5 mean val/loss",
             0,
+        ),
+        (
+            {
+                "curve": "val/loss",
+                "over": "sd",
+                "ratio": True,
+                "divided_by": "val_recalibrated/loss",
+            },
+            "log10 SD over epochs of val/loss divided by that of val_recalibrated/loss",
+            0,
+        ),
+        (
+            {"curve": "val/accuracy", "divided_by": "train/loss"},
+            "val/last accuracy divided by that of train/loss",
+            1,
         ),
         (
             {"statistic": "activation_q50", "layer": "f1", "over": "change"},

@@ -5,7 +5,7 @@ import pytest
 from compare.helpers import write_run, write_seeds
 
 from normlab.compare import load_runs
-from normlab.config.claim_rules import VALUE_RULES
+from normlab.config.claim_rules import VALUE_RULES, rule_of
 from normlab.report.assembly import Extras, report_of
 from normlab.study.comparing import compare_claim
 from normlab.study.control import control_of
@@ -66,6 +66,34 @@ def test_the_reason_has_mean_interval_and_limits(tmp_path):
         "custom has a mean test/accuracy of 0.5000 (90 % interval 0.4942 to 0.5058, 10 "
         "runs), inside 0.5000 ± 0.0100."
     )
+
+
+@pytest.mark.parametrize(
+    ("expect", "value", "margin", "verdict", "end"),
+    [
+        # The geometric mean is .5, half the 95 % interval of the logarithm is .00715.
+        ("higher", 0.49, None, "supported", "4918 to 0.5083, 10 runs), above 0.4900."),
+        ("higher", 0.25, 2, "cannot tell", "10 runs), on both sides of 0.5000."),
+        ("higher", 0.51, None, "contradicted", "10 runs), below 0.5100."),
+        ("lower", 1.1, 2, "supported", "10 runs), below 0.5500."),
+        ("equal", 0.5, 1.1, "supported", "10 runs), inside 0.4545 to 0.5500."),
+    ],
+)
+def test_a_ratio_is_judged_by_its_logarithm(
+    tmp_path, expect, value, margin, verdict, end
+):
+    for seed, noise in enumerate(UNIT):
+        loss = 0.5 * 10 ** (0.01 * noise)
+        write_run(tmp_path, "custom", seed, curve=[1.1 - loss])  # of accuracy
+    metric = {"curve": "val/loss", "ratio": True}
+    asked = claim(expect=expect, value=value, margin=margin, metric=metric)
+    comparison, _ = compare_claim(asked, load_runs(tmp_path))
+    found, reason = judge_value(asked, comparison)
+    assert (found, reason[-len(end) :]) == (verdict, end)
+    assert reason.startswith("custom has a geometric mean last val/loss of 0.5000 (9")
+    name, words = rule_of(asked)
+    assert name == f"{expect} (value of a ratio)"
+    assert words.startswith(VALUE_RULES[expect])
 
 
 def test_all_arms_must_pass_and_one_contradicts_at_a_level_for_all(tmp_path):

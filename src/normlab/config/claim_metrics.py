@@ -4,7 +4,8 @@ Each is a mapping with one of the keys of `KINDS`, and the options that belong t
 
 - `{evaluation: test/accuracy, shift: contrast:3}`: a score of the stored best state,
   with other statistics or on corrupted images;
-- `{curve: val/loss, over: sd}`: a column of `metrics.csv`, summarized over epochs;
+- `{curve: val/loss, over: sd}`: a column of `metrics.csv`, summarized over epochs, and
+  divided by the same summary of another column if `divided_by` names one;
 - `{statistic: mean_drift, layer: hidden.0.norm}`: of norm layers, from
   `statistics.csv`;
 - `{probe: gradient_growth}`: of the network before training.
@@ -60,7 +61,7 @@ OVER_EPOCHS = ("over", "epochs", "ratio")
 # The kinds of metrics, and the options of each.
 KINDS = {
     "evaluation": (*EVALUATION, "minus"),
-    "curve": OVER_EPOCHS,
+    "curve": (*OVER_EPOCHS, "divided_by"),
     "statistic": ("layer", *OVER_EPOCHS),
     "probe": ("num_batches",),
 }
@@ -108,11 +109,22 @@ def check_metric(source: str, metric: Any) -> None:
     _check_options(source, metric, (kind, *KINDS[kind]))
     if kind in ("statistic", "probe"):
         return
-    part, _, name = metric[kind].partition("/")
-    if part not in PARTS or not name:
+    if kind == "evaluation":
+        _check_column(source, kind, metric[kind], PARTS)
+        return
+    parts = (*PARTS, RECALIBRATED)
+    _check_column(source, kind, metric[kind], parts)
+    if metric.get("divided_by") is not None:
+        _check_column(source, "divided_by", metric["divided_by"], parts)
+
+
+def _check_column(source: str, key: str, name: Any, parts: tuple[str, ...]) -> None:
+    """Refuse a name that is not that of a metric on one of the parts."""
+    part, _, metric = str(name).partition("/")
+    if part not in parts or not metric:
         raise ValueError(
-            f"{source}: {kind} must name a part ({', '.join(PARTS)}) and a metric, "
-            f"such as val/loss; got {metric[kind]}"
+            f"{source}: {key} must name a part ({', '.join(parts)}) and a metric, such "
+            f"as val/loss; got {name}"
         )
 
 

@@ -38,6 +38,10 @@ _OF_RATIO = (
     "than the baseline, the margin is such a ratio, and the times of runs that never "
     "reach it are the possible ones that speak most against the verdict"
 )
+_OF_LOGARITHM = (
+    "value and metric are compared as logarithms, so that the mean is a geometric one, "
+    "and the margin is a factor that multiplies or divides the value"
+)
 # The rules of claims about the mean of a metric against a number, by what they expect.
 VALUE_RULES = {
     "equal": (
@@ -59,11 +63,15 @@ def rule_of(claim: Mapping[str, Any]) -> tuple[str, str]:
     """The name of the rule that a claim is judged by, and its words.
 
     Args:
-        claim: one that was checked.
+        claim: one that was checked, with the keys of its study.
     """
     expected = claim["expect"]
     if claim.get("ratio_to_target"):
         return f"{expected} (ratio)", f"{RULES[expected]}; {_OF_RATIO}"
     if claim.get("value") is not None:
+        metric = claim["metric"]
+        if isinstance(metric, Mapping) and metric.get("ratio"):
+            name = f"{expected} (value of a ratio)"
+            return name, f"{VALUE_RULES[expected]}; {_OF_LOGARITHM}"
         return f"{expected} (value)", VALUE_RULES[expected]
     return expected, RULES[expected]

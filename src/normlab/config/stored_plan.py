@@ -74,7 +74,7 @@ def whole_plan(
     kept["hydra"] = {"sweeper": grid}
     rules = {}
     for claim in study["claims"]:
-        name, words = rule_of(claim)
+        name, words = rule_of(study | claim)
         rules[name] = words
     return {
         "file": kept,

@@ -153,13 +153,27 @@ def _check_value(source: str, claim: dict[str, Any]) -> None:
         raise ValueError(
             f"{source}: margin must be a number or a share such as 3%, got {margin}"
         )
-    metric = claim["metric"]
     excluded = ("largest_stable", "ratio_to_target", "confirm_seeds")
     others = [key for key in excluded if claim.get(key)]
-    if is_mapping(metric) and metric.get("ratio"):
-        others.append("ratio")
     if others:
         raise ValueError(f"{source}: value and {others[0]} exclude each other")
+    metric = claim["metric"]
+    if is_mapping(metric) and metric.get("ratio"):
+        _check_value_of_ratio(source, claim)
+
+
+def _check_value_of_ratio(source: str, claim: dict[str, Any]) -> None:
+    """Refuse a number that has no logarithm, or would be compared with another one."""
+    if claim["value"] <= 0:
+        raise ValueError(
+            f"{source}: with ratio: true, the value must be above 0, got "
+            f"{claim['value']}"
+        )
+    for key in ("interaction", "slope"):
+        if claim.get(key):
+            raise ValueError(
+                f"{source}: value, {key} and ratio: true exclude each other"
+            )
 
 
 def _check_measured(source: str, claim: dict[str, Any]) -> None:

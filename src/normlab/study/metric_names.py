@@ -30,7 +30,7 @@ def declare(metric: Mapping[str, Any]) -> str:
     name = metric_name(metric)
     has_name = kind_of(metric) in ("evaluation", "curve")
     is_level = has_name and metric.get("over") not in SPREADS
-    declare_metrics({name: is_level and higher_is_better(name)})
+    declare_metrics({name: is_level and higher_is_better(metric[kind_of(metric)])})
     return name
 
 
@@ -57,6 +57,8 @@ def metric_name(metric: Mapping[str, Any]) -> str:
         name = f"{metric[kind]} of {layer}"
     else:
         part, _, name = metric[kind].partition("/")
+    if metric.get("divided_by"):
+        name = f"{name} divided by that of {metric['divided_by']}"
     if metric.get("ratio"):
         # Sentences about such a metric also name the ratio.
         return f"log10 {words} {part}/{name}"

@@ -42,13 +42,27 @@ def metric_values(
             partial(_probed, metric, trusted), runs, "probing untrained networks"
         )
     if kind == "curve":
-        column = metric[kind]
-        curves = read_curves(runs, [column])
-        table = curves.rename(columns={column: "value"})
+        by_run = _of_curves(metric, runs)
     else:
-        table = _statistics(metric, runs)
-    by_run = _over_epochs(metric, table)
+        by_run = _over_epochs(metric, _statistics(metric, runs))
+    if metric.get("ratio"):
+        by_run = by_run.where(by_run > 0).map(math.log10)
     return by_run.reindex(runs.index), ""
+
+
+def _of_curves(
+    metric: Mapping[str, Any],
+    runs: pd.DataFrame,
+) -> pd.Series:
+    """A curve over epochs, divided by another one of the same run if asked for."""
+    column = metric["curve"]
+    divisor = metric.get("divided_by")
+    curves = read_curves(runs, [column] if divisor is None else [column, divisor])
+    values = _over_epochs(metric, curves.assign(value=curves[column]))
+    if divisor is None:
+        return values
+    divisors = _over_epochs(metric, curves.assign(value=curves[divisor]))
+    return values / divisors.where(divisors != 0)
 
 
 def _statistics(
@@ -71,7 +85,7 @@ def _over_epochs(
     """One number per run from its values in all epochs, or in those that are named.
 
     Args:
-        metric: with its options `over`, `epochs` and `ratio`.
+        metric: with its options `over` and `epochs`.
         table: `index` of the run, `epoch` and `value`.
     """
     if metric.get("epochs"):
@@ -81,13 +95,8 @@ def _over_epochs(
     by_run = table.groupby("index")["value"]
     over = metric.get("over", "last")
     if over == "change":
-        values = by_run.agg(_mean_change)
-    else:
-        values = by_run.agg(PANDAS_NAMES.get(over, over))
-    if metric.get("ratio"):
-        positive = values.where(values > 0)
-        return positive.map(math.log10)
-    return values
+        return by_run.agg(_mean_change)
+    return by_run.agg(PANDAS_NAMES.get(over, over))
 
 
 def _mean_change(values: pd.Series) -> float:

@@ -29,6 +29,8 @@ from normlab.compare.summaries import finished_runs, num_folds, score_values
 from normlab.study.plans import Settings
 from normlab.study.rules import Answer
 
+LOGARITHM = "log10 "  # before the name of a metric whose values are logarithms
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -138,7 +140,7 @@ def judge_value(
     lacking = _lacking(plan, arms)
     if lacking:
         return "cannot tell", lacking
-    limits = _limits(plan)
+    limits = _limits(plan, comparison.metric)
     level = comparison.level
     confidence = 1 - 2 * level if limits.expect == "equal" else 1 - level
     strict = 1 - level / len(arms)
@@ -193,15 +195,31 @@ def _lacking(plan: Settings, arms: Sequence[ArmMean]) -> str:
     return ""
 
 
-def _limits(plan: Settings) -> Limits:
+def _limits(plan: Settings, metric: str) -> Limits:
     value = float(plan["value"])
-    margin = _margin(plan.get("margin"), value)
+    if _is_logarithm(metric):
+        margin = math.log10(plan.get("margin") or 1)
+        value = math.log10(value)
+    else:
+        margin = _margin(plan.get("margin"), value)
     expect = plan["expect"]
+    low, high = value - margin, value + margin
     if expect == "equal":
         text = f"{number(value)} ± {number(margin)}"
-        return Limits(expect, value - margin, value + margin, text)
-    limit = value + margin if expect == "higher" else value - margin
-    return Limits(expect, limit, limit, number(limit))
+        if _is_logarithm(metric):
+            text = f"{_shown(low, metric)} to {_shown(high, metric)}"
+        return Limits(expect, low, high, text)
+    limit = high if expect == "higher" else low
+    return Limits(expect, limit, limit, _shown(limit, metric))
+
+
+def _is_logarithm(metric: str) -> bool:
+    return metric.startswith(LOGARITHM)
+
+
+def _shown(value: float, metric: str) -> str:
+    """A value as a number; a logarithm as what it is the logarithm of."""
+    return number(10**value if _is_logarithm(metric) else value)
 
 
 def _margin(given: float | str | None, value: float) -> float:
@@ -260,12 +278,14 @@ def _sentence(
     low, high = arm.interval(confidence)
     shown = percent(round(confidence, 12)).removesuffix("%")
     unit = "folds" if arm.folds else "runs"
-    evidence = (
-        f"{shown} % interval {number(low)} to {number(high)}, {len(arm.values)} {unit}"
-    )
-    mean = number(float(np.mean(arm.values)))
+    ends = f"{_shown(low, metric)} to {_shown(high, metric)}"
+    evidence = f"{shown} % interval {ends}, {len(arm.values)} {unit}"
+    mean = _shown(float(np.mean(arm.values)), metric)
     where = _place((low, high), limits)
-    return f"{arm.name} has a mean {metric} of {mean} ({evidence}), {where}."
+    what = f"mean {metric}"
+    if _is_logarithm(metric):
+        what = f"geometric mean {metric.removeprefix(LOGARITHM)}"
+    return f"{arm.name} has a {what} of {mean} ({evidence}), {where}."
 
 
 def _place(interval: Interval, limits: Limits) -> str:
