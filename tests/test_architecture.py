@@ -92,7 +92,7 @@ ARCHITECTURE = {
     "why": (
         *("colours", "endings", "streams", "terminal", "config"),
         *("norms", "command_lines", "data", "device", "training"),
-        *("evaluation", "compare", "report"),
+        *("evaluation", "compare", "report", "results"),
     ),
     "planning": ("command_lines", "terminal", "compare", "report"),
     "find_lr": (
