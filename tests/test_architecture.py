@@ -35,7 +35,7 @@ ARCHITECTURE = {
     "results": ("checksums", "files", "locks", "sharing"),
     "terminal": ("metrics",),
     "signals": ("endings",),
-    "config": ("files", "sharing", "spelling"),
+    "config": ("files", "metrics", "sharing", "spelling"),
     "mistakes": ("config", "spelling", "synonyms"),
     "help": ("config", "spelling"),
     # what people add

@@ -1,7 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from normlab.config.rules import GROUPS, check, with_defaults
+from normlab.config.rules import GROUPS, check, check_composed, with_defaults
 
 
 @pytest.fixture
@@ -187,3 +187,24 @@ def test_a_list_of_options_is_refused(plain):
 def test_keys_of_other_programs_get_a_hint(plain, key, meant):
     with pytest.raises(ValueError, match=f"no key {key!r}, did you mean {meant!r}"):
         check(plain() | {key: 1})
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "test/accuracy"),
+        ([], "val/rmse"),
+        (["dataset=diabetes", "model=tabular"], "val/auroc"),
+    ],
+)
+def test_metrics_that_no_run_of_the_task_has_are_not_monitored(plain, words, name):
+    config = plain(*words, f"trainer.monitor={name}")
+    with pytest.raises(ValueError, match="^trainer.monitor must be null or one of val"):
+        check_composed(config, [])
+    config["trainer"]["monitor"] = "val/loss"
+    check_composed(config, [])
+
+
+def test_a_task_of_the_users_own_may_monitor_a_metric_of_its_own(plain):
+    words = ["task._target_=torch.nn.Identity", "trainer.monitor=val/iou"]
+    check_composed(plain(*words), [])

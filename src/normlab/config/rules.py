@@ -19,6 +19,7 @@ from normlab.config.schema import (
 from normlab.config.study_plan import check_study
 from normlab.config.trust import check_targets, check_trust, refuse_interpolations
 from normlab.config.types import rule_of
+from normlab.metrics import METRICS, SCORES
 from normlab.spelling import key_hint
 
 # Groups of which a run has one option each.
@@ -67,6 +68,28 @@ def check_composed(config: dict[str, Any], overrides: Sequence[str]) -> None:
     check(config)
     check_trust(config, overrides)
     check_study(config)
+    _check_monitor(config)
+
+
+def _check_monitor(config: dict[str, Any]) -> None:
+    """Refuse to monitor what no run of the task has, such as a score of the test part.
+
+    A task of the user's own has other metrics, and the number of classes excludes some:
+    `normlab.training.preparation.check_monitor` asks the task itself.
+    """
+    monitor = config["trainer"]["monitor"]
+    kind = config["dataset"]["task"]
+    if monitor is None or config["task"]["_target_"] or kind not in METRICS:
+        return
+    names = METRICS[kind]
+    scores = SCORES if kind == "classification" else ()
+    known = [f"val/{name}" for name in (*names, *scores)]
+    known += [f"train/{name}" for name in names]
+    if monitor not in known:
+        raise ValueError(
+            f"trainer.monitor must be null or one of {', '.join(known)}, "
+            f"got {monitor!r}"
+        )
 
 
 def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:
