@@ -13,6 +13,7 @@ from normlab.norms import (
     GroupNorm,
     MovingAverageBatchNorm,
 )
+from normlab.norms.on_weights import centre_weights
 
 
 def seasoned(norm):
@@ -126,3 +127,16 @@ class Bent(nn.BatchNorm2d):
 def test_a_norm_that_does_more_stays():
     _, (row,) = fold(nn.Conv2d(3, 4, 1), seasoned(Bent(4)))
     assert row == Fold("1", None, "it does more than scale and shift channels")
+
+
+def test_centred_weights_take_over_the_norm_behind_them():
+    conv = nn.Conv2d(3, 4, 3)
+    norm = seasoned(MovingAverageBatchNorm(4, 2))
+    network = centre_weights(nn.Sequential(conv, norm), skip_output=False)
+    folded, rows = fold(*network)
+    assert rows == [Fold("1", "0")]
+    scale = norm.weight * (norm.running_mean_square + norm.eps).rsqrt()
+    centred = network[0].weight
+    torch.testing.assert_close(centred.mean((1, 2, 3)), torch.zeros(4))
+    torch.testing.assert_close(folded[0].weight, centred * scale[:, None, None, None])
+    assert "parametrizations" in "".join(network.state_dict())  # it was not changed

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from normlab.models.recognize import looks_like_norm
 
@@ -70,11 +71,11 @@ def fold_norms(network: nn.Module, inputs: Tensor) -> tuple[nn.Module, list[Fold
         The copy, and one row per norm.
     """
     network = network.eval()
-    exact = deepcopy(network).double()
+    exact = _with_plain_weights(deepcopy(network).double())
     inputs = inputs.double()
     expected = exact(inputs)
     folds = []
-    names = [name for name, layer in network.named_modules() if looks_like_norm(layer)]
+    names = [name for name, layer in exact.named_modules() if looks_like_norm(layer)]
     for name in _innermost(names):
         folded, fold = _folded(exact, name, inputs)
         if fold.into is not None and not _agree(expected, folded(inputs)):
@@ -83,6 +84,24 @@ def fold_norms(network: nn.Module, inputs: Tensor) -> tuple[nn.Module, list[Fold
             exact = folded
         folds.append(fold)
     return _as_before(exact, network), folds
+
+
+def _with_plain_weights(network: nn.Module) -> nn.Module:
+    """Store the weights that norms on weights compute, in place of those norms.
+
+    `remove_parametrizations` of PyTorch is no way to do so: it changes the class of the
+    layer, which a copy shares with its original.
+    """
+    layers: list[Any] = list(network.modules())
+    for layer in layers:
+        if not parametrize.is_parametrized(layer):
+            continue
+        weights = {name: getattr(layer, name) for name in layer.parametrizations}
+        layer.__class__ = parametrize.type_before_parametrizations(layer)
+        del layer.parametrizations
+        for name, weight in weights.items():
+            layer.register_parameter(name, nn.Parameter(weight))
+    return network
 
 
 def _innermost(names: list[str]) -> list[str]:
