@@ -65,14 +65,19 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary file that becomes `path` once the `with` block has ended well.
 
-    Until then, and after an error, `path` is as it was.
+    Until then, and after an error, `path` is as it was. A device or a pipe, which must
+    not be replaced, is written to directly.
 
     Args:
-        path: of a file outside of any run that trains.
+        path: of a file outside of any run that trains, or of a link to one.
 
     Yields:
         where to write.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        yield path
+        return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
