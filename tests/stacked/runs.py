@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from omegaconf import OmegaConf
 
-from normlab.data.blocks import TrainBlocks
+from normlab.data.blocks import EvaluationBlocks, TrainBlocks
 from normlab.stacked.stack import Stack
 from normlab.training.preparation import prepare
 from normlab.training.together import Request
@@ -26,6 +26,8 @@ class Trained:
         trainer = SimpleNamespace(world_size=1, callbacks=[])
         self.task._trainer = trainer
         trainer.optimizers = [self.task.configure_optimizers()]
+        validation = EvaluationBlocks(prepared.parts.validation)
+        self.task.scored_parts = {"val": validation}
         size = config["dataset"]["batch_size"]
         blocks = TrainBlocks(
             prepared.parts.train, size, config["seed"], self.task.progress

@@ -12,7 +12,9 @@ from normlab.endings import Interrupted
 from normlab.stacked import driver
 from normlab.stacked.driver import train_stack
 from normlab.stacked.members import Member
+from normlab.stacked.stack import Stack
 from normlab.stacked.trial import Times
+from normlab.training import preparation
 from normlab.training.experiment import run, run_with_output
 from stacked.runs import SMALL, plain
 
@@ -320,3 +322,71 @@ def test_the_error_of_one_run_is_its_own(configs):
     ended = stacked([good, bad, other])
     assert isinstance(ended.results[1], ValueError)
     assert ended.results[0]["status"] == ended.results[2]["status"] == "finished"
+
+
+def rows_of_metrics(config):
+    with open(run_folder(config) / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        {
+            name: float(value)
+            for name, value in row.items()
+            if not name.startswith("seconds")
+        }
+        for row in rows
+    ]
+
+
+def test_the_scores_of_all_epochs_are_those_of_each_run(configs, monkeypatch):
+    def of_both(folder):
+        words = ("trainer.max_epochs=3", "trainer.test_every_epoch=true")
+        first, second, third = configs(folder, *words, seeds=3)
+        second["dataset"] = second["dataset"] | {"validation": 0.03}
+        third["trainer"] = third["trainer"] | {"max_steps": 11}
+        return [first, second, third]
+
+    predicted = []
+    predict = Stack.predict
+
+    def predict_and_count(self, requests):
+        found = predict(self, requests)
+        predicted.append([sorted(each) for each in found])
+        return found
+
+    monkeypatch.setattr(Stack, "predict", predict_and_count)
+    ended = stacked(of_both("stacked"))
+    results = [run(config) for config in of_both("alone")]
+    for found, wanted in zip(of_both("stacked"), of_both("alone"), strict=True):
+        pairs = zip(rows_of_metrics(found), rows_of_metrics(wanted), strict=True)
+        for one, two in pairs:
+            assert one == pytest.approx(two, rel=1e-4, abs=1e-6)
+    for found, wanted in zip(ended.results, results, strict=True):
+        assert_same_results(found, wanted)
+    assert [["test", "val"]] * 3 in predicted
+
+
+class DrawsInEvaluation(torch.nn.Module):
+    """A layer that is the same as alone in training, and not in evaluation."""
+
+    def forward(self, inputs):
+        return inputs if self.training else inputs + torch.rand_like(inputs)
+
+
+def test_networks_that_vmap_cannot_take_in_evaluation_are_scored_singly(
+    configs, monkeypatch
+):
+    build = preparation.build_network
+
+    def with_layer(*arguments, **options):
+        network, norm_layers = build(*arguments, **options)
+        network.output = torch.nn.Sequential(network.output, DrawsInEvaluation())
+        return network, norm_layers
+
+    monkeypatch.setattr(preparation, "build_network", with_layer)
+    ended = stacked(configs("stacked"))
+    assert ended.notes == []
+    for found, wanted in zip(configs("stacked"), configs("alone"), strict=True):
+        run(wanted)
+        pairs = zip(rows_of_metrics(found), rows_of_metrics(wanted), strict=True)
+        for one, two in pairs:
+            assert one == pytest.approx(two, rel=1e-4, abs=1e-6)

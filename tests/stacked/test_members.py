@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from normlab.stacked.members import Abandoned, Member
-from normlab.training.together import STACK, Answer, Request
+from normlab.training.together import STACK, Answer, Request, Spent
 
 REQUEST = Request(None, None, 0)
 
@@ -110,7 +110,7 @@ def test_time_in_which_a_run_waits_is_not_its_own(monkeypatch):
 
     member = Member(run, {}, 2)
     member.go_on()
-    member.share(seconds=100.0, processor_seconds=200.0)
+    member.share(Spent(100.0, 200.0))
     member.go_on()
     assert -100.0 < member.apart.seconds < -1.0
     assert -200.0 <= member.apart.processor_seconds < -1.0

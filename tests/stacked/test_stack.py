@@ -1,8 +1,13 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
 from normlab.config.identity import configuration_directory
-from normlab.data.blocks import Block
+from normlab.data.blocks import Block, EvaluationBlocks, Part
+from normlab.data.transforms import Unchanged
+from normlab.stacked import stack
 from normlab.stacked.stack import Stack, batches
 from normlab.training.together import Request
 from stacked.runs import (
@@ -183,3 +188,104 @@ def test_folds_of_unequal_size_are_trained_as_alone(compose):
     configs = configs_of(compose, seeds=2)
     configs[1]["trainer"] = configs[1]["trainer"] | {"max_samples": 38}
     assert trained_both_ways(configs, torch.float64) < 1e-12
+
+
+class TimesItsWeight(nn.Linear):
+    """A run whose network multiplies by one weight: 1, 10 or 100."""
+
+    device = torch.device("cpu")
+    gradient_clip = scheduler = None
+    scheduler_interval = "epoch"
+
+    def __init__(self, factor):
+        super().__init__(1, 1, bias=False)
+        self.weight.data.fill_(factor)
+        optimizer = torch.optim.SGD(self.parameters(), 0.1)
+        self.trainer = SimpleNamespace(optimizers=[optimizer])
+
+    @property
+    def network(self):
+        return self
+
+
+@pytest.fixture
+def three():
+    return Stack([TimesItsWeight(factor) for factor in (1.0, 10.0, 100.0)])
+
+
+def part(*values):
+    inputs = torch.tensor(values)[:, None]
+    rows = torch.arange(len(values))
+    return EvaluationBlocks(Part(inputs, rows + 5, rows, Unchanged()))
+
+
+def scoring(*scored):
+    return [request(4)._replace(scored=parts) for parts in scored]
+
+
+def outputs_of(found, name="val"):
+    return [each[name].outputs.flatten().tolist() for each in found]
+
+
+def test_parts_of_one_size_are_sent_through_all_networks(three):
+    parts = part(1.0, 2.0), part(3.0, 4.0), part(5.0, 6.0)
+    found = three.predict(scoring(*({"val": each} for each in parts)))
+    assert outputs_of(found) == [[1, 2], [30, 40], [500, 600]]
+    assert found[2]["val"].targets.tolist() == [5, 6]
+    assert three.tasks[0].training
+
+
+def test_parts_of_unequal_size_follow_one_another(three):
+    parts = part(1.0, 2.0), part(3.0), part(5.0, 6.0)
+    found = three.predict(scoring(*({"val": each} for each in parts)))
+    assert outputs_of(found) == [[1, 2], [30], [500, 600]]
+
+
+def test_runs_that_are_not_at_the_end_of_an_epoch_score_nothing(three):
+    both = {"val": part(1.0), "test": part(2.0, 3.0)}
+    found = three.predict(scoring({}, both, both))
+    assert found[0] == {}
+    assert outputs_of(found[1:]) == [[10], [100]]
+    assert outputs_of(found[1:], "test") == [[20, 30], [200, 300]]
+    assert three.predict(scoring({}, {}, {})) == [{}, {}, {}]
+
+
+def test_samples_are_gathered_once_and_weights_are_read_every_time(three):
+    asked = scoring(*({"val": part(1.0)} for _ in range(3)))
+    three.predict(asked)
+    for each in asked:
+        each.scored["val"].part = None  # it would be needed to gather them again
+    three.network.weights.mul_(2)
+    assert outputs_of(three.predict(asked)) == [[2], [20], [200]]
+    others = scoring(*({"val": part(7.0)} for _ in range(3)))
+    assert outputs_of(three.predict(others)) == [[14], [140], [1400]]
+
+
+def test_large_parts_are_left_to_the_runs(three, monkeypatch):
+    small, large = {"val": part(1.0)}, {"val": part(1.0, 2.0)}
+    monkeypatch.setattr(stack, "BLOCK_BYTES", 3 * small["val"].bytes)
+    found = three.predict(scoring(small, large, small))
+    assert found[1] == {}
+    assert outputs_of(found[::2]) == [[1], [100]]
+
+
+def test_parts_of_several_blocks_are_left_to_the_runs(three, monkeypatch):
+    monkeypatch.setattr("normlab.data.blocks.MAX_EVALUATION_BATCH", 1)
+    parts = [{"val": part(1.0, 2.0)} for _ in range(3)]
+    assert three.predict(scoring(*parts)) == [{}, {}, {}]
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("norm", NORMS)
+def test_in_evaluation_each_network_returns_what_it_returns_alone(compose, norm):
+    runs = [Trained(config) for config in configs_of(compose, f"norm={norm}", seeds=2)]
+    stacked = train_stacked(runs)  # so that statistics have moved
+    asked = requests(runs, [run.blocks[0] for run in runs])
+    found = stacked.predict(
+        [each._replace(scored=each.task.scored_parts) for each in asked]
+    )
+    for run, predicted in zip(runs, found, strict=True):
+        (block,) = run.task.scored_parts["val"]
+        alone = run.network.eval()(block.inputs)
+        torch.testing.assert_close(predicted["val"].outputs, alone)
+        assert torch.equal(predicted["val"].targets, block.targets)

@@ -11,6 +11,7 @@ from normlab.stacked.trial import (
     check_equal,
     first_batch,
     measure,
+    score_alike,
 )
 from stacked.runs import SMALL, Trained, plain, requests
 
@@ -133,6 +134,42 @@ def test_numbers_outside_of_parameters_must_be_the_same(runs):
     with_module(found, Shares)
     found[2].network.hidden.own.scale = 2.0
     assert "is not the same in a stack: its gradient" in refusal(found, asked)
+
+
+class SharesInEvaluation(Shares):
+    def forward(self, inputs):
+        return inputs if self.training else super().forward(inputs)
+
+
+class BranchesInEvaluation(Branches):
+    def forward(self, inputs):
+        return inputs if self.training else super().forward(inputs)
+
+
+def test_outputs_in_evaluation_are_compared_with_those_of_the_runs_alone(runs):
+    found, asked = runs()
+    stack = Stack([run.task for run in found])
+    before = stack.network.weights.clone()
+    assert score_alike(stack, asked)
+    assert torch.equal(stack.network.weights, before)
+    with_module(found, SharesInEvaluation)
+    assert score_alike(stack, asked)
+    found[1].network.hidden.own.scale = 2.0
+    for end in (0, 2):  # whose parts are scored alone, so that the others are compared
+        found[end].task.scored_parts = {}
+    assert not score_alike(stack, asked)
+    for run in found:
+        run.task.scored_parts = {}
+    assert score_alike(stack, asked)
+
+
+def test_networks_that_vmap_cannot_take_in_evaluation_are_not_scored_alike(runs):
+    found, asked = runs()
+    with_module(found, BranchesInEvaluation)
+    stack = Stack([run.task for run in found])
+    check_equal(stack, asked)
+    assert not score_alike(stack, asked)
+    assert all(run.network.training for run in found)
 
 
 def alike(asked):

@@ -335,6 +335,11 @@ class EvaluationBlocks:
         part: the part to evaluate.
         rank: index of this process.
         world_size: number of processes.
+
+    Attributes:
+        rows: indices of the samples of this process.
+        batch_size: samples in a block.
+        bytes: of all inputs, as the network gets them.
     """
 
     def __init__(self, part: Part, rank: int = 0, world_size: int = 1) -> None:
@@ -342,6 +347,7 @@ class EvaluationBlocks:
         rows = spread(part.rows, part.limit)
         self.rows = rows[rank::world_size]
         sample = part.evaluation_inputs(part.rows[:1])
+        self.bytes = sample.nbytes * len(self.rows)
         affordable = EVALUATION_BLOCK_BYTES // sample.nbytes
         self.batch_size = max(1, min(MAX_EVALUATION_BATCH, affordable))
         if world_size > 1:

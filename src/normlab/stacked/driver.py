@@ -6,7 +6,6 @@ stack, which is then put together without it.
 """
 
 import signal
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,13 +28,13 @@ from normlab.stacked.trial import (
     check_alike,
     check_equal,
     measure,
+    score_alike,
 )
 from normlab.streams import stream_seed
 from normlab.terminal import output_may_end
 from normlab.training.callbacks import StopOnSignal
-from normlab.training.together import Request
+from normlab.training.together import Request, spent
 from normlab.training.trainer import quiet_lightning
-from normlab.training.usage import processor_seconds
 
 LEAST_GAIN = 1.1  # of a stack over runs one after the other
 
@@ -101,6 +100,7 @@ class Driver:
     Attributes:
         notes: what is to be told of the stack.
         received: number of the signal that was received, 0 if there was none.
+        scores_together: whether the stack computes what its runs score.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class Driver:
         self.sharers = sharers
         self.exact = exact
         self.randomness = "error"
+        self.scores_together = False
         self.members = []
         for config in configs:
             member = Member(run, config, len(configs))
@@ -201,6 +202,7 @@ class Driver:
                 )
         if self._size < 2:
             raise NotStackable("the memory does not suffice for two runs at once")
+        self.scores_together = score_alike(self._stack(waiting), requests)
         for member in waiting:
             member.members = min(self._size, len(waiting))
 
@@ -225,19 +227,21 @@ class Driver:
             self._stop_if_asked(members[0])
             members[0].go_on()
             return
-        started = time.perf_counter()
-        worked = processor_seconds()
         try:
-            with self._stream_of(members):
-                answers = self._stack(members).train(_requests(members))
+            requests = _requests(members)
+            with self._stream_of(members), spent(len(members)) as steps:
+                stack = self._stack(members)
+                answers = stack.train(requests)
+            predicted = stack.predict(requests) if self.scores_together else []
         except RuntimeError as error:
             first_line = str(error).partition("\n")[0]
             raise NotStackable(f"a step of the stack failed: {first_line}") from error
-        seconds = (time.perf_counter() - started) / len(members)
-        worked = (processor_seconds() - worked) / len(members)
-        for member, answer in zip(members, answers, strict=True):
+        for number, member in enumerate(members):
+            answer = answers[number]
+            if predicted:
+                answer = answer._replace(predicted=predicted[number])
             self._stop_if_asked(member)
-            member.share(seconds, worked)
+            member.share(steps)
             member.go_on(answer)
 
     def _stack(self, members: Sequence[Member]) -> Stack:

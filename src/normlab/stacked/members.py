@@ -6,15 +6,13 @@ when it is given the turn, and gives it back when it waits or has ended.
 """
 
 import threading
-import time
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
 import torch
 
-from normlab.training.together import STACK, Answer, Apart, Request
-from normlab.training.usage import processor_seconds
+from normlab.training.together import STACK, Answer, Request, Spent, spent
 
 
 class Abandoned(BaseException):
@@ -50,7 +48,7 @@ class Member:
         self.request: Request | None = None
         self.result: dict[str, Any] | None = None
         self.error: BaseException | None = None
-        self.apart = Apart()
+        self.apart = Spent()
         self.draws_together = False
         self._run = run
         self._answer: Answer | None = None
@@ -103,12 +101,10 @@ class Member:
     def train(self, request: Request) -> Answer | None:
         """Wait until the steps of a block are made; called in the thread of the run."""
         self.request = request._replace(random_state=torch.get_rng_state())
-        seconds = time.perf_counter()
-        worked = processor_seconds()
-        self._back.release()
-        self._turn.acquire()
-        self.apart.seconds += time.perf_counter() - seconds
-        self.apart.processor_seconds += processor_seconds() - worked
+        with spent() as waiting:
+            self._back.release()
+            self._turn.acquire()
+        self.apart.add(waiting)
         if self.is_abandoned:
             raise Abandoned
         answer = self._answer
@@ -116,14 +112,9 @@ class Member:
             torch.set_rng_state(answer.random_state)
         return answer
 
-    def share(
-        self,
-        seconds: float,
-        processor_seconds: float,
-    ) -> None:
+    def share(self, share: Spent) -> None:
         """Count time that passed while the run waited as its own."""
-        self.apart.seconds -= seconds
-        self.apart.processor_seconds -= processor_seconds
+        self.apart.add(share, times=-1)
 
     def _work(self) -> None:
         STACK.set(self)

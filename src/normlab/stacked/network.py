@@ -95,6 +95,32 @@ class StackedNetwork:
         (gradients,) = torch.autograd.grad(total, rows)
         return gradients, losses.detach(), predictions.detach()
 
+    @torch.no_grad()
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Send samples of every network forward in evaluation mode.
+
+        Random operations are refused, since they would draw other numbers than alone.
+
+        Args:
+            inputs: ``(K, N, ...)``.
+
+        Returns:
+            ``(K, N, num_outputs)``.
+        """
+
+        def output(state: Tensors, inputs: Tensor) -> Tensor:
+            return functional_call(self.template, state, (inputs,))
+
+        state = self.parameters(self.weights)
+        state |= self.constants
+        state |= self.buffers
+        training = self.template.training
+        self.template.eval()
+        try:
+            return torch.vmap(output)(state, inputs)
+        finally:
+            self.template.train(training)
+
     def take(self, chosen: Tensor) -> "StackedNetwork":
         """A stack of copies of some of the networks, by their numbers ``(k,)``."""
         return replace(

@@ -12,12 +12,13 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from normlab.data.blocks import BLOCK_BYTES, Block, EvaluationBlocks
 from normlab.stacked.dropout import dropout_layers
 from normlab.stacked.network import stack_networks
 from normlab.stacked.optimizers import KINDS, clip
 from normlab.training.scheduling import step_after_batch, steps_within_epochs
 from normlab.training.tasks import Task
-from normlab.training.together import Answer, Request
+from normlab.training.together import Answer, Predicted, Request, spent
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Batch:
 
     Attributes:
         inputs: ``(k, B, ...)``.
-        learned: what the networks learn of each sample ``(k, B)``.
+        learned: what the networks learn of each sample ``(k, B)``, or the targets of
+            samples that are scored.
         chosen: numbers of the runs ``(k,)``; None if they are all.
     """
 
@@ -38,6 +40,11 @@ class Batch:
 Item = TypeVar("Item")
 OfRuns = Sequence[Tensor]  # one tensor per run
 Step = tuple[Tensor, Tensor]  # losses and predictions, see `Stack.step`
+
+SCORED = ("val", "test")  # parts that may be scored after an epoch
+NO_BLOCK = Block(torch.empty(0), torch.empty(0), 1)
+Sources = list[Iterable[Block] | None]  # the blocks of a part of every run
+Scored = tuple[Sources, list[Batch]]  # and their samples, by size
 
 
 class Made(NamedTuple):
@@ -80,6 +87,7 @@ class Stack:
         self.tasks = tasks
         networks = [task.network for task in tasks]
         self.network = stack_networks(networks, randomness)
+        self._scored: dict[str, Scored] = {}
         self.generators: list[torch.Generator] | None = None
         is_on_cpu = tasks[0].device.type == "cpu"
         if is_on_cpu and dropout_layers(networks[0]):
@@ -154,6 +162,49 @@ class Stack:
             gradients = clip(gradients, self.limits)
         self.optimizer.step(self.network.weights, gradients)
         return losses, predictions
+
+    def predict(self, requests: Sequence[Request]) -> list[dict[str, Predicted]]:
+        """Send the parts that runs score through their networks in evaluation mode.
+
+        Runs with equally many samples are computed at once.
+
+        Args:
+            requests: of the runs, in the order of `tasks`.
+
+        Returns:
+            for every run, by the name of the part. What is left out, the run has to
+            send through its network itself.
+        """
+        found: list[dict[str, Predicted]] = [{} for _ in requests]
+        for name in SCORED:
+            for batch in self._samples(name, requests):
+                network = self.network
+                numbers: Iterable[int] = range(len(requests))
+                with spent(len(batch.inputs)) as share:
+                    if batch.chosen is not None:
+                        numbers = batch.chosen.tolist()
+                        network = network.take(batch.chosen)
+                    outputs = network.outputs(batch.inputs)
+                rows = zip(numbers, outputs, batch.learned, strict=True)
+                for number, its_outputs, its_targets in rows:
+                    found[number][name] = Predicted(its_outputs, its_targets, share)
+        return found
+
+    def _samples(self, name: str, requests: Sequence[Request]) -> list[Batch]:
+        """The samples of a part, which are gathered once for the same runs."""
+        sources: Sources = [request.scored.get(name) for request in requests]
+        if not any(sources):
+            return []
+        known, samples = self._scored.get(name, (None, []))
+        if sources != known:
+            # Larger parts take their time for arithmetic, which a stack does not save.
+            most_bytes = BLOCK_BYTES // len(sources)
+            blocks = [_whole(source, most_bytes) for source in sources]
+            inputs = [block.inputs for block in blocks]
+            targets = [block.targets for block in blocks]
+            samples = list(_by_size(inputs, targets))
+            self._scored[name] = (sources, samples)
+        return samples
 
     def take(self, chosen: Tensor) -> "Stack":
         """A stack of copies of some of the runs, by their numbers ``(k,)``."""
@@ -267,6 +318,14 @@ def _common(
         yield Batch(*pair)
 
 
+def _whole(source: Iterable[Block] | None, most_bytes: int) -> Block:
+    """A part in one block; a block without samples if it has several or is larger."""
+    if not isinstance(source, EvaluationBlocks) or source.bytes > most_bytes:
+        return NO_BLOCK
+    block, *others = source
+    return NO_BLOCK if others else block
+
+
 def _by_size(inputs: OfRuns, learned: OfRuns) -> Iterator[Batch]:
     """One batch of every run that has samples left, one size after the other."""
     numbers_of = defaultdict(list)
@@ -276,7 +335,7 @@ def _by_size(inputs: OfRuns, learned: OfRuns) -> Iterator[Batch]:
     for numbers in numbers_of.values():
         chosen = None
         if len(numbers) < len(learned):
-            device = inputs[0].device
+            device = inputs[numbers[0]].device
             chosen = torch.tensor(numbers, device=device)
         its_inputs = _chosen(inputs, numbers)
         its_learned = _chosen(learned, numbers)

@@ -21,6 +21,7 @@ from normlab.stacked.network import Tensors, structure
 from normlab.stacked.optimizers import why_not
 from normlab.stacked.stack import Batch, Stack, batches
 from normlab.training.classification import Classification
+from normlab.training.outputs import agree, evaluated
 from normlab.training.tasks import Task
 from normlab.training.together import Request
 
@@ -167,6 +168,33 @@ def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
         _check_close("gradient", named, its_gradients, number)
         _check_close("buffer", copy.buffers, its_buffers, number)
     return bytes_of_run(copy, kept.bytes)
+
+
+def score_alike(stack: Stack, requests: Sequence[Request]) -> bool:
+    """Whether the outputs of the stack in evaluation are those of its runs alone.
+
+    The parts of the first and of the last run that the stack scores are compared.
+
+    Args:
+        stack: of the runs; it is left as it is.
+        requests: of the runs.
+    """
+    everyone = torch.arange(len(requests), device=stack.network.weights.device)
+    scored = [each._replace(scored=each.task.scored_parts) for each in requests]
+    try:
+        predicted = stack.take(everyone).predict(scored)
+    except Exception:  # of any module
+        return False
+    numbers = [number for number, found in enumerate(predicted) if found]
+    for number in numbers[:1] + numbers[-1:]:
+        task = requests[number].task
+        for name, found in predicted[number].items():
+            (block,) = task.scored_parts[name]
+            alone = evaluated(deepcopy(task.network), block.inputs)
+            tolerance = TOLERANCES.get(alone.dtype, 0.0)
+            if not agree(alone, found.outputs, tolerance):
+                return False
+    return True
 
 
 def first_batch(requests: Sequence[Request]) -> tuple[Batch, Tensor]:

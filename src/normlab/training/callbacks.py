@@ -116,6 +116,9 @@ class Scoring(Callback):
         }
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
+        task.scored_parts = {"val": self.validation}
+        if self.test is not None:
+            task.scored_parts["test"] = self.test
         self._started = task.clock()
         self._compiled_before_start = compile_seconds()
 

@@ -1,6 +1,6 @@
 """The metrics of a part of the data, from one pass through the network."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from typing import Protocol
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from normlab.data.blocks import Block
 from normlab.training.collectives import sum_over_processes
 from normlab.training.scores import Outputs
+
+# What a network returns for a block ``(N, num_outputs)``, and the targets ``(N,)``.
+Outcome = tuple[Tensor, Tensor]
 
 
 class Scored(Protocol):
@@ -31,6 +34,7 @@ def evaluate(
     context: Callable = nullcontext,
     outputs: Outputs | None = None,
     network: nn.Module | None = None,
+    predicted: Iterable[Outcome] | None = None,
 ) -> dict[str, float]:
     """Score a part of the data in evaluation mode; every score comes from here.
 
@@ -42,20 +46,36 @@ def evaluate(
             precision.
         outputs: collects the outputs of the network, if anybody needs them.
         network: scored in place of the network of the task.
+        predicted: what the network returns for the blocks, if that is known already.
 
     Returns:
         The metrics by name.
     """
-    network = network or task.network
+    if predicted is None:
+        predicted = predict(network or task.network, blocks, context)
+    sums = []
+    for predictions, targets in predicted:
+        sums.append(task.score(predictions, targets))
+        if outputs is not None:
+            outputs.add(predictions, targets)
+    total = sum_over_processes(torch.stack(sums).sum(0))
+    return task.metrics_from(total.tolist())
+
+
+def predict(
+    network: nn.Module, blocks: Iterable[Block], context: Callable
+) -> Iterator[Outcome]:
+    """Send blocks through a network in evaluation mode.
+
+    Args:
+        network: returned to the mode that it had, after the last block.
+        blocks: the samples.
+        context: see `evaluate`.
+    """
     training = network.training
     network.eval()
-    sums = []
     for block in blocks:
         with context():
             predictions = network(block.inputs)
-        sums.append(task.score(predictions, block.targets))
-        if outputs is not None:
-            outputs.add(predictions, block.targets)
+        yield predictions, block.targets
     network.train(training)
-    total = sum_over_processes(torch.stack(sums).sum(0))
-    return task.metrics_from(total.tolist())

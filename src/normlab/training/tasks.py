@@ -28,7 +28,7 @@ from normlab.training.hooks import call_no_hook, loss_and_predictions
 from normlab.training.scheduling import Scheduler, step_after_batch, step_after_epoch
 from normlab.training.scores import Outputs, numbers_only
 from normlab.training.steps import backpropagate, backpropagate_nearby
-from normlab.training.together import Request, Stack
+from normlab.training.together import NONE, Parts, Predicted, Request, Stack
 from normlab.training.unfinished import UnfinishedBlock, made_batches
 
 
@@ -63,6 +63,8 @@ class Task(pl.LightningModule):
         averaging: the average of the weights that is scored, None if there is none.
         stack: makes the optimizer steps of runs that train together; None for a run
             by itself, see `normlab.training.together`.
+        scored_parts: the parts that are scored after every epoch, by name.
+        predicted: what the stack has computed of them in the running epoch, by name.
         deadline: time on `time.monotonic` after which no step begins, None if there is
             none.
         ended_by: what ended training early, see `normlab.training.limits`; None if
@@ -110,6 +112,8 @@ class Task(pl.LightningModule):
         self.build_averaging: Callable[..., Averaging | None] | None = None
         self.averaging: Averaging | None = None
         self.stack: Stack | None = None
+        self.scored_parts: Parts = NONE
+        self.predicted: dict[str, Predicted] = {}
         self.deadline: float | None = None
         self.ended_by: str | None = None
         self.publishes = True
@@ -167,10 +171,14 @@ class Task(pl.LightningModule):
         losses, predictions, self.unfinished = made_batches(self.unfinished, block)
         done_before = len(losses)
         if self.stack is not None:
-            answer = self.stack.train(Request(self, block, done_before))
+            request = Request(self, block, done_before)
+            if self.trainer.is_last_batch:
+                request = request._replace(scored=self.scored_parts)
+            answer = self.stack.train(request)
             if answer is not None:
                 losses += answer.losses.unbind()
                 predictions.append(answer.predictions)
+                self.predicted |= answer.predicted
         block = self._make_steps(block, losses, predictions)
 
         # This reads the losses, so that the device has finished when the clock is read.
@@ -304,17 +312,17 @@ class Task(pl.LightningModule):
         self.train_sums = None
         self.metrics = {f"train/{name}": value for name, value in train.items()}
 
-        started = time.perf_counter()
+        started = self.clock()
         if self.trainer.world_size > 1:
             broadcast_buffers(self.network)
         if self.averaging is not None:
             self.averaging.close_epoch(self.progress.epoch + 1)
         outputs = Outputs() if self.scores_outputs else None
-        scores = evaluate(self, validation, context, outputs, self.scored_network)
+        scores = self._evaluate("val", validation, context, outputs)
         if outputs is not None:
             outputs.gather(self.device)
             scores |= numbers_only(self.final_scores(*outputs.joined()))
-        self.scoring_seconds += time.perf_counter() - started
+        self.scoring_seconds += self.clock() - started
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
         if self.publishes:
             is_shared = self.trainer.world_size > 1
@@ -333,10 +341,26 @@ class Task(pl.LightningModule):
             test: the samples of the test part, each of them once.
             context: a context manager around every forward pass, see `evaluate`.
         """
-        started = time.perf_counter()
-        scores = evaluate(self, test, context, network=self.scored_network)
-        self.scoring_seconds += time.perf_counter() - started
+        started = self.clock()
+        scores = self._evaluate("test", test, context)
+        self.scoring_seconds += self.clock() - started
         self.metrics |= {f"test/{name}": value for name, value in scores.items()}
+
+    def _evaluate(
+        self,
+        part: str,
+        blocks: Iterable[Block],
+        context: Callable,
+        outputs: Outputs | None = None,
+    ) -> dict[str, float]:
+        """Score a part by what the stack has computed of it, or by its blocks."""
+        network = self.scored_network
+        predicted = self.predicted.pop(part, None)
+        if predicted is None or self.stack is None:
+            return evaluate(self, blocks, context, outputs, network)
+        self.stack.share(predicted.share)
+        known = [(predicted.outputs, predicted.targets)]
+        return evaluate(self, blocks, context, outputs, network, known)
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The training loss, a mean over the batch.
