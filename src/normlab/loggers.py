@@ -24,7 +24,7 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import DummyLogger, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from normlab.config.identity import NOT_PART_OF_THE_RESULT, run_name
+from normlab.config.identity import NOT_PART_OF_THE_RESULT, name_of
 from normlab.config.schema import Key, general_keys, has_option, look_up, read_option
 from normlab.config.targets import build_once
 from normlab.endings import EarlyEnd, disk_is_full
@@ -66,7 +66,7 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
     """
     loggers = []
     for name, options in (config.get("logger") or {}).items():
-        logger = build_once(options)(folder=folder, name=run_name(config))
+        logger = build_once(options)(folder=folder, name=name_of(folder))
         loggers.append(logger)
         # TensorBoard's table has a row for a run once its scores are known.
         if not isinstance(logger, TensorBoardLogger | CSVLogger):
@@ -236,7 +236,7 @@ def log_final(
     settings = hyperparameters(config) | {"status": status}
     for name, options in (config.get("logger") or {}).items():
         with _failures_named(name, "final metrics", "result.json"):
-            logger = build_once(options)(folder=folder, name=run_name(config))
+            logger = build_once(options)(folder=folder, name=name_of(folder))
             _log_final(logger, settings, metrics, scores or {}, images or {})
 
 
@@ -251,7 +251,7 @@ def log_interrupted(config: dict[str, Any], folder: Path) -> None:
     if options is None:
         return
     with _failures_named("mlflow", "end", "the run folder"):
-        logger = build_once(options)(folder=folder, name=run_name(config))
+        logger = build_once(options)(folder=folder, name=name_of(folder))
         logger.experiment.set_terminated(logger.run_id, status="KILLED")
 
 

@@ -318,7 +318,11 @@ def run_name(config: dict[str, Any]) -> str:
 
     A stored run keeps the name that an earlier version gave it.
     """
-    folder = run_folder(config)
+    return name_of(run_folder(config))
+
+
+def name_of(folder: Path) -> str:
+    """The name of the run that has a folder."""
     return f"{folder.parent.name}/{folder.name}"
 
 

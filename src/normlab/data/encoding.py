@@ -44,7 +44,9 @@ class Columns(NamedTuple):
                 f"the table must have the columns that the encoder was fitted to, it "
                 f"lacks {shortened(lacking)}"
             )
-        values = table[self.names]
+        values = table
+        if list(table) != self.names:  # which takes as long as the encoding
+            values = table[self.names]
         if self.kind == "numeric":
             values = values.to_numpy()  # checked many times faster than a data frame
         for step in self.steps:

@@ -20,7 +20,7 @@ from normlab.checksums import (
     check_best_checkpoint,
     file_digests,
 )
-from normlab.config.identity import digest, is_digest_of, run_folder, run_name
+from normlab.config.identity import digest, is_digest_of, name_of, run_folder
 from normlab.config.stored_plan import started_plan
 from normlab.endings import (
     DiskFull,
@@ -268,7 +268,7 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
 
     header = {
         "schema": SCHEMA,
-        "run": run_name(config),
+        "run": name_of(folder),
         "config_digest": digest(config),
         "choices": config["choices"],
         "seed": config["seed"],
