@@ -1,7 +1,7 @@
 """Names of metrics by task, and which direction is better."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 PARTS = ("train", "val", "test")
 
@@ -24,6 +24,29 @@ SCORES = (
     "nll",
     "ece",
 )
+
+
+def refuse_unknown_monitor(
+    monitor: str | None, names: Sequence[str], scores: Sequence[str]
+) -> None:
+    """Refuse to monitor a metric that no epoch has.
+
+    Args:
+        monitor: value of `trainer.monitor`.
+        names: metrics of training and validation.
+        scores: further metrics of validation.
+
+    Raises:
+        ValueError: lists the metrics that there are.
+    """
+    known = [f"val/{name}" for name in (*names, *scores)]
+    known += [f"train/{name}" for name in names]
+    if monitor is not None and monitor not in known:
+        raise ValueError(
+            f"trainer.monitor must be null or one of {', '.join(known)}, "
+            f"got {monitor!r}"
+        )
+
 
 # A metric is recognized by the end of its name, so that `val/accuracy` counts too.
 HIGHER_IS_BETTER = (

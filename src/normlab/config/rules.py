@@ -19,7 +19,7 @@ from normlab.config.schema import (
 from normlab.config.study_plan import check_study
 from normlab.config.trust import check_targets, check_trust, refuse_interpolations
 from normlab.config.types import rule_of
-from normlab.metrics import METRICS, SCORES
+from normlab.metrics import METRICS, SCORES, refuse_unknown_monitor
 from normlab.spelling import key_hint
 
 # Groups of which a run has one option each.
@@ -79,17 +79,10 @@ def _check_monitor(config: dict[str, Any]) -> None:
     """
     monitor = config["trainer"]["monitor"]
     kind = config["dataset"]["task"]
-    if monitor is None or config["task"]["_target_"] or kind not in METRICS:
+    if config["task"]["_target_"] or kind not in METRICS:
         return
-    names = METRICS[kind]
     scores = SCORES if kind == "classification" else ()
-    known = [f"val/{name}" for name in (*names, *scores)]
-    known += [f"train/{name}" for name in names]
-    if monitor not in known:
-        raise ValueError(
-            f"trainer.monitor must be null or one of {', '.join(known)}, "
-            f"got {monitor!r}"
-        )
+    refuse_unknown_monitor(monitor, METRICS[kind], scores)
 
 
 def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:

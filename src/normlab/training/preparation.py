@@ -25,7 +25,7 @@ from normlab.device.devices import (
     set_threads,
 )
 from normlab.loggers import check_loggers
-from normlab.metrics import direction_is_known
+from normlab.metrics import direction_is_known, refuse_unknown_monitor
 from normlab.models.weights import untrained_cautions
 from normlab.norms.on_weights import is_weight_length, plain_name
 from normlab.sharing import shared
@@ -310,21 +310,15 @@ def check_monitor(options: dict, task: Task, num_outputs: int) -> bool:
         ValueError: lists the metrics that there are, or asks for the direction.
     """
     monitor = options["monitor"]
-    scores = [f"val/{name}" for name in task.final_score_names(num_outputs)]
-    known = [f"val/{name}" for name in task.metric_names]
-    known += [*scores, *(f"train/{name}" for name in task.metric_names)]
-    if monitor is not None and monitor not in known:
-        raise ValueError(
-            f"trainer.monitor must be null or one of {', '.join(known)}, "
-            f"got {monitor!r}"
-        )
-    name = monitor or known[0]
+    scores = task.final_score_names(num_outputs)
+    refuse_unknown_monitor(monitor, task.metric_names, scores)
+    name = monitor or f"val/{task.metric_names[0]}"
     if options.get("monitor_mode") is None and not direction_is_known(name):
         raise ValueError(
             f"trainer.monitor_mode must be min or max, since the name of {name} does "
             f"not tell which direction is better"
         )
-    return monitor in scores
+    return monitor in [f"val/{name}" for name in scores]
 
 
 def describe_network(prepared: Prepared) -> dict[str, Any]:
