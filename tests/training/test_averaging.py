@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import signal
 from functools import partial
 
 import pytest
@@ -26,8 +25,8 @@ from normlab.training.averaging import (
     take_over,
 )
 from normlab.training.checkpoint_files import load
-from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
+from training.kills import kill_after
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -305,15 +304,7 @@ def test_an_averaging_run_that_was_killed_ends_in_the_same_bits(
     undisturbed = config(*options)
     expected = run(undisturbed)
     settings = config(*options, outputs="interrupted")
-    seen, original = [], Checkpoints.on_train_batch_end
-
-    def count(self, *arguments):
-        original(self, *arguments)
-        seen.append(1)
-        if len(seen) == 10:
-            raise Interrupted(signal.SIGKILL)
-
-    monkeypatch.setattr(Checkpoints, "on_train_batch_end", count)
+    kill_after(monkeypatch, 10)
     with pytest.raises(Interrupted):
         run(settings)
     monkeypatch.undo()

@@ -24,6 +24,7 @@ from normlab.training.checkpoint_files import load
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
+from training.kills import kill_after
 
 QUICK = ("trainer.max_epochs=2", "progress=false")
 # Lightning inspects how often it is asked to log; nothing is lost by it.
@@ -226,7 +227,7 @@ def test_what_a_killed_process_was_writing_is_removed(config):
 
 def test_a_damaged_checkpoint_never_replaces_a_good_one(config, monkeypatch, capsys):
     settings = config("checkpoint.every_n_steps=5", "trainer.max_epochs=3")
-    _interrupt_after(monkeypatch, 4)
+    kill_after(monkeypatch, 4)
     with pytest.raises(Interrupted):
         run(settings)
     monkeypatch.undo()
@@ -315,7 +316,7 @@ def test_a_run_folder_that_is_lost_while_training(config, monkeypatch, what, whe
 
 def test_too_many_open_files_do_not_condemn_a_checkpoint(config, monkeypatch):
     settings = config("checkpoint.every_n_steps=5", "trainer.max_epochs=2")
-    _interrupt_after(monkeypatch, 4)
+    kill_after(monkeypatch, 4)
     with pytest.raises(Interrupted):
         run(settings)
     monkeypatch.undo()
@@ -349,7 +350,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_bits(
     undisturbed = config(*options)
     expected = run(undisturbed)
     settings = config(*options, f"paths.outputs={tmp_path / 'interrupted'}")
-    _interrupt_after(monkeypatch, after_blocks)
+    kill_after(monkeypatch, after_blocks)
     with pytest.raises(Interrupted):
         run(settings)
     monkeypatch.undo()
@@ -372,19 +373,6 @@ def test_interrupted_anywhere_it_ends_in_the_same_bits(
         for key, value in states[0]["network"].items()
     )
     assert [state["progress"]["steps"] for state in states] == [54, 54]
-
-
-def _interrupt_after(monkeypatch, blocks):
-    """Stop the run without another checkpoint, as by a kill, after so many blocks."""
-    seen, original = [], Checkpoints.on_train_batch_end
-
-    def count(self, *arguments):
-        original(self, *arguments)
-        seen.append(1)
-        if len(seen) == blocks:
-            raise Interrupted(signal.SIGKILL)
-
-    monkeypatch.setattr(Checkpoints, "on_train_batch_end", count)
 
 
 def test_a_kill_after_patience_ran_out_trains_no_further_epoch(

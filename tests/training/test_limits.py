@@ -14,6 +14,7 @@ from normlab.training.checkpoint_files import load
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
 from normlab.training.limits import epochs_to_train
+from training.kills import kill_after
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -99,18 +100,6 @@ def test_a_run_by_steps_that_was_killed_ends_in_the_same_bits(
         assert torch.equal(value, last_network(undisturbed)[name])
     columns = [{**row, "seconds": ""} for row in rows(settings)]
     assert columns == [{**row, "seconds": ""} for row in rows(undisturbed)]
-
-
-def kill_after(monkeypatch, blocks):
-    seen, original = [], Checkpoints.on_train_batch_end
-
-    def count(self, *arguments):
-        original(self, *arguments)
-        seen.append(1)
-        if len(seen) == blocks:
-            raise Interrupted(signal.SIGKILL)
-
-    monkeypatch.setattr(Checkpoints, "on_train_batch_end", count)
 
 
 def test_why_a_run_ended_survives_a_kill_before_its_scores(config, monkeypatch):

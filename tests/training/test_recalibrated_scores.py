@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import signal
 from types import SimpleNamespace
 
 import pytest
@@ -16,9 +15,9 @@ from normlab.endings import Interrupted
 from normlab.evaluation.evaluate import evaluate_run
 from normlab.norms import BatchNorm1d
 from normlab.training.checkpoint_files import load
-from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
 from normlab.training.recalibrated_scores import recalibrated_scores
+from training.kills import kill_after
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -176,16 +175,7 @@ def test_a_run_that_was_stopped_has_the_same_second_scores(config, monkeypatch):
     undisturbed = config(*options)
     run(undisturbed)
     settings = config(*options, outputs="stopped")
-    seen = []
-    original = Checkpoints.on_train_batch_end
-
-    def count(self, *arguments):
-        original(self, *arguments)
-        seen.append(1)
-        if len(seen) == 5:
-            raise Interrupted(signal.SIGKILL)
-
-    monkeypatch.setattr(Checkpoints, "on_train_batch_end", count)
+    kill_after(monkeypatch, 5)
     with pytest.raises(Interrupted):
         run(settings)
     monkeypatch.undo()
