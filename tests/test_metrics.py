@@ -7,6 +7,8 @@ from normlab.metrics import (
     direction_is_known,
     higher_is_better,
     is_metric,
+    parse_target,
+    reaches,
 )
 
 
@@ -26,6 +28,22 @@ from normlab.metrics import (
 )
 def test_direction_follows_from_the_end_of_the_name(metric, higher):
     assert higher_is_better(metric) is higher
+
+
+def test_a_target_is_a_metric_and_a_finite_number():
+    assert parse_target("val/accuracy=0.97") == ("val/accuracy", 0.97)
+    assert parse_target("val/loss = -1e-3") == ("val/loss", -0.001)
+    for text in ("val/accuracy", "val/accuracy=high", "val/loss=nan", "val/loss=inf"):
+        with pytest.raises(ValueError, match="^size must be METRIC=VALUE, .* got '"):
+            parse_target(text, "size")
+
+
+def test_a_target_is_reached_from_the_worse_side():
+    assert reaches("val/accuracy", 0.9, 0.9)
+    assert not reaches("val/accuracy", 0.89, 0.9)
+    assert reaches("val/loss", 0.1, 0.1)
+    assert not reaches("val/loss", 0.11, 0.1)
+    assert not reaches("val/loss", float("nan"), 0.1)
 
 
 def test_a_name_that_does_not_tell_its_direction():

@@ -1,7 +1,9 @@
 """Names of metrics by task, and which direction is better."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 PARTS = ("train", "val", "test")
 
@@ -46,6 +48,68 @@ def refuse_unknown_monitor(
             f"trainer.monitor must be null or one of {', '.join(known)}, "
             f"got {monitor!r}"
         )
+
+
+def refuse_unknown_stop(options: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse to stop at a value of a metric that no epoch records.
+
+    Args:
+        options: `trainer` of a configuration; `stop_at` is read, and what adds metrics
+            to an epoch.
+        names: metrics of the task.
+
+    Raises:
+        ValueError: lists the metrics that there are, or says what else is wrong.
+    """
+    if options.get("stop_at") is None:
+        return
+    metric, _ = parse_target(options["stop_at"], "trainer.stop_at")
+    parts = ["val", "train"]
+    if options.get("test_every_epoch"):
+        parts.append("test")
+    if options.get("recalibration_batches") is not None:
+        parts.append("val_recalibrated")
+    known = [f"{part}/{name}" for part in parts for name in names]
+    if metric not in known:
+        hint = ""
+        if metric.startswith("test/") and "test" not in parts:
+            hint = "; trainer.test_every_epoch=true adds those of the test part"
+        raise ValueError(
+            f"trainer.stop_at must have one of the metrics {', '.join(known)}, got "
+            f"{metric!r}{hint}"
+        )
+    if not direction_is_known(metric):
+        raise ValueError(
+            "trainer.stop_at must have a metric whose name tells which direction is "
+            f"better, such as val/loss, got {metric!r}"
+        )
+
+
+def parse_target(text: str, name: str = "target") -> tuple[str, float]:
+    """Metric and value of a target such as `val/accuracy=0.97`.
+
+    Args:
+        text: the target.
+        name: what the error calls it.
+
+    Raises:
+        ValueError: the text has another form, or the value is not finite.
+    """
+    metric, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(
+            f"{name} must be METRIC=VALUE, such as val/accuracy=0.97, got {text!r}"
+        )
+    return metric.strip(), number
+
+
+def reaches(metric: str, value: float, target: float) -> bool:
+    """Whether a value is at least the target, or at most if lower is better."""
+    return value >= target if higher_is_better(metric) else value <= target
 
 
 # A metric is recognized by the end of its name, so that `val/accuracy` counts too.

@@ -17,6 +17,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "gradient_accumulation": ("trainer.accumulate",),
     "early_stopping": ("trainer.patience",),
     "early_stopping_patience": ("trainer.patience",),
+    "stopping_threshold": ("trainer.stop_at",),
     "grad_clip": ("trainer.gradient_clip",),
     "clip": ("trainer.gradient_clip",),
     "clip_grad": ("trainer.gradient_clip",),

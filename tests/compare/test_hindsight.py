@@ -5,7 +5,11 @@ import pytest
 
 from compare.helpers import write_seeds
 from normlab.compare import compare, load_runs
-from normlab.compare.hindsight import left_out_warnings, monitor_warnings
+from normlab.compare.hindsight import (
+    left_out_warnings,
+    monitor_warnings,
+    stop_warnings,
+)
 
 VALUES = [0.90, 0.92, 0.94]
 
@@ -37,6 +41,16 @@ def test_a_comparison_by_the_monitored_metric_warns(tmp_path):
     by_validation = compare(runs, metric="val/accuracy")
     assert any(found.startswith(line) for found in by_validation.warnings)
     assert not any("chose the best" in found for found in compare(runs).warnings)
+
+
+def test_runs_that_stopped_at_the_compared_part_are_told():
+    stops = [None, "val/loss=0.1", "test/accuracy=0.98"]
+    runs = pd.DataFrame({"trainer.stop_at": stops})
+    (line,) = stop_warnings(runs, "test/loss")
+    assert line.startswith("1 of 3 runs stopped as soon as a metric of test reached")
+    assert not stop_warnings(runs, "train/loss")
+    assert not stop_warnings(runs[:1], "test/loss")
+    assert not stop_warnings(pd.DataFrame({"seed": [1]}), "test/loss")
 
 
 def test_arms_that_were_not_named_are_counted(tmp_path):

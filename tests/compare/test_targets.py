@@ -7,7 +7,7 @@ import pytest
 
 from compare.helpers import write_run
 from normlab.compare import compare, load_runs
-from normlab.compare.targets import parse_target, survival, time_to_target
+from normlab.compare.targets import survival, time_to_target
 from normlab.report.tables import target_table
 
 
@@ -54,16 +54,25 @@ def test_censored_runs_count_as_waiting_until_their_end(runs):
     assert math.isnan(none["p"])
 
 
+def test_runs_that_stop_at_the_target_leave_the_means_as_they_are(tmp_path):
+    def means(folder, length):
+        for seed in range(3):
+            write_run(folder, "custom", seed, curve=[0.8, 0.9, 0.92, 0.93][:length])
+            write_run(folder, "none", seed, curve=[0.5, 0.6, 0.7, 0.89])
+        table = time_to_target(compare(load_runs(folder)), "val/accuracy", 0.9)
+        return table.set_index(["arm", "clock"])["restricted_mean"]
+
+    stopped = means(tmp_path / "stopped", 2)
+    assert stopped.equals(means(tmp_path / "whole", 4))
+    assert (stopped["custom", "epochs"], stopped["none", "epochs"]) == (2, 4)
+
+
 def test_a_loss_is_reached_from_above(runs):
     table = time_to_target(compare(runs), "val/loss", 0.21).set_index(["arm", "clock"])
     assert table.loc[("custom", "epochs"), "median"] == 2
 
 
 def test_unknown_targets(runs):
-    assert parse_target("val/accuracy=0.97") == ("val/accuracy", 0.97)
-    for text in ("val/accuracy", "val/accuracy=high"):
-        with pytest.raises(ValueError, match="target must be METRIC=VALUE"):
-            parse_target(text)
     for value in (math.nan, math.inf):
         with pytest.raises(
             ValueError,

@@ -205,6 +205,24 @@ def test_metrics_that_no_run_of_the_task_has_are_not_monitored(plain, words, nam
     check_composed(config, [])
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("val/accuracy", "must be METRIC=VALUE, such as val/accuracy=0.97, got 'val/ac"),
+        ("val/accuracy=nan", "must be METRIC=VALUE, such as val/accuracy=0.97, got"),
+        ("val/f1=0.9", "must have one of the metrics val/accuracy, val/loss, train/ac"),
+        ("test/loss=1", ".*, train/loss, got 'test/loss'; trainer.test_every_epoch=true"),
+    ],
+)
+def test_a_run_stops_at_metrics_of_its_epochs_only(plain, value, message):
+    config = plain()
+    config["trainer"]["stop_at"] = value
+    with pytest.raises(ValueError, match=f"^trainer.stop_at {message}"):
+        check_composed(config, [])
+    config["trainer"] |= {"test_every_epoch": True, "stop_at": "test/loss=1"}
+    check_composed(config, [])
+
+
 def test_a_task_of_the_users_own_may_monitor_a_metric_of_its_own(plain):
     words = ["task._target_=torch.nn.Identity", "trainer.monitor=val/iou"]
     check_composed(plain(*words), [])

@@ -101,6 +101,26 @@ def test_a_stack_scores_the_test_part_after_every_epoch_too(configs):
         assert float(best["test/loss"]) == result["metrics"]["test/loss"]
 
 
+def test_every_run_of_a_stack_stops_at_its_own_epoch(configs):
+    def write(folder, *words):
+        made = configs(folder, "trainer.max_epochs=4", "optimizer.lr=0.02", *words)
+        stacked(made)
+        curves = []
+        for config in made:
+            with open(run_folder(config) / "metrics.csv", newline="") as file:
+                losses = [float(row["val/loss"]) for row in csv.DictReader(file)]
+            curves.append(losses)
+        return curves
+
+    whole = write("whole")
+    target = max(curve[1] for curve in whole)
+    assert any(curve[0] > target for curve in whole)
+    stopped = write("stopped", f"trainer.stop_at='val/loss={target}'")
+    for all_losses, losses in zip(whole, stopped, strict=True):
+        first = next(i for i, loss in enumerate(all_losses) if loss <= target)
+        assert losses == all_losses[: first + 1]
+
+
 def test_second_scores_of_a_stack_leave_no_trace_in_its_runs(configs):
     def rows(folder, *words):
         stacked(configs(folder, *words))

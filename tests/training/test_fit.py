@@ -316,6 +316,36 @@ def test_early_stopping_restores_the_best_state(config):
     assert best["epoch"] == result["best_epoch"]
 
 
+@pytest.mark.parametrize(
+    ("metric", "words", "best"),
+    [
+        ("test/accuracy", ["trainer.test_every_epoch=true"], max),
+        ("val/loss", [], min),
+        ("val_recalibrated/loss", ["trainer.recalibration_batches=2"], min),
+    ],
+)
+def test_a_run_stops_in_the_first_epoch_that_reaches_a_value(
+    config, metric, words, best
+):
+    words = ["trainer.max_epochs=6", *words]
+    whole = config(*words)
+    run(whole)
+    values = recorded(whole, metric)
+    target = best(values[:4])  # is reached in one of the first four epochs
+    first = values.index(target) + 1
+    stopped = config(*words, f"trainer.stop_at='{metric}={target!r}'")
+    result = run(stopped)
+    assert (result["status"], result["epochs"]) == ("finished", first)
+    assert result["ended_by"] == "stop_at"
+    assert recorded(stopped, metric) == values[:first]
+
+
+def test_a_run_that_reaches_no_value_trains_to_its_end(config):
+    settings = config("trainer.stop_at='val/accuracy=1.5'", "trainer.max_epochs=2")
+    result = run(settings)
+    assert (result["epochs"], result["ended_by"]) == (2, "max_epochs")
+
+
 @pytest.fixture
 def interrupted(config):
     """The configuration of a run that has the state of its first two epochs."""

@@ -12,6 +12,7 @@ from torch import nn
 from normlab.data.blocks import Part, Progress, TrainBlocks
 from normlab.data.transforms import Unchanged
 from normlab.device.devices import Device
+from normlab.metrics import refuse_unknown_stop
 from normlab.norms import normalize_weights
 from normlab.training.classification import Classification
 from normlab.training.preparation import (
@@ -219,6 +220,17 @@ def test_any_recorded_metric_may_be_monitored_and_no_other():
     with pytest.raises(ValueError, match="monitor_mode must be min or max, .*novelty"):
         check(None, Named)
     assert not check("val/novelty", Named, mode="max")
+
+
+def test_a_run_may_stop_at_a_metric_of_its_own_task_whose_direction_is_known():
+    def check(metric):
+        refuse_unknown_stop({"stop_at": f"{metric}=0.5"}, Named.metric_names)
+
+    check("val/loss")
+    with pytest.raises(ValueError, match="which direction is better, .*'val/novelty'"):
+        check("val/novelty")
+    with pytest.raises(ValueError, match="val/novelty, val/loss, .*'val/accuracy'"):
+        check("val/accuracy")
 
 
 def test_targets_outside_of_trusted_packages_are_refused(config):

@@ -32,7 +32,11 @@ from normlab.compare.columns import rows_of_arm, setting_columns
 from normlab.compare.contrasts import contrasts_of, with_verdicts
 from normlab.compare.design_warnings import design_warnings
 from normlab.compare.fairness import Check, fairness_checks
-from normlab.compare.hindsight import left_out_warnings, monitor_warnings
+from normlab.compare.hindsight import (
+    left_out_warnings,
+    monitor_warnings,
+    stop_warnings,
+)
 from normlab.compare.selection import edge_warnings
 from normlab.compare.settings import (
     arm_labels,
@@ -319,6 +323,7 @@ def _warnings(comparison: Comparison, groups: list[Group]) -> list[str]:
         *_missing_metric_warnings(comparison),
         *_missing_baseline_warnings(comparison, groups),
         *monitor_warnings(runs, comparison.metric),
+        *stop_warnings(runs, comparison.metric),
         *design_warnings(comparison.contrasts, groups, comparison.metric),
         *edge_warnings(runs, comparison.by, comparison.within, comparison.metric),
         *origin_warnings(runs),

@@ -8,6 +8,7 @@ from normlab.compare.settings import sorted_labels
 from normlab.metrics import METRICS
 
 MAX_ARMS = 6
+STOP_AT = "trainer.stop_at"
 
 
 def monitor_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
@@ -25,6 +26,27 @@ def monitor_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
         f"{metric} also chose the best epoch of {count} of {len(runs)} runs. As the "
         "best of many values it is too good, and the more so the more it varies from "
         "epoch to epoch; compare a test metric."
+    ]
+
+
+def stop_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
+    """A line if runs stopped at a value of a metric of the part that is compared.
+
+    Args:
+        runs: from `load_runs`.
+        metric: what is compared.
+    """
+    if STOP_AT not in runs:
+        return []
+    part = metric.partition("/")[0] + "/"
+    stops = runs[STOP_AT].astype("string").str.startswith(part).fillna(False)
+    count = int(stops.sum())
+    if not count:
+        return []
+    return [
+        f"{count} of {len(runs)} runs stopped as soon as a metric of {part[:-1]} "
+        f"reached trainer.stop_at, so {metric} is near that value in all arms; compare "
+        "the time to the target."
     ]
 
 

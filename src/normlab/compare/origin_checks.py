@@ -19,7 +19,12 @@ ORIGINS = {
 DIGITS_OF_COMMIT = 10
 FOLDERS = ("dataset.root", "dataset.load.root")
 # Settings by which a run may end before its last epoch.
-EARLY_ENDS = ("trainer.patience", "trainer.max_steps", "trainer.max_seconds")
+EARLY_ENDS = (
+    "trainer.patience",
+    "trainer.stop_at",
+    "trainer.max_steps",
+    "trainer.max_seconds",
+)
 LONGER = 1.5  # ratio of the epochs of two arms from which on a warning is given
 
 

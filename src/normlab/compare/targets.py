@@ -18,21 +18,6 @@ from normlab.metrics import higher_is_better, is_metric
 CLOCKS = dict(zip(CLOCK_COLUMNS, ("epochs", "steps", "seconds"), strict=True))
 
 
-def parse_target(text: str) -> tuple[str, float]:
-    """Metric and value of a target such as `val/accuracy=0.97`.
-
-    Raises:
-        ValueError: if the text has another form.
-    """
-    metric, _, value = text.partition("=")
-    try:
-        return metric, float(value)
-    except ValueError:
-        raise ValueError(
-            f"target must be METRIC=VALUE, such as val/accuracy=0.97, got {text!r}"
-        ) from None
-
-
 def time_to_target(
     comparison: Comparison,
     metric: str,
@@ -143,11 +128,14 @@ def _clock_rows(
     known = group[group["known"]]
 
     # The mean is restricted to the time that all arms were observed for. Runs that
-    # diverged end early and say nothing about that time.
+    # diverged end early and say nothing about that time, nor do arms in which every run
+    # has reached the target: they are known for any time.
     finished = known[known["status"] == "finished"]
     observed = finished if len(finished) else known
-    lengths = observed.groupby("arm")[f"{clock} at the end"].max()
-    horizon = lengths.min()
+    by_arm = observed.groupby("arm")
+    lengths = by_arm[f"{clock} at the end"].max()
+    limits = lengths[~by_arm["reached"].all()]
+    horizon = limits.min() if len(limits) else lengths.max()
 
     never_reached = (known["status"] == "diverged") & ~known["reached"]
     durations = known[clock].where(~never_reached, lengths.max())

@@ -67,6 +67,7 @@ TRAINER_OPTIONS_ADDED_LATER: dict[str, Any] = {
     "monitor_mode": None,
     "adaptive_clip": None,
     "recalibration_batches": None,
+    "stop_at": None,
 }
 
 

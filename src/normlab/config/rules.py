@@ -19,7 +19,7 @@ from normlab.config.schema import (
 from normlab.config.study_plan import check_study
 from normlab.config.trust import check_targets, check_trust, refuse_interpolations
 from normlab.config.types import rule_of
-from normlab.metrics import METRICS, SCORES, refuse_unknown_monitor
+from normlab.metrics import METRICS, SCORES, refuse_unknown_monitor, refuse_unknown_stop
 from normlab.spelling import key_hint
 
 # Groups of which a run has one option each.
@@ -68,11 +68,11 @@ def check_composed(config: dict[str, Any], overrides: Sequence[str]) -> None:
     check(config)
     check_trust(config, overrides)
     check_study(config)
-    _check_monitor(config)
+    _check_metrics(config)
 
 
-def _check_monitor(config: dict[str, Any]) -> None:
-    """Refuse to monitor what no run of the task has, such as a score of the test part.
+def _check_metrics(config: dict[str, Any]) -> None:
+    """Refuse to monitor, or to stop at, what no run of the task has.
 
     A task of the user's own has other metrics, and the number of classes excludes some:
     `normlab.training.preparation.check_monitor` asks the task itself.
@@ -83,6 +83,7 @@ def _check_monitor(config: dict[str, Any]) -> None:
         return
     scores = SCORES if kind == "classification" else ()
     refuse_unknown_monitor(monitor, METRICS[kind], scores)
+    refuse_unknown_stop(config["trainer"], METRICS[kind])
 
 
 def check_values(config: dict[str, Any], keys: dict[str, Key]) -> None:

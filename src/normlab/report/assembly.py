@@ -12,7 +12,8 @@ from normlab.compare.curves import curve_warnings
 from normlab.compare.runs import load_runs
 from normlab.compare.selection import validation_metric
 from normlab.compare.settings import check_keys, direction_warnings
-from normlab.compare.targets import parse_target, time_to_target
+from normlab.compare.targets import time_to_target
+from normlab.metrics import parse_target
 from normlab.report.additions import Addition
 from normlab.report.figures import draw_figures
 from normlab.report.page import Report, Section

@@ -19,7 +19,7 @@ import pandas as pd
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import NO_NUMBER, p_value, percent
 from normlab.compare.settings import distinct_texts
-from normlab.compare.targets import parse_target
+from normlab.metrics import parse_target
 from normlab.report.table_formats import markdown_rows, without_formula
 from normlab.results import written_whole
 from normlab.study.comparing import compare_speeds

@@ -27,10 +27,11 @@ from normlab.device.sharding import (
     network_state,
     optimizer_state,
 )
+from normlab.metrics import parse_target, reaches
 from normlab.results import copy_atomically
 from normlab.training.checkpoint_files import LAST, PREVIOUS, save
 from normlab.training.collectives import gather_over_processes
-from normlab.training.limits import PATIENCE
+from normlab.training.limits import PATIENCE, STOP_AT
 from normlab.training.log_files import LogMeter
 from normlab.training.tasks import Task
 from normlab.training.unfinished import restored_block, stored_block
@@ -49,6 +50,8 @@ class Checkpoints(Checkpoint):
         monitor: name of the metric that decides which epoch is best.
         mode: `max` if a high value of it is good, else `min`.
         patience: stop after this many epochs without improvement; None never stops.
+        stop_at: stop after the first epoch in which a metric reaches a value, as in
+            `val/accuracy=0.97`; None never stops.
         every_n_steps: also write a checkpoint within an epoch, at the end of the first
             block that is at least this many steps after the latest checkpoint, and at
             the end of every epoch; None does neither.
@@ -68,6 +71,7 @@ class Checkpoints(Checkpoint):
         monitor: str,
         mode: str,
         patience: int | None = None,
+        stop_at: str | None = None,
         every_n_steps: int | None = None,
         every_seconds: float = 10.0,
         state: dict | None = None,
@@ -76,6 +80,7 @@ class Checkpoints(Checkpoint):
         self.monitor = monitor
         self.mode = mode
         self.patience = patience
+        self.target = None if stop_at is None else parse_target(stop_at)
         self.every_n_steps = every_n_steps
         self.every_seconds = every_seconds
         self.state = state
@@ -141,6 +146,9 @@ class Checkpoints(Checkpoint):
         if self.patience is not None and epochs_without_improvement >= self.patience:
             trainer.should_stop = True
             task.ended_by = task.ended_by or PATIENCE
+        if self._reaches_target(task):
+            trainer.should_stop = True
+            task.ended_by = task.ended_by or STOP_AT
 
         is_old = time.monotonic() - self._saved_at >= self.every_seconds
         if is_old or self.every_n_steps:
@@ -188,6 +196,12 @@ class Checkpoints(Checkpoint):
                 copy_atomically(last, last.with_name(PREVIOUS))
             save(last, state)
             self._last_is_intact = True
+
+    def _reaches_target(self, task: Task) -> bool:
+        if self.target is None:
+            return False
+        metric, target = self.target
+        return reaches(metric, task.metrics[metric], target)
 
     def _improves(self, task: Task) -> bool:
         value = task.metrics[self.monitor]

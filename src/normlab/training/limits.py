@@ -19,6 +19,7 @@ MAX_EPOCHS = "max_epochs"
 MAX_STEPS = "max_steps"
 MAX_SECONDS = "max_seconds"
 PATIENCE = "patience"
+STOP_AT = "stop_at"
 
 
 class Limits(Callback):

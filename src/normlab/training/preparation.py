@@ -25,7 +25,11 @@ from normlab.device.devices import (
     set_threads,
 )
 from normlab.loggers import check_loggers
-from normlab.metrics import direction_is_known, refuse_unknown_monitor
+from normlab.metrics import (
+    direction_is_known,
+    refuse_unknown_monitor,
+    refuse_unknown_stop,
+)
 from normlab.models.weights import untrained_cautions
 from normlab.norms.on_weights import is_weight_length, plain_name
 from normlab.sharing import shared
@@ -125,6 +129,7 @@ def prepare(config: dict) -> Prepared:
     task = build_task(config, network, num_steps, targets, parts.num_outputs)
     check_scheduler(task, config["scheduler"])
     task.scores_outputs = check_monitor(config["trainer"], task, parts.num_outputs)
+    refuse_unknown_stop(config["trainer"], task.metric_names)
     return Prepared(
         device=device,
         parts=parts,

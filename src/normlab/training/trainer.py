@@ -110,7 +110,13 @@ def build_checkpoints(
     if mode is None:
         mode = "max" if higher_is_better(monitor) else "min"
     return Checkpoints(
-        folder, monitor, mode, options["patience"], **config["checkpoint"], state=state
+        folder,
+        monitor,
+        mode,
+        patience=options["patience"],
+        stop_at=options.get("stop_at"),
+        **config["checkpoint"],
+        state=state,
     )
 
 
