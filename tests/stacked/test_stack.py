@@ -82,7 +82,9 @@ def test_deep_networks_are_what_they_are_alone(compose, model):
     words += [f"model={model}", *DEEP[model], "optimizer.lr=0.001"]
     config = plain(compose(*words, "dataset=digits", "optimizer.momentum=0"))
     configs = [config | {"seed": seed} for seed in range(2)]
-    assert trained_both_ways(configs) < 1e-5
+    # In float32, a value that rounding moves across the kink of a ReLU changes an epoch
+    # by up to .2, in 1 of 6 pairs of seeds.
+    assert trained_both_ways(configs, torch.float64) < 1e-11
 
 
 @pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))

@@ -8,7 +8,7 @@ from torch import Tensor, distributed, nn
 from torch.fx import Proxy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normlab.norms.batch_statistics import normalize_batch
+from normlab.norms.batch_stacked import normalize_batch
 from normlab.norms.batch_synchronized import normalize_synchronized_batch
 from normlab.norms.channel_statistics import values_per_channel
 from normlab.norms.functional import normalize, per_channel, update_average

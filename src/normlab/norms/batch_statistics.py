@@ -133,7 +133,7 @@ class _BatchNormalization(torch.autograd.Function):
             or _is_batch_of_gradients(dy)
         )
         if needs_plain_operations:
-            return _differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
+            return differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
 
         wide = in_dtype(x, mean.dtype)
         dy = in_dtype(dy, mean.dtype)
@@ -170,7 +170,7 @@ def _is_batch_of_gradients(dy: Tensor) -> bool:
     return torch._C._functorch.is_legacy_batchedtensor(dy)
 
 
-def _differentiable_backward(
+def differentiable_backward(
     x: Tensor,
     weight: Tensor | None,
     bias_dtype: torch.dtype | None,

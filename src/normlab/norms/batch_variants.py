@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms.batch import BatchNorm, NormalizedBatch
-from normlab.norms.batch_statistics import normalize_batch
+from normlab.norms.batch_stacked import normalize_batch
 from normlab.norms.channel_statistics import channel_moments, values_per_channel
 from normlab.norms.functional import normalize, per_channel, statistics_dtype
 from normlab.norms.shapes import one_value_error
