@@ -70,6 +70,9 @@ def refuse_unknown_stop(options: Mapping[str, Any], names: Sequence[str]) -> Non
     if options.get("recalibration_batches") is not None:
         parts.append("val_recalibrated")
     known = [f"{part}/{name}" for part in parts for name in names]
+    monitor = options.get("monitor")
+    if monitor is not None and monitor not in known:
+        known.append(monitor)
     if metric not in known:
         hint = ""
         if metric.startswith("test/") and "test" not in parts:

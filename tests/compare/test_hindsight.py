@@ -44,10 +44,11 @@ def test_a_comparison_by_the_monitored_metric_warns(tmp_path):
 
 
 def test_runs_that_stopped_at_the_compared_part_are_told():
-    stops = [None, "val/loss=0.1", "test/accuracy=0.98"]
-    runs = pd.DataFrame({"trainer.stop_at": stops})
+    stops = [None, "val/loss=0.1", "test/accuracy=0.98", "test/accuracy=0.98"]
+    ends = ["max_epochs", "stop_at", "stop_at", "max_epochs"]
+    runs = pd.DataFrame({"trainer.stop_at": stops, "ended_by": ends})
     (line,) = stop_warnings(runs, "test/loss")
-    assert line.startswith("1 of 3 runs stopped as soon as a metric of test reached")
+    assert line.startswith("1 of 4 runs stopped as soon as a metric of test reached")
     assert not stop_warnings(runs, "train/loss")
     assert not stop_warnings(runs[:1], "test/loss")
     assert not stop_warnings(pd.DataFrame({"seed": [1]}), "test/loss")

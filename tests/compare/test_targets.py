@@ -67,6 +67,16 @@ def test_runs_that_stop_at_the_target_leave_the_means_as_they_are(tmp_path):
     assert (stopped["custom", "epochs"], stopped["none", "epochs"]) == (2, 4)
 
 
+def test_a_target_that_runs_stopped_before_is_refused(runs):
+    stopped = runs["norm"] == "custom"
+    stops = runs.assign(ended_by="max_epochs")
+    stops["trainer.stop_at"] = "val/accuracy=0.94"
+    stops.loc[stopped, "ended_by"] = "stop_at"
+    time_to_target(compare(stops), "val/accuracy", 0.93)
+    with pytest.raises(ValueError, match="7 of 15 stopped at val/accuracy=0.94; give"):
+        time_to_target(compare(stops), "val/accuracy", 0.95)
+
+
 def test_a_loss_is_reached_from_above(runs):
     table = time_to_target(compare(runs), "val/loss", 0.21).set_index(["arm", "clock"])
     assert table.loc[("custom", "epochs"), "median"] == 2

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from normlab.norms import batch_statistics
 from normlab.norms.batch_stacked import normalize_batch
@@ -119,6 +120,50 @@ def test_other_transforms_go_on_around_it(shape):
 
     by_network = torch.vmap(torch.func.grad(of_one))(x[0], weight)
     torch.testing.assert_close(by_network, wanted)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_all_networks_share_altogether_has_gradients(shape):
+    x = draw(*shape).requires_grad_()
+    weight = draw(C, seed=1).requires_grad_()
+    factors = draw(K, seed=2)
+
+    def total(x, weight):
+        def of_one(factor):
+            return (normalize_batch(x, weight, None, 0.3)[0] ** 3).sum() * factor
+
+        return torch.vmap(of_one)(factors).sum()
+
+    once = (batch_statistics.normalize_batch(x, weight, None, 0.3)[0] ** 3).sum()
+    wanted = torch.autograd.grad(once * factors.sum(), (x, weight))
+    found = torch.autograd.grad(total(x, weight), (x, weight))
+    torch.testing.assert_close(found, wanted)
+    found = torch.func.grad(total, argnums=(0, 1))(x, weight)
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_many_gradients_at_once(shape):
+    x = draw(K, *shape).requires_grad_()
+    y = together(x, None, None)[0]
+    gradients = draw(2, K, *shape, seed=1)
+    (found,) = torch.autograd.grad(
+        y, x, gradients, is_grads_batched=True, retain_graph=True
+    )
+    wanted = [torch.autograd.grad(y, x, dy, retain_graph=True)[0] for dy in gradients]
+    torch.testing.assert_close(found, torch.stack(wanted))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forward_derivatives(shape):
+    x = draw(K, *shape)
+    tangent = draw(K, *shape, seed=1)
+    _, found = torch.func.jvp(lambda x: together(x, None, None)[0], (x,), (tangent,))
+    _, wanted = torch.func.jvp(lambda x: alone(x, None, None)[0], (x,), (tangent,))
+    torch.testing.assert_close(found, wanted)
+    with forward_ad.dual_level():
+        y = together(forward_ad.make_dual(x, tangent), None, None)[0]
+        torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, wanted)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -217,6 +217,17 @@ def test_the_metric_is_the_one_that_picks_the_best_epoch(config, options, expect
     assert resolve_metric(Options(**GOOD | options), config) == expected
 
 
+def test_trials_do_not_end_by_the_test_part():
+    for stop_at, is_refused in (("test/loss=1", True), ("val/loss=1", False)):
+        trainer = {"monitor": None, "stop_at": stop_at}
+        config = CLASSES | {"trainer": trainer}
+        if not is_refused:
+            assert resolve_metric(Options(**GOOD), config)[0] == "val/accuracy"
+            continue
+        with pytest.raises(ValueError, match="^trainer.stop_at must have a metric of"):
+            resolve_metric(Options(**GOOD), config)
+
+
 @pytest.mark.parametrize(
     ("metric", "monitor", "message"),
     [

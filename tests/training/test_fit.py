@@ -340,6 +340,19 @@ def test_a_run_stops_in_the_first_epoch_that_reaches_a_value(
     assert recorded(stopped, metric) == values[:first]
 
 
+def test_a_run_stops_at_the_metric_that_it_monitors(config):
+    words = ("trainer.monitor=val/macro_f1", "trainer.patience=1")
+    settings = config(*words, "trainer.stop_at='val/macro_f1=0'")
+    result = run(settings)
+    assert (result["epochs"], result["ended_by"]) == (1, "stop_at")
+
+
+def test_an_average_is_there_before_a_run_stops(config):
+    words = ("trainer.average=swa", "trainer.average_start=0.5", "trainer.max_epochs=4")
+    result = run(config(*words, "trainer.stop_at='val/accuracy=0'"))
+    assert (result["epochs"], result["num_averaged"]) == (3, 1)
+
+
 def test_a_run_that_reaches_no_value_trains_to_its_end(config):
     settings = config("trainer.stop_at='val/accuracy=1.5'", "trainer.max_epochs=2")
     result = run(settings)

@@ -9,7 +9,13 @@ from normlab.config.identity import NOT_PART_OF_THE_RESULT
 from normlab.metrics import is_metric
 
 # Fields of result.json that are strings; null where unknown.
-TEXT_FIELDS = ("reason", "config_digest", "initial_weights", "data_digest")
+TEXT_FIELDS = (
+    "reason",
+    "ended_by",
+    "config_digest",
+    "initial_weights",
+    "data_digest",
+)
 # Fields of result.json that are numbers.
 NUMBER_FIELDS = (
     "seconds",

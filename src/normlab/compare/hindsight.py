@@ -38,15 +38,16 @@ def stop_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
     """
     if STOP_AT not in runs:
         return []
-    part = metric.partition("/")[0] + "/"
-    stops = runs[STOP_AT].astype("string").str.startswith(part).fillna(False)
-    count = int(stops.sum())
+    part, slash, _ = metric.partition("/")
+    stops_by_part = runs[STOP_AT].astype("string").str.startswith(part + slash)
+    have_stopped = runs["ended_by"] == "stop_at"
+    count = int((stops_by_part & have_stopped).fillna(False).sum())
     if not count:
         return []
     return [
-        f"{count} of {len(runs)} runs stopped as soon as a metric of {part[:-1]} "
-        f"reached trainer.stop_at, so {metric} is near that value in all arms; compare "
-        "the time to the target."
+        f"{count} of {len(runs)} runs stopped as soon as a metric of {part} reached "
+        f"trainer.stop_at, so this part chose how long they trained; compare the time "
+        "to the target."
     ]
 
 

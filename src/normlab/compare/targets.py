@@ -49,7 +49,8 @@ def time_to_target(
         - `without_curves`: runs whose `metrics.csv` is damaged or missing.
 
     Raises:
-        ValueError: if the target is not finite or no run has a curve of the metric.
+        ValueError: if the target is not finite, no run has a curve of the metric, or
+            runs stopped before the target.
     """
     if not math.isfinite(target):
         raise ValueError(f"target must be finite, such as 0.97, got {target}")
@@ -92,10 +93,29 @@ def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
 
     table = first_hit.reindex(runs.index).fillna(last)
     table = table.join(last.add_suffix(" at the end"))
-    return table.join(runs[["where", "arm", "status"]]).assign(
+    table = table.join(runs[["where", "arm", "status"]]).assign(
         reached=runs.index.isin(first_hit.index),
         known=~runs.index.isin(lacking.index),
     )
+    _refuse_stopped(runs, table)
+    return table
+
+
+def _refuse_stopped(runs: pd.DataFrame, times: pd.DataFrame) -> None:
+    """Refuse runs that were stopped before the target, and because they were good.
+
+    To count them as still waiting would take them for runs that say nothing of when
+    they would have arrived.
+    """
+    have_stopped = (runs["ended_by"] == "stop_at") & ~times["reached"]
+    count = int(have_stopped.sum())
+    if count:
+        stops = ", ".join(sorted(set(runs.loc[have_stopped, "trainer.stop_at"])))
+        raise ValueError(
+            f"target must be one that runs are not stopped before, {count} of "
+            f"{len(runs)} stopped at {stops}; give this target, or train without "
+            "trainer.stop_at"
+        )
 
 
 def _check_curves(

@@ -75,7 +75,7 @@ def _check_metrics(config: dict[str, Any]) -> None:
     """Refuse to monitor, or to stop at, what no run of the task has.
 
     A task of the user's own has other metrics, and the number of classes excludes some:
-    `normlab.training.preparation.check_monitor` asks the task itself.
+    `normlab.training.preparation.prepare` asks the task itself.
     """
     monitor = config["trainer"]["monitor"]
     kind = config["dataset"]["task"]

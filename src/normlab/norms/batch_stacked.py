@@ -1,11 +1,11 @@
 """Batch normalization of one network, or of many at once under `torch.vmap`.
 
-Autograd through the formula would serve `torch.vmap` too. It is slower, and where
-deviations reach 1e12 and more its products leave the range of float32, which those of
-the closed form in `normlab.norms.batch_statistics` do not. So here are the same steps
-for all networks together: K networks with C channels are one with K C channels. Vectors
-stay where they are in memory, since to move their channels side by side would cost more
-than the arithmetic.
+Autograd through the formula would serve `torch.vmap` too. But it is slower, and if
+deviations reach 1e12 its products leave the range of float32, while the closed form in
+`normlab.norms.batch_statistics` stays inside. So the steps here are those of the closed
+form, for all networks together: K networks with C channels are one with K C channels.
+Vectors stay where they are in memory, since to move their channels side by side would
+cost more than the arithmetic.
 
 Shapes: K networks, N samples, C channels in each network.
 """
@@ -15,10 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C._functorch import TransformType
-from torch.autograd.function import FunctionCtx
 
 from normlab.norms import batch_statistics
-from normlab.norms.batch_statistics import NO_REDUCTION, normalize_by_autograd
+from normlab.norms.batch_statistics import (
+    NO_REDUCTION,
+    differentiable_backward,
+    needs_plain_backward,
+    needs_plain_forward,
+    normalize_by_autograd,
+)
 from normlab.norms.functional import HALF_PRECISION
 
 
@@ -52,7 +57,10 @@ def _is_inside_vmap() -> bool:
 
 
 class _ManyNetworks(torch.autograd.Function):
-    """A rule for `torch.vmap`, which is all that is ever called of it."""
+    """A rule for `torch.vmap`.
+
+    The other methods are called if all networks share input, scale and shift.
+    """
 
     @staticmethod
     def forward(
@@ -61,8 +69,18 @@ class _ManyNetworks(torch.autograd.Function):
         return normalize_by_autograd(x, weight, bias, eps)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple, output: tuple) -> None:
-        """Keep nothing."""
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        x, weight, bias, eps = inputs
+        _, mean, var = output
+        ctx.mark_non_differentiable(mean, var)
+        ctx.save_for_backward(x, weight)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.eps = eps
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        return differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
 
     @staticmethod
     def vmap(
@@ -114,7 +132,7 @@ def _are_plain(x: Tensor) -> bool:
         x.dtype not in HALF_PRECISION
         and x.numel() > 0
         and not x.is_meta
-        and not torch._C._are_functorch_transforms_active()
+        and not needs_plain_forward()
     )
 
 
@@ -158,7 +176,7 @@ class _ManyVectors(torch.autograd.Function):
         ctx: Any, dy: Tensor, *unused: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight, mean, inverse_std = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for second derivatives
+        if needs_plain_backward(dy):
             dx, dweight, dbias = _differentiable_gradients(ctx, x, weight, dy)
             return dx, dweight, dbias, None
         workspace = torch.empty_like(x)
@@ -182,7 +200,7 @@ def _differentiable_gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients in operations that can be differentiated again."""
     size = len(x)
-    dx, dweight, dbias, _ = batch_statistics.differentiable_backward(
+    dx, dweight, dbias, _ = differentiable_backward(
         x.transpose(0, 1).flatten(1),
         None if weight is None else weight.flatten(),
         x.dtype if ctx.has_bias else None,

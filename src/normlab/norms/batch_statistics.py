@@ -19,7 +19,7 @@ the gradients of shift, scale and input are
 
 Only the input is kept for them, and dx is linear in dy and x. `torch.compile` fuses the
 operations of each direction. `torch.export`, `torch.func` and tracing get
-`normalize_by_autograd`.
+`normalize_by_autograd`; `torch.vmap` gets `normlab.norms.batch_stacked`.
 """
 
 import torch
@@ -53,17 +53,23 @@ def normalize_batch(
         The output with shape and type of `x`, and the mean and biased variance ``(C,)``
         of the batch, in float32 or better and without gradient.
     """
-    # None of these can look into an autograd function; the last is forward-mode
-    # differentiation. The last two are private in PyTorch, checked with 2.15.
-    needs_plain_operations = (
+    if needs_plain_forward():
+        return normalize_by_autograd(x, weight, bias, eps)
+    return _BatchNormalization.apply(x, weight, bias, eps)
+
+
+def needs_plain_forward() -> bool:
+    """Whether something is active that cannot look into an autograd function.
+
+    The last one is forward-mode differentiation. The last two are private in PyTorch,
+    checked with 2.15.
+    """
+    return (
         torch.compiler.is_exporting()
         or torch.jit.is_tracing()
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )
-    if needs_plain_operations:
-        return normalize_by_autograd(x, weight, bias, eps)
-    return _BatchNormalization.apply(x, weight, bias, eps)
 
 
 def normalize_by_autograd(
@@ -127,12 +133,7 @@ class _BatchNormalization(torch.autograd.Function):
         *unused: Tensor,
     ) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse_std = ctx.saved_tensors
-        needs_plain_operations = (
-            torch.is_grad_enabled()  # for second derivatives
-            or torch._C._are_functorch_transforms_active()
-            or _is_batch_of_gradients(dy)
-        )
-        if needs_plain_operations:
+        if needs_plain_backward(dy):
             return differentiable_backward(x, weight, ctx.bias_dtype, ctx.eps, dy)
 
         wide = in_dtype(x, mean.dtype)
@@ -158,6 +159,19 @@ class _BatchNormalization(torch.autograd.Function):
             ctx.bias_dtype,
         )
         return dx, dweight, dbias, None
+
+
+def needs_plain_backward(dy: Tensor) -> bool:
+    """Whether a gradient must be computed in operations that overwrite no memory.
+
+    Args:
+        dy: the gradient of the output.
+    """
+    return (
+        torch.is_grad_enabled()  # for second derivatives
+        or torch._C._are_functorch_transforms_active()
+        or _is_batch_of_gradients(dy)
+    )
 
 
 def _is_batch_of_gradients(dy: Tensor) -> bool:

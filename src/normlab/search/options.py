@@ -221,6 +221,7 @@ def resolve_metric(options: Options, config: Mapping[str, Any]) -> tuple[str, st
     scores = [f"val/{name}" for name in SCORES]
     if monitor in scores:  # then a run has all of them after every epoch
         known += scores
+    _refuse_stop_at_test(config["trainer"].get("stop_at"))
     metric = options.metric or monitor or known[0]
     if str(metric).startswith("test/"):
         raise ValueError(
@@ -239,6 +240,16 @@ def resolve_metric(options: Options, config: Mapping[str, Any]) -> tuple[str, st
     if mode is not None and metric == monitor:
         return metric, f"{mode}imize"
     return metric, "maximize" if higher_is_better(metric) else "minimize"
+
+
+def _refuse_stop_at_test(stop_at: str | None) -> None:
+    """Refuse trials that end by the test part."""
+    if stop_at is not None and stop_at.startswith("test/"):
+        raise ValueError(
+            f"trainer.stop_at must have a metric of train or val in a search, got "
+            f"{stop_at!r}: test data that chose the length of trials could not judge "
+            "the best one any more"
+        )
 
 
 def worst_value(metric: str, direction: str) -> float:

@@ -143,12 +143,12 @@ class Checkpoints(Checkpoint):
         first_epoch = 1 if task.averaging is None else task.averaging.first_epoch
         since = max(self.best["epoch"], first_epoch - 1)
         epochs_without_improvement = progress.epoch - since
+        if progress.epoch >= first_epoch and self._reaches_target(task):
+            trainer.should_stop = True
+            task.ended_by = task.ended_by or STOP_AT
         if self.patience is not None and epochs_without_improvement >= self.patience:
             trainer.should_stop = True
             task.ended_by = task.ended_by or PATIENCE
-        if self._reaches_target(task):
-            trainer.should_stop = True
-            task.ended_by = task.ended_by or STOP_AT
 
         is_old = time.monotonic() - self._saved_at >= self.every_seconds
         if is_old or self.every_n_steps:

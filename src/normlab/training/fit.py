@@ -56,7 +56,8 @@ from normlab.training.user_callbacks import attach, load_states, want_steps
 #    scored once more by recalibrated statistics (recalibrated_scores.py);
 #    norm statistics are recorded (norm_statistics.py); `metrics.csv` and the loggers
 #    get a row; the best state is kept in memory, a checkpoint is written, and training
-#    stops early if nothing improves (checkpoints.py); a search may prune the run.
+#    stops early if nothing improves or a value is reached (checkpoints.py); a search
+#    may prune the run.
 #
 # Lightning runs this loop and calls the callbacks. It moves the network to the device
 # and wraps it for mixed precision and for several processes. It does not make the
