@@ -154,6 +154,7 @@ def test_many_gradients_at_once(shape):
     torch.testing.assert_close(found, torch.stack(wanted))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_forward_derivatives(shape):
     x = draw(K, *shape)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from normlab.config.identity import run_folder
+from normlab.data import blocks
 from normlab.endings import Interrupted
 from normlab.stacked import driver
 from normlab.stacked.driver import train_stack
@@ -15,6 +16,7 @@ from normlab.stacked.members import Member
 from normlab.stacked.stack import Stack
 from normlab.stacked.trial import Times
 from normlab.training import preparation
+from normlab.training.classification import Classification
 from normlab.training.experiment import run, run_with_output
 from stacked.runs import SMALL, plain
 
@@ -334,6 +336,73 @@ def test_without_memory_for_two_runs_none_is_stacked(configs, monkeypatch):
     ended = stacked(configs("stacked"))
     assert ended.results == [None, None]
     assert "does not suffice" in ended.notes[-1]
+
+
+@pytest.fixture
+def short_blocks(monkeypatch):
+    """Blocks of four steps in a run by itself, and of two in a stack of two."""
+    bytes_of_step = 8 * 64 * 4  # samples, pixels, bytes of a pixel
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * bytes_of_step)
+
+
+def test_a_run_that_was_stopped_in_a_longer_block_goes_on_in_a_stack(
+    configs, short_blocks, monkeypatch
+):
+    calls = []
+    loss = Classification.loss
+
+    def loss_and_signal(self, *arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(self, *arguments)
+
+    for config in configs("stacked", *ADAM):  # both have made all of a shorter block
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Classification, "loss", loss_and_signal)
+            with pytest.raises(Interrupted):
+                run(config)
+        assert len(checkpoint(config)["unfinished_block"]["losses"]) == 3
+    ended = stacked(configs("stacked", *ADAM))
+    assert ended.notes == []
+    assert [result["stacked"] for result in ended.results] == [2, 2]
+    for found, wanted in zip(
+        configs("stacked", *ADAM), configs("alone", *ADAM), strict=True
+    ):
+        run(wanted)
+        torch.testing.assert_close(
+            checkpoint(found)["network"], checkpoint(wanted)["network"], **CLOSE
+        )
+
+
+def test_statistics_are_those_of_the_samples_of_a_run_by_itself(configs, short_blocks):
+    words = ("statistics.every_n_epochs=1", *ADAM)
+    stacked(configs("stacked", *words))
+    for found, wanted in zip(
+        configs("stacked", *words), configs("alone", *words), strict=True
+    ):
+        run(wanted)
+        tables = []
+        for config in (found, wanted):
+            with open(run_folder(config) / "statistics.csv", newline="") as file:
+                tables.append(list(csv.DictReader(file)))
+        assert tables[0]
+        for one, two in zip(*tables, strict=True):
+            values = float(one.pop("value")), float(two.pop("value"))
+            assert values[0] == pytest.approx(values[1], rel=1e-3, abs=1e-5)
+            assert one == two
+
+
+def test_a_schedule_that_fails_fails_its_own_run_only(configs):
+    words = ("scheduler=one_cycle", "trainer.max_epochs=3")
+    good, bad = configs("stacked", *words)
+    bad["scheduler"] = bad["scheduler"] | {"epochs": 1}
+    ended = stacked([good, bad])
+    assert ended.results == [None, None]  # to be trained by themselves
+    (note,) = ended.notes
+    assert note.startswith("a step of the stack failed: Tried to step")
+    assert run(good)["status"] == "finished"
 
 
 def test_the_error_of_one_run_is_its_own(configs):

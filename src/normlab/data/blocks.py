@@ -136,6 +136,10 @@ class Part:
         return inputs
 
 
+# Number of samples that statistics of an epoch are computed from.
+PROBE_SAMPLES = 256
+
+
 class Block(NamedTuple):
     """Consecutive batches of one process.
 
@@ -147,6 +151,8 @@ class Block(NamedTuple):
             hold unequal shares of a batch.
         micro_batch_size: samples that go through the network at once, if the gradients
             of several forward passes are added up for a step; None if B do.
+        probe: which of the samples are among those that the statistics of the epoch are
+            computed from.
     """
 
     inputs: Tensor
@@ -154,6 +160,7 @@ class Block(NamedTuple):
     batch_size: int
     loss_scale: float = 1.0
     micro_batch_size: int | None = None
+    probe: slice = slice(0, PROBE_SAMPLES)
 
     def first_batches(self, number: int) -> "Block":
         """The block without what follows its first `number` batches."""
@@ -239,9 +246,14 @@ class TrainBlocks:
         block_bytes = DEVICE_BLOCK_BYTES
         if sample.device.type == "cpu":
             block_bytes = BLOCK_BYTES
-        step_bytes = sample.nbytes * self.step_size * sharers
-        affordable = max(1, block_bytes // step_bytes)
-        self.steps_per_block = min(affordable, max_steps, MAX_BATCHES_PER_BLOCK)
+        step_bytes = sample.nbytes * self.step_size
+
+        def affordable(num_runs: int) -> int:
+            steps = max(1, block_bytes // (step_bytes * num_runs))
+            return min(steps, max_steps, MAX_BATCHES_PER_BLOCK)
+
+        self.steps_per_block = affordable(sharers)
+        self.steps_per_block_alone = affordable(1)
         if world_size > 1:
             # Gradients are exchanged once per block, so a block must be one step.
             self.steps_per_block = 1
@@ -264,9 +276,16 @@ class TrainBlocks:
             end = min(end, last)
         order = order[:end]
         size = self.steps_per_block * self.step_size
+        # The first samples of the last block of a run by itself.
+        size_alone = self.steps_per_block_alone * self.step_size
+        probe_start = (end - 1) // size_alone * size_alone
+        probe_end = probe_start + PROBE_SAMPLES
         for start in range(0, end, size):
             following = start + size
-            block = self._gather(order[max(start, seen) : following], draws)
+            first = max(start, seen)
+            block = self._gather(order[first:following], draws)
+            probe = slice(max(0, probe_start - first), max(0, probe_end - first))
+            block = block._replace(probe=probe)
             if part.on_disk:
                 self._read_ahead(order[max(following, seen) : following + size])
             yield block

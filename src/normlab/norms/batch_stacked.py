@@ -199,16 +199,17 @@ def _differentiable_gradients(
     ctx: Any, x: Tensor, weight: Tensor | None, dy: Tensor
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients in operations that can be differentiated again."""
-    size = len(x)
+    size, num_samples, _ = x.shape
+    # Not `flatten`, which has no rule for batches of gradients.
     dx, dweight, dbias, _ = differentiable_backward(
-        x.transpose(0, 1).flatten(1),
+        x.transpose(0, 1).reshape(num_samples, -1),
         None if weight is None else weight.flatten(),
         x.dtype if ctx.has_bias else None,
         ctx.eps,
-        dy.transpose(0, 1).flatten(1),
+        dy.transpose(0, 1).reshape(num_samples, -1),
     )
     assert dx is not None
-    dx = dx.unflatten(1, (size, -1)).transpose(0, 1)
+    dx = dx.view(num_samples, size, -1).transpose(0, 1)
     if dweight is not None:
         dweight = dweight.view(size, -1)
     if dbias is not None:

@@ -233,7 +233,7 @@ class Driver:
                 stack = self._stack(members)
                 answers = stack.train(requests)
             predicted = stack.predict(requests) if self.scores_together else []
-        except RuntimeError as error:
+        except Exception as error:  # of any module or schedule
             first_line = str(error).partition("\n")[0]
             raise NotStackable(f"a step of the stack failed: {first_line}") from error
         for number, member in enumerate(members):

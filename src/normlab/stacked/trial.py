@@ -147,16 +147,18 @@ def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
             buffers differ.
     """
     batch, chosen = first_batch(requests)
-    last = len(chosen) - 1
-    first_request = requests[int(chosen[0])]
-    last_request = requests[int(chosen[last])]
+    # No more than two: how many the memory has room for is not known yet.
+    ends = [0, len(chosen) - 1]
+    batch = Batch(batch.inputs[ends], batch.learned[ends])
+    chosen = chosen[ends]
+    first_request, last_request = (requests[number] for number in chosen.tolist())
     part = stack.take(chosen)
     copy = part.network
     training = copy.randomness == "error"
     with torch.random.fork_rng():
         with Kept() as kept:
             first = _alone(first_request, batch, 0, training)
-        copies = {0: first, last: _alone(last_request, batch, last, training)}
+        copies = {0: first, 1: _alone(last_request, batch, 1, training)}
         stack.set_random_states(requests)
         copy.template.train(training)
         try:
@@ -173,22 +175,27 @@ def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
 def score_alike(stack: Stack, requests: Sequence[Request]) -> bool:
     """Whether the outputs of the stack in evaluation are those of its runs alone.
 
-    The parts of the first and of the last run that the stack scores are compared.
+    The parts of the first and of the last run are compared, in a stack of these two: it
+    scores all parts that a larger one would score.
 
     Args:
         stack: of the runs; it is left as it is.
         requests: of the runs.
     """
-    everyone = torch.arange(len(requests), device=stack.network.weights.device)
-    scored = [each._replace(scored=each.task.scored_parts) for each in requests]
+    asking = [number for number, each in enumerate(requests) if each.task.scored_parts]
+    ends = sorted({*asking[:1], *asking[-1:]})
+    scored = []
+    for number in ends:
+        request = requests[number]
+        scored.append(request._replace(scored=request.task.scored_parts))
+    chosen = torch.tensor(ends, dtype=torch.int64, device=stack.network.weights.device)
     try:
-        predicted = stack.take(everyone).predict(scored)
+        predicted = stack.take(chosen).predict(scored)
     except Exception:  # of any module
         return False
-    numbers = [number for number, found in enumerate(predicted) if found]
-    for number in numbers[:1] + numbers[-1:]:
-        task = requests[number].task
-        for name, found in predicted[number].items():
+    for request, parts in zip(scored, predicted, strict=True):
+        task = request.task
+        for name, found in parts.items():
             (block,) = task.scored_parts[name]
             alone = evaluated(deepcopy(task.network), block.inputs)
             tolerance = TOLERANCES.get(alone.dtype, 0.0)

@@ -21,14 +21,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from normlab.data.blocks import Block
+from normlab.data.blocks import PROBE_SAMPLES, Block
 from normlab.norms.on_weights import plain_name
 from normlab.training.callbacks import append_rows
 from normlab.training.checkpoints import is_last_epoch
 from normlab.training.steps import preserved_state
 from normlab.training.tasks import Task
 
-PROBE_SAMPLES = 256
 SAMPLED_VALUES = 8192  # of a tensor, for its quantiles and histogram
 QUANTILES = {"activation_q15": 0.15, "activation_q50": 0.5, "activation_q85": 0.85}
 
@@ -67,16 +66,23 @@ class NormStatistics(Callback):
         self.every_n_epochs = every_n_epochs
         self.histograms = histograms
         self.block: Block | None = None
+        self.samples: list[tuple[Tensor, Tensor]] = []
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, task: Task, block: Block, index: int
     ) -> None:
-        if len(block.targets):
-            self.block = block
+        if not len(block.targets):
+            return
+        self.block = block
+        targets = block.targets[block.probe]
+        if len(targets):
+            self.samples.append((block.inputs[block.probe], targets))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
         block = self.block
+        samples = self.samples
         self.block = None
+        self.samples = []
         epoch = task.progress.epoch + 1
         steps = task.progress.steps
         last = is_last_epoch(trainer)
@@ -84,8 +90,10 @@ class NormStatistics(Callback):
         if not due or block is None or trainer.world_size > 1:
             return
 
-        inputs = block.inputs[:PROBE_SAMPLES]
-        targets = block.targets[:PROBE_SAMPLES]
+        if not samples:  # the time of the run was over before they came
+            rest = slice(PROBE_SAMPLES)
+            samples = [(block.inputs[rest], block.targets[rest])]
+        inputs, targets = (torch.cat(parts) for parts in zip(*samples, strict=True))
         recorded = probe(task, self.layers, inputs, targets)
         rows = statistics_rows(self.layers, recorded)
         if not rows:

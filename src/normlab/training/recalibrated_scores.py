@@ -12,6 +12,7 @@ from torch import nn
 
 from normlab.config.claim_metrics import RECALIBRATED
 from normlab.data.blocks import Block, Part
+from normlab.device.devices import scoring_device
 from normlab.device.sharding import broadcast_buffers
 from normlab.training.evaluation import evaluate
 from normlab.training.recalibration import (
@@ -82,10 +83,12 @@ def check_recalibration(
             "average of its weights, whose statistics trainer.average_batches "
             f"recalibrates before every score; got {num_batches}"
         )
-    with preserved_state(network):
-        batches = training_batches(config, train, 1)
+    device = scoring_device(config["device"]["accelerator"])
+    with preserved_state(network.to(device)):
+        batches = training_batches(config, train.to(device), 1)
         layers = layers_in_training(network)
         found = average_statistics(network, batches, nullcontext, layers)
+    network.cpu()
     if not found:
         raise ValueError(
             "trainer.recalibration_batches must be null for a network in which no norm "

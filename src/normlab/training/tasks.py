@@ -170,7 +170,9 @@ class Task(pl.LightningModule):
 
         losses, predictions, self.unfinished = made_batches(self.unfinished, block)
         done_before = len(losses)
-        if self.stack is not None:
+        # A resumed run may have made all of a block, since a stack has shorter ones.
+        is_made = done_before == ceil_div(len(block.targets), block.batch_size)
+        if self.stack is not None and not is_made:
             request = Request(self, block, done_before)
             if self.trainer.is_last_batch:
                 request = request._replace(scored=self.scored_parts)

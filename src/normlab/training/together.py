@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from normlab.data.blocks import Block
@@ -47,6 +48,8 @@ def spent(sharers: int = 1) -> Iterator[Spent]:
     started = time.perf_counter()
     worked = processor_seconds()
     yield share
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()  # or the first to read a result waits for all
     share.seconds = (time.perf_counter() - started) / sharers
     share.processor_seconds = (processor_seconds() - worked) / sharers
 
