@@ -86,3 +86,9 @@ def test_help_imports_no_torch():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     assert done.stdout.startswith("usage: normlab train ")
+
+
+def test_a_study_is_described_by_its_question_alone():
+    text = help_text(["--help", "study"], "normlab train")
+    assert "Do statistics over fewer samples make batch norm worse?\n" in text
+    assert "train.py" not in text.partition("\n\n")[2]

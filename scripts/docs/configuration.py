@@ -13,6 +13,7 @@ from normlab.config.schema import (
     options,
 )
 from normlab.config.types import alternatives
+from normlab.help import first_sentence
 
 FOLDER = PAGES / "reference" / "configuration"
 TITLES = {
@@ -171,9 +172,10 @@ def type_in_words(type: str) -> str:
 
 def recipe(option: Option) -> str:
     """An experiment or a study: its first sentence, and the file."""
-    first, _, _ = " ".join(option.heading).partition(". ")
+    first = first_sentence(option)
+    end = "" if first.endswith("?") else "."
     file = option.source.removeprefix("# @package _global_\n").strip()
-    return f"{with_code(first.rstrip('.'))}.\n\n```yaml\n{file}\n```"
+    return f"{with_code(first)}{end}\n\n```yaml\n{file}\n```"
 
 
 # What is code in a comment: KEY=VALUE, and the keys of groups.

@@ -4,6 +4,7 @@ All of it comes from the files of conf/ and their comments. Nothing is composed,
 torch is not imported, so that the answer comes at once.
 """
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,9 +166,8 @@ def _find_option(group: str, name: str, config_dir: Path | None) -> Option:
 
 
 def first_sentence(option: Option) -> str:
-    """What an option is, in the first sentence of its file."""
-    sentence, _, _ = " ".join(option.heading).partition(". ")
-    return sentence.rstrip(".")
+    """What an option is, in the first sentence of its file, or the question there."""
+    return re.split(r"(?<=[.?]) ", " ".join(option.heading))[0].rstrip(".")
 
 
 def _keys(keys: Iterable[Key]) -> Iterator[str]:
