@@ -3,13 +3,7 @@ import torch
 from torch import nn
 
 from normlab.norms import BatchNorm, BatchNorm1d, BatchNorm2d, channel_statistics
-from normlab.norms.batch_statistics import (
-    batch_moments,
-    gradient_sums,
-    in_dtype,
-    normalize_batch,
-    normalize_by_autograd,
-)
+from normlab.norms.batch_statistics import normalize_batch, normalize_by_autograd
 from norms.helpers import (
     assert_alike,
     channels,
@@ -93,29 +87,6 @@ def test_gradients_have_the_precision_of_what_they_belong_to():
     y.sum().backward()
     assert y.dtype == x.grad.dtype == bias.grad.dtype == torch.bfloat16
     assert mean.dtype == var.dtype == weight.grad.dtype == torch.float32
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_sums_of_the_two_passes(shape):
-    x = draw(*shape)
-    dy = draw(*shape, seed=1)
-    workspace, mean, var = batch_moments(x)
-    assert workspace.shape == x.shape
-    torch.testing.assert_close(channels(mean, x), over_channels(torch.mean, x))
-
-    inverse_std = 1 / var.sqrt()
-    xhat = (x - channels(mean, x)) * channels(inverse_std, x)
-    workspace, sum_dy, sum_dy_xhat = gradient_sums(dy, x, mean, inverse_std)
-    assert workspace.shape == x.shape
-    torch.testing.assert_close(channels(sum_dy, x), over_channels(torch.sum, dy))
-    expected = over_channels(torch.sum, dy * xhat)
-    torch.testing.assert_close(channels(sum_dy_xhat, x), expected)
-
-
-def test_a_tensor_of_the_right_type_is_not_copied():
-    x = torch.ones(3)
-    assert in_dtype(x, torch.float32) is x
-    assert in_dtype(x, torch.float64).dtype == torch.float64
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,12 @@ from torch import Tensor
 from torch._C._functorch import TransformType
 
 from normlab.norms import batch_statistics
-from normlab.norms.batch_statistics import (
+from normlab.norms.batch_arithmetic import (
     NO_REDUCTION,
+    gradient_coefficients,
+    output_coefficients,
+)
+from normlab.norms.batch_statistics import (
     differentiable_backward,
     needs_plain_backward,
     needs_plain_forward,
@@ -154,13 +158,9 @@ class _ManyVectors(torch.autograd.Function):
         squares = torch.ops.aten.mse_loss.default(x, mean, NO_REDUCTION)
         var = squares.mean(1, keepdim=True)
         inverse_std = (var + eps).rsqrt_()
-        scale = inverse_std
-        if weight is not None:
-            scale = inverse_std * weight.unsqueeze(1)
-        if bias is None:
-            shift = (mean * scale).neg_()
-        else:
-            shift = torch.addcmul(bias.unsqueeze(1), mean, scale, value=-1)
+        scale, shift = output_coefficients(
+            mean, inverse_std, _per_vector(weight), _per_vector(bias)
+        )
         y = torch.addcmul(shift, x, scale, out=squares)
         mean_of_network = mean.squeeze(1)
         var_of_network = var.squeeze(1)
@@ -185,14 +185,18 @@ class _ManyVectors(torch.autograd.Function):
         )
         sum_dy = dy.sum(1, keepdim=True)
         sum_dy_xhat = product.sum(1, keepdim=True).mul_(inverse_std / 2)
-        a = inverse_std if weight is None else inverse_std * weight.unsqueeze(1)
-        share = a * (-1 / x.shape[1])
-        b = (share * inverse_std).mul_(sum_dy_xhat)
-        c = share.mul_(sum_dy).addcmul_(b, mean, value=-1)
+        a, b, c = gradient_coefficients(
+            _per_vector(weight), mean, inverse_std, sum_dy, sum_dy_xhat, x.shape[1]
+        )
         dx = torch.addcmul(c, x, b, out=workspace).addcmul_(dy, a)
         dweight = None if weight is None else sum_dy_xhat.squeeze(1)
         dbias = sum_dy.squeeze(1) if ctx.has_bias else None
         return dx, dweight, dbias, None
+
+
+def _per_vector(values: Tensor | None) -> Tensor | None:
+    """Values ``(K, C)`` as ``(K, 1, C)``, which broadcast to the vectors."""
+    return None if values is None else values.unsqueeze(1)
 
 
 def _differentiable_gradients(

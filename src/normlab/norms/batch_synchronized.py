@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx
 
-from normlab.norms.batch_statistics import (
+from normlab.norms.batch_arithmetic import (
     batch_moments,
     gradient_sums,
     in_dtype,
