@@ -110,9 +110,14 @@ def parse_target(text: str, name: str = "target") -> tuple[str, float]:
     return metric.strip(), number
 
 
-def reaches(metric: str, value: float, target: float) -> bool:
-    """Whether a value is at least the target, or at most if lower is better."""
-    return value >= target if higher_is_better(metric) else value <= target
+def reaches(metric: str, values: Any, targets: Any) -> Any:
+    """Whether a value is at least the target, or at most if lower is better.
+
+    Args:
+        metric: the name of the metric.
+        values, targets: numbers, or series of them.
+    """
+    return values >= targets if higher_is_better(metric) else values <= targets
 
 
 # A metric is recognized by the end of its name, so that `val/accuracy` counts too.

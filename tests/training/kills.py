@@ -7,7 +7,7 @@ from normlab.training.checkpoints import Checkpoints
 
 
 def kill_after(monkeypatch, blocks):
-    """Stop the run without another checkpoint, as by a kill, after so many blocks."""
+    """After so many blocks, stop the run as a kill does, which writes no checkpoint."""
     seen, original = [], Checkpoints.on_train_batch_end
 
     def count(self, *arguments):

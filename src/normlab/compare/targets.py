@@ -12,7 +12,7 @@ from normlab.compare.comparison import Comparison
 from normlab.compare.curves import CLOCK_COLUMNS, read_curves, without_curves
 from normlab.compare.inference import SMALLEST_N, holm
 from normlab.compare.settings import sorted_labels
-from normlab.metrics import higher_is_better, is_metric
+from normlab.metrics import is_metric, reaches
 
 # Columns of metrics.csv that tell the time, and what they count.
 CLOCKS = dict(zip(CLOCK_COLUMNS, ("epochs", "steps", "seconds"), strict=True))
@@ -82,10 +82,7 @@ def _times(runs: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
     lacking = without_curves(runs, curves, metric)
     _check_curves(runs, curves, lacking, metric)
 
-    if higher_is_better(metric):
-        hits = curves[curves[metric] >= target]
-    else:
-        hits = curves[curves[metric] <= target]
+    hits = curves[reaches(metric, curves[metric], target)]
     first_hit = hits.groupby("index")[CLOCK_COLUMNS].first()
     last = curves.groupby("index")[CLOCK_COLUMNS].last()
     # A run that diverged within the first epoch has no row.

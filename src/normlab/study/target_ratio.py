@@ -23,7 +23,7 @@ from normlab.compare.arguments import name_list
 from normlab.compare.curves import CLOCK_COLUMNS, read_curves, without_curves
 from normlab.compare.sentences import number
 from normlab.compare.settings import arm_labels, check_keys, setting_text
-from normlab.metrics import declare_metrics, higher_is_better
+from normlab.metrics import declare_metrics, higher_is_better, reaches
 from normlab.study.claim_metrics import chosen_runs, claimed_runs, validation_metric_of
 from normlab.study.derived import check_unique
 from normlab.study.plans import Settings
@@ -241,8 +241,7 @@ def _timed(
 ) -> pd.DataFrame:
     """The runs with the times at which they reach their target, and end."""
     goal = curves["index"].map(targets)
-    values = curves[metric]
-    hits = values >= goal if higher_is_better(metric) else values <= goal
+    hits = reaches(metric, curves[metric], goal)
     first = curves[hits].groupby("index")[CLOCK_COLUMNS].first()[clock]
     last = curves.groupby("index")[clock].last()
     times = first.reindex(runs.index)

@@ -140,15 +140,10 @@ class Checkpoints(Checkpoint):
 
         if self._improves(task):
             self.best = self._snapshot(task)
-        first_epoch = 1 if task.averaging is None else task.averaging.first_epoch
-        since = max(self.best["epoch"], first_epoch - 1)
-        epochs_without_improvement = progress.epoch - since
-        if progress.epoch >= first_epoch and self._reaches_target(task):
+        reason = self._why_to_stop(task)
+        if reason is not None:
             trainer.should_stop = True
-            task.ended_by = task.ended_by or STOP_AT
-        if self.patience is not None and epochs_without_improvement >= self.patience:
-            trainer.should_stop = True
-            task.ended_by = task.ended_by or PATIENCE
+            task.ended_by = task.ended_by or reason
 
         is_old = time.monotonic() - self._saved_at >= self.every_seconds
         if is_old or self.every_n_steps:
@@ -197,11 +192,21 @@ class Checkpoints(Checkpoint):
             save(last, state)
             self._last_is_intact = True
 
-    def _reaches_target(self, task: Task) -> bool:
-        if self.target is None:
-            return False
-        metric, target = self.target
-        return reaches(metric, task.metrics[metric], target)
+    def _why_to_stop(self, task: Task) -> str | None:
+        """The setting that ends training after this epoch, if any.
+
+        A run that averages its weights goes on until there is an average.
+        """
+        epoch = task.progress.epoch
+        first_epoch = 1 if task.averaging is None else task.averaging.first_epoch
+        if self.target is not None and epoch >= first_epoch:
+            metric, target = self.target
+            if reaches(metric, task.metrics[metric], target):
+                return STOP_AT
+        since = max(self.best["epoch"], first_epoch - 1)
+        if self.patience is not None and epoch - since >= self.patience:
+            return PATIENCE
+        return None
 
     def _improves(self, task: Task) -> bool:
         value = task.metrics[self.monitor]
