@@ -41,13 +41,13 @@ def test_a_terminal_shows_the_words_of_the_command(examined):
     assert "\x1b" not in words
 
 
-def test_a_notebook_shows_faults_and_the_mend(examined):
+def test_a_notebook_shows_faults_and_the_fix(examined):
     html = examined._repr_html_()
     finding = examined.examination.faults[0]
     assert html.count('<div class="finding') == len(examined.examination.findings)
     text = re.sub(r"\s+", " ", html).replace("&#39;", "'")
     assert finding.sentence in text
-    assert finding.mend in text
+    assert finding.fix in text
     assert "<b>Why.</b>" not in text
 
 

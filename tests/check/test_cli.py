@@ -54,7 +54,7 @@ def test_a_wrong_norm_is_explained_in_80_columns(check):
     assert "MyBatchNorm1d, compared with batch norm; it takes (N, C)" in text
     assert "too small by the factor n / (n - 1) = 1.2000 for n = 6." in text
     assert "line 26: self.running_var = (1 - m) * self.running_var + m * var" in text
-    assert "mend Average the unbiased variance" in text
+    assert "fix Average the unbiased variance" in text
     assert "4 faults: 37 of 46 points. --explain shows reasons and code." in text
     assert "ms forward and backward for input (256, 64), BatchNorm1d" in text
     assert all(len(line) <= 80 for line in out.splitlines())

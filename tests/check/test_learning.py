@@ -60,7 +60,7 @@ def missing(norm, kind):
 
 
 @pytest.mark.parametrize(
-    ("norm", "sentence", "mend"),
+    ("norm", "sentence", "fix"),
     [
         (LayerNorm, "The layer has no parameters: nothing about it is learned.", None),
         (ScaleOnly, "The layer learns a scale, gain, and no shift.", "Give it a shift"),
@@ -68,10 +68,10 @@ def missing(norm, kind):
         (PowerOnly, "The layer has no scale and shift, only power.", None),
     ],
 )
-def test_what_is_missing_is_named_beside_what_is_there(norm, sentence, mend):
+def test_what_is_missing_is_named_beside_what_is_there(norm, sentence, fix):
     finding = missing(norm, "layer")
     assert finding.sentence == sentence
-    assert finding.mend.startswith(mend or "Give it a scale and shift")
+    assert finding.fix.startswith(fix or "Give it a scale and shift")
 
 
 def test_the_example_is_that_of_the_kind():

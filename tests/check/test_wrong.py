@@ -74,7 +74,7 @@ def test_each_gets_its_sentences_and_no_others(path, name, expected):
     assert found == expected, [finding.sentence for finding in examination.faults]
     assert {finding.fault for finding in examination.remarks} <= REMARKS
     for finding in examination.findings:
-        assert not re.search(r"[{}]", finding.sentence + finding.mend)
+        assert not re.search(r"[{}]", finding.sentence + finding.fix)
         assert finding.sentence.endswith(".")
 
 

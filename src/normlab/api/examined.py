@@ -20,7 +20,7 @@ class ExaminedNorm:
 
     Attributes:
         examination: the findings, and the points by property.
-        explain: whether it is shown why every fault matters, and code that mends it.
+        explain: whether it is shown why every fault matters, and code that fixes it.
     """
 
     examination: Examination
@@ -56,7 +56,7 @@ def examine(
     explain: bool = False,
     **options: Any,
 ) -> ExaminedNorm:
-    """Say what is right and what is wrong with a norm, and how it is mended.
+    """Say what is right and what is wrong with a norm, and how it is fixed.
 
     ::
 
@@ -67,7 +67,7 @@ def examine(
             whose code runs.
         like: what it should be: `batch`, `layer`, `group`, `instance`, `rms` or
             `other`; None finds out by its name, or else by its output.
-        explain: show why every fault matters, and code that mends it.
+        explain: show why every fault matters, and code that fixes it.
         options: further arguments of its constructor.
 
     Raises:

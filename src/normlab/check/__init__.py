@@ -1,1 +1,1 @@
-"""Examine a normalization layer: what is right, what is wrong, and how to mend it."""
+"""Examine a normalization layer: what is right, what is wrong, and how to fix it."""

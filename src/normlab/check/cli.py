@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--explain",
         action="store_true",
-        help="show why each fault matters, and an example of the mend in code",
+        help="show why each fault matters, and an example of the fix in code",
     )
     options.add_argument(
         "--strict",

@@ -21,12 +21,12 @@ LABEL_WIDTH = 6
 def print_examination(
     console: Console, examination: Examination, explain: bool = False
 ) -> None:
-    """Print what is right, what is wrong, and how it is mended.
+    """Print what is right, what is wrong, and how it is fixed.
 
     Args:
         console: where it is printed.
         examination: of a layer.
-        explain: show why each fault matters, and an example of the mend in code.
+        explain: show why each fault matters, and an example of the fix in code.
     """
     console.print(_heading(examination))
     console.print()
@@ -65,7 +65,7 @@ def _finding_rows(finding: Finding, explain: bool) -> Table:
         text = Text(f"{finding.place.removeprefix('line ')}: ", "cyan")
         text.append(without_control(finding.text))
         rows.add_row(Text("line", "dim"), text)
-    rows.add_row(Text("mend", "dim"), Text(without_control(finding.mend)))
+    rows.add_row(Text("fix", "dim"), Text(without_control(finding.fix)))
     if explain:
         rows.add_row(Text("why", "dim"), Text(finding.why))
         if finding.code:

@@ -1,6 +1,6 @@
-"""What a fault is, and code that mends several of them.
+"""What a fault is, and code that fixes several of them.
 
-A sentence has the measured figures in braces. A mend says what to change in words; the
+A sentence has the measured figures in braces. A fix says what to change in words; the
 code is shown only to those who ask for it.
 """
 
@@ -14,14 +14,14 @@ class Fault:
     Attributes:
         property: name of the property that a layer with this fault lacks.
         sentence: what is wrong, with names of figures in braces.
-        mend: what to change, in words.
-        code: an example of the mend.
+        fix: what to change, in words.
+        code: an example of the fix.
         why: why it matters.
     """
 
     property: str
     sentence: str
-    mend: str
+    fix: str
     why: str
     code: str = ""
 
@@ -79,7 +79,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
 
 
 def example_for(code: str, kind: str) -> str:
-    """The example of a mend as it is for a kind of layer.
+    """The example of a fix as it is for a kind of layer.
 
     Args:
         code: the example for batch norm.

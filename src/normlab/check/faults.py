@@ -1,4 +1,4 @@
-"""The faults that are known by name: what is said about each, and how it is mended."""
+"""The faults that are known by name: what is said about each, and how it is fixed."""
 
 from normlab.check import faults_of_output, faults_of_state
 

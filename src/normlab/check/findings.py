@@ -29,9 +29,9 @@ class Finding:
         fault: its name, see `normlab.check.faults`.
         property_name: what the layer lacks, see `normlab.check.properties`.
         sentence: what is wrong, with the measured figures.
-        mend: what to change, in words.
+        fix: what to change, in words.
         why: why it matters.
-        code: an example of the mend; empty if there is none.
+        code: an example of the fix; empty if there is none.
         line: the likely line of the file; None if unknown.
         text: that line, without indentation.
         place: the line in words, `line 12` or `cell 3, line 5`; empty if unknown.
@@ -40,7 +40,7 @@ class Finding:
     fault: str
     property_name: str
     sentence: str
-    mend: str
+    fix: str
     why: str
     code: str = ""
     line: int | None = None
@@ -169,7 +169,7 @@ class Record:
             fault=fault,
             property_name=known.property,
             sentence=known.sentence.format(**figures),
-            mend=known.mend.format(**figures),
+            fix=known.fix.format(**figures),
             why=known.why,
             code=known.code,
             line=line,

@@ -105,12 +105,12 @@ def property_text(examination: Examination, name: str) -> str:
 
 
 def finding_text(finding: Finding) -> str:
-    """A finding without its solution: the sentence, the likely line, the mend."""
+    """A finding without its solution: the sentence, the likely line, the fix."""
     lines = [finding.sentence]
     if finding.line is not None:
         place = finding.place[:1].upper() + finding.place[1:]
         lines.append(f"{place}: {finding.text}")
-    lines.append(finding.mend)
+    lines.append(finding.fix)
     return without_control("\n".join(lines))
 
 
