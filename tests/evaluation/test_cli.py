@@ -229,6 +229,8 @@ def test_inspect_prints_a_table_and_draws_a_figure(compose, tmp_path, capsys):
     [
         ([], "must be the folder of a run, it has no config.yaml"),
         (["--batches", "0"], "--batches must be at least 1"),
+        (["--out", "norms.txt"], "--out must end in .png, .svg or .pdf, got norms.txt"),
+        (["--out", "no/norms.png"], "--out must lie in a folder that exists"),
     ],
 )
 def test_inspect_explains_mistakes_with_exit_code_2(tmp_path, capsys, words, message):

@@ -12,6 +12,7 @@ from normlab.command_lines import (
     load_trusted_code,
     mistakes_end,
 )
+from normlab.figure_files import check_figure_path, save_figure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -236,8 +237,11 @@ def _inspect(options: argparse.Namespace) -> None:
     path = options.out or options.run / "norms.png"
     with mistakes_end(OPTIONS):
         trusted = load_trusted_code(options)
+        if options.out:
+            check_figure_path(options.out)
         states = inspect_run(options.run, options.batches, trusted)
-        draw_layers(states, options.run.name).savefig(path, dpi=130, facecolor="white")
+        figure = draw_layers(states, options.run.name)
+        save_figure(figure, path, dpi=130)
 
     # In a file or a pipe the table gets the width that it needs.
     width = None if sys.stdout.isatty() else 200

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.command_lines import mistakes_end
+from normlab.figure_files import check_figure_path, save_figure
 
 # The options for arguments of `range_test`, which messages name.
 OPTIONS = {"lowest": "--lowest", "highest": "--highest", "steps": "--steps"}
@@ -89,11 +90,11 @@ def _find(options: argparse.Namespace) -> None:
 
     load_only_weights()
     with mistakes_end(OPTIONS):
-        _check_file(options.out)
+        check_figure_path(options.out)
         config = _configuration(options.overrides, options.config_dir)
         test = range_test(config, options.lowest, options.highest, options.steps)
         figure = draw_range_test(test, _title(config))
-        figure.savefig(options.out, dpi=150)
+        save_figure(figure, options.out, dpi=150)
 
     suggestion = "none: the loss falls nowhere; try other rates or more steps"
     if test.suggestion is not None:
@@ -104,13 +105,6 @@ def _find(options: argparse.Namespace) -> None:
     print_line(f"suggestion  {suggestion}")
     print_line(f"loss        is lowest at {test.lowest:.2g}, and {end}")
     print_line(f"figure      {options.out}")
-
-
-def _check_file(path: Path) -> None:
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"--out must end in .png, .svg or .pdf, got {path}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"--out must lie in a folder that exists, got {path}")
 
 
 def _configuration(words: Sequence[str], config_dir: Path | None) -> dict[str, Any]:

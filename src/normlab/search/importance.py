@@ -9,6 +9,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from normlab.colours import BLUE
+from normlab.figure_files import save_figure
 
 
 def importances(optuna_study: optuna.Study) -> dict[str, float]:
@@ -58,4 +59,4 @@ def draw_importances(
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set(xlim=(0, 1.1), xlabel=f"importance for {metric} (fANOVA, all together 1)")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=160, facecolor="white")
+    save_figure(figure, path, dpi=160)
