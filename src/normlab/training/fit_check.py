@@ -216,16 +216,15 @@ def idle_layers(layers: Mapping[str, nn.Module]) -> Iterator[list[str]]:
     idle[:] = [name for name in dict.fromkeys(idle) if name not in busy]
 
 
-def check_shares(config: dict, device: Device, parts: Parts) -> None:
-    """Refuse batches that leave a process without samples, or with too few to norm.
+def check_shares(device: Device, parts: Parts) -> None:
+    """Refuse a validation part that leaves a process without samples.
 
     Args:
-        config: a resolved configuration.
         device: the device of the run.
         parts: the data of the run.
 
     Raises:
-        ValueError: says which part is too small and what to change.
+        ValueError: says what to change.
     """
     processes = device.devices
     if len(parts.validation) < processes:
@@ -234,17 +233,3 @@ def check_shares(config: dict, device: Device, parts: Parts) -> None:
             f" it has {len(parts.validation)}; raise dataset.validation or lower "
             f"device.devices"
         )
-
-    rest = len(parts.train) % config["dataset"]["batch_size"]
-    one_sample_each = processes > 1 and processes <= rest < 2 * processes
-    if not one_sample_each or config["norm"].get("sync"):
-        return
-    smallest = config | {"dataset": config["dataset"] | {"batch_size": processes}}
-    try:
-        check_fit(smallest, device, parts.input_shape, parts.num_outputs)
-    except ValueError as error:
-        raise ValueError(
-            f"the last batch of an epoch has {rest} samples for {processes} processes, "
-            f"so that one gets one: {error}; set norm.sync=true or another "
-            f"dataset.batch_size"
-        ) from error

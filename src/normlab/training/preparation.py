@@ -249,7 +249,7 @@ def load_fitting_parts(config: dict, device: Device) -> tuple[Parts, MetaStep]:
     else:
         parts = load_parts(config, image_size)
         step = check_fit(config, device, parts.input_shape, parts.num_outputs)
-    check_shares(config, device, parts)
+    check_shares(device, parts)
     check_mixing(config["task"], parts.input_shape)
     return parts, step
 
