@@ -27,7 +27,7 @@ def configured(plan, name="demo"):
 def test_a_plan_may_use_all_that_a_verdict_reads():
     claim = {"says": "x", "expect": "equal", "select": "optimizer.lr"}
     claim |= {"tolerance": 0.01, "largest_stable": "optimizer.lr", "level": 0.1}
-    plan = PLAN | {"margin": 0.1, "within": ["dataset"], "target": 0.9}
+    plan = PLAN | {"margin": 0.1, "within": ["dataset"]}
     check_plan("demo", plan | {"claims": [claim]})
     check_study(configured(plan | {"try": True}))
     check_study(configured(None, None))
@@ -46,6 +46,7 @@ def claimed(**claim):
             r"study=demo has an unknown key 'minimum_seed', did you mean "
             r"'minimum_seeds'\?$",
         ),
+        ({"target": 0.9}, "study=demo has an unknown key 'target'"),
         ({"question": ""}, "study=demo must state question in its study: block"),
         ({"claims": ["It does."]}, "study=demo: claims must be a list of claims"),
         (

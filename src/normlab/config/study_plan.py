@@ -22,7 +22,7 @@ from normlab.spelling import did_you_mean
 REQUIRED = ("question", "by", "metric", "baseline", "claims", "minimum_seeds")
 PLAN_KEYS = (
     *REQUIRED,
-    *("within", "level", "looks", "margin", "target", "confirm_seeds", "control"),
+    *("within", "level", "looks", "margin", "confirm_seeds", "control"),
 )
 # A claim may replace any key of the plan.
 CLAIM_KEYS = (
