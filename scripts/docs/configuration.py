@@ -43,7 +43,8 @@ MORE = {
     "callbacks": "[](../../how-to/callbacks.md) shows how to take any other callback, "
     "and what callbacks cost.",
     "debug": "[](../../how-to/debug.md) says what each mode is for.",
-    "study": "[](../../how-to/study.md) explains how one is run and answered.",
+    "study": "[](../../how-to/study.md) explains how one is run and answered, and lists "
+    "the keys of a study and of its claims.",
 }
 INDEX = """# Configuration
 
@@ -115,10 +116,6 @@ def group_page(group: str) -> str:
         else:
             sections += [with_code(" ".join(option.heading)), target_line(option)]
             sections.append(key_table(option.keys.values()))
-    if group == "study":
-        keys = next(iter(options(group).values())).keys.values()
-        plan = [key for key in keys if key.name.startswith("study.")]
-        sections += ["## Keys of a study", key_table(plan)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
