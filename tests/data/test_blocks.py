@@ -205,3 +205,16 @@ def test_processes_evaluate_the_same_number_of_blocks(monkeypatch):
     assert sizes == [[5, 4], [5, 3]]
     assert [len(EvaluationBlocks(part(17), rank, 2)) for rank in (0, 1)] == [2, 2]
     assert [len(block.targets) for block in EvaluationBlocks(part(17))] == [8, 8, 1]
+
+
+@pytest.mark.parametrize(
+    ("samples", "sizes"),
+    [(9, ([2, 2, 1], [2, 1, 1])), (3, ([2], [1])), (2, ([1], [1]))],
+)
+def test_blocks_of_several_processes_may_differ_in_size(monkeypatch, samples, sizes):
+    """At most two samples per block, unless there would be a block without any."""
+    monkeypatch.setattr("normlab.data.blocks.EVALUATION_BLOCK_BYTES", 2 * 4)
+    for rank in (0, 1):
+        blocks = EvaluationBlocks(part(samples), rank, 2)
+        assert [len(block.targets) for block in blocks] == sizes[rank]
+        assert len(blocks) == len(sizes[rank])

@@ -369,18 +369,23 @@ class EvaluationBlocks:
         self.bytes = sample.nbytes * len(self.rows)
         affordable = EVALUATION_BLOCK_BYTES // sample.nbytes
         self.batch_size = max(1, min(MAX_EVALUATION_BATCH, affordable))
+        # The shares of several processes differ by up to one sample. They are divided
+        # into as many blocks each, since processes wait for each other in every block.
+        largest_share = ceil_div(len(rows), world_size)
+        smallest_share = len(rows) // world_size
+        num_blocks = ceil_div(largest_share, self.batch_size)
+        self._num_blocks = max(1, min(num_blocks, smallest_share))
         if world_size > 1:
-            # The shares differ by up to one sample. Full blocks could then be one more
-            # on some processes than on others; blocks of equal size cannot.
-            largest_share = ceil_div(len(part), world_size)
-            num_blocks = ceil_div(largest_share, self.batch_size)
-            self.batch_size = ceil_div(largest_share, num_blocks)
+            self.batch_size = ceil_div(largest_share, self._num_blocks)
 
     def __len__(self) -> int:
-        return ceil_div(len(self.rows), self.batch_size)
+        return self._num_blocks
 
     def __iter__(self) -> Iterator[Block]:
-        for rows in self.rows.split(self.batch_size):
+        divided = self.rows.split(self.batch_size)
+        if len(divided) < self._num_blocks:
+            divided = self.rows.tensor_split(self._num_blocks)
+        for rows in divided:
             inputs = self.part.evaluation_inputs(rows)
             targets = self.part.targets[rows]
             yield Block(inputs, targets, self.batch_size)
