@@ -14,11 +14,14 @@ from normlab.checksums import best_checkpoint
 from normlab.config.identity import run_folder
 from normlab.data import images
 from normlab.evaluation.evaluate import (
+    _device_here,
+    evaluate_grid,
     evaluate_run,
     load_run,
     read_run,
     read_stored,
 )
+from normlab.evaluation.inspection import inspect_run
 from normlab.evaluation.scored_data import _load_other_parts
 from normlab.results import read_result, write_result
 from normlab.training.checkpoint_files import load, save
@@ -267,3 +270,54 @@ def test_data_without_names_are_matched_by_number(stored, monkeypatch, capsys):
     parts = _load_other_parts(config, nameless, own.parts)
     assert parts.test.targets.equal(digits.test_targets)
     assert "dataset=nameless or the run names no classes" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def frozen(compose, tmp_path_factory):
+    """A run on features that were computed once, behind batch norms."""
+    pytest.importorskip("timm")
+    outputs = tmp_path_factory.mktemp("frozen")
+    words = (
+        *("model=efficientnet_lite0", "model.norm_at=[features]", "norm=torch"),
+        *("model.freeze=features", "dataset.image_size=32", "trainer.max_samples=64"),
+        *("model.hidden=[]", "dataset.batch_size=32", "trainer.max_epochs=1"),
+        *("progress=false", f"paths.outputs={outputs}"),
+    )
+    config = OmegaConf.to_container(compose(*words), resolve=True)
+    run(config)
+    assert list((outputs / ".cache").iterdir())
+    return run_folder(config)
+
+
+def test_frozen_layers_get_the_statistics_that_are_asked_for(frozen):
+    running = evaluate_run(frozen)
+    (alone,) = evaluate_grid(frozen, statistics=["batch"])
+    both = evaluate_grid(frozen, shifts=["none", "contrast:5"], statistics=["batch"])
+    assert both[0] == alone
+    assert alone.metrics["test/loss"] != pytest.approx(running["test/loss"])
+
+
+def test_frozen_layers_score_other_images(frozen, compose):
+    config = OmegaConf.to_container(compose("dataset=digits"), resolve=True)
+    found = evaluate_run(frozen, config["dataset"])
+    assert found == pytest.approx(evaluate_run(frozen), rel=1e-4)
+
+
+def test_frozen_layers_are_inspected(frozen):
+    states = inspect_run(frozen, 1)
+    assert len(states) == 49
+    assert states[0].name == "features.bn1.norm"
+
+
+def test_a_run_is_scored_where_its_device_and_loggers_are_missing(stored, monkeypatch):
+    def refuse(config):
+        if config["logger"]:
+            raise ValueError("logger=wandb needs the package wandb")
+
+    monkeypatch.setattr("normlab.training.preparation.check_loggers", refuse)
+    assert evaluate_run(stored[0])["val/accuracy"] > 0
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    options = stored[2]["device"] | {"accelerator": "cuda", "devices": 4}
+    here = _device_here(options | {"strategy": "ddp"})
+    assert here == options | {"accelerator": "auto", "devices": 1, "strategy": "auto"}
+    assert _device_here(stored[2]["device"]) == stored[2]["device"]

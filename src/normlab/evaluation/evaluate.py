@@ -20,6 +20,7 @@ from normlab.data.parts import Parts
 from normlab.data.shifts import NO_SHIFT, parse_shift, shifted_parts
 from normlab.device.devices import (
     Device,
+    check_device,
     evaluation_context,
     scoring_device,
     set_threads,
@@ -32,6 +33,8 @@ from normlab.terminal import print_once
 from normlab.training.checkpoint_files import load
 from normlab.training.preparation import Prepared, load_fitting_parts, prepare
 from normlab.training.recalibration import recalibrate
+
+OF_STORED_STATE = {"running", "frozen"}  # statistics that evaluation does not change
 
 
 class Evaluation(NamedTuple):
@@ -157,7 +160,12 @@ def evaluate_grid(
     kinds = [Statistics(name, **details) for name in statistics]
     corruptions = [parse_shift(shift) for shift in shifts]
     check_parts(parts)
-    config, prepared = load_run(folder, trusted, as_images=any(corruptions))
+    # Features that were computed once are those of the run's own images and of its
+    # stored statistics.
+    as_images = dataset is not None or any(corruptions)
+    if not {*statistics} <= OF_STORED_STATE:
+        as_images = True
+    config, prepared = load_run(folder, trusted, as_images)
     network = prepared.task.network
     device = scoring_device(prepared.device.accelerator)
     data = scored_data(config, dataset, prepared.parts).to(device)
@@ -262,12 +270,25 @@ def read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict
 
 def _prepare(folder: Path, result: dict[str, Any], config: dict) -> Prepared:
     classes = read_classes(folder, result)
-    # Callbacks act in training only, and may be of packages that are not trusted here.
-    prepared = prepare(config | {"callbacks": {}})
+    # Callbacks act in training only, and may be of packages that are not trusted here;
+    # loggers may be of packages that are not installed here.
+    config = config | {"callbacks": {}, "logger": {}}
+    prepared = prepare(config | {"device": _device_here(config["device"])})
     if classes is not None:
         prepared = replace(prepared, parts=_with_classes(prepared.parts, classes))
     set_threads(prepared.device.threads, prepared.flops)
     return prepared
+
+
+def _device_here(options: dict[str, Any]) -> dict[str, Any]:
+    """The `device` group of a run, on what this machine has if it lacks its device."""
+    try:
+        check_device(Device.from_config(options))
+    except ValueError:
+        name = options["accelerator"]
+        print_once(f"the run trained with device={name}, which this machine lacks")
+        return options | {"accelerator": "auto", "devices": 1, "strategy": "auto"}
+    return options
 
 
 def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:

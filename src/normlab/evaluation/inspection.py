@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from normlab.colours import BLUE, ORANGE
 from normlab.data.blocks import Block
+from normlab.data.features import FeatureTransform
 from normlab.evaluation.evaluate import load_run
 from normlab.norms.conventions import (
     running_mean_of,
@@ -26,6 +27,7 @@ from normlab.norms.conventions import (
     shift_of,
 )
 from normlab.terminal import escaped
+from normlab.training.preparation import Prepared
 from normlab.training.recalibration import training_batches
 from normlab.training.steps import preserved_state
 
@@ -112,11 +114,7 @@ def inspect_run(
     if num_batches < 1:
         raise ValueError(f"num_batches must be at least 1, got {num_batches}")
     config, prepared = load_run(folder, trusted)
-    layers = {
-        name: layer
-        for name, layer in prepared.norm_layers.items()
-        if not isinstance(layer, nn.Identity)
-    }
+    layers = _norms_of(prepared)
     if not layers:
         norm = config["choices"]["norm"]
         raise ValueError(
@@ -124,7 +122,23 @@ def inspect_run(
         )
 
     batches = training_batches(config, prepared.parts.train, num_batches)
-    return describe_layers(prepared.task.network, layers, batches)
+    states = describe_layers(prepared.task.network, layers, batches)
+    has_features = isinstance(prepared.parts.train.transform, FeatureTransform)
+    if not has_features or len(states) == len(layers):
+        return states
+    # Some of them are frozen layers, which only images reach.
+    config, prepared = load_run(folder, trusted, as_images=True)
+    batches = training_batches(config, prepared.parts.train, num_batches)
+    return describe_layers(prepared.task.network, _norms_of(prepared), batches)
+
+
+def _norms_of(prepared: Prepared) -> dict[str, nn.Module]:
+    """The norm layers of a run by name, without places that have no norm."""
+    layers = {}
+    for name, layer in prepared.norm_layers.items():
+        if not isinstance(layer, nn.Identity):
+            layers[name] = layer
+    return layers
 
 
 def describe_layers(
