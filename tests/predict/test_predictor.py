@@ -103,3 +103,14 @@ def test_an_unfinished_run_is_refused(digits, tmp_path):
     (folder / "checkpoints" / "best.ckpt").unlink()
     with pytest.raises(ValueError, match=r"best\.ckpt cannot be read"):
         load_predictor(folder)
+
+
+@pytest.mark.parametrize("loss", ["MultiMarginLoss", "CrossEntropyLoss"])
+def test_a_run_with_a_loss_by_name_predicts(train, loss):
+    target = f"+task.loss._target_=torch.nn.{loss}"
+    folder = train("model=mlp", "dataset=digits", "norm=custom", target)
+    part = parts_of(folder)
+    probabilities = load_predictor(folder).predict(part.inputs[part.rows])
+    accuracy = probabilities.argmax(1).eq(part.targets[part.rows]).float().mean()
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    assert accuracy.item() == pytest.approx(metrics["test/accuracy"])

@@ -94,10 +94,17 @@ def _row(
     if batch.truth is not None:
         truth = batch.truth[index]
         known = [truth]
-    prediction: list[Any] = [value.item()] if value.ndim == 0 else []
+    prediction: list[Any]
     if predictor.classes:
         best = int(value.argmax())
         prediction = [predictor.classes[best], value[best].item(), *value.tolist()]
+    elif value.numel() == 1:
+        prediction = [value.item()]
+    else:
+        raise ValueError(
+            f"predictions_from of the task must return one number per sample, got "
+            f"{value.numel()}; normlab.load(RUN).predict returns them all"
+        )
     score.add(truth, prediction[0])
     return [batch.names[index], *known, *prediction]
 

@@ -120,7 +120,7 @@ def load_predictor(folder: Path, trusted: Sequence[str] = ()) -> Predictor:
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     classes: tuple[str, ...] = ()
-    if inputs.target is None:
+    if config["dataset"]["task"] == "classification":
         names = read_classes(folder, result)
         classes = class_names(names, inputs.num_outputs)
     if len(classes) > inputs.num_outputs:
@@ -162,7 +162,8 @@ def _rebuilt(folder: Path, trusted: Sequence[str]) -> StoredInputs:
 def _task(config: dict[str, Any], network: nn.Module, inputs: StoredInputs) -> Task:
     """The task, of which neither the loss nor the optimizer is used."""
     options = config | {"task": config["task"] | {"class_weights": None}}
-    task = build_task(options, network, 1, torch.tensor([1.0, 2.0]))
+    targets = torch.tensor([1.0, 2.0])  # any two: their scale is replaced below
+    task = build_task(options, network, 1, targets, inputs.num_outputs)
     if isinstance(task, Regression) != (inputs.target is not None):
         raise ValueError(f"{INPUTS} must be of a run with the same dataset.task")
     if isinstance(task, Regression) and inputs.target is not None:
