@@ -43,7 +43,7 @@ MORE = {
     "callbacks": "[](../../how-to/callbacks.md) shows how to take any other callback, "
     "and what callbacks cost.",
     "debug": "[](../../how-to/debug.md) says what each mode is for.",
-    "study": "[](../../how-to/study.md) explains how one is run and answered, and lists "
+    "study": "[](../../how-to/study.md) explains how one is run and answered, and has "
     "the keys of a study and of its claims.",
 }
 INDEX = """# Configuration

@@ -45,7 +45,7 @@ def stored_state(task, epoch=3):
         "network": network,
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler,
-        "random": random_state(),
+        "random": random_state(torch.device("cpu")),
         "train_sums": torch.ones(1, 3),
         "metrics": metrics,
         "best": {

@@ -397,3 +397,12 @@ def test_a_resume_from_a_state_of_wrong_types_uses_the_one_before(interrupted, c
     assert "last.ckpt is damaged: optimizer.param_groups.lr must be number" in warning
     fresh = run(interrupted | {"rerun": True})
     assert result["metrics"] == fresh["metrics"]
+
+
+def test_a_score_of_outputs_that_are_not_finite_is_unknown(config):
+    """The only step of the epoch makes the weights too large for the next pass."""
+    words = ("norm=none", "optimizer.lr=1e30", "dataset.batch_size=1150")
+    words += ("trainer.max_epochs=1",)
+    result = run(config(*words, "trainer.monitor=val/macro_f1"))
+    assert result["status"] == "diverged"
+    assert result["reason"].endswith("loss of the best state is nan")

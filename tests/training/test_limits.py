@@ -164,3 +164,26 @@ def test_a_run_that_diverged_was_ended_by_no_setting(config):
     result = run(config("optimizer.lr=1e30", "norm=none"))
     assert result["status"] == "diverged"
     assert result["ended_by"] is None
+
+
+def test_a_last_block_that_time_cut_short_is_told(config, monkeypatch):
+    """On digits an epoch is one block, here the last one."""
+    clock = Clock()
+    monkeypatch.setattr(limits, "time", clock)
+    monkeypatch.setattr(tasks, "time", clock)
+    result = run(config("trainer.max_epochs=1", "trainer.max_seconds=0.45"))
+    monkeypatch.undo()
+    assert 0 < result["steps"] < 18
+    assert result["ended_by"] == "max_seconds"
+
+
+def test_a_run_that_a_callback_ended_says_so(config):
+    result = run(
+        config(
+            "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
+            "+callbacks.stop.monitor=val/loss",
+            "+callbacks.stop.patience=1",
+            "optimizer.lr=1e-12",
+        )
+    )
+    assert (result["ended_by"], result["epochs"]) == ("callback", 2)

@@ -58,6 +58,8 @@ SEVERAL_PASSES = {
     "ddp, sam, averaged and with hooks": ["device=ddp", *SAM],
 }
 CASES |= SEVERAL_PASSES
+# Of 127 samples the first process draws for 64 and the second one for 63.
+CASES |= {"ddp, with dropout": [*CASES["ddp"], "model.dropout=0.2"]}
 
 
 @pytest.fixture(scope="module")
@@ -308,3 +310,32 @@ def test_the_reason_of_a_failed_process_is_one_line(
 
 def _fail(rank):
     raise ValueError("no such thing")
+
+
+def test_processes_write_checkpoints_together_whatever_their_clocks_say(
+    module_compose, tmp_path
+):
+    """To the first process every checkpoint is old, to the second one none is."""
+    words = ["device=ddp", "device.accelerator=cpu", "trainer.max_epochs=3"]
+    config = module_compose(*words, "progress=false", "norm.sync=true")
+    port = processes._free_port()
+    (tmp_path / "checkpoints").mkdir()
+    torch.multiprocessing.start_processes(
+        _fit_by_its_clock, (config, port, tmp_path), 2, start_method="spawn"
+    )
+    state = load(tmp_path / "checkpoints" / "previous.ckpt")
+    assert state["progress"]["epoch"] == 2
+
+
+def _fit_by_its_clock(rank, config, port, folder):
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "LOCAL_RANK": str(rank),
+        "NODE_RANK": "0",
+        "WORLD_SIZE": "2",
+    }
+    torch.set_num_threads(1)
+    config["checkpoint"]["every_seconds"] = [0.0, 1e9][rank]
+    fit(config, prepare(config), folder)
+    torch.distributed.destroy_process_group()

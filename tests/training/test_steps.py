@@ -37,6 +37,11 @@ def gradients(task):
     return [value.grad.clone() for value in task.network.parameters()]
 
 
+def weigh(task, weights):
+    task.class_weights = torch.tensor(weights)
+    return task
+
+
 def compute(task, block):
     return backpropagate(
         task,
@@ -170,3 +175,56 @@ def test_buffers_are_put_back_whatever_happens():
     assert len(before) == 6
     for name, value in network.named_buffers():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
+def test_several_passes_have_the_gradient_of_the_weighted_mean(micro_batch_size):
+    weights = [0.2, 3.0, 0.0]  # by itself, a sample of the last class has no mean
+    whole = weigh(make_task(nn.Identity()), weights)
+    parts = weigh(make_task(nn.Identity()), weights)
+    loss, _ = compute(whole, make_block(6, None))
+    block = make_block(6, micro_batch_size)
+    assert block.targets.unique().tolist() == [0, 1, 2]
+    found, _ = compute(parts, block)
+    torch.testing.assert_close(found, loss)
+    for value, other in zip(gradients(parts), gradients(whole), strict=True):
+        torch.testing.assert_close(value, other)
+    logs = whole.network(block.inputs).log_softmax(1)
+    its_weights = torch.tensor(weights)[block.targets]
+    its_logs = logs[torch.arange(6), block.targets]
+    expected = -(its_weights * its_logs).sum() / its_weights.sum()
+    torch.testing.assert_close(loss, expected.detach())
+
+
+def test_processes_weigh_their_parts_of_a_step(monkeypatch):
+    """The mean of the gradients of two processes is that of their samples together."""
+    weights = [0.2, 3.0, 0.5]
+    block = make_block(6, None)
+    total = torch.tensor(weights)[block.targets].sum()
+    monkeypatch.setattr(
+        "normlab.training.steps.sum_over_processes", lambda weight: total
+    )
+    summed = [0.0] * 4
+    for part in (slice(0, 4), slice(4, 6)):
+        task = weigh(make_task(nn.Identity()), weights)
+        task._trainer = SimpleNamespace(world_size=2)
+        inputs, targets = block.inputs[part], block.targets[part]
+        clear = task.network.zero_grad
+        backpropagate(task, block, inputs, targets, clear, Tensor.backward)
+        summed = [
+            value + gradient / 2
+            for value, gradient in zip(summed, gradients(task), strict=True)
+        ]
+    whole = weigh(make_task(nn.Identity()), weights)
+    compute(whole, block)
+    for value, other in zip(summed, gradients(whole), strict=True):
+        torch.testing.assert_close(value, other)
+
+
+def test_samples_of_classes_without_weight_have_no_loss():
+    task = weigh(make_task(nn.Identity()), [1.0, 0.0, 0.0])
+    block = make_block(6, None)
+    block = block._replace(targets=torch.ones(6, dtype=torch.int64))
+    loss, _ = compute(task, block)
+    assert loss == 0
+    assert all(not value.any() for value in gradients(task))

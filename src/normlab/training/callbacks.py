@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from rich.progress import Progress, TaskID
 
@@ -36,6 +35,7 @@ from normlab.endings import Diverged, Interrupted, Pruned
 from normlab.locks import check_lease
 from normlab.terminal import Bar, format_metric, print_line
 from normlab.training.checkpoints import Checkpoints, ends_epoch
+from normlab.training.collectives import largest_over_processes
 from normlab.training.compilation import compile_seconds
 from normlab.training.running_statistics import statistics_note
 from normlab.training.tasks import Task
@@ -350,10 +350,10 @@ class StopOnSignal(Callback):
     def _any_received(self, trainer: pl.Trainer, task: Task) -> bool:
         # All processes have to stop after the same step, or they would wait for each
         # other forever.
-        if trainer.world_size > 1:
-            received = torch.tensor(self.received, device=task.device)
-            self.received = int(trainer.strategy.reduce(received, reduce_op="max"))
-        return self.received > 0
+        received = largest_over_processes(self.received, task.device)
+        if received:  # a signal that comes meanwhile is not forgotten
+            self.received = received
+        return received > 0
 
     def _hand_over(self) -> None:
         number = self.received

@@ -64,7 +64,7 @@ def _check_types(state: dict[str, Any]) -> None:
         "progress": asdict(Progress()),
         "network": {},
         "optimizer": {"state": {}, "param_groups": []},
-        "random": {"cpu": torch.get_rng_state(), "cuda": []},
+        "random": {"cpu": None, "cuda": []},
         "metrics": {},
         "best": {"epoch": 0, "value": 0.0, "metrics": {}, "network": {}},
         "logs": {},
@@ -75,6 +75,9 @@ def _check_types(state: dict[str, Any]) -> None:
     if unknown:
         raise ValueError(f"progress holds an unknown {', '.join(map(str, unknown))}")
 
+    check_all([state["random"]["cpu"]], Tensor, "random.cpu")
+    for row in torch.atleast_2d(state["random"]["cpu"]):  # one per process
+        check_alike(torch.get_rng_state(), row, "random.cpu")
     check_all(state["random"]["cuda"], Tensor, "random.cuda")
     check_all(state["metrics"].values(), int | float, "metrics")
     check_all(state["best"]["metrics"].values(), int | float, "best.metrics")

@@ -30,8 +30,8 @@ from normlab.device.sharding import (
 from normlab.metrics import parse_target, reaches
 from normlab.results import copy_atomically
 from normlab.training.checkpoint_files import LAST, PREVIOUS, save
-from normlab.training.collectives import gather_over_processes
-from normlab.training.limits import PATIENCE, STOP_AT
+from normlab.training.collectives import gather_over_processes, largest_over_processes
+from normlab.training.limits import CALLBACK, PATIENCE, STOP_AT
 from normlab.training.log_files import LogMeter
 from normlab.training.tasks import Task
 from normlab.training.unfinished import restored_block, stored_block
@@ -117,7 +117,7 @@ class Checkpoints(Checkpoint):
         self._saved_steps = task.progress.steps
 
         # Last, so that nothing above draws from the restored generators.
-        set_random_state(state["random"])
+        set_random_state(state["random"], task.device, trainer.global_rank)
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
         self._started = task.clock() - task.progress.seconds
@@ -141,11 +141,15 @@ class Checkpoints(Checkpoint):
         if self._improves(task):
             self.best = self._snapshot(task)
         reason = self._why_to_stop(task)
+        if reason is None and trainer.should_stop:
+            reason = CALLBACK
         if reason is not None:
             trainer.should_stop = True
             task.ended_by = task.ended_by or reason
 
         is_old = time.monotonic() - self._saved_at >= self.every_seconds
+        # All processes write together, whatever the clock of each says.
+        is_old = largest_over_processes(int(is_old), task.device) > 0
         if is_old or self.every_n_steps:
             self.write(trainer, task, ended=is_last_epoch(trainer))
 
@@ -258,7 +262,7 @@ class Checkpoints(Checkpoint):
             "optimizer": optimizer_state(task.network, trainer.optimizers[0]),
             "scheduler": scheduler,
             "average": average,
-            "random": random_state(),
+            "random": random_state(task.device),
             "train_sums": train_sums,
             "metrics": task.metrics,
             "ended_by": task.ended_by,
@@ -286,17 +290,46 @@ def resumed_progress(state: dict | None) -> Progress:
     return Progress(**state["progress"])
 
 
-def random_state() -> dict[str, Any]:
-    """The state of torch's default generators on the CPU and on every visible GPU."""
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of torch's default generators on the CPU and on GPUs.
+
+    Processes that train together have states of their own, since they draw for shares
+    of their own.
+
+    Args:
+        device: on which this process trains.
+
+    Returns:
+        cpu: ``(L,)``, or ``(P, L)`` for P processes.
+        cuda: the states of all visible GPUs, or those of the GPUs of P processes.
+    """
+    cpu = gather_over_processes(torch.get_rng_state().to(device)).cpu()
+    if len(cpu) > 1:
+        cuda = []
+        if device.type == "cuda":
+            own = torch.cuda.get_rng_state(device).to(device)
+            cuda = list(gather_over_processes(own).cpu())
+        return {"cpu": cpu, "cuda": cuda}
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+    return {"cpu": cpu[0], "cuda": cuda}
 
 
-def set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: dict[str, Any], device: torch.device, rank: int) -> None:
     """Restore a state that `random_state` returned.
 
     GPUs are left as they are if their number has changed.
+
+    Args:
+        state: of all processes, or of the first one alone, as earlier versions stored.
+        device: on which this process trains.
+        rank: index of this process.
     """
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
-        torch.cuda.set_rng_state_all(state["cuda"])
+    rows = torch.atleast_2d(state["cpu"])
+    if len(rows) == 1:
+        torch.set_rng_state(rows[0])
+        if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+            torch.cuda.set_rng_state_all(state["cuda"])
+        return
+    torch.set_rng_state(rows[rank].clone())  # of a view, PyTorch reads other memory
+    if state["cuda"] and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"][rank], device)

@@ -60,12 +60,29 @@ class Classification(Task):
         if self.criterion is not None:
             mean: Tensor = self.criterion(logits, learned)
             return mean
-        return functional.cross_entropy(
+        weight = self.weight_of(learned)
+        loss = functional.cross_entropy(
             logits,
             learned,
             weight=self.class_weights,
             label_smoothing=self.label_smoothing,
+            reduction="mean" if weight is None else "sum",
         )
+        if weight is None:
+            return loss
+        # Samples may all be of classes without weight; their loss is zero.
+        return loss / weight.clamp(min=torch.finfo(weight.dtype).tiny)
+
+    def weight_of(self, targets: Tensor) -> Tensor | None:
+        """The sum of the weights of the classes; None without weights.
+
+        The mean over samples that were mixed is one over their number.
+        """
+        if self.class_weights is None or targets.ndim != 1:
+            return None
+        if self.criterion is not None:
+            return None
+        return self.class_weights[targets].sum()
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Number of samples, summed loss, number of correct predictions ``(3,)``.

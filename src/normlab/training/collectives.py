@@ -18,6 +18,20 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def largest_over_processes(value: int, device: torch.device) -> int:
+    """The largest value of the processes of a run, by which all of them decide alike.
+
+    Args:
+        value: of this process.
+        device: the device of this process.
+    """
+    if not _are_several_processes():
+        return value
+    largest = torch.tensor(value, device=device)
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    return int(largest)
+
+
 def gather_over_processes(values: Tensor) -> Tensor:
     """Stack the tensors of all P processes of a run, in the order of their ranks.
 

@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 
 from normlab.data.batches import ceil_div
 from normlab.data.blocks import Block
+from normlab.training.collectives import largest_over_processes
 from normlab.training.tasks import Task
 
 # Why a run ended, as its result says.
@@ -20,6 +20,7 @@ MAX_STEPS = "max_steps"
 MAX_SECONDS = "max_seconds"
 PATIENCE = "patience"
 STOP_AT = "stop_at"
+CALLBACK = "callback"  # one that the configuration names
 
 
 class Limits(Callback):
@@ -49,27 +50,26 @@ class Limits(Callback):
     ) -> None:
         if self.max_steps is not None and task.progress.steps >= self.max_steps:
             self._end(trainer, task, MAX_STEPS)
-        elif self._time_is_over(trainer, task) and not _ends_anyway(trainer):
+        elif self._time_is_over(task) and not _ends_anyway(trainer, task):
             self._end(trainer, task, MAX_SECONDS)
 
     def _end(self, trainer: pl.Trainer, task: Task, reason: str) -> None:
         task.ended_by = reason
         trainer.should_stop = True
 
-    def _time_is_over(self, trainer: pl.Trainer, task: Task) -> bool:
+    def _time_is_over(self, task: Task) -> bool:
         if task.deadline is None:
             return False
         is_over = time.monotonic() >= task.deadline
         # All processes have to stop after the same step.
-        if trainer.world_size > 1:
-            votes = torch.tensor(int(is_over), device=task.device)
-            is_over = bool(trainer.strategy.reduce(votes, reduce_op="max"))
-        return is_over
+        return largest_over_processes(int(is_over), task.device) > 0
 
 
-def _ends_anyway(trainer: pl.Trainer) -> bool:
-    """Whether the running block is the last one of the last epoch."""
+def _ends_anyway(trainer: pl.Trainer, task: Task) -> bool:
+    """Whether the running block is the last one of the last epoch, and is whole."""
     assert trainer.max_epochs is not None  # every run sets it
+    if task.left_out_steps:
+        return False
     return trainer.is_last_batch and trainer.current_epoch + 1 >= trainer.max_epochs
 
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from normlab.data.blocks import Block
+from normlab.training.collectives import sum_over_processes
 
 Backward = Callable[[Tensor], None]
+Scale = float | Tensor  # a factor of a loss
 
 
 class Trained(Protocol):
@@ -21,6 +23,9 @@ class Trained(Protocol):
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over some samples."""
+
+    def weight_of(self, targets: Tensor) -> Tensor | None:
+        """The sum of their weights; None if all samples weigh the same."""
 
 
 def backpropagate(
@@ -35,7 +40,8 @@ def backpropagate(
 
     If the block divides a step into micro-batches, each goes through the network by
     itself, so that norms which look at the batch see one micro-batch at a time. The
-    gradients add up to those of the mean over all samples.
+    gradients add up to those of the mean over all samples of the step, in all
+    processes; if the loss weighs classes, to those of the weighted mean.
 
     Args:
         task: the network and its loss.
@@ -49,15 +55,16 @@ def backpropagate(
         the mean loss, and the predictions ``(B, num_outputs)``.
     """
     size = block.micro_batch_size
+    loss_scale = _loss_scale(task, block, targets)
     if size is None or size >= len(targets):
-        return _one_pass(task, inputs, targets, block.loss_scale, clear, backward)
+        return _one_pass(task, inputs, targets, loss_scale, clear, backward)
 
     losses = []
     predictions = []
     parts = list(zip(inputs.split(size), targets.split(size), strict=True))
     for number, (its_inputs, its_targets) in enumerate(parts, start=1):
-        share = len(its_targets) / len(targets)
-        scale = share * block.loss_scale
+        share = _share(task, its_targets, targets)
+        scale = share * loss_scale
         # The gradients that several processes exchange are sums over the micro-batches.
         is_last = number == len(parts)
         exchange = is_last or task.trainer.world_size == 1
@@ -74,6 +81,34 @@ def backpropagate(
     return torch.stack(losses).sum(), torch.cat(predictions)
 
 
+def _loss_scale(task: Trained, block: Block, targets: Tensor) -> Scale:
+    """By what the mean loss of this process is multiplied before gradients.
+
+    The mean of all processes' gradients is then that of the mean loss of their samples.
+    """
+    weight = task.weight_of(targets)
+    world_size: int = task.trainer.world_size
+    if weight is None or world_size == 1:
+        return block.loss_scale
+    total = sum_over_processes(weight.clone())
+    return _part_of(weight * world_size, total)
+
+
+def _share(task: Trained, part: Tensor, targets: Tensor) -> Scale:
+    """The share of a micro-batch in the mean loss of this process."""
+    weight = task.weight_of(targets)
+    if weight is None:
+        return len(part) / len(targets)
+    its_weight = task.weight_of(part)
+    assert its_weight is not None  # the same classes have weights
+    return _part_of(its_weight, weight)
+
+
+def _part_of(weight: Tensor, total: Tensor) -> Tensor:
+    """A share of a sum of weights; zero if the sum is."""
+    return weight / total.clamp(min=torch.finfo(total.dtype).tiny)
+
+
 def _keep() -> None:
     """Keep the gradients, to which those of the next pass are added."""
 
@@ -82,14 +117,15 @@ def _one_pass(
     task: Trained,
     inputs: Tensor,
     targets: Tensor,
-    scale: float,
+    scale: Scale,
     clear: Callable[[], None],
     backward: Backward,
 ) -> tuple[Tensor, Tensor]:
     prediction = task.network(inputs)
     loss = task.loss(prediction, targets)
     clear()
-    backward(loss if scale == 1.0 else loss * scale)
+    is_whole = isinstance(scale, float) and scale == 1.0
+    backward(loss if is_whole else loss * scale)
     prediction = prediction.detach()
     if task.reuses_outputs:  # the next pass would overwrite them
         prediction = prediction.clone()

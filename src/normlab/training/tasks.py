@@ -4,6 +4,7 @@ The two LightningModules are `normlab.training.classification.Classification` an
 `normlab.training.regression.Regression`.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -67,6 +68,7 @@ class Task(pl.LightningModule):
         predicted: what the stack has computed of them in the running epoch, by name.
         deadline: time on `time.monotonic` after which no step begins, None if there is
             none.
+        left_out_steps: whether the deadline has left out steps of the latest block.
         ended_by: what ended training early, see `normlab.training.limits`; None if
             nothing did.
         publishes: whether the metrics become Lightning's callback metrics, which takes
@@ -115,6 +117,7 @@ class Task(pl.LightningModule):
         self.scored_parts: Parts = NONE
         self.predicted: dict[str, Predicted] = {}
         self.deadline: float | None = None
+        self.left_out_steps = False
         self.ended_by: str | None = None
         self.publishes = True
         self.scores_outputs = False
@@ -243,6 +246,7 @@ class Task(pl.LightningModule):
             losses.append(loss)
             predictions.append(prediction)
             if self.deadline is not None and time.monotonic() >= self.deadline:
+                self.left_out_steps = len(losses) < num_batches
                 return block.first_batches(len(losses))
             if self.on_stop is not None and len(losses) < num_batches:
                 self._stop_within_block(losses, predictions, self.on_stop)
@@ -323,7 +327,7 @@ class Task(pl.LightningModule):
         scores = self._evaluate("val", validation, context, outputs)
         if outputs is not None:
             outputs.gather(self.device)
-            scores |= numbers_only(self.final_scores(*outputs.joined()))
+            scores |= self._scores_of(*outputs.joined())
         self.scoring_seconds += self.clock() - started
         self.metrics |= {f"val/{name}": value for name, value in scores.items()}
         if self.publishes:
@@ -333,6 +337,12 @@ class Task(pl.LightningModule):
         step_after_epoch(
             self.scheduler, self.scheduler_interval, lambda: self.metrics["val/loss"]
         )
+
+    def _scores_of(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """The numbers among the final scores; NaN where outputs are not finite."""
+        names = self.final_score_names(outputs.shape[-1])
+        unknown = dict.fromkeys(names, math.nan)
+        return unknown | numbers_only(self.final_scores(outputs, targets))
 
     def score_test(
         self, test: Iterable[Block], context: Callable = nullcontext
@@ -388,6 +398,14 @@ class Task(pl.LightningModule):
             learned: what `learned` returned ``(N,)``.
         """
         raise NotImplementedError
+
+    def weight_of(self, targets: Tensor) -> Tensor | None:
+        """The sum of the weights of samples in the loss; None if all weigh the same.
+
+        Args:
+            targets: of the samples ``(N,)``.
+        """
+        return None
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Sums over samples, from which `metrics_from` computes the metrics.
