@@ -33,6 +33,7 @@ ARCHITECTURE = {
     "leases": ("endings", "files"),
     "locks": ("leases",),
     "results": ("checksums", "files", "locks", "sharing"),
+    "figure_files": ("results",),
     "terminal": ("metrics",),
     "signals": ("endings",),
     "config": ("files", "metrics", "sharing", "spelling"),
@@ -67,7 +68,8 @@ ARCHITECTURE = {
     ),
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
-        *("command_lines", "models", "data", "device", "results", "training"),
+        *("command_lines", "models", "data", "device", "training", "figure_files"),
+        "results",
     ),
     "predict": (
         *("checksums", "results", "terminal", "config", "mistakes", "command_lines"),
@@ -97,7 +99,7 @@ ARCHITECTURE = {
     "planning": ("command_lines", "terminal", "compare", "report"),
     "find_lr": (
         *("colours", "endings", "streams", "terminal", "config", "own_norms"),
-        *("command_lines", "training", "report"),
+        *("command_lines", "training", "report", "figure_files"),
     ),
     "sweeps": (
         *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
@@ -105,7 +107,7 @@ ARCHITECTURE = {
     ),
     "search": (
         *("colours", "endings", "locks", "metrics", "spelling", "results", "terminal"),
-        *("config", "mistakes", "programs", "training", "sweeps"),
+        *("config", "mistakes", "programs", "training", "sweeps", "figure_files"),
     ),
     # entry points
     "hydra_plugins": ("endings", "config", "mistakes", "stacked", "sweeps", "search"),
