@@ -4,6 +4,7 @@ import shlex
 
 import yaml
 from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution
 
 from normlab.search.display import (
     MOST_ROWS,
@@ -13,6 +14,7 @@ from normlab.search.display import (
     print_plan,
     print_results,
 )
+from normlab.search.objective import Outcome
 from normlab.search.options import Options
 from normlab.search.plan import SearchPlan
 
@@ -94,6 +96,34 @@ def test_the_best_is_the_smallest_loss(search):
     assert [
         trial.number for trial in best_first(searching.trials, searching.optuna_study)
     ] == [2, 0, 1]
+
+
+def test_a_diverged_run_of_a_minimized_metric_has_no_deviation(
+    search, tmp_path, capsys
+):
+    searching = recorded(
+        search(3, "val/loss", "minimize"),
+        Outcome("finished", math.inf, "1 of 2 runs diverged", [0.5, math.inf], 2.0),
+        finished(0.5, 0.125),
+        finished(0.25, 0.125),
+    )
+    assert print_results(searching, "val/loss", [])
+    shown = [row[-4:] for row in rows(capsys.readouterr().out)]
+    assert ["finished", "inf", "–", "2.0"] in shown
+    assert ["finished", "0.2500", "0.1768", "2.0"] in shown
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text())["trial"] == 2
+    with open(tmp_path / "trials.csv") as file:
+        table = list(csv.DictReader(file))
+    assert [row["seed 4"] for row in table] == ["inf", "0.625", "0.375"]
+
+
+def test_choices_that_are_lists_of_names_are_shown(search, capsys):
+    choices = CategoricalDistribution(["[features]"])
+    searching = recorded(search(1, space={"dataset.drop": choices}), finished(0.5))
+    print_results(searching, "val/accuracy", [])
+    assert ["0", "[features]", "finished"] in [
+        row[:3] for row in rows(capsys.readouterr().out)
+    ]
 
 
 def test_the_command_has_seeds_that_no_trial_had():

@@ -1,6 +1,7 @@
 """What a search shows: its plan, a line for every trial, and the results at the end."""
 
 import csv
+import math
 import shlex
 import statistics
 import sys
@@ -256,14 +257,15 @@ def _row(trial: FrozenTrial, keys: Sequence[str]) -> list[str]:
     """The row of a trial in the table of trials."""
     row = [str(trial.number)]
     for key in keys:
-        row.append(str(_short_value(trial.params.get(key, ""))))
+        row.append(escaped(_short_value(trial.params.get(key, ""))))
     row.append(styled_status(STATUS[trial.state]))
     value = MISSING
     if trial.state == TrialState.COMPLETE:
         value = format_metric(trial.value)
     spread = MISSING
     values = trial.user_attrs.get("values", [])
-    if len(values) > 1:
+    is_finite = all(map(math.isfinite, values))
+    if len(values) > 1 and is_finite:
         spread = format_metric(statistics.stdev(values))
     seconds = trial.user_attrs.get("seconds", 0)
     return [*row, value, spread, f"{seconds:.1f}"]
