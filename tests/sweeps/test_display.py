@@ -22,6 +22,14 @@ def test_the_summary_has_counts_means_and_failures(capsys):
     assert lines(text)[-1] == "failed  norm=ghost seed=0: because"
 
 
+def test_a_score_that_is_not_finite_does_not_count_in_the_mean(capsys):
+    values = (0.25, None, math.inf, 0.75)
+    jobs = [ended(seed=seed, accuracy=value) for seed, value in enumerate(values)]
+    print_summary(jobs)
+    shown = [line.split() for line in lines(capsys.readouterr().out)]
+    assert ["2", "0.5000", "0.3536", "0.2500", "0.7500"] in shown
+
+
 def test_small_values_are_not_shown_as_zero(capsys):
     jobs = [ended(norm="none", seed=seed) for seed in (0, 1)]
     for job, error in zip(jobs, (1e-5, 3e-5), strict=True):

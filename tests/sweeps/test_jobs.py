@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -115,6 +116,12 @@ def test_an_arm_has_the_values_of_its_finished_jobs():
         ({"norm": "custom"}, [0.5]),
         ({"norm": "ghost"}, []),
     ]
+
+
+def test_values_that_are_not_finite_are_left_out():
+    values = (0.25, None, math.nan, math.inf, 0.75)  # None is what is stored of them
+    jobs = [ended(seed=seed, accuracy=value) for seed, value in enumerate(values)]
+    assert values_by_arm(jobs, "test/accuracy") == [({}, [0.25, 0.75])]
 
 
 def test_a_failure_with_a_folder_says_where_its_traceback_is(tmp_path):

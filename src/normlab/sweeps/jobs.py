@@ -1,5 +1,6 @@
 """The jobs of a sweep: those that are to run, and those that have ended."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -223,7 +224,7 @@ def values_by_arm(
 
     Returns:
         one entry per arm: the settings that it does not share with all others, without
-        the seed, and the values of its finished jobs.
+        the seed, and the finite values of its finished jobs.
     """
     keys = arm_keys(jobs)
     arms: dict[tuple[str, ...], list[float]] = {}
@@ -231,10 +232,10 @@ def values_by_arm(
         chosen = job.settings
         arm = tuple(chosen.get(key, "") for key in keys)
         values = arms.setdefault(arm, [])
-        metrics = job.result["metrics"]
+        # Of a metric that is not finite, a stored result has None.
+        value = job.result["metrics"].get(metric)
         is_finished = job.result["status"] == "finished"
-        if is_finished and metric in metrics:
-            value = metrics[metric]
+        if is_finished and value is not None and math.isfinite(value):
             values.append(value)
     by_arm = []
     for arm, values in arms.items():
