@@ -25,6 +25,8 @@ STYLES = {
     "old_style.py:BatchNorm1d": "batch norm",
     "old_style.py:BatchNorm2d": "batch norm",
     "branches.py:OurBatchNorm": "batch norm",
+    "no_volumes.py:BatchNorm": "batch norm",
+    "no_volumes.py:Standardize": "batch norm",
     "others.py:RMSNorm": "root mean square norm",
     "others.py:LayerNorm": "layer norm",
     "others.py:LayerNorm2d": "layer norm",

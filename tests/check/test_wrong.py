@@ -139,6 +139,21 @@ def sentence(name, fault):
         ("NothingFilled", "blanks_left", "Blanks are left in lines 21, 22, 23 and 24"),
         ("PassLeft", "blanks_left", "A blank is left in line 73"),
         ("NoCentering", "no_centering", "channels have means up to"),
+        (
+            "VectorsOnly",
+            "call_fails",
+            "(6, 4, 3, 2) ends in an error: VectorsOnly(4, dim=2) fails in line 10: ",
+        ),
+        (
+            "OnlyTensors",
+            "cannot_be_built",
+            "OnlyTensors must call super().__init__() at the start of its constructor.",
+        ),
+        (
+            "HidesTrain",
+            "cannot_be_built",
+            "; its attribute train hides a method of torch.nn.Module.",
+        ),
     ],
 )
 def test_the_sentence_has_the_measured_figure(name, fault, figure):

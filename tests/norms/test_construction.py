@@ -224,6 +224,19 @@ def test_what_is_no_layer_is_refused():
         build_norm(NoModule, 4, 1)
 
 
+class WithoutSuper(nn.Module):
+    def __init__(self, num_features):
+        self.num_features = num_features
+
+
+def test_a_constructor_must_call_that_of_the_module():
+    with pytest.raises(BrokenNorm) as error:
+        build_norm(WithoutSuper, 4, 1)
+    assert str(error.value) == (
+        "WithoutSuper must call super().__init__() at the start of its constructor"
+    )
+
+
 def test_a_function_of_a_tensor_becomes_a_layer():
     x = torch.tensor([[1.0, 5.0], [3.0, 9.0]])
     layer = build_norm(center, 2, 1)

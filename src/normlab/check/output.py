@@ -28,6 +28,7 @@ from normlab.check.subject import (
     short,
 )
 from normlab.norms.construction import FunctionNorm
+from normlab.norms.loading import BrokenNorm
 from normlab.norms.state import snapshot
 
 # With these, the wrong values share their statistics.
@@ -44,7 +45,7 @@ def probe_call(subject: Subject, record: Record) -> None:
     required = _required_cases(subject)
     errors: dict[Case, BaseException | None] = {}
     for case in _possible_cases(subject):
-        y, errors[case] = attempt(built_for(subject, case), case.draw(1))
+        y, errors[case] = attempt_case(subject, case, case.draw(1))
         if y is None:
             continue
         if _has_kept_shape(record, case, y):
@@ -113,8 +114,19 @@ def built_for(subject: Subject, case: Case) -> nn.Module:
     return neutralize(subject.build(case.dim))
 
 
+def attempt_case(
+    subject: Subject, case: Case, x: Tensor
+) -> tuple[Tensor | None, BaseException | None]:
+    """Build and call a layer; its output, or the exception of either."""
+    try:
+        layer = built_for(subject, case)
+    except BrokenNorm as error:  # it is not made for this rank
+        return None, error
+    return attempt(layer, x)
+
+
 def _try_rows(subject: Subject) -> None:
-    y, _ = attempt(built_for(subject, ROWS), ROWS.draw(1))
+    y, _ = attempt_case(subject, ROWS, ROWS.draw(1))
     if y is not None and y.shape == ROWS.shape:
         subject.cases.append(ROWS)
 
@@ -154,10 +166,9 @@ def detect_kind(subject: Subject) -> Kind:
     for case in CASES:
         if subject.rank not in (None, case.dim):
             continue
-        layer = built_for(subject, case)
-        y, _ = attempt(layer, case.draw(1, LARGE))
+        y, _ = attempt_case(subject, case, case.draw(1, LARGE))
         if y is not None and y.shape == case.shape:
-            outputs[case] = (layer, y)
+            outputs[case] = (built_for(subject, case), y)
     for kind in KINDS.values():
         if kind is not OTHER and _follows(kind, outputs):
             return kind
@@ -287,7 +298,7 @@ def _probe_traps(subject: Subject, record: Record) -> None:
     for case, trap in TRAPS.items():
         if subject.rank not in (None, case.dim):
             continue
-        y, _ = attempt(built_for(subject, trap), trap.draw(2, LARGE))
+        y, _ = attempt_case(subject, trap, trap.draw(2, LARGE))
         if y is None or y.shape != trap.shape:
             continue
         right = subject.kind.formulas[0](trap.draw(2, LARGE))

@@ -8,7 +8,7 @@ from typing import Any
 
 from normlab.check.blanks import blanks_in, ellipses_in
 from normlab.check.notebooks import Cells, places_of
-from normlab.norms.loading import line_in_file, source_file, source_text
+from normlab.norms.loading import BrokenNorm, line_in_file, source_file, source_text
 
 IN_PLACE = ("mul_", "add_", "copy_", "lerp_", "sub_", "div_", "fill_", "addcmul_")
 AVERAGING = ("mean", "var", "std", "var_mean", "std_mean", "sum", "norm", "rms")
@@ -84,6 +84,8 @@ class Source:
 
     def passed_by(self, error: BaseException | None) -> int | None:
         """The last line of the file that an exception passed; None if it is unknown."""
+        if isinstance(error, BrokenNorm):
+            return error.line
         return None if error is None else line_in_file(error, self.path)
 
     def definition(self, name: str) -> int | None:

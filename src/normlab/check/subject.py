@@ -20,7 +20,7 @@ from normlab.norms.construction import (
     rank_in_name,
 )
 from normlab.norms.conventions import SCALES, SHIFTS
-from normlab.norms.loading import CODE_ERRORS, describe
+from normlab.norms.loading import CODE_ERRORS, BrokenNorm, describe
 from normlab.norms.state import OWN_OF_MODULES
 
 CHANNELS = 4
@@ -167,14 +167,35 @@ class Subject:
             dim: 1, 2 or 3; None takes that of the main case.
             double: convert it to float64, attributes included.
             channels: number of channels.
+
+        Raises:
+            BrokenNorm: it cannot be built, or is no complete module.
         """
         dim = self.main.dim if dim is None else dim
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             layer = build_norm(self.target, channels, dim, self.options)
-        if double:
-            to_double(layer)
-        return layer.train()
+        try:
+            if double:
+                to_double(layer)
+            layer.train()
+        except CODE_ERRORS as error:  # its own methods, or attributes of their names
+            raise self._broken(layer, error) from error
+        return layer
+
+    def _broken(self, layer: nn.Module, error: BaseException) -> BrokenNorm:
+        """The error for a layer that is built, but whose methods of a module fail."""
+        line = self.source.passed_by(error)
+        hint = ""
+        hidden = hidden_methods(layer)
+        if hidden:
+            line = self.source.start(hidden[0])
+            hint = f"; its attribute {hidden[0]} hides a method of torch.nn.Module"
+        return BrokenNorm(
+            f"{self.name} cannot be converted to float64 and put into training mode: "
+            f"{describe(error)}{hint}",
+            line,
+        )
 
     def formulas(self, case: Case, layer: nn.Module) -> tuple[Formula, ...]:
         """The formulas that are right for some input; there may be none."""
@@ -182,6 +203,15 @@ class Subject:
         if case.channel_axis == 1:
             return found
         return tuple(one for one in found if one.axes is not over_channels)
+
+
+def hidden_methods(layer: nn.Module) -> list[str]:
+    """Names of methods of a module that attributes of a layer hide, such as `train`."""
+    return [
+        name
+        for name, value in vars(layer).items()
+        if callable(getattr(nn.Module, name, None)) and not callable(value)
+    ]
 
 
 def to_double(layer: nn.Module) -> None:
@@ -226,7 +256,8 @@ def short(error: BaseException | None) -> str:
     """An exception in a few words."""
     if error is None:
         return "no error"
-    text = str(error) if isinstance(error, NoTensor) else describe(error)
+    is_sentence = isinstance(error, NoTensor | BrokenNorm)
+    text = str(error) if is_sentence else describe(error)
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 

@@ -130,7 +130,8 @@ def build_norm(
         ValueError: the arguments cannot be matched, or the class is made for inputs of
             another rank; the message has the signature.
         BrokenNorm: the call fails, or its result is no layer; the message has the
-            signature and the call that was tried.
+            signature and the call that was tried. Or the constructor does not call that
+            of `torch.nn.Module`.
     """
     call = plan_call(target, num_features, dim, options)
     if normalizes_tensors(call.target):
@@ -149,6 +150,11 @@ def build_norm(
         raise BrokenNorm(
             f"{call} must give a torch.nn.Module, got {type(layer).__name__}; its "
             f"signature is {signature_text(call.target)}"
+        )
+    if "_parameters" not in vars(layer):
+        raise BrokenNorm(
+            f"{name_of(call.target)} must call super().__init__() at the start of its "
+            f"constructor"
         )
     return layer
 

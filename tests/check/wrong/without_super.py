@@ -1,4 +1,4 @@
-"""A constructor that does not call that of the module."""
+"""Constructors that do not call that of the module."""
 
 import torch
 from torch import nn
@@ -10,3 +10,13 @@ class MyBatchNorm1d(nn.Module):
 
     def forward(self, x):
         return x * self.weight
+
+
+class OnlyTensors(nn.Module):
+    """Nothing that it stores needs the module, wrong without a line: cannot_be_built"""
+
+    def __init__(self, num_features):
+        self.gamma = torch.ones(num_features)
+
+    def forward(self, x):
+        return x * self.gamma
