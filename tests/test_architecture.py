@@ -55,7 +55,7 @@ ARCHITECTURE = {
         "terminal",
     ),
     # one run
-    "check": ("norms", "results", "terminal"),
+    "check": ("norms", "option_names", "results", "terminal"),
     "device": ("cores", "norms"),
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),

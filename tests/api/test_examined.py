@@ -71,3 +71,12 @@ def test_a_file_that_does_not_import_is_a_fault(tmp_path):
     examined = normlab.examine(f"{path}:Norm")
     assert examined.points == 0
     assert "nothing_of_this_name" in examined.faults[0]
+
+
+@pytest.mark.parametrize("kind", ["bath", ""])
+def test_a_kind_that_does_not_exist_is_refused(kind):
+    with pytest.raises(ValueError) as error:
+        normlab.examine(Centred, like=kind)
+    assert str(error.value) == (
+        f"like must be one of batch, layer, group, instance, rms, other, got {kind!r}"
+    )

@@ -104,6 +104,14 @@ def test_a_file_that_cannot_be_imported_is_a_fault(check, tmp_path):
     assert "0 of 46 points" in out
 
 
+def test_a_kind_is_checked_also_if_the_file_cannot_be_imported(check, tmp_path):
+    path = tmp_path / "blanks.py"
+    path.write_text("mean =\n")
+    code, out, err = check(path, "--like", "bath")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: --like must be one of batch, layer, ")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

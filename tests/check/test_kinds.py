@@ -44,7 +44,7 @@ def test_a_kind_that_does_not_exist_is_refused():
     with pytest.raises(ValueError) as error:
         check_kind("bath")
     assert str(error.value) == (
-        "--like must be one of batch, layer, group, instance, rms, other, got 'bath'"
+        "like must be one of batch, layer, group, instance, rms, other, got 'bath'"
     )
 
 

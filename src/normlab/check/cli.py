@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 USER_MISTAKE = 2  # exit codes
 FAULTY = 1
 INTERRUPTED = 130
+OPTIONS = {"like": "--like"}  # arguments of functions, which messages name
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -312,7 +313,9 @@ def split_wanted(text: str) -> tuple[str, str]:
 
 
 def _exit_with(error: Exception) -> NoReturn:
+    from normlab.option_names import with_option_names
     from normlab.terminal import print_line
 
-    print_line(f"error: {error}")
+    message = with_option_names(str(error), OPTIONS)
+    print_line(f"error: {message}")
     sys.exit(USER_MISTAKE)

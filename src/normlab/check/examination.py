@@ -22,7 +22,7 @@ from normlab.check.keeping import (
     probe_strides,
     probe_vmap,
 )
-from normlab.check.kinds import KINDS, Kind
+from normlab.check.kinds import KINDS, check_kind
 from normlab.check.learning import probe_gradient, probe_learned
 from normlab.check.limits import (
     probe_constant,
@@ -131,12 +131,15 @@ def broken(
         message: why there is none.
         line: of its file, where it fails.
         like: the kind of layer that it should be; None takes batch norm.
+
+    Raises:
+        ValueError: there is no such kind.
     """
     examination = Examination(name)
     source = Source.empty()
     record = Record(examination, source)
     record.found("cannot_be_built", line, message=message.rstrip("."))
-    kind = KINDS[like or "batch"]
+    kind = check_kind(like or "batch")
     examination.kind = kind.title
     subject = Subject(lambda: None, {}, source, kind)
     record.unknown("it cannot be built", *_properties_of(subject))
@@ -147,11 +150,12 @@ def broken(
 def _examine(
     subject: Subject, record: Record, like: str | None, compiled: bool
 ) -> None:
+    wanted = None if like is None else check_kind(like)
     if not _can_be_built(subject, record):
-        subject.kind = KINDS[like] if like in KINDS else KINDS["batch"]
+        subject.kind = wanted or KINDS["batch"]
         record.unknown("it cannot be built", *_properties_of(subject))
         return
-    subject.kind = _kind(subject, like)
+    subject.kind = wanted or detect_kind(subject)
     _run(subject, record, "a first call", probe_call)
     if record.has(*NO_CALLS):
         record.unknown("it cannot be called", *_properties_of(subject))
@@ -173,12 +177,6 @@ def _examine(
         record.found_blanks(blanks)
     for name in _properties_of(subject):
         record.examination.outcomes.setdefault(name, Outcome(UNKNOWN))
-
-
-def _kind(subject: Subject, like: str | None) -> Kind:
-    if like is None:
-        return detect_kind(subject)
-    return KINDS[like]
 
 
 def _properties_of(subject: Subject) -> list[str]:

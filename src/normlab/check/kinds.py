@@ -132,7 +132,7 @@ def check_kind(name: str, kinds: Mapping[str, Kind] = KINDS) -> Kind:
         ValueError: there is none of that name.
     """
     if name not in kinds:
-        raise ValueError(f"--like must be one of {', '.join(kinds)}, got {name!r}")
+        raise ValueError(f"like must be one of {', '.join(kinds)}, got {name!r}")
     return kinds[name]
 
 
