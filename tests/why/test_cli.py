@@ -35,6 +35,7 @@ def test_the_command_writes_a_page(runs, tmp_path, capsys, no_figures):
     ("words", "message"),
     [
         (["--grid", "2"], "error: --grid must be at least 3, got 2"),
+        (["--grid", "20"], "error: --grid must be odd, so that the best state is"),
         (["--steps", "0"], "error: --steps must be at least 1, got 0"),
     ],
 )

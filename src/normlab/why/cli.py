@@ -61,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     _add_number(parser, "steps", 200, "steps of the second training")
     _add_number(parser, "points", 25, "steps at which is measured, evenly spaced")
     _add_number(parser, "samples", 512, "training samples of the loss surface")
-    _add_number(parser, "grid", 21, "points along each side of the loss surface")
+    grid = "points along each side of the loss surface, an odd number"
+    _add_number(parser, "grid", 21, grid)
     add_trust(parser)
     return parser
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from normlab.data.blocks import Block, Part
+from normlab.data.blocks import Block, Part, spread
 from normlab.device.devices import evaluation_context, scoring_device
 from normlab.endings import Diverged
 from normlab.evaluation.batch_loss import (
@@ -50,8 +50,10 @@ class Settings:
         steps: steps of the second training; at most those of the run.
         points: number of these steps at which is measured, evenly spaced.
         frames: largest number of frames of the film.
-        samples: training samples over which the loss surface is computed.
-        grid: points along each side of the loss surface.
+        samples: training samples over which the loss surface is computed, spread
+            evenly over all.
+        grid: points along each side of the loss surface, an odd number, so that one of
+            them is the best state.
         seed: seed of the directions of the loss surface.
     """
 
@@ -68,6 +70,11 @@ class Settings:
             value = getattr(self, name)
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.grid % 2 == 0:
+            raise ValueError(
+                f"grid must be odd, so that the best state is a point of the loss "
+                f"surface, got {self.grid}"
+            )
 
 
 @dataclass(frozen=True)
@@ -346,7 +353,7 @@ def measure_surface(subject: Subject, settings: Settings) -> tuple[pd.DataFrame,
     second = filter_normalized_direction(parameters, names, generator)
 
     train = subject.train
-    rows = train.rows[: settings.samples]
+    rows = spread(train.rows, settings.samples)
     batch = Block(train.evaluation_inputs(rows), train.targets[rows], len(rows))
     positions = np.linspace(-1, 1, settings.grid)
     losses = loss_surface(
