@@ -53,6 +53,13 @@ def test_a_run_has_its_scores_its_curve_and_its_layers(stored):
     assert repr(stored).startswith("<Run torch-sgd-lr0.1-seed1-")
 
 
+def test_a_score_that_is_not_finite_is_shown_as_a_dash(stored):
+    run = Run(stored.folder)
+    run.result = stored.result | {"metrics": {"test/accuracy": 0.5, "test/loss": None}}
+    assert repr(run).endswith(": finished, test/accuracy 0.5000, test/loss –>")
+    assert "–" in run._repr_html_()
+
+
 @pytest.mark.parametrize(
     ("name", "table"), [("metrics.csv", "history"), ("statistics.csv", "layers")]
 )

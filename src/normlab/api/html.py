@@ -42,7 +42,10 @@ def _template(name: str) -> Template:
 
 
 def run_html(
-    folder: Path, status: str, metrics: Mapping[str, float], result: Mapping[str, Any]
+    folder: Path,
+    status: str,
+    metrics: Mapping[str, float | None],
+    result: Mapping[str, Any],
 ) -> str:
     """One run: its scores by part, and what to know about it."""
     names: dict[str, None] = {}  # a set that keeps its order

@@ -33,6 +33,7 @@ from normlab.report.output import write_files
 from normlab.report.setting_figures import draw_sensitivity
 from normlab.report.tables import contrast_table, summary_table
 from normlab.results import check_log
+from normlab.terminal import format_metric
 from normlab.why.explanation import explain_runs
 from normlab.why.measure import Settings
 
@@ -74,8 +75,11 @@ class Run:
         return str(self.result.get("status", "unfinished"))
 
     @property
-    def metrics(self) -> dict[str, float]:
-        """The scores of the best state by name, such as `test/accuracy`."""
+    def metrics(self) -> dict[str, float | None]:
+        """The scores of the best state by name, such as `test/accuracy`.
+
+        A score that is not a finite number is None.
+        """
         return dict(self.result.get("metrics", {}))
 
     @cached_property
@@ -178,7 +182,7 @@ class Run:
         words = [self.status]
         for name, value in self.metrics.items():
             if name.startswith("test/"):
-                words.append(f"{name} {value:.4g}")
+                words.append(f"{name} {format_metric(value)}")
         return f"<Run {self.folder.name}: {', '.join(words)}>"
 
     def _repr_html_(self) -> str:
