@@ -103,8 +103,15 @@ class GridSweeper(BasicSweeper):
 
         Returns:
             the jobs that have ended, in the order of the combinations.
+
+        Raises:
+            ValueError: a job asks for a dry run.
         """
+        from normlab.sweeps.jobs import refuse_dry_run
+
         jobs, _ = self._compose_jobs(arguments)
+        for job in jobs:
+            refuse_dry_run(job.config)
         return self._run(jobs)
 
     def _parse(self, arguments: list[str]) -> list[Override]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from torch import nn
 import normlab
 from normlab.api import calls
 from normlab.api.results import Run
+from normlab.endings import Interrupted, Stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "dataset=digits model=mlp trainer.max_epochs=1 progress=false"
@@ -151,8 +153,29 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, monkeypatch):
     assert calls.WEIGHTS_ONLY[0] not in os.environ
     assert torch.get_num_threads() == threads
     assert normlab.run  # the next call is not refused
-    with pytest.raises(ValueError, match="dry_run=true is for the command line"):
-        normlab.run(SMALL, dry_run=True)
+
+
+@pytest.mark.parametrize("call", [normlab.run, normlab.sweep])
+def test_a_dry_run_is_refused(call, tmp_path):
+    outputs = tmp_path / "outputs"
+    message = "dry_run=true is for the command line; leave it out"
+    with pytest.raises(ValueError, match=message):
+        call(SMALL, dry_run=True, paths={"outputs": str(outputs)})
+    assert not outputs.exists()
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (Interrupted(signal.SIGINT), KeyboardInterrupt("stopped by SIGINT; the same")),
+        (Stopped("stopped by SIGINT", 130), KeyboardInterrupt("stopped by SIGINT; ")),
+        (Stopped("stopped by SIGTERM", 143), KeyboardInterrupt("stopped by SIGTERM;")),
+        (Stopped("no space is left", 1), RuntimeError("no space is left; run the")),
+    ],
+)
+def test_a_signal_is_a_keyboard_interrupt_however_the_runs_train(end, error):
+    with pytest.raises(type(error), match=str(error)), calls._mistakes():
+        raise end
 
 
 def test_hydras_own_state_is_as_before(outputs, stored):

@@ -24,10 +24,15 @@ from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed
 from normlab.config.stored_plan import with_plan
 from normlab.config.trust import check_hydra, load_only_weights
-from normlab.endings import EarlyEnd, Interrupted
+from normlab.endings import EarlyEnd
 from normlab.mistakes import MISTAKES, explain, reason
 from normlab.norms.construction import norm_builder
-from normlab.sweeps.jobs import EndedJob, failed_result, varied_keys
+from normlab.sweeps.jobs import (
+    EndedJob,
+    failed_result,
+    refuse_dry_run,
+    varied_keys,
+)
 from normlab.sweeps.queue import stored_first
 from normlab.training import experiment
 
@@ -60,8 +65,7 @@ def run(*overrides: str, config_dir: str | Path | None = None, **settings: Any) 
     with _one_call():
         words = words_of(overrides, settings)
         config = _configuration(words, _as_path(config_dir))
-        if config["dry_run"]:
-            raise ValueError("dry_run=true is for the command line; leave it out")
+        refuse_dry_run(config)
         folder = experiment.run_folder(config)
         experiment.run(config)
     return Run(folder, config["trusted_packages"])
@@ -279,9 +283,9 @@ def _mistakes() -> Iterator[None]:
     """Raise the user's mistakes as `ValueError` in one line."""
     try:
         yield
-    except Interrupted as end:
-        raise KeyboardInterrupt(f"{end}; the same call resumes") from None
     except EarlyEnd as end:
+        if end.exit_code > 128:  # 128 and the number of a signal
+            raise KeyboardInterrupt(f"{end}; the same call resumes") from None
         raise RuntimeError(f"{end}; {end.advice}") from None
     except MISTAKES as error:
         raise ValueError(explain(error)) from None

@@ -106,6 +106,19 @@ def failed_result(reason: str) -> dict[str, Any]:
     return {"status": "failed", "reason": reason, "metrics": {}, "seconds": 0.0}
 
 
+def refuse_dry_run(config: Mapping[str, Any]) -> None:
+    """Refuse `dry_run=true` in a call from Python, which has no run to return.
+
+    Args:
+        config: a resolved configuration.
+
+    Raises:
+        ValueError: it asks for a dry run.
+    """
+    if config["dry_run"]:
+        raise ValueError("dry_run=true is for the command line; leave it out")
+
+
 def estimate_seconds(
     jobs: Sequence[Job], workers: int = 1
 ) -> tuple[float | None, list[str]]:
