@@ -104,10 +104,12 @@ ARCHITECTURE = {
     "sweeps": (
         *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
         *("mistakes", "norms", "training", "stacked", "compare", "files", "locks"),
+        "leases",
     ),
     "search": (
-        *("colours", "endings", "locks", "metrics", "spelling", "results", "terminal"),
-        *("config", "mistakes", "programs", "training", "sweeps", "figure_files"),
+        *("colours", "endings", "leases", "locks", "metrics", "spelling", "results"),
+        *("terminal", "config", "mistakes", "programs", "training", "sweeps"),
+        "figure_files",
     ),
     # entry points
     "hydra_plugins": ("endings", "config", "mistakes", "stacked", "sweeps", "search"),

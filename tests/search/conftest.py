@@ -1,7 +1,12 @@
 """A search in a temporary folder."""
 
+import errno
+import fcntl
+import os
+
 import pytest
 
+from normlab.leases import VARIABLE, Record
 from normlab.search.definition import define
 from normlab.search.options import Options
 from normlab.search.storage import Search
@@ -23,3 +28,22 @@ def search(tmp_path):
     yield start
     for searching in started:
         searching.__exit__()
+
+
+@pytest.fixture
+def lease(monkeypatch):
+    """lease(folder, renewals) writes the lease of trial 0 of another machine.
+
+    There are no locks, and a lease is stale after half a second.
+    """
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    def write(folder, renewals=0):
+        record = Record("a token", "another machine", 1, "", 0.5, f"{renewals:09}")
+        (folder / ".trial-0.lock.lease.1").write_bytes(record.to_bytes())
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setenv(VARIABLE, "0.5")
+    return write

@@ -7,7 +7,12 @@ from optuna.trial import TrialState
 from normlab.search.driver import print_search, run_search
 from normlab.search.options import Options
 from normlab.search.plan import SearchPlan
-from normlab.search.storage import begun_trials, load_optuna_study, storage_address
+from normlab.search.storage import (
+    Search,
+    begun_trials,
+    load_optuna_study,
+    storage_address,
+)
 
 from .outcomes import OPTIONS, SPACE
 
@@ -63,6 +68,19 @@ def plan(tmp_path, monkeypatch):
         return SearchPlan(options, space, ["a=1"], config, "val/accuracy", "maximize")
 
     return make
+
+
+def test_a_trial_of_a_process_killed_on_another_machine_is_run(plan, lease, capsys):
+    runs = Runs(lambda _: finished(0.5))
+    made = plan(n_trials=1)
+    words = (made.folder, made.name, made.options, made.space, made.definition)
+    with Search(*words) as search:
+        search.take()
+    lease(made.folder)
+    assert run_search(made, compose, runs, workers=1)
+    assert runs.seeds == [[0, 4]]
+    assert [trial.value for trial in stored(made)] == [0.5]
+    assert "waiting 0.5 s for trials that may be abandoned" in capsys.readouterr().err
 
 
 def stored(plan):

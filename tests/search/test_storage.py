@@ -130,6 +130,39 @@ def test_a_trial_is_taken_over_only_after_its_process_ended(
         assert [trial.state for trial in two.trials] == [TrialState.COMPLETE]
 
 
+def test_a_trial_of_a_process_killed_on_another_machine_is_taken_over(tmp_path, lease):
+    with search(tmp_path, n_trials=1) as one:
+        trial = one.take()
+    lease(tmp_path)
+    with search(tmp_path, n_trials=1) as two:
+        assert not two.watch_leases()  # there is none yet
+        assert two.take() is None
+        assert two.watch_leases()
+        again = two.take()
+        assert (again.number, again.params) == (trial.number, trial.params)
+        two.record(again, score(again))
+        assert not two.watch_leases()
+        assert not list(tmp_path.glob(".trial-*"))
+
+
+def test_a_trial_whose_lease_is_renewed_is_left_to_its_process(tmp_path, lease):
+    with search(tmp_path, n_trials=1) as one:
+        one.take()
+    lease(tmp_path)
+    with search(tmp_path, n_trials=1) as two:
+        assert two.take() is None
+        assert two.watch_leases()
+        lease(tmp_path, renewals=4)
+        assert two.take() is None
+
+
+def test_locks_of_the_file_system_are_not_waited_for(tmp_path):
+    with search(tmp_path, n_trials=1) as one, search(tmp_path, n_trials=1) as two:
+        one.take()
+        assert two.take() is None
+        assert not two.watch_leases()
+
+
 def test_a_trial_that_has_just_ended_is_not_taken_over(tmp_path):
     with search(tmp_path) as one, search(tmp_path) as two:
         trial, claim = one.take(), two._claim

@@ -1,11 +1,15 @@
 """What a job of SLURM does with the runs of its submission."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -13,6 +17,7 @@ from omegaconf import OmegaConf
 from normlab.config.identity import run_folder, run_name
 from normlab.config.trust import OWN_NORMS_VARIABLE
 from normlab.endings import Stopped
+from normlab.leases import VARIABLE, Record
 from normlab.locks import Lock
 from normlab.norms import own
 from normlab.norms.loading import load_norm
@@ -130,6 +135,58 @@ def test_a_run_that_another_worker_trains_is_left_to_it(submit, trained):
     assert trained == [1]
     Task(folder, 0).work()  # as if it had been queued again
     assert trained == [1, 0]
+
+
+@pytest.fixture
+def lease(submit, monkeypatch):
+    """lease(folder, renewals) writes the lease of a worker on another machine.
+
+    There are no locks, and a lease is stale after half a second.
+    """
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    def write(folder, renewals=0):
+        record = Record("a token", "another machine", 1, "", 0.5, f"{renewals:09}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock.lease.1").write_bytes(record.to_bytes())
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setenv(VARIABLE, "0.5")
+    return write
+
+
+def test_the_run_of_a_worker_killed_on_another_machine_is_trained(
+    submit, trained, lease
+):
+    folder = submit(count=2, workers=1)
+    path = run_folder(submit.configs[0])
+    lease(path)
+    (path / "metrics.csv").write_text("epoch\n1\n")
+    with (path / "metrics.csv").open("a") as still_open:
+        Task(folder, 0).work()
+        still_open.write("2\n")
+    assert trained == [1, 0]
+    assert (path / "metrics.csv").read_text() == "epoch\n1\n"
+
+
+def test_the_run_of_a_worker_that_renews_its_lease_is_left_to_it(
+    submit, trained, lease, monkeypatch
+):
+    folder = submit(count=2, workers=1)
+    path = run_folder(submit.configs[0])
+    lease(path)
+
+    def sleep(seconds):
+        time.sleep(seconds)
+        lease(path, renewals=4)
+        waited.append(seconds)
+
+    waited = []
+    monkeypatch.setattr(slurm_task, "time", SimpleNamespace(sleep=sleep))
+    Task(folder, 0).work()
+    assert (trained, waited) == ([1], [0.5])
 
 
 def test_a_folder_of_another_configuration_fails_its_run_alone(submit, trained):

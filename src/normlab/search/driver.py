@@ -100,7 +100,14 @@ def print_search(plan: SearchPlan, workers: int) -> None:
 
 
 def _take_batch(search: Search, size: int) -> list[Trial]:
-    """Take up to `size` trials."""
+    """Take up to `size` trials; if there are none, look for abandoned ones."""
+    trials = _take_trials(search, size)
+    if not trials and search.watch_leases():
+        trials = _take_trials(search, size)
+    return trials
+
+
+def _take_trials(search: Search, size: int) -> list[Trial]:
     trials: list[Trial] = []
     while len(trials) < size:
         trial = search.take()

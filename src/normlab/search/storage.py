@@ -5,6 +5,7 @@ else, so what Optuna calls a study is the `optuna_study` of a search here.
 """
 
 import csv
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from normlab.leases import lease_seconds
 from normlab.locks import Lock
 from normlab.results import check_log
 from normlab.search.definition import check_definition
@@ -202,6 +204,7 @@ class Search:
         self.space = space
         self.address = storage_address(options.storage, folder)
         self.locks: dict[int, Lock] = {}
+        self.watched: dict[int, Lock] = {}  # of trials that other processes work on
         with self._lock():
             self.optuna_study = optuna.create_study(
                 storage=open_storage(self.address),
@@ -245,6 +248,22 @@ class Search:
             if trial is not None:
                 trial.set_user_attr("pruner", self.options.pruner)
             return trial
+
+    def watch_leases(self) -> bool:
+        """Wait until a lease of a running trial is stale if its process was killed.
+
+        Returns:
+            whether there is such a lease; otherwise this returns at once.
+        """
+        for trial in self._stored_trials():
+            lock = self.watched.get(trial.number)
+            is_leased = lock is not None and lock.why_lease is not None
+            if is_leased and trial.state == TrialState.RUNNING:
+                seconds = lease_seconds()
+                print_line(f"waiting {seconds:g} s for trials that may be abandoned")
+                time.sleep(seconds)
+                return True
+        return False
 
     def _take_interrupted(self) -> Trial | None:
         for trial in self._stored_trials():
@@ -351,11 +370,12 @@ class Search:
         """Lock a trial; returns whether nobody else works on it."""
         if number in self.locks:
             return False
-        lock = Lock(self._trial_lock(number))
-        if not lock.acquire(seconds=0):
-            return False
-        self.locks[number] = lock
-        return True
+        # A lease becomes stale for the lock that has watched it for a while.
+        lock = self.watched.pop(number, None) or Lock(self._trial_lock(number))
+        is_acquired = lock.acquire(seconds=0)
+        held = self.locks if is_acquired else self.watched
+        held[number] = lock
+        return is_acquired
 
     def _release(self, number: int) -> None:
         """Release a trial that has ended, whose lock nobody will ask for again."""

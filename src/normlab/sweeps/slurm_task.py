@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from normlab import signals
+from normlab.leases import lease_seconds
+from normlab.locks import Lock
 from normlab.terminal import print_line
 
 PREEMPTED = 128 + signal.SIGUSR1
@@ -67,6 +69,7 @@ class Task:
         self.journal = JsonLines(folder / JOURNAL)
         self.ended: set[int] = set()
         self.cleared: set[int] = set()
+        self.watched: dict[int, Lock] = {}  # of runs that other workers train
         self.timeouts = 0
         self.current: int | None = None
         for entry in self.submission.path:
@@ -79,10 +82,20 @@ class Task:
     def work(self) -> None:
         """Train what there is to train.
 
+        If other workers have leases, this waits until those of killed ones are stale,
+        and trains their runs.
+
         Raises:
             Interrupted: a signal came.
             SystemExit: no other run can succeed either.
         """
+        self._train_free()
+        if any(lock.why_lease is not None for lock in self.watched.values()):
+            time.sleep(lease_seconds())
+            self._train_free()
+
+    def _train_free(self) -> None:
+        """Train the runs that have not ended and that no other worker trains."""
         for index in self._candidates():
             if index not in self.ended:
                 self._read_journal()
@@ -106,7 +119,7 @@ class Task:
         from normlab.config.identity import run_folder
         from normlab.sweeps.jobs import failed_result
         from normlab.sweeps.slurm_ledger import read_config
-        from normlab.training.experiment import is_locked, stored_result
+        from normlab.training.experiment import stored_result
 
         try:
             config = read_config(self.folder, self.submission, index)
@@ -114,8 +127,8 @@ class Task:
             self._note_result(index, failed_result(str(error)))
             return
         folder = run_folder(config)
-        if self.submission.workers and is_locked(folder):
-            return  # another worker trains it
+        if self.submission.workers and self._is_trained(index, folder):
+            return
         config = self._cleared(index, config, folder)
         try:
             stored = stored_result(folder, config)
@@ -128,6 +141,18 @@ class Task:
         self.current = index
         self._note_result(index, _train(config))
         self.current = None
+
+    def _is_trained(self, index: int, folder: Path) -> bool:
+        """Whether another worker trains a run at this moment."""
+        from normlab.training.experiment import is_locked
+
+        if not folder.is_dir():
+            return False
+        lock = self.watched.pop(index, None) or Lock(folder / ".lock")
+        if not is_locked(lock):
+            return False
+        self.watched[index] = lock
+        return True
 
     def _cleared(
         self, index: int, config: dict[str, Any], folder: Path

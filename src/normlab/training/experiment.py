@@ -228,14 +228,21 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether another process works in a run folder at this moment."""
-    if not folder.is_dir():
-        return False
-    lock = Lock(folder / ".lock")
-    is_free = lock.acquire(seconds=0)
-    lock.release()
-    return not is_free
+def is_locked(lock: Lock) -> bool:
+    """Whether another process works in a run folder at this moment.
+
+    Args:
+        lock: that of the folder. The owner of a lease counts as alive until the same
+            lock has been asked about for `lease_seconds`.
+    """
+    if not lock.acquire(seconds=0):
+        return True
+    try:
+        if lock.was_taken_over:
+            _replace_log_files(lock.path.parent)
+    finally:
+        lock.release()
+    return False
 
 
 def _tell_once(group: Path, why: str) -> None:
