@@ -1,5 +1,7 @@
 """A data set from a file of arrays: parts and layouts."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,13 @@ def test_validation_without_test_is_the_test_part(tmp_path, capsys):
     assert "its validation part is the test part" in capsys.readouterr().err
 
 
+def test_a_test_part_is_used_whatever_training_is_called(tmp_path):
+    content = {"x_test": IMAGES[:2], "y_test": LABELS[:2]}
+    data = arrays(npz(tmp_path, x=IMAGES, y=LABELS, **content))
+    assert data.train_targets.tolist() == LABELS.tolist()
+    assert data.test_targets.tolist() == [0, 1]
+
+
 def test_folds_take_the_place_of_a_test_part(tmp_path):
     root = npz(tmp_path, x=np.arange(6, dtype=np.uint8)[:, None, None], y=LABELS)
     found = []
@@ -133,6 +142,30 @@ def test_vectors_are_a_table(tmp_path):
     encoded = data.encode(data.fit(torch.arange(6), "train"))
     expected = (vectors - vectors.mean(0)) / vectors.std(0)
     np.testing.assert_allclose(encoded.train_inputs, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(np.float32, np.inf), (np.float16, -np.inf), (np.float64, 1e39)],
+)
+def test_numbers_that_are_too_large_are_refused(tmp_path, dtype, value):
+    vectors = np.zeros((6, 3), dtype)
+    root = npz(tmp_path, x_train=vectors, y_train=LABELS, x_test=vectors, y_test=LABELS)
+    assert isinstance(arrays(root), TabularData)
+    wrong = vectors.copy()
+    wrong[4, 1] = value
+    root = npz(tmp_path, x_train=vectors, y_train=LABELS, x_test=wrong, y_test=LABELS)
+    found = re.escape(f"row 4 has {value} in column 1,")
+    with pytest.raises(ValueError, match=f"array x_test must hold numbers .*{found}"):
+        arrays(root)
+
+
+def test_nan_in_vectors_is_a_missing_value(tmp_path):
+    vectors = np.array([[0.0], [1], [np.nan], [3], [4], [5]])
+    root = npz(tmp_path, x_train=vectors, y_train=LABELS, x_test=vectors, y_test=LABELS)
+    data = arrays(root)
+    encoded = data.encode(data.fit(torch.arange(6)))
+    assert encoded.train_inputs.flatten().tolist() == [0, 1, 3, 3, 4, 5]
 
 
 def test_images_may_have_numbers_to_predict(tmp_path):

@@ -28,6 +28,7 @@ VALIDATION = ("val", "valid", "validation")
 # test and a validation part.
 COUNTS = (2, 4, 6)
 MOST_CHANNELS = 4  # of images whose axes are found by their sizes
+LARGEST = np.finfo(np.float32).max
 
 
 class Names(NamedTuple):
@@ -71,7 +72,8 @@ def arrays(
 
     Raises:
         ValueError: an array is missing, damaged, holds Python objects or has the wrong
-            shape, or the targets are no classes or numbers.
+            shape, vectors hold numbers that are too large, or the targets are no
+            classes or numbers.
     """
     file = ArrayFile(root)
     inputs = []
@@ -214,7 +216,7 @@ def _names(file: ArrayFile, wanted: Sequence[str] | None) -> Names:
     """
     if wanted is not None:
         return _wanted_names(file, wanted)
-    train = _pair(file, TRAIN)
+    train = _pair(file, TRAIN) or _pair(file, ("",))
     test = _pair(file, TEST)
     validation = _pair(file, VALIDATION)
     if train and validation and not test:
@@ -222,9 +224,6 @@ def _names(file: ArrayFile, wanted: Sequence[str] | None) -> Names:
         return Names(train, validation)
     if train:
         return Names(train, test, validation)
-    plain = _pair(file, ("",))
-    if plain:
-        return Names(plain)
     raise ValueError(
         f"{file.path} must hold x_train, y_train, x_test and y_test, or x and y; it "
         f"holds {shortened(file.names)}; name the inputs and targets of training, then "
@@ -281,7 +280,9 @@ def _part(
             f"{place} must have a target for every sample, it has {len(inputs)} "
             f"samples, and {targets_name} {len(targets)} targets"
         )
-    if inputs.ndim == 3:
+    if inputs.ndim == 2:
+        _check_vectors(inputs, place)
+    elif inputs.ndim == 3:
         inputs = inputs[:, None]
     elif inputs.ndim == 4:
         axis = _channels(inputs.shape, channels, place)
@@ -295,6 +296,20 @@ def _check_axes(shape: tuple[int, ...], root: str, name: str) -> None:
         raise ValueError(
             f"{root}: array {name} must have the shape (N, F) of vectors, (N, H, W), "
             f"(N, H, W, C) or (N, C, H, W) of images, it has {shape}"
+        )
+
+
+def _check_vectors(vectors: np.ndarray, place: str) -> None:
+    """Refuse infinite values, and others that float32 cannot represent."""
+    if vectors.dtype.kind != "f":
+        return
+    is_too_large = np.abs(vectors) > LARGEST  # which NaN is not
+    if is_too_large.any():
+        row, column = np.argwhere(is_too_large)[0]
+        raise ValueError(
+            f"{place} must hold numbers up to {LARGEST:.1e}, or NaN where a value is "
+            f"missing; row {row} has {vectors[row, column]} in column {column}, both "
+            "counted from 0"
         )
 
 
