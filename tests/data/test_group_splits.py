@@ -98,6 +98,17 @@ def test_parts_of_a_run_share_no_group(table, compose):
     assert sum(map(len, groups)) == len(set.union(*groups)) == 12
 
 
+def test_numbers_of_one_value_are_one_group(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    path.write_text("patient,size,price\n7,1,10\n7.0,2,20\n8,3,30\n8.00,4,40\n")
+    tested = []
+    for fold in range(2):
+        data = csv(str(path), "price", fold, 2, groups="patient")
+        tested.append(data.test_targets.tolist())
+    assert sorted(tested) == [[10, 20], [30, 40]]
+    assert f"{path}: 7, 7.0 are taken for one group\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [

@@ -239,6 +239,15 @@ def test_a_second_file_is_the_test_part(write):
     assert encoded.test_inputs.tolist() == [[4, 0, 0], [2, 0, 1]]
 
 
+def test_groups_that_are_in_both_files_are_named(write, capsys):
+    train = write("patient,size,price\n7,1,10\n8,2,20\n9,3,30\n", "train.csv")
+    test = write("patient,size,price\n7.0,4,40\n10,5,50\n", "test.csv")
+    data = csv(train, "price", 0, 5, test_path=test, groups="patient")
+    assert data.train_groups.tolist() == ["7", "8", "9"]
+    note = f"these groups of dataset.test_path={test} also have rows for training: 7\n"
+    assert note in capsys.readouterr().err
+
+
 def test_classes_of_both_files_have_one_numbering(write):
     train = write("a,b\n1,x\n2,z\n", "train.csv")
     test = write("a,b\n1,y\n2,z\n", "test.csv")

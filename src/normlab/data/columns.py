@@ -186,6 +186,8 @@ def take_groups(
 ) -> tuple[np.ndarray, Choice]:
     """The group of each row, and a choice in which their column is no input.
 
+    Numbers of one value, such as 7 and 7.0, are one group.
+
     Args:
         text: the table, from `read_text`.
         path: of its file, for messages.
@@ -205,8 +207,27 @@ def take_groups(
             f"{path}: every row must have a group, column {name} is empty in row "
             f"{empty.index[0]}"
         )
+    spelled_alike = one_spelling(column, path, "one group")
     without_groups = choice._replace(drop=[*choice.drop, name])
-    return column.to_numpy(str), without_groups
+    return spelled_alike.to_numpy(str), without_groups
+
+
+def note_shared_groups(
+    train: np.ndarray, test: np.ndarray, test_path: str | None
+) -> None:
+    """Print which groups have rows for training and in the file of the test part.
+
+    Args:
+        train: groups of the rows for training and validation.
+        test: groups of the rows of that file.
+        test_path: its path, for the note.
+    """
+    shared = np.intersect1d(train, test).tolist()
+    if shared:
+        note_once(
+            f"these groups of dataset.test_path={test_path} also have rows for "
+            f"training: {shortened(shared)}"
+        )
 
 
 def columns_of(

@@ -92,7 +92,8 @@ def csv(
             the separator is found by the content.
         encoding: of the text. None finds UTF-8, UTF-16 and Latin-1 by the content.
         groups: a column that is no input; rows with the same value are in the same
-            fold, and either train or validate.
+            fold, and either train or validate. Numbers of one value, such as 1 and 1.0,
+            are one group.
         test_path: path of a file with the same columns, which is the test part. There
             are no folds then.
         target_transform: `log` or `log1p`, for which targets that have no logarithm are
@@ -158,6 +159,7 @@ def _from_text(
         columns_of,
         joined_text,
         note_categories,
+        note_shared_groups,
         take_groups,
     )
     from normlab.data.target_columns import class_targets, number_targets
@@ -169,6 +171,7 @@ def _from_text(
     row_groups = None
     if groups is not None:
         row_groups, choice = take_groups(text, path, groups, choice)
+        note_shared_groups(row_groups[:num_rows], row_groups[num_rows:], test_path)
     if test_text is None:
         _check_enough_rows(len(text), num_folds, path)
     columns = columns_of(text, path, choice, remedy)
