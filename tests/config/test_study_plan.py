@@ -29,6 +29,9 @@ def test_a_plan_may_use_all_that_a_verdict_reads():
     claim |= {"tolerance": 0.01, "largest_stable": "optimizer.lr", "level": 0.1}
     plan = PLAN | {"margin": 0.1, "within": ["dataset"]}
     check_plan("demo", plan | {"claims": [claim]})
+    check_plan("demo", plan | claimed(value=0.9, margin=0))
+    check_plan("demo", plan | claimed(margin="3%", by=["norm", "lr"], arms=[0.1, True]))
+    check_plan("demo", plan | claimed(margin=None, arms=None))
     check_study(configured(plan | {"try": True}))
     check_study(configured(None, None))
     check_study({"choices": {}})
@@ -79,7 +82,21 @@ def claimed(**claim):
             claimed(value=1, expect="not_worse", margin=1),
             "must expect one of equal, hi",
         ),
-        (claimed(value=0, margin="-3%"), "margin must be a number or a share such as"),
+        (claimed(value=0, margin="-3%"), "or a share such as 3%, got '-3%'$"),
+        (claimed(margin=0), "margin must be a number above 0 or a share .*, got 0$"),
+        ({"margin": "0,01"}, "margin must be a number above 0 .*, got '0,01'$"),
+        (claimed(arms="custom"), "arms must be null or a list, got 'custom'$"),
+        ({"by": 3}, "by must be text or a list of texts, got 3$"),
+        ({"within": "dataset"}, "within must be a list of texts, got 'dataset'$"),
+        ({"minimum_seeds": "10"}, "a whole number of at least 1, got '10'$"),
+        (claimed(minimum_seeds=0), "minimum_seeds must be a whole number .*, got 0$"),
+        ({"level": 5}, "level must be a number between 0 and 1, got 5$"),
+        (claimed(level=None), "level must be a number between 0 and 1, got None$"),
+        (claimed(tolerance="1%"), "tolerance must be a number of at least 0, got '1%'"),
+        (
+            claimed(select="lr", confirm_seeds=1.5),
+            "confirm_seeds must be seeds such as 10,11,12 or .*, got 1.5$",
+        ),
         (
             claimed(value=0, largest_stable="lr"),
             "value and largest_stable exclude each",

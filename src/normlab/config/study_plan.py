@@ -16,6 +16,7 @@ from normlab.config.types import (
     is_number,
     is_number_in_text,
     list_of,
+    rule_of,
 )
 from normlab.spelling import did_you_mean
 
@@ -41,6 +42,15 @@ CLAIM_KEYS = (
     "at",
 )
 NEED_MARGIN = ("equal", "not_worse")
+# Types of the keys of a claim, also of those that its plan states for it.
+TYPES = {
+    "by": "text or list of texts",
+    "within": "list of texts",
+    "arms": "null or list",
+    "minimum_seeds": "whole number of at least 1",
+    "level": "number between 0 and 1",
+    "tolerance": "number of at least 0",
+}
 # What is compared in place of the metric itself.
 QUANTITIES = ("largest_stable", "interaction", "slope", "ratio_to_target")
 SCALES = ("linear", "log2")
@@ -80,7 +90,23 @@ def check_plan(source: str, plan: Any) -> None:
         raise ValueError(f"{source}: control must be true or false, got {control!r}")
     for claim in claims:
         _check_names(source, claim, CLAIM_KEYS)
+        _check_types(source, plan | claim)
         _check_claim(source, plan, claim)
+
+
+def _check_types(source: str, claim: dict[str, Any]) -> None:
+    """Refuse values of a type that no comparison can use.
+
+    Args:
+        source: what has the plan, for the message.
+        claim: with the keys of the plan.
+    """
+    for key, phrase in TYPES.items():
+        rule = rule_of(phrase)
+        if key in claim and not rule.holds(claim[key]):
+            raise ValueError(
+                f"{source}: {key} must be {rule.requirement}, got {claim[key]!r}"
+            )
 
 
 def _check_looks(source: str, looks: Any) -> None:
@@ -125,6 +151,7 @@ def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> No
         )
     _check_quantity(source, plan, claim)
     _check_value(source, plan | claim)
+    _check_margin(source, plan | claim)
     _check_ratio(source, plan | claim)
     _check_at(source, plan | claim)
     _check_measured(source, plan | claim)
@@ -148,11 +175,6 @@ def _check_value(source: str, claim: dict[str, Any]) -> None:
             f"{source}: a claim about a value must expect one of {known}, got "
             f"{claim['expect']}"
         )
-    margin = str(claim.get("margin", 0)).removesuffix("%")
-    if not is_number_in_text(margin) or not 0 <= float(margin) < math.inf:
-        raise ValueError(
-            f"{source}: margin must be a number or a share such as 3%, got {margin}"
-        )
     excluded = ("largest_stable", "ratio_to_target", "confirm_seeds")
     others = [key for key in excluded if claim.get(key)]
     if others:
@@ -160,6 +182,26 @@ def _check_value(source: str, claim: dict[str, Any]) -> None:
     metric = claim["metric"]
     if is_mapping(metric) and metric.get("ratio"):
         _check_value_of_ratio(source, claim)
+
+
+def _check_margin(source: str, claim: dict[str, Any]) -> None:
+    """Refuse a margin that is no number; only a claim about a value may have 0.
+
+    Args:
+        source: what has the plan, for the message.
+        claim: with the keys of the plan.
+    """
+    margin = claim.get("margin")
+    if margin is None:
+        return
+    text = str(margin).removesuffix("%")
+    size = float(text) if is_number_in_text(text) else math.nan
+    is_zero = size == 0 and claim.get("value") is not None
+    if not 0 < size < math.inf and not is_zero:
+        raise ValueError(
+            f"{source}: margin must be a number above 0 or a share such as 3%, got "
+            f"{margin!r}"
+        )
 
 
 def _check_value_of_ratio(source: str, claim: dict[str, Any]) -> None:
