@@ -35,6 +35,19 @@ def write_parquet(folder, label=None, **labels_by_split):
     return str(folder)
 
 
+def save_to_disk(folder, **names_and_labels):
+    """Store splits with class names of their own, and return their folder."""
+    splits = {}
+    for split, (names, labels) in names_and_labels.items():
+        kind = datasets.ClassLabel(names=names)
+        features = datasets.Features({"picture": datasets.Image(), "kind": kind})
+        pictures = [{"bytes": png(image), "path": None} for image in PIXELS]
+        content = {"picture": pictures[: len(labels)], "kind": labels}
+        splits[split] = datasets.Dataset.from_dict(content, features)
+    datasets.DatasetDict(splits).save_to_disk(folder)
+    return str(folder)
+
+
 def png(pixels):
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png")
@@ -61,6 +74,57 @@ def test_a_folder_of_save_to_disk_with_cached_images(tmp_path):
         data = hugging_face(str(tmp_path / "set"), 8, cache=str(tmp_path / "images"))
         check(data, 3)
     assert len(list((tmp_path / "images").glob("images-*.npy"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "expected"),
+    [(["dog", "cat"], [0, 1, 1], [1, 0, 0]), (["dog"], [0, 0], [1, 1])],
+)
+def test_classes_of_a_split_are_found_by_name(tmp_path, names, labels, expected):
+    train = (["cat", "dog"], LABELS)
+    root = save_to_disk(tmp_path / "set", train=train, test=(names, labels))
+    data = hugging_face(root, 8)
+    assert data.class_names == ("cat", "dog")
+    assert data.train_targets.tolist() == LABELS
+    assert data.test_targets.tolist() == expected
+
+
+def test_classes_without_training_images_are_refused(tmp_path):
+    train = (["cat", "dog"], LABELS)
+    root = save_to_disk(tmp_path / "set", train=train, test=(["dog", "fox"], [0, 1]))
+    message = r"\(split test\) must have the classes .*, cat, dog; it also has fox$"
+    with pytest.raises(ValueError, match=message):
+        hugging_face(root, 8)
+
+
+def test_a_split_without_a_column_is_refused(tmp_path):
+    train = (["cat", "dog"], LABELS)
+    root = save_to_disk(tmp_path / "a", train=train, test=train)
+    splits = datasets.load_from_disk(root)
+    splits["test"] = splits["test"].remove_columns("kind")
+    splits.save_to_disk(tmp_path / "b")
+    message = r"target must name a column of .*\(split test\), got kind; it has picture"
+    with pytest.raises(ValueError, match=message):
+        hugging_face(str(tmp_path / "b"), 8)
+
+
+@pytest.mark.parametrize("kind", [None, datasets.Value("string")])
+def test_a_missing_label_is_named_by_its_row(tmp_path, kind):
+    labels = [1, 0, None] if kind is None else ["dog", "cat", None]
+    root = write_parquet(tmp_path / "set", label=kind, train=labels, test=labels[:2])
+    message = r"\(split train\): every row must have a label, kind is empty in row 2,"
+    with pytest.raises(ValueError, match=message):
+        hugging_face(root, 8, target="kind")
+
+
+def test_a_damaged_file_is_explained_by_its_cause(tmp_path):
+    root = write_parquet(tmp_path / "set", train=LABELS, test=LABELS[:2])
+    path = tmp_path / "set" / "train-00000-of-00001.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+    message = "can load as data: (?!An error occurred while generating)"
+    with pytest.raises(ValueError, match=message):
+        hugging_face(root, 8)
 
 
 def test_a_folder_of_images(tmp_path):

@@ -21,7 +21,7 @@ from normlab.data.array_targets import class_indices
 from normlab.data.arrays import Arrays
 from normlab.data.decoding import Source, decode_sources
 from normlab.data.downloads import FAILURES, data_path, first_line, open_data
-from normlab.data.notes import note_once
+from normlab.data.notes import note_once, shortened
 from normlab.data.splits import fold_indices
 from normlab.data.tabular import FOLDS_SEED
 
@@ -61,8 +61,9 @@ def hugging_face(
         cache: folder for the decoded images. None decodes them in every run.
 
     Raises:
-        ValueError: the data set cannot be loaded, would need code of its own, or has no
-            such columns or splits.
+        ValueError: the data set cannot be loaded, would need code of its own, has no
+            such columns or splits, a label is missing, or the test part has classes
+            that the training part has not.
     """
     data_path(root, "a folder, or the name of a data set on the hub")
     if find_spec("datasets") is None:
@@ -72,12 +73,17 @@ def hugging_face(
     train = splits[train_name]
     inputs = _column(train, inputs, "inputs", "Image", root)
     target = _column(train, target, "target", "ClassLabel", root)
-    parts = [train]
+    names = [train_name]
     if test_name is not None:
-        parts.append(splits[test_name])
+        names.append(test_name)
+    parts = [splits[name] for name in names]
+    places = [f"{root} (split {name})" for name in names]
+    for part, place in zip(parts, places, strict=True):
+        _column(part, inputs, "inputs", "Image", place)
+        _column(part, target, "target", "ClassLabel", place)
 
     images = [_images(part, inputs, image_size, cache) for part in parts]
-    targets, classes = _classes(parts, target, root)
+    targets, classes = _classes(parts, places, target, root)
     if test_name is not None:
         train_images, test_images = images
         train_targets, test_targets = targets
@@ -96,24 +102,89 @@ def hugging_face(
 
 
 def _classes(
-    parts: list[Any], target: str, root: str
+    parts: list[Any], places: list[str], target: str, root: str
 ) -> tuple[list[torch.Tensor], tuple[str, ...]]:
     """The class indices of each split, and the names of the classes."""
-    label = parts[0].features[target]
-    names = getattr(label, "names", None)
-    stored = [np.array(part[target]) for part in parts]
-    if names and np.concatenate(stored).min() < 0:
-        raise ValueError(
-            f"dataset.root={root}: {target} is -1 where the label is not published; "
-            "set dataset.test to a split that has labels"
-        )
+    names = _names(parts[0], target)
+    stored = []
+    for part, place in zip(parts, places, strict=True):
+        labels = _labels(part, target, place)
+        own_names = _names(part, target)
+        if own_names != names:
+            labels = _renumbered(labels, own_names, names, place)
+        stored.append(labels)
     indices, classes = class_indices(stored, names, None, root)
     return list(map(torch.from_numpy, indices)), classes
+
+
+def _names(split: Any, target: str) -> list[str] | None:
+    """The names of the classes of a split; None if the column does not state them."""
+    return getattr(split.features[target], "names", None)
+
+
+def _labels(split: Any, target: str, place: str) -> np.ndarray:
+    """The labels ``(N,)`` of a split, as it stores them.
+
+    Raises:
+        ValueError: a label is missing.
+    """
+    values = list(split[target][:])
+    if None in values:
+        raise ValueError(
+            f"dataset.root={place}: every row must have a label, {target} is empty in "
+            f"row {values.index(None)}, counted from 0; remove the rows without one"
+        )
+    labels = np.array(values)
+    if _names(split, target) and (labels < 0).any():
+        raise ValueError(
+            f"dataset.root={place}: {target} is -1 where the label is not published; "
+            "set dataset.test to a split that has labels"
+        )
+    return labels
+
+
+def _renumbered(
+    labels: np.ndarray,
+    own_names: list[str] | None,
+    names: list[str] | None,
+    place: str,
+) -> np.ndarray:
+    """The labels of a split by the names of the training part.
+
+    Args:
+        labels: int64 ``(N,)``, indices of `own_names`.
+        own_names: of the classes of this split; None if it does not state them.
+        names: of the classes of the training part, or None.
+        place: what the split is called in messages.
+
+    Raises:
+        ValueError: a class is not among those of the training part.
+    """
+    if own_names is None or names is None:
+        raise ValueError(
+            f"dataset.root={place}: the classes must have names in both parts or in "
+            "none; store both columns as the same ClassLabel"
+        )
+    number_of = {name: number for number, name in enumerate(names)}
+    unknown = [name for name in own_names if name not in number_of]
+    if unknown:
+        raise ValueError(
+            f"dataset.root={place} must have the classes of the training part, "
+            f"{shortened(names)}; it also has {shortened(unknown)}"
+        )
+    if labels.max(initial=0) >= len(own_names):
+        raise ValueError(
+            f"dataset.root={place}: labels must be below {len(own_names)}, the number "
+            f"of classes, one is {labels.max()}"
+        )
+    numbers = np.array([number_of[name] for name in own_names])
+    return numbers[labels]
 
 
 def _splits(root: str, configuration: str | None, revision: str | None) -> Any:
     """The splits of a data set by name, as the package `datasets` has them."""
     import datasets
+    from datasets.exceptions import DatasetGenerationError, DatasetsError
 
     folder = Path(root)
     is_saved = any((folder / name).is_file() for name in SAVED)
@@ -130,10 +201,16 @@ def _splits(root: str, configuration: str | None, revision: str | None) -> Any:
             builder.download_and_prepare()
             loaded = builder.as_dataset()
     # The package has further exceptions, all of which are of these kinds.
-    except (ValueError, LookupError, NotImplementedError, *FAILURES) as error:
+    except (
+        *(DatasetsError, ValueError, LookupError, NotImplementedError),
+        *FAILURES,
+    ) as error:
+        reason: BaseException = error
+        if isinstance(error, DatasetGenerationError):  # which does not say what failed
+            reason = error.__cause__ or error.__context__ or error
         raise ValueError(
             f"dataset.root={root} must be a folder, or a data set on the hub, that "
-            f"Hugging Face's datasets can load as data: {first_line(error)}"
+            f"Hugging Face's datasets can load as data: {first_line(reason)}"
         ) from error
     if isinstance(loaded, datasets.Dataset):
         return {"train": loaded}
