@@ -82,6 +82,20 @@ def test_columns_of_lists_can_only_be_dropped(tmp_path):
     assert list(csv(path, "price", 0, 3, drop=["parts"]).train_columns) == ["size"]
 
 
+@pytest.mark.parametrize("has_uuids", [True, False])
+def test_columns_of_bytes_can_only_be_dropped(tmp_path, has_uuids):
+    column = pyarrow.array([b"0123456789abcdef"] * 3, pyarrow.binary(16))
+    name = "fixed_size_binary[16]"
+    if has_uuids:
+        if not hasattr(pyarrow, "uuid"):
+            pytest.skip("this version of pyarrow has no type of UUIDs")
+        column = pyarrow.ExtensionArray.from_storage(pyarrow.uuid(), column)
+        name = "extension<arrow.uuid>"
+    path = write(tmp_path, price=[1.0, 2, 3], size=[1.0, 2, 4], key=column)
+    assert read(path)["key"].tolist() == [name] * 3
+    assert list(csv(path, "price", 0, 3, drop=["key"]).train_columns) == ["size"]
+
+
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "table.parquet"
     with pytest.raises(ValueError, match=f"there is no file {path}"):
@@ -99,8 +113,21 @@ def test_other_files_are_refused(tmp_path):
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = write(tmp_path, a=[1, 2, 3])
-    monkeypatch.setattr("normlab.data.parquet_files.MOST_CELLS", 2)
+    monkeypatch.setattr("normlab.data.parquet_files.memory_limit", lambda: 299)
     with pytest.raises(ValueError, match="must have at most 4 GiB and 2 cells"):
+        read(path)
+
+
+@pytest.mark.parametrize("is_category", [True, False])
+def test_a_table_that_grows_too_large_is_refused(tmp_path, monkeypatch, is_category):
+    """Repeated texts take 20 MB as a table and a few kB in the file."""
+    column = pyarrow.array(["x" * 1000] * 20_000)
+    if is_category:
+        column = column.dictionary_encode()
+    path = write(tmp_path, a=column)
+    assert len(read(path)) == 20_000
+    monkeypatch.setattr("normlab.data.parquet_files.LARGEST_TABLE", 2**20)
+    with pytest.raises(ValueError, match=f"{path} must have at most"):
         read(path)
 
 

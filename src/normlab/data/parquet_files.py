@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 
 from normlab.data.downloads import first_line, open_data
+from normlab.data.mapped import memory_limit
 from normlab.data.notes import note_once
 from normlab.data.table_files import GIGABYTE, LARGEST_TABLE
 
 ENDINGS = (".parquet", ".pq")
-MOST_CELLS = 10**9
+BYTES_PER_CELL = 100  # of a short text in Python, with the references to it
+BATCH_ROWS = 4096  # that are decoded at once
 INDEX = "__index_level_0__"  # the column in which pandas stores an index without a name
 
 
@@ -26,8 +28,8 @@ def is_parquet(path: str) -> bool:
 def read_parquet(path: str) -> pd.DataFrame:
     """The columns of a parquet file as text, None where a value is missing.
 
-    Columns of lists, records and bytes have the name of their type in every row. They
-    can be left out, but not be used.
+    Columns that are no text or numbers, such as lists, records and bytes, have the name
+    of their type in every row. They can be left out, but not be used.
 
     Args:
         path: of the file.
@@ -44,10 +46,9 @@ def read_parquet(path: str) -> pd.DataFrame:
             f"dataset.root must be a file with a table; there is no file {path}"
         )
     with open_data(Path(path)) as source:
+        most_cells = memory_limit() // BYTES_PER_CELL
         try:
-            file = parquet.ParquetFile(source)
-            is_too_large = _is_too_large(file.metadata)
-            table = None if is_too_large else file.read()
+            table = _decoded(parquet.ParquetFile(source), most_cells)
         # Any type: a damaged file leads to whatever pyarrow makes of it.
         except Exception as error:
             raise ValueError(
@@ -56,7 +57,7 @@ def read_parquet(path: str) -> pd.DataFrame:
     if table is None:
         raise ValueError(
             f"{path} must have at most {LARGEST_TABLE // GIGABYTE} GiB and "
-            f"{MOST_CELLS:,} cells"
+            f"{most_cells:,} cells, which fill the memory; store fewer rows or columns"
         )
 
     names = table.column_names
@@ -69,12 +70,45 @@ def read_parquet(path: str) -> pd.DataFrame:
     return frame.set_axis(table.column_names, axis=1)
 
 
-def _is_too_large(metadata: Any) -> bool:
-    """Whether a file would take too much memory, by what its head says."""
+def _decoded(file: Any, most_cells: int) -> Any:
+    """The table in a parquet file; None if it would take too much memory.
+
+    A file of a megabyte may hold gigabytes, since values that repeat are stored once.
+    So the size is compared both as the head states it and while rows are decoded.
+    """
+    import pyarrow
+
+    metadata = file.metadata
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     size = sum(group.total_byte_size for group in groups)
     cells = metadata.num_rows * metadata.num_columns
-    return size > LARGEST_TABLE or cells > MOST_CELLS
+    if size > LARGEST_TABLE or cells > most_cells:
+        return None
+
+    tables = [_dense(file.schema_arrow.empty_table())]
+    size = 0
+    cells = 0
+    for batch in file.iter_batches(BATCH_ROWS):
+        table = _dense(batch)
+        size += table.nbytes
+        cells += table.num_rows * table.num_columns
+        if size > LARGEST_TABLE or cells > most_cells:
+            return None
+        tables.append(table)
+    return pyarrow.concat_tables(tables)
+
+
+def _dense(table: Any) -> Any:
+    """A table, or a batch of one, in which every row holds its values themselves."""
+    import pyarrow
+    from pyarrow import types
+
+    columns = []
+    for column in table.columns:
+        if types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        columns.append(column)
+    return pyarrow.table(columns, names=table.schema.names)
 
 
 def _text(column: Any) -> list[str | None]:
@@ -83,11 +117,16 @@ def _text(column: Any) -> list[str | None]:
     from pyarrow import compute, types
 
     kind = column.type
+    name = str(kind)
     is_missing = column.is_null(nan_is_null=types.is_floating(kind))
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-        column = column.cast(kind)
-    if types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind):
-        return [str(kind)] * len(column)
-    text = compute.utf8_trim_whitespace(column.cast(pyarrow.string()))
+    if isinstance(kind, pyarrow.BaseExtensionType):  # such as UUIDs
+        kind = kind.storage_type
+    is_bytes = types.is_binary(kind) or types.is_large_binary(kind)
+    if is_bytes or types.is_fixed_size_binary(kind) or types.is_nested(kind):
+        return [name] * len(column)
+    try:
+        text = column.cast(pyarrow.string())
+    except pyarrow.ArrowNotImplementedError:
+        return [name] * len(column)
+    text = compute.utf8_trim_whitespace(text)
     return compute.if_else(is_missing, None, text).to_pylist()
