@@ -43,6 +43,21 @@ def test_an_encoding_computed_by_hand(write):
     assert data.train_inputs.dtype == torch.float32
 
 
+def test_categories_that_need_too_much_memory_are_refused(write, monkeypatch):
+    """6 rows of a size and 3 colours, 8 bytes each: 192 bytes."""
+    table = read(write(LINES), fold=2)
+    rows = torch.tensor([0, 1, 3])
+    monkeypatch.setattr("normlab.data.encoding.memory_limit", lambda: 192)
+    table.fit(rows)
+    monkeypatch.setattr("normlab.data.encoding.memory_limit", lambda: 191)
+    message = (
+        "its 6 rows of 4 numbers need .*; column colour has 3 categories, leave it out "
+        r"with dataset.drop=\[colour\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        table.fit(rows)
+
+
 def test_numbers_are_standardized_by_the_given_rows(write):
     data = encoded(read(write(LINES), fold=2), rows=[0, 1, 3], normalize="train")
     mean, std = 7 / 3, (14 / 9) ** 0.5  # of 1, 2, 4

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from normlab.data.array_files import GIGABYTE
 from normlab.data.arrays import Arrays
+from normlab.data.mapped import memory_limit
 from normlab.data.notes import shortened
 
 # If float32 changes a target by more than this, in standard deviations of the target,
@@ -111,6 +113,9 @@ class TabularData:
                 divided by the difference of the quartiles, `quantile` for the normal
                 score of the rank (scikit-learn's QuantileTransformer, by at most 1,000
                 quantiles), `none` for numbers in their units.
+
+        Raises:
+            ValueError: the encoded table would not fit into the memory.
         """
         from sklearn import config_context
 
@@ -137,6 +142,7 @@ class TabularData:
             if categorical:
                 steps = _fitted_categories(columns[categorical])
                 parts.append(Columns("text", categorical, steps))
+        _check_memory(parts, len(self.train_columns) + len(self.test_columns))
         offset = _offset(self.train_targets[rows])
         return Encoder(tuple(parts), tuple(constant), offset)
 
@@ -221,6 +227,37 @@ def _scaler(normalize: str, num_rows: int) -> Any:
             subsample=None,
         )
     return None
+
+
+def _check_memory(parts: list[Columns], num_rows: int) -> None:
+    """Refuse categories that need more memory than there is, as one column each.
+
+    Args:
+        parts: columns whose transformers are fitted.
+        num_rows: of the whole table, which is encoded as float64 first.
+
+    Raises:
+        ValueError: names the column with the most categories.
+    """
+    num_categories: dict[str, int] = {}
+    width = 0
+    for part in parts:
+        if part.kind == "text":
+            counts = map(len, part.steps[0].categories_)
+            num_categories.update(zip(part.names, counts, strict=True))
+        else:
+            width += len(part.names)
+    width += sum(num_categories.values())
+    needed = 8 * num_rows * width
+    memory = memory_limit()
+    if needed > memory and num_categories:
+        widest = max(num_categories, key=num_categories.__getitem__)
+        raise ValueError(
+            f"the encoded table must fit into the memory of {memory / GIGABYTE:.1f} "
+            f"GiB, its {num_rows:,} rows of {width:,} numbers need "
+            f"{needed / GIGABYTE:.1f}; column {widest} has {num_categories[widest]:,} "
+            f"categories, leave it out with dataset.drop=[{widest}]"
+        )
 
 
 def _encoded_columns(columns: Any, encoder: Encoder) -> Tensor:
