@@ -47,6 +47,12 @@ def test_labels_out_of_range_are_refused(labels, message):
         check_labels(arrays(**labels), options, 2)
 
 
+def test_a_part_without_samples_is_refused():
+    options = {"task": "classification", "num_classes": None}
+    with pytest.raises(ValueError, match="the test part must have samples, it has no"):
+        check_labels(arrays(test=()), options, 2)
+
+
 @pytest.mark.parametrize("declared", [1, 0, True, 2.0, "2"])
 def test_an_impossible_number_of_classes_is_refused(declared):
     options = {"task": "classification", "num_classes": declared}

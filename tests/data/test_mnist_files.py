@@ -128,13 +128,45 @@ def test_a_damaged_idx_file_is_named(tmp_path, damage, message):
         mnist(str(tmp_path))
 
 
-def test_a_damaged_gzip_file_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-20],
+        lambda content: content[:10] + b"\xff" * 20 + content[30:],
+    ],
+    ids=["short", "changed"],
+)
+def test_a_damaged_gzip_file_is_named(tmp_path, damage):
     write_idx(tmp_path, TORCHVISIONS + ".gz", packed=True)
     path = tmp_path / "train-images-idx3-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(
         ValueError, match="is damaged .*; replace .*images-idx3-ubyte.gz"
     ):
+        mnist(str(tmp_path))
+
+
+def test_a_part_without_images_is_refused(tmp_path):
+    write_idx(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES[:0]))
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:0]))
+    message = r"t10k-images.*: there must be images .*\(0, 28, 28\) and \(0,\)"
+    with pytest.raises(ValueError, match=message):
+        mnist(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS.astype(str), "labels must be whole numbers, they are <U"),
+        (LABELS.astype(float), "labels must be whole numbers, they are float64"),
+        (LABELS[0], r"the shapes \(5, 28, 28\) and \(\)"),
+    ],
+)
+def test_other_labels_are_refused(tmp_path, labels, message):
+    content = {"x_train": IMAGES, "x_test": IMAGES[:2], "y_test": LABELS[:2]}
+    np.savez(tmp_path / "mnist.npz", y_train=labels, **content)
+    with pytest.raises(ValueError, match=message):
         mnist(str(tmp_path))
 
 

@@ -66,6 +66,8 @@ def check_labels(loaded: Arrays | TabularData, options: dict, num_classes: int) 
 
 
 def _check_range(targets: torch.Tensor, part: str, num_classes: int) -> None:
+    if not len(targets):
+        raise ValueError(f"the {part} part must have samples, it has none")
     lowest = int(targets.min())
     highest = int(targets.max())
     if lowest < 0 or highest >= num_classes:

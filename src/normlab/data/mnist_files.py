@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -184,7 +185,7 @@ def _read_layout(
     note_once(f"{name} is read from {shortened(list(map(str, files)))}")
     try:
         contents = _contents(found)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(
             f"{name} in dataset.root={root} is damaged ({first_line(error)}); "
             f"replace {shortened([path.name for path in files])}"
@@ -233,19 +234,21 @@ def _check(
     images: np.ndarray, labels: np.ndarray, num_classes: int, place: str
 ) -> None:
     """Refuse what is no set of images with a label each."""
-    expected = (len(labels), SIDE, SIDE)
-    if images.shape != expected or labels.ndim != 1:
+    expected = (labels.size, SIDE, SIDE)
+    if images.shape != expected or labels.ndim != 1 or not labels.size:
         raise ValueError(
             f"{place}: there must be images of {SIDE} x {SIDE} pixels with a label "
-            f"each, they have {images.shape} and {labels.shape}"
+            f"each, they have the shapes {images.shape} and {labels.shape}"
         )
     kinds = ((images, 255, "pixels"), (labels, num_classes - 1, "labels"))
     for array, largest, what in kinds:
-        low = high = 0
-        if array.size:
-            low = array.min()
-            high = array.max()
-        if low < 0 or high > largest or array.dtype.kind not in "iu":
+        if array.dtype.kind not in "iu":
+            raise ValueError(
+                f"{place}: {what} must be whole numbers, they are {array.dtype}"
+            )
+        low = array.min()
+        high = array.max()
+        if low < 0 or high > largest:
             raise ValueError(
                 f"{place}: {what} must be whole numbers in 0..{largest} "
                 f"({num_classes} classes), they are {array.dtype} from {low} to {high}"
