@@ -342,6 +342,17 @@ def test_published_statistics_and_those_of_channels():
         normalization(colour, torch.arange(1), "mnist")
 
 
+@pytest.mark.parametrize("rule", ["robust", "quantile"])
+def test_images_refuse_what_only_tables_take(rule):
+    grey = Arrays(
+        *[torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)]
+        * 2
+    )
+    message = f"normalize must be train, none, .* mnist, .* for images, got {rule}$"
+    with pytest.raises(ValueError, match=message):
+        normalization(grey, torch.arange(1), rule)
+
+
 def test_a_trial_uses_few_samples_spread_over_each_part(compose):
     config = OmegaConf.to_container(compose("trainer.max_samples=50"), resolve=True)
     parts = load_parts(config, 8)

@@ -315,8 +315,8 @@ def normalization(
             channel, or ``[[mean, ...], [std, ...]]`` with one number per channel.
 
     Raises:
-        ValueError: the rule is for another number of channels, or a value is not
-            finite.
+        ValueError: the rule is none of these or for another number of channels, or a
+            value is not finite.
     """
     images = arrays.train_inputs
     num_channels = images.shape[1]
@@ -329,6 +329,11 @@ def normalization(
             )
         return mean, std
     if isinstance(rule, str) and rule != "none":
+        if rule not in PUBLISHED_STATISTICS:
+            raise ValueError(
+                "dataset.normalize must be train, none, [mean, standard deviation] or "
+                f"one of {', '.join(PUBLISHED_STATISTICS)} for images, got {rule}"
+            )
         mean, std = PUBLISHED_STATISTICS[rule]
     elif rule == "none":
         mean = (0.0,) * num_channels
