@@ -28,6 +28,8 @@ def test_dynamic_erf_by_its_formula(dim, shape, training):
 
 
 def test_slope_and_shift_start_at_their_options_and_are_learned():
+    whole = DynamicErf(2, 1, alpha=1, shift=0)
+    assert (whole.alpha.tolist(), whole.shift.tolist()) == ([1.0], [0.0])
     layer = DynamicErf(2, 1, alpha=0.25, shift=0.5)
     assert (layer.alpha.tolist(), layer.shift.tolist()) == ([0.25], [0.5])
     layer(torch.full((3, 2), 2.0)).sum().backward()

@@ -28,6 +28,7 @@ def test_dynamic_tanh_by_its_formula(dim, shape, training):
 
 
 def test_alpha_starts_at_its_option_and_is_learned():
+    assert DynamicTanh(2, 1, alpha=1).alpha.tolist() == [1.0]
     layer = DynamicTanh(2, 1, alpha=0.25)
     assert layer.alpha.tolist() == [0.25]
     layer(torch.ones(3, 2)).sum().backward()

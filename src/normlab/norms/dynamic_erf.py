@@ -55,8 +55,8 @@ class DynamicErf(nn.Module):
         self.dim = check_dim(dim)
         self.initial_alpha = alpha
         self.initial_shift = shift
-        self.alpha = nn.Parameter(torch.full((1,), alpha))
-        self.shift = nn.Parameter(torch.full((1,), shift))
+        self.alpha = nn.Parameter(torch.full((1,), float(alpha)))
+        self.shift = nn.Parameter(torch.full((1,), float(shift)))
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 

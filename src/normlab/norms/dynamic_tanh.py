@@ -48,7 +48,7 @@ class DynamicTanh(nn.Module):
         self.num_features = num_features
         self.dim = check_dim(dim)
         self.initial_alpha = alpha
-        self.alpha = nn.Parameter(torch.full((1,), alpha))
+        self.alpha = nn.Parameter(torch.full((1,), float(alpha)))
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 
