@@ -48,6 +48,14 @@ def test_batch_statistics_leave_no_trace(make, name):
     )
 
 
+def test_batch_statistics_of_ghost_norm_are_those_of_the_whole_batch(make):
+    network = nn.Sequential(make("ghost", 1, size=2)).eval()
+    x = torch.tensor([[0.0], [2.0], [10.0], [12.0]])  # mean 6, variance 26
+    with batch_statistics(network):
+        y = network(x)
+    torch.testing.assert_close(y, (x - 6) / 26**0.5)
+
+
 def evonorm():
     layer = EvoNormB0(1, 1)
     layer.running_var.fill_(100.0)

@@ -72,6 +72,15 @@ def test_ghost_norm_of_the_whole_batch_is_batch_norm():
     assert_same(GhostBatchNorm(8, 2, size=64), BatchNorm(8, 2), X)
 
 
+def test_ghost_norm_without_running_statistics_evaluates_by_the_whole_batch():
+    layer = GhostBatchNorm(1, 1, size=2, track_running_stats=False, eps=0.0)
+    x = torch.tensor([[0.0], [2.0], [10.0], [12.0]])  # mean 6, variance 26
+    assert layer(x).flatten().tolist() == [-1.0, 1.0, -1.0, 1.0]
+    std = 26**0.5
+    expected = torch.tensor([[-6 / std], [-4 / std], [4 / std], [6 / std]])
+    torch.testing.assert_close(layer.eval()(x), expected)
+
+
 def test_parts_of_one_value_are_refused():
     with pytest.raises(ValueError, match=r"one value per channel .*shape \(1, 3\)"):
         GhostBatchNorm(3, 1, size=1)(torch.randn(4, 3))

@@ -95,7 +95,7 @@ class GhostBatchNorm(BatchNorm):
         self.size = size
 
     def _normalize_batch(self, input: Tensor) -> NormalizedBatch:
-        if self.plain:
+        if self.plain or not self.training:
             return super()._normalize_batch(input)
         parts = list(input.split(self.size))
         last_is_alone = len(parts) > 1 and len(parts[-1]) == 1
