@@ -108,6 +108,11 @@ class Twice(nn.Module):
         ((nn.ConvTranspose2d(3, 4, 1), nn.BatchNorm2d(4)), "1", "no linear layer"),
         ((Shared(),), "0.norm", "other layers read the output of 0.conv too"),
         ((Twice(),), "0.norm", "it is not called once"),
+        (
+            (nn.Conv2d(3, 4, 3), nn.Flatten(), nn.BatchNorm1d(64)),
+            "2",
+            "it does not normalize the channels of 0",
+        ),
     ],
 )
 def test_other_norms_stay(layers, name, why):

@@ -137,6 +137,10 @@ def _folded(network: nn.Module, name: str, inputs: Tensor) -> tuple[nn.Module, F
     if call.source is None:
         return network, Fold(name, None, "no linear layer or convolution is before it")
     scale, shift = factors
+    source: Any = network.get_submodule(call.source)
+    if len(scale) != len(source.weight):
+        why = f"it does not normalize the channels of {call.source}"
+        return network, Fold(name, None, why)
     shape = [1, -1, *[1] * (call.inputs.ndim - 2)]
     computed = call.inputs * scale.view(shape) + shift.view(shape)
     if not _agree(call.outputs, computed):
