@@ -11,6 +11,7 @@ from torch import nn
 from normlab.config.identity import configuration_directory, run_folder
 from normlab.endings import Interrupted
 from normlab.norms import normalize_weights
+from normlab.norms.parameters import mark_norm
 from normlab.optimizers import hidden_weights
 from normlab.training.build import build_optimizer
 from normlab.training.checkpoint_files import load
@@ -186,6 +187,15 @@ def test_hidden_weights_are_neither_first_nor_last_nor_lengths():
     assert hidden_weights(embedding) == [embedding[2].weight]
     normalized = normalize_weights(make_network())
     shapes = [tuple(value.shape) for value in hidden_weights(normalized)]
+    assert shapes == [(4, 3, 2, 2), (5, 16)]
+
+
+def test_scales_of_norms_are_no_hidden_weights():
+    network = make_network()
+    network[4].weight = nn.Parameter(torch.ones(1, 5))
+    assert any(value is network[4].weight for value in hidden_weights(network))
+    mark_norm(network[4])
+    shapes = [tuple(value.shape) for value in hidden_weights(network)]
     assert shapes == [(4, 3, 2, 2), (5, 16)]
 
 

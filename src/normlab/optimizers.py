@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from normlab.norms.on_weights import is_weight_length
+from normlab.norms.parameters import norm_parameters
 from normlab.spelling import did_you_mean
 
 Groups = list[dict[str, Any]]
@@ -155,19 +155,18 @@ def hidden_weights(network: nn.Module) -> list[nn.Parameter]:
     """The weights of the hidden layers of a network, in the order of its parameters.
 
     They are the weights of linear layers and of convolutions over images, without the
-    first and the last of them, embeddings, and the lengths of weight norm.
+    first and the last of them, embeddings, and the parameters of norms.
 
     Args:
-        network: any module.
+        network: any module, of which `normlab.norms.parameters` knows the norms.
     """
-    embeddings = set()
+    others: set[Tensor] = {*norm_parameters(network)}
     for module in network.modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            embeddings.add(id(module.weight))
+            others.add(module.weight)
     weights = []
-    for name, value in network.named_parameters():
-        is_layer = value.ndim in MATRIX_RANKS and id(value) not in embeddings
-        if is_layer and not is_weight_length(name):
+    for value in network.parameters():
+        if value.ndim in MATRIX_RANKS and value not in others:
             weights.append(value)
     return weights[1:-1]
 

@@ -98,6 +98,18 @@ def test_weight_decay_skips_the_lengths_of_weight_norm():
     assert any(parameter is lengths for parameter in constant["params"])
 
 
+def test_weight_decay_skips_scales_of_any_shape(config):
+    network, layers = build_network(config("model.hidden=[4]"), (1, 8, 8), 10)
+    (layer,) = layers.values()
+    layer.weight = nn.Parameter(torch.ones(1, 4))
+    decaying, constant = parameter_groups(network, 0.1, decay_rank_one=False)
+    shapes = [tuple(parameter.shape) for parameter in decaying["params"]]
+    assert shapes == [(4, 64), (10, 4)]
+    assert any(parameter is layer.weight for parameter in constant["params"])
+    (everything,) = parameter_groups(network, 0.1, decay_rank_one=True)
+    assert any(parameter is layer.weight for parameter in everything["params"])
+
+
 def test_frozen_parameters_are_in_no_group():
     network = nn.Sequential(nn.Linear(2, 3).requires_grad_(False), nn.Linear(3, 1))
     decaying, constant = parameter_groups(network, 0.1, decay_rank_one=False)

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -198,6 +199,9 @@ def test_steps_that_are_not_reached_are_named():
 def test_decay_of_scale_and_shift_is_named():
     decay = {"weight_decay": 0.1, "decay_rank_one": True}
     assert "shrink the scale and shift" in cautions_of(BatchNorm(4, 1), **decay)[0]
+    column = BatchNorm(4, 1, bias=False)
+    column.weight = nn.Parameter(torch.ones(1, 4))
+    assert "shrink the scale and shift" in cautions_of(column, **decay)[0]
     for layer, changes in [
         (nn.Identity(), decay),
         (BatchNorm(4, 1, affine=False), decay),

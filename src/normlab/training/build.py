@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from normlab.config.schema import defaults
 from normlab.config.targets import build, build_once, builder
 from normlab.data.target_transforms import TARGET_TRANSFORMS
-from normlab.norms.on_weights import is_weight_length
+from normlab.norms.parameters import mark_norm, marked_norms, norm_parameters
 from normlab.streams import seed_generators, stream_seed
 from normlab.training.averaging import switches
 from normlab.training.classification import Classification
@@ -58,12 +58,9 @@ def build_network(
     """
     build_norm = build_once(config["norm"])
     build_model = builder(config["model"])
-    norms = []
 
     def norm(num_features: int, dim: int) -> nn.Module:
-        layer = build_norm(num_features, dim)
-        norms.append(layer)
-        return layer
+        return mark_norm(build_norm(num_features, dim))
 
     with torch.random.fork_rng(devices=[]):
         seed_generators(stream_seed(config["seed"], "initialization"))
@@ -75,9 +72,7 @@ def build_network(
     if channels_last:
         network.to(memory_format=torch.channels_last)
 
-    norm_ids = {id(layer) for layer in norms}
-    modules = network.named_modules()
-    return network, {name: layer for name, layer in modules if id(layer) in norm_ids}
+    return network, marked_norms(network)
 
 
 def without_pretrained(config: dict) -> dict:
@@ -96,25 +91,24 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Divide the trainable parameters into those that decay and those that do not.
 
-    Tensors of rank below 2 (scales, shifts, biases) do not decay unless
-    `decay_rank_one`, a rule that needs no list of norm classes. The lengths of weight
-    norm do not decay either: they are scales in the shape of their weights.
+    Unless `decay_rank_one`, tensors of rank below 2, such as biases, do not decay, and
+    neither do the parameters of norms. These are scales and shifts of any shape, such
+    as ``(1, C, 1, 1)``, and the lengths of weight norm.
 
     Args:
-        network: any module.
+        network: any module, of which `normlab.norms.parameters` knows the norms.
         weight_decay: the optimizer's weight decay.
         decay_rank_one: whether all parameters decay.
     """
-    trained = {
-        name: value for name, value in network.named_parameters() if value.requires_grad
-    }
+    trained = [value for value in network.parameters() if value.requires_grad]
     if weight_decay == 0 or decay_rank_one:
-        return [{"params": list(trained.values()), "weight_decay": weight_decay}]
+        return [{"params": trained, "weight_decay": weight_decay}]
 
+    of_norms = norm_parameters(network)
     decaying: list[nn.Parameter] = []
     constant: list[nn.Parameter] = []
-    for name, value in trained.items():
-        decays = value.ndim >= 2 and not is_weight_length(name)
+    for value in trained:
+        decays = value.ndim >= 2 and value not in of_norms
         (decaying if decays else constant).append(value)
     groups = [
         {"params": decaying, "weight_decay": weight_decay},

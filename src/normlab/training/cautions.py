@@ -179,7 +179,7 @@ def _decay(optimizer: dict, layers: list[nn.Module]) -> Iterator[str]:
     if not (optimizer.get("decay_rank_one") and optimizer.get("weight_decay")):
         return
     parameters = [value for layer in layers for value in layer.parameters()]
-    if any(value.ndim < 2 for value in parameters):
+    if parameters:
         yield (
             "optimizer.decay_rank_one=true lets weight decay shrink the scale and "
             "shift of this norm, which norm=none does not have"
