@@ -43,7 +43,7 @@ ARCHITECTURE = {
     "norms": ("config", "spelling"),
     "own_norms": ("norms",),
     "command_lines": ("option_names", "terminal", "config", "mistakes", "norms"),
-    "models": ("spelling",),
+    "models": ("norms", "spelling"),
     "optimizers": ("norms", "spelling"),
     "data": (
         *("config", "files", "locks", "sharing", "spelling", "streams", "terminal"),

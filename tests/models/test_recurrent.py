@@ -2,11 +2,12 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.helpers import Activating, batch_norm, no_norm, torch_norm
 from normlab.models import RecurrentNetwork
 from normlab.models.recurrent import NormLSTM, StepNorm
+from normlab.norms import InstanceBatchNorm
 
 
 def test_without_a_norm_it_is_pytorchs_lstm():
@@ -35,6 +36,39 @@ def test_every_step_has_its_own_statistics(norm):
     assert layer.norm.num_batches_tracked.tolist() == [1, 1, 1]
 
 
+class Replacing(nn.Module):
+    """A norm that puts new tensors in the place of its buffers."""
+
+    def __init__(self, num_features: int, dim: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(1, num_features))
+        self.beta = nn.Parameter(torch.zeros(1, num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.running_mean
+        if self.training:
+            mean = x.mean(0)
+            self.running_mean = 0.5 * self.running_mean + 0.5 * mean
+            self.steps = self.steps + 1
+        return self.gamma * (x - mean) + self.beta
+
+
+def test_buffers_that_a_norm_replaces_are_kept_for_their_step():
+    layer = StepNorm(Replacing(1, 1), max_steps=2, gamma=1.0, shift=True)
+    for step, value in enumerate((2.0, 4.0, 8.0)):
+        x = torch.tensor([[value], [value]], requires_grad=True)
+        layer(x, step).sum().backward()
+    # The third step shares those of the second: 0.5 * 2 + 0.5 * 8.
+    assert layer.norm.running_mean.tolist() == [[1.0], [5.0]]
+    assert layer.norm.steps.tolist() == [1, 2]
+    layer.eval()
+    assert layer(torch.tensor([[3.0]]), 0).tolist() == [[2.0]]
+    layer.keep_first_step()
+    assert layer.norm(torch.tensor([[3.0]])).tolist() == [[2.0]]
+
+
 def test_evaluation_uses_the_statistics_of_each_step():
     layer = StepNorm(batch_norm(1, 1), max_steps=2, gamma=1.0, shift=True).eval()
     layer.norm.running_mean.copy_(torch.tensor([[1.0], [5.0]]))
@@ -59,6 +93,43 @@ def test_initial_scale_and_absent_shift():
         .item()
         == 0.5
     )
+
+
+def test_initial_scale_and_absent_shift_of_norms_with_other_names():
+    lstm = NormLSTM(3, 4, Replacing, 5, None, 0.1, 0.0)
+    assert lstm.norm_x.norm.gamma.unique().item() == pytest.approx(0.1)
+    assert not lstm.norm_x.norm.beta.requires_grad
+    assert lstm.norm_c.norm.beta.requires_grad
+
+
+def test_initial_scale_and_absent_shift_of_norms_inside_of_a_norm():
+    lstm = NormLSTM(3, 4, InstanceBatchNorm, 5, None, 0.1, 0.0)
+    inner = lstm.norm_h.norm
+    for part in (inner.instance, inner.batch):
+        assert part.weight.unique().item() == pytest.approx(0.1)
+        assert not part.bias.requires_grad
+    assert lstm.norm_c.norm.batch.bias.requires_grad
+
+
+class Gated(nn.Module):
+    """A norm with a linear layer, which is no scale."""
+
+    def __init__(self, num_features: int, dim: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(num_features, num_features)
+        self.gain = nn.Parameter(torch.ones(num_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x * self.gate(x).sigmoid()
+
+
+def test_linear_layers_inside_of_a_norm_are_left_alone():
+    norm = Gated(2, 1)
+    before = norm.gate.weight.clone()
+    StepNorm(norm, 3, gamma=0.5, shift=False)
+    assert norm.gain.tolist() == [0.5, 0.5]
+    assert norm.gate.weight.equal(before)
+    assert norm.gate.bias.requires_grad
 
 
 def test_equals_the_paper_written_out():

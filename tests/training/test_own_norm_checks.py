@@ -36,6 +36,8 @@ class Norm(nn.Module):
         self.running_mean = self.running_mean + step
 """
 
+IN_PLACE = "self.running_mean += step"
+
 FAULTS = {
     "plain attribute": (
         'self.register_buffer("running_mean", torch.zeros(num_features))',
@@ -109,6 +111,23 @@ def test_what_would_make_the_score_wrong_is_refused(config, tmp_path, fault):
     with pytest.raises(ValueError, match=message):
         run(config(RIGHT.replace(old, new)))
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    "update", ["self.running_mean = self.running_mean + step", IN_PLACE]
+)
+def test_a_right_norm_trains_in_an_lstm(config, update):
+    """The norm has 4 copies of its buffers, and is checked on 8 samples."""
+    source = RIGHT.replace("self.running_mean = self.running_mean + step", update)
+    light = ("model=recurrent", "model.pool=2", "model.hidden=4")
+    composed = config(source, *light, "trainer.max_epochs=1", "progress=false")
+    assert run(composed)["status"] == "finished"
+
+
+def test_a_wrong_norm_is_refused_in_an_lstm(config):
+    source = RIGHT.replace("if self.training:", "if True:")
+    with pytest.raises(ValueError, match="Norm changes running_mean in evaluation"):
+        prepare(config(source, "model=recurrent", "model.pool=2", "model.hidden=4"))
 
 
 def test_a_norm_may_look_at_values(config):

@@ -15,6 +15,8 @@ from normlab.models.blocks import (
     positive_integer,
     refuse_activation,
 )
+from normlab.models.recognize import Weights
+from normlab.norms.conventions import scale_of, shift_of
 
 # Initial scale of norms with statistics of the batch: with 1 the tanh saturates and
 # gradients vanish (section 4 of the paper).
@@ -196,15 +198,19 @@ class StepNorm(nn.Module):
 
     Every buffer of shape ``S`` becomes ``(max_steps, *S)``, so running means and
     variances are ``(max_steps, C)``. At step t the norm sees the slice t, or the last
-    slice if there are fewer, and updates it in place. The parameters are the same at
-    every step. Input and output ``(N, C)``.
+    slice if there are fewer. It may update the slice in place, or replace it by a new
+    tensor, which is then copied into the slice. The parameters are the same at every
+    step. Input and output ``(N, C)``.
+
+    What scales and shifts are called does not matter, see `normlab.norms.conventions`.
+    Those of norms inside of the norm count as well.
 
     Args:
         norm: the norm. It is used unchanged if it has no buffers.
         max_steps: number of time steps with buffers of their own.
-        gamma: initial value of `weight`. None sets 0.1 if there are buffers, and
+        gamma: initial value of the scale. None sets 0.1 if there are buffers, and
             otherwise keeps the norm's own value.
-        shift: whether `bias` is trained. Otherwise it stays at 0.
+        shift: whether the shift is trained. Otherwise it stays at 0.
 
     Raises:
         ValueError: the norm contains its activation, which gates do not allow.
@@ -224,12 +230,15 @@ class StepNorm(nn.Module):
 
         if gamma is None and self.per_step:
             gamma = BATCH_GAMMA
-        weight = getattr(norm, "weight", None)
-        if gamma is not None and isinstance(weight, nn.Parameter):
-            nn.init.constant_(weight, gamma)
-        bias = getattr(norm, "bias", None)
-        if not shift and isinstance(bias, nn.Parameter):
-            bias.requires_grad_(False)
+        for module in norm.modules():
+            if isinstance(module, Weights):
+                continue
+            own_scale = scale_of(module, recurse=False)
+            if gamma is not None and own_scale is not None:
+                nn.init.constant_(own_scale, gamma)
+            own_shift = shift_of(module, recurse=False)
+            if not shift and own_shift is not None:
+                own_shift.requires_grad_(False)
 
     def forward(self, x: Tensor, step: int) -> Tensor:
         if not self.per_step:
@@ -237,5 +246,21 @@ class StepNorm(nn.Module):
         position = min(step, self.max_steps - 1)
         # Looked up at every call: an evaluation with the statistics of the batch takes
         # the buffers away.
-        buffers = {name: buffer[position] for name, buffer in self.norm.named_buffers()}
-        return functional_call(self.norm, buffers, (x,))
+        slices = {name: buffer[position] for name, buffer in self.norm.named_buffers()}
+        # The call stores here what the norm has put in the place of a slice.
+        buffers = dict(slices)
+        output: Tensor = functional_call(self.norm, buffers, (x,))
+        with torch.no_grad():
+            for name, value in buffers.items():
+                if value is not slices[name]:
+                    slices[name].copy_(value)
+        return output
+
+    def keep_first_step(self) -> None:
+        """Give the norm the buffers of the first time step, as a layer by itself.
+
+        This module cannot be called afterwards.
+        """
+        for module in self.norm.modules():
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                setattr(module, name, buffer[0].clone())

@@ -21,14 +21,19 @@ VARIANCES = (
 )
 
 
-def scale_of(layer: nn.Module) -> Tensor | None:
-    """The learned factor of a layer or of one inside of it; None if it has none."""
-    return _named(layer.named_parameters(), SCALES)
+def scale_of(layer: nn.Module, recurse: bool = True) -> Tensor | None:
+    """The learned factor of a layer; None if it has none.
+
+    Args:
+        layer: a norm.
+        recurse: whether to look into the layers inside of it, too.
+    """
+    return _named(layer.named_parameters(recurse=recurse), SCALES)
 
 
-def shift_of(layer: nn.Module) -> Tensor | None:
-    """The learned summand."""
-    return _named(layer.named_parameters(), SHIFTS)
+def shift_of(layer: nn.Module, recurse: bool = True) -> Tensor | None:
+    """The learned summand, see `scale_of`."""
+    return _named(layer.named_parameters(recurse=recurse), SHIFTS)
 
 
 def running_mean_of(layer: nn.Module) -> Tensor | None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from normlab.check.source import Source
 from normlab.config.trust import OWN_NORM, is_in
 from normlab.data.parts import Parts
+from normlab.models.recurrent import StepNorm
 from normlab.norms.construction import FunctionNorm, name_of
 from normlab.norms.loading import describe, line_in_file
 from normlab.norms.state import (
@@ -72,10 +73,12 @@ def check_own_norm(config: dict, parts: Parts) -> list[str]:
             evaluation. The message has the line to change.
     """
     network, layers = _build(config, parts)
-    _, fresh_layers = _build(config, parts)
+    fresh_network, fresh_layers = _build(config, parts)
     inputs = parts.train.evaluation_inputs(parts.train.rows[:ROWS])
     with torch.random.fork_rng(devices=[]):
         seen = _train_twice(network, layers, inputs)
+    _keep_first_steps(network)
+    _keep_first_steps(fresh_network)
     cautions: list[str] = []
     for name, found in seen.items():
         layer = layers[name]
@@ -94,6 +97,13 @@ def check_own_norm(config: dict, parts: Parts) -> list[str]:
 def _build(config: dict, parts: Parts) -> tuple[nn.Module, dict[str, nn.Module]]:
     bare = without_pretrained(config)
     return build_network(bare, parts.input_shape, parts.num_outputs)
+
+
+def _keep_first_steps(network: nn.Module) -> None:
+    """Let the norms of an LSTM be called by themselves, as in its first time step."""
+    for module in network.modules():
+        if isinstance(module, StepNorm):
+            module.keep_first_step()
 
 
 def _train_twice(
