@@ -1,5 +1,8 @@
+from functools import partial
+
 import pytest
 import torch
+from timm.layers.grn import GlobalResponseNorm as TimmsResponseNorm
 from torch import nn
 from torchvision import models
 
@@ -11,6 +14,9 @@ from normlab.models.adaptation import (
     load_file,
     start_scales_at_one,
 )
+from normlab.norms import GlobalResponseNorm
+
+OurResponseNorm = partial(GlobalResponseNorm, dim=2)
 
 
 def test_a_copied_layer_has_the_same_settings():
@@ -62,6 +68,32 @@ def test_an_output_layer_of_another_width_keeps_its_weights(tmp_path):
         load_file(nn.Sequential(nn.Linear(7, 3), nn.Linear(3, 4)), path, "it")
 
 
+def test_a_first_convolution_of_other_channels_shares_the_stored_weights(tmp_path):
+    stored = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 4, 1)).state_dict()
+    stored["0.weight"].copy_(torch.tensor([1.0, 2.0, 6.0]).view(1, 3, 1, 1))
+    path = str(tmp_path / "weights.pth")
+    torch.save(stored, path)
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 4, 1))
+    load_file(network, path, "it")
+    assert network[0].weight.flatten().tolist() == [9.0, 9.0]
+    assert network[1].weight.equal(stored["1.weight"])
+    with pytest.raises(ValueError, match=r"0\.weight is \(2, 3, 1, 1\) instead"):
+        load_file(nn.Sequential(nn.Conv2d(1, 2, 5), nn.Conv2d(2, 4, 1)), path, "it")
+
+
+def test_files_without_counters_of_batches_are_read(tmp_path):
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    stored = network.state_dict()
+    stored["0.running_mean"] = torch.tensor([1.0, 2.0])
+    del stored["0.num_batches_tracked"]
+    path = str(tmp_path / "weights.pth")
+    torch.save(stored, path)
+    network[0].num_batches_tracked.fill_(7)
+    load_file(network, path, "it")
+    assert network[0].running_mean.tolist() == [1.0, 2.0]
+    assert network[0].num_batches_tracked == 7
+
+
 def test_only_scales_of_zero_are_set_to_one():
     network = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2), nn.Linear(2, 2))
     nn.init.zeros_(network[0].weight)
@@ -70,3 +102,10 @@ def test_only_scales_of_zero_are_set_to_one():
     start_scales_at_one(network)
     assert [layer.weight.unique().item() for layer in network] == [1.0, 0.5, 0.0]
     assert num_parameters(network) == 14
+
+
+@pytest.mark.parametrize("norm", [TimmsResponseNorm, OurResponseNorm])
+def test_global_response_norms_stay_the_identity(norm):
+    network = nn.Sequential(norm(2))
+    start_scales_at_one(network)
+    assert network[0].weight.tolist() == [0.0, 0.0]

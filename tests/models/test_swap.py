@@ -19,8 +19,10 @@ from normlab.norms import (
     DynamicTanh,
     EvoNormB0,
     FilterResponseNorm,
+    GlobalResponseNorm,
     InstanceNorm,
     LocalResponseNorm,
+    MovingAverageBatchNorm,
 )
 
 
@@ -112,6 +114,31 @@ def test_state_that_only_the_old_norm_has_is_reported():
         replace_norms(network, batch_norm)[0].why
         == "copied weight, bias; not taken over: alpha"
     )
+
+
+def test_the_number_of_batches_is_copied_with_the_running_variance_only():
+    trained = nn.BatchNorm1d(4)
+    trained.num_batches_tracked.fill_(5000)
+    network = nn.Sequential(trained)
+    why = replace_norms(network, MovingAverageBatchNorm)[0].why
+    assert network[0].num_batches_tracked == 0
+    assert "not taken over: running_mean, running_var, num_batches_tracked" in why
+    other = nn.Sequential(trained)
+    replace_norms(other, batch_norm)
+    assert other[0].num_batches_tracked == 5000
+
+
+def test_a_global_response_norm_starts_as_the_identity():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+    why = replace_norms(network, GlobalResponseNorm)[0].why
+    assert why.startswith("not taken over: weight, bias, running_mean")
+    x = torch.randn(2, 1, 5, 5)
+    assert torch.equal(network(x), network[0](x))
+    network[1].weight.data.fill_(0.5)
+    replace_norms(network, GlobalResponseNorm)
+    assert network[1].weight.tolist() == [0.5] * 4
+    replace_norms(network, batch_norm)
+    assert network[1].weight.tolist() == [1.0] * 4
 
 
 def test_norm_none_removes_norms_and_reports_what_was_lost():

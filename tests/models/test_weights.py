@@ -6,6 +6,7 @@ from normlab.models.weights import (
     shared_input,
     untrained_cautions,
     weights_from_file,
+    with_counters,
 )
 
 
@@ -124,6 +125,15 @@ def test_exact_refuses_unexpected_tensors():
         match=r"pretrained=true: not the weights of net: a \(2,\) is missing",
     ):
         check_architecture({}, expected, "net", True)
+
+
+def test_counters_that_are_not_stored_are_those_of_the_network():
+    own = {"weight": 0, "num_batches_tracked": 1, "a.num_batches_tracked": 2}
+    assert with_counters({"weight": 5, "a.num_batches_tracked": 6}, own) == {
+        "weight": 5,
+        "num_batches_tracked": 1,
+        "a.num_batches_tracked": 6,
+    }
 
 
 def test_input_weights_are_summed_and_divided():

@@ -3,17 +3,23 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from normlab.models.recognize import Weights, looks_like_norm
-from normlab.models.weights import check_architecture, shared_input, weights_from_file
+from normlab.models.recognize import Weights, is_global_response, looks_like_norm
+from normlab.models.weights import (
+    check_architecture,
+    shared_input,
+    weights_from_file,
+    with_counters,
+)
 
 
 def load_file(network: nn.Module, path: str, name: str) -> None:
     """Load weights from a file.
 
     Auxiliary heads, which only training uses, are left out. An output layer of another
-    width keeps the weights that it has.
+    width keeps the weights that it has. A first convolution with another number of
+    channels gets the sum of the weights over the inputs, divided among its channels.
 
     Args:
         network: the network to fill.
@@ -25,11 +31,13 @@ def load_file(network: nn.Module, path: str, name: str) -> None:
             architecture.
     """
     own = network.state_dict()
-    weights = {
+    stored = {
         key: value
         for key, value in weights_from_file(path).items()
         if not key.lower().startswith("aux")
     }
+    weights = with_counters(stored, own)
+    _share_input(weights, network)
     _, output = last_weights(network)
     keys = {parameter: key for key, parameter in network.named_parameters()}
     for parameter in output.parameters():
@@ -50,16 +58,40 @@ def adapt_input(network: nn.Module, channels: int, keep_weights: bool) -> None:
         keep_weights: whether to sum the weights over the old inputs and divide them
             among the new ones. Otherwise the convolution starts from new weights.
     """
-    for name, layer in network.named_modules():
-        if not isinstance(layer, nn.Conv2d):
-            continue
-        if layer.in_channels != channels:
-            new = copied_with(layer, channels=channels)
-            if keep_weights:
-                weight = shared_input(layer.weight, channels)
-                new.load_state_dict(layer.state_dict() | {"weight": weight})
-            network.set_submodule(name, new)
+    found = first_convolution(network)
+    if found is None:
         return
+    name, layer = found
+    if layer.in_channels == channels:
+        return
+    new = copied_with(layer, channels=channels)
+    if keep_weights:
+        weight = shared_input(layer.weight, channels)
+        new.load_state_dict(layer.state_dict() | {"weight": weight})
+    network.set_submodule(name, new)
+
+
+def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
+    """Find the first 2d convolution of a network and its name; None if it has none."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            return name, layer
+    return None
+
+
+def _share_input(weights: dict[str, Tensor], network: nn.Module) -> None:
+    """Adapt the stored weight of the first convolution to the channels it has here."""
+    found = first_convolution(network)
+    if found is None:
+        return
+    name, layer = found
+    key = f"{name}.weight"
+    own_shape = layer.weight.shape
+    if key not in weights or weights[key].ndim != len(own_shape):
+        return
+    outputs, _, *kernel_size = weights[key].shape
+    if [outputs, *kernel_size] == [own_shape[0], *own_shape[2:]]:
+        weights[key] = shared_input(weights[key], own_shape[1])
 
 
 def last_weights(network: nn.Module) -> tuple[str, Weights]:
@@ -110,10 +142,11 @@ def start_scales_at_one(network: nn.Module) -> None:
 
     timm starts the last norm of each residual block at 0, so that the block outputs
     nothing at first. Without a norm that is impossible, so the arms of a comparison
-    would start as different functions.
+    would start as different functions. A global response norm is the identity at scale
+    0, and stays so.
     """
     for layer in network.modules():
-        if not looks_like_norm(layer):
+        if not looks_like_norm(layer) or is_global_response(layer):
             continue
         scale = getattr(layer, "weight", None)
         if isinstance(scale, nn.Parameter) and not scale.is_meta and not scale.any():

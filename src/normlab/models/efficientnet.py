@@ -16,6 +16,7 @@ from normlab.models.weights import (
     check_architecture,
     weights_from_file,
     weights_from_wheel,
+    with_counters,
 )
 
 NAME = "tf_efficientnet_lite0"  # in timm
@@ -168,7 +169,7 @@ def load_weights(network: nn.Module, pretrained: bool | str) -> None:
     else:
         stored = weights_from_file(pretrained)
     own = network.state_dict()
-    stored = with_timm_names(stored, own)
+    stored = with_counters(with_timm_names(stored, own), own)
     check_architecture(stored, own, f"timm's {NAME}", pretrained, exact=True)
     network.load_state_dict(stored)
 

@@ -46,6 +46,14 @@ def looks_like_norm(layer: nn.Module) -> bool:
     return any("norm" in base.__name__.lower() for base in type(layer).__mro__)
 
 
+def is_global_response(layer: nn.Module) -> bool:
+    """Whether a layer is a global response norm, of ours or of timm's.
+
+    It adds to its input, so that its scale starts at 0 and not at 1.
+    """
+    return type(layer).__name__ == "GlobalResponseNorm"
+
+
 def norm_slot(layer: nn.Module, dim_hint: int) -> NormSlot | str:
     """Describe what can replace a norm, or say why nothing can.
 

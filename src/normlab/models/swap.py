@@ -13,7 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from normlab.models.blocks import Norm, TokenNorm, includes_activation
-from normlab.models.recognize import NormSlot, Weights, looks_like_norm, norm_slot
+from normlab.models.recognize import (
+    NormSlot,
+    Weights,
+    is_global_response,
+    looks_like_norm,
+    norm_slot,
+)
 
 STATE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 SETTINGS = ("eps", "momentum")
@@ -65,10 +71,12 @@ def replace_norms(module: nn.Module, norm: Norm) -> list[Swap]:
     """Replace every normalization layer inside `module` by ``norm(num_features, dim)``.
 
     Scale, shift and running statistics are copied if both layers have them in the same
-    shape. Dropout and activation inside a layer (timm's `BatchNormAct2d`) stay, except
-    that a norm which contains its activation replaces the activation. If the channels
-    are on the last axis, as in transformers, the norm is wrapped in a `TokenNorm`. A
-    layer that the network uses in several places gets one replacement for all of them.
+    shape, except for scale and shift of a global response norm, which start at 0 and
+    are copied from its own kind only. Dropout and activation inside a layer (timm's
+    `BatchNormAct2d`) stay, except that a norm which contains its activation replaces
+    the activation. If the channels are on the last axis, as in transformers, the norm
+    is wrapped in a `TokenNorm`. A layer that the network uses in several places gets
+    one replacement for all of them.
 
     Activations that stay no longer work in place: behind an identity they would
     overwrite what the norm got, which other layers may read as well. If norms are
@@ -272,16 +280,16 @@ def _transfer(old: nn.Module, new: nn.Module) -> str:
     Returns:
         A description of what was copied, what was not, and which settings differ.
     """
+    shared = _shared_state(old, new)
     copied = []
     dropped = []
     parameters = old.named_parameters(recurse=False)
     buffers = old.named_buffers(recurse=False)
     for key, source in (*parameters, *buffers):
-        target = getattr(new, key, None)
-        same_shape = isinstance(target, Tensor) and target.shape == source.shape
-        if target is None or key not in STATE or not same_shape:
+        if key not in shared:
             dropped.append(key)
             continue
+        target = getattr(new, key)
         target.data = target.data.to(source.device, source.dtype)
         target.copy_(source)
         if isinstance(target, nn.Parameter):
@@ -299,6 +307,23 @@ def _transfer(old: nn.Module, new: nn.Module) -> str:
         if before is not None and after is not None and before != after:
             notes.append(f"{key} {before:g} became {after:g}")
     return "; ".join(notes)
+
+
+def _shared_state(old: nn.Module, new: nn.Module) -> set[str]:
+    """Names of the state that means the same in both norms and has the same shape."""
+    shared = set()
+    for key in STATE:
+        source = getattr(old, key, None)
+        target = getattr(new, key, None)
+        if not isinstance(source, Tensor) or not isinstance(target, Tensor):
+            continue
+        if source.shape == target.shape:
+            shared.add(key)
+    if is_global_response(old) != is_global_response(new):
+        shared -= {"weight", "bias"}
+    if "running_var" not in shared:  # what the counter counts is not taken over
+        shared -= {"num_batches_tracked"}
+    return shared
 
 
 def _setting(layer: nn.Module, key: str) -> float | None:

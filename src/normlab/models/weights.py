@@ -198,6 +198,26 @@ def check_architecture(
         raise ValueError(f"{source}: not the weights of {name}: {shown_wrong}{has}")
 
 
+def with_counters(
+    stored: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Complete a state dict that has no counters of batches.
+
+    Batch norms have `num_batches_tracked` since PyTorch 0.4.1. Other libraries and
+    converters leave it out, as nothing but a plain mean over all batches needs it.
+
+    Args:
+        stored: the state dict of a file.
+        own: that of the network, from which missing counters are taken.
+    """
+    counters = {
+        key: value
+        for key, value in own.items()
+        if key.rpartition(".")[2] == "num_batches_tracked"
+    }
+    return counters | dict(stored)
+
+
 def _key_and_shape(key: str, tensor: Tensor, verb: str = "") -> str:
     return f"{key} {verb}{tuple(tensor.shape)}"
 
