@@ -1,12 +1,15 @@
 import sys
+from functools import partial
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision import models
 
 from models.helpers import batch_norm, no_norm, torch_norm
 from normlab.models import TimmModel, TorchvisionModel
+from normlab.models.library import build_torchvision
 from normlab.norms import BatchNorm
 
 SHAPE = (3, 32, 32)
@@ -65,6 +68,57 @@ def test_weights_from_a_file(tmp_path):
     assert other.network.conv5[0].weight.equal(reference.conv5[0].weight)
     expected = reference.conv1[0].weight.sum(1, keepdim=True)
     torch.testing.assert_close(other.network.conv1[0].weight, expected)
+
+
+def test_timm_takes_weights_of_coloured_images_for_gray_ones(tmp_path):
+    torch.manual_seed(0)
+    name = "mobilenetv3_small_050"
+    reference = timm.create_model(name, num_classes=7).eval()
+    path = str(tmp_path / "weights.pth")
+    torch.save(reference.state_dict(), path)
+    norm = partial(BatchNorm, eps=1e-3)
+    network = TimmModel((1, 32, 32), 7, norm, name=name, pretrained=path).eval()
+    x = torch.randn(2, 1, 32, 32)
+    coloured = reference(x.expand(2, 3, 32, 32))
+    torch.testing.assert_close(network(x), coloured, atol=1e-3, rtol=1e-3)
+
+
+@pytest.fixture
+def stored_weights(monkeypatch):
+    """stored_weights(state): what torchvision finds in place of a download."""
+
+    def store(state):
+        monkeypatch.setattr(
+            models._api.WeightsEnum, "get_state_dict", lambda *_, **__: state
+        )
+
+    return store
+
+
+def test_a_trained_output_layer_stays_if_its_width_fits(stored_weights):
+    trained = models.get_model(SMALL)
+    stored_weights(trained.state_dict())
+    same = build_torchvision(SMALL, 1000, True, {})
+    assert same.fc.weight.equal(trained.fc.weight)
+    other = build_torchvision(SMALL, 7, True, {})
+    assert other.fc.weight.shape == (7, 1024)
+    assert other.conv5[0].weight.equal(trained.conv5[0].weight)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_trained_networks_with_auxiliary_heads_lose_them(stored_weights, name):
+    options = {"transform_input": True}
+    with torch.device("meta"):
+        trained = models.get_model(name, aux_logits=True, init_weights=False)
+        stored_weights(trained.state_dict())
+        network = TorchvisionModel(
+            (3, 96, 96), 7, batch_norm, name=name, pretrained=True, options=options
+        )
+        assert network(torch.empty(2, 3, 96, 96)).shape == (2, 7)
+    assert network.network.transform_input
+    assert not any("aux" in key.lower() for key in network.state_dict())
+    with pytest.raises(ValueError, match=r"set \+model\.options\.transform_input=true"):
+        TorchvisionModel((3, 96, 96), 7, batch_norm, name=name, pretrained=True)
 
 
 def test_weights_of_another_architecture(tmp_path):

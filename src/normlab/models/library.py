@@ -1,6 +1,7 @@
 """Any classifier of torchvision or timm, with its norms swapped."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +17,10 @@ from normlab.models.biases import inserted_weights, set_bias, weights_before_nor
 from normlab.models.blocks import Norm, choose, image_shape
 from normlab.models.swap import Swap, insert_norms, replace_norms
 from normlab.models.weights import download_weights
+
+# Networks of torchvision that may rescale their inputs and may have auxiliary heads.
+INCEPTIONS = ("googlenet", "inception_v3")
+AUXILIARY_HEADS = {"aux1", "aux2", "AuxLogits"}
 
 
 class TorchvisionModel(nn.Module):
@@ -34,7 +39,9 @@ class TorchvisionModel(nn.Module):
         pretrained: true for torchvision's default weights, or the path of a file with
             the same keys. An output layer of another width starts from new weights. A
             first convolution with another number of channels gets the sum of its
-            weights over the inputs, divided among the channels.
+            weights over the inputs, divided among the channels. torchvision's weights
+            of googlenet and inception_v3 need inputs that the network rescales, which
+            it does if `options` has ``transform_input: true``.
         bias: whether the layers whose output a norm gets directly have biases; null
             leaves them as torchvision has them.
         options: further arguments of torchvision's function.
@@ -99,7 +106,8 @@ class TimmModel(nn.Module):
         norms: replace the norms that the network has, insert norms after its linear
             layers and convolutions, or auto: replace if there are any, else insert.
         pretrained: true for timm's default weights, or the path of a file with the same
-            keys.
+            keys. Of a file, the output layer and the first convolution are treated as
+            in `TorchvisionModel`.
         bias: whether the layers whose output a norm gets directly have biases; null
             leaves them as timm has them.
         options: further arguments of `timm.create_model`. Unless they include
@@ -162,7 +170,7 @@ def torchvision_defaults(name: str, image_size: int) -> dict[str, Any]:
         name: of the network.
         image_size: height and width of the images, which transformers need to know.
     """
-    if name in ("googlenet", "inception_v3"):
+    if name in INCEPTIONS:
         return {"aux_logits": False, "init_weights": False}
     if name.startswith("vit_"):
         return {"image_size": image_size}
@@ -182,19 +190,18 @@ def build_torchvision(
 
     Raises:
         ValueError: torchvision's function does not take the options, or the weights are
-            missing or of another architecture.
+            missing, of another architecture, or need an option that is not given.
     """
     from torchvision.models import get_model
 
     network: nn.Module
     try:
         if pretrained is True:
-            network = download_weights(
-                lambda: get_model(name, weights="DEFAULT", **options)
-            )
+            network = download_weights(partial(_downloaded, name, options))
             output_name, output = last_weights(network)
-            new = copied_with(output, num_outputs=num_outputs)
-            network.set_submodule(output_name, new)
+            if len(output.weight) != num_outputs:
+                new = copied_with(output, num_outputs=num_outputs)
+                network.set_submodule(output_name, new)
             return network
         network = get_model(name, weights=None, num_classes=num_outputs, **options)
     except TypeError as error:
@@ -203,6 +210,31 @@ def build_torchvision(
         ) from error
     if isinstance(pretrained, str):
         load_file(network, pretrained, f"torchvision's {name}")
+    return network
+
+
+def _downloaded(name: str, options: dict[str, Any]) -> nn.Module:
+    """Build torchvision's network with its default weights.
+
+    torchvision loads googlenet and inception_v3 with their auxiliary heads only, which
+    are removed afterwards. Whether they rescale their inputs must be an option of the
+    run, since a stored run builds its network without these weights.
+    """
+    from torchvision.models import get_model
+
+    if name in INCEPTIONS and "transform_input" not in options:
+        raise ValueError(
+            f"torchvision's weights of {name} need rescaled inputs; set "
+            f"+model.options.transform_input=true, or false to leave inputs unchanged"
+        )
+    without_heads = options.get("aux_logits") is False
+    if without_heads:
+        options = {key: options[key] for key in options if key != "aux_logits"}
+    network: Any = get_model(name, weights="DEFAULT", **options)
+    if without_heads:
+        network.aux_logits = False
+        for head in AUXILIARY_HEADS.intersection(network._modules):
+            setattr(network, head, None)
     return network
 
 
