@@ -4,7 +4,7 @@ import pytest
 
 from normlab import programs
 from normlab.__main__ import COMMANDS
-from normlab.programs import SCRIPTS, program
+from normlab.programs import SCRIPTS, program, typed_command
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,19 @@ def test_scripts_are_in_the_checkout_and_stand_for_commands(command):
 def test_a_command_without_a_script_is_one_of_the_wheel(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py"])
     assert program("another") == "normlab another"
+
+
+@pytest.mark.parametrize(
+    ("words", "typed"),
+    [
+        (["train.py"], "python train.py"),
+        (["train.py", "data=a b", "x=;y"], "python train.py 'data=a b' 'x=;y'"),
+        (["normlab train", "-m", "seed=0,1"], "normlab train -m seed=0,1"),
+        (["normlab-train", "seed=0"], "normlab-train seed=0"),
+        (["-c", "import evil"], ""),
+        (["ipykernel_launcher.py", "-f", "kernel.json"], ""),
+        ([], ""),
+    ],
+)
+def test_a_stored_command_is_typed_if_it_trains(words, typed):
+    assert typed_command(words) == typed

@@ -127,6 +127,17 @@ def test_a_stored_commit_cannot_add_a_command(tmp_path):
     assert "git checkout 'x; touch marker'" in words(page_of(tmp_path))
 
 
+def test_a_stored_command_of_another_program_is_not_shown(tmp_path):
+    commands = [["-c", "open('marker', 'w')"], ["train.py", "seed=$(touch marker)"]]
+    for norm, command in zip(("none", "custom"), commands, strict=True):
+        for seed, value in enumerate(NONE):
+            origin = ENVIRONMENT | {"command": command}
+            write_run(tmp_path, norm, seed, value, environment=origin)
+    told = words(page_of(tmp_path))
+    assert "python train.py 'seed=$(touch marker)' # and 1 more, see" in told
+    assert "open('marker'" not in told
+
+
 def test_contrasts_of_one_verdict_share_a_card(tmp_path):
     for size in range(1, 11):
         write_seeds(

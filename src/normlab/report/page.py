@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from normlab.compare.arm_checks import DIFFERENT, SAME, UNKNOWN, Check
 from normlab.compare.comparison import shared_settings
+from normlab.programs import typed_command
 from normlab.report.checklist import NO, OPEN, YES
 from normlab.report.drawing import FILE_KINDS, REM_PER_INCH, Drawing, inline_svg
 from normlab.report.methods import methods_of
@@ -251,9 +252,11 @@ def _commands(report: Report) -> str:
         for commit in commits[:MOST_COMMITS]:
             lines.append(f"git checkout {shlex.quote(str(commit))}")
     if "environment.command" in runs:
-        commands = runs["environment.command"].dropna().unique()
-        lines += [f"python {command}" for command in commands[:MOST_COMMANDS]]
-        more = len(commands) - MOST_COMMANDS
+        stored = runs["environment.command"].dropna().unique()
+        typed = [typed_command(shlex.split(command)) for command in stored]
+        shown = list(filter(None, typed))[:MOST_COMMANDS]
+        lines += shown
+        more = len(stored) - len(shown)
         if more > 0:
             lines.append(f"# and {more} more, see environment.json of each run")
     lines.append(report.command)
