@@ -21,13 +21,15 @@ class RayLauncher(ClusterLauncher):
         self.remote = OmegaConf.to_container(remote, resolve=True)
 
     def setup(self, **hydra: Any) -> None:
-        """Check that Ray is installed and keep what is needed to compose jobs.
+        """Check the options and that Ray is installed; keep what composes jobs.
 
         Raises:
-            ValueError: says how to install Ray.
+            ValueError: names an option that is none, or says how to install Ray.
         """
         from normlab.sweeps.clusters import require_package
+        from normlab.sweeps.ray_tasks import check_options
 
+        check_options(self.init, self.remote)
         require_package("ray", launcher="ray")
         super().setup(**hydra)
 

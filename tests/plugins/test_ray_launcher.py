@@ -3,6 +3,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.normlab_ray_launcher import RayLauncher
 from normlab.sweeps import ray_tasks
+from normlab.sweeps.ray_tasks import check_options
 
 INIT = OmegaConf.create({"address": None})
 CUDA = {"device": {"accelerator": "cuda"}}
@@ -17,6 +18,18 @@ def ray(monkeypatch):
         yield configs, init, remote
 
     monkeypatch.setattr(ray_tasks, "run_with_ray", run_with_ray)
+
+
+def test_options_that_conf_does_not_have_are_refused():
+    check_options(["address", "logging_level"], ["num_cpus", "max_calls"])
+    with pytest.raises(ValueError) as error:
+        RayLauncher(OmegaConf.create({"runtime_env": {}}), OmegaConf.create({})).setup()
+    assert str(error.value) == (
+        "hydra.launcher.init.runtime_env must be left out: "
+        "conf/hydra/launcher/ray.yaml has no such option"
+    )
+    with pytest.raises(ValueError, match="remote.num_cpu must .*mean 'num_cpus'"):
+        check_options([], ["num_cpu"])
 
 
 def test_gpus_that_no_task_gets_are_refused(ray):

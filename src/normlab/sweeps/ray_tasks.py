@@ -6,11 +6,13 @@ the last checkpoint.
 
 import os
 import socket
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
+from normlab.config.schema import read_option
 from normlab.endings import Stopped
 from normlab.signals import restored
+from normlab.spelling import did_you_mean
 from normlab.sweeps.clusters import (
     POLL_SECONDS,
     STOP_SECONDS,
@@ -23,6 +25,30 @@ from normlab.sweeps.origin import Origin
 
 CONNECT_SECONDS = 10
 CLIENT_PORT = 10001  # of ray://HOST
+
+
+def check_options(init: Iterable[str], remote: Iterable[str]) -> None:
+    """Refuse options of Ray that conf/ does not have.
+
+    Some run code or read files, such as `runtime_env`, and a file may set them.
+
+    Args:
+        init: names of options of `ray.init`.
+        remote: names of options of a task.
+
+    Raises:
+        ValueError: names the option.
+    """
+    known = read_option("hydra/launcher", "ray").keys
+    for group, names in (("init", init), ("remote", remote)):
+        start = f"hydra.launcher.{group}."
+        allowed = [key.removeprefix(start) for key in known if key.startswith(start)]
+        for name in names:
+            if name not in allowed:
+                raise ValueError(
+                    f"{start}{name} must be left out: conf/hydra/launcher/ray.yaml "
+                    f"has no such option{did_you_mean(name, allowed)}"
+                )
 
 
 def run_with_ray(
