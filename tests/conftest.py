@@ -20,11 +20,14 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def own_norms_of_this_test_only(monkeypatch):
-    """Norms that a test offers to other processes are offered by that test only."""
-    monkeypatch.delenv(OWN_NORMS_VARIABLE, raising=False)
+def variables_of_this_test_only(monkeypatch):
+    """What a test says to other processes, such as its norms, it alone says."""
+    names = (OWN_NORMS_VARIABLE, "PYTHONSAFEPATH")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
     yield
-    os.environ.pop(OWN_NORMS_VARIABLE, None)
+    for name in names:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from normlab.config.identity import configuration_directory
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed, is_trial
 from normlab.config.stored_plan import with_plan
-from normlab.config.trust import load_only_weights
+from normlab.config.trust import guard_process
 from normlab.endings import EarlyEnd
 from normlab.help import asks_for_help, help_text
 from normlab.mistakes import MISTAKES, explain
@@ -57,7 +57,7 @@ def main() -> None:
 
 def _run_hydra() -> None:
     sys.argv[1:] = normalized(sys.argv[1:])
-    load_only_weights()
+    guard_process()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this, Hydra raises its errors instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"

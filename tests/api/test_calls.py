@@ -17,6 +17,7 @@ from torch import nn
 import normlab
 from normlab.api import calls
 from normlab.api.results import Run
+from normlab.config.trust import GUARDS
 from normlab.endings import Interrupted, Stopped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,14 +144,15 @@ def test_workers_of_a_queue_know_the_class(outputs):
 
 
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, monkeypatch):
-    monkeypatch.delenv(calls.WEIGHTS_ONLY[0], raising=False)
+    for name in GUARDS:
+        monkeypatch.delenv(name, raising=False)
     threads = torch.get_num_threads()
     with pytest.raises(ValueError, match="did you mean") as caught:
         normlab.run("modle=mlp", paths={"outputs": str(tmp_path / "o")})
     assert "\n\n" not in str(caught.value)
     assert not (tmp_path / "o").exists()
     assert not GlobalHydra.instance().is_initialized()
-    assert calls.WEIGHTS_ONLY[0] not in os.environ
+    assert not os.environ.keys() & set(GUARDS)
     assert torch.get_num_threads() == threads
     assert normlab.run  # the next call is not refused
 

@@ -138,7 +138,7 @@ def test_the_script_runs_the_setup_and_then_python(ledger, configs, tmp_path):
     text = script.read_text().replace(sys.executable, str(tmp_path / "python"))
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
     folder = f"{ledger.folder}/{submission.key}"
-    assert done.stdout == f"yes -m normlab.sweeps.slurm_task {folder}\n"
+    assert done.stdout == f"yes -P -m normlab.sweeps.slurm_task {folder}\n"
 
 
 def test_signals_that_come_before_python_are_ignored(ledger, configs):

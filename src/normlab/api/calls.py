@@ -23,7 +23,7 @@ from normlab.config.composition import compose_config, composed_sweep, plain_con
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed
 from normlab.config.stored_plan import with_plan
-from normlab.config.trust import check_hydra, load_only_weights
+from normlab.config.trust import GUARDS, check_hydra, guard_process
 from normlab.endings import EarlyEnd
 from normlab.mistakes import MISTAKES, explain, reason
 from normlab.norms.construction import norm_builder
@@ -37,7 +37,6 @@ from normlab.sweeps.queue import stored_first
 from normlab.training import experiment
 
 _busy = threading.Lock()
-WEIGHTS_ONLY = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 
 
 def run(*overrides: str, config_dir: str | Path | None = None, **settings: Any) -> Run:
@@ -263,9 +262,9 @@ def _one_call() -> Iterator[None]:
             "to train several at a time"
         )
     threads = torch.get_num_threads()
-    variables = {name: os.environ.get(name) for name in WEIGHTS_ONLY}
+    variables = {name: os.environ.get(name) for name in GUARDS}
     try:
-        load_only_weights()
+        guard_process()
         with _mistakes():
             yield
     finally:

@@ -42,6 +42,12 @@ HYDRA_PACKAGES = (
 )
 # Of Hydra's own options for Python's logging, those that write no files.
 HARMLESS_LOGGING = ("none", "disabled", "stdout")
+# Environment variables by which `guard_process` reaches the processes of this one.
+GUARDS = (
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD",
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
+    "PYTHONSAFEPATH",
+)
 
 
 class OwnNormError(ValueError):
@@ -137,14 +143,16 @@ def check_trust(config: dict[str, Any], overrides: Sequence[str]) -> None:
         )
 
 
-def load_only_weights() -> None:
-    """Make torch read files as tensors and plain types only, never as code.
+def guard_process() -> None:
+    """Keep code out that nobody trusts, from this process and those that it starts.
 
-    This holds for the process and its children. If a library asks torch for more, it
-    gets an error.
+    torch reads files as tensors and plain types only, never as code; if a library asks
+    it for more, it gets an error. Processes of Python find no modules in the working
+    folder, which may be that of somebody else.
     """
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def refuse_interpolations(config: Any, place: str = "") -> None:

@@ -53,11 +53,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from rich.console import Console
 
-    from normlab.config.trust import load_only_weights
+    from normlab.config.trust import guard_process
     from normlab.evaluation.evaluate import evaluate_grid
     from normlab.evaluation.output import check_output, write_evaluations
 
-    load_only_weights()
+    guard_process()
     title = options.run.name
     dataset = None
     with mistakes_end(OPTIONS):
@@ -229,11 +229,11 @@ def _inspect(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from rich.console import Console
 
-    from normlab.config.trust import load_only_weights
+    from normlab.config.trust import guard_process
     from normlab.evaluation.inspection import draw_layers, inspect_run, layers_table
     from normlab.terminal import escaped
 
-    load_only_weights()
+    guard_process()
     path = options.out or options.run / "norms.png"
     with mistakes_end(OPTIONS):
         trusted = load_trusted_code(options)

@@ -76,10 +76,10 @@ def evaluation_scores(
 
     def compute() -> Scores:
         # Imported late: reading stored scores needs no torch.
-        from normlab.config.trust import load_only_weights
+        from normlab.config.trust import guard_process
         from normlab.evaluation.evaluate import evaluate_run
 
-        load_only_weights()
+        guard_process()
         return evaluate_run(folder, trusted=trusted, calibration=True, **settings)
 
     return stored_scores(folder, settings, compute)

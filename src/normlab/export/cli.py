@@ -46,10 +46,10 @@ def _export(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from rich.console import Console
 
-    from normlab.config.trust import load_only_weights
+    from normlab.config.trust import guard_process
     from normlab.export.export import export_run
 
-    load_only_weights()
+    guard_process()
     with mistakes_end(OPTIONS):
         trusted = load_trusted_code(options)
         exported = export_run(

@@ -83,12 +83,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _find(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
-    from normlab.config.trust import load_only_weights
+    from normlab.config.trust import guard_process
     from normlab.find_lr.figure import draw_range_test
     from normlab.find_lr.range_test import range_test
     from normlab.terminal import print_line
 
-    load_only_weights()
+    guard_process()
     with mistakes_end(OPTIONS):
         check_figure_path(options.out)
         config = _configuration(options.overrides, options.config_dir)

@@ -35,7 +35,7 @@ def _predict(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from rich.console import Console
 
-    from normlab.config.trust import load_only_weights
+    from normlab.config.trust import guard_process
     from normlab.device.devices import scoring_device
     from normlab.predict.predictions import (
         Score,
@@ -49,7 +49,7 @@ def _predict(options: argparse.Namespace) -> None:
     from normlab.predict.sources import open_source
     from normlab.terminal import escaped
 
-    load_only_weights()
+    guard_process()
     console = Console(highlight=False)
     with mistakes_end(OPTIONS):
         if options.out is not None and not options.out.parent.is_dir():

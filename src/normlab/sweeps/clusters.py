@@ -13,7 +13,7 @@ from typing import Any
 
 from normlab import signals
 from normlab.config.own_code import find_own_code
-from normlab.config.trust import load_only_weights
+from normlab.config.trust import guard_process
 from normlab.endings import Interrupted, Stopped
 from normlab.sweeps.jobs import failed_result
 from normlab.sweeps.origin import Origin
@@ -64,7 +64,7 @@ def train_remotely(origin: Origin, config: dict[str, Any]) -> dict[str, Any] | S
     """
     origin.enter()
     os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
-    load_only_weights()
+    guard_process()
     find_own_code(config["trusted_packages"])
     try:
         return result_of(config | {"progress": False})

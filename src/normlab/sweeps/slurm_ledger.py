@@ -41,11 +41,12 @@ KEY = re.compile(r"[0-9a-f]{12}")
 
 # A signal that comes before Python can handle it is ignored: SLURM then stops the job,
 # and queues it again if it was preempted. With `exec`, Python itself gets the signals.
+# With `-P`, it imports nothing from the folder in which the job was submitted.
 SCRIPT_TEXT = """\
 #!/bin/bash
 {setup}
 trap '' USR1 USR2
-exec {python} -m normlab.sweeps.slurm_task {folder}
+exec {python} -P -m normlab.sweeps.slurm_task {folder}
 """
 
 

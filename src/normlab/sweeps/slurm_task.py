@@ -229,10 +229,10 @@ class Task:
 
 
 def _train(config: dict[str, Any]) -> Any:
-    from normlab.config.trust import load_only_weights
+    from normlab.config.trust import guard_process
     from normlab.sweeps.queue import count_cores, result_of
 
-    load_only_weights()
+    guard_process()
     os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
     return result_of(config | {"progress": False})
 

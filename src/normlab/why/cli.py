@@ -88,12 +88,12 @@ def default_folder(runs: Sequence[Path]) -> Path:
 
 def _explain(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
-    from normlab.config.trust import load_only_weights
+    from normlab.config.trust import guard_process
     from normlab.terminal import print_line, without_control
     from normlab.why.explanation import explain_runs, write_explanation
     from normlab.why.measure import Settings
 
-    load_only_weights()
+    guard_process()
     with mistakes_end(OPTIONS):
         settings = Settings(
             steps=options.steps,
