@@ -9,6 +9,7 @@ from hydra.errors import (
     HydraException,
     InstantiationException,
 )
+from omegaconf.errors import InterpolationResolutionError
 
 from normlab.config.identity import configuration_directory
 from normlab.config.trust import OwnNormError
@@ -179,3 +180,11 @@ def test_other_messages_keep_their_first_two_lines():
 def test_an_unforeseen_exception_shows_its_class():
     assert reason(KeyError("x")) == "KeyError: 'x'"
     assert reason(ValueError("x must be 1")) == "x must be 1"
+
+
+def test_the_message_of_a_resolver_comes_without_its_class():
+    error = InterpolationResolutionError(
+        "ValueError raised while resolving interpolation: x must be y\n"
+        "    full_key: group\n    object_type=dict"
+    )
+    assert explain(error) == "x must be y\nfull_key: group"

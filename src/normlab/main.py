@@ -15,11 +15,13 @@ from omegaconf import DictConfig
 from normlab import signals
 from normlab.config.composition import config_dirs, normalized, to_plain
 from normlab.config.hydra_checks import hydra_checked
+from normlab.config.hydra_node import words_of_search
 from normlab.config.identity import configuration_directory
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed, is_trial
 from normlab.config.stored_plan import with_plan
 from normlab.config.trust import guard_process
+from normlab.config.variables import named_variables
 from normlab.endings import EarlyEnd
 from normlab.help import asks_for_help, help_text
 from normlab.mistakes import MISTAKES, explain
@@ -72,7 +74,7 @@ def _run_hydra() -> None:
             return
         sys.argv[1:] = take_own_norms(sys.argv[1:])
         _refuse_unknown_flags(sys.argv[1:])
-        with hydra_checked():
+        with hydra_checked(), named_variables(sys.argv[1:]):
             decorate(_job)()
     except MISTAKES as error:
         if show_traceback:
@@ -152,7 +154,9 @@ def run_one(config: DictConfig, quiet: bool = False) -> dict[str, Any]:
 
     plain = to_plain(config)
     hydra_node = HydraConfig.get()
-    check_composed(plain, hydra_node.overrides.task)
+    # Not Hydra's record: in a sweep, it holds words of files.
+    added = words_of_search(hydra_node.overrides.task)
+    check_composed(plain, [*sys.argv[1:], *added])
     find_own_code(plain["trusted_packages"], config_dirs(hydra_node))
     if is_trial(plain) and hydra_node.mode != RunMode.MULTIRUN:
         raise ValueError("study.try=true tries the sweep of a study: add -m")

@@ -21,6 +21,8 @@ from normlab.synonyms import KEYS, REMARKS
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 MOST_OPTIONS = 6  # named in a message
+# How OmegaConf introduces the message of a resolver (omegaconf 2.3).
+OF_RESOLVER = "ValueError raised while resolving interpolation: "
 
 
 def reason(error: Exception) -> str:
@@ -39,7 +41,7 @@ def explain(error: Exception) -> str:
         error.__cause__, Exception
     ):
         return _explain_call(error, error.__cause__)
-    message = str(error)
+    message = str(error).removeprefix(OF_RESOLVER)
     if isinstance(error, OverrideParseException):
         return _explain_word(error.override, message)
     for pattern, explain_match in HYDRAS_SENTENCES.items():

@@ -1,9 +1,12 @@
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf.errors import OmegaConfBaseException
 
 from normlab.config.composition import (
+    checked_config,
     compose_config,
+    composed_sweep,
     normalized,
     plain_config,
     typed_config_dir,
@@ -42,6 +45,45 @@ def test_options_of_a_folder_of_ones_own_are_found(tmp_path):
     assert config["norm"] == {"_target_": "mine.Norm"}
     with pytest.raises(ValueError, match=f"must be a folder .*{tmp_path}/nowhere"):
         compose_config([], tmp_path / "nowhere")
+
+
+FORGED = "hydra: {overrides: {task: ['trusted_packages=[evil]']}}"
+HOSTILE = {
+    FORGED: "hydra.overrides.task must be left to Hydra",
+    "hydra: {job: {env_copy: [HOME]}}\ngroup: ${hydra:job.env_set.HOME}": (
+        "hydra.job.env_set must be empty"
+    ),
+    "hydra: {callbacks: {x: {_target_: os.system}}}": "hydra.callbacks must be empty",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_no_file_may_ask_of_hydra_is_refused(tmp_path, text):
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "hostile.yaml"
+    file.write_text(f"# @package _global_\n{text}\n")
+    words = ["experiment=hostile"]
+    with pytest.raises(ValueError, match=HOSTILE[text]):
+        checked_config(words, tmp_path)
+    with (
+        pytest.raises(ValueError, match=HOSTILE[text]),
+        composed_sweep(words, tmp_path),
+    ):
+        pass
+
+
+def test_variables_are_read_if_the_words_name_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLACE", "here")
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_text("# @package _global_\ngroup: ${oc.env:PLACE}\n")
+    words = ["experiment=mine"]
+    with pytest.raises(OmegaConfBaseException, match="PLACE must be named on the comm"):
+        checked_config(words, tmp_path)
+    words.append("paths.outputs=${oc.env:PLACE}")
+    config, composed = checked_config(words, tmp_path)
+    assert (config["group"], config["paths"]) == ("here", {"outputs": "here"})
+    assert composed.hydra.job.chdir is False
 
 
 def test_composing_leaves_a_running_hydra_as_it_was():

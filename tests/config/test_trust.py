@@ -1,14 +1,11 @@
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
-from normlab.config.identity import configuration_directory
 from normlab.config.trust import (
-    check_hydra,
+    check_servers,
     check_targets,
     check_trust,
     is_in,
+    placed_targets,
     refuse_interpolations,
     targets_of,
 )
@@ -21,6 +18,8 @@ def test_targets_are_found_at_any_depth():
         "d": {"_target_": None},
     }
     assert list(targets_of(config)) == ["x.A", "y.B"]
+    places = [place for place, _ in placed_targets(config)]
+    assert places == ["a", "a.b[0]"]
 
 
 @pytest.mark.parametrize(
@@ -70,76 +69,36 @@ def test_a_file_does_not_trust_itself():
     check_trust({"trusted_packages": []}, ["seed=1"])
 
 
-@pytest.fixture
-def with_hydra(monkeypatch):
-    """with_hydra(node): the composed default, with a node merged into `hydra`."""
-
-    def compose_with(node):
-        with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
-            words = ["hydra/launcher=ray"]
-            config = compose("config", words, return_hydra_config=True)
-        OmegaConf.set_readonly(config.hydra, False)
-        OmegaConf.set_struct(config, False)
-        config.hydra = OmegaConf.merge(config.hydra, OmegaConf.create(node))
-        monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
-        return config
-
-    return compose_with
-
-
-def test_hydra_as_it_is_shipped_is_accepted(with_hydra):
-    check_hydra(with_hydra({}))
-
-
-DECODED = '${oc.decode:"{_target_:joblib.load,filename:x}"}'
-CREATED = "${oc.create:{_target_:joblib.load,filename:x}}"
+def test_a_word_about_one_package_trusts_no_other():
+    words = ["trusted_packages=[mylab.norms]", "model=mylab"]
+    check_trust({"trusted_packages": ["mylab.norms"]}, words)
+    for other in ("mylab", "norms", "evil"):
+        with pytest.raises(ValueError, match=rf"add trusted_packages=\[{other}\]"):
+            check_trust({"trusted_packages": [other]}, words)
 
 
 @pytest.mark.parametrize(
-    ("node", "message"),
+    ("config", "key", "value"),
     [
-        ({"callbacks": {"x": {"_target_": "joblib.load"}}}, "hydra.callbacks must be"),
-        ({"callbacks": {"x": DECODED}}, "hydra.callbacks must be empty"),
-        ({"callbacks": {"x": CREATED}}, "hydra.callbacks must be empty"),
         (
-            {"sweeper": {"params": {"x": {"_target_": "joblib.load"}}}},
-            "'joblib.load' in hydra.sweeper must be in one of",
+            {"logger": {"x": {"tracking_uri": "http://a"}}},
+            "logger.x.tracking_uri",
+            "http://a",
         ),
-        (
-            {"sweeper": {"params": {"x": [CREATED]}}},
-            "'joblib.load' in hydra.sweeper must be in one of",
-        ),
-        (
-            {"launcher": {"init": {"x": DECODED}}},
-            "'joblib.load' in hydra.launcher must be in one of",
-        ),
-        (
-            {"launcher": {"init": {"x": "\\" + CREATED}}},
-            r"hydra.launcher.init.x must not contain '\$\{'",
-        ),
-        (
-            {"job_logging": {"handlers": {"x": {"()": "pandas.read_pickle"}}}},
-            "hydra/job_logging must be one of none, disabled, stdout",
-        ),
-        (
-            {"job_logging": {"handlers": {"x": {"class": "logging.FileHandler"}}}},
-            "hydra/job_logging must be one of none, disabled, stdout",
-        ),
-        (
-            {"hydra_logging": {"handlers": {"x": {"stream": "ext://module.x"}}}},
-            "hydra/hydra_logging must be one of none, disabled, stdout",
-        ),
-        (
-            {"hydra_logging": {"formatters": {"x": {"()": "logging.os.mkdir"}}}},
-            "hydra/hydra_logging must be one of none, disabled, stdout",
-        ),
-        ({"job": {"env_set": {"LD_PRELOAD": "x.so"}}}, "hydra.job.env_set must be"),
-        ({"output_subdir": "x"}, "hydra.output_subdir must be empty, got x"),
+        ({"trial": {"storage": "sqlite:///a"}}, "trial", "{storage:x}"),
     ],
 )
-def test_hydra_calls_and_writes_nothing_for_a_file(with_hydra, node, message):
-    with pytest.raises(ValueError, match=message):
-        check_hydra(with_hydra(node))
+def test_a_file_names_no_server_of_a_run(config, key, value):
+    for words in ([], ["logger=[x]"], [f"other.{key}={value}"], [key]):
+        with pytest.raises(ValueError, match=f"^{key} must be given on the command"):
+            check_servers(config, words)
+    check_servers(config, [f"{key}={value}"])
+    check_servers(config, [f"++{key}={value}"])
+
+
+def test_a_run_without_a_server_needs_no_word():
+    check_servers({"logger": {"x": {"tracking_uri": None}, "csv": {}}}, [])
+    check_servers({"logger": None, "trial": None}, [])
 
 
 @pytest.mark.parametrize(

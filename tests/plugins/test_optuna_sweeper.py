@@ -298,7 +298,7 @@ def test_dry_run_shows_the_space_and_writes_nothing(command, tmp_path, capsys):
                 "optimizer.lr=interval(0.1, 1)",
                 "hydra.sweeper.sampler._target_=os.system",
             ],
-            "_target_ 'os.system'",
+            "hydra.sweeper.sampler._target_ must be a class of optuna.samplers",
         ),
     ],
 )

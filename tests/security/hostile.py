@@ -88,6 +88,11 @@ CREATED_GIT = (
 )
 ESCAPED_GIT = CREATED_GIT.replace("'$", "'\\$")
 
+# The module below marks that it was imported.
+OWN_CODE = "model: {_target_: hostile_module.x}"
+PLUGIN = "hydra_plugins.normlab_submitit_launcher"
+REPORT = "_target_: normlab.search.pruning.ReportToTrial, storage: 'sqlite:///MARKER'"
+
 # Files of a folder that somebody passes on, named by --config-dir and experiment=NAME.
 FILES = {
     "callbacks": f"hydra: {{callbacks: {{x: {LOAD}}}}}",
@@ -131,6 +136,44 @@ FILES = {
     "output folder": "hydra: {output_subdir: x, run: {dir: MARKER}}",
     "constructor of YAML": 'seed: !!python/object/apply:os.system ["touch MARKER"]',
     "trusts itself": (f"trusted_packages: [joblib]\nmodel: {{hidden: [{LOAD}]}}"),
+    "forges what was typed": (
+        "trusted_packages: [hostile_module]\n"
+        "hydra: {overrides: {task: ['trusted_packages=[hostile_module]']}}\n"
+        f"{OWN_CODE}"
+    ),
+    "forges words of Hydra": (
+        "hydra: {overrides: {hydra: [hydra.run.dir=MARKER]}, run: {dir: MARKER}}"
+    ),
+    "trusts itself in a sweep": (
+        "hydra: {mode: MULTIRUN, sweeper: "
+        f"{{params: {{trusted_packages: '[hostile_module]'}}}}}}\n{OWN_CODE}"
+    ),
+    "working folder": "hydra: {run: {dir: FOLDER}, job: {chdir: true}}",
+    "folder of a run": "hydra: {run: {dir: MARKER}}",
+    "folder of a sweep": "hydra: {mode: MULTIRUN, sweep: {dir: MARKER}}",
+    "copied environment": (
+        "hydra: {job: {env_copy: [HOME]}}\ngroup: '${hydra:job.env_set.HOME}'"
+    ),
+    "a secret": "group: '${oc.env:HOME}'",
+    "a secret for the sweeper": "hydra: {sweeper: {params: {x: '${oc.env:HOME}'}}}",
+    "what a launcher imports": (
+        f"hydra: {{sweeper: {{params: {{_target_: {PLUGIN}.Path.write_text, "
+        f"_args_: [{{_target_: {PLUGIN}.Path, _args_: [MARKER]}}, text]}}}}}}"
+    ),
+    "search path of Python": (
+        "hydra: {sweeper: {params: {_args_: [0, FOLDER], "
+        "_target_: hydra_plugins.normlab_grid_sweeper.sys.path.insert}}}"
+    ),
+    "database of a search": "hydra: {sweeper: {storage: 'sqlite:///MARKER'}}",
+    "database of a trial": f"trial: {{{REPORT}, study: x, number: 0}}",
+    "database of a sweep": (
+        "hydra: {mode: MULTIRUN, sweeper: {params: "
+        f'{{trial: "{{{REPORT}, study: x, number: 0}}"}}}}}}'
+    ),
+    "server of a logger": (
+        "logger: {x: {_target_: normlab.loggers.mlflow, _partial_: true, "
+        "tracking_uri: 'sqlite:///MARKER'}}"
+    ),
     "sweeper": f"hydra: {{sweeper: {{params: [{LOAD}]}}}}",
     "sweeper created": f"hydra: {{sweeper: {{params: {{x: {CREATED}}}}}}}",
     "launcher": "hydra: {launcher: {_target_: os.system, command: touch MARKER}}",
@@ -191,6 +234,14 @@ WORDS = {
     ],
     "weights": ["model=alexnet", "model.pretrained=CKPT"],
     "launcher": ["hydra/launcher=basic", "hydra.launcher._target_=os.system"],
+    "code for the tasks of Ray": [
+        *("-m", "hydra/launcher=ray", "seed=0,1"),
+        "+hydra.launcher.init.runtime_env={env_vars:{PYTHONPATH:FOLDER}}",
+    ],
+    "resources of Ray": [
+        *("-m", "hydra/launcher=ray", "seed=0,1"),
+        "+hydra.launcher.remote.runtime_env={py_executable:MARKER}",
+    ],
     "get_method": ["+model.x={_target_:hydra.utils.get_method,path:os.system}"],
     "trust in the standard library": [
         "trusted_packages=[os]",

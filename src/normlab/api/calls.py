@@ -19,11 +19,11 @@ from normlab.api.results import Run, Runs
 from normlab.api.swaps import Swaps
 from normlab.api.words import sweep_words_of, words_of
 from normlab.compare.runs import find_runs
-from normlab.config.composition import compose_config, composed_sweep, plain_config
+from normlab.config.composition import checked_config, composed_sweep
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed
 from normlab.config.stored_plan import with_plan
-from normlab.config.trust import GUARDS, check_hydra, guard_process
+from normlab.config.trust import GUARDS, guard_process
 from normlab.endings import EarlyEnd
 from normlab.mistakes import MISTAKES, explain, reason
 from normlab.norms.construction import norm_builder
@@ -188,8 +188,7 @@ def _as_path(folder: str | Path | None) -> Path | None:
 
 def _configuration(words: Sequence[str], config_dir: Path | None) -> dict[str, Any]:
     """The checked configuration of one run."""
-    composed = compose_config(words, config_dir)
-    config = plain_config(composed)
+    config, composed = checked_config(words, config_dir)
     check_composed(config, words)
     find_own_code(config["trusted_packages"], _folders(config_dir))
     return with_plan(config, composed.hydra)
@@ -220,8 +219,7 @@ class _InProcess:
 
 
 def _sweeper(loader: Any, config: DictConfig) -> Any:
-    """The sweeper of a configuration, as Hydra builds it."""
-    check_hydra(config)
+    """The sweeper of a checked configuration, as Hydra builds it."""
     sweeper = Plugins.instance().instantiate_sweeper(
         config=config,
         hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),

@@ -17,7 +17,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from normlab.config.hydra_node import check_hydra, check_overrides
 from normlab.config.identity import configuration_directory
+from normlab.config.variables import named_variables
 
 TRIAL = "study.try"
 
@@ -59,11 +61,33 @@ def compose_config(
         return compose("config", overrides=words, return_hydra_config=True)
 
 
+def checked_config(
+    overrides: Sequence[str], config_dir: Path | None = None
+) -> tuple[dict[str, Any], DictConfig]:
+    """The resolved configuration that `train.py OVERRIDES` runs, and the composed one.
+
+    What no file may ask of Hydra is refused, see `normlab.config.hydra_node`.
+
+    Args:
+        overrides: words of the command line.
+        config_dir: a folder of the user's own, as for `compose_config`.
+
+    Raises:
+        ValueError, HydraException, OmegaConfBaseException: a mistake of the user.
+    """
+    composed = compose_config(overrides, config_dir)
+    words = _words(overrides, config_dir)
+    check_overrides(composed, words)
+    with named_variables(words), _as_hydra_config(composed):
+        check_hydra(composed, words)
+        return plain_config(composed), composed
+
+
 @contextmanager
 def composed_sweep(
     overrides: Sequence[str], config_dir: Path | None = None
 ) -> Iterator[tuple[Any, DictConfig]]:
-    """Compose what `train.py -m OVERRIDES` runs, and keep Hydra for its jobs.
+    """Compose and check what `train.py -m OVERRIDES` runs; keep Hydra for its jobs.
 
     Within the block, Hydra's loader composes jobs, and interpolations find its node.
 
@@ -79,7 +103,6 @@ def composed_sweep(
     """
     words = _words(overrides, config_dir)
     directory = str(configuration_directory())
-    before = HydraConfig.instance().cfg
     with _without_hydra(), initialize_config_dir(directory, version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
@@ -90,11 +113,10 @@ def composed_sweep(
             from_shell=False,
             with_log_configuration=False,
         )
-        try:
-            HydraConfig.instance().set_config(config)
+        check_overrides(config, words)
+        with named_variables(words), _as_hydra_config(config):
+            check_hydra(config, words)
             yield hydra.config_loader, config
-        finally:
-            HydraConfig.instance().cfg = before
 
 
 def _words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
@@ -152,13 +174,20 @@ def plain_config(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
         config: as Hydra composed it.
         resolve: replace interpolations by what they refer to.
     """
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)  # `choices` refer to Hydra's node
-    try:
+    with _as_hydra_config(config):  # `choices` refer to Hydra's node
         task = config.copy()
         with open_dict(task):
             del task["hydra"]
         return to_plain(task, resolve)
+
+
+@contextmanager
+def _as_hydra_config(config: DictConfig) -> Iterator[None]:
+    """Within the block, interpolations find Hydra's node of a configuration."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        yield
     finally:
         HydraConfig.instance().cfg = before
 

@@ -10,8 +10,8 @@ from hydra.core.utils import configure_log
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from normlab.config.hydra_node import check_hydra, check_overrides
 from normlab.config.rules import check_hydra_options
-from normlab.config.trust import check_hydra
 
 MODE_OF_SINGLE_RUN = "hydra.mode=RUN"  # Hydra adds it to the overrides of a single run
 
@@ -50,8 +50,9 @@ def hydra_checked() -> Iterator[None]:
             config = as_single_run(of_mode["config"], of_mode["overrides"], overrides)
         if config is None:
             config = compose(hydra, **options)
+        check_overrides(config, overrides)
         HydraConfig.instance().set_config(config)
-        check_hydra(config)
+        check_hydra(config, overrides)
         check_hydra_options(config.hydra)
         if configures_logging:
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)

@@ -17,7 +17,12 @@ from normlab.config.schema import (
     read_option,
 )
 from normlab.config.study_plan import check_study
-from normlab.config.trust import check_targets, check_trust, refuse_interpolations
+from normlab.config.trust import (
+    check_servers,
+    check_targets,
+    check_trust,
+    refuse_interpolations,
+)
 from normlab.config.types import rule_of
 from normlab.metrics import METRICS, SCORES, refuse_unknown_monitor, refuse_unknown_stop
 from normlab.spelling import key_hint
@@ -55,18 +60,19 @@ def check(config: dict[str, Any]) -> None:
     check_targets(config, config["trusted_packages"])
 
 
-def check_composed(config: dict[str, Any], overrides: Sequence[str]) -> None:
+def check_composed(config: dict[str, Any], words: Sequence[str]) -> None:
     """Refuse what a command must not run: see `check`, and trust and plan besides.
 
     Args:
         config: the resolved configuration of a run that is to train.
-        overrides: the overrides of the command line.
+        words: the overrides of the command line, and those of a search.
 
     Raises:
         ValueError: names the key, what it must be and what it is.
     """
     check(config)
-    check_trust(config, overrides)
+    check_trust(config, words)
+    check_servers(config, words)
     check_study(config)
     _check_metrics(config)
 

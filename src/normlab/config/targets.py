@@ -6,7 +6,7 @@ checked before anything is imported (`trust.py`), objects before anything is cal
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from normlab.config.trust import (
     TRUSTED_PACKAGES,
     check_targets,
     is_in,
+    placed_targets,
     refuse_interpolations,
     targets_of,
 )
@@ -72,27 +73,13 @@ def check_homes(config: dict[str, Any]) -> None:
     """
     trusted = config["trusted_packages"]
     check_targets(config, trusted)  # by name, before anything is imported
-    for place, node in _placed_targets(config):
+    for place, node in placed_targets(config):
         path = str(node["_target_"])
         found = _find(path)
         is_trusted = is_in(path, trusted)
         if not is_trusted:
             _check_kind(place, path, found)
         _check_arguments(place, node, found)
-
-
-def _placed_targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every place that has a `_target_`, such as `model.hidden[0]`, and its node."""
-    if isinstance(node, dict):
-        if node.get("_target_") is not None:
-            yield place, node
-        for key, value in node.items():
-            below = f"{place}.{key}" if place else str(key)
-            yield from _placed_targets(value, below)
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            below = f"{place}[{index}]"
-            yield from _placed_targets(value, below)
 
 
 def _check_kind(place: str, path: str, found: Any) -> None:

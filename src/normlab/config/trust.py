@@ -4,11 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import resources
-from typing import Any
-
-import yaml
-from omegaconf import DictConfig, OmegaConf
+from typing import Any, NoReturn
 
 # The class by which a run reports to a search.
 SEARCH_CALLBACK = "normlab.search.pruning.ReportToTrial"
@@ -33,15 +29,6 @@ TRUSTED_PACKAGES = (
     "schedulefree",
     "pytorch_lightning",
 )
-# What Hydra builds itself, before it hands over a configuration.
-HYDRA_PACKAGES = (
-    "hydra_plugins",
-    "hydra._internal.core_plugins",
-    "optuna.samplers",
-    "optuna.pruners",
-)
-# Of Hydra's own options for Python's logging, those that write no files.
-HARMLESS_LOGGING = ("none", "disabled", "stdout")
 # Environment variables by which `guard_process` reaches the processes of this one.
 GUARDS = (
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD",
@@ -71,6 +58,25 @@ def targets_of(config: Any, keys: Sequence[str] = ("_target_",)) -> Iterator[str
                 yield str(target)
         for value in config.values():
             yield from targets_of(value, keys)
+
+
+def placed_targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every place that has a `_target_`, such as `model.hidden[0]`, and its node.
+
+    Args:
+        node: any part of a configuration.
+        place: where it stands.
+    """
+    if isinstance(node, dict):
+        if node.get("_target_") is not None:
+            yield place, node
+        for key, value in node.items():
+            below = f"{place}.{key}" if place else str(key)
+            yield from placed_targets(value, below)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            below = f"{place}[{index}]"
+            yield from placed_targets(value, below)
 
 
 def is_in(target: str, packages: Sequence[str]) -> bool:
@@ -120,7 +126,7 @@ def check_own_packages(trusted: Sequence[str]) -> None:
             )
 
 
-def check_trust(config: dict[str, Any], overrides: Sequence[str]) -> None:
+def check_trust(config: dict[str, Any], words: Sequence[str]) -> None:
     """Refuse trust that the command line did not give.
 
     A file that could trust its own code would protect nobody, so only the person who
@@ -128,19 +134,66 @@ def check_trust(config: dict[str, Any], overrides: Sequence[str]) -> None:
 
     Args:
         config: the resolved configuration.
-        overrides: the overrides of the command line.
+        words: the overrides of the command line.
 
     Raises:
         ValueError: `trusted_packages` was set in a file.
     """
-    typed = any(re.match(r"\+{0,2}trusted_packages=", word) for word in overrides)
-    if config["trusted_packages"] and not typed:
-        named = map(str, config["trusted_packages"])
-        packages = ",".join(named)
-        raise ValueError(
-            f"trusted_packages must be given on the command line, a file set it: "
-            f"add trusted_packages=[{packages}]"
-        )
+    packages = [str(package) for package in config["trusted_packages"] or ()]
+    typed = " ".join(_typed_values("trusted_packages", words))
+    names = re.findall(r"[\w.]+", typed)
+    if not set(packages) <= set(names):
+        refuse_file("trusted_packages", f"[{','.join(packages)}]")
+
+
+def check_servers(config: dict[str, Any], words: Sequence[str]) -> None:
+    """Refuse a server or database to which only a file lets a run report.
+
+    A run would open it with the user's own credentials, and tell it what it knows.
+
+    Args:
+        config: the resolved configuration.
+        words: the overrides of the command line, and those of a search.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if config.get("trial") is not None:
+        refuse_untyped("trial", words)
+    for name, options in (config.get("logger") or {}).items():
+        if options.get("tracking_uri") is not None:
+            refuse_untyped(f"logger.{name}.tracking_uri", words)
+
+
+def refuse_untyped(key: str, words: Sequence[str]) -> None:
+    """Refuse the value of a key unless a word of the command line sets the key.
+
+    Args:
+        key: with dots.
+        words: the overrides of the command line.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if not _typed_values(key, words):
+        refuse_file(key, "VALUE")
+
+
+def refuse_file(key: str, value: str) -> NoReturn:
+    """Refuse what only the command line may set; `value` is what it would say."""
+    raise ValueError(
+        f"{key} must be given on the command line, a file set it: add {key}={value}"
+    )
+
+
+def _typed_values(key: str, words: Sequence[str]) -> list[str]:
+    """The values that words such as `key=value` and `++key=value` give a key."""
+    values = []
+    for word in words:
+        name, sign, value = word.partition("=")
+        if sign and name in (key, f"+{key}", f"++{key}"):
+            values.append(value)
+    return values
 
 
 def guard_process() -> None:
@@ -181,55 +234,3 @@ def refuse_interpolations(config: Any, place: str = "") -> None:
             f"{place or 'a text'} must not contain '${{' once it is resolved, "
             f"got {config!r}"
         )
-
-
-def check_hydra(config: DictConfig) -> None:
-    """Refuse what Hydra itself would call, set or write because a file says so.
-
-    These are callbacks, handlers of logging, environment variables, and the targets of
-    launcher and sweeper, whose interpolations are resolved first.
-
-    Args:
-        config: the composed configuration with its node `hydra`. `HydraConfig` must
-            hold it, since interpolations refer to that.
-
-    Raises:
-        ValueError: names what was refused.
-    """
-    hydra = config.hydra
-    for group in ("job_logging", "hydra_logging"):
-        content = OmegaConf.to_container(hydra[group], resolve=False)
-        if content not in _harmless_logging(group):
-            raise ValueError(
-                f"hydra/{group} must be one of {', '.join(HARMLESS_LOGGING)}, as Hydra "
-                f"has them: other handlers can write any file"
-            )
-    _refuse_value("hydra.callbacks", hydra.callbacks)
-    _refuse_value("hydra.job.env_set", hydra.job.env_set)
-    _refuse_value("hydra.output_subdir", hydra.output_subdir)
-    for name in ("launcher", "sweeper"):
-        node = OmegaConf.to_container(hydra[name], resolve=True)
-        refuse_interpolations(node, f"hydra.{name}")
-        for target in targets_of(node):
-            if not is_in(target, HYDRA_PACKAGES):
-                raise ValueError(
-                    f"_target_ {target!r} in hydra.{name} must be in one of "
-                    f"{', '.join(HYDRA_PACKAGES)}"
-                )
-
-
-def _refuse_value(key: str, value: Any) -> None:
-    if value:
-        raise ValueError(f"{key} must be empty, got {value!s}")
-
-
-def _harmless_logging(group: str) -> list[Any]:
-    """The contents of Hydra's own files for a group of logging."""
-    package = resources.files("hydra.conf.hydra")
-    contents = []
-    for name in HARMLESS_LOGGING:
-        file = package / group / f"{name}.yaml"
-        if file.is_file():
-            content = yaml.safe_load(file.read_text())
-            contents.append(content)
-    return contents

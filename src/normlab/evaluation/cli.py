@@ -295,7 +295,7 @@ def compose_dataset(
     Raises:
         ValueError: a name or a setting does not exist, or a value is impossible.
     """
-    from normlab.config.composition import compose_config, plain_config
+    from normlab.config.composition import checked_config
     from normlab.config.rules import check
     from normlab.config.targets import check_homes
     from normlab.config.trust import check_trust
@@ -303,8 +303,8 @@ def compose_dataset(
 
     try:
         words = [f"dataset={name}", *overrides]
-        config = plain_config(compose_config(words, config_dir))
-        check_trust(config, overrides)
+        config, _ = checked_config(words, config_dir)
+        check_trust(config, words)
         config["trusted_packages"] = list(trusted)
         check(config)
     except MISTAKES as error:

@@ -109,13 +109,13 @@ def _find(options: argparse.Namespace) -> None:
 
 def _configuration(words: Sequence[str], config_dir: Path | None) -> dict[str, Any]:
     """The configuration that the same words of `train` would run."""
-    from normlab.config.composition import compose_config, normalized, plain_config
+    from normlab.config.composition import checked_config, normalized
     from normlab.config.own_code import find_own_code
     from normlab.config.rules import check_composed
     from normlab.own_norms import take_own_norms
 
     words = take_own_norms(normalized(words))
-    config = plain_config(compose_config(words, config_dir))
+    config, _ = checked_config(words, config_dir)
     check_composed(config, words)
     find_own_code(config["trusted_packages"], [config_dir] if config_dir else [])
     return config

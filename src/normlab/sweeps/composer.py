@@ -10,10 +10,15 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from normlab.config.composition import config_dirs, to_plain
+from normlab.config.hydra_node import (
+    check_hydra,
+    check_overrides,
+    typed_words,
+    words_of_search,
+)
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed
 from normlab.config.stored_plan import with_plan
-from normlab.config.trust import check_hydra
 from normlab.sweeps.grid import parse_override
 
 
@@ -31,6 +36,7 @@ class Composer:
     def __init__(self, config_loader: Any, master: DictConfig) -> None:
         self.config_loader = config_loader
         self.master = master
+        self.typed = typed_words(master)
         self.compositions: dict[tuple[str, ...], DictConfig] = {}
 
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
@@ -56,10 +62,10 @@ class Composer:
         config = copy.deepcopy(self._compose(tuple(options)))
         _apply_values(config, values)
         _set_job_name(config, parsed, overrides)
-        plain = _resolve(config)
+        plain = _resolve(config, self.typed)
 
-        # Not `overrides`: to those, a file of the sweep may have added some.
-        check_composed(plain, self.master.hydra.overrides.task)
+        # Not all `overrides`: to those, a file of the sweep may have added some.
+        check_composed(plain, [*self.typed, *words_of_search(overrides)])
         find_own_code(plain["trusted_packages"], config_dirs(self.master.hydra))
         return with_plan(plain, self.master.hydra)
 
@@ -83,6 +89,7 @@ class Composer:
             composition = self.config_loader.load_sweep_config(
                 self.master, list(options)
             )
+            check_overrides(composition, [*self.typed, *options])
             self.compositions[options] = composition
         return self.compositions[options]
 
@@ -115,15 +122,15 @@ def _set_job_name(
     config.hydra.job.override_dirname = get_overrides_dirname(parsed, **options)
 
 
-def _resolve(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain data, without Hydra's own part.
+def _resolve(config: DictConfig, words: Sequence[str]) -> dict[str, Any]:
+    """The configuration as plain data, without Hydra's own part, which is checked.
 
     `choices` interpolates Hydra's part, which is therefore set during the resolution.
     """
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
-        check_hydra(config)
+        check_hydra(config, words)
         with open_dict(config):
             del config["hydra"]
         return to_plain(config)
