@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 
 import pytest
@@ -121,6 +122,81 @@ def test_own_code_may_stand_anywhere(tmp_path, monkeypatch):
     check_homes(configuration("dataset.load", "my_package.load", ["my_package"]))
     with pytest.raises(ValueError, match="not in a trusted package"):
         check_homes(configuration("dataset.load", "my_package.load"))
+
+
+PACKAGE = """
+from functools import partial
+import torch
+from torch.hub import load as load_from_hub
+from torch.nn import LayerNorm
+from torch.optim import SGD
+from normlab.data.images import digits as load
+
+def norm(num_features, dim):
+    return LayerNorm(num_features)
+
+class Mine(LayerNorm):
+    @classmethod
+    def of_size(cls, size):
+        return cls(size)
+
+half = partial(LayerNorm, eps=0.5)
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    (tmp_path / "my_norms.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("my_norms", None)
+
+
+@pytest.mark.parametrize(
+    ("place", "target"),
+    [
+        ("dataset.load", "my_norms.norm"),
+        ("model.hidden[0]", "my_norms.Mine"),
+        ("norm", "my_norms.Mine.of_size"),
+        ("norm", "my_norms.half"),
+        ("norm", "my_norms.LayerNorm"),
+        ("dataset.load", "my_norms.load"),
+        ("optimizer", "my_norms.SGD"),
+    ],
+)
+def test_a_trusted_package_gives_its_own_and_what_anybody_may_name(
+    package, place, target
+):
+    check_homes(configuration(place, target, ["my_norms"]))
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "own_path"),
+    [
+        ("model", "my_norms.torch.hub.load", "torch.hub.load"),
+        ("norm", "my_norms.load_from_hub", "torch.hub.load"),
+        ("model.hidden[0]", "my_norms.torch.hub.os.system", "posix.system"),
+        (
+            "norm",
+            "my_norms.Mine.register_module",
+            "torch.nn.modules.module.Module.register_module",
+        ),
+        ("norm", "my_norms.SGD", "torch.optim.sgd.SGD"),
+        (
+            "dataset.load",
+            "my_norms.LayerNorm",
+            "torch.nn.modules.normalization.LayerNorm",
+        ),
+        ("model", "my_norms.torch.hub", "torch.hub"),
+        ("model", "my_norms.torch.hub.ENV_GITHUB_TOKEN", "torch.hub.ENV_GITHUB_TOKEN"),
+        ("model", "my_norms.half.keywords.clear", "None.dict.clear"),
+    ],
+)
+def test_trust_in_a_package_ends_where_it_imports_others(
+    package, place, target, own_path
+):
+    with pytest.raises(ValueError, match=f"got '{own_path}', named '{target}'$"):
+        check_homes(configuration(place, target, ["my_norms"]))
 
 
 def test_build_passes_arguments_on_and_lists_as_lists():

@@ -120,12 +120,17 @@ def test_the_class_gets_the_networks_outputs_and_its_own_arguments(multi_label, 
             "have 2 numbers per sample, and a regression",
         ),
         (["task._target_=multi_label.Wrong"], "must not be a Classification for data"),
-        (["task._target_=multi_label.Tensor"], "must be a class derived from normlab"),
+        (["task._target_=multi_label.Other"], "must be a class derived from normlab"),
+        (
+            ["task._target_=multi_label.Tensor"],
+            "derived from pytorch_lightning.* named",
+        ),
         (["trusted_packages=[]"], "is not in a trusted package"),
     ],
 )
 def test_what_would_not_work_is_refused(multi_label, config, overrides, message):
     multi_label.Wrong = type("Wrong", (Classification,), {})
+    multi_label.Other = type("Other", (), {"__module__": "multi_label"})
     with pytest.raises(ValueError, match=message):
         built(config(*overrides))
 

@@ -6,8 +6,9 @@ checked before anything is imported (`trust.py`), objects before anything is cal
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 from hydra.utils import get_object, instantiate
@@ -76,13 +77,37 @@ def check_homes(config: dict[str, Any]) -> None:
     for place, node in placed_targets(config):
         path = str(node["_target_"])
         found = _find(path)
-        is_trusted = is_in(path, trusted)
-        if not is_trusted:
+        if is_in(path, trusted):
+            _check_own(place, path, found, trusted)
+        else:
             _check_kind(place, path, found)
         _check_arguments(place, node, found)
 
 
-def _check_kind(place: str, path: str, found: Any) -> None:
+def _check_own(place: str, path: str, found: Any, trusted: Sequence[str]) -> None:
+    """Refuse what a trusted package only imports, except where anybody may name it."""
+    own_path = _own_path(path, found)
+    if not is_in(own_path, trusted):
+        _check_kind(place, own_path, found, f", named {path!r}")
+
+
+def _own_path(path: str, found: Any) -> str:
+    """The path of what a path leads to in the module that defines it.
+
+    An object that is no class and no function belongs to what holds it.
+    """
+    if isinstance(found, ModuleType):
+        return found.__name__
+    is_definition = isinstance(found, type) or inspect.isroutine(found)
+    if is_definition and not isinstance(found, partial):
+        module = getattr(found, "__module__", None)
+        return f"{module}.{found.__qualname__}"
+    holder, _, name = path.rpartition(".")
+    own_holder = _own_path(holder, _find(holder))
+    return f"{own_holder}.{name}"
+
+
+def _check_kind(place: str, path: str, found: Any, remark: str = "") -> None:
     base, group = _allowed(place)
     if group is not None and path in _shipped_targets(group):
         return
@@ -96,7 +121,7 @@ def _check_kind(place: str, path: str, found: Any) -> None:
     if group is not None:
         requirements.append(f"named in conf/{group}")
     requirement = " or ".join(requirements) or "left out: nothing is called there"
-    raise ValueError(f"{place}._target_ must be {requirement}, got {path!r}")
+    raise ValueError(f"{place}._target_ must be {requirement}, got {path!r}{remark}")
 
 
 def _check_arguments(place: str, node: dict[str, Any], found: Any) -> None:
