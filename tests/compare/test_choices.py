@@ -124,6 +124,20 @@ def test_a_diverged_run_is_part_of_a_complete_grid(runs):
     }
 
 
+def test_the_words_of_a_choice_have_every_digit(tmp_path):
+    for norm in ("none", "custom"):
+        for lr in (0.01, 0.03162278):
+            for seed in range(3):
+                settings = {"optimizer.lr": lr}
+                write_run(tmp_path, norm, seed, 0.9 + lr, settings=settings)
+    found = compare(load_runs(tmp_path), select="optimizer.lr")
+    words = [arm.overrides for arm in found.choice.arms]
+    assert words == [
+        ["norm=custom", "optimizer.lr=0.03162278"],
+        ["norm=none", "optimizer.lr=0.03162278"],
+    ]
+
+
 def test_other_seeds_test_what_was_chosen(runs, tests):
     both = pd.concat([runs, tests])
     found = compare(both, select="optimizer.lr", confirm="range(6,9)")

@@ -1,5 +1,6 @@
 """What tells runs apart."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -30,6 +31,25 @@ def test_labels_are_short():
         "1e-05",
         "custom",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (20240101, "20240101"),
+        (20240102.0, "20240102"),  # of a column in which other runs lack the setting
+        (-0.0, "0"),
+        (0.03162278, "0.03162278"),
+        (np.float64(0.0316228), "0.0316228"),
+        (1.0000001, "1.0000001"),
+        (2.5e-7, "2.5e-07"),
+        (1e20, "1e+20"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_different_numbers_have_different_texts(value, text):
+    assert setting_text(value) == text
+    assert float(text) == value
 
 
 def test_labels_of_arms_leave_out_what_a_run_does_not_have():

@@ -5,7 +5,7 @@ from compare.helpers import write_run
 
 from normlab.compare import load_runs
 from normlab.config.study_plan import check_plan
-from normlab.study.confirmation import check_confirm_seeds
+from normlab.study.confirmation import check_confirm_seeds, of_confirm_seeds
 from normlab.study.definition import Study
 from normlab.study.verdict import answer
 
@@ -80,6 +80,13 @@ def test_an_incomplete_grid_waits(tmp_path):
     assert claims[0].reason == (
         "the study answers from 3 planned seeds; the first 2 are complete"
     )
+
+
+def test_seeds_of_many_digits_are_found_among_those_of_the_runs(tmp_path):
+    for seed in (0, 20240102):
+        write_run(tmp_path, "none", seed)
+    asked = PLAN | {"confirm_seeds": "range(20240101,20240104)"}
+    assert of_confirm_seeds(asked, load_runs(tmp_path)).tolist() == [False, True]
 
 
 def test_seeds_of_the_grid_cannot_test_too():

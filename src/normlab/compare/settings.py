@@ -24,23 +24,33 @@ ORIGINS = {
 }
 MAX_ORIGINS = 4
 MAX_DIFFERING = 4
+LARGEST_WHOLE = 1e15  # up to here, a real number is shown as the whole number it is
 
 
 def setting_text(value: Any) -> str:
     """A setting as it is shown: `0.1`, `64`, `custom`, `true`, `[128, 64]`.
 
-    A dash stands for a setting that the run does not have.
+    Different numbers have different texts, and 1 and 1.0 have the same. A dash stands
+    for a setting that the run does not have.
     """
     is_nan = isinstance(value, float) and math.isnan(value)
     if value is None or is_nan:
         return NO_SETTING
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int | float) and abs(value) < 1e15:
-        return f"{value:g}"
+    if isinstance(value, float):
+        return _float_text(value)
     if isinstance(value, list | dict):
         return json.dumps(value)
     return str(value)
+
+
+def _float_text(value: float) -> str:
+    """The number with six digits if these are all that it has, or with every digit."""
+    if value.is_integer() and abs(value) < LARGEST_WHOLE:
+        return str(int(value))
+    short = f"{value:g}"
+    return short if float(short) == value else str(value)
 
 
 def capitalized(text: str) -> str:

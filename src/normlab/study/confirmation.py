@@ -23,7 +23,7 @@ def confirm_seeds(plan: Settings) -> tuple[str, ...]:
     seeds = plan.get("confirm_seeds")
     if seeds is None:
         return ()
-    return tuple(map(str, seed_list("confirm_seeds", seeds)))
+    return tuple(map(setting_text, seed_list("confirm_seeds", seeds)))
 
 
 def all_confirm_seeds(plan: Settings) -> tuple[str, ...]:
