@@ -18,6 +18,7 @@ from normlab.config.identity import configuration_directory
 from normlab.signals import STOP_SIGNALS
 from normlab.study.plans import (
     composed_settings,
+    is_interpolation,
     missing_runs,
     override_text,
     planned_runs,
@@ -208,6 +209,8 @@ def planned(
             matches &= texts == override_text(text)
         settings = composed_settings(f"experiment={name}", picked)
         for key in set(setting_columns(runs)) & settings.keys() - axes.keys():
+            if is_interpolation(settings[key]):
+                continue
             texts = runs[key].map(setting_text)
             is_same = texts == setting_text(settings[key])
             kept &= ~matches | is_same

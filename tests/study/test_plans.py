@@ -10,11 +10,13 @@ from normlab.study.plans import (
     missing_runs_with_command,
     num_complete_seeds,
     planned_runs,
+    planned_seeds,
     planned_settings,
     seed_counts,
     study_command,
     unplanned_runs,
 )
+from study.helpers import planned_tables
 
 GRID = {"norm": "none,custom", "optimizer.lr": "0.1,1", "seed": "range(3)"}
 
@@ -83,6 +85,28 @@ def test_seeds_are_complete_up_to_the_first_missing_run(runs):
     assert num_complete_seeds(GRID, without_first, "norm", []) == 0
 
 
+def test_seeds_of_many_digits_are_counted_one_by_one(tmp_path):
+    params = {"norm": "none", "seed": "range(20240101,20240104)"}
+    for seed in (20240101, 20240102, 20240999):
+        write_run(tmp_path, "none", seed)
+    runs = load_runs(tmp_path)
+    assert planned_seeds(params) == ["20240101", "20240102", "20240103"]
+    assert num_complete_seeds(params, runs, "norm", []) == 2
+    assert seed_counts(params, runs)["missing"].tolist() == [["20240103"]]
+    outside, told = unplanned_runs(params, runs)
+    assert runs.loc[outside, "seed"].tolist() == [20240999]
+    assert told == "seed=20240999 in 1"
+
+
+def test_rates_of_many_digits_are_told_apart(tmp_path):
+    for lr in (0.03162278, 0.0316228):
+        write_run(tmp_path, "none", settings={"optimizer.lr": lr})
+    params = {"optimizer.lr": "0.03162278", "seed": "0"}
+    assert unplanned_runs(params, load_runs(tmp_path))[1] == (
+        "optimizer.lr=0.0316228 in 1"
+    )
+
+
 def test_missing_runs_come_with_the_command_that_makes_them(runs):
     (told,) = missing_runs_with_command(study_command("demo"), GRID, runs)
     assert told.startswith(
@@ -125,17 +149,44 @@ def test_settings_of_a_shipped_study_by_the_groups_of_its_grid():
 
 
 def test_deviations_from_the_plan_are_named(runs):
-    planned = [
-        {"norm": name, "trainer.max_epochs": 5, "dataset.batch_size": 32}
-        for name in ("none", "custom")
-    ]
+    assert deviations(planned_tables(GRID), GRID, runs) == ""
+    planned = planned_tables(GRID, **{"dataset.batch_size": 32})
     assert (
         deviations(planned, GRID, runs)
         == "dataset.batch_size is 64 instead of 32 in 12 of 12"
     )
-    assert (
-        deviations(
-            [table | {"dataset.batch_size": 64} for table in planned], GRID, runs
-        )
-        == ""
+
+
+def test_settings_that_the_plan_lacks_are_deviations(tmp_path):
+    added = {
+        "callbacks": {"gradient_norm": {"norm_type": 2.0}},
+        "reparametrize": {"_target_": "normlab.norms.normalize_weights"},
+        "task.loss": {"_target_": "torch.nn.MultiMarginLoss"},
+    }
+    write_run(tmp_path, "none", 0, settings=added)
+    write_run(tmp_path, "none", 1)
+    params = {"norm": "none", "seed": "0,1"}
+    runs = load_runs(tmp_path)
+    assert deviations(planned_tables(params), params, runs) == (
+        "callbacks.gradient_norm.norm_type is 2 instead of – in 1 of 2, "
+        "reparametrize._target_ is normlab.norms.normalize_weights instead of – in 1 "
+        "of 2, task.loss._target_ is torch.nn.MultiMarginLoss instead of – in 1 of 2"
     )
+    other = {"dataset.batch_size": 32, "model.bias": False}
+    assert deviations(planned_tables(params, **other), params, runs).endswith(
+        ", reparametrize._target_ is normlab.norms.normalize_weights instead of – in 1 "
+        "of 2, and 1 more"
+    )
+
+
+def test_the_plan_leaves_values_open_that_refer_to_others_or_to_a_machine(tmp_path):
+    settings = {
+        "scheduler.T_max": 5,
+        "model.parts": {"first": 1},
+        "dataset.load": {"cache": "outputs/.cache"},
+    }
+    write_run(tmp_path, "none", 0, settings=settings)
+    open_values = {"scheduler.T_max": "${trainer.max_epochs}", "model.parts": "${x}"}
+    params = {"norm": "none", "seed": "0"}
+    planned = planned_tables(params, **open_values)
+    assert deviations(planned, params, load_runs(tmp_path)) == ""

@@ -2,16 +2,24 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from normlab.compare.arguments import name_list
+from normlab.compare.runs import flat_settings
 from normlab.compare.settings import arm_labels, setting_text
 from normlab.config.composition import compose_config, plain_config
 from normlab.config.identity import configuration_directory
 from normlab.config.rules import check
 from normlab.config.study_plan import check_plan
 from normlab.study.definition import read_study
-from normlab.study.plans import grid, planned_runs, planned_seeds
+from normlab.study.plans import (
+    deviations,
+    grid,
+    planned_runs,
+    planned_seeds,
+    planned_settings,
+)
 
 FILES = sorted((configuration_directory() / "study").glob("*.yaml"))
 STUDIES = [file.stem for file in FILES]
@@ -41,6 +49,35 @@ def test_a_study_composes_with_the_first_run_of_its_grid(study):
     check(settings)
     assert settings["group"] == study.group
     assert settings["study"]["question"] == study.plan["question"]
+
+
+def deviations_of_first_run(study, *words):
+    """How the first run of the grid deviates from the plan, made with more words."""
+    first = next(planned_runs(study.params))
+    overrides = [f"{key}={value}" for key, value in first.items()]
+    settings = plain_config(compose_config([f"study={study.name}", *overrides, *words]))
+    choices = settings.pop("choices")
+    runs = pd.DataFrame([flat_settings(settings) | choices])
+    return deviations(planned_settings(study.name, first), first, runs)
+
+
+def test_a_run_that_a_study_starts_is_made_as_planned(study):
+    assert deviations_of_first_run(study, "device.threads=2", "dataset.root=x") == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("+task.loss._target_=torch.nn.MultiMarginLoss", "task.loss._target_ is torch"),
+        ("callbacks=[gradient_norm]", "callbacks.gradient_norm._target_ is normlab"),
+        ("+model.stem=3", "model.stem is 3 instead of –"),
+        ("norm.eps=0.1", "norm.eps is 0.1 instead of 1e-05"),
+        ("dataset.batch_size=8", "dataset.batch_size is 8 instead of 64"),
+    ],
+)
+def test_a_run_with_other_settings_is_not_made_as_planned(word, told):
+    study = read_study("custom_equals_torch")  # its grid has norms and data sets
+    assert told in deviations_of_first_run(study, word)
 
 
 def test_every_arm_of_a_claim_is_planned(study):

@@ -11,7 +11,7 @@ from normlab.config.study_plan import check_plan
 from normlab.study.definition import Study, read_study
 from normlab.study.plans import planned_runs
 from normlab.study.verdict import answer
-from study.helpers import NOISE, plan
+from study.helpers import NOISE, plan, planned_tables
 
 NAMES = sorted(
     path.stem for path in (configuration_directory() / "study").glob("*.yaml")
@@ -265,10 +265,9 @@ def test_a_data_set_outside_of_the_grid_does_not_answer(tmp_path):
 def test_runs_that_deviate_from_the_plan_cannot_answer(tmp_path):
     write_planned(tmp_path, range(10), plan(expect="equal", margin=0.005))
     write_run(tmp_path, "none", 0, 0.9)
-    settings = [{"norm": norm, "trainer.max_epochs": 9} for norm in ("torch", "custom")]
-    whole, claims, _ = answer(
-        study(expect="equal", margin=0.005), load_runs(tmp_path), settings
-    )
+    asked = study(expect="equal", margin=0.005)
+    settings = planned_tables(asked.params, **{"trainer.max_epochs": 9})
+    whole, claims, _ = answer(asked, load_runs(tmp_path), settings)
     assert whole == "cannot tell"
     assert claims[0].reason.endswith("trainer.max_epochs is 5 instead of 9 in 20 of 20")
 
@@ -333,7 +332,7 @@ def test_a_trial_shows_numbers_and_gives_no_verdict(tmp_path):
     claim = {"expect": "higher"}
     tried(tmp_path, 2, claim)
     runs = load_runs(tmp_path)
-    planned = [{"norm": norm, "trainer.max_epochs": 5} for norm in ("torch", "custom")]
+    planned = planned_tables(study(**claim).params)
     verdict, claims, warnings = answer(study(**claim), runs, planned)
     assert (verdict, claims[0].verdict) == ("a trial", "a trial")
     assert claims[0].reason.startswith("4 short runs with 2 seeds show that the study")

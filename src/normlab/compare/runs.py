@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -288,13 +288,23 @@ def read_settings(path: Path, result: dict[str, Any] | None = None) -> dict[str,
             "(no choices.norm or no seed)"
         )
 
+    return settings_added_later(stored) | stored
+
+
+def settings_added_later(picked: Mapping[Any, Any]) -> dict[str, Any]:
+    """Settings that runs of earlier versions lack, by dotted key.
+
+    Each has the value that describes what those runs did.
+
+    Args:
+        picked: with the names of the norm, the data set and the model.
+    """
+    names = [str(picked.get(group)) for group in ("norm", "dataset", "model")]
     settings = {}
-    names = [str(stored.get(group)) for group in ("norm", "dataset", "model")]
-    added = options_added_later(*names)
-    for group, options in added.items():
+    for group, options in options_added_later(*names).items():
         for key, value in options.items():
             settings[f"{group}.{key}"] = value
-    return settings | stored
+    return settings
 
 
 @lru_cache(maxsize=8192)

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from normlab.compare.columns import UNCOMPARED
-from normlab.compare.runs import flat_settings
+from normlab.compare.columns import CHOICES, UNCOMPARED, setting_columns
+from normlab.compare.runs import flat_settings, settings_added_later
 from normlab.compare.settings import NO_SETTING, setting_text, sorted_labels
 from normlab.config.composition import compose_config, plain_config
 from normlab.config.identity import configuration_directory
@@ -288,7 +288,7 @@ def planned_settings(
 
     Returns:
         One table for every combination of the grid's groups, such as norms. The other
-        keys of the grid and settings that are only known in a run are left out.
+        keys of the grid are left out.
     """
     folders = [configuration_directory()]
     if config_dir is not None:
@@ -302,7 +302,7 @@ def planned_settings(
         combination = [(key, run[key]) for key in groups]
         combinations.add(tuple(combination))
 
-    skipped = {*UNCOMPARED, "choices", *params}
+    skipped = {*UNCOMPARED, "choices"}
     tables = []
     for picked in sorted(combinations):
         options = dict(picked)
@@ -310,7 +310,7 @@ def planned_settings(
         table = {}
         for key, value in settings.items():
             group = key.partition(".")[0]
-            if key not in skipped and group not in skipped:
+            if key not in params and group not in skipped:
                 table[key] = value
         tables.append(table | options)
     return tables
@@ -323,7 +323,9 @@ def composed_settings(
 ) -> Settings:
     """Settings by dotted key of a study or an experiment.
 
-    Settings that are only known in a run (interpolations) are left out.
+    The value of a setting that is only known in a run is an interpolation, see
+    `is_interpolation`. Options that came later than some runs are there, too, with the
+    values that describe what those runs did.
 
     Args:
         plan: as on the command line, `study=NAME` or `experiment=NAME`.
@@ -333,14 +335,20 @@ def composed_settings(
     overrides = [plan]
     for key, value in options.items():
         overrides.append(f"{key}={value}")
-    tree = plain_config(compose_config(overrides, config_dir), resolve=False)
+    config = compose_config(overrides, config_dir)
+    added = settings_added_later(config.hydra.runtime.choices)
+    tree = plain_config(config, resolve=False)
     settings = {}
-    for key, value in flat_settings(tree).items():
+    for key, value in (added | flat_settings(tree)).items():
         name = key.rpartition(".")[2]
-        is_interpolation = isinstance(value, str) and "${" in value
-        if name not in MACHINE_SETTINGS and not is_interpolation:
+        if name not in MACHINE_SETTINGS:
             settings[key] = value
     return settings
+
+
+def is_interpolation(value: Any) -> bool:
+    """Whether a value refers to other settings, as `${trainer.max_epochs}` does."""
+    return isinstance(value, str) and "${" in value
 
 
 def deviations(
@@ -349,6 +357,8 @@ def deviations(
     runs: pd.DataFrame,
 ) -> str:
     """Settings of the runs that differ from the plan, in words; empty without any.
+
+    A setting that the plan lacks differs if a run has a value for it.
 
     Args:
         settings: from `planned_settings`.
@@ -363,16 +373,42 @@ def deviations(
             values = part[key].map(setting_text)
             expected = setting_text(planned[key])
             part = part[values == expected]
-        for key in part.columns:
-            if key in planned and key not in groups:
-                _count_deviations(part[key], planned[key], counts)
+        open_keys = _open_keys(planned, params, groups)
+        for key in setting_columns(part):
+            if not _is_open(key, open_keys):
+                _count_deviations(part[key], planned.get(key), counts)
 
     texts = []
     sorted_counts = sorted(counts.items())
     num_runs = len(runs)
     for text, count in sorted_counts[:MAX_LINES]:
         texts.append(f"{text} in {count} of {num_runs}")
+    num_more = len(sorted_counts) - MAX_LINES
+    if num_more > 0:
+        texts.append(f"and {num_more} more")
     return ", ".join(texts)
+
+
+def _open_keys(
+    planned: Settings,
+    params: Params,
+    groups: list[str],
+) -> list[str]:
+    """Keys whose values, and those of the keys below them, the plan leaves open."""
+    swept = [key for key in params if key not in groups]
+    referring = [key for key, value in planned.items() if is_interpolation(value)]
+    return swept + referring
+
+
+def _is_open(key: str, open_keys: list[str]) -> bool:
+    """Whether a plan leaves the value of a setting open.
+
+    The name of an option, such as `norm`, is no setting; what the option sets is.
+    """
+    name = key.rpartition(".")[2]
+    if key in CHOICES or name in MACHINE_SETTINGS:
+        return True
+    return any(f"{key}.".startswith(f"{open_key}.") for open_key in open_keys)
 
 
 def _count_deviations(
