@@ -1,5 +1,6 @@
 """The rules that turn the numbers of a comparison into a verdict."""
 
+import numpy as np
 import pytest
 from compare.helpers import write_run, write_seeds
 
@@ -197,3 +198,76 @@ def test_diverged_runs_are_not_worse_only_if_the_baseline_has_them(tmp_path):
     assert judge(found, "not_worse", 10)[0] == "supported"
     found = compare(load_runs(tmp_path), baseline="custom", margin=0.005)
     assert judge(found, "not_worse", 10)[0] == "cannot tell"
+
+
+def test_the_wins_must_agree_that_a_claim_is_contradicted(tmp_path):
+    base = 0.9 + 0.0001 * np.arange(20)
+    is_loss = np.arange(20) % 3 == 1  # 7 of 20
+    arm = base + np.where(is_loss, -0.03, 0.002)
+    write_seeds(tmp_path, {"torch": base, "custom": arm})
+    found = compare(load_runs(tmp_path), baseline="torch")
+    row = found.contrasts.iloc[0]
+    assert (row["test"], row["p"]) == ("mean and wins", 1)
+    assert row["high_all"] < 0
+    verdict, reason = judge(found, "higher", 10)
+    assert verdict == "cannot tell"
+    assert reason.startswith("No difference in test/accuracy")
+    # That it is not higher by .005 follows from the interval of the mean.
+    found = compare(load_runs(tmp_path), baseline="torch", margin=0.005)
+    assert judge(found, "higher", 10)[0] == "contradicted"
+
+
+def test_nothing_is_contradicted_without_a_test(tmp_path):
+    base = np.array([0.95, 0.951, 0.949])
+    write_seeds(tmp_path, {"torch": base, "custom": base - [0.020, 0.021, 0.022]})
+    found = compare(load_runs(tmp_path), baseline="torch")
+    assert found.contrasts["high_all"][0] < 0
+    verdict, reason = judge(found, "higher", 3)
+    assert verdict == "cannot tell"
+    assert reason.startswith("Cannot tell with 3 seeds")
+    found = compare(load_runs(tmp_path), baseline="torch", margin=0.005)
+    assert judge(found, "not_worse", 3)[0] == "cannot tell"
+
+
+def test_a_test_that_cannot_pass_for_several_contrasts_is_none(tmp_path):
+    base = 0.9 + NOISE[:6]
+    lower = base - 0.02 + 0.1 * NOISE[4:]
+    write_seeds(tmp_path, {"torch": base, "custom": lower, "ghost": lower})
+    both = compare(load_runs(tmp_path), baseline="torch")
+    # 6 pairs give no p below .031, which is twice as much for two contrasts.
+    assert both.contrasts["high_all"][0] < 0
+    assert judge(both, "higher", 6)[0] == "cannot tell"
+    alone = compare(load_runs(tmp_path), baseline="torch", arms=["custom"])
+    assert judge(alone, "higher", 6)[0] == "contradicted"
+
+
+def write_lost(folder, lost):
+    """custom is better than torch by .05 in twenty seeds, of which one arm lost one."""
+    for norm, gain in (("torch", 0.0), ("custom", 0.05)):
+        for seed in range(20):
+            status = "diverged" if (norm, seed) == (lost, 19) else "finished"
+            write_run(folder, norm, seed, 0.9 + gain + 0.0001 * seed, status)
+
+
+def test_an_arm_that_lost_runs_exceeds_no_margin(tmp_path):
+    write_lost(tmp_path, "custom")
+    found = compare(load_runs(tmp_path), baseline="torch", margin=0.01)
+    row = found.contrasts.iloc[0]
+    assert (row["test"], row["verdict"]) == ("ranks", "better")
+    assert row["low_holm"] > 0.01
+    verdict, reason = judge(found, "higher", 10)
+    assert verdict == "cannot tell"
+    assert reason.endswith("Whether it exceeds the margin of 0.0100 cannot be told.")
+    # Without a margin, ranks suffice.
+    found = compare(load_runs(tmp_path), baseline="torch")
+    assert judge(found, "higher", 10)[0] == "supported"
+    # As the baseline, it is the better side too.
+    found = compare(load_runs(tmp_path), baseline="custom", margin=0.01)
+    assert judge(found, "lower", 10)[0] == "cannot tell"
+
+
+def test_runs_that_the_worse_arm_lost_leave_the_margin_exceeded(tmp_path):
+    write_lost(tmp_path, "torch")
+    found = compare(load_runs(tmp_path), baseline="torch", margin=0.01)
+    assert found.contrasts["test"][0] == "ranks"
+    assert judge(found, "higher", 10)[0] == "supported"

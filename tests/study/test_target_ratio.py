@@ -195,6 +195,11 @@ def test_an_arm_that_never_arrives_is_slower_by_an_unknown_factor(tmp_path):
     check(tmp_path / "c", [0] * 10, [0] * 10, {("higher", None): "cannot tell"})
 
 
+def test_a_margin_is_not_exceeded_by_the_runs_that_arrive_alone(tmp_path):
+    cases = {("higher", 2): "cannot tell", ("higher", None): "supported"}
+    check(tmp_path, [8, 9, 11, 12] * 5, [3] * 19 + [0], cases)
+
+
 def test_the_sentence_has_the_geometric_mean_of_the_ratios(tmp_path):
     runs = write_curves(tmp_path, {"torch": SLOW, "custom": [0, *FAST[1:]]})
     block = plan(expect="higher", ratio_to_target=AT_HALF)

@@ -111,8 +111,7 @@ def _judge_not_worse(rows: list[dict], sign: int) -> Answer:
     if not unproven:
         return "supported", _all_sentences(rows)
     for row in unproven:
-        _, best = _in_direction(row["low_all"], row["high_all"], sign)
-        if row["test"] != "ranks" and best < -row["margin"]:
+        if row["test"] != "ranks" and _ends_before(row, sign, -row["margin"]):
             return "contradicted", row["sentence"]
     row = unproven[0]
     limit = number(row["margin"])
@@ -202,24 +201,37 @@ def _is_shown_as_claimed(row: dict, sign: int) -> bool:
 def _lies_beyond(row: dict, sign: int) -> bool:
     if not _is_shown_as_claimed(row, sign):
         return False
+    if row["test"] == "ranks":  # the interval is of the runs that finished only
+        if math.isnan(row["margin"]):
+            return True
+        if _better_side_lost_runs(row):
+            return False
     nearest, _ = _in_direction(row["low_holm"], row["high_holm"], sign)
-    if math.isnan(nearest):  # no run of an arm finished, and ranks decide
-        return math.isnan(row["margin"])
-    is_beyond = nearest > _limit(row)
-    return bool(is_beyond) or _by_ranks_alone(row)
+    return bool(nearest > _limit(row))
 
 
-def _by_ranks_alone(row: dict) -> bool:
-    """Whether ranks decide and no margin asks for the size of the difference."""
-    has_margin = not math.isnan(row["margin"])
-    return row["test"] == "ranks" and not has_margin
+def _better_side_lost_runs(row: dict) -> bool:
+    """Whether runs of the side that was found to be better are missing in its mean."""
+    suffix = "" if row["verdict"] == "better" else "_baseline"
+    lost = row[f"diverged{suffix}"] + row[f"failed{suffix}"]
+    return bool(lost > 0)
 
 
 def _lies_before(row: dict, sign: int) -> bool:
     if row["test"] == "ranks":  # the interval is of the runs that finished only
         return _is_shown_as_claimed(row, -sign)
+    limit = _limit(row)
+    if row["test"] == "mean and wins" and limit == 0:
+        return _is_shown_as_claimed(row, -sign) and _ends_before(row, sign, limit)
+    return _ends_before(row, sign, limit)
+
+
+def _ends_before(row: dict, sign: int, limit: float) -> bool:
+    """Whether a whole interval lies before a limit, by data that allow a test."""
+    if row["verdict"] == "cannot tell":
+        return False
     _, farthest = _in_direction(row["low_all"], row["high_all"], sign)
-    return bool(farthest < _limit(row))
+    return bool(farthest < limit)
 
 
 def _beside_margin(row: dict, sign: int) -> str:
