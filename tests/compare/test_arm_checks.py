@@ -119,6 +119,15 @@ def test_only_parameters_of_the_norm_may_differ(total, own, result, end):
     assert check.warns == ("outside" in end)
 
 
+@pytest.mark.parametrize("column", ["num_parameters", "num_norm_parameters"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_parameters_of_an_arm_of_which_no_run_began_are_not_known(column, side):
+    changes = [{}, {}]
+    changes[side] = {"status": "failed", column: None}
+    (check,) = parameters(pair(*changes))
+    assert (check.result, check.warns) == (UNKNOWN, False)
+
+
 def test_a_different_number_of_steps_per_epoch_is_named():
     message = (
         "custom and none take a different number of steps per epoch in 2 of 2 pairs."

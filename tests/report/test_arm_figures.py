@@ -68,6 +68,22 @@ def test_the_response_is_drawn_over_the_compared_number(grid, tmp_path):
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["2", "8", "64"]
 
 
+def test_an_arm_without_the_compared_number_has_no_place_on_its_axis(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "none", seed, 0.7)
+        for size in (2, 8, 64):
+            settings = {"norm.size": size}
+            write_run(tmp_path, "ghost", seed, 0.9, settings=settings)
+    runs = load_runs(tmp_path)
+    found = compare(runs, by="norm.size", baseline="64")
+    assert sorted(found.arms) == ["2", "64", "8", "–"]
+    axis = draw_response(found).figure.axes[0]
+    (line,) = axis.lines
+    assert line.get_xdata().tolist() == [2, 8, 64]
+    few = runs[runs["norm.size"] != 8]
+    assert draw_response(compare(few, by="norm.size", baseline="64")) is None
+
+
 def test_pairs_tell_rising_falling_and_equal_lines_apart(tmp_path):
     write_seeds(tmp_path, {"none": [0.90, 0.91, 0.92], "custom": [0.91, 0.90, 0.92]})
     drawing = draw_pairs(compare(load_runs(tmp_path)))
@@ -96,6 +112,20 @@ def test_every_fold_is_a_line_of_its_own(tmp_path):
     assert (
         len(draw_pairs(compare(load_runs(tmp_path))).figure.axes[0].lines) == 5
     )  # and the means
+
+
+def test_folds_of_an_arm_that_never_finished_have_no_lines(tmp_path):
+    arms = {"none": "finished", "custom": "finished", "torch": "diverged"}
+    for fold in range(4):
+        for norm, status in arms.items():
+            settings = {"dataset.fold": fold, "dataset.num_folds": 4}
+            value = 0.9 + 0.01 * fold
+            write_run(tmp_path, norm, 0, value, status, settings=settings)
+    found = compare(load_runs(tmp_path), baseline="none")
+    assert found.contrasts["design"].tolist() == ["folds", "folds"]
+    drawing = draw_pairs(found)
+    assert drawing.description == "custom is above none in 0 of 4 pairs"
+    assert draw_pairs(compare(load_runs(tmp_path), "norm", baseline="torch")) is None
 
 
 def test_no_text_of_a_figure_lies_on_other_text(tmp_path):

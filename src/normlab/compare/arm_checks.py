@@ -159,8 +159,7 @@ def parameters(pair: ArmPair) -> Iterator[Check]:
         return
     name = "parameters"
     for column in ("num_parameters", "num_norm_parameters"):
-        is_recorded = column in pair.runs and pair.runs[column].notna().any()
-        if not is_recorded:
+        if not (_records(pair.runs, column) and _records(pair.reference, column)):
             message = "The runs did not record how many parameters are the norm's own."
             yield Check(name, UNKNOWN, message)
             return
@@ -179,6 +178,11 @@ def parameters(pair: ArmPair) -> Iterator[Check]:
     alike = total == base_total and own == base_own
     result = SAME if alike else DIFFERENT
     yield Check(name, result, f"{message}.", warns=excess != 0)
+
+
+def _records(runs: pd.DataFrame, column: str) -> bool:
+    """Whether any run has a value in a column."""
+    return column in runs and bool(runs[column].notna().any())
 
 
 def _num_parameters(runs: pd.DataFrame) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from normlab.colours import COLOURS, GREY
 from normlab.compare.columns import rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import number, percent
-from normlab.compare.settings import pairing_keys
+from normlab.compare.settings import NO_SETTING, pairing_keys
 from normlab.compare.summaries import finished_runs
 from normlab.report.axes import (
     MOST_PANELS,
@@ -138,18 +138,22 @@ def _arm_label(group: pd.DataFrame, arm: str) -> str:
 def draw_response(comparison: Comparison) -> Drawing | None:
     """Draw the metric against the compared setting, if that is a number.
 
-    None if several settings are compared, fewer than three values, or no numbers.
+    The arm without the setting is left out. None if several settings are compared,
+    fewer than three values, or no numbers.
     """
     key = comparison.by[0]
+    arms = [arm for arm in comparison.arms if arm != NO_SETTING]
     is_number = pd.api.types.is_numeric_dtype(comparison.runs[key])
-    if len(comparison.by) > 1 or len(comparison.arms) < 3 or not is_number:
+    if len(comparison.by) > 1 or len(arms) < 3 or not is_number:
         return None
 
-    groups = first_groups(comparison.runs)
+    with_setting = comparison.runs[comparison.runs["arm"].isin(arms)]
+    groups = first_groups(with_setting)
     figure, axes = make_panels(len(groups))
     means = []
     for axis, (name, group) in zip(axes, groups, strict=True):
         rows = comparison.summaries[comparison.summaries["where"] == name]
+        rows = rows[rows["arm"].isin(arms)]
         rows = rows.assign(value=rows["arm"].astype(float)).sort_values("value")
         runs = finished_runs(group, comparison.metric)
         _draw_line(axis, rows, runs[key], runs[comparison.metric])
@@ -161,7 +165,7 @@ def draw_response(comparison: Comparison) -> Drawing | None:
 
     caption = (
         f"Every run as a point; mean and {percent(comparison.confidence)} t interval."
-        f"{groups_note(comparison.runs)}"
+        f"{groups_note(with_setting)}"
     )
     title = f"{comparison.metric} against {key}"
     return Drawing("response", title, caption, "; ".join(means), figure)
@@ -195,7 +199,7 @@ def draw_pairs(comparison: Comparison) -> Drawing | None:
     None if no arms share seeds.
     """
     contrasts = comparison.contrasts.to_dict("records")
-    paired = [row for row in contrasts if row["design"] != "independent"]
+    paired = [row for row in contrasts if row["n"] and row["design"] != "independent"]
     paired = paired[:MOST_PANELS]
     if not paired:
         return None

@@ -1,6 +1,7 @@
-"""A figure of what each arm takes its classes for."""
+"""Figures of what each arm takes its classes for."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from normlab.compare.columns import rows_of_arm
@@ -10,7 +11,14 @@ from normlab.compare.sentences import percent
 from normlab.compare.summaries import finished_runs
 from normlab.report.axes import MOST_PANELS, arm_lines, arms_in, make_panels
 from normlab.report.drawing import INK, Drawing
-from normlab.report.groups import first_of_note, runs_at_best_rate
+from normlab.report.groups import (
+    MOST_GROUPS,
+    first_groups,
+    first_of_note,
+    groups_note,
+    named_by_group,
+    runs_at_best_rate,
+)
 
 MOST_CLASSES = 40  # more cells would be smaller than a point
 MOST_NUMBERS = 12  # classes, for cells that are large enough for a number
@@ -18,29 +26,37 @@ LEAST_SHARE = 0.005  # that rounds to a percent
 STRONG = 0.6  # from this share on a cell is too dark for dark ink
 
 
-def draw_confusion(comparison: Comparison) -> Drawing | None:
-    """Draw the mean confusion matrix of every arm.
+def draw_confusions(comparison: Comparison) -> list[Drawing]:
+    """Draw the mean confusion matrix of every arm, in one figure per group of runs.
 
-    None is returned if the runs have no matrices, or have more than 40 classes.
+    A group has no figure if its runs have no matrices, or have more than 40 classes.
     """
-    part = "val" if comparison.metric.startswith("val/") else "test"
     runs, note = runs_at_best_rate(comparison)
     runs = finished_runs(runs, comparison.metric)
-    found = {}
-    for arm in arms_in(comparison, runs):
-        shares = mean_confusion(rows_of_arm(runs, arm), part)
-        if shares is not None and len(shares) <= MOST_CLASSES:
-            found[arm] = shares
+    note += groups_note(runs, MOST_GROUPS)
+    drawings = []
+    for place, (name, group) in enumerate(first_groups(runs, MOST_GROUPS), 1):
+        drawing = _draw_group(comparison, group, note)
+        if drawing is not None:
+            drawings.append(named_by_group(drawing, place, name))
+    return drawings
+
+
+def _draw_group(
+    comparison: Comparison, runs: pd.DataFrame, note: str
+) -> Drawing | None:
+    part = "val" if comparison.metric.startswith("val/") else "test"
+    found = _matrices(comparison, runs, part)
     if not found:
         return None
-    names = class_names(runs)
     shown = list(found)[:MOST_PANELS]
     figure, axes = make_panels(len(shown), height=3.4)
     descriptions = []
     for axis, arm in zip(axes, shown, strict=True):
-        _draw_matrix(axis, found[arm], names)
+        shares, labels = found[arm]
+        _draw_matrix(axis, shares, labels)
         axis.set_title(arm_lines(arm))
-        descriptions.append(f"{arm}: {_most_confused(found[arm], names)}")
+        descriptions.append(f"{arm}: {_most_confused(shares, labels)}")
     caption = (
         f"Share of each true class (row) of the {part} part that was predicted as each "
         f"class (column), in percent; mean over the runs that finished.{note}"
@@ -55,13 +71,33 @@ def draw_confusion(comparison: Comparison) -> Drawing | None:
     )
 
 
-def _draw_matrix(axis: Axes, shares: np.ndarray, names: list[str]) -> None:
+def _matrices(
+    comparison: Comparison, runs: pd.DataFrame, part: str
+) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """The matrix of every arm that has one, and what its rows are called."""
+    found = {}
+    for arm in arms_in(comparison, runs):
+        of_arm = rows_of_arm(runs, arm)
+        shares = mean_confusion(of_arm, part)
+        if shares is not None and len(shares) <= MOST_CLASSES:
+            labels = _labels(class_names(of_arm), len(shares))
+            found[arm] = (shares, labels)
+    return found
+
+
+def _labels(names: list[str], size: int) -> list[str]:
+    """The names of the classes if there is one for each, or else their numbers."""
+    if len(names) == size:
+        return names
+    return [str(number) for number in range(size)]
+
+
+def _draw_matrix(axis: Axes, shares: np.ndarray, labels: list[str]) -> None:
     size = len(shares)
     axis.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1)
     axis.invert_yaxis()
     axis.set_aspect("equal")
     axis.grid(visible=False)
-    labels = names if len(names) == size else [str(number) for number in range(size)]
     places = np.arange(size) + 0.5
     axis.set_yticks(places, labels, fontsize=6)
     axis.set_xticks(places, labels, fontsize=6, rotation=90)
@@ -82,10 +118,9 @@ def _draw_matrix(axis: Axes, shares: np.ndarray, names: list[str]) -> None:
             )
 
 
-def _most_confused(shares: np.ndarray, names: list[str]) -> str:
+def _most_confused(shares: np.ndarray, labels: list[str]) -> str:
     """The pair of classes that is confused most often, in words."""
     others = np.nan_to_num(shares - np.diag(np.diag(shares)))
     row, column = np.unravel_index(others.argmax(), others.shape)
-    pair = [names[place] if names else str(place) for place in (row, column)]
     share = percent(float(others[row, column]))
-    return f"{share} of {pair[0]} are taken for {pair[1]}"
+    return f"{share} of {labels[row]} are taken for {labels[column]}"

@@ -3,7 +3,7 @@
 from normlab.compare.comparison import Comparison
 from normlab.report.arm_figures import draw_arms, draw_pairs, draw_response
 from normlab.report.budget_figures import draw_budgets
-from normlab.report.confusion_figures import draw_confusion
+from normlab.report.confusion_figures import draw_confusions
 from normlab.report.drawing import Drawing, figure_style
 from normlab.report.layer_figures import draw_layers
 from normlab.report.learning_curves import draw_learning_curves
@@ -28,7 +28,7 @@ def draw_figures(
             draw_sensitivity(comparison),
             draw_budgets(comparison),
             draw_heatmap(comparison, heatmap_keys),
-            draw_confusion(comparison),
+            *draw_confusions(comparison),
             *draw_layers(comparison),
         ]
     return [drawing for drawing in drawings if drawing]

@@ -1,4 +1,6 @@
-"""Which runs a figure shows, and which of them share a panel."""
+"""Which runs a figure shows, and which of them share a panel or a figure."""
+
+from dataclasses import replace
 
 import pandas as pd
 
@@ -6,6 +8,9 @@ from normlab.compare.comparison import Comparison
 from normlab.compare.selection import LEARNING_RATES, runs_at_best, validation_metric
 from normlab.compare.settings import group_labels, sorted_labels
 from normlab.report.axes import MOST_PANELS
+from normlab.report.drawing import Drawing
+
+MOST_GROUPS = 3  # that have figures of their own
 
 
 def is_learning_rate(key: str) -> bool:
@@ -45,6 +50,23 @@ def first_groups(
 def groups_note(runs: pd.DataFrame, most: int = MOST_PANELS) -> str:
     """A note for the caption if `first_groups` leaves groups out."""
     return first_of_note(most, runs["where"].nunique(), "groups")
+
+
+def named_by_group(drawing: Drawing, place: int, group: str) -> Drawing:
+    """The drawing of one of several groups, with its own file and title.
+
+    Args:
+        drawing: The figure of the group.
+        place: Place of the group, from 1; the file of the first has the plain name.
+        group: The name of the group; empty if there is no other.
+    """
+    name = drawing.name
+    title = drawing.title
+    if place > 1:
+        name = f"{name}_{place}"
+    if group:
+        title = f"{title} ({group})"
+    return replace(drawing, name=name, title=title)
 
 
 def first_of_note(shown: int, count: int, what: str) -> str:

@@ -1,6 +1,5 @@
 """Figures of what happens inside the networks, from the `statistics.csv` of runs."""
 
-from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -36,15 +35,16 @@ from normlab.report.axes import (
 )
 from normlab.report.drawing import Drawing
 from normlab.report.groups import (
+    MOST_GROUPS,
     first_groups,
     first_of_note,
     groups_note,
+    named_by_group,
     runs_at_best_rate,
 )
 
 MOST_ROWS = 4
 MOST_LAYERS_NAMED = 8
-MOST_GROUPS = 3  # every group has a set of figures
 MOST_RUNS = 10  # per arm, since statistics.csv is long
 QUANTILES = {
     "activation_q15": ("15 %", "--"),
@@ -82,13 +82,7 @@ def draw_layers(comparison: Comparison) -> list[Drawing]:
     drawings = []
     for place, (group_name, group) in enumerate(first_groups(runs, MOST_GROUPS), 1):
         for drawing in _draw_group(comparison, group, note):
-            name = drawing.name
-            title = drawing.title
-            if place > 1:
-                name = f"{name}_{place}"
-            if group_name:
-                title = f"{title} ({group_name})"
-            drawings.append(replace(drawing, name=name, title=title))
+            drawings.append(named_by_group(drawing, place, group_name))
     return drawings
 
 
