@@ -70,6 +70,20 @@ def test_hyperparameters_of_events_are_settings(tmp_path):
     ]
 
 
+def test_a_setting_and_a_scalar_of_one_name_are_both_kept(tmp_path):
+    for seed in range(2):
+        hparams = {"norm": "batch", "seed": seed, "lr": 0.125}
+        write_events(tmp_path / f"run{seed}", [0.5], hparams=hparams)
+    runs = loaded(tmp_path)
+    assert runs["lr"].tolist() == [0.125, 0.125]
+    assert runs["scalars.lr"].tolist() == [0.5, 0.5]
+    roles = {name: role for name, role, _ in runs.attrs["columns"]}
+    assert roles["lr"] == "setting, the same in all runs"
+    assert roles["scalars.lr"] == "measured, not compared"
+    with pytest.raises(ValueError, match=r"no tag 'lr'; did you mean scalars\.lr"):
+        loaded(tmp_path, metric="lr")
+
+
 def test_hyperparameters_of_lightnings_file_are_settings(tmp_path):
     for seed in range(2):
         place = tmp_path / f"version_{seed}"

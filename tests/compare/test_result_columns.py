@@ -1,5 +1,7 @@
 """What columns are taken for, by what the user says, their names and their values."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -10,6 +12,7 @@ from normlab.compare.result_columns import (
     find_run_roles,
     last_word,
     metric_values,
+    role_by_values,
 )
 from normlab.compare.result_tables import Results
 
@@ -24,6 +27,13 @@ def roles(wanted=None, **columns):
     found = results(**columns)
     wanted = wanted or Wanted(["norm"], "score")
     return find_roles(found, find_run_roles(found, wanted))
+
+
+def test_what_is_measured_beside_a_setting_of_its_name_is_no_setting():
+    found = results(**{"lr": [0.1, 0.2], "scalars.lr": [0.01, 0.02]})
+    measured = replace(found, measurements=frozenset({"scalars.lr"}))
+    assert role_by_values(measured, "scalars.lr") == "measurement"
+    assert role_by_values(measured, "lr") == "setting"
 
 
 RUNS = {

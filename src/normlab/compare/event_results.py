@@ -35,7 +35,7 @@ class EventRun:
 
     Attributes:
         points: the scalars by tag.
-        settings: recorded hyperparameters.
+        settings: recorded hyperparameters, and what the folder says.
     """
 
     points: Points = field(default_factory=dict)
@@ -79,6 +79,10 @@ def read_events(
     """
     left_out: LeftOut = []
     runs = _with_hyperparameters(_read_files(folder, left_out))
+    for path, run in runs.items():
+        run.settings |= _hparams_files(path, left_out)
+        run.settings |= _folder_settings(path, folder, layout)
+    _keep_names_apart(runs.values())
     tags: set[str] = set()
     for run in runs.values():
         tags.update(run.points)
@@ -86,12 +90,10 @@ def read_events(
 
     rows: dict[str, dict[str, Any]] = {}
     for path, run in runs.items():
-        recorded = run.settings | _hparams_files(path, left_out)
-        settings = recorded | _folder_settings(path, folder, layout)
-        if choice.metric not in run.points and not settings:
+        if choice.metric not in run.points and not run.settings:
             left_out.append((str(path), f"it has no tag {choice.metric}"))
             continue
-        row = {"run": str(path.relative_to(folder)), **settings}
+        row = {"run": str(path.relative_to(folder)), **run.settings}
         for tag, points in run.points.items():
             row[tag] = choice.value_of(tag, points)
         rows[f"{path} (event files)"] = row
@@ -107,6 +109,17 @@ def read_events(
         left_out=left_out,
         notes=notes,
     )
+
+
+def _keep_names_apart(runs: Iterable[EventRun]) -> None:
+    """Rename the scalars `NAME` to `scalars.NAME` if runs have a setting `NAME`."""
+    runs = list(runs)
+    settings = {"run"}
+    for run in runs:
+        settings.update(run.settings)
+    for run in runs:
+        for tag in settings.intersection(run.points):
+            run.points[f"scalars.{tag}"] = run.points.pop(tag)
 
 
 def _last_steps(runs: Iterable[EventRun], tag: str) -> list[int]:

@@ -259,6 +259,9 @@ def role_by_values(results: Results, name: str) -> str:
     """What a column is that nobody named."""
     if name in results.descriptions:
         return DESCRIPTION
+    without_prefix = name.partition(".")[2]
+    if name in results.measurements and without_prefix in results.table.columns:
+        return MEASUREMENT  # the setting of this name has a column of its own
     if last_word(name) in SETTING_WORDS:
         return SETTING
     column = results.table[name]
