@@ -84,6 +84,16 @@ def test_written_tables_have_no_formulas(tmp_path):
     assert (tmp_path / "summary.csv").read_text() == (
         "arm,mean\n'=1+1,-0.5\nnone,0.25\n"
     )
+    frame = pd.DataFrame({"=1+1": [0.5], "norm.size": [2]})
+    write_tables(tmp_path, [], {"runs": frame})
+    assert (tmp_path / "runs.csv").read_text() == "'=1+1,norm.size\n0.5,2\n"
+
+
+def test_a_title_has_one_line():
+    table = Table("arms", "a\n\\input{x}\r b", ["arm"], [[("a", "a")]], [False])
+    assert latex(table).splitlines()[0] == r"% a \input{x} b"
+    assert latex(table).splitlines()[1].startswith("% needs")
+    assert markdown(table).splitlines()[0] == r"**a \input{x} b**"
 
 
 def test_a_narrow_terminal_gets_the_columns_that_matter_most(comparison):

@@ -20,7 +20,7 @@ from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import NO_NUMBER, p_value, percent
 from normlab.compare.settings import distinct_texts
 from normlab.metrics import parse_target
-from normlab.report.table_formats import markdown_rows, without_formula
+from normlab.report.table_formats import markdown_rows, without_formulas
 from normlab.results import written_whole
 from normlab.study.comparing import compare_speeds
 from normlab.study.target_ratio import BEST, REACHED, TIME, WORST, Speeds, speeds_of
@@ -351,7 +351,7 @@ def _time(value: float, clock: str) -> str:
 def write_leaderboard(board: Leaderboard, path: Path) -> None:
     """Write the table to a file that ends in `.md`, or all runs to one in `.csv`."""
     if path.suffix == ".csv":
-        text = board.times.map(without_formula).to_csv(index=False)
+        text = without_formulas(board.times).to_csv(index=False)
     else:
         text = leaderboard_markdown(board)
     with written_whole(path) as temporary:

@@ -110,7 +110,7 @@ def markdown(table: Table) -> str:
     """A Markdown table under its title."""
     rows = [[text for text, _ in row] for row in table.rows]
     body = markdown_rows(table.columns, rows, table.numeric)
-    return f"**{table.title}**\n\n{body}\n"
+    return f"**{_one_line(table.title)}**\n\n{body}\n"
 
 
 def markdown_rows(
@@ -133,11 +133,16 @@ def _markdown_text(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def _one_line(text: str) -> str:
+    """A text that cannot end a line, such as that of a comment."""
+    return " ".join(text.split())
+
+
 def latex(table: Table) -> str:
     """A LaTeX table in the style of the package booktabs."""
     columns = "".join("r" if right else "l" for right in table.numeric)
     lines = [
-        f"% {table.title}",
+        f"% {_one_line(table.title)}",
         r"% needs \usepackage{booktabs}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
@@ -185,16 +190,22 @@ def write_tables(
     for name, frame in frames.items():
         path = folder / f"{name}.csv"
         with written_whole(path) as temporary:
-            frame.map(without_formula).to_csv(temporary, index=False)
+            without_formulas(frame).to_csv(temporary, index=False)
         paths.append(path)
     return paths
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with no cell or header that a spreadsheet takes for a formula."""
+    return frame.map(without_formula).rename(columns=without_formula)
 
 
 def without_formula(cell: Any) -> Any:
     """A cell of a table that no spreadsheet takes for a formula.
 
     A text that begins with one of `=+-@` gets an apostrophe in front, unless it is a
-    number. Names of arms and reasons come from configurations of other people.
+    number. Names of settings and arms, and reasons, come from configurations of other
+    people.
     """
     if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@")):
         return cell
