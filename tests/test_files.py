@@ -6,7 +6,14 @@ import socket
 import pytest
 
 from normlab import files
-from normlab.files import open_regular, read_json, read_text, read_yaml
+from normlab.files import (
+    open_regular,
+    open_to_append,
+    read_json,
+    read_text,
+    read_yaml,
+    refuse_link,
+)
 
 
 def test_plain_files_are_read(tmp_path):
@@ -106,3 +113,35 @@ def test_yaml_beyond_plain_data_is_refused(tmp_path, content, reason):
 def test_a_few_aliases_are_what_yaml_writes_for_shared_lists(tmp_path):
     (tmp_path / "config.yaml").write_text("a: &x [1, 2]\nb: *x\n")
     assert read_yaml(tmp_path / "config.yaml") == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_integers_are_read_as_yaml_has_them(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: -7\nb: 0x1F\nc: 1_000\nd: 1:30\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": -7, "b": 31, "c": 1000, "d": 90}
+
+
+def test_a_file_is_appended_to_and_read(tmp_path):
+    for text in (b"a\n", b"b\n"):
+        with open_to_append(tmp_path / "lines") as file:
+            file.write(text)
+    with open_to_append(tmp_path / "lines") as file:
+        file.seek(0)
+        assert file.read() == b"a\nb\n"
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("make", [pipe, link, device])
+def test_what_is_no_regular_file_is_not_appended_to(tmp_path, make):
+    path = tmp_path / "file"
+    make(path)
+    with pytest.raises(ValueError, match="file must be a regular file"):
+        open_to_append(path)
+
+
+def test_a_link_is_refused_in_a_line_that_says_what_to_do(tmp_path):
+    refuse_link(tmp_path)
+    refuse_link(tmp_path / "nothing")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="link must not be a link.*; delete the link"):
+        refuse_link(link)

@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import stat
-from io import BufferedReader
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +34,52 @@ def open_regular(path: Path, largest: int | None = None) -> BufferedReader:
         FileNotFoundError: there is no such file.
         ValueError: it is a link, a folder, a pipe or a device, or it is too large.
     """
+    descriptor = _open(path, os.O_RDONLY, largest)
+    return os.fdopen(descriptor, "rb")
+
+
+def open_to_append(path: Path) -> BufferedRandom:
+    """Open a regular file for reading, and for writing at its end.
+
+    Args:
+        path: of the file, which must not be a link. It is created if it does not exist.
+
+    Raises:
+        ValueError: it is a link, a pipe or a device.
+    """
+    descriptor = _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, None)
+    return os.fdopen(descriptor, "ab+")
+
+
+def _open(path: Path, flags: int, largest: int | None) -> int:
+    """The descriptor of a regular file."""
     # Without O_NONBLOCK, opening a pipe waits for somebody who writes to it.
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+    flags |= os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
             raise ValueError(f"{path} must be a regular file") from error
         raise
     try:
         _check(os.fstat(descriptor), path, largest)
-        return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+    return descriptor
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a link where files are replaced or deleted: it may lead anywhere.
+
+    Raises:
+        ValueError: it is a link.
+    """
+    if path.is_symlink():
+        raise ValueError(
+            f"{path} must not be a link, since files there are replaced or deleted; "
+            f"delete the link, or move what it leads to into its place"
+        )
 
 
 def _check(status: os.stat_result, path: Path, largest: int | None) -> None:

@@ -48,6 +48,15 @@ def test_a_pipe_is_refused(path):
         JsonLines(path).read_new()
 
 
+def test_what_a_link_leads_to_is_not_appended_to(path, tmp_path):
+    target = tmp_path / "precious"
+    target.write_text("1")
+    path.symlink_to(target)
+    with pytest.raises(ValueError, match="must be a regular file"):
+        JsonLines(path).append([{"a": 1}])
+    assert target.read_text() == "1"
+
+
 def append_many(path, name):
     for number in range(50):
         JsonLines(path).append([{"name": name, "number": number}])

@@ -127,6 +127,47 @@ def test_a_file_that_is_no_submission_is_refused(ledger, configs):
         read_submission(path.parent)
 
 
+@pytest.mark.parametrize("key", ["/precious", "../../precious", ".", "", "a", 5])
+def test_a_submission_that_names_another_folder_is_refused(ledger, configs, key):
+    submission = submitted(ledger, configs)
+    path = ledger.folder / submission.key / "submission.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"key": key}))
+    with pytest.raises(ValueError, match=r"its key must be 12 .* its folder, got"):
+        Ledger(ledger.folder).unconfirmed()
+
+
+def test_a_folder_that_is_no_key_holds_no_submission(ledger, configs):
+    submission = submitted(ledger, configs)
+    folder = ledger.folder / "thesis"
+    (ledger.folder / submission.key).rename(folder)
+    path = folder / "submission.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"key": "thesis"}))
+    with pytest.raises(ValueError, match="its key must be 12 hexadecimal digits"):
+        Ledger(ledger.folder).unconfirmed()
+
+
+def test_a_submission_that_is_a_link_is_refused(ledger, configs, tmp_path):
+    folder = ledger.folder / submitted(ledger, configs).key
+    folder.rename(tmp_path / folder.name)
+    folder.symlink_to(tmp_path / folder.name)
+    with pytest.raises(ValueError, match=f"{folder} must not be a link"):
+        Ledger(ledger.folder).unconfirmed()
+
+
+def test_a_lock_that_is_a_link_empties_nothing(ledger, tmp_path):
+    target = tmp_path / "precious"
+    target.write_text("1")
+    path = ledger.folder / ".sbatch.lock"
+    path.unlink()
+    path.symlink_to(target)
+    match = "lock must be a regular file"
+    with pytest.raises(ValueError, match=match), ledger.locked():
+        pass
+    assert target.read_text() == "1"
+
+
 def test_the_script_runs_the_setup_and_then_python(ledger, configs, tmp_path):
     ledger.folder.rename(tmp_path / "it's $here")
     ledger = Ledger(tmp_path / "it's $here")

@@ -185,6 +185,25 @@ def test_a_submission_that_slurm_never_got_is_forgotten(
     assert (folder / foreign.key).exists()  # only its own cluster could tell
 
 
+def test_a_submission_of_a_stranger_deletes_no_other_folder(
+    cluster, configs, begin, tmp_path
+):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis").write_text("1")
+    folder = tmp_path / "outputs" / ".slurm"
+    options = {"timeout_min": 60, "signal_delay_s": 120, "max_num_timeout": 3}
+    one = by_name(configs(1))
+    lost = write_submission(folder, one, "fake", "n", (), workers=0, **options)
+    path = folder / lost.key / "submission.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"key": str(precious)}))
+    with pytest.raises(ValueError, match=r"submission\.json is no submission: its key"):
+        list(begin(configs(1), wait=False).results())
+    assert (precious / "thesis").read_text() == "1"
+    assert cluster.count("sbatch") == 0
+
+
 def test_a_refusal_submits_nothing_and_says_why(cluster, configs, begin, tmp_path):
     cluster.refusal = "Invalid partition name specified"
     with pytest.raises(ValueError) as error:

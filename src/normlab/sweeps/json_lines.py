@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from normlab.files import LARGEST_TABLE, open_regular
+from normlab.files import LARGEST_TABLE, open_regular, open_to_append
 from normlab.locks import Lock
 
 
@@ -25,10 +25,14 @@ class JsonLines:
         self._read_up_to = 0
 
     def append(self, objects: Iterable[dict[str, Any]]) -> None:
-        """Append objects; when this returns, they are on the disk."""
+        """Append objects; when this returns, they are on the disk.
+
+        Raises:
+            ValueError: the file is no regular file.
+        """
         text = "".join(json.dumps(each) + "\n" for each in objects)
         lock = Lock(self.path.with_name(f".{self.path.name}.lock"))
-        with lock, open(self.path, "ab+") as file:
+        with lock, open_to_append(self.path) as file:
             if not _ends_with_a_line(file):
                 text = "\n" + text
             file.write(text.encode())

@@ -25,7 +25,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from normlab.files import LARGEST_TABLE, open_regular, read_json
+from normlab.files import (
+    LARGEST_TABLE,
+    open_regular,
+    open_to_append,
+    read_json,
+    refuse_link,
+)
 from normlab.locks import WITHOUT_LOCKS, Lock
 from normlab.results import write_atomically
 from normlab.sweeps.json_lines import JsonLines
@@ -230,17 +236,26 @@ def _write_norms(target: Path) -> list[str]:
 
 
 def read_submission(folder: Path) -> Submission:
-    """Read a submission from its folder.
+    """Read a submission from its folder, which its key must name.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is none of ours.
+        ValueError: the file is none of ours, or the folder is a link.
     """
-    content = read_json(folder / SUBMISSION)
+    refuse_link(folder)
+    path = folder / SUBMISSION
+    content = read_json(path)
     try:
-        return Submission(**content)
+        submission = Submission(**content)
     except TypeError as error:
-        raise ValueError(f"{folder / SUBMISSION} is no submission: {error}") from error
+        raise ValueError(f"{path} is no submission: {error}") from error
+    # A folder by the name of the key is deleted if SLURM does not know the submission.
+    if submission.key != folder.name or not KEY.fullmatch(folder.name):
+        raise ValueError(
+            f"{path} is no submission: its key must be 12 hexadecimal digits that "
+            f"name its folder, got {submission.key!r}; delete the folder"
+        )
+    return submission
 
 
 def read_config(folder: Path, submission: Submission, index: int) -> dict[str, Any]:
@@ -286,10 +301,13 @@ class Ledger:
 
         Yields:
             the descriptor of a lock for `normlab.sweeps.slurm.submit`.
+
+        Raises:
+            ValueError: the file of the lock is no regular file.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / ".sbatch.lock"
-        with Lock(self.folder / ".lock"), open(path, "w") as file:
+        with Lock(self.folder / ".lock"), open_to_append(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError as error:
