@@ -109,7 +109,7 @@ ARCHITECTURE = {
     "search": (
         *("colours", "endings", "leases", "locks", "metrics", "spelling", "results"),
         *("terminal", "config", "mistakes", "programs", "training", "sweeps"),
-        "figure_files",
+        *("figure_files", "files"),
     ),
     # entry points
     "hydra_plugins": ("endings", "config", "mistakes", "stacked", "sweeps", "search"),

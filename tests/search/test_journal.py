@@ -93,3 +93,12 @@ def test_no_flipped_bit_changes_an_entry(path, seed):
     # What is left of a key or of the last line break changes no value.
     for log, expected in zip(found, LOGS, strict=False):
         assert {**log, **expected} == log
+
+
+def test_a_journal_that_is_a_link_is_refused(tmp_path):
+    target = tmp_path / "precious"
+    target.write_text("a line that has no end")
+    (tmp_path / "study.journal").symlink_to(target)
+    with pytest.raises(ValueError, match=r"study\.journal must not be a link"):
+        CheckedJournal(tmp_path / "study.journal")
+    assert target.read_text() == "a line that has no end"

@@ -353,3 +353,18 @@ def test_signals_of_slurm_queue_the_job_again(submit, tmp_path, number, code, as
     path = tmp_path / "asked"
     assert (path.read_text() if path.exists() else None) == asked
     assert ends(folder) == {}
+
+
+def test_a_run_folder_that_is_a_link_is_not_emptied(submit, trained, tmp_path):
+    folder = submit(rerun=True)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis").write_text("1")
+    (config,) = submit.configs
+    link = run_folder(config)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(precious)
+    Task(folder, 0).work()
+    assert trained == []
+    assert f"{link} must not be a link" in ends(folder)[0]["result"]["reason"]
+    assert [path.name for path in precious.iterdir()] == ["thesis"]

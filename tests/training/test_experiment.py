@@ -22,7 +22,7 @@ from normlab.loggers import TENSORBOARD_GROUP
 from normlab.results import read_result, write_json
 from normlab.training.checkpoint_files import load
 from normlab.training.checkpoints import Checkpoints
-from normlab.training.experiment import run
+from normlab.training.experiment import clear, run
 from normlab.training.preparation import prepare
 from training.kills import kill_after
 
@@ -214,6 +214,62 @@ def test_events_of_another_run_are_named(config, capsys):
     assert len(lines) == 2
     assert lines[0] == lines[1]
     assert f"warning: {own} was changed after the run ended, or belongs to" in lines[0]
+
+
+@pytest.fixture
+def precious(tmp_path):
+    """A folder of the user with files that are called like those of a run."""
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    for name in ("data.csv", "last.ckpt", ".x.tmp", "result.json"):
+        (folder / name).write_text("1")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("csv", []),
+        (".", ["rerun=true"]),
+        ("checkpoints", ["rerun=true"]),
+        ("evaluations", ["rerun=true"]),
+    ],
+)
+def test_training_leaves_files_behind_linked_folders_alone(
+    config, precious, name, words
+):
+    settings = config("trainer.max_epochs=1", *words)
+    link = run_folder(settings) / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(precious)
+    with pytest.raises(ValueError, match=f"{link} must not be a link") as mistake:
+        run(settings)
+    assert len(str(mistake.value).splitlines()) == 1
+    names = [".x.tmp", "data.csv", "last.ckpt", "result.json"]
+    assert sorted(path.name for path in precious.iterdir()) == names
+    assert all(path.read_text() == "1" for path in precious.iterdir())
+
+
+def test_the_folder_of_a_group_may_be_a_link(config, tmp_path):
+    settings = config("trainer.max_epochs=1")
+    folder = run_folder(settings)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    folder.parent.symlink_to(disk)
+    first = run(settings)
+    again = run(settings | {"rerun": True})
+    assert first["metrics"] == again["metrics"]
+    assert (disk / folder.name / "result.json").is_file()
+
+
+def test_of_a_link_in_a_run_folder_the_link_alone_is_cleared(precious, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "wandb").mkdir(parents=True)
+    (folder / "wandb" / "latest-run").symlink_to(precious)
+    (folder / ".lock").write_text("")
+    clear(folder)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    assert len(list(precious.iterdir())) == 4
 
 
 def test_what_a_killed_process_was_writing_is_removed(config):

@@ -90,3 +90,15 @@ def test_a_checkpoint_cannot_have_other_files_read(tmp_path):
     (warning,) = warnings
     assert "has 0 of the 5 bytes" in warning
     assert (tmp_path / "secret").read_text() == "12345"
+
+
+def test_files_behind_a_folder_that_is_a_link_are_no_logs(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "data.csv").write_text("1")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "csv").symlink_to(precious)
+    assert log_files(folder) == {}
+    truncate_logs(folder, {}, {}, pytest.fail)
+    assert (precious / "data.csv").read_text() == "1"

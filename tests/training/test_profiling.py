@@ -26,8 +26,12 @@ def test_a_profiled_run_is_the_same_run(epochs, compose, tmp_path, capsys):
         ]
         return OmegaConf.to_container(compose(*words), resolve=True)
 
-    profiled = run(config("profile=true"))
     folder = run_folder(config())
+    folder.mkdir(parents=True)
+    precious = tmp_path / "precious"
+    precious.write_text("1")
+    (folder / "trace.json.tmp").symlink_to(precious)
+    profiled = run(config("profile=true"))
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     assert sum(event.get("name") == "Optimizer.step#SGD.step" for event in events) == 18
     error = capsys.readouterr().err
@@ -43,6 +47,7 @@ def test_a_profiled_run_is_the_same_run(epochs, compose, tmp_path, capsys):
     assert "aten::addmm" in traced
     assert set(names) <= traced
     assert 0 < len(names) <= ROWS
+    assert precious.read_text() == "1"
     with pytest.raises(
         ValueError,
         match=r"profile=true needs a run that trains, .* has ended: add rerun=true",

@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 
+from normlab.files import refuse_link
 from normlab.locks import Lock
 
 TAIL_BYTES = 2**16
@@ -26,9 +27,13 @@ class CheckedJournal(JournalFileBackend):
 
     Args:
         path: the file, which is created if it does not exist.
+
+    Raises:
+        ValueError: it is a link.
     """
 
     def __init__(self, path: Path) -> None:
+        refuse_link(path)
         # The base class of locks is private in Optuna (5.0.0), their methods are not.
         super().__init__(str(path), JournalLock(path))  # type: ignore[arg-type]
         self.path = path

@@ -129,8 +129,8 @@ class Task:
         folder = run_folder(config)
         if self.submission.workers and self._is_trained(index, folder):
             return
-        config = self._cleared(index, config, folder)
         try:
+            config = self._cleared(index, config, folder)
             stored = stored_result(folder, config)
         except ValueError as error:
             self._note_result(index, failed_result(str(error)))

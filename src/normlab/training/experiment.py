@@ -32,7 +32,7 @@ from normlab.endings import (
     explain_file_error,
     find_file_error,
 )
-from normlab.files import LARGEST_TABLE, read_bytes
+from normlab.files import LARGEST_TABLE, read_bytes, refuse_link
 from normlab.leases import lease_seconds
 from normlab.locks import Lock
 from normlab.results import (
@@ -212,7 +212,11 @@ def locked(folder: Path) -> Iterator[None]:
     exits, even if that was killed. Where the file system has no locks, this is told
     once for every folder of a group, and a lease takes the place of the lock, see
     `normlab.locks`.
+
+    Raises:
+        ValueError: the folder, or a folder in it, is a link.
     """
+    _refuse_linked_folders(folder)
     lock = Lock(folder / ".lock")
     is_free = lock.acquire(seconds=0)
     if lock.why_lease is not None:
@@ -226,6 +230,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _refuse_linked_folders(folder: Path) -> None:
+    """Refuse a run folder that is a link, or that holds a link to a folder.
+
+    The files of a run are deleted, cut and replaced, and whoever made the link may have
+    led it to other files. Links to files do no harm: they are replaced themselves.
+    """
+    refuse_link(folder)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink() and entry.is_dir():
+                refuse_link(Path(entry.path))
 
 
 def is_locked(lock: Lock) -> bool:
@@ -333,14 +350,16 @@ def clear(folder: Path) -> None:
 
     A kill between any two deletions must leave a run that can be resumed. Without its
     result the run is unfinished, and without its checkpoints it starts from the
-    beginning. Only then may its logs go. The locks stay, since they are in use.
+    beginning. Only then may its logs go. The locks stay, since they are in use. A
+    link in a folder of the run is deleted, and what it leads to stays.
     """
     checkpoints = folder / "checkpoints"
     (folder / "result.json").unlink(missing_ok=True)
     (checkpoints / "last.ckpt").unlink(missing_ok=True)
     (checkpoints / "previous.ckpt").unlink(missing_ok=True)
     for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir():
+        is_folder = path.is_dir() and not path.is_symlink()
+        if is_folder:
             path.rmdir()
         elif not path.name.startswith(".lock"):
             path.unlink()

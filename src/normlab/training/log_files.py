@@ -18,8 +18,13 @@ CHUNK_BYTES = 2**20
 
 
 def log_files(folder: Path) -> dict[str, Path]:
-    """The files of a run folder that grow during training, by their path in it."""
-    patterns = ("*.csv", "csv/*.csv", EVENTS)
+    """The files of a run folder that grow during training, by their path in it.
+
+    A folder that is a link is left out: its files are not those of the run.
+    """
+    patterns = ["*.csv", EVENTS]
+    if not (folder / "csv").is_symlink():
+        patterns.append("csv/*.csv")
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
     return {path.relative_to(folder).as_posix(): path for path in paths}
 

@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from normlab.data.blocks import Block
 from normlab.endings import Diverged
+from normlab.results import written_whole
 from normlab.terminal import print_line
 from normlab.training.tasks import Task
 
@@ -80,7 +81,8 @@ class Profile(Callback):
 
     def _report(self, profiler: profile, task: Task, block: Block) -> None:
         path = self.folder / TRACE
-        profiler.export_chrome_trace(str(path))
+        with written_whole(path) as temporary:
+            profiler.export_chrome_trace(str(temporary))
         steps = -(-len(block.targets) // block.batch_size)
         print_line(f"\n{steps} steps, trace for ui.perfetto.dev in {path}")
 
