@@ -89,12 +89,12 @@ ARCHITECTURE = {
     ),
     "report": (
         *("colours", "metrics", "option_names", "programs", "results", "terminal"),
-        *("command_lines", "compare", "study"),
+        *("command_lines", "compare", "study", "files"),
     ),
     "why": (
         *("colours", "endings", "streams", "terminal", "config"),
         *("norms", "command_lines", "data", "device", "training"),
-        *("evaluation", "compare", "report", "results"),
+        *("evaluation", "compare", "report", "results", "files"),
     ),
     "planning": ("command_lines", "terminal", "compare", "report"),
     "find_lr": (

@@ -145,12 +145,32 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_is_replaced_and_its_target_stays_as_it_was(tmp_path):
+    target = tmp_path / "precious"
+    target.write_text("old")
+    link = tmp_path / "norms.png"
+    link.symlink_to(target)
+    with written_whole(link) as temporary:
+        temporary.write_text("new")
+    assert not link.is_symlink()
+    assert (link.read_text(), target.read_text()) == ("new", "old")
+
+
+@pytest.mark.timeout(100)
+def test_a_pipe_that_the_user_has_not_named_is_replaced(tmp_path):
+    path = tmp_path / "norms.png"
+    os.mkfifo(path)
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
 def test_a_link_keeps_its_target_and_the_target_is_written(tmp_path):
     target = tmp_path / "table.csv"
     target.write_text("old")
     link = tmp_path / "link.csv"
     link.symlink_to(target)
-    with written_whole(link) as temporary:
+    with written_whole(link, follow_links=True) as temporary:
         temporary.write_text("new")
     assert link.is_symlink()
     assert target.read_text() == "new"
@@ -160,7 +180,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with written_whole(path) as temporary:
+    with written_whole(path, follow_links=True) as temporary:
         temporary.write_text("new")
     assert os.read(reader, 10) == b"new"
     os.close(reader)

@@ -26,14 +26,17 @@ def check_figure_path(path: Path) -> None:
         raise ValueError(f"--out must lie in a folder that exists, got {path}")
 
 
-def save_figure(figure: "Figure", path: Path, dpi: int) -> None:
+def save_figure(
+    figure: "Figure", path: Path, dpi: int, follow_links: bool = False
+) -> None:
     """Write a figure on white; after an error, the file is as it was.
 
     Args:
         figure: what to write.
         path: the file, with one of `ENDINGS`.
         dpi: pixels per inch of a PNG.
+        follow_links: see `normlab.results.written_whole`.
     """
     kind = path.suffix.removeprefix(".")
-    with written_whole(path) as temporary:
+    with written_whole(path, follow_links) as temporary:
         figure.savefig(temporary, format=kind, dpi=dpi, facecolor="white")

@@ -62,22 +62,26 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, follow_links: bool = False) -> Iterator[Path]:
     """A temporary file that becomes `path` once the `with` block has ended well.
 
-    Until then, and after an error, `path` is as it was. A device or a pipe, which must
-    not be replaced, is written to directly.
+    Until then, and after an error, `path` is as it was.
 
     Args:
-        path: of a file outside of any run that trains, or of a link to one.
+        path: of a file outside of any run that trains.
+        follow_links: for a path that the user has named: write the file that a link
+            leads to, and write to a device or a pipe directly. Otherwise `path` itself
+            is replaced, since it may be a link that somebody else has made.
 
     Yields:
         where to write.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        yield path
-        return
+    if follow_links:
+        path = path.resolve()
+        is_special = path.exists() and not path.is_file()
+        if is_special:
+            yield path
+            return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary

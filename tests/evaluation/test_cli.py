@@ -223,6 +223,21 @@ def test_inspect_prints_a_table_and_draws_a_figure(compose, tmp_path, capsys):
     with Image.open(figure) as image:
         assert image.format == "PNG"
 
+    # In the folder of the run, which may be a stranger's, a link is replaced.
+    precious = tmp_path / "precious"
+    precious.write_text("1")
+    (run_folder(config) / "norms.png").symlink_to(precious)
+    inspect_main([str(run_folder(config)), "--batches", "2"])
+    assert precious.read_text() == "1"
+    with Image.open(run_folder(config) / "norms.png") as image:
+        assert image.format == "PNG"
+
+    # What the user names is followed.
+    named = tmp_path / "named.png"
+    named.symlink_to(precious)
+    inspect_main([str(run_folder(config)), "--batches", "2", "--out", str(named)])
+    assert precious.read_bytes() == figure.read_bytes()
+
 
 @pytest.mark.parametrize(
     ("words", "message"),

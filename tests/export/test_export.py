@@ -98,6 +98,22 @@ def test_safetensors_hold_the_state(digits, tmp_path):
             assert torch.equal(file.get_tensor(name), value)
 
 
+def test_a_link_in_the_folder_of_the_run_is_replaced(digits, tmp_path):
+    pytest.importorskip("safetensors")
+    folder = Path(shutil.copytree(digits, tmp_path / digits.name))
+    precious = tmp_path / "precious"
+    precious.write_text("1")
+    path = folder / "model.safetensors"
+    path.symlink_to(precious)
+    assert export_run(folder, "safetensors").path == path
+    assert precious.read_text() == "1"
+    assert path.stat().st_size > 1000
+    named = tmp_path / "named.safetensors"
+    named.symlink_to(precious)
+    export_run(folder, "safetensors", named)
+    assert precious.stat().st_size == path.stat().st_size
+
+
 def test_a_run_without_its_data_is_compared_on_random_numbers(
     digits, tmp_path, monkeypatch, capsys
 ):

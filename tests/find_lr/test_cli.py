@@ -56,3 +56,15 @@ def test_mistakes_end_in_a_line_and_write_nothing(
     assert error.startswith("error: ")
     assert message in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_the_working_folder_is_replaced_unless_it_is_named(tested, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("1")
+    (tmp_path / "find_lr.png").symlink_to(precious)
+    main(["--steps", "50"])
+    assert precious.read_text() == "1"
+    figure = (tmp_path / "find_lr.png").read_bytes()
+    (tmp_path / "named.png").symlink_to(precious)
+    main(["--steps", "50", "--out", "named.png"])
+    assert precious.read_bytes() == figure

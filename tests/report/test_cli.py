@@ -83,6 +83,20 @@ def test_files(group, tmp_path, capsys):
     assert not list(group.glob("report.html"))
 
 
+def test_the_report_of_a_study_goes_through_no_link(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    write_run(tmp_path / "outputs" / "small_batches", "ghost", 0, 0.9)
+    link = tmp_path / "outputs" / "small_batches" / "report"
+    link.symlink_to(precious)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--study", "small_batches"])
+    assert end.value.code == 2
+    assert "report must not be a link" in capsys.readouterr().err
+    assert list(precious.iterdir()) == []
+
+
 def test_a_study_answers_and_writes_its_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for size, value in ((64, 0.97), (32, 0.97), (2, 0.93)):

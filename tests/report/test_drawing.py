@@ -39,3 +39,14 @@ def test_a_figure_that_cannot_be_written_whole_stays_as_it_was(
         save_drawing(drawing, tmp_path)
     (path,) = tmp_path.glob(f"*{drawing.name}*")
     assert path.read_text() == "former"
+
+
+def test_a_folder_of_figures_that_is_a_link_is_refused(grid, tmp_path):
+    with figure_style():
+        drawing = draw_arms(grid)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (tmp_path / "figures").symlink_to(precious)
+    with pytest.raises(ValueError, match="figures must not be a link"):
+        save_drawing(drawing, tmp_path / "figures")
+    assert list(precious.iterdir()) == []

@@ -69,6 +69,19 @@ def test_pictures_go_beside_several_runs_and_into_a_single_one(tmp_path):
     assert default_folder([one, tmp_path / "group" / "b"]) == tmp_path / "group" / "why"
 
 
+def test_a_folder_that_nobody_has_named_must_not_be_a_link(tmp_path, capsys):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "why").symlink_to(precious)
+    with pytest.raises(SystemExit) as end:
+        main([str(run), *FEW])
+    assert end.value.code == 2
+    assert f"error: {run / 'why'} must not be a link" in capsys.readouterr().err
+    assert list(precious.iterdir()) == []
+
+
 def test_defaults_of_the_command_are_those_of_the_settings():
     from normlab.why.measure import Settings
 

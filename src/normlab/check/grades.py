@@ -138,7 +138,7 @@ def write_csv(path: Path, grades: Sequence[Grade]) -> None:
     properties = [name for name, one in PROPERTIES.items() if one.points]
     header = ["submission", "status", "points", "possible", "percent", "faults", "note"]
     with (
-        written_whole(path) as temporary,
+        written_whole(path, follow_links=True) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)

@@ -241,7 +241,7 @@ def _inspect(options: argparse.Namespace) -> None:
             check_figure_path(options.out)
         states = inspect_run(options.run, options.batches, trusted)
         figure = draw_layers(states, options.run.name)
-        save_figure(figure, path, dpi=130)
+        save_figure(figure, path, dpi=130, follow_links=options.out is not None)
 
     # In a file or a pipe the table gets the width that it needs.
     width = None if sys.stdout.isatty() else 200

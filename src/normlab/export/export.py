@@ -90,7 +90,7 @@ def export_run(
     with torch.no_grad():
         expected = predictor.network(inputs)
     path = out or folder / f"model{ENDINGS[form]}"
-    with written_whole(path) as temporary:
+    with written_whole(path, follow_links=out is not None) as temporary:
         metadata = _metadata(predictor, folder)
         found = _written(temporary, form, network, inputs, metadata)
         difference = _checked_difference(expected, found)

@@ -11,6 +11,8 @@ from normlab.figure_files import check_figure_path, save_figure
 # The options for arguments of `range_test`, which messages name.
 OPTIONS = {"lowest": "--lowest", "highest": "--highest", "steps": "--steps"}
 
+FIGURE = Path("find_lr.png")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a range test, print the suggested rate and write its figure.
@@ -68,9 +70,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--out",
         type=Path,
-        default=Path("find_lr.png"),
         metavar="FILE",
-        help="file for the figure: .png, .svg or .pdf (default: %(default)s)",
+        help=f"file for the figure: .png, .svg or .pdf (default: {FIGURE})",
     )
     add(
         "--config-dir",
@@ -89,12 +90,13 @@ def _find(options: argparse.Namespace) -> None:
     from normlab.terminal import print_line
 
     guard_process()
+    path = options.out or FIGURE
     with mistakes_end(OPTIONS):
-        check_figure_path(options.out)
+        check_figure_path(path)
         config = _configuration(options.overrides, options.config_dir)
         test = range_test(config, options.lowest, options.highest, options.steps)
         figure = draw_range_test(test, _title(config))
-        save_figure(figure, options.out, dpi=150)
+        save_figure(figure, path, dpi=150, follow_links=options.out is not None)
 
     suggestion = "none: the loss falls nowhere; try other rates or more steps"
     if test.suggestion is not None:
@@ -104,7 +106,7 @@ def _find(options: argparse.Namespace) -> None:
         end = f"diverges at {test.rates[-1]:.2g}"
     print_line(f"suggestion  {suggestion}")
     print_line(f"loss        is lowest at {test.lowest:.2g}, and {end}")
-    print_line(f"figure      {options.out}")
+    print_line(f"figure      {path}")
 
 
 def _configuration(words: Sequence[str], config_dir: Path | None) -> dict[str, Any]:

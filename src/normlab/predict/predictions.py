@@ -116,7 +116,7 @@ def write_rows(path: Path, names: Sequence[str], rows: Iterable[list[Any]]) -> N
         OSError: the file cannot be written.
     """
     with (
-        written_whole(path) as temporary,
+        written_whole(path, follow_links=True) as temporary,
         open(temporary, "x", newline="", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normlab.command_lines import add_trusted_code, load_trusted_code
+from normlab.files import refuse_link
 from normlab.option_names import with_option_names
 from normlab.programs import program
 from normlab.report.comparison_options import (
@@ -261,8 +262,8 @@ def _complete_from_study(options: argparse.Namespace) -> list[Path]:
         The folders of its runs.
 
     Raises:
-        ValueError: There is no such study, it has no runs, or options are given that
-            its rule decides.
+        ValueError: There is no such study, it has no runs, options are given that its
+            rule decides, or the folder of the report is not named and is a link.
     """
     from normlab.study.definition import read_study
 
@@ -281,7 +282,9 @@ def _complete_from_study(options: argparse.Namespace) -> list[Path]:
     for folder in folders:
         if not folder.exists():
             raise ValueError(f"{folder} does not exist: run the study first, {command}")
-    options.out = options.out or folders[0] / "report"
+    if options.out is None:
+        options.out = folders[0] / "report"
+        refuse_link(options.out)
     options.target = options.target or study.plan.get("target")
     return folders
 

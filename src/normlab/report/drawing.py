@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from normlab.files import refuse_link
 from normlab.results import written_whole
 
 INK = "#22262b"  # on the page it becomes the colour of the page's text
@@ -78,7 +79,12 @@ def figure_style() -> Iterator[None]:
 
 
 def save_drawing(drawing: Drawing, folder: Path) -> list[Path]:
-    """Write the figure as PNG, SVG and PDF, on white; return the paths."""
+    """Write the figure as PNG, SVG and PDF, on white; return the paths.
+
+    Raises:
+        ValueError: The folder is a link.
+    """
+    refuse_link(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with figure_style():

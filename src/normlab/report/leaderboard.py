@@ -354,5 +354,5 @@ def write_leaderboard(board: Leaderboard, path: Path) -> None:
         text = without_formulas(board.times).to_csv(index=False)
     else:
         text = leaderboard_markdown(board)
-    with written_whole(path) as temporary:
+    with written_whole(path, follow_links=True) as temporary:
         temporary.write_text(text, encoding="utf-8")

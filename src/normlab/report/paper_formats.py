@@ -114,5 +114,5 @@ def check_paper_paths(paths: Sequence[Path]) -> None:
 def write_paper_tables(tables: Sequence[PaperTable], path: Path) -> None:
     """Write the tables of all comparisons to one file, in the format of its ending."""
     make = FORMATS[path.suffix]
-    with written_whole(path) as temporary:
+    with written_whole(path, follow_links=True) as temporary:
         temporary.write_text("\n".join(map(make, tables)), encoding="utf-8")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from normlab.command_lines import add_trust, load_trusted_code, mistakes_end
+from normlab.files import refuse_link
 
 # The options for arguments of functions, which messages name.
 OPTIONS = {
@@ -80,10 +81,17 @@ def _add_number(
 
 
 def default_folder(runs: Sequence[Path]) -> Path:
-    """Where pictures go if no folder is named."""
-    if len(runs) == 1:
-        return runs[0] / "why"
-    return runs[0].resolve().parent / "why"
+    """Where pictures go if no folder is named.
+
+    Raises:
+        ValueError: It is a link.
+    """
+    parent = runs[0]
+    if len(runs) > 1:
+        parent = runs[0].resolve().parent
+    folder = parent / "why"
+    refuse_link(folder)
+    return folder
 
 
 def _explain(options: argparse.Namespace) -> None:
@@ -101,9 +109,9 @@ def _explain(options: argparse.Namespace) -> None:
             samples=options.samples,
             grid=options.grid,
         )
+        folder = options.out or default_folder(options.runs)
         trusted = load_trusted_code(options)
         explanation = explain_runs(options.runs, settings, trusted, print_line)
-        folder = options.out or default_folder(options.runs)
         path = write_explanation(explanation, folder)
 
     lines = [f"{item.drawing.title}: {item.here}" for item in explanation.pictures]
