@@ -3,6 +3,9 @@
 import math
 
 import pytest
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from torch.utils.tensorboard import SummaryWriter
 
 from normlab.compare import event_results, load_results
@@ -164,3 +167,20 @@ def test_runs_of_different_length_are_named(folder):
     write_events(folder / "none" / "seed_2" / "version_0", [0.5])
     notes = loaded(folder, layout="{norm}/seed_{seed}").attrs["notes"]
     assert "their last step is 0 to 2" in notes[-1]
+
+
+def test_a_value_that_would_fill_the_memory_is_left_out_by_name(tmp_path):
+    write_events(tmp_path / "norm=batch,seed=0", [0.5])
+    tensor = TensorProto(dtype=DT_FLOAT, float_val=[0.5])
+    tensor.tensor_shape.dim.add(size=2**40)
+    value = Summary.Value(tag="acc", tensor=tensor)
+    value.metadata.plugin_data.plugin_name = "scalars"
+    folder = tmp_path / "norm=batch,seed=1"
+    with SummaryWriter(folder) as writer:
+        writer.add_scalar("lr", 0.5, 0)
+        writer._get_file_writer().add_summary(Summary(value=[value]), 0)
+    runs = loaded(tmp_path)
+    assert runs["status"].tolist() == ["finished", "failed"]
+    (file,) = folder.iterdir()
+    reason = "it is damaged (acc must have one value per step)"
+    assert runs.attrs["unreadable"] == [(str(file), reason)]

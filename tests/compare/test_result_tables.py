@@ -124,3 +124,61 @@ def test_a_small_parquet_file_that_unpacks_to_much_is_refused(tmp_path, monkeypa
     monkeypatch.setattr(result_tables, "LARGEST_FILE", path.stat().st_size)
     with pytest.raises(ValueError, match="must unpack to at most"):
         read_results_file(path)
+
+
+TEXT = "x" * 1000
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [TEXT, [TEXT], {"key": TEXT}, [{"key": [TEXT]}]],
+    ids=["text", "list", "record", "nested"],
+)
+def test_a_text_that_is_stored_once_counts_in_every_row(tmp_path, monkeypatch, cell):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "results.parquet"
+    parquet.write_table(arrow.table({"a": [cell] * 1000, "b": [0.5] * 1000}), path)
+    monkeypatch.setattr(result_tables, "LARGEST_FILE", 1_020_000)
+    assert columns(path)["a"] == [cell if cell == TEXT else str(cell)] * 1000
+    monkeypatch.setattr(result_tables, "LARGEST_FILE", 900_000)
+    with pytest.raises(ValueError, match="must unpack to at most"):
+        read_results_file(path)
+
+
+def test_a_map_and_a_category_count_in_every_row(tmp_path, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "results.parquet"
+    for column in (
+        arrow.array(
+            [[("key", TEXT)]] * 500, arrow.map_(arrow.string(), arrow.string())
+        ),
+        arrow.array([TEXT, None] * 250).dictionary_encode(),
+        arrow.array([TEXT.encode()] * 500, arrow.binary(1000)),
+    ):
+        parquet.write_table(arrow.table({"a": column}), path)
+        monkeypatch.setattr(result_tables, "LARGEST_FILE", 600_000)
+        assert len(columns(path)["a"]) == 500
+        monkeypatch.setattr(result_tables, "LARGEST_FILE", 200_000)
+        with pytest.raises(ValueError, match="must unpack to at most"):
+            read_results_file(path)
+
+
+def test_texts_in_lists_are_read_across_row_groups(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "results.parquet"
+    cells = [[f"text {number // 100}"] for number in range(600)]
+    parquet.write_table(arrow.table({"a": cells}), path, row_group_size=150)
+    assert columns(path)["a"] == [str(cell) for cell in cells]
+
+
+def test_values_in_lists_are_counted(tmp_path, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "results.parquet"
+    parquet.write_table(arrow.table({"a": [[1, 2, 3, 4]]}), path)
+    monkeypatch.setattr(result_tables, "MOST_CELLS", 3)
+    with pytest.raises(ValueError, match="must have at most 3 values in its lists"):
+        read_results_file(path)

@@ -199,7 +199,11 @@ def _add_value(
     prefix: str,
     run: EventRun,
 ) -> bool:
-    """Add a scalar or hyperparameters to a run; whether it was a scalar."""
+    """Add a scalar or hyperparameters to a run; whether it was a scalar.
+
+    Raises:
+        ValueError: what is recorded as a scalar has another number of values than one.
+    """
     from tensorboard.util.tensor_util import make_ndarray
 
     plugin = value.metadata.plugin_data
@@ -207,6 +211,10 @@ def _add_value(
         run.settings |= _hyperparameters(plugin.content)
     is_scalar = plugin.plugin_name == "scalars" and value.HasField("tensor")
     if is_scalar:
+        # A single stored value is repeated until it fills the shape, whatever that is.
+        shape = value.tensor.tensor_shape.dim
+        if any(axis.size != 1 for axis in shape):
+            raise ValueError(f"{value.tag} must have one value per step")
         number = float(make_ndarray(value.tensor).item())
         points = run.points.setdefault(prefix + value.tag, [])
         points.append((event.step, event.wall_time, number))
