@@ -102,6 +102,15 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("!!python/object/apply:os.system [x]", "could not determine a constructor"),
         ("a: [", "while parsing"),
         ("a: 2020-13-45", "month must be in"),
+        ("a: !!bool x", "a value does not fit its tag"),
+        ('a: !!int ""', "a value does not fit its tag"),
+        ("a: !!timestamp x", "a value does not fit its tag"),
+        ("a: 1" + ":0" * 50, "an integer of more than 100 characters"),
+        ("a: &a 1" + ":0" * 50 + "\nb: *a", "an integer of more than 100 characters"),
+        ("a: 0x" + "f" * 100, "an integer of more than 100 characters"),
+        ("\n".join(" " * n + "a:" for n in range(300)), "deeper than 100 levels"),
+        ("-  " * 5000, "deeper than 100 levels"),
+        ("- ? " * 5000, "deeper than 100 levels"),
     ],
 )
 def test_yaml_beyond_plain_data_is_refused(tmp_path, content, reason):

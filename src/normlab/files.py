@@ -8,6 +8,7 @@ link may lead anywhere.
 import errno
 import json
 import os
+import re
 import stat
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
@@ -20,7 +21,11 @@ LARGEST_TEXT = 16 * MEGABYTE  # of result.json, config.yaml and the like
 LARGEST_TABLE = 2048 * MEGABYTE  # of metrics.csv and statistics.csv
 MOST_ALIASES = 100  # in a YAML file; nested ones multiply what they stand for
 MOST_DEPTH = 100  # of lists and mappings in each other
-FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LONGEST_INTEGER = 100  # characters in YAML, where 1:30 is 90 and takes quadratic time
+INTEGER = "tag:yaml.org,2002:int"
+# A list or a key that begins on the line of another one, such as `- - a`.
+NESTED = re.compile(r"[-?:][ \t]+(?=[-?]\s)")
+FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def open_regular(path: Path, largest: int | None = None) -> BufferedReader:
@@ -130,6 +135,10 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not readable ({error})") from error
 
 
+class _FastLoader(FAST_LOADER):
+    """Plain types only, for text that cannot exceed the bounds."""
+
+
 class _BoundedLoader(yaml.SafeLoader):
     """Plain types only, with few aliases and little depth.
 
@@ -165,6 +174,22 @@ class _BoundedLoader(yaml.SafeLoader):
         return node
 
 
+def _short_integer(loader: Any, node: Any) -> int:
+    """An integer of bounded length.
+
+    Longer ones take quadratic time, and Python does not print them.
+    """
+    text = loader.construct_scalar(node)
+    if len(text) > LONGEST_INTEGER:
+        raise yaml.YAMLError(f"an integer of more than {LONGEST_INTEGER} characters")
+    number: int = loader.construct_yaml_int(node)
+    return number
+
+
+_FastLoader.add_constructor(INTEGER, _short_integer)
+_BoundedLoader.add_constructor(INTEGER, _short_integer)
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file: dicts, lists, strings, numbers, booleans and None.
 
@@ -185,12 +210,16 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: it is no readable YAML, or more than plain data; in one line.
     """
-    # Text without aliases and with few brackets cannot exceed the bounds, and the
-    # parser in C, which knows no bounds, is ten times faster.
-    brackets = sum(text.count(bracket) for bracket in ("[", "{", "- -", "? ?"))
-    is_harmless = "*" not in text and brackets < MOST_DEPTH
-    loader = FAST_LOADER if is_harmless else _BoundedLoader
+    # Text without aliases, with few brackets and without deep indentation cannot exceed
+    # the bounds, and the parser in C, which knows no bounds, is ten times faster.
+    brackets = text.count("[") + text.count("{") + len(NESTED.findall(text))
+    is_deep = brackets >= MOST_DEPTH or " " * MOST_DEPTH in text
+    is_harmless = "*" not in text and not is_deep
+    loader = _FastLoader if is_harmless else _BoundedLoader
     try:
         return yaml.load(text, loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())) from error
+    # What the constructors of PyYAML raise for values such as `!!int ""`.
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError("a value does not fit its tag") from error

@@ -115,6 +115,18 @@ def as_bomb(path):
     path.write_text(BOMB)
 
 
+def as_wrong_tag(path):
+    path.write_text("a: !!bool x")
+
+
+def as_long_integer(path):
+    path.write_text("seed: 1" + ":0" * 1_000_000)
+
+
+def as_deep_indentation(path):
+    path.write_text("\n".join(" " * depth + "a:" for depth in range(2000)))
+
+
 def as_sparse_giant(path):
     with open(path, "r+b") as file:
         file.truncate(2**40)
@@ -133,6 +145,9 @@ CHANGES = [
     as_device,
     as_link,
     as_bomb,
+    as_wrong_tag,
+    as_long_integer,
+    as_deep_indentation,
     as_sparse_giant,
     as_deep_nest,
     as_noise,
