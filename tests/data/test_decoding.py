@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from normlab.data.decoding import decode
+from normlab.data.decoding import FORMATS, decode
+from normlab.data.image_files import readable_endings
 
 
 def photograph(path, colour=(100, 0, 0), size=(8, 6)):
@@ -34,6 +35,23 @@ def test_images_in_the_order_of_the_files(files):
 def test_formats(tmp_path, ending):
     red = decode([photograph(tmp_path / f"image.{ending}", (200, 0, 0))], 4)[0, 0]
     assert abs(int(red[0, 0]) - 200) <= 2
+
+
+def test_the_endings_of_images_are_those_of_the_formats():
+    formats = Image.registered_extensions()
+    found = {formats[ending] for ending in readable_endings()}
+    assert found - {"MPO"} <= FORMATS  # the reader of JPEG opens MPO
+
+
+def test_postscript_is_handed_to_no_other_program(tmp_path, monkeypatch):
+    photograph(tmp_path / "drawing.eps").rename(tmp_path / "photo.png")
+    started = []
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *a, **k: started.append(a)
+    )
+    with pytest.raises(ValueError, match=r"photo\.png cannot be read"):
+        decode([tmp_path / "photo.png"], 4)
+    assert started == []
 
 
 def test_sixteen_bits_are_scaled(tmp_path):

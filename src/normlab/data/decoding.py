@@ -20,6 +20,15 @@ from normlab.terminal import with_progress
 
 CACHE_VERSION = 1  # part of the key: another number makes every older cache unused
 
+# Formats of pixel images. Pillow hands PostScript, also inside of files of IPTC, to
+# Ghostscript, a program that runs what the file says.
+FORMATS = frozenset(
+    (
+        *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM"),
+        *("QOI", "SGI", "TGA", "TIFF", "WEBP", "XBM"),
+    )
+)
+
 # Formats in which a file may be an animation or a stack of slices.
 MANY_FRAMES = ("GIF", "PNG", "TIFF", "WEBP")
 
@@ -35,7 +44,7 @@ def decode(
     """Decode image files into RGB images uint8 ``(N, 3, S, S)``, in their order.
 
     Args:
-        files: images of any size, in any format that Pillow reads.
+        files: images of any size, in one of `FORMATS`.
         image_size: S. Images of another size are resized (bilinear, antialiased)
             without keeping their aspect ratio.
         cache: folder in which the decoded array is kept, or None. The key depends on
@@ -126,11 +135,21 @@ def _decode_into(array: np.ndarray, sources: Sources) -> np.ndarray:
     return array
 
 
+def _formats() -> tuple[str, ...]:
+    """The `FORMATS` that Pillow can read here, common ones first."""
+    Image.preinit()
+    Image.init()
+    return tuple(name for name in Image.ID if name in FORMATS)
+
+
 def _read(source: Source, image_size: int) -> tuple[np.ndarray, bool]:
     """Read one image as uint8 ``(3, S, S)``, and whether the file has more frames."""
     size = (image_size, image_size)
     try:
-        with source.open() as content, Image.open(content) as file:
+        with (
+            source.open() as content,
+            Image.open(content, formats=_formats()) as file,
+        ):
             image = _as_rgb(file)
             if image.size != size:
                 image = image.resize(size, Image.Resampling.BILINEAR)
