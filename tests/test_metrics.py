@@ -73,7 +73,9 @@ def test_the_first_metric_of_a_task_picks_the_best_epoch():
         ("seconds", False),
     ],
 )
-def test_metrics_are_of_a_part_of_the_data(name, expected):
+def test_metrics_are_of_a_part_of_the_data(name, expected, monkeypatch):
+    # Results of other programs declare names of their own, in tests before this one.
+    monkeypatch.setattr("normlab.metrics._declared", {})
     assert is_metric(name) is expected
 
 
