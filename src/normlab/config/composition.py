@@ -78,7 +78,7 @@ def checked_config(
     composed = compose_config(overrides, config_dir)
     words = _words(overrides, config_dir)
     check_overrides(composed, words)
-    with named_variables(words), _as_hydra_config(composed):
+    with named_variables(words), as_hydra_config(composed):
         check_hydra(composed, words)
         return plain_config(composed), composed
 
@@ -114,7 +114,7 @@ def composed_sweep(
             with_log_configuration=False,
         )
         check_overrides(config, words)
-        with named_variables(words), _as_hydra_config(config):
+        with named_variables(words), as_hydra_config(config):
             check_hydra(config, words)
             yield hydra.config_loader, config
 
@@ -174,7 +174,7 @@ def plain_config(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
         config: as Hydra composed it.
         resolve: replace interpolations by what they refer to.
     """
-    with _as_hydra_config(config):  # `choices` refer to Hydra's node
+    with as_hydra_config(config):  # `choices` refer to Hydra's node
         task = config.copy()
         with open_dict(task):
             del task["hydra"]
@@ -182,8 +182,12 @@ def plain_config(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
 
 
 @contextmanager
-def _as_hydra_config(config: DictConfig) -> Iterator[None]:
-    """Within the block, interpolations find Hydra's node of a configuration."""
+def as_hydra_config(config: DictConfig) -> Iterator[None]:
+    """Within the block, interpolations find Hydra's node of a configuration.
+
+    Args:
+        config: as Hydra composed it.
+    """
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:

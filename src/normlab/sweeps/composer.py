@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
-from normlab.config.composition import config_dirs, to_plain
+from normlab.config.composition import as_hydra_config, config_dirs, to_plain
 from normlab.config.hydra_node import (
     check_hydra,
     check_overrides,
@@ -127,12 +126,8 @@ def _resolve(config: DictConfig, words: Sequence[str]) -> dict[str, Any]:
 
     `choices` interpolates Hydra's part, which is therefore set during the resolution.
     """
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
+    with as_hydra_config(config):
         check_hydra(config, words)
         with open_dict(config):
             del config["hydra"]
         return to_plain(config)
-    finally:
-        HydraConfig.instance().cfg = before
