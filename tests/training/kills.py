@@ -7,7 +7,7 @@ from normlab.training.checkpoints import Checkpoints
 
 
 def kill_after(monkeypatch, blocks):
-    """After so many blocks, stop the run as a kill does, which writes no checkpoint."""
+    """Stop the run after so many blocks without a checkpoint, as a kill does."""
     seen, original = [], Checkpoints.on_train_batch_end
 
     def count(self, *arguments):

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from normlab.metrics import METRICS
 from normlab.training.scores import detailed_scores, score_names
+from normlab.training.steps import divided_by_weight
 from normlab.training.tasks import Task
 
 
@@ -70,8 +71,7 @@ class Classification(Task):
         )
         if weight is None:
             return loss
-        # Samples may all be of classes without weight; their loss is zero.
-        return loss / weight.clamp(min=torch.finfo(weight.dtype).tiny)
+        return divided_by_weight(loss, weight)
 
     def weight_of(self, targets: Tensor) -> Tensor | None:
         """The sum of the weights of the classes; None without weights.

@@ -91,7 +91,7 @@ def _loss_scale(task: Trained, block: Block, targets: Tensor) -> Scale:
     if weight is None or world_size == 1:
         return block.loss_scale
     total = sum_over_processes(weight.clone())
-    return _part_of(weight * world_size, total)
+    return divided_by_weight(weight * world_size, total)
 
 
 def _share(task: Trained, part: Tensor, targets: Tensor) -> Scale:
@@ -101,12 +101,17 @@ def _share(task: Trained, part: Tensor, targets: Tensor) -> Scale:
         return len(part) / len(targets)
     its_weight = task.weight_of(part)
     assert its_weight is not None  # the same classes have weights
-    return _part_of(its_weight, weight)
+    return divided_by_weight(its_weight, weight)
 
 
-def _part_of(weight: Tensor, total: Tensor) -> Tensor:
-    """A share of a sum of weights; zero if the sum is."""
-    return weight / total.clamp(min=torch.finfo(total.dtype).tiny)
+def divided_by_weight(value: Tensor, weight: Tensor) -> Tensor:
+    """Divide what is zero without weight by a sum of weights; 0 if that is 0.
+
+    Args:
+        value: a part of the weights, or a sum of weighted losses.
+        weight: the sum of the weights, at least 0.
+    """
+    return value / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def _keep() -> None:
