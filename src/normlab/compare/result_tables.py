@@ -7,7 +7,8 @@ evaluated.
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from normlab.files import MEGABYTE, open_regular
+from normlab.parquet import TooLarge, open_parquet, read_batches
 
 CSV_ENDINGS = (".csv", ".tsv")
 PARQUET_ENDINGS = (".parquet", ".pq")
@@ -26,7 +28,6 @@ MOST_ROWS = 200_000
 MOST_COLUMNS = 5_000
 MOST_CELLS = 10_000_000
 LONGEST_CELL = MEGABYTE  # characters
-BATCH_ROWS = 256  # that are unpacked at once
 MISSING = ("", "na", "n/a")  # in any case; NaN is a value
 MISSING_NUMBERS = ("none", "null")  # in columns of numbers or truth values
 
@@ -210,95 +211,34 @@ def _read_parquet(path: Path) -> tuple[list[str], list[list[Any]]]:
         raise ValueError(
             f"{path} needs the package pyarrow: pip install 'normlab[parquet]'"
         )
-    from pyarrow import parquet
-
     with open_regular(path.resolve(), LARGEST_FILE) as source:
-        try:
-            metadata = parquet.read_metadata(source)
-            _check_head(path, metadata)
-            shared = _text_columns(metadata.schema)
-            file = parquet.ParquetFile(source, read_dictionary=shared)
-            return file.schema_arrow.names, _unpacked_rows(path, file)
-        # Any type: a damaged file leads to whatever pyarrow makes of it.
-        except Exception as error:
-            message = str(error).partition("\n")[0]
-            is_ours = isinstance(error, ValueError) and message.startswith(str(path))
-            if is_ours:
-                raise
-            raise ValueError(f"{path} is not readable ({message})") from error
+        with _reading(path):
+            file = open_parquet(source, LARGEST_FILE, MOST_CELLS)
+        check_size(path, file.metadata.num_rows, file.metadata.num_columns)
+        with _reading(path):
+            return file.schema_arrow.names, _unpacked_rows(file)
 
 
-def _check_head(path: Path, metadata: Any) -> None:
-    """Refuse a parquet file that is too large by what its head says."""
-    check_size(path, metadata.num_rows, metadata.num_columns)
-    size = 0
-    values = 0  # also those in lists
-    for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        size += group.total_byte_size
-        for number in range(group.num_columns):
-            values += group.column(number).num_values
-    _check_bytes(path, size)
-    if values > MOST_CELLS:
-        raise ValueError(f"{path} must have at most {MOST_CELLS:,} values in its lists")
-    # Values of a fixed length that repeat are stored once, and a batch must fit.
-    for number in range(metadata.num_columns):
-        length = metadata.schema.column(number).length
-        _check_bytes(path, BATCH_ROWS * length)
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file in errors about its content."""
+    try:
+        yield
+    except TooLarge as error:
+        raise ValueError(f"{path} must {error}") from error
+    # Any type: a damaged file leads to whatever pyarrow makes of it.
+    except Exception as error:
+        message = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is not readable ({message})") from error
 
 
-def _text_columns(schema: Any) -> list[int]:
-    """The numbers of columns of texts, of which a file stores equal ones once.
-
-    Read as dictionaries, they stay so until the size of all values is known.
-    """
-    found = []
-    for number in range(len(schema)):
-        if schema.column(number).physical_type == "BYTE_ARRAY":
-            found.append(number)
-    return found
-
-
-def _unpacked_rows(path: Path, file: Any) -> list[list[Any]]:
+def _unpacked_rows(file: Any) -> list[list[Any]]:
     """The rows of a parquet file as values of Python."""
     rows: list[list[Any]] = []
-    size = 0
-    # A batch of two row groups would have two dictionaries, which lists do not allow.
-    for group in range(file.num_row_groups):
-        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group]):
-            size += sum(map(_unpacked_bytes, batch.columns))
-            _check_bytes(path, size)
-            columns = [column.to_pylist() for column in batch.columns]
-            rows += map(list, zip(*columns, strict=True))
+    for batch in read_batches(file, LARGEST_FILE):
+        columns = [column.to_pylist() for column in batch.columns]
+        rows += map(list, zip(*columns, strict=True))
     return rows
-
-
-def _unpacked_bytes(array: Any) -> int:
-    """Bytes of an array, where a text counts as often as it occurs."""
-    from pyarrow import compute, types
-
-    kind = array.type
-    if types.is_dictionary(kind):
-        lengths = compute.binary_length(array.dictionary)
-        total = compute.sum(lengths.take(array.indices)).as_py()
-        return int(total or 0)
-    if not types.is_nested(kind):
-        return int(array.nbytes)
-    if types.is_struct(kind):
-        parts = array.flatten()
-    elif types.is_map(kind):
-        parts = [array.keys, array.items]
-    else:
-        parts = [array.flatten()]
-    return sum(map(_unpacked_bytes, parts))
-
-
-def _check_bytes(path: Path, size: int) -> None:
-    """Refuse a small file that unpacks to a large one."""
-    if size > LARGEST_FILE:
-        raise ValueError(
-            f"{path} must unpack to at most {LARGEST_FILE // MEGABYTE} MiB"
-        )
 
 
 def typed(cells: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ Numbers become the shortest text that stands for them, so that none is changed.
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -13,10 +13,10 @@ from normlab.data.downloads import first_line, open_data
 from normlab.data.mapped import memory_limit
 from normlab.data.notes import note_once
 from normlab.data.table_files import GIGABYTE, LARGEST_TABLE
+from normlab.parquet import TooLarge, open_parquet, read_batches
 
 ENDINGS = (".parquet", ".pq")
 BYTES_PER_CELL = 100  # of a short text in Python, with the references to it
-BATCH_ROWS = 4096  # that are decoded at once
 INDEX = "__index_level_0__"  # the column in which pandas stores an index without a name
 
 
@@ -39,8 +39,6 @@ def read_parquet(path: str) -> pd.DataFrame:
     """
     if find_spec("pyarrow") is None:
         raise ValueError(f"{path} needs the package pyarrow: install it")
-    from pyarrow import parquet
-
     if not Path(path).exists():
         raise ValueError(
             f"dataset.root must be a file with a table; there is no file {path}"
@@ -48,18 +46,18 @@ def read_parquet(path: str) -> pd.DataFrame:
     with open_data(Path(path)) as source:
         most_cells = memory_limit() // BYTES_PER_CELL
         try:
-            table = _decoded(parquet.ParquetFile(source), most_cells)
+            table = _decoded(source, most_cells)
+        except TooLarge as error:
+            raise ValueError(
+                f"{path} must have at most {LARGEST_TABLE // GIGABYTE} GiB and "
+                f"{most_cells:,} cells, which fill the memory; store fewer rows or "
+                f"columns"
+            ) from error
         # Any type: a damaged file leads to whatever pyarrow makes of it.
         except Exception as error:
             raise ValueError(
                 f"{path} is no parquet file: {first_line(error)}"
             ) from error
-    if table is None:
-        raise ValueError(
-            f"{path} must have at most {LARGEST_TABLE // GIGABYTE} GiB and "
-            f"{most_cells:,} cells, which fill the memory; store fewer rows or columns"
-        )
-
     names = table.column_names
     if INDEX in names:
         note_once(f"{path}: the column {INDEX} holds row numbers and is left out")
@@ -70,42 +68,39 @@ def read_parquet(path: str) -> pd.DataFrame:
     return frame.set_axis(table.column_names, axis=1)
 
 
-def _decoded(file: Any, most_cells: int) -> Any:
-    """The table in a parquet file; None if it would take too much memory.
-
-    A file of a megabyte may hold gigabytes, since values that repeat are stored once.
-    So the size is compared both as the head states it and while rows are decoded.
-    """
+def _decoded(source: IO[bytes], most_cells: int) -> Any:
+    """The table in a parquet file, whose texts are values of their rows."""
     import pyarrow
+    from pyarrow import parquet
 
-    metadata = file.metadata
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    size = sum(group.total_byte_size for group in groups)
-    cells = metadata.num_rows * metadata.num_columns
-    if size > LARGEST_TABLE or cells > most_cells:
-        return None
-
-    tables = [_dense(file.schema_arrow.empty_table())]
-    size = 0
-    cells = 0
-    for batch in file.iter_batches(BATCH_ROWS):
-        table = _dense(batch)
-        size += table.nbytes
-        cells += table.num_rows * table.num_columns
-        if size > LARGEST_TABLE or cells > most_cells:
-            return None
+    schema = parquet.read_schema(source)
+    file = open_parquet(source, LARGEST_TABLE, most_cells)
+    # All of them first: what is too large is refused before any text is repeated.
+    batches = list(read_batches(file, LARGEST_TABLE))
+    tables = [_dense(file.schema_arrow.empty_table(), schema)]
+    for batch in batches:
+        table = _dense(batch, schema)
         tables.append(table)
     return pyarrow.concat_tables(tables)
 
 
-def _dense(table: Any) -> Any:
-    """A table, or a batch of one, in which every row holds its values themselves."""
+def _dense(table: Any, schema: Any) -> Any:
+    """A table, or a batch of one, in which every row holds its values themselves.
+
+    Of nested columns, every row holds the name of the type.
+
+    Args:
+        table: texts in it are dictionaries.
+        schema: of the same columns, in which texts are texts.
+    """
     import pyarrow
     from pyarrow import types
 
     columns = []
-    for column in table.columns:
-        if types.is_dictionary(column.type):
+    for column, kind in zip(table.columns, schema.types, strict=True):
+        if types.is_nested(kind):
+            column = pyarrow.repeat(str(kind), len(column))
+        elif types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         columns.append(column)
     return pyarrow.table(columns, names=table.schema.names)
@@ -122,7 +117,7 @@ def _text(column: Any) -> list[str | None]:
     if isinstance(kind, pyarrow.BaseExtensionType):  # such as UUIDs
         kind = kind.storage_type
     is_bytes = types.is_binary(kind) or types.is_large_binary(kind)
-    if is_bytes or types.is_fixed_size_binary(kind) or types.is_nested(kind):
+    if is_bytes or types.is_fixed_size_binary(kind):
         return [name] * len(column)
     try:
         text = column.cast(pyarrow.string())

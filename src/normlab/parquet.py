@@ -1,0 +1,129 @@
+"""Read parquet files, which may come from somebody else, within bounds.
+
+A file of a megabyte may hold gigabytes, since values that repeat are stored once. So
+sizes are compared before values are unpacked: those that the head of the file states,
+and those that follow from the lengths of its texts.
+"""
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+MEGABYTE = 2**20
+BATCH_ROWS = 4096  # that are unpacked at once
+
+
+class TooLarge(Exception):
+    """A file that exceeds a bound; the text says what it must do, without its path."""
+
+
+def open_parquet(
+    source: IO[bytes],
+    most_bytes: int,
+    most_values: int,
+) -> Any:
+    """Open a parquet file whose head is within bounds.
+
+    Args:
+        source: the file.
+        most_bytes: bytes that all its values may take.
+        most_values: number of its values, those in lists counted one by one.
+
+    Returns:
+        a `pyarrow.parquet.ParquetFile`, whose texts are read as dictionaries.
+
+    Raises:
+        TooLarge: names the bound.
+        Exception: of any type that pyarrow raises for a damaged file.
+    """
+    from pyarrow import parquet
+
+    metadata = parquet.read_metadata(source)
+    _check_head(metadata, most_bytes, most_values)
+    texts = _text_columns(metadata.schema)
+    return parquet.ParquetFile(source, read_dictionary=texts)
+
+
+def _check_head(
+    metadata: Any,
+    most_bytes: int,
+    most_values: int,
+) -> None:
+    """Refuse a file that is too large by what its head says."""
+    size = 0
+    values = 0
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        size += group.total_byte_size
+        for number in range(group.num_columns):
+            values += group.column(number).num_values
+    _check_bytes(size, most_bytes)
+    if values > most_values:
+        raise TooLarge(f"have at most {most_values:,} values in its lists")
+    # Values of a fixed length that repeat are stored once, and a batch must fit.
+    rows = min(metadata.num_rows, BATCH_ROWS)
+    for number in range(metadata.num_columns):
+        length = metadata.schema.column(number).length
+        _check_bytes(rows * length, most_bytes)
+
+
+def _text_columns(schema: Any) -> list[int]:
+    """The numbers of columns of texts, of which a file stores equal ones once.
+
+    Read as dictionaries, they stay so until the size of all values is known.
+    """
+    found = []
+    for number in range(len(schema)):
+        column = schema.column(number)
+        is_decimal = column.logical_type.type == "DECIMAL"  # takes a fixed length here
+        if column.physical_type == "BYTE_ARRAY" and not is_decimal:
+            found.append(number)
+    return found
+
+
+def read_batches(file: Any, most_bytes: int) -> Iterator[Any]:
+    """The rows of a parquet file, a few at a time.
+
+    Args:
+        file: what `open_parquet` returned.
+        most_bytes: bytes that all its values may take, where a text counts as often as
+            it occurs.
+
+    Yields:
+        a `pyarrow.RecordBatch`, in which texts are dictionaries.
+
+    Raises:
+        TooLarge: the rows up to this one take more.
+    """
+    size = 0
+    # A batch of two row groups would have two dictionaries, which lists do not allow.
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group]):
+            size += sum(map(_unpacked_bytes, batch.columns))
+            _check_bytes(size, most_bytes)
+            yield batch
+
+
+def _unpacked_bytes(array: Any) -> int:
+    """Bytes of an array, where a text counts as often as it occurs."""
+    from pyarrow import compute, types
+
+    kind = array.type
+    if types.is_dictionary(kind):
+        lengths = compute.binary_length(array.dictionary)
+        total = compute.sum(lengths.take(array.indices)).as_py()
+        return int(total or 0)
+    if not types.is_nested(kind):
+        return int(array.nbytes)
+    if types.is_struct(kind):
+        parts = array.flatten()
+    elif types.is_map(kind):
+        parts = [array.keys, array.items]
+    else:
+        parts = [array.flatten()]
+    return sum(map(_unpacked_bytes, parts))
+
+
+def _check_bytes(size: int, most_bytes: int) -> None:
+    """Refuse a small file that unpacks to a large one."""
+    if size > most_bytes:
+        raise TooLarge(f"unpack to at most {most_bytes // MEGABYTE} MiB")

@@ -1,0 +1,62 @@
+"""Parquet files are read within bounds, which hold before values are unpacked."""
+
+import pytest
+
+from normlab.parquet import TooLarge, open_parquet, read_batches
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+ENOUGH = 2**20
+
+
+def write(folder, **columns):
+    path = folder / "table.parquet"
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def rows_of(path, most_bytes=ENOUGH, most_values=ENOUGH):
+    with path.open("rb") as source:
+        file = open_parquet(source, most_bytes, most_values)
+        rows = []
+        for batch in read_batches(file, most_bytes):
+            rows += batch.to_pylist()
+        return rows
+
+
+def test_rows_are_read_in_their_order(tmp_path):
+    words = ["red", None, "blue"] * 3000
+    path = write(tmp_path, number=list(range(9000)), word=words)
+    wanted = [{"number": each, "word": words[each]} for each in range(9000)]
+    assert rows_of(path) == wanted
+
+
+def test_a_text_that_is_stored_once_counts_as_often_as_it_occurs(tmp_path):
+    path = write(tmp_path, word=["x" * 100] * 50)
+    assert len(rows_of(path, most_bytes=5000)) == 50
+    with pytest.raises(TooLarge, match="unpack to at most 0 MiB"):
+        rows_of(path, most_bytes=4999)
+
+
+def test_only_the_rows_up_to_the_bound_are_unpacked(tmp_path):
+    path = write(tmp_path, word=["x" * 100] * 6000)
+    with path.open("rb") as source:
+        file = open_parquet(source, ENOUGH, ENOUGH)
+        batches = read_batches(file, 410_000)
+        assert len(next(batches)) == 4096
+        with pytest.raises(TooLarge):
+            next(batches)
+
+
+def test_values_of_a_fixed_length_are_refused_by_the_head(tmp_path):
+    path = write(tmp_path, key=pyarrow.array([b"x" * 1000] * 3, pyarrow.binary(1000)))
+    with path.open("rb") as source, pytest.raises(TooLarge, match="unpack to"):
+        open_parquet(source, 2999, ENOUGH)
+
+
+def test_values_in_lists_count_one_by_one(tmp_path):
+    path = write(tmp_path, parts=[[1, 2, 3], [4]])
+    assert len(rows_of(path, most_values=4)) == 2
+    with pytest.raises(TooLarge, match="have at most 3 values in its lists"):
+        rows_of(path, most_values=3)
