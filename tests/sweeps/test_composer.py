@@ -33,12 +33,33 @@ def test_jobs_get_the_configuration_that_hydra_gives_them(start_sweep, tmp_path)
         ["logger=[csv,tensorboard]", "seed=5"],
         ["experiment=mine", "seed=6"],
         ["experiment=mine", "seed=7", "model.dropout=0.5"],
+        ["experiment=mine", "seed=6"],
     ]
     compose = Composer(loader, master)
     for job in jobs:
         assert compose(job) == as_hydra_does(loader, master, job), job
     assert compose(jobs[8])["group"] == "experiment=mine,seed=6"
     assert len(compose.compositions) < len(jobs)
+
+
+def test_a_job_that_is_refused_leaves_nothing_behind(compose_job):
+    wanted = compose_job(["seed=3"])
+    with pytest.raises(ValueError, match=r"optimizer\.lr must be"):
+        compose_job(["seed=3", "optimizer.lr=-1"])
+    with pytest.raises(HydraException, match=r"optimizer\.lrr"):
+        compose_job(["optimizer.lr=0.5", "optimizer.lrr=1"])
+    assert compose_job(["seed=3"]) == wanted
+
+
+def test_what_a_file_asks_of_hydra_is_refused_in_every_job(start_sweep, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    text = "# @package _global_\nhydra: {output_subdir: files}\n"
+    (tmp_path / "conf" / "experiment" / "bad.yaml").write_text(text)
+    loader, master = start_sweep(f"hydra.searchpath=[file://{tmp_path / 'conf'}]")
+    compose = Composer(loader, master)
+    for seed in (0, 1):
+        with pytest.raises(ValueError, match="output_subdir must be empty"):
+            compose(["experiment=bad", f"seed={seed}"])
 
 
 def test_one_job_does_not_change_the_next(compose_job):

@@ -188,8 +188,30 @@ def as_hydra_config(config: DictConfig) -> Iterator[None]:
     Args:
         config: as Hydra composed it.
     """
+    with _restored_hydra_config():
+        HydraConfig.instance().set_config(config)
+        yield
+
+
+@contextmanager
+def as_hydra_node(hydra: DictConfig, task: DictConfig) -> Iterator[None]:
+    """Like `as_hydra_config`, for a node that was taken out of its configuration.
+
+    Nothing is copied, which `HydraConfig.set_config` does.
+
+    Args:
+        hydra: the node below the key `hydra`.
+        task: the configuration to which interpolations in the node refer.
+    """
+    with _restored_hydra_config():
+        hydra.hydra._set_parent(task)
+        HydraConfig.instance().cfg = hydra  # type: ignore[assignment]
+        yield
+
+
+@contextmanager
+def _restored_hydra_config() -> Iterator[None]:
     before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
     try:
         yield
     finally:

@@ -2,13 +2,18 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from normlab.config.composition import as_hydra_config, config_dirs, to_plain
+from normlab.config.composition import (
+    as_hydra_config,
+    as_hydra_node,
+    config_dirs,
+    to_plain,
+)
 from normlab.config.hydra_node import (
     check_hydra,
     check_overrides,
@@ -20,12 +25,28 @@ from normlab.config.rules import check_composed
 from normlab.config.stored_plan import with_plan
 from normlab.sweeps.grid import parse_override
 
+# How an interpolation begins that depends on the options of a job alone.
+CHOICE = "${hydra:runtime.choices."
+
+
+class Composition(NamedTuple):
+    """What the jobs share that pick the same options of the configuration groups.
+
+    Attributes:
+        task: the configuration without Hydra's own part.
+        hydra: Hydra's own part, which is checked, below the key `hydra`.
+    """
+
+    task: DictConfig
+    hydra: DictConfig
+
 
 class Composer:
     """Turn the overrides of a job into its resolved and checked configuration.
 
-    Composition by Hydra is slow. Jobs that pick the same options of the configuration
-    groups share one composition, and only the other overrides are applied to each.
+    Composition by Hydra is slow, and so are copies and checks of its own part. Jobs
+    that pick the same options of the configuration groups share one composition, and
+    only the other overrides are applied to each.
 
     Args:
         config_loader: Hydra's loader of configurations.
@@ -36,7 +57,7 @@ class Composer:
         self.config_loader = config_loader
         self.master = master
         self.typed = typed_words(master)
-        self.compositions: dict[tuple[str, ...], DictConfig] = {}
+        self.compositions: dict[tuple[str, ...], Composition] = {}
 
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Compose the configuration of one job.
@@ -58,10 +79,12 @@ class Composer:
             else:
                 options.append(word)
 
-        config = copy.deepcopy(self._compose(tuple(options)))
-        _apply_values(config, values)
-        _set_job_name(config, parsed, overrides)
-        plain = _resolve(config, self.typed)
+        shared = self._compose(tuple(options))
+        task = copy.deepcopy(shared.task)
+        _apply_values(task, values)
+        _set_job_name(shared.hydra.hydra, parsed, overrides)
+        with as_hydra_node(shared.hydra, task):  # it may be interpolated
+            plain = to_plain(task)
 
         # Not all `overrides`: to those, a file of the sweep may have added some.
         check_composed(plain, [*self.typed, *words_of_search(overrides)])
@@ -82,15 +105,38 @@ class Composer:
             return False
         return not _is_group(self.config_loader, key)
 
-    def _compose(self, options: tuple[str, ...]) -> DictConfig:
+    def _compose(self, options: tuple[str, ...]) -> Composition:
         """The composition with these options of the configuration groups."""
         if options not in self.compositions:
-            composition = self.config_loader.load_sweep_config(
-                self.master, list(options)
-            )
-            check_overrides(composition, [*self.typed, *options])
-            self.compositions[options] = composition
+            config = self.config_loader.load_sweep_config(self.master, list(options))
+            check_overrides(config, [*self.typed, *options])
+            self.compositions[options] = _divide(config, self.typed)
         return self.compositions[options]
+
+
+def _divide(config: DictConfig, words: Sequence[str]) -> Composition:
+    """Check Hydra's own part of a configuration, and take it out.
+
+    The values of a job change nothing in it but what `_set_job_name` sets.
+    """
+    hydra = OmegaConf.masked_copy(config, "hydra")
+    with as_hydra_config(config):
+        check_hydra(config, words)
+        _resolve_choices(config)
+    with open_dict(config):
+        del config["hydra"]
+    return Composition(config, hydra)
+
+
+def _resolve_choices(config: DictConfig) -> None:
+    """Replace interpolations of options by these, once for all jobs that have them."""
+    choices = config.get("choices")
+    if not isinstance(choices, DictConfig):
+        return
+    for name in choices:
+        node = choices._get_node(name)
+        if str(node).startswith(CHOICE):
+            choices[name] = choices[name]
 
 
 def _is_group(config_loader: Any, key: str) -> bool:
@@ -110,24 +156,14 @@ def _apply_values(config: DictConfig, values: list[Override]) -> None:
 
 
 def _set_job_name(
-    config: DictConfig, parsed: list[Override], overrides: Sequence[str]
+    hydra: DictConfig,
+    parsed: list[Override],
+    overrides: Sequence[str],
 ) -> None:
     """Set what Hydra's own part of the configuration says about the overrides of a job.
 
     `get_overrides_dirname` is a private interface of Hydra (hydra-core 1.3.8).
     """
-    config.hydra.overrides.task = list(overrides)
-    options = config.hydra.job.config.override_dirname
-    config.hydra.job.override_dirname = get_overrides_dirname(parsed, **options)
-
-
-def _resolve(config: DictConfig, words: Sequence[str]) -> dict[str, Any]:
-    """The configuration as plain data, without Hydra's own part, which is checked.
-
-    `choices` interpolates Hydra's part, which is therefore set during the resolution.
-    """
-    with as_hydra_config(config):
-        check_hydra(config, words)
-        with open_dict(config):
-            del config["hydra"]
-        return to_plain(config)
+    hydra.overrides.task = list(overrides)
+    options = hydra.job.config.override_dirname
+    hydra.job.override_dirname = get_overrides_dirname(parsed, **options)

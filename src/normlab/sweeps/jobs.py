@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Job:
         """The values of the overrides by key."""
         return _values_by_key(self.overrides)
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """The folder of the run, whether it exists yet or not."""
         return run_folder(self.config)
