@@ -25,6 +25,7 @@ ARCHITECTURE = {
     "metrics": (),
     "npz": (),
     "option_names": (),
+    "parquet": (),
     "programs": (),
     "synonyms": (),
     "spelling": ("synonyms",),
@@ -46,7 +47,8 @@ ARCHITECTURE = {
     "models": ("norms", "spelling"),
     "optimizers": ("norms", "spelling"),
     "data": (
-        *("config", "files", "locks", "sharing", "spelling", "streams", "terminal"),
+        *("config", "files", "locks", "parquet", "sharing", "spelling", "streams"),
+        "terminal",
     ),
     "callbacks": (),
     "event_files": ("endings", "locks"),
@@ -81,7 +83,8 @@ ARCHITECTURE = {
     ),
     # many runs
     "compare": (
-        *("checksums", "files", "metrics", "npz", "programs", "results", "config"),
+        *("checksums", "files", "metrics", "npz", "parquet", "programs", "results"),
+        "config",
     ),
     "study": (
         *("files", "metrics", "option_names", "programs", "spelling", "terminal"),
