@@ -11,6 +11,7 @@ from normlab.results import (
     read_result,
     without_password,
     write_atomically,
+    write_files,
     write_json,
     write_result,
     written_whole,
@@ -51,6 +52,49 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         write_atomically(path, "not bytes")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_several_files_are_on_the_disk_before_any_has_its_name(tmp_path, monkeypatch):
+    names_at_force = []
+    forced = []
+
+    def fsync(descriptor):
+        forced.append(os.fstat(descriptor).st_size)
+        names_at_force.append(sorted(path.name for path in tmp_path.iterdir()))
+
+    monkeypatch.setattr(results.os, "fsync", fsync)
+    contents = {tmp_path / "a": b"1", tmp_path / "b": b"22", tmp_path / "c": b"333"}
+    write_files(contents)
+    assert sorted(forced) == [1, 2, 3]
+    for names in names_at_force:
+        assert len(names) == 3
+        assert all(name.endswith(".tmp") for name in names)
+    found = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == contents
+
+
+def test_if_one_of_several_files_fails_none_is_replaced(tmp_path):
+    write_files({tmp_path / "a": b"old", tmp_path / "b": b"old"})
+    with pytest.raises(TypeError):
+        write_files({tmp_path / "a": b"new", tmp_path / "b": "no bytes"})
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {"a": b"old", "b": b"old"}
+
+
+def test_no_files_are_written_at_once(tmp_path):
+    write_files({})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_refuses_one_of_several_files_is_told(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        if os.fstat(descriptor).st_size == 2:
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(results.os, "fsync", fsync)
+    with pytest.raises(OSError, match="full"):
+        write_files({tmp_path / "a": b"1", tmp_path / "b": b"22"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_result_yet(tmp_path):

@@ -18,7 +18,7 @@ from normlab.loggers import TENSORBOARD_GROUP, TENSORBOARD_SCORES
 from normlab.metrics import SCORES
 from normlab.results import all_metrics
 from normlab.training.experiment import run
-from normlab.training.final_scores import score_outputs, store_mistakes
+from normlab.training.final_scores import find_mistakes, mistake_files, score_outputs
 from normlab.training.predictions import predictions_by_part
 from normlab.training.preparation import prepare
 from normlab.training.scores import Outputs
@@ -131,18 +131,19 @@ def test_the_matrix_of_very_many_classes_is_left_to_its_image(
     assert list(images) == ["confusion matrix of test"]
     # There is no mistake.
     predicted = predictions_by_part(prepared.task, outputs)
-    assert store_mistakes(prepared.stored, predicted, 5, tmp_path) == {}
-    assert list(tmp_path.iterdir()) == []
+    mistakes = find_mistakes(prepared.stored, predicted, 5)
+    assert mistakes == ([], {})
+    assert mistake_files(mistakes, tmp_path) == {}
 
 
-def test_outputs_that_are_not_finite_have_no_scores(config, tmp_path):
+def test_outputs_that_are_not_finite_have_no_scores(config):
     prepared = prepare(config())
     part = prepared.parts.test
     logits = torch.full((len(part), 10), torch.nan)
     outputs = outputs_of(logits, part.targets[part.rows])
     assert score_outputs(prepared.task, prepared.stored, outputs) == ({}, {})
     predicted = predictions_by_part(prepared.task, outputs)
-    assert store_mistakes(prepared.stored, predicted, 5, tmp_path) == {}
+    assert find_mistakes(prepared.stored, predicted, 5) == ([], {})
 
 
 def test_the_best_epoch_may_be_that_of_any_score(config):

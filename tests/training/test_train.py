@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from normlab.config.identity import run_folder
 from normlab.data.images import digits
 from normlab.models import Swap
+from normlab.results import write_files
 from normlab.sharing import sharing
 from normlab.training.classification import Classification
 from normlab.training.experiment import run
@@ -21,9 +22,9 @@ from normlab.training.preparation import prepare
 from normlab.training.train import (
     _divergence_in,
     as_yaml,
+    origin_files,
     score_best,
     train,
-    write_origin,
 )
 
 # Lightning's, about its own logging.
@@ -94,12 +95,13 @@ def test_every_part_is_scored_with_the_state_that_is_given(config):
 
 def test_the_origin_of_a_run_is_stored_without_its_trial(config, tmp_path):
     settings = config("device=cpu")
-    write_origin(settings | {"trial": {"_target_": "a.b"}}, "cpu", tmp_path)
+    trial = {"trial": {"_target_": "a.b"}}
+    write_files(origin_files(settings | trial, "cpu", tmp_path))
     stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert stored == settings | {"trial": None}
     assert list(stored) == list(settings)
     for plan in ("first", "second"):  # of a run that is resumed
-        write_origin(settings | {"plan": plan}, "cpu", tmp_path)
+        write_files(origin_files(settings | {"plan": plan}, "cpu", tmp_path))
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["plan"] == "first"
     origin = json.loads((tmp_path / "environment.json").read_text())
     threads = torch.get_num_threads()

@@ -8,13 +8,12 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from normlab.data.blocks import EvaluationBlocks
 from normlab.data.parts import Parts
-from normlab.results import write_atomically
 from normlab.training.mistakes import class_name, describe_mistakes
 from normlab.training.predictions import Predicted
 from normlab.training.score_images import draw_matrix, draw_samples
@@ -56,36 +55,54 @@ def score_outputs(
     return scores, images
 
 
-def store_mistakes(
-    parts: Parts, predicted: Mapping[str, Predicted], count: int, folder: Path
-) -> dict[str, bytes]:
-    """Write the worst mistakes to `mistakes.csv`, and those in images as pictures.
+class Mistakes(NamedTuple):
+    """The worst mistakes of a run.
 
-    Nothing is written if there are none.
+    Attributes:
+        rows: one dictionary for each mistake.
+        pictures: PNG files of those in images, by the name of the part.
+    """
+
+    rows: list[dict[str, Any]]
+    pictures: dict[str, bytes]
+
+
+def find_mistakes(
+    parts: Parts, predicted: Mapping[str, Predicted], count: int
+) -> Mistakes:
+    """The worst mistakes, with pictures of those in images.
 
     Args:
         parts: the data of the run as they are stored.
         predicted: from `predictions_by_part`.
         count: at most so many mistakes of each part.
-        folder: the run folder.
-
-    Returns:
-        PNG files to record, by name.
     """
-    images = {}
-    mistakes: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    pictures = {}
     for part, (predictions, targets) in predicted.items():
         rows = EvaluationBlocks(parts.by_name[part]).rows
         worst = describe_mistakes(part, parts, rows, predictions, targets, count)
-        mistakes += worst
+        found += worst
         samples = _samples(parts, part, worst)
         if samples is not None:
-            drawn = draw_samples(samples, [_caption(mistake) for mistake in worst])
-            images[f"mistakes of {part}"] = drawn
-            write_atomically(folder / f"mistakes_{part}.png", drawn)
-    if mistakes:
-        write_atomically(folder / MISTAKES, _table(mistakes).encode())
-    return images
+            captions = [_caption(mistake) for mistake in worst]
+            pictures[part] = draw_samples(samples, captions)
+    return Mistakes(found, pictures)
+
+
+def mistake_files(mistakes: Mistakes, folder: Path) -> dict[Path, bytes]:
+    """`mistakes.csv` and the pictures; none if there are no mistakes.
+
+    Args:
+        mistakes: of the run.
+        folder: the run folder.
+    """
+    files = {}
+    for part, picture in mistakes.pictures.items():
+        files[folder / f"mistakes_{part}.png"] = picture
+    if mistakes.rows:
+        files[folder / MISTAKES] = _table(mistakes.rows).encode()
+    return files
 
 
 def numbers_of(scores: Mapping[str, dict[str, Any]]) -> dict[str, float]:

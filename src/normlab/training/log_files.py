@@ -8,11 +8,13 @@ resumes, since they will be written again, and files that were changed are named
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from normlab.checksums import EVENTS
 from normlab.files import open_regular
+from normlab.results import force_to_disk
 
 CHUNK_BYTES = 2**20
 
@@ -51,30 +53,42 @@ class LogMeter:
         """
         lengths = {}
         digests = {}
-        for name, path in log_files(self.folder).items():
-            self._read_on(name, path)
-            lengths[name] = self._lengths[name]
-            digests[name] = self._digests[name].hexdigest()
+        with ExitStack() as opened:
+            files = {}
+            sizes = {}
+            for name, path in log_files(self.folder).items():
+                file = opened.enter_context(open(path, "rb"))
+                files[name] = file
+                sizes[name] = os.fstat(file.fileno()).st_size
+            descriptors = [file.fileno() for file in files.values()]
+            force_to_disk(descriptors)
+            for name, file in files.items():
+                # What a logger adds by now may not be on the disk.
+                self._read_on(name, file, sizes[name])
+                lengths[name] = self._lengths[name]
+                digests[name] = self._digests[name].hexdigest()
         return lengths, digests
 
-    def _read_on(self, name: str, path: Path) -> None:
-        """Add what was appended to a file since the last call to its digest."""
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-            size = os.fstat(file.fileno()).st_size
-            known = self._lengths.get(name, 0)
-            if name not in self._digests or size < known:
-                self._digests[name] = hashlib.sha256()
-                known = 0
-            file.seek(known)
-            # No further than `size`: what a logger adds by now may not be on the disk.
-            while known < size:
-                chunk = file.read(min(CHUNK_BYTES, size - known))
-                if not chunk:
-                    break
-                self._digests[name].update(chunk)
-                known += len(chunk)
-            self._lengths[name] = known
+    def _read_on(self, name: str, file: IO[bytes], size: int) -> None:
+        """Add what was appended to a file since the last call to its digest.
+
+        Args:
+            name: of the file, by its path in the run folder.
+            file: opened for reading.
+            size: bytes up to which it is read.
+        """
+        known = self._lengths.get(name, 0)
+        if name not in self._digests or size < known:
+            self._digests[name] = hashlib.sha256()
+            known = 0
+        file.seek(known)
+        while known < size:
+            chunk = file.read(min(CHUNK_BYTES, size - known))
+            if not chunk:
+                break
+            self._digests[name].update(chunk)
+            known += len(chunk)
+        self._lengths[name] = known
 
 
 def truncate_logs(

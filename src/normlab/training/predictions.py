@@ -16,7 +16,6 @@ from normlab.checksums import PREDICTIONS
 from normlab.data.blocks import EvaluationBlocks
 from normlab.data.parts import Parts
 from normlab.npz import npz_bytes
-from normlab.results import write_atomically
 from normlab.training.scores import Outputs
 from normlab.training.tasks import Task
 
@@ -55,24 +54,24 @@ def predictions_by_part(
     return found
 
 
-def store_predictions(
+def prediction_files(
     parts: Parts, predicted: Mapping[str, Predicted], folder: Path
-) -> None:
-    """Write `predictions.npz`, with one value per test sample, in their order.
+) -> dict[Path, bytes]:
+    """`predictions.npz`, with one value per test sample, in their order.
 
     Args:
         parts: the data of the run as they are stored.
-        predicted: from `predictions_by_part`; nothing is written without the test part.
+        predicted: from `predictions_by_part`; without the test part there is no file.
         folder: the run folder.
     """
     if "test" not in predicted:
-        return
+        return {}
     predictions, targets = predicted["test"]
     arrays = predictions_of(predictions, targets, parts.target_offset)
     rows = EvaluationBlocks(parts.test).rows.cpu()
     if not torch.equal(rows, torch.arange(len(rows))):
         arrays["rows"] = rows.numpy().astype(np.int32)
-    write_atomically(folder / PREDICTIONS, npz_bytes(arrays))
+    return {folder / PREDICTIONS: npz_bytes(arrays)}
 
 
 def predictions_of(

@@ -21,19 +21,20 @@ from normlab.device.devices import (
     set_threads,
 )
 from normlab.loggers import log_final, unknown_metrics
-from normlab.results import environment, write_atomically, write_json
+from normlab.results import environment, json_bytes, write_files
 from normlab.sharing import shared
 from normlab.training.checkpoint_files import save
 from normlab.training.display import print_start
 from normlab.training.evaluation import evaluate
 from normlab.training.final_scores import (
     SCORED_PARTS,
+    find_mistakes,
+    mistake_files,
     numbers_of,
     score_outputs,
-    store_mistakes,
 )
 from normlab.training.fit import fit, prepare_and_fit
-from normlab.training.predictions import predictions_by_part, store_predictions
+from normlab.training.predictions import prediction_files, predictions_by_part
 from normlab.training.preparation import Prepared, describe_network
 from normlab.training.processes import fit_in_processes
 from normlab.training.scores import Outputs
@@ -56,8 +57,8 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
     """
     device = prepared.device
     set_threads(device.threads, prepared.flops)
-    write_origin(config, device.accelerator, folder)
-    write_json(folder / INPUTS, prepared.inputs)
+    inputs = {folder / INPUTS: json_bytes(prepared.inputs)}
+    write_files(origin_files(config, device.accelerator, folder) | inputs)
     # Networks from libraries say what became of their norms.
     norm_report = getattr(prepared.task.network, "norm_report", [])
     if config["progress"]:
@@ -123,15 +124,19 @@ def _store_and_score(
     scores, images = score_outputs(task, stored, outputs)
     predicted = predictions_by_part(task, outputs)
     options = config.get("scores", {})
-    images |= store_mistakes(stored, predicted, options.get("mistakes", 0), folder)
+    mistakes = find_mistakes(stored, predicted, options.get("mistakes", 0))
+    files = mistake_files(mistakes, folder)
     if options.get("predictions", True):
-        store_predictions(stored, predicted, folder)
+        files |= prediction_files(stored, predicted, folder)
+    write_files(files)
+    for part, picture in mistakes.pictures.items():
+        images[f"mistakes of {part}"] = picture
     log_final(config, folder, "finished", metrics, numbers_of(scores), images)
     return {BEST_CHECKPOINT: digest, "metrics": metrics, "scores": scores}
 
 
-def write_origin(config: dict, accelerator: str, folder: Path) -> None:
-    """Store the resolved configuration and where the run comes from.
+def origin_files(config: dict, accelerator: str, folder: Path) -> dict[Path, bytes]:
+    """The files with the resolved configuration and with where the run comes from.
 
     A run that is resumed keeps the plan of the study that has started it.
 
@@ -142,9 +147,11 @@ def write_origin(config: dict, accelerator: str, folder: Path) -> None:
     """
     plan = started_plan(folder) or config.get("plan")
     stored = config | {"trial": None, "plan": plan}
-    write_atomically(folder / "config.yaml", as_yaml(stored).encode())
     origin = environment(describe_device(accelerator))
-    write_json(folder / "environment.json", origin)
+    return {
+        folder / "config.yaml": as_yaml(stored).encode(),
+        folder / "environment.json": json_bytes(origin),
+    }
 
 
 def as_yaml(settings: dict[str, Any]) -> str:
