@@ -90,8 +90,8 @@ class Checkpoints(Checkpoint):
 
         self._last_is_intact = state is not None and state["read_from"] == LAST
         self._saved_steps = 0
-        self._saved_at = time.monotonic()
-        self._started = time.perf_counter()
+        self._saved_at: float | None = None
+        self._began = self._started = time.perf_counter()
         self._ended = False
 
     def on_fit_start(self, trainer: pl.Trainer, task: Task) -> None:
@@ -120,12 +120,16 @@ class Checkpoints(Checkpoint):
         set_random_state(state["random"], task.device, trainer.global_rank)
 
     def on_train_start(self, trainer: pl.Trainer, task: Task) -> None:
-        self._started = task.clock() - task.progress.seconds
+        self._began = task.clock()
+        self._started = self._began - task.progress.seconds
         self._usage = Usage(task.progress, task.device)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: Task, outputs: Any, block: Block, index: int
     ) -> None:
+        if self._saved_at is None:
+            # Without the time in which the others of a stack prepared: nothing to lose.
+            self._saved_at = time.monotonic() - (task.clock() - self._began)
         # After the last block of an epoch the checkpoint waits for the epoch's records:
         # they are computed from that block, which a resumed run would not have.
         if not self.every_n_steps or ends_epoch(trainer):
@@ -147,6 +151,7 @@ class Checkpoints(Checkpoint):
             trainer.should_stop = True
             task.ended_by = task.ended_by or reason
 
+        assert self._saved_at is not None
         is_old = time.monotonic() - self._saved_at >= self.every_seconds
         # All processes write together, whatever the clock of each says.
         is_old = largest_over_processes(int(is_old), task.device) > 0
