@@ -18,6 +18,7 @@ from reproduction.tables import (
 )
 
 from normlab.compare.comparison import Comparison, compare
+from normlab.compare.settings import setting_text
 from normlab.report.arm_figures import draw_arms
 from normlab.report.drawing import figure_style
 from normlab.report.learning_curves import draw_learning_curves
@@ -39,6 +40,19 @@ taken to be 1/(k − 1) of the training part, which here includes the validation
 
 AlexNet on Tiny-ImageNet needs pretrained weights and is not among these:
 `experiment=alexnet_tiny_imagenet`."""
+
+COMMIT = "environment.git.commit"
+# What is said of the origin of runs, and what it is called.
+ORIGIN = {
+    COMMIT: "commit",
+    "environment.python": "Python",
+    "environment.packages.torch": "PyTorch",
+    "environment.packages.numpy": "NumPy",
+    "environment.packages.scikit-learn": "scikit-learn",
+    "environment.device.name": "device",
+    "environment.device.threads": "threads",
+    "environment.platform": "platform",
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,7 @@ def section(
     ]
     for metric in entry.get("curves", []):
         paragraphs.append(curve_table(first, entry, metric))
+    paragraphs.append(origin(runs))
     for note in all_notes:
         paragraphs.append(f"Note: {note}")
 
@@ -110,6 +125,23 @@ def section(
     overview = [_in_words(cell, entry) for cell in overview_cells(first, entry)]
     head = _head(entry, command)
     return Section(overview, "\n\n".join([f"## {entry['title']}", *head, text]))
+
+
+def origin(runs: pd.DataFrame) -> str:
+    """With what the runs were made: commit, versions and device."""
+    named = {}
+    for column, name in ORIGIN.items():
+        if column not in runs:
+            continue
+        values = runs[column].dropna().map(setting_text).unique()
+        if column == COMMIT:
+            values = [f"`{value[:7]}`" for value in values]
+        if len(values):
+            named[name] = " and ".join(values)
+    if not named:
+        return ""
+    words = [f"{name} {values}" for name, values in named.items()]
+    return f"The {len(runs)} runs were made with {', '.join(words)}."
 
 
 def _in_words(text: str, entry: Entry) -> str:

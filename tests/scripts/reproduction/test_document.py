@@ -9,6 +9,7 @@ from reproduction.document import (
     absent,
     document,
     networks,
+    origin,
     section,
 )
 from reproduction.experiments import read_plan
@@ -65,6 +66,21 @@ def made(tmp_path):
         tmp_path / "figures",
         ["A remark."],
     )
+
+
+def test_the_origin_of_runs_is_told():
+    runs = pd.DataFrame(
+        {
+            "environment.git.commit": ["0123456789", "0123456789", "abcdefabcd"],
+            "environment.packages.torch": ["2.15.0"] * 3,
+            "environment.device.threads": [1, 1, None],
+        }
+    )
+    assert origin(runs) == (
+        "The 3 runs were made with commit `0123456` and `abcdefa`, PyTorch 2.15.0, "
+        "threads 1."
+    )
+    assert origin(runs[[]]) == ""
 
 
 def test_arms_stand_beside_what_the_notebook_printed(made):
