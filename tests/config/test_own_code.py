@@ -55,6 +55,25 @@ def test_installed_packages_cannot_be_replaced(here):
     assert not module.loaded.startswith(str(here))
 
 
+def test_trust_in_an_installed_package_opens_no_folder(here):
+    (here / "conf" / "yaml").mkdir(parents=True)
+    (here / "work" / "optuna").mkdir()  # installed, and perhaps not yet imported
+    before = list(sys.path)
+    find_own_code(["yaml", "optuna.samplers", "pytest"], [here / "conf"])
+    assert sys.path == before
+    assert (here / "yaml.py").is_file()  # beside the folder, and not found either
+
+
+def test_one_folder_is_found_for_a_package(here):
+    for place in ("work", "conf"):
+        (here / place / "own_norms_d").mkdir(parents=True)
+        (here / place / "schedulefree.py").write_text("")
+    before = list(sys.path)
+    find_own_code(["own_norms_d"], [here / "conf"])
+    find_own_code(["own_norms_d"], [here / "conf"])
+    assert sys.path == [*before, str(here / "work")]
+
+
 def test_jobs_on_other_machines_get_the_folders_from_the_environment(here, monkeypatch):
     (here / "own_norms_c.py").write_text("")
     find_own_code(["own_norms_c"], [here / "conf"])

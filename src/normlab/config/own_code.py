@@ -10,6 +10,7 @@ installed package.
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 # Tells jobs on other machines what `--config-dir` named.
@@ -19,7 +20,8 @@ VARIABLE = "NORMLAB_CONFIG_DIRS"
 def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> None:
     """Append the folders that hold packages of the user's own to the search path.
 
-    Searched are the working folder, folders of configurations, and the folders beside
+    Where a package is installed, no folder is appended for it. Otherwise the first one
+    counts of the working folder, folders of configurations, and the folders beside
     which they lie. Worker processes inherit the search path, jobs of a cluster the
     environment variable.
 
@@ -35,9 +37,12 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
     candidates = _candidates()
     for package in packages:
         root = package.partition(".")[0]
+        if _is_found(root):
+            continue
         for folder in candidates:
             if _holds(folder, root):
                 _append_to_search_path(str(folder))
+                break
 
 
 def _candidates() -> list[Path]:
@@ -49,6 +54,11 @@ def _candidates() -> list[Path]:
             folder = Path(name)
             candidates += [folder, folder.parent]
     return candidates
+
+
+def _is_found(root: str) -> bool:
+    """Whether Python finds a module or package already, which is not imported."""
+    return root in sys.modules or find_spec(root) is not None
 
 
 def _append_to_search_path(folder: str) -> None:
