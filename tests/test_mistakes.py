@@ -172,6 +172,12 @@ def test_an_unknown_option_is_answered_with_those_that_exist():
     )
 
 
+def test_an_error_that_says_nothing_is_explained_by_its_cause():
+    error = ConfigCompositionException()
+    error.__cause__ = ValueError("x must be y")
+    assert explain(error) == "x must be y"
+
+
 def test_other_messages_keep_their_first_two_lines():
     assert explain(ValueError("  a must be 1  \n\nb\nc")) == "a must be 1"
     assert explain(ValueError("a\nb\nc")) == "a\nb"

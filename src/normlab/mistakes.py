@@ -41,6 +41,8 @@ def explain(error: Exception) -> str:
         error.__cause__, Exception
     ):
         return _explain_call(error, error.__cause__)
+    if not str(error) and isinstance(error.__cause__, Exception):
+        return explain(error.__cause__)  # Hydra's error says nothing itself
     message = str(error).removeprefix(OF_RESOLVER)
     if isinstance(error, OverrideParseException):
         return _explain_word(error.override, message)
