@@ -1,13 +1,13 @@
 import pytest
 
 from normlab.config.trust import (
-    check_servers,
     check_targets,
     check_trust,
     is_in,
     placed_targets,
     refuse_interpolations,
     targets_of,
+    typed_texts,
 )
 
 
@@ -69,36 +69,17 @@ def test_a_file_does_not_trust_itself():
     check_trust({"trusted_packages": []}, ["seed=1"])
 
 
+def test_every_word_for_a_key_counts_as_typed():
+    words = ["a.b=1", "++a.b=2,3", "+a.b=", "xa.b=4", "a.b", "~a.b=5"]
+    assert typed_texts("a.b", words) == ["1", "2,3", ""]
+
+
 def test_a_word_about_one_package_trusts_no_other():
     words = ["trusted_packages=[mylab.norms]", "model=mylab"]
     check_trust({"trusted_packages": ["mylab.norms"]}, words)
     for other in ("mylab", "norms", "evil"):
         with pytest.raises(ValueError, match=rf"add trusted_packages=\[{other}\]"):
             check_trust({"trusted_packages": [other]}, words)
-
-
-@pytest.mark.parametrize(
-    ("config", "key", "value"),
-    [
-        (
-            {"logger": {"x": {"tracking_uri": "http://a"}}},
-            "logger.x.tracking_uri",
-            "http://a",
-        ),
-        ({"trial": {"storage": "sqlite:///a"}}, "trial", "{storage:x}"),
-    ],
-)
-def test_a_file_names_no_server_of_a_run(config, key, value):
-    for words in ([], ["logger=[x]"], [f"other.{key}={value}"], [key]):
-        with pytest.raises(ValueError, match=f"^{key} must be given on the command"):
-            check_servers(config, words)
-    check_servers(config, [f"{key}={value}"])
-    check_servers(config, [f"++{key}={value}"])
-
-
-def test_a_run_without_a_server_needs_no_word():
-    check_servers({"logger": {"x": {"tracking_uri": None}, "csv": {}}}, [])
-    check_servers({"logger": None, "trial": None}, [])
 
 
 @pytest.mark.parametrize(

@@ -154,3 +154,10 @@ def test_a_repeated_choice_is_one_choice(capsys, text, choices, repeated):
     assert distribution.choices == choices
     said = f"note: {text} repeats {repeated} of its values; each is one choice\n"
     assert capsys.readouterr().err == (said if repeated else "")
+
+
+def test_a_key_with_a_plus_is_the_same_key():
+    overrides = parsed("a.b=interval(0,1)", "++a.b=2", "c=1,2", "+d.e=1", "d.e=3")
+    space, fixed = split(overrides)
+    assert list(space) == ["c"]
+    assert fixed == ["++a.b=2", "+d.e=3"]

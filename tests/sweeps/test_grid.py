@@ -1,7 +1,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from normlab.sweeps.grid import combinations, parse_override
+from normlab.sweeps.grid import combinations, with_first_values
 
 
 def combined(*words, zipped=(), excluded=()):
@@ -126,6 +126,15 @@ def test_an_interval_needs_a_search():
         combined("optimizer.lr=interval(0.1,1)")
 
 
-def test_an_override_has_the_value_that_yaml_gives_it():
-    assert parse_override("optimizer.lr=1e-3").value() == 0.001
-    assert parse_override("norm=null").value() is None
+@pytest.mark.parametrize("word", ["a.b=5", "+a.b=5", "++a.b=5"])
+def test_a_key_with_a_plus_is_the_same_key(word):
+    plus = word.removesuffix("a.b=5")
+    assert combined("a.b=1,2", word, "seed=0")[0] == [f"{plus}a.b=5 seed=0"]
+    jobs, _ = combined(word, "a.b=1,2", "c=3,4", zipped=[["+a.b", "c"]])
+    assert jobs == [f"{plus}a.b=1 c=3", f"{plus}a.b=2 c=4"]
+
+
+def test_a_trial_keeps_the_first_values_of_a_key_with_a_plus():
+    overrides = OverridesParser.create().parse_overrides(["++seed=3,4,5", "a=1,2"])
+    shortened = with_first_values(overrides, "seed", 2)
+    assert [override.input_line for override in shortened] == ["seed=3,4", "a=1,2"]

@@ -16,13 +16,9 @@ from normlab.config.schema import (
     look_up,
     read_option,
 )
+from normlab.config.servers import check_servers
 from normlab.config.study_plan import check_study
-from normlab.config.trust import (
-    check_servers,
-    check_targets,
-    check_trust,
-    refuse_interpolations,
-)
+from normlab.config.trust import check_targets, check_trust, refuse_interpolations
 from normlab.config.types import rule_of
 from normlab.metrics import METRICS, SCORES, refuse_unknown_monitor, refuse_unknown_stop
 from normlab.spelling import key_hint

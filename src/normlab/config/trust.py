@@ -140,29 +140,10 @@ def check_trust(config: dict[str, Any], words: Sequence[str]) -> None:
         ValueError: `trusted_packages` was set in a file.
     """
     packages = [str(package) for package in config["trusted_packages"] or ()]
-    typed = " ".join(_typed_values("trusted_packages", words))
+    typed = " ".join(typed_texts("trusted_packages", words))
     names = re.findall(r"[\w.]+", typed)
     if not set(packages) <= set(names):
         refuse_file("trusted_packages", f"[{','.join(packages)}]")
-
-
-def check_servers(config: dict[str, Any], words: Sequence[str]) -> None:
-    """Refuse a server or database to which only a file lets a run report.
-
-    A run would open it with the user's own credentials, and tell it what it knows.
-
-    Args:
-        config: the resolved configuration.
-        words: the overrides of the command line, and those of a search.
-
-    Raises:
-        ValueError: names the key.
-    """
-    if config.get("trial") is not None:
-        refuse_untyped("trial", words)
-    for name, options in (config.get("logger") or {}).items():
-        if options.get("tracking_uri") is not None:
-            refuse_untyped(f"logger.{name}.tracking_uri", words)
 
 
 def refuse_untyped(key: str, words: Sequence[str]) -> None:
@@ -175,7 +156,7 @@ def refuse_untyped(key: str, words: Sequence[str]) -> None:
     Raises:
         ValueError: names the key.
     """
-    if not _typed_values(key, words):
+    if not typed_texts(key, words):
         refuse_file(key, "VALUE")
 
 
@@ -186,8 +167,13 @@ def refuse_file(key: str, value: str) -> NoReturn:
     )
 
 
-def _typed_values(key: str, words: Sequence[str]) -> list[str]:
-    """The values that words such as `key=value` and `++key=value` give a key."""
+def typed_texts(key: str, words: Sequence[str]) -> list[str]:
+    """The values that words such as `key=value` and `++key=value` give a key.
+
+    Args:
+        key: with dots or slashes.
+        words: the overrides of the command line.
+    """
     values = []
     for word in words:
         name, sign, value = word.partition("=")

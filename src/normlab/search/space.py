@@ -18,6 +18,7 @@ from optuna.distributions import (
 )
 
 from normlab.config.identity import NOT_PART_OF_THE_RESULT
+from normlab.sweeps.grid import last_overrides
 from normlab.terminal import print_line
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
@@ -36,10 +37,11 @@ def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
     Raises:
         ValueError: no override varies, or one varies in a way that cannot be searched.
     """
-    last = {override.get_key_element(): override for override in overrides}
+    last = last_overrides(overrides).values()
     space: Space = {}
     fixed = []
-    for key, override in last.items():
+    for override in last:
+        key = override.get_key_element()
         if override.is_sweep_override():
             space[key] = _distribution(key, override)
         else:
@@ -49,7 +51,8 @@ def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
             "a search needs a setting to vary, on the command line or in "
             "hydra.sweeper.params: 'optimizer.lr=tag(log, interval(0.001, 1))'"
         )
-    for key in last:
+    for override in last:
+        key = override.get_key_element()
         _check_key(key, varies=key in space)
     return space, fixed
 

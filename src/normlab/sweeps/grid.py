@@ -1,17 +1,17 @@
 """The combinations of the values of a sweep."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import replace
 from itertools import chain, product
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from normlab.config.overrides import parse_override
 from normlab.spelling import did_you_mean
 
-# The overrides `key=value` of every value, by key.
+# The overrides `key=value` of every value, by the key without a plus.
 Axes = Mapping[str, list[str]]
 
 ZIP = "hydra.sweeper.zip"
@@ -41,8 +41,7 @@ def combinations(
             zipped keys have different numbers of values, or no combination remains.
     """
     axes = {}
-    for override in overrides:
-        key = override.get_key_element()
+    for key, override in last_overrides(overrides).items():
         axes[key] = _expand(override)
     joined = _join(axes, zipped)
     patterns = _exclusions(excluded, axes)
@@ -59,6 +58,31 @@ def combinations(
     if not kept:
         raise ValueError(f"{EXCLUDE} must leave a job, it leaves none of {left_out}")
     return kept, left_out
+
+
+def last_overrides(overrides: Sequence[Override]) -> dict[str, Override]:
+    """The last override of every key, in the order of the first ones.
+
+    `key`, `+key` and `++key` are one key. If a key has to be added, it is added by an
+    override without a plus, too.
+
+    Args:
+        overrides: parsed overrides, with one value or several.
+
+    Returns:
+        the overrides by their keys without a plus.
+    """
+    last: dict[str, Override] = {}
+    for override in overrides:
+        name = override.get_key_element()
+        key = name.lstrip("+")
+        if key in last and name == key:
+            earlier = last[key]
+            plus = earlier.get_key_element().removesuffix(key)
+            word = f"{plus}{override.input_line}"
+            override = replace(override, type=earlier.type, input_line=word)
+        last[key] = override
+    return last
 
 
 def _expand(override: Override) -> list[str]:
@@ -88,7 +112,7 @@ def with_first_values(
     """
     shortened = []
     for override in overrides:
-        if override.get_key_element() == key:
+        if override.get_key_element().lstrip("+") == key:
             values = []
             for word in _expand(override)[:count]:
                 _, _, value = word.partition("=")
@@ -159,11 +183,11 @@ def _exclusions(
     return patterns
 
 
-def _find_axis(option: str, key: str, axes: Axes) -> str:
-    """The key as the sweep sets it, with Hydra's `+` or without."""
-    for name in (key, f"+{key}", f"++{key}"):
-        if name in axes:
-            return name
+def _find_axis(option: str, name: Any, axes: Axes) -> str:
+    """The key of an axis, which may be named with Hydra's `+`."""
+    key = str(name).lstrip("+")
+    if key in axes:
+        return key
     hint = did_you_mean(key, axes)
     names = ", ".join(axes)
     raise ValueError(
@@ -179,16 +203,9 @@ def _matches(job: Sequence[str], pattern: Mapping[str, Any]) -> bool:
     overrides = {}
     for word in job:
         key, _, _ = word.partition("=")
-        overrides[key] = word
+        overrides[key.lstrip("+")] = word
     for key, value in pattern.items():
         override = parse_override(overrides[key])
         if override.value() != value:
             return False
     return True
-
-
-@cache
-def parse_override(word: str) -> Override:
-    """Parse `key=value` by Hydra's rules."""
-    parser = OverridesParser.create()
-    return parser.parse_override(word)
