@@ -76,7 +76,7 @@ class OptunaSweeper(GridSweeper):
 
     def _config_dir(self) -> list[str]:
         """The words with which the command line named a folder of configurations."""
-        from normlab.config.composition import config_dirs
+        from normlab.config.hydra_node import config_dirs
 
         words = []
         for folder in config_dirs(self.config.hydra):

@@ -13,9 +13,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from normlab import signals
-from normlab.config.composition import config_dirs, normalized, to_plain
+from normlab.config.composition import normalized, to_plain
 from normlab.config.hydra_checks import hydra_checked
-from normlab.config.hydra_node import words_of_search
+from normlab.config.hydra_node import config_dirs, words_of_search
 from normlab.config.identity import configuration_directory
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed, is_trial

@@ -11,6 +11,7 @@ from normlab.config.composition import (
     plain_config,
     typed_config_dir,
 )
+from normlab.config.hydra_node import config_dirs
 from normlab.config.identity import configuration_directory
 
 
@@ -84,6 +85,38 @@ def test_variables_are_read_if_the_words_name_them(tmp_path, monkeypatch):
     config, composed = checked_config(words, tmp_path)
     assert (config["group"], config["paths"]) == ("here", {"outputs": "here"})
     assert composed.hydra.job.chdir is False
+
+
+def composed_by_a_sweep(words, folder):
+    with composed_sweep(words, folder) as (_, config):
+        return config
+
+
+def test_the_folder_of_a_call_is_known_in_runs_and_sweeps(tmp_path):
+    _, composed = checked_config([], tmp_path)
+    assert config_dirs(composed.hydra) == [tmp_path]
+    composed = composed_by_a_sweep(["seed=1,2"], tmp_path)
+    assert config_dirs(composed.hydra) == [tmp_path]
+    assert config_dirs(compose_config([]).hydra) == []
+
+
+def test_a_launcher_of_ones_own_has_its_setup_if_it_is_picked(tmp_path):
+    (tmp_path / "hydra" / "launcher").mkdir(parents=True)
+    lines = ["defaults:", "  - submitit_slurm", "  - _self_", "setup: [date]"]
+    file = tmp_path / "hydra" / "launcher" / "lab.yaml"
+    file.write_text("\n".join(lines))
+    composed = composed_by_a_sweep(["hydra/launcher=lab"], tmp_path)
+    assert list(composed.hydra.launcher.setup) == ["date"]
+    assert composed.hydra.launcher.timeout_min == 60
+
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\nhydra: {launcher: {setup: [touch x]}}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    for name in ("lab", "submitit_slurm"):
+        words = [f"hydra/launcher={name}", "experiment=mine"]
+        with pytest.raises(ValueError, match="launcher.setup must be given on the"):
+            composed_by_a_sweep(words, tmp_path)
+    composed_by_a_sweep([*words, "hydra.launcher.setup=[date]"], tmp_path)
 
 
 def test_composing_leaves_a_running_hydra_as_it_was():

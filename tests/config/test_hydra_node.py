@@ -1,5 +1,7 @@
 """What a file may ask of Hydra itself."""
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -9,6 +11,7 @@ from normlab.config.hydra_node import (
     PLUGINS,
     check_hydra,
     check_overrides,
+    config_dirs,
     typed_words,
     words_of_search,
 )
@@ -82,6 +85,10 @@ CREATED = "${oc.create:{_target_:joblib.load,filename:x}}"
         ),
         ({"job": {"env_set": {"LD_PRELOAD": "x.so"}}}, "hydra.job.env_set must be"),
         ({"job": {"env_set": "${oc.create:{}}"}}, "hydra.job.env_set must be"),
+        (
+            {"launcher": {"setup": ["touch x"]}},
+            "hydra.launcher.setup must be given on the command line",
+        ),
         ({"output_subdir": "x"}, "hydra.output_subdir must be empty, got x"),
         ({"job": {"chdir": True}}, "hydra.job.chdir must be given on the command"),
         ({"run": {"dir": "x"}}, "hydra.run.dir must be given on the command line"),
@@ -138,6 +145,7 @@ def test_hydra_calls_and_writes_nothing_for_a_file(with_hydra, node, message):
             "hydra.launcher.init.address=auto",
         ),
         ({"sweeper": {"storage": "sqlite:///x.db"}}, "++hydra.sweeper.storage=x"),
+        ({"launcher": {"setup": ["date"]}}, "+hydra.launcher.setup=[date]"),
     ],
 )
 def test_the_command_line_may_say_what_a_file_may_not(with_hydra, node, word):
@@ -145,6 +153,22 @@ def test_the_command_line_may_say_what_a_file_may_not(with_hydra, node, word):
     with pytest.raises(ValueError, match="must be given on the command line"):
         check_hydra(config, ["seed=1", f"x{word}"])
     check_hydra(config, ["seed=1", word])
+
+
+def test_the_folders_of_a_command_and_of_a_call_are_known():
+    sources = [
+        ("main", "file", "conf"),
+        ("command-line", "file", "/a"),
+        ("hydra.searchpath in command-line", "file", "/b"),
+        ("hydra.searchpath in command-line", "pkg", "c"),
+        ("hydra.searchpath in main", "file", "/d"),
+        ("schema", "structured", ""),
+    ]
+    nodes = []
+    for provider, schema, path in sources:
+        nodes.append({"provider": provider, "schema": schema, "path": path})
+    hydra = OmegaConf.create({"runtime": {"config_sources": nodes}})
+    assert config_dirs(hydra) == [Path("/a"), Path("/b")]
 
 
 def test_the_files_of_a_search_need_no_word(with_hydra):

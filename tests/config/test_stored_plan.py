@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from normlab.config.claim_rules import RULES
 from normlab.config.composition import compose_config, plain_config
-from normlab.config.identity import digest
+from normlab.config.identity import configuration_directory, digest
 from normlab.config.stored_plan import (
     plan_text,
     started_plan,
@@ -19,8 +19,8 @@ from normlab.config.stored_plan import (
 from normlab.study.definition import read_study
 
 
-def planned(*words):
-    composed = compose_config(words)
+def planned(*words, folder=None):
+    composed = compose_config(words, folder)
     return with_plan(plain_config(composed), composed.hydra)
 
 
@@ -46,6 +46,16 @@ def test_a_command_that_changes_the_plan_stores_the_changed_one():
     plan = json.loads(config["plan"])["file"]
     assert plan["hydra"]["sweeper"]["params"]["seed"] == "range(3)"
     assert plan["study"]["minimum_seeds"] == 3
+
+
+def test_a_call_stores_the_plan_of_a_study_in_its_folder(tmp_path):
+    (tmp_path / "study").mkdir()
+    text = (configuration_directory() / "study" / "small_batches.yaml").read_text()
+    (tmp_path / "study" / "mine.yaml").write_text(text)
+    plan = json.loads(planned("study=mine", folder=tmp_path)["plan"])
+    shipped = json.loads(planned("study=small_batches")["plan"])
+    assert plan["file"] == shipped["file"]
+    assert plan["file"]["trainer"]
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,13 @@ FILES = {
     ),
 }
 
+# What such a file may try to hand to the jobs of SLURM.
+FOR_SLURM = {
+    "shell": "setup: [touch MARKER]",
+    "output of a job": "additional_parameters: {output: MARKER}",
+    "option of sbatch": "output: MARKER",
+}
+
 # Words of a command that somebody passes on.
 WORDS = {
     "os.system": ["model._target_=os.system", "+model.command=touch MARKER"],

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from security.hostile import FILES, WORDS, command_line, make_trap
+from security.hostile import FILES, FOR_SLURM, WORDS, command_line, make_trap
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*")
 
@@ -29,29 +29,38 @@ def assert_refused(trap, words):
     assert not outputs.exists()
 
 
-def write_experiment(trap, name):
+def write_experiment(trap, content):
     folder = trap.folder / "experiment"
     folder.mkdir()
-    text = "# @package _global_\n" + trap.fill(FILES[name])
+    text = "# @package _global_\n" + trap.fill(content)
     (folder / "hostile.yaml").write_text(text)
     return ["--config-dir", str(trap.folder)]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_refused(trap, name):
-    assert_refused(trap, [*write_experiment(trap, name), "experiment=hostile"])
+    assert_refused(trap, [*write_experiment(trap, FILES[name]), "experiment=hostile"])
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_refused_in_a_dry_run(trap, name):
-    words = write_experiment(trap, name)
+    words = write_experiment(trap, FILES[name])
     assert_refused(trap, [*words, "experiment=hostile", "dry_run=true"])
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_refused_in_a_sweep(trap, name):
-    words = write_experiment(trap, name)
+    words = write_experiment(trap, FILES[name])
     assert_refused(trap, [*words, "-m", "experiment=hostile,null"])
+
+
+@pytest.mark.parametrize("name", FOR_SLURM)
+@pytest.mark.parametrize("sweep", ["experiment=hostile", "experiment=null,hostile"])
+def test_a_hostile_file_hands_nothing_to_the_jobs_of_slurm(trap, name, sweep):
+    content = f"hydra: {{launcher: {{{FOR_SLURM[name]}}}}}"
+    words = write_experiment(trap, content)
+    words += ["-m", sweep, "hydra/launcher=submitit_slurm", "dry_run=true"]
+    assert_refused(trap, words)
 
 
 @pytest.mark.parametrize("name", WORDS)

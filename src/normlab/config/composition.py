@@ -226,13 +226,3 @@ def to_plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
     for key, value in plain.items():
         named[str(key)] = value
     return named
-
-
-def config_dirs(hydra: Any) -> list[Path]:
-    """The folders that `--config-dir` named.
-
-    Args:
-        hydra: Hydra's own node of a configuration.
-    """
-    sources = hydra.runtime.config_sources
-    return [Path(one.path) for one in sources if one.provider == "command-line"]

@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from normlab.config.launcher_options import check_launcher
 from normlab.config.trust import placed_targets, refuse_interpolations, refuse_untyped
 
 # Of Hydra's own options for Python's logging, those that write no files.
@@ -44,6 +46,22 @@ OPTUNA_CLASS = re.compile(r"optuna\.(samplers|pruners)\.[A-Z]\w*")
 # would look like it.
 SEARCH_WORD = "trial="
 SEARCH_KEY = re.compile(r"\s*[+~]*\s*trial\b")
+# What Hydra calls the folders of `--config-dir`, and those of `hydra.searchpath`, by
+# which calls from Python hand theirs on.
+TYPED_FOLDERS = ("command-line", "hydra.searchpath in command-line")
+
+
+def config_dirs(hydra: Any) -> list[Path]:
+    """The folders of configurations that the command line or a call names.
+
+    Args:
+        hydra: Hydra's own node of a configuration.
+    """
+    folders = []
+    for source in hydra.runtime.config_sources:
+        if source.provider in TYPED_FOLDERS and source.schema == "file":
+            folders.append(Path(source.path))
+    return folders
 
 
 def typed_words(config: DictConfig) -> list[str]:
@@ -121,6 +139,7 @@ def check_hydra(config: DictConfig, words: Sequence[str]) -> None:
         if _value(hydra, key) != shipped:
             refuse_untyped(f"hydra.{key}", words)
     launcher = _checked_plugin(config, "launcher")
+    check_launcher(launcher, words, config_dirs(config.hydra))
     sweeper = _checked_plugin(config, "sweeper")
     if _value(launcher, "init.address") is not None:
         refuse_untyped("hydra.launcher.init.address", words)

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from normlab.config.claim_rules import rule_of
-from normlab.config.composition import config_dirs
+from normlab.config.hydra_node import config_dirs
 from normlab.config.identity import (
     DAMAGED,
     NOT_PART_OF_THE_RESULT,

@@ -8,15 +8,11 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_d
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from normlab.config.composition import (
-    as_hydra_config,
-    as_hydra_node,
-    config_dirs,
-    to_plain,
-)
+from normlab.config.composition import as_hydra_config, as_hydra_node, to_plain
 from normlab.config.hydra_node import (
     check_hydra,
     check_overrides,
+    config_dirs,
     typed_words,
     words_of_search,
 )

@@ -1,0 +1,114 @@
+"""Options of a launcher that run code or name files: who may set them.
+
+The shell commands in `setup` are a part of the script of a job. SLURM also gets
+`additional_parameters` and every option that conf/ does not have, and some name files
+to write. These options count only on the command line, and in the file of the launcher
+that the command line picks.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from normlab.config.identity import configuration_directory
+from normlab.config.overrides import typed_tree, typed_values
+from normlab.config.schema import options
+from normlab.files import parse_yaml, read_text
+
+TOP = "hydra.launcher"
+GROUP = "hydra/launcher"
+HANDED_ON = ("setup", "additional_parameters")
+UNSET = object()
+
+
+def check_launcher(
+    launcher: Mapping[str, Any], words: Sequence[str], folders: Sequence[Path]
+) -> None:
+    """Refuse what only the command line may set of a launcher.
+
+    Args:
+        launcher: the resolved node `hydra.launcher`.
+        words: the overrides of the command line.
+        folders: folders of configurations that the command line names.
+
+    Raises:
+        ValueError: names the option.
+    """
+    restricted = _restricted(launcher)
+    if not restricted:
+        return
+    typed = typed_tree(TOP, words)
+    picked = _picked_file(words, folders)
+    for name, value in restricted.items():
+        if not _is_chosen(value, _part(typed, name), _part(picked, name)):
+            key = f"{TOP}.{name}"
+            raise ValueError(
+                f"{key} must be given on the command line, or by the launcher's own "
+                f"file if {GROUP}=NAME picks it there; another file set it: add "
+                f"{key}=VALUE"
+            )
+
+
+def _restricted(launcher: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in `HANDED_ON` that are not empty, and those that conf/ lacks."""
+    given = dict(launcher)
+    target = given.pop("_target_", None)
+    if not given:  # Hydra's launcher `basic`: no file of conf/ is read for it
+        return {}
+    known = _known_options(target)
+    found = {}
+    for name, value in given.items():
+        is_free = name in known
+        if name in HANDED_ON:
+            is_free = not value
+        if not is_free:
+            found[name] = value
+    return found
+
+
+def _known_options(target: Any) -> set[str]:
+    """The names of all options that conf/ has for the class of a launcher."""
+    names = set()
+    for option in options(GROUP).values():
+        if option.target == target:
+            for key in option.keys:
+                name, *_ = key.removeprefix(f"{TOP}.").split(".")
+                names.add(name)
+    return names
+
+
+def _picked_file(words: Sequence[str], folders: Sequence[Path]) -> Any:
+    """The content of the file of the launcher that the words pick."""
+    for name in typed_values(GROUP, words):
+        for folder in (configuration_directory(), *folders):
+            path = folder / GROUP / f"{name}.yaml"
+            if path.is_file():
+                return parse_yaml(read_text(path))
+    return None
+
+
+def _is_chosen(value: Any, typed: Any, written: Any) -> bool:
+    """Whether a value was typed, or is as the picked file has it.
+
+    A value that was typed replaces that of any file, except that keys and values are
+    merged with those of files.
+
+    Args:
+        value: resolved, so that it differs from an interpolation in the file.
+        typed: what the words set in its place.
+        written: what the picked file has in its place.
+    """
+    if value == written:
+        return True
+    if not isinstance(value, dict):
+        return typed is not UNSET and not isinstance(typed, dict)
+    for name, inner in value.items():
+        if not _is_chosen(inner, _part(typed, name), _part(written, name)):
+            return False
+    return True
+
+
+def _part(tree: Any, name: str) -> Any:
+    if isinstance(tree, dict):
+        return tree.get(name, UNSET)
+    return UNSET

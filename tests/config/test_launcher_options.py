@@ -1,0 +1,113 @@
+"""Options of a launcher that run code: typed, or of the launcher that was picked."""
+
+import pytest
+
+from normlab.config.launcher_options import check_launcher
+from normlab.config.schema import options
+
+SLURM = "hydra_plugins.normlab_submitit_launcher.SlurmLauncher"
+LOCAL = "hydra_plugins.normlab_submitit_launcher.SubmititLauncher"
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+@pytest.mark.parametrize("name", sorted(options("hydra/launcher")))
+def test_the_options_of_conf_may_stand_in_any_file(name):
+    option = options("hydra/launcher")[name]
+    launcher = {"_target_": option.target}
+    for key in option.keys:
+        launcher[key.split(".")[2]] = None
+    check_launcher(launcher, [], [])
+    check_launcher({"_target_": BASIC}, [], [])
+
+
+def test_options_that_are_handed_on_may_be_empty():
+    empty = {"setup": [], "additional_parameters": {}}
+    check_launcher({"_target_": SLURM, **empty}, [], [])
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "value"),
+    [
+        (SLURM, "setup", ["touch x"]),
+        (LOCAL, "setup", ["touch x"]),
+        (SLURM, "additional_parameters", {"output": "/home/me/.bashrc"}),
+        (SLURM, "output", "/home/me/.bashrc"),
+        (BASIC, "partition", "gpu"),
+    ],
+)
+def test_what_runs_code_or_names_files_must_be_typed(target, name, value):
+    launcher = {"_target_": target, name: value}
+    for words in ([], ["hydra/launcher=submitit_slurm"], [f"launcher.{name}=x"]):
+        with pytest.raises(ValueError) as error:
+            check_launcher(launcher, words, [])
+        assert str(error.value) == (
+            f"hydra.launcher.{name} must be given on the command line, or by the "
+            f"launcher's own file if hydra/launcher=NAME picks it there; another file "
+            f"set it: add hydra.launcher.{name}=VALUE"
+        )
+    typed = "{output:x}" if isinstance(value, dict) else "[x]"
+    check_launcher(launcher, [f"+hydra.launcher.{name}={typed}"], [])
+
+
+WORDS = [
+    "hydra.launcher.additional_parameters={begin: now}",
+    "++hydra.launcher.additional_parameters.mail-user=me",
+]
+
+
+def test_keys_and_values_must_all_be_typed():
+    typed = {"begin": "now", "mail-user": "me"}
+    launcher = {"_target_": SLURM, "additional_parameters": typed}
+    check_launcher(launcher, WORDS, [])
+    for word in WORDS:
+        with pytest.raises(ValueError, match="additional_parameters must be given"):
+            check_launcher(launcher, [word], [])
+    launcher["additional_parameters"] = {**typed, "output": "/home/me/.bashrc"}
+    with pytest.raises(ValueError, match="additional_parameters must be given"):
+        check_launcher(launcher, WORDS, [])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of configurations with launchers of its own."""
+    (tmp_path / "hydra" / "launcher").mkdir(parents=True)
+    files = {
+        "lab": "setup: [module load cuda]\nadditional_parameters: {begin: now}\n",
+        "other": "setup: ['${group}']\n",
+        "submitit_slurm": "setup: [touch x]\n",
+    }
+    for name, text in files.items():
+        (tmp_path / "hydra" / "launcher" / f"{name}.yaml").write_text(text)
+    return tmp_path
+
+
+def test_the_file_of_the_launcher_that_is_picked_may_set_what_it_likes(folder):
+    launcher = {
+        "_target_": SLURM,
+        "setup": ["module load cuda"],
+        "additional_parameters": {"begin": "now", "mail-user": "me"},
+    }
+    words = ["hydra/launcher=lab", WORDS[1]]
+    check_launcher(launcher, words, [folder])
+    for missing in words:
+        others = [word for word in words if word != missing]
+        with pytest.raises(ValueError, match="must be given on the command line"):
+            check_launcher(launcher, others, [folder])
+    with pytest.raises(ValueError, match="launcher.setup must be given on the command"):
+        check_launcher(launcher, words, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "setup"),
+    [
+        ("lab", ["touch x"]),  # of another file
+        ("lab", ["module load cuda", "touch x"]),
+        ("other", ["touch x"]),  # what the group is
+        ("submitit_slurm", ["touch x"]),  # conf/ has another file with this name
+        ("nowhere", ["touch x"]),
+    ],
+)
+def test_other_files_set_nothing_for_the_launcher_that_is_picked(folder, name, setup):
+    launcher = {"_target_": SLURM, "setup": setup}
+    with pytest.raises(ValueError, match="launcher.setup must be given on the command"):
+        check_launcher(launcher, [f"hydra/launcher={name}"], [folder])
