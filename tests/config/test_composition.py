@@ -1,6 +1,7 @@
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from normlab.config.composition import (
@@ -90,6 +91,44 @@ def test_variables_are_read_if_the_words_name_them(tmp_path, monkeypatch):
 def composed_by_a_sweep(words, folder):
     with composed_sweep(words, folder) as (_, config):
         return config
+
+
+COMPOSERS = [compose_config, checked_config, composed_by_a_sweep]
+
+
+@pytest.mark.parametrize("compose", COMPOSERS)
+def test_a_defaults_list_reads_variables_if_the_words_name_them(
+    tmp_path, monkeypatch, compose
+):
+    monkeypatch.setenv("PLACE", "in_the_dark")
+    (tmp_path / "experiment").mkdir()
+    lines = [
+        "# @package _global_",
+        "defaults:",
+        "  - optional /leak: ${oc.env:PLACE}",
+        "group: ${hydra:runtime.choices.leak}",
+    ]
+    (tmp_path / "experiment" / "mine.yaml").write_text("\n".join(lines))
+    words = ["experiment=mine"]
+    with pytest.raises(HydraException, match="resolving interpolation") as error:
+        compose(words, tmp_path)
+    assert "in_the_dark" not in str(error.value)
+    words.append("paths.outputs=${oc.env:PLACE}")
+    compose(words, tmp_path)
+    config, _ = checked_config(words, tmp_path)
+    assert config["group"] == "in_the_dark"
+
+
+@pytest.mark.parametrize("compose", COMPOSERS)
+def test_a_variable_for_hydra_that_is_not_set_is_a_mistake(
+    tmp_path, monkeypatch, compose
+):
+    monkeypatch.delenv("MY_TOKEN", raising=False)
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\nhydra: {job: {env_copy: [MY_TOKEN]}}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match="a file names 'MY_TOKEN' there"):
+        compose(["experiment=mine"], tmp_path)
 
 
 def test_the_folder_of_a_call_is_known_in_runs_and_sweeps(tmp_path):

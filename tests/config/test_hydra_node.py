@@ -6,11 +6,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError
 
 from normlab.config.hydra_node import (
     PLUGINS,
     check_hydra,
     check_overrides,
+    composing,
     config_dirs,
     typed_words,
     words_of_search,
@@ -153,6 +155,23 @@ def test_the_command_line_may_say_what_a_file_may_not(with_hydra, node, word):
     with pytest.raises(ValueError, match="must be given on the command line"):
         check_hydra(config, ["seed=1", f"x{word}"])
     check_hydra(config, ["seed=1", word])
+
+
+def test_variables_are_named_and_not_shown(with_hydra):
+    node = {"job": {"env_set": {"MY_TOKEN": "secret", "OTHER": "secret"}}}
+    with pytest.raises(ValueError) as error:
+        check_hydra(with_hydra(node), [])
+    assert str(error.value) == "hydra.job.env_set must be empty, got MY_TOKEN, OTHER"
+
+
+def test_a_variable_that_hydra_does_not_find_is_named():
+    with pytest.raises(ValueError) as error, composing():
+        {}["MY_TOKEN"]
+    assert str(error.value) == (
+        "hydra.job.env_copy must be empty, a file names 'MY_TOKEN' there"
+    )
+    with pytest.raises(ConfigKeyError, match="of OmegaConf"), composing():
+        raise ConfigKeyError("of OmegaConf")
 
 
 def test_the_folders_of_a_command_and_of_a_call_are_known():

@@ -154,6 +154,13 @@ FILES = {
     "copied environment": (
         "hydra: {job: {env_copy: [HOME]}}\ngroup: '${hydra:job.env_set.HOME}'"
     ),
+    "copied variable that is not set": (
+        "hydra: {job: {env_copy: [NORMLAB_IS_NOT_SET]}}"
+    ),
+    "a secret in a defaults list": (
+        "defaults: [{optional /leak: '${oc.env:HOME}'}]\n"
+        "group: '${hydra:runtime.choices.leak}'"
+    ),
     "a secret": "group: '${oc.env:HOME}'",
     "a secret for the sweeper": "hydra: {sweeper: {params: {x: '${oc.env:HOME}'}}}",
     "what a launcher imports": (

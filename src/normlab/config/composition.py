@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from normlab.config.hydra_node import check_hydra, check_overrides
+from normlab.config.hydra_node import check_hydra, check_overrides, composing
 from normlab.config.identity import configuration_directory
 from normlab.config.variables import named_variables
 
@@ -56,8 +56,7 @@ def compose_config(
         ValueError, HydraException: a mistake of the user.
     """
     words = _words(overrides, config_dir)
-    directory = str(configuration_directory())
-    with _without_hydra(), initialize_config_dir(directory, version_base="1.3"):
+    with _initialized(words), composing():
         return compose("config", overrides=words, return_hydra_config=True)
 
 
@@ -102,21 +101,36 @@ def composed_sweep(
         ValueError, HydraException: a mistake of the user.
     """
     words = _words(overrides, config_dir)
-    directory = str(configuration_directory())
-    with _without_hydra(), initialize_config_dir(directory, version_base="1.3"):
+    with _initialized(words):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        config = hydra.compose_config(
-            config_name="config",
-            overrides=words,
-            run_mode=RunMode.MULTIRUN,
-            from_shell=False,
-            with_log_configuration=False,
-        )
+        with composing():
+            config = hydra.compose_config(
+                config_name="config",
+                overrides=words,
+                run_mode=RunMode.MULTIRUN,
+                from_shell=False,
+                with_log_configuration=False,
+            )
         check_overrides(config, words)
-        with named_variables(words), as_hydra_config(config):
+        with as_hydra_config(config):
             check_hydra(config, words)
             yield hydra.config_loader, config
+
+
+@contextmanager
+def _initialized(words: Sequence[str]) -> Iterator[None]:
+    """Let Hydra compose from conf/; files read only variables that the words name.
+
+    The defaults list of a file has interpolations, too.
+    """
+    directory = str(configuration_directory())
+    with (
+        named_variables(words),
+        _without_hydra(),
+        initialize_config_dir(directory, version_base="1.3"),
+    ):
+        yield
 
 
 def _words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:

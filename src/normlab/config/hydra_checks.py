@@ -10,7 +10,7 @@ from hydra.core.utils import configure_log
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from normlab.config.hydra_node import check_hydra, check_overrides
+from normlab.config.hydra_node import check_hydra, check_overrides, composing
 from normlab.config.rules import check_hydra_options
 
 MODE_OF_SINGLE_RUN = "hydra.mode=RUN"  # Hydra adds it to the overrides of a single run
@@ -49,7 +49,8 @@ def hydra_checked() -> Iterator[None]:
         elif of_mode.get("config") is not None:
             config = as_single_run(of_mode["config"], of_mode["overrides"], overrides)
         if config is None:
-            config = compose(hydra, **options)
+            with composing():
+                config = compose(hydra, **options)
         check_overrides(config, overrides)
         HydraConfig.instance().set_config(config)
         check_hydra(config, overrides)

@@ -5,7 +5,8 @@ and sweeper, all before code of ours has seen the configuration of a run.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from normlab.config.launcher_options import check_launcher
 from normlab.config.trust import placed_targets, refuse_interpolations, refuse_untyped
@@ -62,6 +64,26 @@ def config_dirs(hydra: Any) -> list[Path]:
         if source.provider in TYPED_FOLDERS and source.schema == "file":
             folders.append(Path(source.path))
     return folders
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Refuse a file in the words of a mistake if a variable for Hydra is not set.
+
+    Hydra copies the variables that `hydra.job.env_copy` names while it composes, and
+    `check_hydra` refuses what it has copied.
+
+    Raises:
+        ValueError: names the variable.
+    """
+    try:
+        yield
+    except KeyError as error:
+        if isinstance(error, OmegaConfBaseException):
+            raise
+        raise ValueError(
+            f"hydra.job.env_copy must be empty, a file names {error} there"
+        ) from error
 
 
 def typed_words(config: DictConfig) -> list[str]:
@@ -134,7 +156,7 @@ def check_hydra(config: DictConfig, words: Sequence[str]) -> None:
     for key in EMPTY:
         value = _value(hydra, key)
         if value:
-            raise ValueError(f"hydra.{key} must be empty, got {value!s}")
+            raise ValueError(f"hydra.{key} must be empty, got {_shown(value)}")
     for key, shipped in FOLDERS.items():
         if _value(hydra, key) != shipped:
             refuse_untyped(f"hydra.{key}", words)
@@ -164,6 +186,13 @@ def _value(node: Any, key: str) -> Any:
             return node
         node = node.get(name)
     return node
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; of keys and values, which may be secret, the keys."""
+    if isinstance(value, dict):
+        return ", ".join(map(str, value))
+    return str(value)
 
 
 @cache
