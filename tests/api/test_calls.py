@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from torch import nn
@@ -17,6 +18,9 @@ from torch import nn
 import normlab
 from normlab.api import calls
 from normlab.api.results import Run
+from normlab.api.words import sweep_words_of
+from normlab.config.composition import composed_sweep
+from normlab.config.own_code import VARIABLE
 from normlab.config.trust import GUARDS
 from normlab.endings import Interrupted, Stopped
 
@@ -141,6 +145,69 @@ def test_workers_of_a_queue_know_the_class(outputs):
         paths={"outputs": str(outputs)},
     )
     assert [run.status for run in runs] == ["finished", "finished"]
+
+
+EVIL = "{tracking_uri: http://evil}"
+URI = "logger.mlflow.tracking_uri"
+
+
+@pytest.fixture
+def composed_jobs(tmp_path):
+    """composed_jobs(params, **settings): the jobs of a sweep by a file with axes."""
+
+    def compose_jobs(params, *texts, **settings):
+        (tmp_path / "experiment").mkdir()
+        content = {"hydra": {"sweeper": {"params": params}}}
+        text = f"# @package _global_\n{yaml.safe_dump(content, sort_keys=False)}"
+        (tmp_path / "experiment" / "mine.yaml").write_text(text)
+        outputs = {"outputs": str(tmp_path / "outputs")}
+        words = sweep_words_of(
+            ("experiment=mine", *texts), settings | {"paths": outputs}
+        )
+        with composed_sweep(words, tmp_path) as (loader, config):
+            sweeper = calls._sweeper(loader, config)
+            jobs, _ = sweeper._compose_jobs(list(config.hydra.overrides.task))
+        return [job.config for job in jobs]
+
+    return compose_jobs
+
+
+@pytest.mark.parametrize("params", [{URI: "http://evil"}, {"logger.mlflow": EVIL}])
+def test_a_file_does_not_replace_the_server_of_a_call(composed_jobs, params):
+    server = {"mlflow": {"tracking_uri": "http://mine"}}
+    (config,) = composed_jobs(params, "logger=[mlflow]", logger=server)
+    assert config["logger"]["mlflow"]["tracking_uri"] == "http://mine"
+
+
+def test_a_file_whose_server_would_replace_that_of_a_call_is_refused(composed_jobs):
+    params = {URI: "http://first", "logger.mlflow": EVIL}
+    server = {"mlflow": {"tracking_uri": "http://mine"}}
+    with pytest.raises(ValueError, match="must be http://mine, as the command line"):
+        composed_jobs(params, "logger=[mlflow]", logger=server)
+
+
+def test_a_setting_of_a_call_replaces_the_axis_of_a_file(composed_jobs):
+    configs = composed_jobs(
+        {"optimizer.lr": "0.1,0.2", "seed": "0,1"}, optimizer={"lr": 0.5}
+    )
+    found = [(config["optimizer"]["lr"], config["seed"]) for config in configs]
+    assert found == [(0.5, 0), (0.5, 1)]
+
+
+def test_a_sweep_finds_packages_beside_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv(VARIABLE, "")
+    (tmp_path / "conf" / "norm").mkdir(parents=True)
+    code = "from torch import nn\n\ndef make(size, rank):\n    return nn.Identity()\n"
+    (tmp_path / "norms_beside_a_sweep.py").write_text(code)
+    option = "_target_: norms_beside_a_sweep.make\n_partial_: true\n"
+    (tmp_path / "conf" / "norm" / "beside.yaml").write_text(option)
+    (run,) = normlab.sweep(
+        f"{SMALL} norm=beside trusted_packages=[norms_beside_a_sweep]",
+        config_dir=tmp_path / "conf",
+        paths={"outputs": str(tmp_path / "outputs")},
+    )
+    assert run.status == "finished"
 
 
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, monkeypatch):

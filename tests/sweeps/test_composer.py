@@ -28,6 +28,9 @@ def test_jobs_get_the_configuration_that_hydra_gives_them(start_sweep, tmp_path)
         ["optimizer.lr=0.3", "optimizer=adam", "optimizer.lr=0.2"],
         ["norm=ghost", "norm.size=4"],
         ["norm=group", "++norm.num_groups=2", "seed=3"],
+        ["optimizer.lr=0.3", "++optimizer.lr=0.2"],
+        ["++optimizer.lr=0.2", "optimizer.lr=0.3"],
+        ["optimizer={lr:0.2}", "++optimizer.lr=0.3", "++norm.size=4", "norm=ghost"],
         ["scheduler=step", "~scheduler.gamma"],
         ["dataset={batch_size:7}", "seed=4"],
         ["logger=[csv,tensorboard]", "seed=5"],
@@ -38,7 +41,7 @@ def test_jobs_get_the_configuration_that_hydra_gives_them(start_sweep, tmp_path)
     compose = Composer(loader, master)
     for job in jobs:
         assert compose(job) == as_hydra_does(loader, master, job), job
-    assert compose(jobs[8])["group"] == "experiment=mine,seed=6"
+    assert compose(jobs[11])["group"] == "experiment=mine,seed=6"
     assert len(compose.compositions) < len(jobs)
 
 
@@ -78,6 +81,15 @@ def test_overrides_that_hydra_cannot_apply_are_refused(start_sweep, job, message
     loader, master = start_sweep()
     with pytest.raises(HydraException, match=message):
         Composer(loader, master)(job)
+
+
+def test_a_variable_for_hydra_that_is_not_set_is_a_mistake(start_sweep, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\nhydra: {job: {env_copy: [NORMLAB_IS_NOT_SET]}}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    compose = Composer(*start_sweep(f"hydra.searchpath=[file://{tmp_path}]"))
+    with pytest.raises(ValueError, match="a file names 'NORMLAB_IS_NOT_SET' there"):
+        compose(["experiment=mine"])
 
 
 def test_values_that_no_run_can_have_are_refused(start_sweep):

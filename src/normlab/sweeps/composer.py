@@ -12,14 +12,15 @@ from normlab.config.composition import as_hydra_config, as_hydra_node, to_plain
 from normlab.config.hydra_node import (
     check_hydra,
     check_overrides,
+    composing,
     config_dirs,
     typed_words,
     words_of_search,
 )
+from normlab.config.overrides import parse_override
 from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed
 from normlab.config.stored_plan import with_plan
-from normlab.sweeps.grid import parse_override
 
 # How an interpolation begins that depends on the options of a job alone.
 CHOICE = "${hydra:runtime.choices."
@@ -92,8 +93,11 @@ class Composer:
 
         In case of doubt it does not, which costs time and changes no result.
         """
-        key = override.get_key_element()
-        if key[0] in "+~" or "/" in key or "@" in key:
+        key = override.key_or_group
+        if override.package is not None or "/" in key:
+            return False
+        has_sign = override.get_key_element() != key
+        if has_sign and "." not in key:  # a group that no defaults list names
             return False
         if key.split(".")[0] == "hydra":
             return False
@@ -104,7 +108,10 @@ class Composer:
     def _compose(self, options: tuple[str, ...]) -> Composition:
         """The composition with these options of the configuration groups."""
         if options not in self.compositions:
-            config = self.config_loader.load_sweep_config(self.master, list(options))
+            with composing():
+                config = self.config_loader.load_sweep_config(
+                    self.master, list(options)
+                )
             check_overrides(config, [*self.typed, *options])
             self.compositions[options] = _divide(config, self.typed)
         return self.compositions[options]
