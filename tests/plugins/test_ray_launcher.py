@@ -21,7 +21,7 @@ def ray(monkeypatch):
 
 
 def test_options_that_conf_does_not_have_are_refused():
-    check_options(["address", "logging_level"], ["num_cpus", "max_calls"])
+    check_options(["address", "num_cpus", "resources"], ["memory", "resources"])
     with pytest.raises(ValueError) as error:
         RayLauncher(OmegaConf.create({"runtime_env": {}}), OmegaConf.create({})).setup()
     assert str(error.value) == (
