@@ -258,12 +258,14 @@ def test_an_arm_that_lost_runs_exceeds_no_margin(tmp_path):
     verdict, reason = judge(found, "higher", 10)
     assert verdict == "cannot tell"
     assert reason.endswith("Whether it exceeds the margin of 0.0100 cannot be told.")
+    assert judge(found, "equal", 10)[0] == "cannot tell"
     # Without a margin, ranks suffice.
     found = compare(load_runs(tmp_path), baseline="torch")
     assert judge(found, "higher", 10)[0] == "supported"
     # As the baseline, it is the better side too.
     found = compare(load_runs(tmp_path), baseline="custom", margin=0.01)
     assert judge(found, "lower", 10)[0] == "cannot tell"
+    assert judge(found, "equal", 10)[0] == "cannot tell"
 
 
 def test_runs_that_the_worse_arm_lost_leave_the_margin_exceeded(tmp_path):
@@ -271,3 +273,4 @@ def test_runs_that_the_worse_arm_lost_leave_the_margin_exceeded(tmp_path):
     found = compare(load_runs(tmp_path), baseline="torch", margin=0.01)
     assert found.contrasts["test"][0] == "ranks"
     assert judge(found, "higher", 10)[0] == "supported"
+    assert judge(found, "equal", 10)[0] == "contradicted"

@@ -77,8 +77,7 @@ def _compared_arms(row: dict) -> str:
 
 def _judge_equal(rows: list[dict], level: float) -> Answer:
     for row in rows:
-        # By ranks alone, nothing is known about the size of a difference.
-        if _lies_outside(row) and _is_shown(row):
+        if _exceeds_both_margins(row):
             return "contradicted", row["sentence"]
     # The claim stands only if every test passes by itself, so no correction is needed
     # (intersection-union test; Berger, 1982, Multiparameter hypothesis testing and
@@ -141,8 +140,12 @@ def _in_direction(
     return -high, -low
 
 
-def _lies_outside(row: dict) -> bool:
-    """Whether the interval lies on one side of both margins."""
+def _exceeds_both_margins(row: dict) -> bool:
+    """Whether a difference that was found lies on one side of both margins."""
+    if not _is_shown(row):
+        return False
+    if row["test"] == "ranks" and _better_side_lost_runs(row):
+        return False
     margin = row["margin"]
     is_above = row["low_all"] > margin
     is_below = row["high_all"] < -margin
