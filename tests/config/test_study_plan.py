@@ -86,6 +86,7 @@ def claimed(**claim):
         (claimed(margin=0), "margin must be a number above 0 or a share .*, got 0$"),
         ({"margin": "0,01"}, "margin must be a number above 0 .*, got '0,01'$"),
         (claimed(arms="custom"), "arms must be null or a list, got 'custom'$"),
+        (claimed(arms=[]), r"arms must name an arm, or be left out .*; got \[\]$"),
         ({"by": 3}, "by must be text or a list of texts, got 3$"),
         ({"within": "dataset"}, "within must be a list of texts, got 'dataset'$"),
         ({"minimum_seeds": "10"}, "a whole number of at least 1, got '10'$"),

@@ -143,6 +143,10 @@ def _check_claim(source: str, plan: dict[str, Any], claim: dict[str, Any]) -> No
         raise ValueError(
             f"{source}: every claim must have says and expect ({known}), got {claim}"
         )
+    if claim.get("arms") == []:
+        raise ValueError(
+            f"{source}: arms must name an arm, or be left out for all of them; got []"
+        )
     margin = claim.get("margin", plan.get("margin"))
     if claim["expect"] in NEED_MARGIN and not margin:
         raise ValueError(
