@@ -1,16 +1,23 @@
 import pytest
 from matplotlib.figure import Figure
 
-from normlab.figure_files import save_figure
+from normlab.figure_files import check_figure_path, save_figure
 
 
 @pytest.mark.parametrize(
     ("name", "beginning"),
-    [("a.png", b"\x89PNG"), ("a.pdf", b"%PDF"), ("a.b.svg", b"<?xml")],
+    [
+        ("a.png", b"\x89PNG"),
+        ("a.PNG", b"\x89PNG"),
+        ("a.pdf", b"%PDF"),
+        ("a.b.svg", b"<?xml"),
+    ],
 )
 def test_a_figure_is_written_as_its_ending_says(tmp_path, name, beginning):
-    save_figure(Figure(figsize=(1, 1)), tmp_path / name, dpi=50)
-    assert (tmp_path / name).read_bytes().startswith(beginning)
+    path = tmp_path / name
+    check_figure_path(path)
+    save_figure(Figure(figsize=(1, 1)), path, dpi=50)
+    assert path.read_bytes().startswith(beginning)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

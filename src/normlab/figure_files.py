@@ -20,7 +20,7 @@ def check_figure_path(path: Path) -> None:
     Raises:
         ValueError: the ending is not one of `ENDINGS`, or the folder does not exist.
     """
-    if path.suffix not in ENDINGS:
+    if path.suffix.lower() not in ENDINGS:
         raise ValueError(f"--out must end in .png, .svg or .pdf, got {path}")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"--out must lie in a folder that exists, got {path}")
@@ -37,6 +37,6 @@ def save_figure(
         dpi: pixels per inch of a PNG.
         follow_links: see `normlab.results.written_whole`.
     """
-    kind = path.suffix.removeprefix(".")
+    kind = path.suffix.removeprefix(".").lower()
     with written_whole(path, follow_links) as temporary:
         figure.savefig(temporary, format=kind, dpi=dpi, facecolor="white")

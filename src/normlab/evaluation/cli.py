@@ -270,7 +270,8 @@ def inspect_parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help="figure to write (default: norms.png in the folder of the run)",
+        help="file for the figure: .png, .svg or .pdf (default: norms.png in the "
+        "folder of the run)",
     )
     add_trust(parser)
     return parser
