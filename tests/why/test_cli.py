@@ -82,6 +82,17 @@ def test_a_folder_that_nobody_has_named_must_not_be_a_link(tmp_path, capsys):
     assert list(precious.iterdir()) == []
 
 
+def test_a_link_in_place_of_figures_is_refused_before_anything_is_measured(
+    tmp_path, capsys
+):
+    (tmp_path / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit) as end:
+        main(["no run", "--out", str(tmp_path), *FEW])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert f"error: {tmp_path / 'figures'} must not be a link" in error
+
+
 def test_defaults_of_the_command_are_those_of_the_settings():
     from normlab.why.measure import Settings
 

@@ -293,6 +293,7 @@ def _check_out(folder: Path | None) -> None:
     """Refuse a folder that cannot be written, before any work; leave nothing behind."""
     if folder is None:
         return
+    refuse_link(folder / "figures")
     ancestors = (folder, *folder.absolute().parents)
     existing = next(path for path in ancestors if path.exists())
     try:

@@ -110,6 +110,7 @@ def _explain(options: argparse.Namespace) -> None:
             grid=options.grid,
         )
         folder = options.out or default_folder(options.runs)
+        refuse_link(folder / "figures")
         trusted = load_trusted_code(options)
         explanation = explain_runs(options.runs, settings, trusted, print_line)
         path = write_explanation(explanation, folder)
