@@ -16,9 +16,8 @@ from normlab.compare.runs import load_runs
 from normlab.compare.settings import setting_text
 from normlab.config.identity import configuration_directory
 from normlab.signals import STOP_SIGNALS
+from normlab.study.deviations import composed_settings, is_interpolation
 from normlab.study.plans import (
-    composed_settings,
-    is_interpolation,
     missing_runs,
     override_text,
     planned_runs,
@@ -202,12 +201,13 @@ def planned(
     # for the runs that made it.
     folder = configuration_directory()
     choices = {key: values for key, values in axes.items() if (folder / key).is_dir()}
+    swept = [key for key in axes if key not in choices]
     for picked in planned_runs(choices):
         matches = pd.Series(True, index=runs.index)
         for key, text in picked.items():
             texts = runs[key].map(setting_text)
             matches &= texts == override_text(text)
-        settings = composed_settings(f"experiment={name}", picked)
+        settings = composed_settings(f"experiment={name}", picked, swept)
         for key in set(setting_columns(runs)) & settings.keys() - axes.keys():
             if is_interpolation(settings[key]):
                 continue

@@ -1,5 +1,6 @@
 """The command line: answers, files, and messages about mistakes."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +9,27 @@ import pandas as pd
 import pytest
 from compare.helpers import write_run, write_seeds
 
+from normlab.config.composition import compose_config, plain_config
 from normlab.report import cli
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare.py"
-AS_PLANNED = {
-    "group": "small_batches",
-    "dataset.name": "mnist",
-    "dataset.shape": [1, 28, 28],
-}
 NONE = [0.90, 0.92, 0.94, 0.91, 0.93, 0.92]
+
+
+@pytest.fixture
+def write_planned(tmp_path):
+    """write_planned(size, seed, value): a run as the study small_batches makes it."""
+    composed = plain_config(compose_config(["study=small_batches"]))
+    names = ("group", "task", "trainer", "dataset", "model", "norm", "optimizer")
+    blocks = {}
+    for name in (*names, "scheduler", "device", "cache_features"):
+        blocks[name] = composed[name]
+
+    def write(size, seed, value):
+        settings = copy.deepcopy(blocks) | {"norm.size": size}
+        write_run(tmp_path / "outputs", "ghost", seed, value, settings=settings)
+
+    return write
 
 
 @pytest.fixture
@@ -97,18 +110,25 @@ def test_the_report_of_a_study_goes_through_no_link(tmp_path, monkeypatch, capsy
     assert list(precious.iterdir()) == []
 
 
-def test_a_study_answers_and_writes_its_report(tmp_path, monkeypatch, capsys):
+def test_figures_are_not_written_through_a_link(group, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "arms.csv").write_text("old")
+    (out / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(group), "--out", str(out)])
+    assert end.value.code == 2
+    assert "figures must not be a link" in capsys.readouterr().err
+    assert (out / "arms.csv").read_text() == "old"
+
+
+def test_a_study_answers_and_writes_its_report(
+    write_planned, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     for size, value in ((64, 0.97), (32, 0.97), (2, 0.93)):
         for seed in range(10):
-            settings = AS_PLANNED | {"norm.size": size}
-            write_run(
-                tmp_path / "outputs",
-                "ghost",
-                seed,
-                value + 0.0001 * (seed % 4 - size % 3),
-                settings=settings,
-            )
+            write_planned(size, seed, value + 0.0001 * (seed % 4 - size % 3))
     cli.main(["--study", "small_batches"])
     printed = capsys.readouterr().out
     assert "\nsupported\n" in printed
@@ -279,18 +299,13 @@ def test_the_check_of_the_folder_leaves_nothing(group, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {group.name}
 
 
-def test_a_study_leaves_out_what_it_did_not_plan(tmp_path, monkeypatch, capsys):
+def test_a_study_leaves_out_what_it_did_not_plan(
+    write_planned, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     for size, value in ((64, 0.97), (32, 0.97), (2, 0.93), (128, 0.98)):
         for seed in range(10 if size < 128 else 2):
-            settings = AS_PLANNED | {"norm.size": size}
-            write_run(
-                tmp_path / "outputs",
-                "ghost",
-                seed,
-                value + 0.0001 * (seed % 4 - size % 3),
-                settings=settings,
-            )
+            write_planned(size, seed, value + 0.0001 * (seed % 4 - size % 3))
     cli.main(["--study", "small_batches"])
     printed = capsys.readouterr().out
     assert "\nsupported\n" in printed

@@ -5,18 +5,15 @@ from compare.helpers import write_run
 
 from normlab.compare import load_runs
 from normlab.study.plans import (
-    deviations,
     grid,
     missing_runs_with_command,
     num_complete_seeds,
     planned_runs,
     planned_seeds,
-    planned_settings,
     seed_counts,
     study_command,
     unplanned_runs,
 )
-from study.helpers import planned_tables
 
 GRID = {"norm": "none,custom", "optimizer.lr": "0.1,1", "seed": "range(3)"}
 
@@ -130,63 +127,3 @@ def test_values_outside_of_the_grid_are_named(runs):
         unplanned_runs({"norm.size": "2", "seed": "0,1,2"}, runs)[1]
         == "norm.size=– in 12"
     )
-
-
-def test_settings_of_a_shipped_study_by_the_groups_of_its_grid():
-    params = {"dataset": "digits,mnist", "norm": "torch,custom", "seed": "range(20)"}
-    tables = planned_settings("custom_equals_torch", params)
-    assert [(table["dataset"], table["norm"]) for table in tables] == [
-        ("digits", "custom"),
-        ("digits", "torch"),
-        ("mnist", "custom"),
-        ("mnist", "torch"),
-    ]
-    assert all(table["trainer.max_epochs"] == 5 for table in tables)
-    assert not any(
-        key in tables[0]
-        for key in ("seed", "dataset.root", "study.question", "device.threads")
-    )
-
-
-def test_deviations_from_the_plan_are_named(runs):
-    assert deviations(planned_tables(GRID), GRID, runs) == ""
-    planned = planned_tables(GRID, **{"dataset.batch_size": 32})
-    assert (
-        deviations(planned, GRID, runs)
-        == "dataset.batch_size is 64 instead of 32 in 12 of 12"
-    )
-
-
-def test_settings_that_the_plan_lacks_are_deviations(tmp_path):
-    added = {
-        "callbacks": {"gradient_norm": {"norm_type": 2.0}},
-        "reparametrize": {"_target_": "normlab.norms.normalize_weights"},
-        "task.loss": {"_target_": "torch.nn.MultiMarginLoss"},
-    }
-    write_run(tmp_path, "none", 0, settings=added)
-    write_run(tmp_path, "none", 1)
-    params = {"norm": "none", "seed": "0,1"}
-    runs = load_runs(tmp_path)
-    assert deviations(planned_tables(params), params, runs) == (
-        "callbacks.gradient_norm.norm_type is 2 instead of – in 1 of 2, "
-        "reparametrize._target_ is normlab.norms.normalize_weights instead of – in 1 "
-        "of 2, task.loss._target_ is torch.nn.MultiMarginLoss instead of – in 1 of 2"
-    )
-    other = {"dataset.batch_size": 32, "model.bias": False}
-    assert deviations(planned_tables(params, **other), params, runs).endswith(
-        ", reparametrize._target_ is normlab.norms.normalize_weights instead of – in 1 "
-        "of 2, and 1 more"
-    )
-
-
-def test_the_plan_leaves_values_open_that_refer_to_others_or_to_a_machine(tmp_path):
-    settings = {
-        "scheduler.T_max": 5,
-        "model.parts": {"first": 1},
-        "dataset.load": {"cache": "outputs/.cache"},
-    }
-    write_run(tmp_path, "none", 0, settings=settings)
-    open_values = {"scheduler.T_max": "${trainer.max_epochs}", "model.parts": "${x}"}
-    params = {"norm": "none", "seed": "0"}
-    planned = planned_tables(params, **open_values)
-    assert deviations(planned, params, load_runs(tmp_path)) == ""

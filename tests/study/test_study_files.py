@@ -6,20 +6,15 @@ import pandas as pd
 import pytest
 
 from normlab.compare.arguments import name_list
-from normlab.compare.runs import flat_settings
+from normlab.compare.runs import flat_settings, settings_added_later
 from normlab.compare.settings import arm_labels, setting_text
 from normlab.config.composition import compose_config, plain_config
 from normlab.config.identity import configuration_directory
 from normlab.config.rules import check
 from normlab.config.study_plan import check_plan
 from normlab.study.definition import read_study
-from normlab.study.plans import (
-    deviations,
-    grid,
-    planned_runs,
-    planned_seeds,
-    planned_settings,
-)
+from normlab.study.deviations import deviations, planned_settings
+from normlab.study.plans import grid, planned_runs, planned_seeds
 
 FILES = sorted((configuration_directory() / "study").glob("*.yaml"))
 STUDIES = [file.stem for file in FILES]
@@ -57,7 +52,8 @@ def deviations_of_first_run(study, *words):
     overrides = [f"{key}={value}" for key, value in first.items()]
     settings = plain_config(compose_config([f"study={study.name}", *overrides, *words]))
     choices = settings.pop("choices")
-    runs = pd.DataFrame([flat_settings(settings) | choices])
+    stored = flat_settings(settings) | choices
+    runs = pd.DataFrame([settings_added_later(stored) | stored])
     return deviations(planned_settings(study.name, first), first, runs)
 
 
@@ -72,6 +68,7 @@ def test_a_run_that_a_study_starts_is_made_as_planned(study):
         ("callbacks=[gradient_norm]", "callbacks.gradient_norm._target_ is normlab"),
         ("+model.stem=3", "model.stem is 3 instead of –"),
         ("norm.eps=0.1", "norm.eps is 0.1 instead of 1e-05"),
+        ("~norm.eps", "norm.eps is – instead of 1e-05"),
         ("dataset.batch_size=8", "dataset.batch_size is 8 instead of 64"),
     ],
 )

@@ -34,7 +34,7 @@ from normlab.report.tables import (
 )
 from normlab.report.test_set import about_test_set
 from normlab.study.definition import read_study
-from normlab.study.plans import planned_settings
+from normlab.study.deviations import planned_settings
 from normlab.study.verdict import answer
 
 

@@ -1,7 +1,6 @@
 """The runs that a study planned against those that exist.
 
-Some may be missing, some may lie outside of the plan, and some may have been made with
-other settings than planned.
+Some may be missing, and some may lie outside of the plan.
 """
 
 import shlex
@@ -13,11 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from normlab.compare.columns import CHOICES, UNCOMPARED, setting_columns
-from normlab.compare.runs import flat_settings, settings_added_later
 from normlab.compare.settings import NO_SETTING, setting_text, sorted_labels
-from normlab.config.composition import compose_config, plain_config
-from normlab.config.identity import configuration_directory
 from normlab.programs import program
 
 Params = dict[str, Any]  # a grid: by key the values of an axis, as on a command line
@@ -272,155 +267,3 @@ def num_complete_seeds(
             break
         count += 1
     return count
-
-
-def planned_settings(
-    name: str,
-    params: Params,
-    config_dir: Path | None = None,
-) -> list[Settings]:
-    """Settings by dotted key that every run of a study must have.
-
-    Args:
-        name: of the study.
-        params: its grid, see `planned_runs`.
-        config_dir: a folder of the user's own with the layout of conf/.
-
-    Returns:
-        One table for every combination of the grid's groups, such as norms. The other
-        keys of the grid are left out.
-    """
-    folders = [configuration_directory()]
-    if config_dir is not None:
-        folders.append(config_dir)
-    groups = []
-    for key in params:
-        if any((folder / key).is_dir() for folder in folders):
-            groups.append(key)
-    combinations = set()
-    for run in planned_runs(params):
-        combination = [(key, run[key]) for key in groups]
-        combinations.add(tuple(combination))
-
-    skipped = {*UNCOMPARED, "choices"}
-    tables = []
-    for picked in sorted(combinations):
-        options = dict(picked)
-        settings = composed_settings(f"study={name}", options, config_dir)
-        table = {}
-        for key, value in settings.items():
-            group = key.partition(".")[0]
-            if key not in params and group not in skipped:
-                table[key] = value
-        tables.append(table | options)
-    return tables
-
-
-def composed_settings(
-    plan: str,
-    options: dict[str, str],
-    config_dir: Path | None = None,
-) -> Settings:
-    """Settings by dotted key of a study or an experiment.
-
-    The value of a setting that is only known in a run is an interpolation, see
-    `is_interpolation`. Options that came later than some runs are there, too, with the
-    values that describe what those runs did.
-
-    Args:
-        plan: as on the command line, `study=NAME` or `experiment=NAME`.
-        options: the picked option of each group, by group.
-        config_dir: a folder of the user's own with the layout of conf/.
-    """
-    overrides = [plan]
-    for key, value in options.items():
-        overrides.append(f"{key}={value}")
-    config = compose_config(overrides, config_dir)
-    added = settings_added_later(config.hydra.runtime.choices)
-    tree = plain_config(config, resolve=False)
-    settings = {}
-    for key, value in (added | flat_settings(tree)).items():
-        name = key.rpartition(".")[2]
-        if name not in MACHINE_SETTINGS:
-            settings[key] = value
-    return settings
-
-
-def is_interpolation(value: Any) -> bool:
-    """Whether a value refers to other settings, as `${trainer.max_epochs}` does."""
-    return isinstance(value, str) and "${" in value
-
-
-def deviations(
-    settings: list[Settings],
-    params: Params,
-    runs: pd.DataFrame,
-) -> str:
-    """Settings of the runs that differ from the plan, in words; empty without any.
-
-    A setting that the plan lacks differs if a run has a value for it.
-
-    Args:
-        settings: from `planned_settings`.
-        params: the grid, see `planned_runs`.
-        runs: the planned runs that are present.
-    """
-    groups = [key for key in params if key in settings[0]]
-    counts: dict[str, int] = {}
-    for planned in settings:
-        part = runs
-        for key in groups:
-            values = part[key].map(setting_text)
-            expected = setting_text(planned[key])
-            part = part[values == expected]
-        open_keys = _open_keys(planned, params, groups)
-        for key in setting_columns(part):
-            if not _is_open(key, open_keys):
-                _count_deviations(part[key], planned.get(key), counts)
-
-    texts = []
-    sorted_counts = sorted(counts.items())
-    num_runs = len(runs)
-    for text, count in sorted_counts[:MAX_LINES]:
-        texts.append(f"{text} in {count} of {num_runs}")
-    num_more = len(sorted_counts) - MAX_LINES
-    if num_more > 0:
-        texts.append(f"and {num_more} more")
-    return ", ".join(texts)
-
-
-def _open_keys(
-    planned: Settings,
-    params: Params,
-    groups: list[str],
-) -> list[str]:
-    """Keys whose values, and those of the keys below them, the plan leaves open."""
-    swept = [key for key in params if key not in groups]
-    referring = [key for key, value in planned.items() if is_interpolation(value)]
-    return swept + referring
-
-
-def _is_open(key: str, open_keys: list[str]) -> bool:
-    """Whether a plan leaves the value of a setting open.
-
-    The name of an option, such as `norm`, is no setting; what the option sets is.
-    """
-    name = key.rpartition(".")[2]
-    if key in CHOICES or name in MACHINE_SETTINGS:
-        return True
-    return any(f"{key}.".startswith(f"{open_key}.") for open_key in open_keys)
-
-
-def _count_deviations(
-    column: pd.Series,
-    planned: Any,
-    counts: dict[str, int],
-) -> None:
-    """Add to `counts` how many runs have each other value than the planned one."""
-    expected = setting_text(planned)
-    values = column.map(setting_text)
-    others = values[values != expected]
-    for value, count in others.value_counts().items():
-        text = f"{column.name} is {value} instead of {expected}"
-        counted = counts.get(text, 0)
-        counts[text] = counted + int(count)

@@ -18,6 +18,7 @@ from normlab.study.confirmation import (
 )
 from normlab.study.control import Control, control_of
 from normlab.study.definition import Study
+from normlab.study.deviations import deviations
 from normlab.study.plans import Settings
 from normlab.study.relative_rates import runs_at_rate
 from normlab.study.rules import Answer, judge
@@ -69,7 +70,7 @@ def answer(
     Args:
         study: the plan.
         runs: from `load_runs`.
-        settings: from `plans.planned_settings`; runs that were made with others cannot
+        settings: from `planned_settings`; runs that were made with others cannot
             answer. None checks nothing.
 
     Returns:
@@ -113,7 +114,7 @@ def _answer_claims(
 ) -> list[Claim]:
     deviating = ""
     if settings:
-        deviating = plans.deviations(settings, study.params, runs)
+        deviating = deviations(settings, study.params, runs)
     claims = []
     for claim in study.plan["claims"]:
         plan = study.plan_of(claim)

@@ -48,7 +48,7 @@ def swept(monkeypatch):
     monkeypatch.setattr(
         reproduction,
         "composed_settings",
-        lambda name, picked: {"trainer.max_epochs": 5, "model.bias": True},
+        lambda name, picked, swept: {"trainer.max_epochs": 5, "model.bias": True},
     )
     monkeypatch.setattr(reproduction, "read_plan", lambda: plan)
     commands = []
