@@ -73,6 +73,16 @@ def test_hyperparameters_of_events_are_settings(tmp_path):
     ]
 
 
+def test_numbers_are_the_decimals_that_were_logged(tmp_path):
+    for seed in range(2):
+        with SummaryWriter(tmp_path / f"seed={seed}") as writer:
+            writer.add_scalar("acc", 0.9, 0)
+            writer.add_scalar("lr", 0.1, 0)
+    runs = loaded(tmp_path, by="lr")
+    assert runs["lr"].tolist() == [0.1, 0.1]
+    assert runs["acc"].tolist() == [0.9, 0.9]
+
+
 def test_a_setting_and_a_scalar_of_one_name_are_both_kept(tmp_path):
     for seed in range(2):
         hparams = {"norm": "batch", "seed": seed, "lr": 0.125}

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from normlab.compare.result_values import Choice, uneven_ends
+from normlab.compare.result_values import Choice, shortest_decimal, uneven_ends
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,23 @@ def test_a_note_says_that_runs_end_at_different_times():
     assert uneven_ends([], "epoch") == []
     (note,) = uneven_ends([3, 10], "epoch")
     assert "their last epoch is 3 to 10" in note
+
+
+@pytest.mark.parametrize(
+    ("number", "decimal"),
+    [
+        (np.float32(0.1), 0.1),
+        (np.float32(1e-5), 1e-5),
+        (np.float32(16777216), 16777216.0),
+        (np.float64(0.1), 0.1),
+        (np.float64(np.float32(0.1)), 0.10000000149011612),
+        (np.float32(math.inf), math.inf),
+        (np.int64(3), 3.0),
+    ],
+)
+def test_a_number_is_the_shortest_decimal_of_its_type(number, decimal):
+    assert shortest_decimal(number) == decimal
+
+
+def test_nan_in_single_precision_stays():
+    assert math.isnan(shortest_decimal(np.float32(math.nan)))

@@ -13,7 +13,12 @@ from typing import Any
 
 from normlab.compare.columns import check_key
 from normlab.compare.result_tables import LeftOut, Results, check_size, table_of_rows
-from normlab.compare.result_values import Choice, Point, uneven_ends
+from normlab.compare.result_values import (
+    Choice,
+    Point,
+    shortest_decimal,
+    uneven_ends,
+)
 from normlab.compare.runs import flat_settings
 from normlab.files import MEGABYTE, open_regular, read_yaml
 
@@ -215,7 +220,7 @@ def _add_value(
         shape = value.tensor.tensor_shape.dim
         if any(axis.size != 1 for axis in shape):
             raise ValueError(f"{value.tag} must have one value per step")
-        number = float(make_ndarray(value.tensor).item())
+        number = shortest_decimal(make_ndarray(value.tensor).flat[0])
         points = run.points.setdefault(prefix + value.tag, [])
         points.append((event.step, event.wall_time, number))
     return is_scalar

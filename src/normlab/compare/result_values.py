@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from normlab import metrics
 
 DIRECTIONS = ("higher", "lower")
@@ -98,6 +100,16 @@ def check_direction(better: str | None) -> None:
     """
     if better is not None and better not in DIRECTIONS:
         raise ValueError(f"better must be higher or lower, got {better}")
+
+
+def shortest_decimal(number: np.generic) -> float:
+    """A number as the shortest decimal that stands for it in its own type.
+
+    Converted to double precision, 0.1 in single precision is 0.10000000149011612.
+    """
+    if isinstance(number, np.floating):
+        return float(str(number))
+    return float(number)
 
 
 def uneven_ends(ends: Sequence[float], clock: str) -> list[str]:
