@@ -78,7 +78,11 @@ def test_a_folder_of_save_to_disk_with_cached_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "labels", "expected"),
-    [(["dog", "cat"], [0, 1, 1], [1, 0, 0]), (["dog"], [0, 0], [1, 1])],
+    [
+        (["dog", "cat"], [0, 1, 1], [1, 0, 0]),
+        (["dog"], [0, 0], [1, 1]),
+        (["dog", "fox", "cat"], [0, 2, 2], [1, 0, 0]),  # no row is a fox
+    ],
 )
 def test_classes_of_a_split_are_found_by_name(tmp_path, names, labels, expected):
     train = (["cat", "dog"], LABELS)

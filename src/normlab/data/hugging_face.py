@@ -151,6 +151,8 @@ def _renumbered(
 ) -> np.ndarray:
     """The labels of a split by the names of the training part.
 
+    A split may state names of classes that none of its rows has.
+
     Args:
         labels: int64 ``(N,)``, indices of `own_names`.
         own_names: of the classes of this split; None if it does not state them.
@@ -165,20 +167,22 @@ def _renumbered(
             f"dataset.root={place}: the classes must have names in both parts or in "
             "none; store both columns as the same ClassLabel"
         )
-    number_of = {name: number for number, name in enumerate(names)}
-    unknown = [name for name in own_names if name not in number_of]
-    if unknown:
-        raise ValueError(
-            f"dataset.root={place} must have the classes of the training part, "
-            f"{shortened(names)}; it also has {shortened(unknown)}"
-        )
     if labels.max(initial=0) >= len(own_names):
         raise ValueError(
             f"dataset.root={place}: labels must be below {len(own_names)}, the number "
             f"of classes, one is {labels.max()}"
         )
-    numbers = np.array([number_of[name] for name in own_names])
-    return numbers[labels]
+    present, places = np.unique(labels, return_inverse=True)
+    present_names = [own_names[label] for label in present]
+    number_of = {name: number for number, name in enumerate(names)}
+    unknown = [name for name in present_names if name not in number_of]
+    if unknown:
+        raise ValueError(
+            f"dataset.root={place} must have the classes of the training part, "
+            f"{shortened(names)}; it also has {shortened(unknown)}"
+        )
+    numbers = np.array([number_of[name] for name in present_names], dtype=np.int64)
+    return numbers[places]
 
 
 def _splits(root: str, configuration: str | None, revision: str | None) -> Any:
