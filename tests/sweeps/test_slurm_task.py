@@ -189,6 +189,24 @@ def test_the_run_of_a_worker_that_renews_its_lease_is_left_to_it(
     assert (trained, waited) == ([1], [0.5])
 
 
+def test_a_run_that_another_worker_has_ended_is_not_waited_for(
+    submit, lease, monkeypatch
+):
+    folder = submit(count=2, workers=1)
+    lease(run_folder(submit.configs[0]))
+
+    def train(config):
+        Task(folder, 0)._note_end(0, "finished")  # as the other worker does
+        return {"status": "finished", "metrics": {}}
+
+    waited = []
+    monkeypatch.setattr(slurm_task, "_train", train)
+    monkeypatch.setattr(slurm_task, "time", SimpleNamespace(sleep=waited.append))
+    Task(folder, 0).work()
+    assert waited == []
+    assert set(ends(folder)) == {0, 1}
+
+
 def test_a_folder_of_another_configuration_fails_its_run_alone(submit, trained):
     folder = submit(count=2, workers=1)
     path = run_folder(submit.configs[0])

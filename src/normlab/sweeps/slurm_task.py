@@ -90,9 +90,17 @@ class Task:
             SystemExit: no other run can succeed either.
         """
         self._train_free()
-        if any(lock.why_lease is not None for lock in self.watched.values()):
+        if self._has_leased_runs():
             time.sleep(lease_seconds())
             self._train_free()
+
+    def _has_leased_runs(self) -> bool:
+        """Whether other workers had leases of runs that have not ended since."""
+        self._read_journal()
+        for index, lock in self.watched.items():
+            if index not in self.ended and lock.why_lease is not None:
+                return True
+        return False
 
     def _train_free(self) -> None:
         """Train the runs that have not ended and that no other worker trains."""
