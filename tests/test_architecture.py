@@ -30,6 +30,7 @@ ARCHITECTURE = {
     "synonyms": (),
     "spelling": ("synonyms",),
     "sharing": (),
+    "spreadsheets": (),
     "streams": ("sharing",),
     "leases": ("endings", "files"),
     "locks": ("leases",),
@@ -57,7 +58,7 @@ ARCHITECTURE = {
         "terminal",
     ),
     # one run
-    "check": ("norms", "option_names", "results", "terminal"),
+    "check": ("norms", "option_names", "results", "spreadsheets", "terminal"),
     "device": ("cores", "norms"),
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
@@ -71,7 +72,7 @@ ARCHITECTURE = {
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
         *("command_lines", "models", "data", "device", "training", "figure_files"),
-        "results",
+        *("results", "spreadsheets"),
     ),
     "predict": (
         *("checksums", "results", "terminal", "config", "mistakes", "command_lines"),
@@ -92,12 +93,13 @@ ARCHITECTURE = {
     ),
     "report": (
         *("colours", "metrics", "option_names", "programs", "results", "terminal"),
-        *("command_lines", "compare", "study", "files"),
+        *("command_lines", "compare", "study", "files", "spreadsheets"),
     ),
     "why": (
         *("colours", "endings", "streams", "terminal", "config"),
         *("norms", "command_lines", "data", "device", "training"),
         *("evaluation", "compare", "report", "results", "files"),
+        "spreadsheets",
     ),
     "planning": ("command_lines", "terminal", "compare", "report"),
     "find_lr": (

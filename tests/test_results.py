@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 
@@ -229,3 +230,13 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     assert os.read(reader, 10) == b"new"
     os.close(reader)
     assert path.is_fifo()
+
+
+def test_a_pipe_without_a_name_is_written_to_by_its_descriptor():
+    reader, writer = os.pipe()
+    path = Path(f"/dev/fd/{writer}")  # as for >(gzip), and /dev/stdout before a pipe
+    with written_whole(path, follow_links=True) as temporary:
+        temporary.write_text("new")
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    os.close(writer)

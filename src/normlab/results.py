@@ -114,14 +114,15 @@ def written_whole(path: Path, follow_links: bool = False) -> Iterator[Path]:
             is replaced, since it may be a link that somebody else has made.
 
     Yields:
-        where to write.
+        where to write; a device or a pipe exists already.
     """
     if follow_links:
-        path = path.resolve()
+        # The links /dev/stdout and /dev/fd/N lead to a pipe that no path resolves to.
         is_special = path.exists() and not path.is_file()
         if is_special:
             yield path
             return
+        path = path.resolve()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary

@@ -13,7 +13,6 @@ from normlab.report.table_formats import (
     latex,
     markdown,
     print_table,
-    without_formula,
     write_tables,
 )
 from normlab.report.tables import Table, contrast_table, summary_table
@@ -59,23 +58,6 @@ def test_csv_keeps_every_digit(comparison, tmp_path):
     assert sorted(path.name for path in paths) == ["arms.csv", "arms.md", "arms.tex"]
     stored = pd.read_csv(tmp_path / "out" / "arms.csv")
     assert stored["mean"].tolist() == comparison.summaries["mean"].tolist()
-
-
-@pytest.mark.parametrize(
-    ("cell", "written"),
-    [
-        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
-        ("@x", "'@x"),
-        ("+x", "'+x"),
-        ("-x", "'-x"),
-        ("-0.5", "-0.5"),
-        ("norm=none", "norm=none"),
-        (-0.5, -0.5),
-        (None, None),
-    ],
-)
-def test_a_cell_is_no_formula_of_a_spreadsheet(cell, written):
-    assert without_formula(cell) == written
 
 
 def test_written_tables_have_no_formulas(tmp_path):

@@ -77,6 +77,14 @@ def test_files_of_an_explanation(explanation, tmp_path):
             assert (page.parent / "figures" / f"{name}.{kind}").stat().st_size > 1000
 
 
+def test_tables_have_no_formulas(explanation, tmp_path):
+    table = pd.DataFrame({"arm": ["=1+1"], "value": [-0.5]})
+    picture = replace(explanation.pictures[0], table=table)
+    write_explanation(replace(explanation, pictures=[picture]), tmp_path)
+    path = tmp_path / f"{picture.drawing.name}.csv"
+    assert path.read_text() == "arm,value\n'=1+1,-0.5\n"
+
+
 def test_the_page_is_whole_and_escapes_what_others_named(explanation):
     page = render_page(explanation)
     body = page.split("<body>")[1].split("</body>")[0]

@@ -9,6 +9,7 @@ from normlab.check.findings import UNKNOWN, Examination, Finding
 from normlab.check.properties import PROPERTIES
 from normlab.check.submissions import Grade, reason_for_nothing
 from normlab.results import written_whole
+from normlab.spreadsheets import without_formula
 from normlab.terminal import without_control
 
 FORMATS = ("gradescope", "otter")
@@ -162,4 +163,4 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = " ".join(without_control(value).split())
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return without_formula(text)

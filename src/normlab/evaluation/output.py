@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from normlab.evaluation.evaluate import Evaluation
-from normlab.results import write_atomically, write_json
+from normlab.results import json_bytes, written_whole
+from normlab.spreadsheets import without_formulas
 from normlab.terminal import escaped, format_metric
 
 SUFFIXES = (".json", ".csv")
@@ -41,13 +42,15 @@ def write_evaluations(
             a column with the same value in every row.
     """
     if path.suffix == ".csv":
-        table = evaluation_table(evaluations, settings)
-        write_atomically(path, table.to_csv(index=False).encode())
+        table = without_formulas(evaluation_table(evaluations, settings))
+        content = table.to_csv(index=False).encode()
     elif len(evaluations) == 1:
-        write_json(path, {**settings, **evaluations[0]._asdict()})
+        content = json_bytes({**settings, **evaluations[0]._asdict()})
     else:
         entries = [evaluation._asdict() for evaluation in evaluations]
-        write_json(path, {**settings, "evaluations": entries})
+        content = json_bytes({**settings, "evaluations": entries})
+    with written_whole(path, follow_links=True) as temporary:
+        temporary.write_bytes(content)
 
 
 def evaluation_table(

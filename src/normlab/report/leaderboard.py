@@ -20,8 +20,9 @@ from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import NO_NUMBER, p_value, percent
 from normlab.compare.settings import distinct_texts
 from normlab.metrics import parse_target
-from normlab.report.table_formats import markdown_rows, without_formulas
+from normlab.report.table_formats import markdown_rows
 from normlab.results import written_whole
+from normlab.spreadsheets import without_formulas
 from normlab.study.comparing import compare_speeds
 from normlab.study.target_ratio import BEST, REACHED, TIME, WORST, Speeds, speeds_of
 

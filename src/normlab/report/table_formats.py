@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich import box
@@ -11,6 +10,7 @@ from rich.table import Table as RichTable
 
 from normlab.report.tables import Table
 from normlab.results import written_whole
+from normlab.spreadsheets import without_formulas
 from normlab.terminal import STATUS_STYLE, escaped
 
 # Columns that a narrow terminal leaves out, the least important first; headers may
@@ -193,24 +193,3 @@ def write_tables(
             without_formulas(frame).to_csv(temporary, index=False)
         paths.append(path)
     return paths
-
-
-def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table with no cell or header that a spreadsheet takes for a formula."""
-    return frame.map(without_formula).rename(columns=without_formula)
-
-
-def without_formula(cell: Any) -> Any:
-    """A cell of a table that no spreadsheet takes for a formula.
-
-    A text that begins with one of `=+-@` gets an apostrophe in front, unless it is a
-    number. Names of settings and arms, and reasons, come from configurations of other
-    people.
-    """
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@")):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell

@@ -18,6 +18,7 @@ from normlab.report.drawing import (
 )
 from normlab.report.page import page_environment
 from normlab.results import written_whole
+from normlab.spreadsheets import without_formulas
 from normlab.why.measure import Settings, measure_run
 from normlab.why.pictures import Arms, Picture
 from normlab.why.state_figures import draw_depth, draw_film, draw_surface
@@ -109,7 +110,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
         save_drawing(picture.drawing, folder / "figures")
         name = f"{picture.drawing.name}.csv"
         with written_whole(folder / name) as temporary:
-            picture.table.to_csv(temporary, index=False)
+            without_formulas(picture.table).to_csv(temporary, index=False)
     path = folder / PAGE
     with written_whole(path) as temporary:
         temporary.write_text(render_page(explanation) + "\n", encoding="utf-8")
