@@ -117,7 +117,7 @@ def write_rows(path: Path, names: Sequence[str], rows: Iterable[list[Any]]) -> N
     """
     with (
         written_whole(path, follow_links=True) as temporary,
-        open(temporary, "x", newline="", errors="surrogateescape") as file,
+        open(temporary, "w", newline="", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
