@@ -1,5 +1,6 @@
 """CSV and parquet files of other programs, read as values and within bounds."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -78,6 +79,20 @@ def test_parquet_keeps_types_and_tells_nan_from_missing(tmp_path):
     assert found["acc"][2] is None
     assert found["norm"] == ["a", "b", None]
     assert found["lists"] == ["[1]", "[2]", None]
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_numbers_in_parquet_are_the_decimals_that_were_written(tmp_path, kind):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "results.parquet"
+    rates = np.array([0.1, 0.003, np.nan, np.inf], dtype=kind)
+    column = arrow.array([*rates, None], type=kind.replace("float16", "halffloat"))
+    parquet.write_table(arrow.table({"lr": column}), path)
+    *found, infinite, missing = columns(path)["lr"]
+    assert found[:2] == [0.1, 0.003]
+    assert found[2] != found[2]
+    assert (infinite, missing) == (np.inf, None)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from normlab.compare.result_values import shortest_decimal
 from normlab.files import MEGABYTE, open_regular
 from normlab.parquet import TooLarge, open_parquet, read_batches
 
@@ -236,9 +237,24 @@ def _unpacked_rows(file: Any) -> list[list[Any]]:
     """The rows of a parquet file as values of Python."""
     rows: list[list[Any]] = []
     for batch in read_batches(file, LARGEST_FILE):
-        columns = [column.to_pylist() for column in batch.columns]
+        columns = map(_column_values, batch.columns)
         rows += map(list, zip(*columns, strict=True))
     return rows
+
+
+def _column_values(column: Any) -> list[Any]:
+    """The values of a column of a batch; None where nothing is stored."""
+    from pyarrow import types
+
+    values: list[Any] = column.to_pylist()
+    if not types.is_floating(column.type):
+        return values
+    # Python has no type for numbers in single precision, NumPy has.
+    numbers = column.to_numpy(zero_copy_only=False)
+    for place, number in enumerate(numbers):
+        if values[place] is not None:
+            values[place] = shortest_decimal(number)
+    return values
 
 
 def typed(cells: list[Any]) -> list[Any]:
