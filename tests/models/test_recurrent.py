@@ -132,6 +132,101 @@ def test_linear_layers_inside_of_a_norm_are_left_alone():
     assert norm.gate.bias.requires_grad
 
 
+class Around(nn.Module):
+    """A norm with a scale of its own around another, whose scale it multiplies."""
+
+    def __init__(self, num_features: int, dim: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(num_features))
+        self.inner = nn.BatchNorm1d(num_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gamma * self.inner(x)
+
+
+def test_only_the_outer_scale_is_set():
+    layer = StepNorm(Around(2, 1), 3, gamma=None, shift=False)
+    assert layer.norm.gamma.tolist() == pytest.approx([0.1, 0.1])
+    assert layer.norm.inner.weight.tolist() == [1.0, 1.0]
+    assert not layer.norm.inner.bias.requires_grad
+
+
+class Sloped(nn.Module):
+    """A norm without a scale of its own, with another norm and an activation."""
+
+    def __init__(self, num_features: int, dim: int) -> None:
+        super().__init__()
+        self.parts = nn.Sequential(nn.BatchNorm1d(num_features), nn.PReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts(x)
+
+
+def test_slopes_inside_of_a_norm_are_no_scales():
+    norm = Sloped(2, 1)
+    StepNorm(norm, 3, gamma=None, shift=False)
+    batch, activation = norm.parts
+    assert batch.weight.tolist() == pytest.approx([0.1, 0.1])
+    assert activation.weight.tolist() == [0.25]
+
+
+def test_norms_inside_of_a_norm_may_have_any_name():
+    norm = nn.Sequential(Replacing(2, 1))
+    StepNorm(norm, 3, gamma=None, shift=False)
+    assert norm[0].gamma.unique().tolist() == pytest.approx([0.1])
+
+
+class Scaled(nn.Module):
+    """A norm whose running scale is part of its graph."""
+
+    def __init__(self, num_features: int, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+        self.register_buffer("running_scale", torch.ones(num_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_place:
+            self.running_scale.mul_(2)
+            return x * self.running_scale
+        y = x * self.running_scale
+        self.running_scale = 2 * self.running_scale
+        return y
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_buffers_may_be_part_of_the_graph(in_place):
+    layer = StepNorm(Scaled(1, in_place), max_steps=2, gamma=None, shift=True)
+    x = torch.ones(1, 1, requires_grad=True)
+    outputs = [layer(x, step) for step in (0, 1, 2)]
+    sum(outputs).backward()
+    # The third step shares the buffer of the second.
+    expected = 2.0 + 2.0 + 4.0 if in_place else 1.0 + 1.0 + 2.0
+    assert x.grad.item() == expected
+    assert layer.norm.running_scale.tolist() == [[2.0], [4.0]]
+
+
+class Growing(nn.Module):
+    """A norm whose buffer gets its shape in the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x.detach().mean(0)
+        return x - self.mean
+
+
+def test_a_buffer_of_another_shape_is_refused():
+    layer = StepNorm(Growing(), max_steps=2, gamma=None, shift=True)
+    with pytest.raises(
+        ValueError,
+        match=r"Growing must keep the shape \(1,\) of its buffer mean, of which "
+        r"model=recurrent has one per time step, it becomes \(3,\); register it",
+    ):
+        layer(torch.ones(2, 3), 0)
+
+
 def test_equals_the_paper_written_out():
     torch.manual_seed(0)
     lstm = NormLSTM(2, 3, batch_norm, 4, None, 0.0, 1.0)

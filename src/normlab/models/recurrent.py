@@ -15,7 +15,7 @@ from normlab.models.blocks import (
     positive_integer,
     refuse_activation,
 )
-from normlab.models.recognize import Weights
+from normlab.models.recognize import Weights, looks_like_norm
 from normlab.norms.conventions import scale_of, shift_of
 
 # Initial scale of norms with statistics of the batch: with 1 the tanh saturates and
@@ -197,13 +197,14 @@ class StepNorm(nn.Module):
     """A norm with one copy of its buffers per time step.
 
     Every buffer of shape ``S`` becomes ``(max_steps, *S)``, so running means and
-    variances are ``(max_steps, C)``. At step t the norm sees the slice t, or the last
-    slice if there are fewer. It may update the slice in place, or replace it by a new
-    tensor, which is then copied into the slice. The parameters are the same at every
-    step. Input and output ``(N, C)``.
+    variances are ``(max_steps, C)``. At step t the norm gets a copy of the slice t, or
+    of the last slice if there are fewer. It may update the copy in place, or replace it
+    by a new tensor; either is then written into the slice. The parameters are the same
+    at every step. Input and output ``(N, C)``.
 
     What scales and shifts are called does not matter, see `normlab.norms.conventions`.
-    Those of norms inside of the norm count as well.
+    Shifts of norms inside of the norm count as well; their scales do only if the norm
+    has none itself.
 
     Args:
         norm: the norm. It is used unchanged if it has no buffers.
@@ -213,7 +214,9 @@ class StepNorm(nn.Module):
         shift: whether the shift is trained. Otherwise it stays at 0.
 
     Raises:
-        ValueError: the norm contains its activation, which gates do not allow.
+        ValueError: from the constructor, if the norm contains its activation, which
+            gates do not allow; from the call, if the norm replaces a buffer by one of
+            another shape.
     """
 
     def __init__(
@@ -230,14 +233,11 @@ class StepNorm(nn.Module):
 
         if gamma is None and self.per_step:
             gamma = BATCH_GAMMA
-        for module in norm.modules():
-            if isinstance(module, Weights):
-                continue
-            own_scale = scale_of(module, recurse=False)
-            if gamma is not None and own_scale is not None:
-                nn.init.constant_(own_scale, gamma)
-            own_shift = shift_of(module, recurse=False)
-            if not shift and own_shift is not None:
+        if gamma is not None:
+            for scale in outer_scales(norm):
+                nn.init.constant_(scale, gamma)
+        if not shift:
+            for own_shift in all_shifts(norm):
                 own_shift.requires_grad_(False)
 
     def forward(self, x: Tensor, step: int) -> Tensor:
@@ -247,14 +247,26 @@ class StepNorm(nn.Module):
         # Looked up at every call: an evaluation with the statistics of the batch takes
         # the buffers away.
         slices = {name: buffer[position] for name, buffer in self.norm.named_buffers()}
-        # The call stores here what the norm has put in the place of a slice.
-        buffers = dict(slices)
+        # The backward pass may need a buffer as it is now, and PyTorch would refuse it
+        # after a change of another slice, which lies in the same memory.
+        buffers = {name: value.clone() for name, value in slices.items()}
+        # The call stores here what the norm has put in the place of a buffer.
         output: Tensor = functional_call(self.norm, buffers, (x,))
         with torch.no_grad():
             for name, value in buffers.items():
-                if value is not slices[name]:
-                    slices[name].copy_(value)
+                self._keep(name, slices[name], value)
         return output
+
+    def _keep(self, name: str, kept: Tensor, value: Tensor) -> None:
+        """Write what the norm made of a buffer into the slice of the time step."""
+        try:
+            kept.copy_(value)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(self.norm).__name__} must keep the shape {tuple(kept.shape)} "
+                f"of its buffer {name}, of which model=recurrent has one per time "
+                f"step, it becomes {tuple(value.shape)}; register it with this shape"
+            ) from error
 
     def keep_first_step(self) -> None:
         """Give the norm the buffers of the first time step, as a layer by itself.
@@ -264,3 +276,28 @@ class StepNorm(nn.Module):
         for module in self.norm.modules():
             for name, buffer in list(module.named_buffers(recurse=False)):
                 setattr(module, name, buffer[0].clone())
+
+
+def outer_scales(norm: nn.Module) -> list[Tensor]:
+    """The scale of a norm, or the scales of the norms inside of it if it has none.
+
+    Layers of PyTorch that are no norms have none: linear layers, convolutions, PReLU.
+    """
+    own = scale_of(norm, recurse=False)
+    if own is not None:
+        return [own]
+    found = []
+    for layer in norm.children():
+        is_torchs = type(layer).__module__.startswith("torch.")
+        has_weight = scale_of(layer, recurse=False) is not None
+        if is_torchs and has_weight and not looks_like_norm(layer):
+            continue
+        found += outer_scales(layer)
+    return found
+
+
+def all_shifts(norm: nn.Module) -> list[Tensor]:
+    """The shifts of a norm and of the norms inside of it."""
+    layers = [layer for layer in norm.modules() if not isinstance(layer, Weights)]
+    shifts = [shift_of(layer, recurse=False) for layer in layers]
+    return [shift for shift in shifts if shift is not None]
