@@ -21,6 +21,7 @@ from normlab.norms import (
     FilterResponseNorm,
     GlobalResponseNorm,
     InstanceNorm,
+    IterativeWhitening,
     LocalResponseNorm,
     MovingAverageBatchNorm,
 )
@@ -126,6 +127,31 @@ def test_the_number_of_batches_is_copied_with_the_running_variance_only():
     other = nn.Sequential(trained)
     replace_norms(other, batch_norm)
     assert other[0].num_batches_tracked == 5000
+
+
+def test_a_mean_is_not_copied_without_its_whitening():
+    trained = nn.BatchNorm2d(4)
+    trained.running_mean.fill_(3)
+    network = nn.Sequential(trained)
+    why = replace_norms(network, IterativeWhitening)[0].why
+    assert network[0].running_mean.tolist() == [0.0] * 4
+    assert "not taken over: running_mean, running_var, num_batches_tracked" in why
+
+
+class Centring(nn.Module):
+    """A norm that subtracts a running mean and averages nothing else."""
+
+    def __init__(self, num_features, dim):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(num_features))
+
+
+def test_a_mean_is_copied_if_it_is_all_that_the_norm_averages():
+    trained = nn.BatchNorm2d(4)
+    trained.running_mean.fill_(3)
+    network = nn.Sequential(trained)
+    replace_norms(network, Centring)
+    assert network[0].running_mean.tolist() == [3.0] * 4
 
 
 def test_a_global_response_norm_starts_as_the_identity():

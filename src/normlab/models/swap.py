@@ -323,6 +323,10 @@ def _shared_state(old: nn.Module, new: nn.Module) -> set[str]:
         shared -= {"weight", "bias"}
     if "running_var" not in shared:  # what the counter counts is not taken over
         shared -= {"num_batches_tracked"}
+        averages = {name for name, _ in new.named_buffers(recurse=False)}
+        # A mean alone would stand beside statistics of batches that were never seen.
+        if averages - {"running_mean", "num_batches_tracked"}:
+            shared -= {"running_mean"}
     return shared
 
 
