@@ -7,6 +7,7 @@ from torch.nn.utils import parametrizations
 from normlab.evaluation.weight_layers import weight_layers
 from normlab.models import MLP, RecurrentNetwork, ResNet
 from normlab.norms import BatchNorm
+from normlab.norms.parameters import mark_norm
 
 
 class Swapped(nn.Module):
@@ -51,6 +52,7 @@ def test_reparametrized_weights_belong_to_their_layer():
         "0.parametrizations.weight.original0",
         "0.parametrizations.weight.original1",
     }
+    assert first.weights == ("0.parametrizations.weight.original1",)
     assert set(second.preceding) == set(first.parameters)
 
 
@@ -62,6 +64,25 @@ def test_an_lstm_is_one_layer_and_its_norms_follow_it():
     assert (lstm.name, output.name) == ("lstm", "output")
     assert lstm.parameters == ("lstm.weight_x", "lstm.weight_h", "lstm.bias")
     assert "lstm.norm_c.norm.weight" in output.preceding
+
+
+class Own(nn.Module):
+    """A norm whose name does not say so, with a scale of rank 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(1, 3))
+
+    def forward(self, x):
+        return self.gamma * x
+
+
+def test_scales_of_rank_two_are_no_weights():
+    network = nn.Sequential(nn.Linear(2, 3), mark_norm(Own()), nn.Linear(3, 1))
+    first, second = weight_layers(network, torch.ones(1, 2))
+    assert (first.name, second.name) == ("0", "2")
+    assert (first.parameters, first.weights) == (("0.weight", "0.bias"), ("0.weight",))
+    assert "1.gamma" in second.preceding
 
 
 def test_frozen_layers_are_left_out():

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.tensorboard import SummaryWriter
 
 from normlab.norms import BatchNorm1d
+from normlab.norms.parameters import mark_norm
 from normlab.training.classification import Classification
 from normlab.training.norm_statistics import (
     MIN_STEPS_BETWEEN_RECORDS,
@@ -107,6 +108,23 @@ def test_gradient_norms_of_the_weights_by_depth(task):
     }
     assert found == pytest.approx(expected)
     assert all(value > 0 for value in found.values())
+
+
+class Own(nn.Module):
+    """A norm with a scale of rank 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, 2))
+
+    def forward(self, x):
+        return self.weight * x
+
+
+def test_scales_of_rank_two_are_no_weights(task):
+    task.network[1] = mark_norm(Own())
+    gradients = probe(task, {}, INPUTS, TARGETS).weight_gradients
+    assert list(gradients) == ["0", "4"]
 
 
 def test_weights_by_the_name_of_their_layer():

@@ -84,6 +84,6 @@ def test_a_norm_before_a_layer_belongs_to_what_is_updated():
 
 
 def test_layers_are_spread_over_the_depth():
-    layers = [WeightLayer(str(i), (), ("x",) if i else ()) for i in range(9)]
+    layers = [WeightLayer(str(i), (), (), ("x",) if i else ()) for i in range(9)]
     assert [layer.name for layer in spread_out(layers, 4)] == ["1", "3", "6", "8"]
     assert [layer.name for layer in spread_out(layers[:3], 4)] == ["1", "2"]

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from normlab.evaluation.batch_loss import buffers_of
 from normlab.models.recognize import looks_like_norm
-from normlab.norms.on_weights import is_weight_length
+from normlab.norms.parameters import norm_parameters
 
 
 @dataclass(frozen=True)
@@ -18,20 +18,22 @@ class WeightLayer:
     Attributes:
         name: its name in the network; empty for the network itself.
         parameters: names of its own trained parameters: weights and bias.
+        weights: names of those among them that are weights.
         preceding: names of the trained parameters of everything before it, norms
             included.
     """
 
     name: str
     parameters: tuple[str, ...]
+    weights: tuple[str, ...]
     preceding: tuple[str, ...]
 
 
 def weight_layers(network: nn.Module, inputs: Tensor) -> list[WeightLayer]:
     """List the layers with trained weights in the order in which they are called.
 
-    A weight is a parameter of rank 2 or more that no norm owns. Layers that are not
-    called for the inputs are left out.
+    A weight is a parameter of rank 2 or more that no norm owns, see `norm_parameters`.
+    Layers that are not called for the inputs are left out.
 
     Args:
         network: it is called once and left as it was.
@@ -39,10 +41,17 @@ def weight_layers(network: nn.Module, inputs: Tensor) -> list[WeightLayer]:
     """
     layers = []
     before: list[str] = []
+    of_norms = norm_parameters(network)
     for name, module in called_modules(network, inputs):
         own = _own_parameters(name, module)
-        if not _is_norm(module) and _has_weights(network, own):
-            layers.append(WeightLayer(name, tuple(own), tuple(before)))
+        weights = []
+        for key in own:
+            value = network.get_parameter(key)
+            if value.ndim >= 2 and value not in of_norms:
+                weights.append(key)
+        if weights and not _is_norm(module):
+            layer = WeightLayer(name, tuple(own), tuple(weights), tuple(before))
+            layers.append(layer)
         before += own
     return layers
 
@@ -92,12 +101,3 @@ def _own_parameters(name: str, module: nn.Module) -> list[str]:
         prefix = f"{name}.parametrizations".lstrip(".")
         own |= dict(parametrizations.named_parameters(prefix))
     return [key for key, value in own.items() if value.requires_grad]
-
-
-def _has_weights(network: nn.Module, names: list[str]) -> bool:
-    return any(is_weight(name, network.get_parameter(name)) for name in names)
-
-
-def is_weight(name: str, value: Tensor) -> bool:
-    """Whether a parameter has filters: rank 2 or more, and no length of weight norm."""
-    return value.ndim >= 2 and not is_weight_length(name)

@@ -23,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from normlab.data.blocks import PROBE_SAMPLES, Block
 from normlab.norms.on_weights import plain_name
+from normlab.norms.parameters import norm_parameters
 from normlab.training.callbacks import append_rows
 from normlab.training.checkpoints import is_last_epoch
 from normlab.training.steps import preserved_state
@@ -219,10 +220,11 @@ def _backpropagate(task: Task, inputs: Tensor, targets: Tensor) -> dict[str, Ten
     if parameters:
         loss = task.loss(task.network.train()(inputs), targets)
         loss.backward(inputs=list(parameters.values()))
+    of_norms = norm_parameters(task.network)
     return {
         name: weight.grad.float().norm()
         for name, weight in weights(parameters).items()
-        if weight.grad is not None
+        if weight.grad is not None and weight not in of_norms
     }
 
 

@@ -29,7 +29,7 @@ from normlab.evaluation.gradients_by_depth import (
     growth_per_layer,
     squared_gradients_by_depth,
 )
-from normlab.evaluation.weight_layers import WeightLayer, is_weight, weight_layers
+from normlab.evaluation.weight_layers import WeightLayer, weight_layers
 from normlab.norms.conventions import running_mean_of
 from normlab.training.recalibration import training_batches
 from normlab.why.again import Step, steps_of_run, train_again
@@ -340,12 +340,7 @@ def measure_surface(subject: Subject, settings: Settings) -> tuple[pd.DataFrame,
     network = subject.network
     network.load_state_dict(state["network"])
     parameters = trained_parameters(network)
-    names = [
-        name
-        for layer in subject.layers
-        for name in layer.parameters
-        if is_weight(name, parameters[name])
-    ]
+    names = [name for layer in subject.layers for name in layer.weights]
     if not names:
         raise ValueError("its network has no trained weights")
     generator = torch.Generator().manual_seed(settings.seed)
