@@ -21,7 +21,7 @@ from normlab.evaluation.evaluate import (
     read_run,
     read_stored,
 )
-from normlab.evaluation.inspection import inspect_run
+from normlab.evaluation.inspection import describe_layers, inspect_run
 from normlab.evaluation.scored_data import _load_other_parts
 from normlab.results import read_result, write_result
 from normlab.training.checkpoint_files import load, save
@@ -303,8 +303,16 @@ def test_frozen_layers_score_other_images(frozen, compose):
     assert found == pytest.approx(evaluate_run(frozen), rel=1e-4)
 
 
-def test_frozen_layers_are_inspected(frozen):
+def test_frozen_layers_are_inspected(frozen, monkeypatch):
+    described = []
+
+    def describe(network, layers, batches):
+        described.append(len(layers))
+        return describe_layers(network, layers, batches)
+
+    monkeypatch.setattr("normlab.evaluation.inspection.describe_layers", describe)
     states = inspect_run(frozen, 1)
+    assert described == [49]
     assert len(states) == 49
     assert states[0].name == "features.bn1.norm"
 

@@ -114,6 +114,8 @@ def inspect_run(
     if num_batches < 1:
         raise ValueError(f"num_batches must be at least 1, got {num_batches}")
     config, prepared = load_run(folder, trusted)
+    if _hides_norms(prepared):
+        config, prepared = load_run(folder, trusted, as_images=True)
     layers = _norms_of(prepared)
     if not layers:
         norm = config["choices"]["norm"]
@@ -122,14 +124,14 @@ def inspect_run(
         )
 
     batches = training_batches(config, prepared.parts.train, num_batches)
-    states = describe_layers(prepared.task.network, layers, batches)
-    has_features = isinstance(prepared.parts.train.transform, FeatureTransform)
-    if not has_features or len(states) == len(layers):
-        return states
-    # Some of them are frozen layers, which only images reach.
-    config, prepared = load_run(folder, trusted, as_images=True)
-    batches = training_batches(config, prepared.parts.train, num_batches)
-    return describe_layers(prepared.task.network, _norms_of(prepared), batches)
+    return describe_layers(prepared.task.network, layers, batches)
+
+
+def _hides_norms(prepared: Prepared) -> bool:
+    """Whether cached features replace the images that some norms need."""
+    if not isinstance(prepared.parts.train.transform, FeatureTransform):
+        return False
+    return any(name.startswith("features.") for name in _norms_of(prepared))
 
 
 def _norms_of(prepared: Prepared) -> dict[str, nn.Module]:
