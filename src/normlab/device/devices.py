@@ -101,13 +101,23 @@ def check_synchronization(norm: dict[str, Any], accelerator: str) -> None:
     Raises:
         ValueError: names the norm that works on CPUs.
     """
-    if not norm.get("sync") or get_object(norm["_target_"]) is not torch_batch_norm:
-        return
-    if scoring_device(accelerator).type != "cuda":
+    if needs_gpu_to_synchronize(norm, accelerator):
         raise ValueError(
             "norm=torch norm.sync=true needs GPUs (torch.nn.SyncBatchNorm has no CPU "
             "version) and this run has none; use norm=custom norm.sync=true"
         )
+
+
+def needs_gpu_to_synchronize(norm: dict[str, Any], accelerator: str) -> bool:
+    """Whether a norm is PyTorch's synchronized batch norm and this machine has no GPU.
+
+    Args:
+        norm: the `norm` group of a resolved configuration, whose target was checked.
+        accelerator: see `Device`.
+    """
+    if not norm.get("sync") or get_object(norm["_target_"]) is not torch_batch_norm:
+        return False
+    return scoring_device(accelerator).type != "cuda"
 
 
 def scoring_device(accelerator: str) -> torch.device:

@@ -20,11 +20,11 @@ from normlab.data.parts import Parts
 from normlab.data.shifts import NO_SHIFT, parse_shift, shifted_parts
 from normlab.device.devices import (
     Device,
-    check_device,
     evaluation_context,
     scoring_device,
     set_threads,
 )
+from normlab.evaluation.rebuilding import norm_here, rebuildable
 from normlab.evaluation.scored_data import recalibrating_batches, scored_data
 from normlab.evaluation.scoring import Scorer, Statistics, check_parts
 from normlab.evaluation.statistics import restored
@@ -254,6 +254,7 @@ def stored_parts(folder: Path, trusted: Sequence[str] = ()) -> Parts:
     """
     result, config = read_run(folder, trusted)
     check_homes(config)
+    config = config | {"norm": norm_here(config)}
     parts, _ = load_fitting_parts(config, Device.from_config(config["device"]))
     classes = read_classes(folder, result)
     return parts if classes is None else _with_classes(parts, classes)
@@ -270,25 +271,11 @@ def read_run(folder: Path, trusted: Sequence[str]) -> tuple[dict[str, Any], dict
 
 def _prepare(folder: Path, result: dict[str, Any], config: dict) -> Prepared:
     classes = read_classes(folder, result)
-    # Callbacks act in training only, and may be of packages that are not trusted here;
-    # loggers may be of packages that are not installed here.
-    config = config | {"callbacks": {}, "logger": {}}
-    prepared = prepare(config | {"device": _device_here(config["device"])})
+    prepared = prepare(rebuildable(config))
     if classes is not None:
         prepared = replace(prepared, parts=_with_classes(prepared.parts, classes))
     set_threads(prepared.device.threads, prepared.flops)
     return prepared
-
-
-def _device_here(options: dict[str, Any]) -> dict[str, Any]:
-    """The `device` group of a run, on what this machine has if it lacks its device."""
-    try:
-        check_device(Device.from_config(options))
-    except ValueError:
-        name = options["accelerator"]
-        print_once(f"the run trained with device={name}, which this machine lacks")
-        return options | {"accelerator": "auto", "devices": 1, "strategy": "auto"}
-    return options
 
 
 def read_config(folder: Path, trusted: Sequence[str] = ()) -> dict:

@@ -26,6 +26,7 @@ from normlab.evaluation.evaluate import (
     read_classes,
     read_run,
 )
+from normlab.evaluation.rebuilding import norm_here
 from normlab.mistakes import MISTAKES, explain
 from normlab.predict.bounds import build_bounded
 from normlab.training.build import build_task
@@ -113,9 +114,10 @@ def load_predictor(folder: Path, trusted: Sequence[str] = ()) -> Predictor:
     state = load_best(folder, result)
     inputs = _inputs(folder, result, trusted)
     path = best_checkpoint(folder)
+    buildable = config | {"norm": norm_here(config)}
     try:
         size = path.stat().st_size
-        network = build_bounded(config, inputs, state["network"], size)
+        network = build_bounded(buildable, inputs, state["network"], size)
         task = _task(config, network, inputs)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
