@@ -121,6 +121,32 @@ def test_trained_networks_with_auxiliary_heads_lose_them(stored_weights, name):
         TorchvisionModel((3, 96, 96), 7, batch_norm, name=name, pretrained=True)
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_weights_for_rescaled_inputs_ask_for_them_from_a_file_too(tmp_path, name):
+    path = str(tmp_path / "weights.pth")
+    message = r"set \+model\.options\.transform_input=true for images of 3 channels"
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        TorchvisionModel((3, 96, 96), 7, batch_norm, name=name, pretrained=path)
+
+
+def test_weights_of_a_file_get_rescaled_inputs(tmp_path):
+    path = str(tmp_path / "weights.pth")
+    options = {"aux_logits": False, "init_weights": False}
+    trained = models.get_model("googlenet", num_classes=7, **options)
+    torch.save(trained.state_dict(), path)
+    options["transform_input"] = True
+    network = build_torchvision("googlenet", 7, path, options)
+    assert network.transform_input
+    assert network.conv1.conv.weight.equal(trained.conv1.conv.weight)
+
+
+def test_only_images_of_three_channels_are_rescaled():
+    arguments = {"name": "googlenet", "options": {"transform_input": True}}
+    message = "false for images that do not have 3 channels, these have 1"
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        TorchvisionModel((1, 96, 96), 7, batch_norm, **arguments)
+
+
 def test_weights_of_another_architecture(tmp_path):
     path = str(tmp_path / "weights.pth")
     torch.save(models.get_model("shufflenet_v2_x1_0").state_dict(), path)

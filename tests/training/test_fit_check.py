@@ -104,6 +104,22 @@ def test_operators_without_a_meta_kernel_are_not_judged(config, monkeypatch):
     assert checked(config()) == (float("inf"), [])
 
 
+class SecondChannel(nn.Module):
+    """Takes images of two channels or more."""
+
+    def forward(self, x):
+        return x[:, 1]
+
+
+def test_a_missing_channel_is_refused_with_its_reason(config, monkeypatch):
+    monkeypatch.setattr(
+        "normlab.training.fit_check.build_network",
+        lambda *arguments: (SecondChannel(), {}),
+    )
+    with pytest.raises(ValueError, match="x 1 x 8 x 8: index 1 is out of bounds"):
+        checked(config())
+
+
 def test_layers_are_idle_if_no_call_of_them_did_anything():
     layers = {"images": InstanceNorm(4, 2), "vectors": InstanceNorm(4, 1)}
     layers |= {"both": InstanceNorm(4, 1), "unused": InstanceNorm(4, 1)}

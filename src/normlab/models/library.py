@@ -41,7 +41,8 @@ class TorchvisionModel(nn.Module):
             first convolution with another number of channels gets the sum of its
             weights over the inputs, divided among the channels. torchvision's weights
             of googlenet and inception_v3 need inputs that the network rescales, which
-            it does if `options` has ``transform_input: true``.
+            it does for three channels if `options` has ``transform_input: true``. For
+            these two, `options` must say whether it does.
         bias: whether the layers whose output a norm gets directly have biases; null
             leaves them as torchvision has them.
         options: further arguments of torchvision's function.
@@ -52,8 +53,9 @@ class TorchvisionModel(nn.Module):
 
     Raises:
         ValueError: the samples are no images or too small, the name is unknown, the
-            weights do not fit, there are no norms to replace, or `bias` was given for a
-            network without such layers.
+            weights do not fit, there are no norms to replace, `bias` was given for a
+            network without such layers, or images that are to be rescaled do not have
+            three channels.
     """
 
     min_image_size = 32
@@ -76,6 +78,11 @@ class TorchvisionModel(nn.Module):
         choose("model.name", name, models.list_models(module=models))
         arguments = torchvision_defaults(name, height) | dict(options or {})
         self.network = build_torchvision(name, num_outputs, pretrained, arguments)
+        if getattr(self.network, "transform_input", False) and channels != 3:
+            raise ValueError(
+                f"model.options.transform_input must be false for images that do not "
+                f"have 3 channels, these have {channels}"
+            )
         trained = pretrained is not False
         adapt_input(self.network, channels, keep_weights=trained)
         self.norm_report = swap_norms_and_biases(
@@ -194,6 +201,8 @@ def build_torchvision(
     """
     from torchvision.models import get_model
 
+    if pretrained is not False:
+        _require_scale(name, options)
     network: nn.Module
     try:
         if pretrained is True:
@@ -213,20 +222,27 @@ def build_torchvision(
     return network
 
 
+def _require_scale(name: str, options: dict[str, Any]) -> None:
+    """Refuse weights for rescaled inputs if no option says whether they are rescaled.
+
+    torchvision decides by the weights, and a stored run builds its network without.
+    """
+    if name in INCEPTIONS and "transform_input" not in options:
+        raise ValueError(
+            f"torchvision's weights of {name} need rescaled inputs; set "
+            f"+model.options.transform_input=true for images of 3 channels, or false "
+            f"to leave inputs unchanged"
+        )
+
+
 def _downloaded(name: str, options: dict[str, Any]) -> nn.Module:
     """Build torchvision's network with its default weights.
 
     torchvision loads googlenet and inception_v3 with their auxiliary heads only, which
-    are removed afterwards. Whether they rescale their inputs must be an option of the
-    run, since a stored run builds its network without these weights.
+    are removed afterwards.
     """
     from torchvision.models import get_model
 
-    if name in INCEPTIONS and "transform_input" not in options:
-        raise ValueError(
-            f"torchvision's weights of {name} need rescaled inputs; set "
-            f"+model.options.transform_input=true, or false to leave inputs unchanged"
-        )
     without_heads = options.get("aux_logits") is False
     if without_heads:
         options = {key: options[key] for key in options if key != "aux_logits"}

@@ -23,6 +23,8 @@ from normlab.training.own_norm_checks import is_own_norm, place_of_failure
 
 # The groups of a configuration that make a network; the seed changes no shape.
 OF_NETWORK = ("model", "norm", "reparametrize")
+# What layers raise for inputs that they cannot take.
+MISFITS = (ValueError, TypeError, RuntimeError, IndexError)
 TRAINING_FLOPS_PER_FORWARD = 3  # the backward pass costs about two forward passes
 
 
@@ -159,7 +161,7 @@ def _meta_step(
         if is_own_norm(config) and place_of_failure(error, norm_layers):
             # A real batch can tell more: this one has no values to look at.
             return MetaStep(float("inf"), [])
-        if not isinstance(error, ValueError | TypeError | RuntimeError):
+        if not isinstance(error, MISFITS):
             raise
         message = _misfit(config["choices"], (batch_shape[0], *input_shape), error)
         raise ValueError(message) from error
