@@ -18,10 +18,10 @@ from normlab.training.steps import (
 )
 
 
-def make_task(norm):
+def make_task(norm, kind=Classification):
     torch.manual_seed(3)
     network = nn.Sequential(nn.Linear(4, 5), norm, nn.Tanh(), nn.Linear(5, 3))
-    task = Classification(network, torch.optim.SGD)
+    task = kind(network, torch.optim.SGD)
     task._trainer = SimpleNamespace(world_size=1)
     return task.train()
 
@@ -219,6 +219,49 @@ def test_processes_weigh_their_parts_of_a_step(monkeypatch):
     compute(whole, block)
     for value, other in zip(summed, gradients(whole), strict=True):
         torch.testing.assert_close(value, other)
+
+
+class Focal(Classification):
+    """A mean over samples, whose weights of classes are factors of their losses."""
+
+    def loss(self, predictions, targets):
+        losses = functional.cross_entropy(predictions, targets, reduction="none")
+        return (self.class_weights[targets] * losses).mean()
+
+
+class FocalOfLearned(Classification):
+    """The same by the other method."""
+
+    def loss_of(self, predictions, learned):
+        return Focal.loss(self, predictions, learned)
+
+
+@pytest.mark.parametrize("kind", [Focal, FocalOfLearned])
+def test_a_loss_of_ones_own_is_a_mean_over_samples(kind):
+    weights = [0.2, 3.0, 0.5]
+    whole = weigh(make_task(nn.Identity(), kind), weights)
+    parts = weigh(make_task(nn.Identity(), kind), weights)
+    loss, _ = compute(whole, make_block(6, None))
+    found, _ = compute(parts, make_block(6, 2))
+    torch.testing.assert_close(found, loss)
+    for value, other in zip(gradients(parts), gradients(whole), strict=True):
+        torch.testing.assert_close(value, other)
+
+
+class Merged(Classification):
+    """Learns the last class as the one before it."""
+
+    def learned(self, targets):
+        return targets.clamp(max=1)
+
+
+def test_weights_are_those_of_what_is_learned():
+    task = weigh(make_task(nn.Identity(), Merged), [1.0, 3.0, 100.0])
+    assert task.weight_of(torch.tensor([0, 1, 2])).item() == 7.0
+    loss, _ = compute(task, make_block(6, None))
+    parts = weigh(make_task(nn.Identity(), Merged), [1.0, 3.0, 100.0])
+    found, _ = compute(parts, make_block(6, 2))
+    torch.testing.assert_close(found, loss)
 
 
 def test_samples_of_classes_without_weight_have_no_loss():

@@ -61,7 +61,7 @@ class Classification(Task):
         if self.criterion is not None:
             mean: Tensor = self.criterion(logits, learned)
             return mean
-        weight = self.weight_of(learned)
+        weight = self._sum_of_weights(learned)
         loss = functional.cross_entropy(
             logits,
             learned,
@@ -76,13 +76,20 @@ class Classification(Task):
     def weight_of(self, targets: Tensor) -> Tensor | None:
         """The sum of the weights of the classes; None without weights.
 
-        The mean over samples that were mixed is one over their number.
+        It is also None if a derived class has a loss of its own, since that may use the
+        weights otherwise; such a class can override this method as well.
         """
-        if self.class_weights is None or targets.ndim != 1:
+        kind = type(self)
+        is_ours = kind.loss is Task.loss and kind.loss_of is Classification.loss_of
+        if not is_ours or self.criterion is not None:
             return None
-        if self.criterion is not None:
+        return self._sum_of_weights(self.learned(targets))
+
+    def _sum_of_weights(self, learned: Tensor) -> Tensor | None:
+        """None without weights, and for mixed samples, whose mean is over samples."""
+        if self.class_weights is None or learned.ndim != 1:
             return None
-        return self.class_weights[targets].sum()
+        return self.class_weights[learned].sum()
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Number of samples, summed loss, number of correct predictions ``(3,)``.

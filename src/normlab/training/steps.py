@@ -86,9 +86,11 @@ def _loss_scale(task: Trained, block: Block, targets: Tensor) -> Scale:
 
     The mean of all processes' gradients is then that of the mean loss of their samples.
     """
-    weight = task.weight_of(targets)
     world_size: int = task.trainer.world_size
-    if weight is None or world_size == 1:
+    if world_size == 1:
+        return block.loss_scale
+    weight = task.weight_of(targets)
+    if weight is None:
         return block.loss_scale
     total = sum_over_processes(weight.clone())
     return divided_by_weight(weight * world_size, total)

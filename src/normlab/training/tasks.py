@@ -402,8 +402,11 @@ class Task(pl.LightningModule):
     def weight_of(self, targets: Tensor) -> Tensor | None:
         """The sum of the weights of samples in the loss; None if all weigh the same.
 
+        By these sums, parts of a step are weighed that different passes or processes
+        compute.
+
         Args:
-            targets: of the samples ``(N,)``.
+            targets: of the samples ``(N,)``, before `learned`.
         """
         return None
 
