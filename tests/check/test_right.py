@@ -27,6 +27,8 @@ STYLES = {
     "branches.py:OurBatchNorm": "batch norm",
     "no_volumes.py:BatchNorm": "batch norm",
     "no_volumes.py:Standardize": "batch norm",
+    "no_vectors.py:ImageNorm": "instance norm",
+    "no_vectors.py:VolumeNorm": "instance norm",
     "others.py:RMSNorm": "root mean square norm",
     "others.py:LayerNorm": "layer norm",
     "others.py:LayerNorm2d": "layer norm",
@@ -87,6 +89,8 @@ def test_no_norm_of_this_project_is_blamed(name):
 def test_inputs_are_those_that_a_layer_takes():
     assert examine(nn.BatchNorm1d).inputs == ["(N, C)", "(N, C, L)"]
     assert examine(nn.LayerNorm).inputs == ["(N, C)", "(N, L, C)"]
+    images = examine(load_norm(f"{RIGHT}/no_vectors.py:ImageNorm"))
+    assert images.inputs == ["(N, C, H, W)", "(N, C, D, H, W)"]
     textbook = examine(load_norm(f"{RIGHT}/textbook.py:BatchNorm"))
     assert textbook.inputs == ["(N, C)", "(N, C, H, W)"]
 

@@ -145,6 +145,12 @@ def sentence(name, fault):
             "(6, 4, 3, 2) ends in an error: VectorsOnly(4, dim=2) fails in line 10: ",
         ),
         (
+            "ImagesOnly",
+            "call_fails",
+            "(6, 4) ends in an error: ImagesOnly(4, dim=1) fails in line 21: ",
+        ),
+        ("NoRank", "cannot_be_built", "ValueError: dim 1 is unknown"),
+        (
             "OnlyTensors",
             "cannot_be_built",
             "OnlyTensors must call super().__init__() at the start of its constructor.",

@@ -201,7 +201,7 @@ def _can_be_built(subject: Subject, record: Record) -> bool:
         record.found("no_module", line, name=subject.name)
         return False
     try:
-        subject.build(subject.rank or 1)
+        subject.build_for_any_rank()
     except BrokenNorm as error:
         message = str(error).rstrip(".")
         if error.line:

@@ -80,7 +80,7 @@ def _report_failure(
 
 def needed_arguments(subject: Subject) -> list[str]:
     """Names of what forward needs beside the input."""
-    layer = subject.build(subject.rank or 1, double=False)
+    layer = subject.build_for_any_rank(double=False)
     if isinstance(layer, FunctionNorm):
         return []
     parameters = list(inspect.signature(layer.forward).parameters.values())

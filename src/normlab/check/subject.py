@@ -183,6 +183,26 @@ class Subject:
             raise self._broken(layer, error) from error
         return layer
 
+    def build_for_any_rank(self, double: bool = True) -> nn.Module:
+        """A new layer for the first rank that its constructor takes.
+
+        Args:
+            double: as in `build`.
+
+        Raises:
+            BrokenNorm: it takes none; this is its error for the first one.
+        """
+        ranks = [1, 2, 3]
+        if self.rank is not None:
+            ranks = [self.rank]
+        errors = []
+        for dim in ranks:
+            try:
+                return self.build(dim, double)
+            except BrokenNorm as error:
+                errors.append(error)
+        raise errors[0]
+
     def _broken(self, layer: nn.Module, error: BaseException) -> BrokenNorm:
         """The error for a layer that is built, but whose methods of a module fail."""
         line = self.source.passed_by(error)

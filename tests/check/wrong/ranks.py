@@ -1,4 +1,4 @@
-"""A layer that is told the rank of its input and refuses images."""
+"""Layers that are told the rank of their input and refuse vectors or images."""
 
 from torch import nn
 
@@ -12,3 +12,23 @@ class VectorsOnly(nn.Module):
 
     def forward(self, x):
         return self.norm(x)
+
+
+class ImagesOnly(nn.Module):
+    def __init__(self, num_features, dim, eps=1e-5, momentum=0.1):
+        super().__init__()
+        if dim != 2:
+            raise ValueError("dim must be 2")  # wrong: call_fails
+        self.norm = nn.BatchNorm2d(num_features, eps=eps, momentum=momentum)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+class NoRank(nn.Module):
+    def __init__(self, num_features, dim):
+        super().__init__()
+        raise ValueError(f"dim {dim} is unknown")  # wrong: cannot_be_built
+
+    def forward(self, x):
+        return x
