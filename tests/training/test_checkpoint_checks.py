@@ -151,6 +151,22 @@ def test_another_version_may_store_other_options_of_an_optimizer():
     assert check_state(state, PATH, make_task(stepwise())) is state
 
 
+def test_other_groups_of_the_same_parameters_are_of_another_version():
+    def build_optimizer(network):
+        *first, last = network.parameters()
+        return torch.optim.SGD([{"params": first}, {"params": [last]}], momentum=0.9)
+
+    task = make_task(stepwise())
+    task.build_optimizer = build_optimizer
+    with pytest.raises(
+        ValueError,
+        match=r"last\.ckpt is of another version: its optimizer divides the parameters "
+        r"into groups of 6, now they are groups of 5, 1; delete it, or finish the run "
+        r"with that version$",
+    ):
+        check_state(STATE, PATH, task)
+
+
 def test_an_optimizer_that_needs_its_gpu_is_not_checked():
     def build_optimizer(network):
         raise RuntimeError("parameters must be on the GPU")

@@ -23,6 +23,10 @@ STATE_KEYS = {
 }
 
 
+class OfAnotherVersion(ValueError):
+    """A state is intact, and this version of the program would continue otherwise."""
+
+
 def check_state(state: Any, path: Path, task: Task | None = None) -> dict[str, Any]:
     """Return a state if the run in whose folder it was found can resume from it.
 
@@ -50,6 +54,11 @@ def check_state(state: Any, path: Path, task: Task | None = None) -> dict[str, A
         _check_types(state)
         if task is not None:
             _check_fit(state, task)
+    except OfAnotherVersion as error:
+        raise ValueError(
+            f"checkpoint {path} is of another version: {error}; delete it, or finish "
+            f"the run with that version"
+        ) from error
     except ValueError as error:
         raise ValueError(
             f"checkpoint {path} is damaged: {error}; delete it or name another one"
@@ -136,13 +145,21 @@ def _check_optimizer(expected: dict[str, Any], found: dict[str, Any]) -> None:
     Parameters are numbered, or named in a sharded network.
     """
     groups = found["param_groups"]
+    check_all(groups, dict, "optimizer.param_groups")
+    sizes = _sizes(groups)
+    wanted = _sizes(expected["param_groups"])
+    if sum(sizes) == sum(wanted) and sizes != wanted:
+        raise OfAnotherVersion(
+            f"its optimizer divides the parameters into groups of "
+            f"{', '.join(map(str, sizes))}, now they are groups of "
+            f"{', '.join(map(str, wanted))}"
+        )
     if len(groups) != len(expected["param_groups"]):
         raise ValueError(
             f"optimizer must have {len(expected['param_groups'])} groups of "
             f"parameters, got {len(groups)}"
         )
     for fresh, group in zip(expected["param_groups"], groups, strict=True):
-        check_all([group], dict, "optimizer.param_groups")
         check_alike(fresh, group, "optimizer.param_groups", exact=False)
         if len(group.get("params", ())) != len(fresh["params"]):
             raise ValueError("optimizer must have the parameters of the network")
@@ -150,6 +167,12 @@ def _check_optimizer(expected: dict[str, Any], found: dict[str, Any]) -> None:
     for values in found["state"].values():
         kinds = Tensor | int | float | list | tuple | dict | None
         check_all(values.values(), kinds, "optimizer.state")
+
+
+def _sizes(groups: Iterable[Mapping[str, Any]]) -> list[int]:
+    """How many parameters each group of an optimizer has, as far as it says."""
+    found = [group.get("params") for group in groups]
+    return [len(params) for params in found if isinstance(params, list | tuple)]
 
 
 def check_alike(expected: Any, found: Any, name: str, exact: bool = True) -> None:
