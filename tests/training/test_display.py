@@ -80,6 +80,8 @@ def test_the_end_table_says_what_ended_a_run_and_what_was_scored(capsys, tmp_pat
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "ended by  trainer.max_seconds" in lines
     assert "best epoch  4 of 10, the average of 7 weights is kept and scored" in lines
+    print_result(RESULT | {"ended_by": "callback"}, {"paths": {"outputs": "x"}})
+    assert "ended by  a callback" in capsys.readouterr().out
     whole = {"ended_by": "max_epochs", "num_averaged": None}
     print_result(RESULT | whole, {"paths": {"outputs": str(tmp_path)}})
     assert "ended by" not in capsys.readouterr().out

@@ -149,6 +149,8 @@ def _end(result: dict[str, Any]) -> list[tuple[str, str]]:
     ended_by = result.get("ended_by")
     if ended_by in (None, "max_epochs"):
         return []
+    if ended_by == "callback":
+        return [("ended by", "a callback")]
     return [("ended by", f"trainer.{ended_by}")]
 
 
