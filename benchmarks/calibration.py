@@ -35,14 +35,14 @@ HEAD = """# How often the verdicts are wrong
 
 This page is written by `python benchmarks/calibration.py`: {experiments:,} made-up
 experiments in every cell ({claims:,} in those of claims), judged by the functions that
-judge real runs. The nominal level is .05 where nothing else is said. In parentheses is
+judge real runs. The nominal level is 0.05 where nothing else is said. In parentheses is
 the 95 % interval of each rate, which is known no better than the number of experiments
 allows. Where rates are beyond their level, the text above the table says so in bold,
 and a report warns.
 """
 SECTIONS = {
     "A difference where the means are equal": (
-        """"Better" and "worse" have .025 each. The tests hold it as long as the arms
+        """"Better" and "worse" have 0.025 each. The tests hold it as long as the arms
 have one shape. Against **a tail of bad runs in one arm only** no test of a mean can: a
 handful of runs misses the tail, and the arm looks better than its mean. It *is* the
 better one in most pairs, and that is what the verdict says there: from a threefold
@@ -52,7 +52,7 @@ spreads, the median and the wins. The last column is the interval of the differe
     ),
     "A tail of bad runs, and each arm wins half of the pairs": (
         """Here the means differ and the wins do not: "better" for the arm with the
-tail would be wrong by either measure. Nominal .025.""",
+tail would be wrong by either measure. Nominal 0.025.""",
         wins_table,
     ),
     "Equivalence where the difference is the margin": (
@@ -63,7 +63,7 @@ equivalence says how frequent they may be: 26 % of runs for 10 pairs, 14 % for 2
         equivalence_table,
     ),
     "Diverged runs": (
-        """Ranks decide, with diverged and failed runs as the worst. Nominal .025.""",
+        """Ranks decide, with diverged and failed runs as the worst. Nominal 0.025.""",
         divergence_table,
     ),
     "Several arms": (
@@ -73,9 +73,9 @@ disagreements counts samples whose spreads differ threefold by chance, where the
 must agree too, as their sentence says.""",
         family_table,
     ),
-    "A claim of a direction, with a margin of .005": (
-        """The limit is the margin: at a true difference of .005 each verdict may be
-wrong in .025 of the studies. The differences have an SD of .0028, and n = 10.""",
+    "A claim of a direction, with a margin of 0.005": (
+        """The limit is the margin: at a true difference of 0.005 each verdict may be
+wrong in 0.025 of the studies. The differences have an SD of 0.0028, and n = 10.""",
         direction_table,
     ),
     "A claim of equality where every difference is the margin": (
@@ -83,37 +83,37 @@ wrong in .025 of the studies. The differences have an SD of .0028, and n = 10.""
 whose intervals therefore hold for all at once. n = 10.""",
         equal_claim_table,
     ),
-    "A claim of non-inferiority, with a margin of .005": (
+    "A claim of non-inferiority, with a margin of 0.005": (
         """"Not worse" is no longer true if the arm is worse by the margin, a difference
-of -0.005: nominal .025 for each verdict there. The differences of normal arms have an
-SD of .0028, and n = 10. As with equality, the answer is "cannot tell" if spreads differ
-at least twofold or differences are skewed. **A tail of bad runs in one arm only**,
-which few runs reveal, leads to "supported" too often.""",
+of -0.005: nominal 0.025 for each verdict there. The differences of normal arms have an
+SD of 0.0028, and n = 10. As with equality, the answer is "cannot tell" if spreads
+differ at least twofold or differences are skewed. **A tail of bad runs in one arm
+only**, which few runs reveal, leads to "supported" too often.""",
         not_worse_table,
     ),
     "An interaction and a slope that the arms share": (
         """Two arms at two values of a setting (interaction) or at five (slope over
-their logarithm), with equal gains of both arms: nominal .025 each, n = 10. All rates
+their logarithm), with equal gains of both arms: nominal 0.025 each, n = 10. All rates
 are near it or below, also if one arm spreads four times as much at one value.""",
         derived_table,
     ),
-    "A claim about the value 0, with a margin of .005": (
-        """"Equal" is no longer true if the true mean is .005, and "higher" means higher
-than .005. At this mean, "equal" has a nominal .05 for "supported" and .025 for
-"contradicted", and "higher" .025 each. The runs have an SD of .002, and n = 10. If the
-runs are skewed, the answer is "cannot tell". **Collapses that no run showed**, and less
-so a tail of bad runs, lower the true mean below what any interval can know.""",
+    "A claim about the value 0, with a margin of 0.005": (
+        """"Equal" is no longer true if the true mean is 0.005, and "higher" means
+higher than 0.005. At this mean, "equal" has a nominal 0.05 for "supported" and 0.025
+for "contradicted", and "higher" 0.025 each. The runs have an SD of 0.002, and n = 10.
+If the runs are skewed, the answer is "cannot tell". **Collapses that no run showed**,
+and less so a tail of bad runs, lower the true mean below what any interval can know.""",
         value_table,
     ),
     "A claim that a target is reached at least twice as fast": (
-        """The limit is a ratio of 2: there each verdict may be wrong in .025 of the
-studies. The logarithms of the ratios have an SD of .1, and n = 10. Training ends before
-some runs reach the target. Such a run counts as far as possible against the verdict, so
-that rates are below the nominal ones, and the power is smaller.""",
+        """The limit is a ratio of 2: there each verdict may be wrong in 0.025 of the
+studies. The logarithms of the ratios have an SD of 0.1, and n = 10. Training ends
+before some runs reach the target. Such a run counts as far as possible against the
+verdict, so that rates are below the nominal ones, and the power is smaller.""",
         ratio_table,
     ),
     "The interval of P(better)": (
-        """Nominal: at least .95.""",
+        """Nominal: at least 0.95.""",
         improvement_table,
     ),
     "Every arm at its best value": (
@@ -129,7 +129,7 @@ level. The bias is that of the difference, in SD of one run.""",
     "Arms at a multiple of the largest stable rate of one": (
         """Two arms are equal at all rates at which both train. Validation scores of the
 baseline say which rate that is, and a run trains within two SD of its best one, so that
-noise often decides. Nominal .025 each. The bias is that of the difference.""",
+noise often decides. Nominal 0.025 each. The bias is that of the difference.""",
         rate_table,
     ),
     "Looking while seeds are added": (

@@ -18,7 +18,7 @@ SIZES = (6, 10, 20)
 METRIC = "test/accuracy"
 NAMES = ("arm", "baseline")
 VERDICTS = ("supported", "contradicted", "cannot tell")
-COLLAPSE = 1 / 0.3  # a collapse whose frequency of .1 makes a spread of about 1
+COLLAPSE = 1 / 0.3  # a collapse whose frequency of 0.1 makes a spread of about 1
 
 Arms = tuple[NDArray, NDArray]  # both shape (n,), with equal means
 Case = Callable[[Generator, int], Arms]
@@ -68,8 +68,8 @@ def _rounded(values: NDArray) -> NDArray:
 
 CASES: dict[str, Case] = {
     "normal": normal,
-    "normal, correlation of pairs .5": partial(normal, correlation=0.5),
-    "normal, correlation of pairs −.5": partial(normal, correlation=-0.5),
+    "normal, correlation of pairs 0.5": partial(normal, correlation=0.5),
+    "normal, correlation of pairs −0.5": partial(normal, correlation=-0.5),
     "a tail of bad runs in both arms": left_tail,
     "heavy tails in both arms (t with 3 degrees of freedom)": heavy_tails,
     "a tenth of the runs collapses, in both arms": partial(collapses, both=True),
@@ -98,11 +98,9 @@ def count_shown(arm: NDArray, baseline: NDArray) -> tuple[int, int]:
 
 
 def rate(wrong: int, total: int) -> str:
-    """`.052 (.043 to .062)`: a rate and its 95 % interval."""
+    """`0.052 (0.043 to 0.062)`: a rate and its 95 % interval."""
     low, high = binomial_interval(wrong, total)
-    parts = [f"{value:.3f}" for value in (wrong / total, low, high)]
-    share, low_text, high_text = [part.removeprefix("0") for part in parts]
-    return f"{share} ({low_text} to {high_text})"
+    return f"{wrong / total:.3f} ({low:.3f} to {high:.3f})"
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:

@@ -12,14 +12,14 @@ from verdicts.cases import CASES, LEVEL, NAMES, SIZES, Arms, Case, rate, table
 
 
 def rare_collapses(random: Generator, n: int, share: float) -> Arms:
-    """Runs of one arm fall from .97 to .1 with a small probability, SD .003 else."""
+    """Runs of one arm fall from 0.97 to 0.1 with a small probability, SD 0.003 else."""
     arm = 0.003 * random.standard_normal(n)
     fallen = random.random(n) < share
     return arm - 0.87 * fallen, 0.003 * random.standard_normal(n)
 
 
 def tied_pairs(random: Generator, n: int) -> Arms:
-    """Pairs are equal but for a tenth of them, which differ by .1; SD of runs .1."""
+    """Pairs are equal but for a tenth of them, which differ by 0.1; SD of runs 0.1."""
     baseline = 0.1 * random.standard_normal(n)
     differs = random.random(n) < 0.1
     return baseline - 0.1 * differs, baseline

@@ -12,7 +12,7 @@ from normlab.compare.choices import Choice, Selection
 
 
 def choice_of(scores, seeds=4, status=None):
-    """A grid of one arm: `scores` by rate; the seeds add 0, .01, .02, ..."""
+    """A grid of one arm: `scores` by rate; the seeds add 0, 0.01, 0.02, ..."""
     rows = []
     for lr, score in scores.items():
         for seed in range(seeds):

@@ -14,7 +14,7 @@ NOISE = 0.001 * np.array([0.3, -0.8, 0.5, -0.2, 0.9, -0.5, 0.1, -0.4, 0.6])
 
 
 def score(norm, lr, seed):
-    """none is best at .1, and custom at 1, where it is better by .02."""
+    """none is best at 0.1, and custom at 1, where it is better by 0.02."""
     best = {"none": 0.1, "custom": 1.0}[norm]
     loss = 0.01 * abs(np.log10(lr / best))
     sign = 1 if norm == "none" else -1

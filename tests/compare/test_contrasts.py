@@ -106,7 +106,7 @@ def test_three_seeds_cannot_tell(tmp_path):
 def test_six_seeds_are_too_few_for_two_contrasts(tmp_path):
     write_seeds(tmp_path, {"none": NONE[:6], "custom": CUSTOM[:6], "torch": CUSTOM[:6]})
     row = contrast(compare(load_runs(tmp_path)))
-    assert row["verdict"] == "cannot tell"  # 2 / 64 * 2 = .0625
+    assert row["verdict"] == "cannot tell"  # 2 / 64 * 2 = 0.0625
     assert "p below 0.0312, times 2 contrasts; run at least 7 seeds" in row["sentence"]
 
 

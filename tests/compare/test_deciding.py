@@ -39,7 +39,7 @@ def test_an_arm_without_values_points_nowhere():
 
 
 def test_ranks_are_those_of_wilcoxon():
-    # differences +.01, +.02, −.01, +.05, +.03, +.04, +.01, +.025
+    # differences +0.01, +0.02, −0.01, +0.05, +0.03, +0.04, +0.01, +0.025
     ranks = signed_ranks(ARM, BASELINE)
     assert ranks.tolist() == [2, 4, -2, 8, 6, 7, 2, 5]
     assert signed_ranks([1, 2, LOST], [1, LOST, LOST]).tolist() == [0, 1, 0]

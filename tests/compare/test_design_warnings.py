@@ -67,7 +67,7 @@ def test_lost_pairs_are_counted_and_all_runs_tested(tmp_path):
     found = compare(load_runs(tmp_path))
     row = found.contrasts.iloc[0]
     assert (row["design"], row["n"], row["left_out"]) == ("paired", 6, 8)
-    # Both arms have SD .00298, and Welch's interval has 18 degrees of freedom.
+    # Both arms have SD 0.00298, and Welch's interval has 18 degrees of freedom.
     assert (
         "custom and none: 8 of 20 finished runs have no partner with the same seed and "
         "are left out of the 6 pairs. All of them as independent runs, by Welch's "

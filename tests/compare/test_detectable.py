@@ -14,7 +14,7 @@ from normlab.compare.samples import Sample
 
 
 def test_all_of_six_pairs_must_have_one_sign():
-    # P(all positive) = Phi(d)^6 = .8 at d = 1.79.
+    # P(all positive) = Phi(d)^6 = 0.8 at d = 1.79.
     effect = stats.norm.ppf(0.8 ** (1 / 6))
     assert detectable_difference(6, 1.0, "paired") == pytest.approx(effect, abs=0.06)
     assert detectable_difference(6, 0.01, "paired") == pytest.approx(

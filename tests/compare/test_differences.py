@@ -32,7 +32,7 @@ def test_t_intervals_are_those_of_r():
 
 def test_two_pairs_have_an_interval_of_welch_and_one_has_none():
     arm, baseline = np.array([1.0, 3]), np.array([0.0, 2])
-    half = 6.084870  # t(.975, 2) * sqrt(2 / 2 + 2 / 2)
+    half = 6.084870  # t(0.975, 2) * sqrt(2 / 2 + 2 / 2)
     found = welch_interval_of(Sample(arm, baseline, True), None, 0.95)
     assert found == pytest.approx((1 - half, 1 + half))
     single = Sample(arm[:1], baseline[:1], True)
@@ -53,7 +53,7 @@ def test_the_interval_belongs_to_the_test():
 def test_a_further_pair_is_predicted_by_hand():
     arm = np.array([1.0, 2.0, 3.0])
     sample = Sample(arm, np.zeros(3), True)
-    half = 4.302653 * math.sqrt(1 + 1 / 3)  # t(.975, 2), SD 1
+    half = 4.302653 * math.sqrt(1 + 1 / 3)  # t(0.975, 2), SD 1
     assert prediction_of(sample, None, 0.95) == pytest.approx((2 - half, 2 + half))
 
 

@@ -18,7 +18,7 @@ def test_seeds_needed_after_holm(contrasts, seeds):
 
 
 def test_hedges_g_by_hand():
-    # means 4 and 2, both variances 1: d = 2, correction 1 - 3 / (4 * 6 - 9) = .8
+    # means 4 and 2, both variances 1: d = 2, correction 1 - 3 / (4 * 6 - 9) = 0.8
     assert effects.hedges_g([3, 4, 5], [1, 2, 3]) == pytest.approx(1.6)
     # means 8 and 3, variances 4 and 2: d = 5 / sqrt(10 / 3), correction 1 - 3 / 11
     found = effects.hedges_g([6, 8, 10], [2, 4])
@@ -34,7 +34,7 @@ def test_equal_values_have_no_effect_size_whatever_their_mean_rounds_to():
 
 @pytest.mark.parametrize("higher", [True, False])
 def test_probability_of_improvement_counts_pairs(higher):
-    # differences +.01, +.02, -.01, +.05, +.03, +.04, +.01
+    # differences +0.01, +0.02, -0.01, +0.05, +0.03, +0.04, +0.01
     value, interval = effects.probability_of_improvement(
         ARM, BASELINE, higher, paired=True
     )
@@ -110,7 +110,7 @@ def test_sample_size_of_nothing():
 
 
 def test_the_power_of_the_sign_flip_test_is_simulated():
-    # With six pairs all must have one sign: P(all positive) = .9332^6 = .660 at 1.5.
+    # With six pairs all must have one sign: P(all positive) = 0.9332^6 = 0.660 at 1.5.
     one_sided = stats.norm.cdf(1.5) ** 6
     found = effects.sign_flip_power(1.5, 6, 0.05)
     assert found == pytest.approx(one_sided, abs=0.03)

@@ -52,7 +52,7 @@ def test_no_p_below_six_runs():
 
 def test_equal_pairs_have_a_p_by_what_they_can_have_missed():
     values = np.linspace(0.90, 0.94, 20)
-    # One pair in eight that differed by .04 would move the mean by the margin.
+    # One pair in eight that differed by 0.04 would move the mean by the margin.
     same = Sample(values, values, True)
     assert equivalence_p(same, None, 0.005) == pytest.approx(0.875**20)
     assert equivalence_p(same, None, 0.02) == 0.5**20

@@ -75,11 +75,11 @@ def test_the_interval_holds_exactly_what_is_not_rejected(n, confidence):
 
 
 def test_the_interval_of_six_pairs_by_hand():
-    # Two of 64 patterns have p = .031, four p = .0625: the ends are the smallest and
+    # Two of 64 patterns have p = 0.031, four p = 0.0625: the ends are the smallest and
     # the largest subset means, which are the extreme values.
     differences = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert sign_flip_interval(differences, 0.95) == (1.0, 6.0)
-    # Level .1 rejects up to 3 of 64 on a side: means 1, 1.5 and 2 (twice) lie below.
+    # Level 0.1 rejects up to 3 of 64 on a side: means 1, 1.5 and 2 (twice) lie below.
     assert sign_flip_interval(differences, 0.875) == (2.0, 5.0)
 
 

@@ -47,7 +47,7 @@ def test_the_correlation_of_three_pairs_by_hand():
 
 def test_two_runs_per_arm_have_an_interval_and_one_has_none():
     found = inference.independent_difference([1, 3], [0, 2])
-    # 1, plus or minus t(.975, 2) = 4.302653 times sqrt(2 / 2 + 2 / 2)
+    # 1, plus or minus t(0.975, 2) = 4.302653 times sqrt(2 / 2 + 2 / 2)
     assert found.interval == pytest.approx((1 - 6.084870, 1 + 6.084870))
     single = inference.independent_difference([3], [1])
     assert single.estimate == 2
@@ -68,13 +68,13 @@ def test_a_difference_without_spread_has_the_smallest_p():
 
 def test_one_arm_may_have_no_spread():
     interval, p = inference.welch(np.array([0.5] * 6), ARM)
-    half = 2.446912 * ARM.std(ddof=1) / math.sqrt(7)  # t(.975, 6)
+    half = 2.446912 * ARM.std(ddof=1) / math.sqrt(7)  # t(0.975, 6)
     assert interval == pytest.approx((0.5 - 0.96 - half, 0.5 - 0.96 + half), abs=1e-6)
     assert p < 0.001
 
 
 def test_holm_by_hand():
-    # .01 * 4, max(.02 * 3, .04), max(.03 * 2, .06), max(.04, .06)
+    # 0.01 * 4, max(0.02 * 3, 0.04), max(0.03 * 2, 0.06), max(0.04, 0.06)
     assert inference.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx(
         [0.06, 0.04, 0.06, 0.06]
     )

@@ -16,7 +16,7 @@ from normlab.compare.intervals import (
 
 
 def test_t_interval_is_the_textbook_one():
-    # mean 3, SD sqrt(2.5), t(.975, 4) = 2.776445: 3 ± 2.776445 * 1.581139 / 2.236068
+    # mean 3, SD sqrt(2.5), t(0.975, 4) = 2.776445: 3 ± 2.776445 * 1.581139 / 2.236068
     assert t_interval([1, 2, 3, 4, 5]) == pytest.approx((1.036757, 4.963243), abs=1e-6)
 
 
@@ -34,7 +34,7 @@ def test_fold_interval_is_wider_by_the_overlap_of_training_sets():
 
 def test_wilson_interval_is_the_textbook_one():
     # 4 of 10: centre (4 + 1.92073) / 13.84146,
-    # half width 1.959964 sqrt(.24 * 10 + .960365) / 13.84146
+    # half width 1.959964 sqrt(0.24 * 10 + 0.960365) / 13.84146
     assert wilson_interval(4, 10) == pytest.approx((0.168180, 0.687326), abs=1e-6)
     assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
 
@@ -59,7 +59,7 @@ def test_half_a_win_lies_between_two_intervals():
 
 
 def test_prediction_interval_by_hand():
-    # mean 3, SD sqrt(2.5), t(.975, 4) = 2.776445, sqrt(1 + 1/5)
+    # mean 3, SD sqrt(2.5), t(0.975, 4) = 2.776445, sqrt(1 + 1/5)
     half = 2.776445 * math.sqrt(2.5 * 1.2)
     assert prediction_interval([1, 2, 3, 4, 5]) == pytest.approx(
         (3 - half, 3 + half), abs=1e-5

@@ -51,7 +51,7 @@ def test_demsars_example_has_its_published_numbers():
     smallest = 3 * found.p["C4.5+m+cf"]
     expected = [smallest, found.p["C4.5+cf"], smallest]
     assert found.p_holm.tolist() == pytest.approx(expected)
-    # No difference reaches the critical one of 1.25 at .05; that of 1.12 at .1 two do.
+    # No difference reaches the critical one at 0.05, 1.25; two reach that at 0.1, 1.12.
     pairs = nemenyi_p(found.ranks)
     assert pairs.to_numpy()[np.triu_indices(4, 1)].min() > 0.05
     assert sorted(pairs.loc["C4.5"][pairs.loc["C4.5"] < 0.1].index) == [

@@ -96,7 +96,7 @@ def test_arms_that_never_differ_can_be_equivalent(tmp_path):
     write_seeds(tmp_path, {"torch": values, "custom": values})
     found = compare(load_runs(tmp_path), baseline="torch", margin=0.006)
     row = found.contrasts.iloc[0]
-    # (1 − .006 / .04)^20 = .039
+    # (1 − 0.006 / 0.04)^20 = 0.039
     assert (row["verdict"], row["equivalence_p"]) == (
         "equivalent",
         pytest.approx(0.85**20),
@@ -133,7 +133,7 @@ def test_an_improvement_in_most_pairs_is_meaningful(tmp_path):
         " It is meaningful: none is the better one in 9 of 10 pairs, with 1 tie "
         "(P(better) 95 % interval 0.62 to 1.00)."
     )
-    # Eight wins of ten leave .44 to .97, which holds one half.
+    # Eight wins of ten leave 0.44 to 0.97, which holds one half.
     assert rows.loc["ghost", "verdict"] == "better"
     assert "meaningful" not in rows.loc["ghost", "sentence"]
 

@@ -13,7 +13,7 @@ from normlab.report.tables import target_table
 
 def test_survival_by_hand():
     assert survival([1, 2, 3, 4], [True] * 4, 4) == pytest.approx((2, 2.5))
-    # steps of Kaplan and Meier: .75 after 1, .375 after 3; area 1 + 2 * .75 + .375
+    # steps of Kaplan and Meier: 0.75 after 1, 0.375 after 3; area 1 + 2 * 0.75 + 0.375
     assert survival([1, 2, 3, 4], [True, False, True, False], 4) == pytest.approx(
         (3, 2.875)
     )
@@ -22,7 +22,7 @@ def test_survival_by_hand():
 
 @pytest.fixture
 def runs(tmp_path):
-    """custom reaches .9 in epoch 2; none in epoch 4, one seed never, one diverged."""
+    """custom reaches 0.9 in epoch 2; none in epoch 4, one seed never, one diverged."""
     for seed in range(7):
         write_run(tmp_path, "custom", seed, curve=[0.8, 0.9, 0.92, 0.93, 0.94])
         write_run(

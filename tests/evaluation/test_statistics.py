@@ -225,7 +225,7 @@ def test_mixed_statistics_weigh_the_batch_by_its_samples(make, name):
     expected = (x - 3) / 4.5**0.5
     torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
     with mixed_statistics(network, pseudo_count=6):
-        y = network(x)  # mean 1.5, variance .75 + .25 * 8
+        y = network(x)  # mean 1.5, variance 0.75 + 0.25 * 8
     torch.testing.assert_close(y, (x - 1.5) / 2.75**0.5, atol=1e-5, rtol=1e-5)
     for key, value in network.state_dict().items():
         assert torch.equal(before[key], value)

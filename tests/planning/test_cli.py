@@ -29,7 +29,7 @@ def test_a_pilot_knows_spread_design_and_contrasts(folder):
     pilot = read_pilot([folder], {"baseline": "none"})
     assert pilot.names == "layer against none"
     assert (pilot.n, pilot.design, pilot.contrasts) == (5, "paired", 2)
-    # The gains of layer are three times those of custom, with an SD of .0112.
+    # The gains of layer are three times those of custom, with an SD of 0.0112.
     assert pilot.spread.of_differences == pytest.approx(3 * 0.0111803, rel=1e-4)
 
 
@@ -39,7 +39,7 @@ def test_the_answer_says_how_sure_the_pilot_is(folder, capsys):
     printed = capsys.readouterr().out
     assert "The arms are equivalent within ±0.0276" in printed
     assert "from 5 seeds of the pilot (custom against none)" in printed
-    assert "with probability .8 it is at most 1.56 times as large" in printed
+    assert "with probability 0.8 it is at most 1.56 times as large" in printed
 
 
 @pytest.mark.parametrize(

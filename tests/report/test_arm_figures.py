@@ -25,7 +25,7 @@ def test_intervals_of_folds_allow_for_shared_training_data(tmp_path):
     comparison = compare(load_runs(tmp_path), by=["norm", "dataset.num_folds"])
     drawing = draw_arms(comparison)
     axis = drawing.figure.axes[0]
-    # Fold means .902 to .942: SD .0158, error .0158 sqrt(1/5 + 1/4) = .0106,
+    # Fold means 0.902 to 0.942: SD 0.0158, error 0.0158 sqrt(1/5 + 1/4) = 0.0106,
     # times t(4) = 2.776
     assert list(axis.lines[0].get_xdata()) == pytest.approx(
         [0.922 - 0.02945, 0.922 + 0.02945], abs=1e-4

@@ -88,7 +88,7 @@ def test_band_is_the_t_interval_of_every_epoch():
     assert mean.tolist() == [2, 4]
     assert (low[0], high[0]) == pytest.approx(
         (2 - 2.484138, 2 + 2.484138), abs=1e-6
-    )  # t(.975, 2) / sqrt(3)
+    )  # t(0.975, 2) / sqrt(3)
     assert np.isnan(low[1])
 
 

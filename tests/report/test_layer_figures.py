@@ -72,7 +72,7 @@ def test_one_epoch_is_a_point(tmp_path):
         "s",
     ]
     (bar, _) = curves.figure.axes[0].collections
-    half = 4.302653 * 0.1 / np.sqrt(3)  # t(.975, 2)
+    half = 4.302653 * 0.1 / np.sqrt(3)  # t(0.975, 2)
     assert bar.get_segments()[0][:, 1].tolist() == pytest.approx(
         [0.6 - half, 0.6 + half]
     )

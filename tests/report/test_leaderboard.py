@@ -21,7 +21,7 @@ TARGET = "val/accuracy=0.5"
 
 
 def write_arm(outputs, norm, epochs, milliseconds=2.0, **options):
-    """A run per seed whose accuracy is .5 from this epoch on; never at 0."""
+    """A run per seed whose accuracy is 0.5 from this epoch on; never at 0."""
     for seed, first in enumerate(epochs):
         place = first or EPOCHS + 1
         curve = [0.1] * (place - 1) + [0.5] * (EPOCHS - place + 1)
@@ -80,7 +80,7 @@ def test_nobody_takes_a_record_by_chance_or_with_few_seeds(tmp_path):
     write_arm(tmp_path / "few", "ghost", [3] * 19)
     few = board_of(tmp_path / "few")
     assert few.rows.loc["ghost", "steps_verdict"] == "19 of 20 pairs"
-    # Twelve wins and eight losses of one epoch: p is far above .05.
+    # Twelve wins and eight losses of one epoch: p is far above 0.05.
     write_arm(tmp_path / "chance", "custom", [6] * 20)
     write_arm(tmp_path / "chance", "ghost", [5] * 12 + [7] * 8)
     chance = board_of(tmp_path / "chance")

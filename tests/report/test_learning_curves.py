@@ -23,7 +23,7 @@ def test_the_band_of_curves_has_the_level_asked_for(tmp_path):
     assert drawing.caption.startswith("Mean and 80% t interval over seeds")
     vertices = drawing.figure.axes[0].collections[0].get_paths()[0].vertices
     first = vertices[vertices[:, 0] == 1][:, 1]
-    half = 1.885618 * 0.1 / np.sqrt(3)  # t(.9, 2)
+    half = 1.885618 * 0.1 / np.sqrt(3)  # t(0.9, 2)
     assert (first.min(), first.max()) == pytest.approx(
         (0.6 - half, 0.6 + half), abs=1e-6
     )

@@ -40,7 +40,7 @@ def test_arms_are_rows_and_tasks_are_columns(table):
 
 
 def test_a_cell_is_the_mean_with_the_half_width_of_its_interval(table):
-    # SD sqrt(28 / 7) / 1000 = .002, times t(.975, 7) / sqrt(8) = .836
+    # SD sqrt(28 / 7) / 1000 = 0.002, times t(0.975, 7) / sqrt(8) = 0.836
     assert table.rows[0][1][0].text == "0.9000 ± 0.0017"
     assert table.rows[0][1][1].text == "0.9010 ± 0.0017"
 

@@ -54,7 +54,7 @@ def test_medians_are_a_column_where_spreads_differ_threefold(tmp_path):
     assert "median" not in like.columns
     unequal = contrast_table(compare(load_runs(tmp_path / "wide")))
     place = unequal.columns.index("median")
-    # differences -.70, -.42, -.34, -.21, -.18, -.32
+    # differences -0.70, -0.42, -0.34, -0.21, -0.18, -0.32
     assert unequal.rows[0][place][0] == "−0.3300"
 
 

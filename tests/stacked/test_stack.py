@@ -83,7 +83,7 @@ def test_deep_networks_are_what_they_are_alone(compose, model):
     config = plain(compose(*words, "dataset=digits", "optimizer.momentum=0"))
     configs = [config | {"seed": seed} for seed in range(2)]
     # In float32, a value that rounding moves across the kink of a ReLU changes an epoch
-    # by up to .2, in 1 of 6 pairs of seeds.
+    # by up to 0.2, in 1 of 6 pairs of seeds.
     assert trained_both_ways(configs, torch.float64) < 1e-11
 
 

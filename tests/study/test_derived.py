@@ -48,7 +48,7 @@ def test_an_interaction_compares_changes_of_the_same_seed():
 
 
 def test_a_slope_is_that_of_the_line_of_least_squares():
-    # y = 1 + 2 x at 1, 2 and 4 but for .3 in the middle, which lies .333 below the mean
+    # y = 1 + 2 x at 1, 2 and 4 but for 0.3 in the middle, 0.333 below the mean
     runs = table({("none", 1): [3.0], ("none", 2): [5.3], ("none", 4): [9.0]})
     rows, column, _ = derived_runs(PLAN | {"slope": "batch"}, runs)
     assert column == "test/slope of accuracy"
@@ -75,7 +75,7 @@ def test_within_groups_and_the_best_value_of_another_setting():
     plan = PLAN | {"interaction": {"batch": [2, 64]}}
     with pytest.raises(ValueError, match="there are several with arm=none seed=0"):
         derived_runs(plan, runs.reset_index())
-    # .5 is the best at 2, and .9 at 64.
+    # 0.5 is the best at 2, and 0.9 at 64.
     rows, column, _ = derived_runs(plan | {"select": "lr"}, runs.reset_index())
     assert rows[column].tolist() == pytest.approx([0.4])
     rows, column, _ = derived_runs(plan | {"within": ["lr"]}, runs.reset_index())

@@ -14,7 +14,7 @@ AT = {"largest_stable": "optimizer.lr", "of": "torch", "times": 0.1}
 
 
 def write_grid(outputs, largest, rates=RATES, seeds=3, **options):
-    """torch trains up to a rate by seed, custom at all; both are best at .1."""
+    """torch trains up to a rate by seed, custom at all; both are best at 0.1."""
     for seed in range(seeds):
         stable = largest[seed % len(largest)]
         for rate in rates:
@@ -38,8 +38,8 @@ def claim(**others):
         ([0.3], 1, 0.3),
         ([0.1, 0.3, 0.3], 0.1, 0.03),  # the median
         ([0.1, 0.1, 1.0], 0.1, 0.01),
-        ([0.3], 0.15, 0.03),  # .045: .03 is a factor of 1.5 away, .1 one of 2.2
-        ([0.3], 0.02, 0.01),  # .006 is near enough
+        ([0.3], 0.15, 0.03),  # 0.045: 0.03 is a factor of 1.5 away, 0.1 one of 2.2
+        ([0.3], 0.02, 0.01),  # 0.006 is near enough
     ],
 )
 def test_runs_are_those_at_the_nearest_value(tmp_path, largest, times, value):
@@ -96,7 +96,7 @@ def test_an_arm_that_never_trains_is_no_answer(tmp_path):
 
 
 def test_a_study_answers_a_claim_at_a_relative_rate(tmp_path):
-    """At .03 the arms are equal, at .3 custom is better."""
+    """At 0.03 the arms are equal, at 0.3 custom is better."""
     rates = (0.03, 0.3, 1.0)
     for seed in range(10):
         for rate in rates:

@@ -61,7 +61,7 @@ def claim_on(tmp_path, gain, sd, expect, margin=0.005):
 @pytest.mark.parametrize(
     ("gain", "verdict"),
     [
-        # The interval reaches about .002 to either side.
+        # The interval reaches about 0.002 to either side.
         (0.0075, "supported"),
         (0.0060, "cannot tell"),
         (0.0040, "cannot tell"),
@@ -148,7 +148,7 @@ def test_too_few_seeds_cannot_be_judged(gain):
 @pytest.mark.parametrize(
     ("gain", "verdict"),
     [
-        # The interval reaches about .002 to either side; the margin is .005.
+        # The interval reaches about 0.002 to either side; the margin is 0.005.
         (0.02, "supported"),
         (0.0, "supported"),
         (-0.0025, "supported"),
@@ -212,7 +212,7 @@ def test_the_wins_must_agree_that_a_claim_is_contradicted(tmp_path):
     verdict, reason = judge(found, "higher", 10)
     assert verdict == "cannot tell"
     assert reason.startswith("No difference in test/accuracy")
-    # That it is not higher by .005 follows from the interval of the mean.
+    # That it is not higher by 0.005 follows from the interval of the mean.
     found = compare(load_runs(tmp_path), baseline="torch", margin=0.005)
     assert judge(found, "higher", 10)[0] == "contradicted"
 
@@ -234,7 +234,7 @@ def test_a_test_that_cannot_pass_for_several_contrasts_is_none(tmp_path):
     lower = base - 0.02 + 0.1 * NOISE[4:]
     write_seeds(tmp_path, {"torch": base, "custom": lower, "ghost": lower})
     both = compare(load_runs(tmp_path), baseline="torch")
-    # 6 pairs give no p below .031, which is twice as much for two contrasts.
+    # 6 pairs give no p below 0.031, which is twice as much for two contrasts.
     assert both.contrasts["high_all"][0] < 0
     assert judge(both, "higher", 6)[0] == "cannot tell"
     alone = compare(load_runs(tmp_path), baseline="torch", arms=["custom"])
@@ -242,7 +242,7 @@ def test_a_test_that_cannot_pass_for_several_contrasts_is_none(tmp_path):
 
 
 def write_lost(folder, lost):
-    """custom is better than torch by .05 in twenty seeds, of which one arm lost one."""
+    """custom is better than torch by 0.05 in 20 seeds, of which one arm lost one."""
     for norm, gain in (("torch", 0.0), ("custom", 0.05)):
         for seed in range(20):
             status = "diverged" if (norm, seed) == (lost, 19) else "finished"

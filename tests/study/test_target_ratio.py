@@ -21,7 +21,7 @@ AT_HALF = {"metric": "val/accuracy", "target": 0.5}
 
 
 def curve(reached, epochs=EPOCHS):
-    """An accuracy that rises to .5 in one epoch, and never if that is 0."""
+    """An accuracy that rises to 0.5 in one epoch, and never if that is 0."""
     place = reached or epochs + 1
     return [0.1] * (place - 1) + [0.5] * max(epochs - place + 1, 0)
 
@@ -95,7 +95,7 @@ def test_a_target_may_be_the_last_or_best_value_of_the_baseline(tmp_path):
     assert speeds.column == "log10 1/epochs to the final val/loss of torch"
     found = column(speeds, WORST)
     assert found == {
-        ("torch", 0, "finished"): pytest.approx(2),  # .6 passes the last value, .4
+        ("torch", 0, "finished"): pytest.approx(2),  # 0.6 passes the last value, 0.4
         ("custom", 0, "finished"): pytest.approx(1),
     }
     assert speeds.reason == (
@@ -205,7 +205,7 @@ def test_the_sentence_has_the_geometric_mean_of_the_ratios(tmp_path):
     block = plan(expect="higher", ratio_to_target=AT_HALF)
     study = Study("demo", block, "demo", {"norm": "torch,custom", "seed": "range(10)"})
     _, claims, _ = answer(study, runs)
-    # The ranks of nine wins, 1 to 9, and of the largest loss, 10: p = .08.
+    # The ranks of nine wins, 1 to 9, and of the largest loss, 10: p = 0.08.
     assert claims[0].verdict == "cannot tell"
     assert claims[0].rule.startswith(f"{RULES['higher']}; a difference is the logar")
     row = claims[0].comparison.contrasts.iloc[0]

@@ -14,8 +14,8 @@ from normlab.study.values import judge_value
 from normlab.study.verdict import answer
 from study.helpers import NOISE, plan
 
-# Ten runs with mean 0 and SD 1: the 90 % interval reaches to ±.580, that of 95 % to
-# ±.715 (t with 9 degrees of freedom: 1.833 and 2.262, over the root of 10).
+# Ten runs with mean 0 and SD 1: the 90 % interval reaches to ±0.580, that of 95 % to
+# ±0.715 (t with 9 degrees of freedom: 1.833 and 2.262, over the root of 10).
 UNIT = (NOISE - NOISE.mean()) / NOISE.std(ddof=1)
 
 
@@ -36,7 +36,7 @@ def judged(tmp_path, values, **others):
 @pytest.mark.parametrize(
     ("expect", "mean", "margin", "verdict"),
     [
-        # With SD .01, half the 90 % interval is .0058, and half that of 95 % .00715.
+        # With SD 0.01, half the 90 % interval is 0.0058, and half that of 95 % 0.00715.
         ("equal", 0.5, 0.0057, "cannot tell"),
         ("equal", 0.5, 0.0059, "supported"),
         ("equal", 0.504, 0.01, "supported"),
@@ -71,7 +71,7 @@ def test_the_reason_has_mean_interval_and_limits(tmp_path):
 @pytest.mark.parametrize(
     ("expect", "value", "margin", "verdict", "end"),
     [
-        # The geometric mean is .5, half the 95 % interval of the logarithm is .00715.
+        # The geometric mean is 0.5, half the 95 % interval of the logarithm is 0.00715.
         ("higher", 0.49, None, "supported", "4918 to 0.5083, 10 runs), above 0.4900."),
         ("higher", 0.25, 2, "cannot tell", "10 runs), on both sides of 0.5000."),
         ("higher", 0.51, None, "contradicted", "10 runs), below 0.5100."),
@@ -102,7 +102,7 @@ def test_all_arms_must_pass_and_one_contradicts_at_a_level_for_all(tmp_path):
     verdict, reason = judged(tmp_path, values, arms=arms)
     assert verdict == "supported"
     assert reason.count("inside") == 2
-    # Alone, .5173 contradicts; of two arms an interval of 97.5 % reaches .0085.
+    # Alone, 0.5173 contradicts; of two arms an interval of 97.5 % reaches 0.0085.
     values["ghost"] = 0.5173 + 0.01 * UNIT
     assert judged(tmp_path / "b", values, arms=arms)[0] == "cannot tell"
     values["ghost"] = 0.5190 + 0.01 * UNIT
@@ -117,7 +117,7 @@ def test_skewed_runs_lost_runs_and_few_runs_leave_the_claim_open(tmp_path):
     skewed = 0.5 + 0.001 * np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 9])
     verdict, reason = judged(tmp_path / "a", {"custom": skewed})
     assert verdict == "cannot tell"
-    # m3 / m2^1.5 of nine zeros and a one: .072 / .027 = 2.7
+    # m3 / m2^1.5 of nine zeros and a one: 0.072 / 0.027 = 2.7
     assert reason.endswith("skewed (skewness +2.7), so the interval may be wrong.")
 
     few = {"custom": 0.5 + 0.001 * UNIT[:8]}
@@ -155,7 +155,7 @@ def test_a_study_answers_a_claim_about_a_value(tmp_path, gain):
 
 
 def test_the_mean_of_a_slope_and_of_the_best_value(tmp_path):
-    """Per factor of ten, the accuracy of custom rises by .01, and is best at 1."""
+    """Per factor of ten, the accuracy of custom rises by 0.01, and is best at 1."""
     for seed, noise in enumerate(UNIT):
         for power in range(3):
             score = 0.5 + 0.01 * power + 0.001 * noise * power

@@ -132,7 +132,7 @@ def test_an_lstm_recalibrated_by_one_batch_normalizes_like_it(make, name):
 def test_evonorm_called_twice_is_recalibrated_over_all_calls():
     layer = evonorm()
     recalibrate(nn.Sequential(layer, layer), blocks_of([0.0, 200.0], [0.0, 400.0]))
-    # x / max(deviation, x) is 0 and 1, of unbiased variance .5: the second calls
+    # x / max(deviation, x) is 0 and 1, of unbiased variance 0.5: the second calls
     assert layer.running_var.item() == pytest.approx((20_000 + 0.5 + 80_000 + 0.5) / 4)
 
 

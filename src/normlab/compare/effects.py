@@ -65,7 +65,7 @@ def probability_of_improvement(
     The interval is Clopper and Pearson's of n trials, or of min(n, m): no distribution
     gives U / (n m) a larger variance than this number of trials has (Birnbaum and
     Klose, 1957, Bounds for the variance of the Mann-Whitney statistic, Annals of
-    Mathematical Statistics 28). So 10 of 10 pairs leave .69 to 1.
+    Mathematical Statistics 28). So 10 of 10 pairs leave 0.69 to 1.
 
     Args:
         arm: values of the arm, shape `(n,)`; infinite for runs that diverged.

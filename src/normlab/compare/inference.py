@@ -1,7 +1,7 @@
 """Tests for a handful of seeds.
 
-With n seeds an exact paired test cannot give a p-value below ``2 / 2^n``: .25 at 3,
-.031 at 6. Below 6 seeds none is given. The permutation tests are in `exact_tests`, and
+With n seeds an exact paired test cannot give a p-value below ``2 / 2^n``: 0.25 at 3,
+0.031 at 6. Below 6 seeds none is given. The permutation tests are in `exact_tests`, and
 `deciding` has the rule which test decides.
 """
 
@@ -197,7 +197,7 @@ def holm(p_values: ArrayLike) -> NDArray:
         The corrected p-values in the same order, shape `(m,)`.
     """
     p_values = np.asarray(p_values, float)
-    # statsmodels has this too, and collects garbage in every call, for .2 seconds.
+    # statsmodels has this too, and collects garbage in every call, for 0.2 seconds.
     known = np.nan_to_num(p_values, nan=1.0)
     order = np.argsort(known, kind="stable")
     factors = np.arange(len(known), 0, -1)

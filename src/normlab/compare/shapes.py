@@ -101,8 +101,8 @@ def num_collapsed(values: ArrayLike, higher: bool) -> int:
 def unseen_share(n: int, level: float = 0.05) -> float:
     """The largest share of runs that may behave otherwise though none of n did.
 
-    It is ``1 - level^(1/n)``, about ``3 / n`` for a level of .05 (the rule of three):
-    .39 for 6, .26 for 10 and .14 for 20. Hanley and Lippman-Hand (1983), If nothing
+    It is ``1 - level^(1/n)``, about ``3 / n`` for a level of 0.05 (the rule of three):
+    0.39 for 6, 0.26 for 10 and 0.14 for 20. Hanley and Lippman-Hand (1983), If nothing
     goes wrong, is everything all right?, JAMA 249.
 
     Args:

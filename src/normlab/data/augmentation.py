@@ -242,8 +242,8 @@ class Erasing:
     """A random rectangle of some images becomes 0, the mean of the training part.
 
     Zhong et al., arXiv 1708.04896, as in torchvision's RandomErasing: the rectangle has
-    .02 to .33 of the area and an aspect ratio between .3 and 3.3. It is drawn again if
-    it does not fit, and after ten attempts the image stays as it is.
+    0.02 to 0.33 of the area and an aspect ratio between 0.3 and 3.3. It is drawn again
+    if it does not fit, and after ten attempts the image stays as it is.
 
     Attributes:
         share: of the images that are changed.

@@ -337,7 +337,7 @@ def _uncertain_spread(plan: "Plan", pilot: "Pilot", spread: str) -> str:
     factor = wider.spread.arm / plan.spread.arm if plan.spread.arm else math.nan
     return (
         f"Spread: SD {spread}, from {pilot.n} {_unit(plan)} of the pilot "
-        f"({pilot.names}). So few values measure it only roughly: with probability .8 "
+        f"({pilot.names}). So few values measure it only roughly: with probability 0.8 "
         f"it is at most {factor:.2f} times as large, which needs {needed} for 80% "
         "power."
     )

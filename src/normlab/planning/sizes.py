@@ -123,7 +123,7 @@ def with_upper_spread(plan: Plan, n: int) -> Plan:
     """The plan with the upper bound of a spread that was estimated from n values.
 
     The bound is ``sd sqrt((n - 1) / q)`` with the quantile q of the chi-squared
-    distribution with n - 1 degrees of freedom that it exceeds with probability .8.
+    distribution with n - 1 degrees of freedom that it exceeds with probability 0.8.
 
     Args:
         plan: with the estimated spread.

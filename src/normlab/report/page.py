@@ -54,7 +54,7 @@ of a table; the interval of a sentence has the confidence of its step and agrees
 the corrected p-value. No p-value is given below six runs. P(better) is the share of
 pairs that the arm wins, or Mann and Whitney's U / (n m) of independent runs, with
 Clopper and Pearson's interval; a difference is called meaningful if P(better) is at
-least .75 and its interval lies above .5. Equivalence means that two one-sided t tests
+least 0.75 and its interval lies above 0.5. Equivalence means that two one-sided t tests
 reject differences beyond the stated margin, with at least ten runs per arm of like
 shape. r is the correlation between arms over seeds: pairing helps only if it is
 positive."""

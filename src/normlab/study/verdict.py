@@ -278,7 +278,7 @@ def _look(
     """The number of seeds that the study answers from now, or why it does not yet.
 
     Whoever reads a verdict after every seed gets a wrong one more often than the level
-    says (.12 instead of .05, see docs/results/calibration.md). So there is one after
+    says (0.12 instead of 0.05, see docs/results/calibration.md). So there is one after
     all planned seeds, or one after each planned look, among which the level is shared
     (Bonferroni).
 
