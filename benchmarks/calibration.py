@@ -102,7 +102,8 @@ are near it or below, also if one arm spreads four times as much at one value.""
 higher than 0.005. At this mean, "equal" has a nominal 0.05 for "supported" and 0.025
 for "contradicted", and "higher" 0.025 each. The runs have an SD of 0.002, and n = 10.
 If the runs are skewed, the answer is "cannot tell". **Collapses that no run showed**,
-and less so a tail of bad runs, lower the true mean below what any interval can know.""",
+and less so a tail of bad runs, lower the true mean below what any interval can
+know.""",
         value_table,
     ),
     "A claim that a target is reached at least twice as fast": (
