@@ -42,6 +42,7 @@ AlexNet on Tiny-ImageNet needs pretrained weights and is not among these:
 `experiment=alexnet_tiny_imagenet`."""
 
 COMMIT = "environment.git.commit"
+PLATFORM = "environment.platform"
 # What is said of the origin of runs, and what it is called.
 ORIGIN = {
     COMMIT: "commit",
@@ -51,7 +52,7 @@ ORIGIN = {
     "environment.packages.scikit-learn": "scikit-learn",
     "environment.device.name": "device",
     "environment.device.threads": "threads",
-    "environment.platform": "platform",
+    PLATFORM: "platform",
 }
 
 
@@ -133,7 +134,10 @@ def origin(runs: pd.DataFrame) -> str:
     for column, name in ORIGIN.items():
         if column not in runs:
             continue
-        values = runs[column].dropna().map(setting_text).unique()
+        values = runs[column].dropna().map(setting_text)
+        if column == PLATFORM:
+            values = values.str.partition("-")[0]  # the rest is of one machine
+        values = values.unique()
         if column == COMMIT:
             values = [f"`{value[:7]}`" for value in values]
         if len(values):

@@ -74,11 +74,12 @@ def test_the_origin_of_runs_is_told():
             "environment.git.commit": ["0123456789", "0123456789", "abcdefabcd"],
             "environment.packages.torch": ["2.15.0"] * 3,
             "environment.device.threads": [1, 1, None],
+            "environment.platform": ["Linux-6.1-x86_64"] * 3,
         }
     )
     assert origin(runs) == (
         "The 3 runs were made with commit `0123456` and `abcdefa`, PyTorch 2.15.0, "
-        "threads 1."
+        "threads 1, platform Linux."
     )
     assert origin(runs[[]]) == ""
 
