@@ -25,7 +25,7 @@ ARCHITECTURE = {
     "metrics": (),
     "npz": (),
     "option_names": (),
-    "parquet": (),
+    "parquet": ("files",),
     "programs": (),
     "synonyms": (),
     "spelling": ("synonyms",),

@@ -8,7 +8,8 @@ and those that follow from the lengths of its texts.
 from collections.abc import Iterator
 from typing import IO, Any
 
-MEGABYTE = 2**20
+from normlab.files import MEGABYTE
+
 BATCH_ROWS = 4096  # that are unpacked at once
 
 

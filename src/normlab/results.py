@@ -10,7 +10,6 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -97,6 +96,9 @@ def force_to_disk(descriptors: Sequence[int]) -> None:
     if len(descriptors) == 1:
         os.fsync(descriptors[0])
     elif descriptors:
+        # Here, since a command that only reads results need not import it.
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(len(descriptors)) as pool:
             list(pool.map(os.fsync, descriptors))
 

@@ -30,8 +30,8 @@ def test_options_that_are_handed_on_may_be_empty():
     [
         (SLURM, "setup", ["touch x"]),
         (LOCAL, "setup", ["touch x"]),
-        (SLURM, "additional_parameters", {"output": "/home/me/.bashrc"}),
-        (SLURM, "output", "/home/me/.bashrc"),
+        (SLURM, "additional_parameters", {"output": "~/.bashrc"}),
+        (SLURM, "output", "~/.bashrc"),
         (BASIC, "partition", "gpu"),
     ],
 )
@@ -62,7 +62,7 @@ def test_keys_and_values_must_all_be_typed():
     for word in WORDS:
         with pytest.raises(ValueError, match="additional_parameters must be given"):
             check_launcher(launcher, [word], [])
-    launcher["additional_parameters"] = {**typed, "output": "/home/me/.bashrc"}
+    launcher["additional_parameters"] = {**typed, "output": "~/.bashrc"}
     with pytest.raises(ValueError, match="additional_parameters must be given"):
         check_launcher(launcher, WORDS, [])
 

@@ -7,7 +7,7 @@ from normlab.training.checkpoints import Checkpoints
 
 
 def kill_after(monkeypatch, blocks):
-    """Stop the run after so many blocks without a checkpoint, as a kill does."""
+    """Stop the run after a number of blocks, without a checkpoint, like a kill."""
     seen, original = [], Checkpoints.on_train_batch_end
 
     def count(self, *arguments):

@@ -8,7 +8,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_d
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from normlab.config.composition import as_hydra_config, as_hydra_node, to_plain
+from normlab.config.composition import as_hydra_node, to_plain
 from normlab.config.hydra_node import (
     check_hydra,
     check_overrides,
@@ -123,7 +123,7 @@ def _divide(config: DictConfig, words: Sequence[str]) -> Composition:
     The values of a job change nothing in it but what `_set_job_name` sets.
     """
     hydra = OmegaConf.masked_copy(config, "hydra")
-    with as_hydra_config(config):
+    with as_hydra_node(hydra, config):
         check_hydra(config, words)
         _resolve_choices(config)
     with open_dict(config):
