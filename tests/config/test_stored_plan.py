@@ -48,6 +48,13 @@ def test_a_command_that_changes_the_plan_stores_the_changed_one():
     assert plan["study"]["minimum_seeds"] == 3
 
 
+@pytest.mark.parametrize("words", [(), ("study.try=true",)])
+def test_a_grid_of_what_runs_do_not_store_is_refused_before_they_train(words):
+    grid = "+hydra.sweeper.params.callbacks='[],[gradient_norm]'"
+    with pytest.raises(ValueError, match="study=small_batches: the grid must not vary"):
+        planned("study=small_batches", grid, *words)
+
+
 def test_a_call_stores_the_plan_of_a_study_in_its_folder(tmp_path):
     (tmp_path / "study").mkdir()
     text = (configuration_directory() / "study" / "small_batches.yaml").read_text()

@@ -8,7 +8,7 @@ import yaml
 
 from normlab.api.calls import _configuration
 from normlab.config.rules import check
-from normlab.config.study_plan import check_plan, check_study
+from normlab.config.study_plan import check_grid, check_plan, check_study
 
 PLAN = {
     "question": "Does it?",
@@ -182,3 +182,10 @@ def test_the_claims_that_the_page_about_studies_shows_are_complete():
     assert len(blocks) >= 7
     for block in blocks:
         check_plan("the page", PLAN | yaml.safe_load(block)["study"])
+
+
+@pytest.mark.parametrize("key", ["callbacks", "+callbacks", "logger"])
+def test_a_grid_varies_only_what_tells_runs_apart(key):
+    check_grid("demo", {"norm": "none,custom", "callbacks.mine.rate": "1,2"})
+    with pytest.raises(ValueError, match="demo: the grid must not vary (callb|logger)"):
+        check_grid("demo", {"norm": "none", key: "[],[mine]"})

@@ -144,3 +144,16 @@ def test_the_plan_leaves_values_open_that_refer_to_others_or_to_a_machine(tmp_pa
     params = {"norm": "none", "seed": "0"}
     planned = planned_tables(params, **open_values)
     assert deviations(planned, params, load_runs(tmp_path)) == ""
+
+
+def test_no_option_of_a_group_is_an_option_that_runs_may_have(tmp_path):
+    write_run(tmp_path, "none", 0)
+    runs = load_runs(tmp_path)
+    params = {"norm": "none", "callbacks": "null", "seed": "0"}
+    changes = {"dataset.batch_size": 32}
+    planned = [planned_tables(params, **changes)[0] | {"callbacks": "null"}]
+    told = "dataset.batch_size is 64 instead of 32 in 1 of 1"
+    assert deviations(planned, params, runs) == told
+    params["experiment"] = params.pop("callbacks")
+    planned = [planned_tables(params, **changes)[0] | {"experiment": "null"}]
+    assert deviations(planned, params, runs) == told

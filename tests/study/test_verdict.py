@@ -399,6 +399,11 @@ def test_a_study_of_ones_own_is_read_from_its_folder(own_folder):
     [
         ("group: mine\n", "", "must name the folder of its runs"),
         ("      seed: range(10)\n", "", "must have the grid of the study"),
+        (
+            "      seed:",
+            "      callbacks: '[],[a]'\n      seed:",
+            "must not vary callb",
+        ),
         ("study:\n", "study: 3\nx:\n", "must have a study: block of keys, got 3"),
         (
             "  claims:\n    - says: It does.",

@@ -20,6 +20,7 @@ from normlab.config.identity import (
     NOT_PART_OF_THE_RESULT,
     configuration_directory,
 )
+from normlab.config.study_plan import check_grid
 from normlab.files import parse_yaml, read_text, read_yaml
 
 # What changes no number that the study answers with.
@@ -103,10 +104,17 @@ def with_plan(config: dict[str, Any], hydra: Any) -> dict[str, Any]:
     Args:
         config: the resolved and checked configuration.
         hydra: Hydra's own node of it.
+
+    Raises:
+        ValueError: the grid of the study varies what runs cannot be told apart by.
     """
     name = config["choices"].get("study")
     study = config.get("study")
-    if name is None or not study or study.get("try"):
+    if name is None or not study:
+        return config | {"plan": None}
+    sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=True)
+    check_grid(f"study={name}", sweeper.get("params") or {})
+    if study.get("try"):
         return config | {"plan": None}
     content: Mapping[str, Any] = {}
     folders = config_dirs(hydra)
@@ -114,7 +122,6 @@ def with_plan(config: dict[str, Any], hydra: Any) -> dict[str, Any]:
     if path is not None:
         changed = path.stat().st_mtime_ns
         content = _content(path, changed)
-    sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=True)
     plan = whole_plan(content, study, sweeper)
     return config | {"plan": plan_text(plan)}
 

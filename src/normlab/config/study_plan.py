@@ -5,7 +5,7 @@ run stores the whole plan, so that a plan that was changed afterwards is noticed
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normlab.config.claim_metrics import check_metric
@@ -57,6 +57,8 @@ SCALES = ("linear", "log2")
 # Whose value a run has to reach, if that is no number, and what counts the time.
 TARGETS = ("final", "best")
 CLOCKS = ("steps", "epochs", "seconds")
+# Groups of which a run stores the settings, and not the names of its options.
+WITHOUT_NAMES = ("logger", "callbacks")
 
 
 def check_plan(source: str, plan: Any) -> None:
@@ -92,6 +94,25 @@ def check_plan(source: str, plan: Any) -> None:
         _check_names(source, claim, CLAIM_KEYS)
         _check_types(source, plan | claim)
         _check_claim(source, plan, claim)
+
+
+def check_grid(source: str, params: Mapping[str, Any]) -> None:
+    """Refuse to vary a group if it cannot be told later which of its options a run has.
+
+    Args:
+        source: what has the plan, such as the name of a file, for the message.
+        params: the grid, `hydra.sweeper.params`.
+
+    Raises:
+        ValueError: names the group.
+    """
+    for key in params:
+        group = key.lstrip("+")
+        if group in WITHOUT_NAMES:
+            raise ValueError(
+                f"{source}: the grid must not vary {group}, since runs do not store "
+                f"the names of its options; vary a setting, as in {group}.NAME.KEY"
+            )
 
 
 def _check_types(source: str, claim: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from normlab.config.composition import check_config_dir
 from normlab.config.stored_plan import study_files, whole_plan
-from normlab.config.study_plan import check_plan
+from normlab.config.study_plan import check_grid, check_plan
 from normlab.files import read_yaml
 from normlab.spelling import did_you_mean
 from normlab.study import plans
@@ -108,6 +108,7 @@ def read_study(name: str, config_dir: Path | None = None) -> Study:
             f"{shown} must have the grid of the study in hydra.sweeper.params, "
             f"with its seeds, as in seed: range(10)"
         )
+    check_grid(shown, params)
     check_confirm_seeds(shown, plan, params)
     if "group" not in content:
         raise ValueError(

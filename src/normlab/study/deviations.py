@@ -19,6 +19,8 @@ from normlab.study.plans import (
     MAX_LINES,
     Params,
     Settings,
+    grid_settings,
+    override_text,
     planned_runs,
 )
 
@@ -157,18 +159,18 @@ def deviations(
     """
     groups = [key for key in params if key in settings[0]]
     counts: dict[str, int] = {}
+    present = grid_settings(params, runs)
     for planned in settings:
-        part = runs
+        has_options = pd.Series(True, index=runs.index)
         for key in groups:
-            values = part[key].map(setting_text)
-            expected = setting_text(planned[key])
-            part = part[values == expected]
+            has_options &= present[key] == override_text(planned[key])
+        part = runs[has_options]
         open_keys = _open_keys(planned, params, groups)
         absent = [key for key in planned if key not in part]
         keys = [*setting_columns(part), *absent]
         table = part.reindex(columns=keys)
         for key in keys:
-            if not _is_open(key, open_keys):
+            if key not in groups and not _is_open(key, open_keys):
                 _count_deviations(table[key], planned.get(key), counts)
 
     texts = []

@@ -73,7 +73,7 @@ def override_text(text: str) -> str:
         return value
 
 
-def _grid_settings(
+def grid_settings(
     params: Params,
     runs: pd.DataFrame,
 ) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def unplanned_runs(
         True for every such run, and their values that were not planned, in words.
     """
     planned = grid(params)
-    present = _grid_settings(params, runs)
+    present = grid_settings(params, runs)
     outside = pd.Series(False, index=runs.index)
     texts = []
     for key in params:
@@ -143,7 +143,7 @@ def seed_counts(
     planned = grid(params)
     keys = [key for key in planned.columns if key != "seed"]
     with_result = runs[runs["status"] != "failed"]
-    present = _grid_settings(params, with_result).drop_duplicates()
+    present = grid_settings(params, with_result).drop_duplicates()
     found = planned.merge(present, how="left", indicator=True)
     rows = []
     for values, group in found.groupby(keys, sort=False):
@@ -257,7 +257,7 @@ def num_complete_seeds(
     planned = grid(params)
     if arms and isinstance(by, str) and by in planned:
         planned = planned[planned[by].isin(arms)]
-    present = _grid_settings(params, runs).drop_duplicates()
+    present = grid_settings(params, runs).drop_duplicates()
     found = planned.merge(present, how="left", indicator=True)
     is_made = found["_merge"] == "both"
     missing = set(found.loc[~is_made, "seed"])
