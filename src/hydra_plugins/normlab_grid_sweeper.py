@@ -163,7 +163,7 @@ class GridSweeper(BasicSweeper):
             # As soon as one job has to train, the workers may start to import while the
             # other jobs are composed.
             if not job.config["dry_run"] and job.stored_result is None:
-                self._warm_up()
+                self._warm_up(job.config)
         print_repeated(repeated, _varied(overrides), len(found))
         return jobs, excluded
 
@@ -187,10 +187,10 @@ class GridSweeper(BasicSweeper):
                 progress.end(ended_job, stored[index])
         return list(filter(None, ended))
 
-    def _warm_up(self) -> None:
-        """Let the launcher prepare its workers, if it can."""
+    def _warm_up(self, config: dict[str, Any]) -> None:
+        """Let the launcher prepare its workers for a configuration, if it can."""
         if hasattr(self.launcher, "warm_up"):
-            self.launcher.warm_up()
+            self.launcher.warm_up(config)
 
     def _count_workers(self, configs: list[dict[str, Any]]) -> int:
         """How many jobs the launcher would run at the same time."""

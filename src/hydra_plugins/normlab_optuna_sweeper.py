@@ -64,7 +64,7 @@ class OptunaSweeper(GridSweeper):
         from normlab.endings import Stopped, disk_is_full
         from normlab.search.driver import run_search
 
-        self._warm_up()
+        self._warm_up(plan.config)
         config_dir = self._config_dir()
         try:
             return run_search(plan, compose, self._stream_results, workers, config_dir)

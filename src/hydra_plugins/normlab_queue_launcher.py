@@ -40,15 +40,18 @@ class QueueLauncher(StreamingLauncher):
         check_options(self.workers, self.jobs_per_gpu, self.jobs_per_worker)
         super().setup(**hydra)
 
-    def warm_up(self) -> None:
+    def warm_up(self, config: dict[str, Any]) -> None:
         """Start to import in the process whose forks are the workers.
 
         This returns at once, and further calls do nothing.
+
+        Args:
+            config: the first configuration to train.
         """
-        from normlab.sweeps.queue import PRELOAD
+        from normlab.sweeps.queue import preload
         from normlab.sweeps.workers import start_server
 
-        start_server(PRELOAD)
+        start_server(preload(config))
 
     def stream_results(
         self, configs: list[dict[str, Any]]

@@ -2,8 +2,12 @@ import pytest
 
 from hydra_plugins.normlab_queue_launcher import QueueLauncher
 from normlab.sweeps import queue, workers
+from normlab.sweeps.libraries import SCIKIT_LEARN
 
-CONFIG = {"device": {"devices": 1, "accelerator": "cpu"}}
+CONFIG = {
+    "device": {"devices": 1, "accelerator": "cpu"},
+    "dataset": {"load": {"_target_": "normlab.data.images.digits"}},
+}
 
 
 def test_options_that_no_queue_can_have_are_refused():
@@ -37,5 +41,5 @@ def test_results_come_from_the_queue_with_the_options(monkeypatch):
 def test_warming_up_starts_to_import_what_a_worker_needs(monkeypatch):
     started = []
     monkeypatch.setattr(workers, "start_server", started.append)
-    QueueLauncher().warm_up()
-    assert started == [queue.PRELOAD]
+    QueueLauncher().warm_up(CONFIG)
+    assert started == [(*queue.PRELOAD, *SCIKIT_LEARN)]

@@ -4,8 +4,12 @@ import pytest
 
 from hydra_plugins.normlab_stacked_launcher import StackedLauncher
 from normlab.sweeps import queue, stacks, workers
+from normlab.sweeps.libraries import SCIKIT_LEARN
 
-CONFIG = {"device": {"devices": 1, "accelerator": "cpu"}}
+CONFIG = {
+    "device": {"devices": 1, "accelerator": "cpu"},
+    "dataset": {"load": {"_target_": "normlab.data.images.digits"}},
+}
 
 
 @pytest.mark.parametrize(
@@ -41,8 +45,8 @@ def test_results_come_from_the_stacks_with_the_options(monkeypatch):
 def test_warming_up_starts_to_import_what_a_worker_needs(monkeypatch):
     started = []
     monkeypatch.setattr(workers, "start_server", started.append)
-    StackedLauncher().warm_up()
-    assert started == [stacks.PRELOAD]
+    StackedLauncher().warm_up(CONFIG)
+    assert started == [(*stacks.PRELOAD, *SCIKIT_LEARN)]
 
 
 class Done:

@@ -313,12 +313,13 @@ import json
 import sys
 from importlib import import_module
 
-from normlab.sweeps.queue import PRELOAD, train_one
+from normlab.sweeps.queue import preload, train_one
 
-for name in PRELOAD:
+config = json.load(sys.stdin)
+for name in preload(config):
     import_module(name)
 before = set(sys.modules)
-result = train_one(json.load(sys.stdin))
+result = train_one(config)
 later = set(sys.modules) - before
 print(json.dumps([result["status"], sorted(later)]))
 """
@@ -345,4 +346,5 @@ def test_a_worker_has_its_imports_before_its_first_job(compose, tmp_path):
         "normlab.data.tiny_imagenet",
         "normlab.data.torchvision_files",
     }
-    assert not {"torch", "pytorch_lightning", "torchvision", "hydra"} & set(later)
+    libraries = {"torch", "pytorch_lightning", "torchvision", "hydra", "sklearn"}
+    assert not libraries & set(later)

@@ -14,6 +14,7 @@ from normlab.cores import slurm_cores
 from normlab.endings import EarlyEnd, Interrupted, Stopped
 from normlab.mistakes import reason
 from normlab.sweeps.jobs import failed_result
+from normlab.sweeps.libraries import libraries_of
 from normlab.sweeps.workers import Died, Workers
 from normlab.training.experiment import run, stored_result
 
@@ -25,8 +26,17 @@ ResultsOrStopped = Generator[tuple[int, Result | Stopped]]
 
 # What the server process of the workers imports. The second module is one that `run`
 # imports only when it trains. Together they import all that a job needs, except what
-# its configuration names.
+# its configuration names, see `preload`.
 PRELOAD = ("normlab.sweeps.queue", "normlab.training.train")
+
+
+def preload(config: dict[str, Any]) -> tuple[str, ...]:
+    """What the server process of the workers imports.
+
+    Args:
+        config: the first configuration to train; the others may have other data.
+    """
+    return (*PRELOAD, *libraries_of(config["dataset"]))
 
 
 def run_queued(
@@ -101,7 +111,8 @@ def _train_in_workers(
 ) -> ResultsOrStopped:
     environments = slots(configs, os.environ, workers, jobs_per_gpu)
     quiet = [config | {"progress": False} for config in configs]
-    with Workers(train_one, environments, jobs_per_worker, PRELOAD) as pool:
+    modules = preload(configs[0])
+    with Workers(train_one, environments, jobs_per_worker, modules) as pool:
         for index, value in pool.run(quiet):
             if isinstance(value, Died):
                 why = f"{value.reason}; the same command tries it again"

@@ -10,6 +10,7 @@ from normlab.endings import EarlyEnd, Interrupted, Stopped
 from normlab.mistakes import reason
 from normlab.stacked.grouping import AUTO, Plan, plan
 from normlab.sweeps.jobs import Job, failed_result, format_settings, varied_keys
+from normlab.sweeps.libraries import libraries_of
 from normlab.sweeps.queue import (
     Result,
     Results,
@@ -24,6 +25,15 @@ from normlab.training.experiment import run_with_output, stored_result
 
 PRELOAD = ("normlab.sweeps.stacks", "normlab.training.train", "normlab.stacked.driver")
 MOST_NAMED = 4  # runs of a stack in a list
+
+
+def preload(config: dict[str, Any]) -> tuple[str, ...]:
+    """What the server process of the workers imports.
+
+    Args:
+        config: the first configuration to train; the others may have other data.
+    """
+    return (*PRELOAD, *libraries_of(config["dataset"]))
 
 
 class Item(NamedTuple):
@@ -106,7 +116,8 @@ def _train_in_workers(
         chosen = [quiet[number] for number in numbers]
         items.append(Item(chosen, members, len(environments), exact))
     told: set[str] = set()
-    with Workers(train_together, environments, jobs_per_worker, PRELOAD) as pool:
+    modules = preload(configs[0])
+    with Workers(train_together, environments, jobs_per_worker, modules) as pool:
         for index, value in pool.run(items):
             if isinstance(value, Died):
                 value = _after_death(items[index], value)
