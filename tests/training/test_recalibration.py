@@ -115,6 +115,58 @@ def test_every_time_step_is_recalibrated_by_its_own_batches(make, name):
     assert network.norm.norm.momentum == 0.1
 
 
+class Halving(nn.Module):
+    """A norm of a user, without momentum, in whose running mean a batch weighs half."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_features = 1
+        self.register_buffer("moving_mean", torch.full((1,), 100.0))
+
+    def forward(self, x):
+        mean = self.moving_mean
+        if self.training:
+            mean = x.mean(0)
+            self.moving_mean = (self.moving_mean + mean) / 2
+        return x - mean
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value", "power"),
+    [
+        (SwitchableNorm(1, 1), "running_mean", 3.5, 1),  # of 1 and 6
+        (SwitchableNorm(1, 1), "running_var", 5.0, 2),  # of 2 and 8
+        (BatchChannelNorm(2, 1, num_groups=1), "running_var", 2.5, 2),  # of 1 and 4
+        (IterativeWhitening(1, 1), "running_mean", 3.5, 1),
+        # of 2 and 40
+        (MovingAverageBatchNorm(1, 1, 2, 0), "running_mean_square", 21.0, 2),
+        (Halving(), "moving_mean", 3.5, 1),
+    ],
+)
+def test_time_steps_of_any_norm_are_recalibrated_apart(layer, name, value, power):
+    class Steps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = StepNorm(layer, max_steps=3, gamma=None, shift=True)
+
+        def forward(self, x):
+            # The fourth step has the statistics of the third.
+            return [self.norm((step + 1) * x, step) for step in range(4)]
+
+    network = Steps()
+    size = layer.num_features
+    network(torch.tensor([[50.0], [90.0]]).expand(2, size))
+    batches = []
+    for values in ([0.0, 2.0], [4.0, 8.0]) * 2:
+        inputs = torch.tensor(values)[:, None].expand(2, size)
+        batches.append(Block(inputs, torch.zeros(2), 2))
+    recalibrate(network, batches)
+    last = (3**power + 4**power) / 2
+    wanted = value * torch.tensor([[1.0], [2.0**power], [last]])
+    found = getattr(network.norm.norm, name)
+    torch.testing.assert_close(found, wanted.expand(3, size), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["custom", "torch"])
 def test_an_lstm_recalibrated_by_one_batch_normalizes_like_it(make, name):
     torch.manual_seed(0)

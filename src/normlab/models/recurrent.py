@@ -197,10 +197,10 @@ class StepNorm(nn.Module):
     """A norm with one copy of its buffers per time step.
 
     Every buffer of shape ``S`` becomes ``(max_steps, *S)``, so running means and
-    variances are ``(max_steps, C)``. At step t the norm gets a copy of the slice t, or
-    of the last slice if there are fewer. It may update the copy in place, or replace it
-    by a new tensor; either is then written into the slice. The parameters are the same
-    at every step. Input and output ``(N, C)``.
+    variances are ``(max_steps, C)``. At step t the norm gets the slice t, or the last
+    slice if there are fewer; while gradients are computed, it gets a copy. It may
+    update this in place, or replace it by a new tensor; either is then written into the
+    slice. The parameters are the same at every step. Input and output ``(N, C)``.
 
     What scales and shifts are called does not matter, see `normlab.norms.conventions`.
     Shifts of norms inside of the norm count as well; their scales do only if the norm
@@ -247,14 +247,17 @@ class StepNorm(nn.Module):
         # Looked up at every call: an evaluation with the statistics of the batch takes
         # the buffers away.
         slices = {name: buffer[position] for name, buffer in self.norm.named_buffers()}
-        # The backward pass may need a buffer as it is now, and PyTorch would refuse it
-        # after a change of another slice, which lies in the same memory.
-        buffers = {name: value.clone() for name, value in slices.items()}
+        buffers = dict(slices)
+        if torch.is_grad_enabled():
+            # The backward pass may need a buffer as it is now, and PyTorch would refuse
+            # it after a change of another slice, which lies in the same memory.
+            buffers = {name: value.clone() for name, value in slices.items()}
         # The call stores here what the norm has put in the place of a buffer.
         output: Tensor = functional_call(self.norm, buffers, (x,))
         with torch.no_grad():
             for name, value in buffers.items():
-                self._keep(name, slices[name], value)
+                if value is not slices[name]:
+                    self._keep(name, slices[name], value)
         return output
 
     def _keep(self, name: str, kept: Tensor, value: Tensor) -> None:

@@ -213,7 +213,8 @@ def _average_of_calls(layer: Any, averaging: set[nn.Module]) -> Iterator[None]:
     Nothing is assumed of the names of the buffers or of the meaning of a momentum, see
     `statistics_of_call`. A layer that moves none is in evaluation mode.
     """
-    counts: Counter[int] = Counter()  # by the memory of a buffer: a step has its own
+    # By the memory of a buffer: without gradients, every time step has its own.
+    counts: Counter[int] = Counter()
     means: list[tuple[str, Tensor, Tensor]] = []
 
     def look(layer: Any, inputs: tuple, options: dict) -> None:
