@@ -111,6 +111,10 @@ def test_initial_scale_and_absent_shift_of_norms_inside_of_a_norm():
     assert lstm.norm_c.norm.batch.bias.requires_grad
 
 
+class Gate(nn.Linear):
+    """A linear layer of a user."""
+
+
 class Gated(nn.Module):
     """A norm with a linear layer, which is no scale."""
 
@@ -130,6 +134,16 @@ def test_linear_layers_inside_of_a_norm_are_left_alone():
     assert norm.gain.tolist() == [0.5, 0.5]
     assert norm.gate.weight.equal(before)
     assert norm.gate.bias.requires_grad
+
+
+@pytest.mark.parametrize("gate", [nn.Linear(2, 2), Gate(2, 2), nn.Conv1d(2, 2, 1)])
+def test_weights_behind_an_inner_norm_are_no_scales(gate):
+    norm = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(gate))
+    before = gate.weight.clone()
+    StepNorm(norm, 3, gamma=None, shift=False)
+    assert norm[0].weight.tolist() == pytest.approx([0.1, 0.1])
+    assert gate.weight.equal(before)
+    assert gate.bias.requires_grad
 
 
 class Around(nn.Module):

@@ -284,13 +284,16 @@ class StepNorm(nn.Module):
 def outer_scales(norm: nn.Module) -> list[Tensor]:
     """The scale of a norm, or the scales of the norms inside of it if it has none.
 
-    Layers of PyTorch that are no norms have none: linear layers, convolutions, PReLU.
+    Layers of PyTorch that are no norms have none, such as PReLU; nor have linear layers
+    and convolutions, whoever wrote their class.
     """
     own = scale_of(norm, recurse=False)
     if own is not None:
         return [own]
     found = []
     for layer in norm.children():
+        if isinstance(layer, Weights):
+            continue
         is_torchs = type(layer).__module__.startswith("torch.")
         has_weight = scale_of(layer, recurse=False) is not None
         if is_torchs and has_weight and not looks_like_norm(layer):
