@@ -8,7 +8,14 @@ if TYPE_CHECKING:
 
 def without_formulas(frame: "pd.DataFrame") -> "pd.DataFrame":
     """A table with no cell or header that a spreadsheet takes for a formula."""
-    return frame.map(without_formula).rename(columns=without_formula)
+    return frame.apply(_without_formulas).rename(columns=without_formula)
+
+
+def _without_formulas(column: "pd.Series") -> "pd.Series":
+    """A column of texts without formulas; numbers keep their type, and their digits."""
+    if column.dtype.kind != "O":
+        return column
+    return column.map(without_formula)
 
 
 def without_formula(cell: Any) -> Any:
