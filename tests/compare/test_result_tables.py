@@ -95,6 +95,16 @@ def test_numbers_in_parquet_are_the_decimals_that_were_written(tmp_path, kind):
     assert (infinite, missing) == (np.inf, None)
 
 
+def test_double_precision_in_parquet_needs_no_search(tmp_path, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "results.parquet"
+    numbers = [0.1, None, 1e-300]
+    parquet.write_table(arrow.table({"lr": numbers}), path)
+    monkeypatch.setattr(result_tables, "shortest_decimal", None)
+    assert columns(path)["lr"] == numbers
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

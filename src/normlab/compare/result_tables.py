@@ -247,9 +247,10 @@ def _column_values(column: Any) -> list[Any]:
     from pyarrow import types
 
     values: list[Any] = column.to_pylist()
-    if not types.is_floating(column.type):
+    kind = column.type
+    if not types.is_float16(kind) and not types.is_float32(kind):
         return values
-    # Python has no type for numbers in single precision, NumPy has.
+    # Python has no type for numbers in single or half precision, NumPy has.
     numbers = column.to_numpy(zero_copy_only=False)
     for place, number in enumerate(numbers):
         if values[place] is not None:
