@@ -63,7 +63,7 @@ ARCHITECTURE = {
     "training": (
         *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
         *("norms", "models", "data", "loggers", "device", "files", "locks", "leases"),
-        *("checksums", "check", "npz", "sharing"),
+        *("checksums", "check", "npz", "sharing", "spreadsheets"),
     ),
     "stacked": (
         *("endings", "sharing", "streams", "terminal", "signals", "config", "data"),
@@ -76,7 +76,7 @@ ARCHITECTURE = {
     ),
     "predict": (
         *("checksums", "results", "terminal", "config", "mistakes", "command_lines"),
-        *("data", "device", "training", "evaluation"),
+        *("data", "device", "training", "evaluation", "spreadsheets"),
     ),
     "export": (
         *("terminal", "results", "config", "mistakes", "command_lines", "models"),
@@ -114,7 +114,7 @@ ARCHITECTURE = {
     "search": (
         *("colours", "endings", "leases", "locks", "metrics", "spelling", "results"),
         *("terminal", "config", "mistakes", "programs", "training", "sweeps"),
-        *("figure_files", "files"),
+        *("figure_files", "files", "spreadsheets"),
     ),
     # entry points
     "hydra_plugins": ("endings", "config", "mistakes", "stacked", "sweeps", "search"),

@@ -22,8 +22,8 @@ def without_formula(cell: Any) -> Any:
     """A cell of a table that no spreadsheet takes for a formula.
 
     A text that begins with one of `=+-@` gets an apostrophe in front, unless it is a
-    number. Names of settings and arms, and reasons, come from configurations of other
-    people.
+    number. Names of settings and arms, reasons, and names of classes and files come
+    from other people.
     """
     if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@")):
         return cell

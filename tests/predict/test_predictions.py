@@ -31,6 +31,12 @@ def test_nothing_is_written_if_a_row_fails(tmp_path):
     assert path.read_text() == "old"
 
 
+def test_names_are_no_formulas_for_spreadsheets(tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_rows(path, ["@file", "prediction"], [["-1.png", -0.5], ["-1", "=1+1"]])
+    assert path.read_text() == "'@file,prediction\n'-1.png,-0.5\n-1,'=1+1\n"
+
+
 def test_a_pipe_gets_the_rows(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)

@@ -117,6 +117,17 @@ def test_a_diverged_run_of_a_minimized_metric_has_no_deviation(
     assert [row["seed 4"] for row in table] == ["inf", "0.625", "0.375"]
 
 
+def test_the_table_of_trials_holds_no_formulas_for_spreadsheets(
+    search, tmp_path, capsys
+):
+    space = {"+norm.name": CategoricalDistribution(["=1+1"])}
+    failed = Outcome("failed", None, "@home: no memory", [], 1.0)
+    print_results(recorded(search(1, space=space), failed), "val/accuracy", [])
+    with open(tmp_path / "trials.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["'+norm.name"], row["reason"]) == ("'=1+1", "'@home: no memory")
+
+
 def test_choices_that_are_lists_of_names_are_shown(search, capsys):
     choices = CategoricalDistribution(["[features]"])
     searching = recorded(search(1, space={"dataset.drop": choices}), finished(0.5))

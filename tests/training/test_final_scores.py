@@ -18,7 +18,12 @@ from normlab.loggers import TENSORBOARD_GROUP, TENSORBOARD_SCORES
 from normlab.metrics import SCORES
 from normlab.results import all_metrics
 from normlab.training.experiment import run
-from normlab.training.final_scores import find_mistakes, mistake_files, score_outputs
+from normlab.training.final_scores import (
+    Mistakes,
+    find_mistakes,
+    mistake_files,
+    score_outputs,
+)
 from normlab.training.predictions import predictions_by_part
 from normlab.training.preparation import prepare
 from normlab.training.scores import Outputs
@@ -134,6 +139,13 @@ def test_the_matrix_of_very_many_classes_is_left_to_its_image(
     mistakes = find_mistakes(prepared.stored, predicted, 5)
     assert mistakes == ([], {})
     assert mistake_files(mistakes, tmp_path) == {}
+
+
+def test_the_table_of_mistakes_holds_no_formulas_for_spreadsheets(tmp_path):
+    rows = [{"target": "=1+1", "+column": "-0.5"}, {"target": "-dog", "confidence": 1}]
+    (content,) = mistake_files(Mistakes(rows, {}), tmp_path).values()
+    lines = ["target,'+column,confidence", "'=1+1,-0.5,", "'-dog,,1", ""]
+    assert content.decode().split("\n") == lines
 
 
 def test_outputs_that_are_not_finite_have_no_scores(config):

@@ -15,6 +15,7 @@ from torch import Tensor
 from normlab.predict.predictor import Predictor
 from normlab.predict.sources import Batch, Source
 from normlab.results import written_whole
+from normlab.spreadsheets import without_formula
 from normlab.terminal import escaped, format_metric
 
 MOST_SHOWN = 20  # rows in a terminal
@@ -120,14 +121,14 @@ def write_rows(path: Path, names: Sequence[str], rows: Iterable[list[Any]]) -> N
         open(temporary, "w", newline="", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow(map(without_formula, names))
         for row in rows:
-            writer.writerow([_cell(value) for value in row])
+            writer.writerow(map(_cell, row))
 
 
 def _cell(value: Any) -> Any:
-    """A number with the digits that float32 has, and any other value as it is."""
-    return f"{value:.7g}" if isinstance(value, float) else value
+    """A number with the digits that float32 has; a text is no formula."""
+    return f"{value:.7g}" if isinstance(value, float) else without_formula(value)
 
 
 def print_rows(

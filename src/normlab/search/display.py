@@ -25,6 +25,7 @@ from normlab.search.objective import Outcome
 from normlab.search.plan import SearchPlan
 from normlab.search.space import describe, words
 from normlab.search.storage import STATES, Search
+from normlab.spreadsheets import without_formula
 from normlab.sweeps.display import MISSING, duration, quantity, styled_status
 from normlab.sweeps.jobs import short_names
 from normlab.sweeps.progress import remaining_seconds
@@ -306,9 +307,9 @@ def write_trials(
     seed_columns = [f"seed {seed}" for seed in seeds]
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["trial", "status", metric, *keys, *seed_columns, "seconds", "reason"]
-        )
+        names = [metric, *keys, *seed_columns]
+        header = ["trial", "status", *names, "seconds", "reason"]
+        writer.writerow(map(without_formula, header))
         for trial in trials:
             attributes = trial.user_attrs
             mean: float | str | None = ""
@@ -322,7 +323,7 @@ def write_trials(
             row += values
             row.append(attributes.get("seconds", ""))
             row.append(attributes.get("reason") or "")
-            writer.writerow(row)
+            writer.writerow(map(without_formula, row))
 
 
 def _print_failure(console: Console, trial: FrozenTrial) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from normlab.data.blocks import EvaluationBlocks
 from normlab.data.parts import Parts
+from normlab.spreadsheets import without_formula
 from normlab.training.mistakes import class_name, describe_mistakes
 from normlab.training.predictions import Predicted
 from normlab.training.score_images import draw_matrix, draw_samples
@@ -115,12 +116,14 @@ def numbers_of(scores: Mapping[str, dict[str, Any]]) -> dict[str, float]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV; a column that a row does not have is empty in it."""
+    """Rows as CSV without formulas; a column that a row does not have is empty."""
     columns = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({name: without_formula(name) for name in columns})
+    for row in rows:
+        cells = {name: without_formula(value) for name, value in row.items()}
+        writer.writerow(cells)
     return text.getvalue()
 
 
