@@ -38,6 +38,45 @@ def test_lists_are_axes_of_a_sweep():
     assert words == ["model=mlp", "norm=none,torch", "seed=0,1,2"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"trusted_packages": ["mine"]}, ["trusted_packages=[mine]"]),
+        ({"trusted_packages": []}, ["trusted_packages=[]"]),
+        ({"logger": ["tensorboard", "csv"]}, ["logger=[tensorboard,csv]"]),
+        ({"callbacks": [["mine"], []]}, ["callbacks=[mine],[]"]),
+        ({"model": {"hidden": [64, 32]}}, ["++model.hidden=[64,32]"]),
+        (
+            {"model.hidden": [64, 32], "model": "recurrent"},
+            ["++model.hidden=64,32", "model=recurrent"],
+        ),
+        (
+            {"model": ["mlp", "recurrent"], "model.hidden": [64, 32]},
+            ["model=mlp,recurrent", "++model.hidden=64,32"],
+        ),
+        (
+            {"experiment": "recurrent_mnist", "model.hidden": [64, 32]},
+            ["experiment=recurrent_mnist", "++model.hidden=64,32"],
+        ),
+        ({"model.hidden": (np.int64(64),)}, ["++model.hidden=[64]"]),
+        ({"model.hidden": [[64], [64, 32]]}, ["++model.hidden=[64],[64,32]"]),
+        ({"task.class_weights": [1.0, 2.0]}, ["++task.class_weights=[1.0,2.0]"]),
+        (
+            {"task.class_weights": ["balanced", None]},
+            ["++task.class_weights=balanced,null"],
+        ),
+        ({"dataset.normalize": [0.5, 0.25]}, ["++dataset.normalize=[0.5,0.25]"]),
+        (
+            {"hydra.sweeper.zip": [["norm", "seed"]]},
+            ["++hydra.sweeper.zip=[[norm,seed]]"],
+        ),
+        ({"model.my_widths": [64, 32]}, ["++model.my_widths=64,32"]),
+    ],
+)
+def test_a_list_is_one_value_if_the_values_are_lists(settings, expected):
+    assert sweep_words_of((), settings) == expected
+
+
 def test_a_class_is_an_option_of_norm():
     class Same(torch.nn.Identity):
         pass

@@ -88,7 +88,9 @@ def sweep(
         launcher: where the runs train: None one after the other in this process,
             `queue` in processes beside it, or another option of hydra/launcher.
         config_dir: a folder of your own with the layout of conf/.
-        settings: overrides by key; a list or a range holds the values of a key.
+        settings: overrides by key; a list or a range holds the values of a key. If a
+            value is itself a list, as of `trusted_packages` or `model.hidden`, a list
+            is one value, and a list of lists holds several.
 
     Returns:
         the runs, in the order of the combinations. Failed ones are among them.

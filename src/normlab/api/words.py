@@ -3,11 +3,12 @@
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import torch
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from normlab.api.list_values import is_one_value
 from normlab.norms.loading import is_file_reference
 from normlab.norms.own import OwnNorm, offer, offer_file, share
 from normlab.own_norms import add_option, check_name, take_own_norms
@@ -48,10 +49,18 @@ def _check_text(text: Any) -> None:
 
 
 def sweep_words_of(texts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
-    """The same for a sweep, in which a list is the values of a key, one a run."""
+    """The same for a sweep, in which a list is the values of a key, one a run.
+
+    If a value of the key is itself a list, as of `trusted_packages`, a list is one
+    value, and a list of lists is several.
+    """
     words = words_of(texts, {})
+    picked = list(words)
     for key, value in settings.items():
-        words += _words(key, value, _axis)
+        if not isinstance(value, Mapping):
+            picked.append(f"{key}={value}")
+    for key, value in settings.items():
+        words += _words(key, value, partial(_axis, picked))
     return words
 
 
@@ -66,14 +75,30 @@ def _words(key: str, value: Any, text: Any) -> Iterator[str]:
         yield f"{signs}{key}={word}"
 
 
-def _axis(key: str, value: Any) -> str:
+def _axis(picked: Sequence[str], key: str, value: Any) -> str:
+    """One value, or several that the sweep varies.
+
+    Args:
+        picked: overrides that pick options.
+        key: of the setting.
+        value: from the call.
+    """
     if not isinstance(value, SEVERAL):
+        return _text(key, value)
+    members = [_plain(member) for member in value]
+    if is_one_value(key, members, picked):
         return _text(key, value)
     if not value:
         raise ValueError(f"{key} must have at least one value to sweep over, got none")
     if key == "norm":
         return ",".join(_norm_options(value))
     return ",".join(_text(key, one) for one in value)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy or torch as one of Python, any other value as it is."""
+    is_scalar = hasattr(value, "item") and not isinstance(value, SEVERAL)
+    return value.item() if is_scalar else value
 
 
 def _text(key: str, value: Any) -> str:
@@ -89,10 +114,7 @@ def _text(key: str, value: Any) -> str:
         return str(value).lower()
     if key == "norm" and (callable(value) or _is_file(value)):
         return add_option(_offered(value))
-    if isinstance(value, torch.Tensor):
-        value = value.item()
-    if hasattr(value, "item") and not isinstance(value, SEVERAL):  # of NumPy
-        value = value.item()
+    value = _plain(value)
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, SEVERAL):
