@@ -19,6 +19,7 @@ ARCHITECTURE = {
     # foundations, which know nothing of runs
     "colours": (),
     "cores": (),
+    "descriptors": (),
     "endings": (),
     "files": (),
     "checksums": ("files",),
@@ -34,7 +35,7 @@ ARCHITECTURE = {
     "streams": ("sharing",),
     "leases": ("endings", "files"),
     "locks": ("leases",),
-    "results": ("checksums", "files", "locks", "sharing"),
+    "results": ("checksums", "descriptors", "files", "locks", "sharing"),
     "figure_files": ("results",),
     "terminal": ("metrics",),
     "signals": ("endings",),

@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,39 @@ def test_a_pipe_without_a_name_is_written_to_by_its_descriptor():
     assert os.read(reader, 10) == b"new"
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("flags", "content"),
+    [
+        (os.O_APPEND, "olds,new,after"),  # as by `>>`
+        (os.O_TRUNC, "before,new,after"),  # as by `>`
+    ],
+)
+def test_a_file_that_is_open_is_written_where_it_stands(tmp_path, flags, content):
+    file = tmp_path / "out.csv"
+    file.write_text("olds,")
+    descriptor = os.open(file, os.O_WRONLY | flags)
+    if flags == os.O_TRUNC:
+        os.write(descriptor, b"before,")
+    link = tmp_path / "link"
+    link.symlink_to(f"/dev/fd/{descriptor}")
+    with written_whole(link, follow_links=True) as temporary:
+        temporary.write_text("new,")
+    os.write(descriptor, b"after")
+    os.close(descriptor)
+    assert file.read_text() == content
+
+
+def test_after_an_error_a_file_that_is_open_is_as_it_was(tmp_path):
+    file = tmp_path / "out.csv"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
+    path = Path(f"/dev/fd/{descriptor}")
+    with (
+        suppress(InterruptedError),
+        written_whole(path, follow_links=True) as temporary,
+    ):
+        temporary.write_text("new")
+        raise InterruptedError
+    os.close(descriptor)
+    assert file.read_text() == ""

@@ -9,6 +9,7 @@ import re
 import secrets
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import metadata
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.checksums import check_file, verified, with_checksum
+from normlab.descriptors import descriptor_of, write_to_descriptor
 from normlab.files import read_json
 from normlab.locks import check_lease
 from normlab.sharing import shared
@@ -112,8 +114,9 @@ def written_whole(path: Path, follow_links: bool = False) -> Iterator[Path]:
     Args:
         path: of a file outside of any run that trains.
         follow_links: for a path that the user has named: write the file that a link
-            leads to, and write to a device or a pipe directly. Otherwise `path` itself
-            is replaced, since it may be a link that somebody else has made.
+            leads to, write to a device or a pipe directly, and write to a file that is
+            open, such as `/dev/stdout`, where it stands. Otherwise `path` itself is
+            replaced, since it may be a link that somebody else has made.
 
     Yields:
         where to write; a device or a pipe exists already.
@@ -123,6 +126,13 @@ def written_whole(path: Path, follow_links: bool = False) -> Iterator[Path]:
         is_special = path.exists() and not path.is_file()
         if is_special:
             yield path
+            return
+        descriptor = descriptor_of(path)
+        if descriptor is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                copied = Path(folder) / path.name
+                yield copied
+                write_to_descriptor(copied, descriptor)
             return
         path = path.resolve()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
