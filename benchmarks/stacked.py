@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from process import command
 PR_SET_CHILD_SUBREAPER = 36  # see the manual page prctl(2)
 ROUNDS = 15
 STEPS = 20
+SEEDS = [{"seed": seed} for seed in range(30)]
 TABLE = ["dataset=diabetes", "model=tabular", "model.hidden=[20,10]"]
 PAIRS = [(lr, momentum) for lr in (0.01, 0.03, 0.1, 0.2, 0.3) for momentum in range(6)]
 SWEEP = ["dataset.normalize=none,train", "dataset.fold=range(5)", "seed=range(10)"]
@@ -29,17 +31,16 @@ SWEEP = ["dataset.normalize=none,train", "dataset.fold=range(5)", "seed=range(10
 
 def step_rows(data: str) -> list[Row]:
     """The time of a step of 30 runs together against that of 30 runs alone."""
-    digits = [{"seed": seed} for seed in range(30)]
     pairs = []
     for lr, momentum in PAIRS:
         pairs.append({"optimizer": {"lr": lr, "momentum": momentum / 6}})
     wanted = [
-        ("table 20-20-10-1, 30 members", TABLE, digits, 10),
+        ("table 20-20-10-1, 30 members", TABLE, SEEDS, 10),
         ("digits, 30 pairs of learning rate and momentum", [], pairs, 2.5),
         (
             "MNIST 784-128-64-10, 10 members",
             ["dataset=mnist", f"dataset.root={data}"],
-            digits[:10],
+            SEEDS[:10],
             1,
         ),
     ]
@@ -63,6 +64,38 @@ def _step_seconds(words: list[str], changes: list[dict]) -> tuple[float, float]:
     return found["stacked"] / STEPS, found["alone"] / STEPS
 
 
+def compiled_row() -> Row:
+    """The time of a compiled step of a stack against that of the stack as it is."""
+    value, reference, seconds = in_new_process(_compiled_step_seconds)
+    what = "table 20-20-10-1, 30 members: a compiled step, one thread"
+    note = f"compiling took {seconds:.0f} s"
+    return Row(what, "a step as it is", value, reference, 1.5, True, note=note)
+
+
+def _compiled_step_seconds() -> tuple[float, float, float]:
+    """Seconds of a compiled step and of one as it is, and of compiling."""
+    import torch
+
+    from normlab.stacked.compilation import compiled_forward
+    from normlab.stacked.stack import Stack
+    from normlab.training.compilation import CACHE_VARIABLE
+    from normlab.training.together import Request
+
+    torch.set_num_threads(1)
+    runs = _runs(TABLE, SEEDS)
+    requests = [Request(task, block, 0) for task, block in runs]
+    tasks = [task for task, _ in runs]
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ[CACHE_VARIABLE] = cache
+        started = time.perf_counter()
+        forward = compiled_forward(Stack(tasks), requests, len(runs))
+        seconds = time.perf_counter() - started
+    others = _runs(TABLE, SEEDS)
+    both = {"compiled": _in_stack(runs, forward), "stacked": _in_stack(others)}
+    found = take_turns(both, ROUNDS)
+    return found["compiled"] / STEPS, found["stacked"] / STEPS, seconds
+
+
 def _runs(words: list[str], changes: list[dict]) -> list[tuple]:
     """The task and the first block of every run."""
     from normlab.data.blocks import TrainBlocks
@@ -83,11 +116,11 @@ def _runs(words: list[str], changes: list[dict]) -> list[tuple]:
     return runs
 
 
-def _in_stack(runs: list[tuple]) -> Callable[[], float]:
+def _in_stack(runs: list[tuple], compiled: Callable | None = None) -> Callable:
     from normlab.stacked.stack import Stack, batches
     from normlab.training.together import Request
 
-    stack = Stack([task for task, _ in runs])
+    stack = Stack([task for task, _ in runs], compiled=compiled)
     batch = next(batches([Request(task, block, 0) for task, block in runs]))
 
     def steps() -> None:
@@ -157,6 +190,7 @@ def memory_row() -> Row:
 
 def _peak_mebibytes(count: int) -> float:
     from normlab.stacked.driver import train_stack
+    from normlab.stacked.grouping import Options
     from normlab.training.experiment import run, run_with_output
 
     with tempfile.TemporaryDirectory() as outputs:
@@ -166,12 +200,12 @@ def _peak_mebibytes(count: int) -> float:
         if count == 1:
             run(config)
         else:
-            train_stack(configs, run_with_output, members=count)
+            train_stack(configs, run_with_output, Options(members=count))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def rows(data: str, *options: str) -> list[Row]:
-    found = [*step_rows(data), memory_row()]
+    found = [*step_rows(data), compiled_row(), memory_row()]
     return found if "--steps" in options else [*found, *sweep_rows(data)]
 
 

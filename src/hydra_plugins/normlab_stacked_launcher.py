@@ -19,6 +19,7 @@ class StackedLauncher(QueueLauncher):
         jobs_per_gpu: how many stacks share a GPU.
         jobs_per_worker: after how many stacks a worker is replaced; None keeps it.
         exact: whether runs whose random numbers a stack cannot draw are trained alone.
+        compile: whether the steps are compiled, if this makes them faster.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class StackedLauncher(QueueLauncher):
         jobs_per_gpu: int = 1,
         jobs_per_worker: int | None = None,
         exact: bool = True,
+        compile: bool = False,
     ) -> None:
         super().__init__(workers, jobs_per_gpu, jobs_per_worker)
         self.members = members
         self.exact = exact
+        self.compile = compile
 
     def setup(self, **hydra: Any) -> None:
         """Check the options and keep what is needed to compose jobs.
@@ -39,10 +42,11 @@ class StackedLauncher(QueueLauncher):
         Raises:
             ValueError: names an option that it cannot have.
         """
-        from normlab.stacked.grouping import check_exact, check_members
+        from normlab.stacked.grouping import check_members, check_switch
 
         check_members(self.members)
-        check_exact(self.exact)
+        check_switch("exact", self.exact)
+        check_switch("compile", self.compile)
         super().setup(**hydra)
 
     def warm_up(self, config: dict[str, Any]) -> None:
@@ -70,15 +74,12 @@ class StackedLauncher(QueueLauncher):
             ValueError: jobs use several processes each.
             normlab.endings.Stopped: a signal came, or no other job could succeed.
         """
+        from normlab.stacked.grouping import Options
         from normlab.sweeps.stacks import run_stacked
 
+        options = Options(self.members, self.exact, self.compile)
         return run_stacked(
-            configs,
-            self.workers,
-            self.jobs_per_gpu,
-            self.jobs_per_worker,
-            self.members,
-            self.exact,
+            configs, self.workers, self.jobs_per_gpu, self.jobs_per_worker, options
         )
 
     def print_states(self, jobs: Sequence["Job"]) -> None:

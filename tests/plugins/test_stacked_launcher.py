@@ -3,6 +3,7 @@ from typing import ClassVar
 import pytest
 
 from hydra_plugins.normlab_stacked_launcher import StackedLauncher
+from normlab.stacked.grouping import Options
 from normlab.sweeps import queue, stacks, workers
 from normlab.sweeps.libraries import SCIKIT_LEARN
 
@@ -17,6 +18,7 @@ CONFIG = {
     [
         ({"members": 1}, "hydra.launcher.members must be auto or a whole number"),
         ({"exact": "maybe"}, "hydra.launcher.exact must be true or false"),
+        ({"compile": "yes"}, "hydra.launcher.compile must be true or false"),
         ({"workers": 0}, "hydra.launcher.workers must be auto or a whole number"),
     ],
 )
@@ -36,9 +38,9 @@ def test_results_come_from_the_stacks_with_the_options(monkeypatch):
         yield 0, {"options": options, "configs": configs}
 
     monkeypatch.setattr(stacks, "run_stacked", run_stacked)
-    launcher = StackedLauncher("auto", 4, 2, 7, exact=False)
+    launcher = StackedLauncher("auto", 4, 2, 7, exact=False, compile=True)
     assert list(launcher.stream_results([CONFIG])) == [
-        (0, {"options": (4, 2, 7, "auto", False), "configs": [CONFIG]})
+        (0, {"options": (4, 2, 7, Options("auto", False, True)), "configs": [CONFIG]})
     ]
 
 

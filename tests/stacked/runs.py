@@ -1,11 +1,14 @@
 """Runs whose optimizer steps tests make, alone and in a stack."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import torch
 from omegaconf import OmegaConf
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from normlab.data.blocks import EvaluationBlocks, TrainBlocks
+from normlab.stacked import compilation
 from normlab.stacked.stack import Stack
 from normlab.training.preparation import prepare
 from normlab.training.together import Request
@@ -69,6 +72,19 @@ def requests(runs, blocks):
 
 def plain(config):
     return OmegaConf.to_container(config, resolve=True)
+
+
+def compile_eagerly(monkeypatch):
+    """Let `torch.compile` trace a network and leave out what takes half a minute.
+
+    What is returned counts the graphs in `frame_count`.
+    """
+    counter = CompileCounterWithBackend("aot_eager")
+    traced = partial(torch.compile, backend=counter)
+    monkeypatch.setattr(torch, "compile", traced)
+    # What is not compiled to kernels need not be faster.
+    monkeypatch.setattr(compilation, "step_seconds", lambda stack, batch: 1.0)
+    return counter
 
 
 def largest_difference(first, second):

@@ -11,14 +11,16 @@ from normlab.config.identity import run_folder
 from normlab.data import blocks
 from normlab.endings import Interrupted
 from normlab.stacked import driver
+from normlab.stacked.compilation import NotCompiled
 from normlab.stacked.driver import train_stack
+from normlab.stacked.grouping import Options
 from normlab.stacked.members import Member
 from normlab.stacked.stack import Stack
 from normlab.stacked.trial import Times
 from normlab.training import preparation
 from normlab.training.classification import Classification
 from normlab.training.experiment import run, run_with_output
-from stacked.runs import SMALL, plain
+from stacked.runs import SMALL, compile_eagerly, plain
 
 FAST = (
     *("dataset=digits", "trainer.max_epochs=2", "trainer.max_samples=60"),
@@ -45,8 +47,8 @@ ADAM = ("optimizer=adam", "optimizer.eps=0.01", "model.bias=false")
 DROPOUT = ("model.dropout=0.3", "model.hidden=[8,6]", "optimizer.momentum=0")
 
 
-def stacked(configs, members=8, exact=True):
-    return train_stack(configs, run_with_output, members, exact=exact)
+def stacked(configs, members=8, **options):
+    return train_stack(configs, run_with_output, Options(members, **options))
 
 
 def checkpoint(config, name="last"):
@@ -319,6 +321,60 @@ def test_a_stack_that_gains_too_little_is_not_trained(
     assert [result is not None for result in ended.results] == [are_stacked] * 2
     if not are_stacked:
         assert "only 1.05 times faster" in ended.notes[0]
+
+
+def test_few_runs_make_their_own_steps_if_a_stack_of_them_is_slower(
+    configs, monkeypatch
+):
+    sizes = []
+    train = Stack.train
+
+    def counted(stack, requests):
+        sizes.append(len(requests))
+        return train(stack, requests)
+
+    times = Times(alone=1.0, stacked={4: 0.5, 2: 1.5})
+    monkeypatch.setattr(driver, "measure", lambda *arguments: times)
+    monkeypatch.setattr(Stack, "train", counted)
+
+    def build(folder):
+        made = configs(folder, "trainer.max_epochs=2", seeds=4)
+        for number, config in enumerate(made):
+            epochs = 2 if number < 2 else 1
+            config["trainer"] = config["trainer"] | {"max_epochs": epochs}
+        return made
+
+    ended = stacked(build("stacked"), "auto")
+    assert ended.notes == []
+    assert set(sizes) == {4}
+    for found, wanted in zip(ended.results, build("alone"), strict=True):
+        assert found["stacked"] == 4
+        assert_same_results(found, run(wanted))
+
+
+def test_steps_are_compiled_only_if_that_is_possible_and_said(configs, monkeypatch):
+    def refuse(stack, requests, most):
+        assert most == 2
+        raise NotCompiled("a compiled step is only 0.90 times as fast")
+
+    monkeypatch.setattr(driver, "compiled_forward", refuse)
+    ended = stacked(configs("stacked", "trainer.max_epochs=1"), compile=True)
+    assert ended.notes == [
+        "a compiled step is only 0.90 times as fast; the steps are not compiled"
+    ]
+    assert ["compiled_stack" in result for result in ended.results] == [False] * 2
+
+
+def test_runs_with_compiled_steps_are_the_runs_alone(configs, monkeypatch):
+    compile_eagerly(monkeypatch)
+    ended = stacked(configs("stacked"), compile=True)
+    assert ended.notes == []
+    for found, wanted in zip(configs("stacked"), configs("alone"), strict=True):
+        result = run(wanted)
+        assert_same_runs(found, wanted)
+        stored = json.loads((run_folder(found) / "result.json").read_text())
+        assert stored["compiled_stack"] is True
+        assert_same_results(stored, result)
 
 
 def test_the_memory_limits_how_many_runs_train_at_once(configs, monkeypatch):

@@ -3,8 +3,8 @@ import copy
 import pytest
 
 from normlab.stacked.grouping import (
-    check_exact,
     check_members,
+    check_switch,
     evenly,
     plan,
     shared_settings,
@@ -164,7 +164,7 @@ def test_other_numbers_of_members_are_refused(members):
         check_members(members)
 
 
-def test_exact_is_true_or_false():
-    check_exact(False)
+def test_switches_are_true_or_false():
+    check_switch("exact", False)
     with pytest.raises(ValueError, match=r"exact must be true or false, got 'no'"):
-        check_exact("no")
+        check_switch("exact", "no")

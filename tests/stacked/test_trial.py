@@ -225,6 +225,12 @@ def test_batches_of_one_run_only_are_refused(runs):
         first_batch([short, asked[1]])
 
 
+def test_the_fewest_runs_are_those_whose_stack_is_faster_than_each_alone():
+    times = Times(alone=2.0, stacked={8: 0.5, 4: 1.0, 2: 2.5})
+    assert times.fewest == 4
+    assert Times(alone=2.0, stacked={4: 3.0, 2: 2.5}).fewest == 2
+
+
 def test_the_fastest_number_of_runs_is_the_best():
     times = Times(alone=1.0, stacked={8: 0.5, 4: 0.25, 2: 0.8})
     assert times.best == 4

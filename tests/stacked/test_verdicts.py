@@ -5,6 +5,7 @@ import pytest
 
 from normlab.compare import load_runs
 from normlab.stacked.driver import train_stack
+from normlab.stacked.grouping import Options
 from normlab.study.definition import read_study
 from normlab.study.verdict import answer
 from normlab.training.experiment import run, run_with_output
@@ -61,7 +62,7 @@ def judged(study, folder):
 def test_claims_rest_on_the_same_numbers(compose, tmp_path, study):
     together, alone = tmp_path / "together", tmp_path / "alone"
     for configs in stacks_of(compose, study, together):
-        ended = train_stack(configs, run_with_output, members=8)
+        ended = train_stack(configs, run_with_output, Options(members=8))
         for result in ended.results:
             assert result["stacked"] == len(configs)
     for configs in stacks_of(compose, study, alone):

@@ -3,7 +3,7 @@ import pytest
 from normlab.endings import DiskFull, Interrupted, Stopped
 from normlab.stacked import driver
 from normlab.stacked.driver import Ended
-from normlab.stacked.grouping import Plan
+from normlab.stacked.grouping import Options, Plan
 from normlab.sweeps import stacks
 from normlab.sweeps.jobs import Job
 from normlab.sweeps.stacks import Item, Trained, print_stacks, train_together
@@ -22,8 +22,8 @@ def stack_ends(monkeypatch):
     """stack_ends(results, notes): what `train_stack` returns; singles give `RESULT`."""
 
     def end(results, notes=()):
-        def train_stack(configs, run, members, sharers, exact):
-            assert (members, sharers, exact) == ("auto", 2, False)
+        def train_stack(configs, run, options, sharers):
+            assert (options, sharers) == (Options(exact=False), 2)
             return Ended(results, list(notes))
 
         monkeypatch.setattr(driver, "train_stack", train_stack)
@@ -33,7 +33,7 @@ def stack_ends(monkeypatch):
 
 
 def item(*configs):
-    return Item(list(configs), "auto", 2, False)
+    return Item(list(configs), Options(exact=False), 2)
 
 
 def test_results_of_a_stack_keep_their_order(stack_ends, tmp_path):
@@ -98,7 +98,7 @@ def test_a_sweep_trains_stacks_and_names_what_it_is_told(
     three_runs, monkeypatch, capsys
 ):
     monkeypatch.setattr(stacks, "Workers", Pool)
-    found = dict(stacks.run_stacked(three_runs, workers=1, members=2))
+    found = dict(stacks.run_stacked(three_runs, 1, options=Options(2)))
     assert [found[number]["stacked"] for number in (0, 1)] == [2, 2]
     assert found[2]["status"] == "failed"
     assert "SIGKILL" in found[2]["reason"]

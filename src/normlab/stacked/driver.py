@@ -18,9 +18,11 @@ from normlab import signals
 from normlab.config.identity import run_folder
 from normlab.endings import Interrupted
 from normlab.sharing import sharing
-from normlab.stacked.grouping import AUTO, evenly
+from normlab.stacked.compilation import NotCompiled, compiled_forward
+from normlab.stacked.grouping import AUTO, Options, evenly
 from normlab.stacked.members import Member
 from normlab.stacked.memory import room
+from normlab.stacked.network import Forward
 from normlab.stacked.stack import Stack
 from normlab.stacked.trial import (
     DrawsRandomNumbers,
@@ -37,6 +39,7 @@ from normlab.training.together import Request, spent
 from normlab.training.trainer import quiet_lightning
 
 LEAST_GAIN = 1.1  # of a stack over runs one after the other
+DEFAULTS = Options()
 
 
 @dataclass
@@ -56,27 +59,23 @@ class Ended:
 def train_stack(
     configs: Sequence[dict[str, Any]],
     run: Callable[[dict[str, Any]], dict[str, Any]],
-    members: int | str = AUTO,
+    options: Options = DEFAULTS,
     sharers: int = 1,
-    exact: bool = True,
 ) -> Ended:
     """Train runs as one network; each gets the result that it would have had alone.
 
     Args:
         configs: of the runs, see `normlab.stacked.grouping`.
         run: returns the result of a configuration.
-        members: number of runs that make their steps together; `auto` is the fastest
-            number that fits into the memory, and trains none if stacks are not faster.
+        options: how the steps are made.
         sharers: number of processes that train stacks beside each other.
-        exact: whether runs are left to be trained alone if the stack would draw other
-            random numbers than they do alone.
 
     Raises:
         Interrupted: a signal came; the states of all runs are in their folders.
     """
     with ExitStack() as around:
         around.enter_context(sharing())  # first: the runs get a copy of this context
-        driver = Driver(configs, run, members, sharers, exact)
+        driver = Driver(configs, run, options, sharers)
         around.enter_context(driver.noting_signals())
         around.enter_context(quiet_lightning())
         around.enter_context(output_may_end())
@@ -95,7 +94,7 @@ class Driver:
     """Gives the runs of a stack their turns, and makes their steps.
 
     Args:
-        configs, run, members, sharers, exact: see `train_stack`.
+        configs, run, options, sharers: see `train_stack`.
 
     Attributes:
         notes: what is to be told of the stack.
@@ -107,14 +106,13 @@ class Driver:
         self,
         configs: Sequence[dict[str, Any]],
         run: Callable[[dict[str, Any]], dict[str, Any]],
-        members: int | str,
+        options: Options,
         sharers: int,
-        exact: bool = True,
     ) -> None:
-        self.wanted = members
+        self.options = options
         self.sharers = sharers
-        self.exact = exact
         self.randomness = "error"
+        self.compiled: Forward | None = None
         self.scores_together = False
         self.members = []
         for config in configs:
@@ -123,6 +121,7 @@ class Driver:
         self.notes: list[str] = []
         self.received = 0
         self._size = len(configs)
+        self._fewest = 2  # runs that are worth a stack
         self._stacks: dict[tuple[int, ...], Stack] = {}
 
     @contextmanager
@@ -190,11 +189,14 @@ class Driver:
                 f"the memory has room for {fitting} of {len(waiting)} runs at once"
             )
             self._size = max(1, fitting)
-        if self.wanted != AUTO:
-            self._size = min(self._size, int(self.wanted))
-        elif self._size > 1:
+        if self.options.members != AUTO:
+            self._size = min(self._size, int(self.options.members))
+        if self.options.compile and self._size > 1:
+            self._compile(waiting)
+        if self.options.members == AUTO and self._size > 1:
             times = measure(self._stack(waiting), requests, self._size)
             self._size = times.best
+            self._fewest = times.fewest
             if times.gain < LEAST_GAIN:
                 raise NotStackable(
                     f"a step of a stack would be only {times.gain:.2f} times faster "
@@ -212,7 +214,7 @@ class Driver:
         try:
             return check_equal(self._stack(waiting), requests)
         except DrawsRandomNumbers as reason:
-            if self.exact:
+            if self.options.exact:
                 raise
             self.notes.append(f"{reason}; exact=false allows it")
         self.randomness = "different"
@@ -221,11 +223,24 @@ class Driver:
             member.draws_together = True
         return check_equal(self._stack(waiting), requests)
 
+    def _compile(self, waiting: Sequence[Member]) -> None:
+        """Compile the steps, if they are the same then, and faster."""
+        stack = self._stack(waiting)
+        try:
+            self.compiled = compiled_forward(stack, _requests(waiting), self._size)
+        except NotCompiled as reason:
+            self.notes.append(f"{reason}; the steps are not compiled")
+            return
+        self._stacks.clear()
+        for member in waiting:
+            member.is_compiled = True
+
     def _train_block(self, members: Sequence[Member]) -> None:
         """Make the steps of the block that each of some runs waits for."""
-        if len(members) == 1:
-            self._stop_if_asked(members[0])
-            members[0].go_on()
+        if len(members) < self._fewest:
+            for member in members:
+                self._stop_if_asked(member)
+                member.go_on()
             return
         try:
             requests = _requests(members)
@@ -251,7 +266,7 @@ class Driver:
         if stack is None:
             self._forget(key)
             tasks = [request.task for request in _requests(members)]
-            stack = Stack(tasks, self.randomness)
+            stack = Stack(tasks, self.randomness, self.compiled)
             self._stacks[key] = stack
         return stack
 

@@ -45,6 +45,23 @@ SHARED = ("model", "norm", "reparametrize", "task", "device", "cache_features")
 
 
 @dataclass(frozen=True)
+class Options:
+    """How the steps of stacks are made.
+
+    Attributes:
+        members: number of runs that make their steps together; `auto` is the fastest
+            number that fits into the memory, and trains none if stacks are not faster.
+        exact: whether runs are left to be trained alone if the stack would draw other
+            random numbers than they do alone.
+        compile: whether the steps are compiled, if this makes them faster.
+    """
+
+    members: int | str = AUTO
+    exact: bool = True
+    compile: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """How the runs of a sweep are trained.
 
@@ -76,14 +93,14 @@ def check_members(members: Any) -> None:
         )
 
 
-def check_exact(exact: Any) -> None:
-    """Check the option `hydra.launcher.exact`.
+def check_switch(name: str, value: Any) -> None:
+    """Check an option of `hydra.launcher` that is on or off.
 
     Raises:
         ValueError: it is neither true nor false.
     """
-    if not isinstance(exact, bool):
-        raise ValueError(f"hydra.launcher.exact must be true or false, got {exact!r}")
+    if not isinstance(value, bool):
+        raise ValueError(f"hydra.launcher.{name} must be true or false, got {value!r}")
 
 
 def plan(

@@ -34,6 +34,7 @@ class Member:
         apart: the time in which the run waited.
         draws_together: whether random numbers of the steps are drawn for the whole
             stack, and not from the stream of the run.
+        is_compiled: whether the steps of the stack are compiled.
         is_abandoned: whether the run was ended to be trained by itself.
     """
 
@@ -50,6 +51,7 @@ class Member:
         self.error: BaseException | None = None
         self.apart = Spent()
         self.draws_together = False
+        self.is_compiled = False
         self._run = run
         self._answer: Answer | None = None
         self.is_abandoned = False

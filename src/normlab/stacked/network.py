@@ -16,6 +16,9 @@ from normlab.stacked.dropout import Generators, own_noise
 # From predictions ``(N, num_outputs)`` and what is learned ``(N,)`` to the mean loss.
 Loss = Callable[[Tensor, Tensor], Tensor]
 Tensors = dict[str, Tensor]
+# From weights ``(K, P)``, constants, buffers and inputs to the predictions of every
+# network ``(K, N, num_outputs)``.
+Forward = Callable[[Tensor, Tensors, Tensors, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class StackedNetwork:
         buffers: by name ``(K, ...)``; a forward pass in training moves them.
         randomness: what `torch.vmap` does with random operations other than those of
             `normlab.stacked.dropout`: `error`, or `different` for every network.
+        compiled: computes what `forward` does, see `normlab.stacked.compilation`; None
+            if nothing is compiled.
     """
 
     template: nn.Module
@@ -41,11 +46,12 @@ class StackedNetwork:
     constants: Tensors
     buffers: Tensors
     randomness: str = "error"
+    compiled: Forward | None = None
 
     @property
     def sizes(self) -> list[int]:
         """How many numbers each trained parameter has in one network."""
-        return list(map(torch.Size.numel, self.shapes))
+        return [shape.numel() for shape in self.shapes]
 
     def parameters(self, rows: Tensor) -> Tensors:
         """The trained parameters by name ``(K, ...)``, as views of rows ``(K, P)``."""
@@ -54,6 +60,32 @@ class StackedNetwork:
         for name, shape, values in zip(self.names, self.shapes, columns, strict=True):
             named[name] = values.view(len(rows), *shape)
         return named
+
+    def forward(
+        self,
+        weights: Tensor,
+        constants: Tensors,
+        buffers: Tensors,
+        inputs: Tensor,
+    ) -> Tensor:
+        """Send a batch of every network forward.
+
+        Args:
+            weights: in place of its own ``(K, P)``, so that they can have gradients.
+            constants, buffers: in place of its own.
+            inputs: ``(K, N, ...)``.
+
+        Returns:
+            ``(K, N, num_outputs)``.
+        """
+
+        def of_one(state: Tensors, inputs: Tensor) -> Tensor:
+            return functional_call(self.template, state, (inputs,))
+
+        state = self.parameters(weights)
+        state |= constants
+        state |= buffers
+        return torch.vmap(of_one, randomness=self.randomness)(state, inputs)
 
     def gradients(
         self,
@@ -74,22 +106,12 @@ class StackedNetwork:
             the gradients ``(K, P)``, the losses ``(K,)`` and the predictions
             ``(K, N, num_outputs)``.
         """
-
-        def objective(
-            state: Tensors,
-            inputs: Tensor,
-            learned: Tensor,
-        ) -> tuple[Tensor, Tensor]:
-            prediction = functional_call(self.template, state, (inputs,))
-            return loss(prediction, learned), prediction
-
+        forward = self.compiled or self.forward
         rows = self.weights.detach().requires_grad_()
-        state = self.parameters(rows)
-        state |= self.constants
-        state |= self.buffers
-        together = torch.vmap(objective, randomness=self.randomness)
         with own_noise(self.template, generators):
-            losses, predictions = together(state, inputs, learned)
+            predictions = forward(rows, self.constants, self.buffers, inputs)
+        of_runs = torch.vmap(loss, randomness=self.randomness)
+        losses = of_runs(predictions, learned)
         # The loss of a network depends on its own row alone.
         total = losses.sum()
         (gradients,) = torch.autograd.grad(total, rows)
@@ -107,17 +129,13 @@ class StackedNetwork:
         Returns:
             ``(K, N, num_outputs)``.
         """
-
-        def output(state: Tensors, inputs: Tensor) -> Tensor:
-            return functional_call(self.template, state, (inputs,))
-
-        state = self.parameters(self.weights)
-        state |= self.constants
-        state |= self.buffers
+        without_noise = replace(self, randomness="error")
         training = self.template.training
         self.template.eval()
         try:
-            return torch.vmap(output)(state, inputs)
+            return without_noise.forward(
+                self.weights, self.constants, self.buffers, inputs
+            )
         finally:
             self.template.train(training)
 

@@ -6,7 +6,7 @@ Shapes: K runs, B samples in a batch, S batches in a block.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from normlab.data.blocks import BLOCK_BYTES, Block, EvaluationBlocks
 from normlab.stacked.dropout import dropout_layers
-from normlab.stacked.network import stack_networks
+from normlab.stacked.network import Forward, stack_networks
 from normlab.stacked.optimizers import KINDS, clip
 from normlab.training.scheduling import step_after_batch, steps_within_epochs
 from normlab.training.tasks import Task
@@ -69,7 +69,7 @@ class Stack:
 
     Args:
         tasks: of the runs; all have their optimizer.
-        randomness: see `StackedNetwork`.
+        randomness, compiled: see `StackedNetwork`.
 
     Attributes:
         network: the stacked network.
@@ -83,10 +83,12 @@ class Stack:
         self,
         tasks: Sequence[Task],
         randomness: str = "error",
+        compiled: Forward | None = None,
     ) -> None:
         self.tasks = tasks
         networks = [task.network for task in tasks]
-        self.network = stack_networks(networks, randomness)
+        network = stack_networks(networks, randomness)
+        self.network = replace(network, compiled=compiled)
         self._scored: dict[str, Scored] = {}
         self.generators: list[torch.Generator] | None = None
         is_on_cpu = tasks[0].device.type == "cpu"

@@ -60,6 +60,12 @@ class Times(NamedTuple):
         """How many times faster the best stack is."""
         return self.alone / self.stacked[self.best]
 
+    @property
+    def fewest(self) -> int:
+        """The smallest number of runs whose stack was faster than each run alone."""
+        faster = [size for size, time in self.stacked.items() if time < self.alone]
+        return min(faster, default=self.best)
+
 
 def check_alike(requests: Sequence[Request]) -> None:
     """Refuse runs whose networks, data, optimizers or losses are not of one kind.
@@ -366,11 +372,15 @@ def measure(
     while size > 1:
         inputs = batch.inputs[:size]
         learned = batch.learned[:size]
-        copy = stack.take(chosen[:size])
-        step = partial(copy.step, Batch(inputs, learned))
-        times[size] = _seconds(step) / size
+        part = stack.take(chosen[:size])
+        times[size] = step_seconds(part, Batch(inputs, learned)) / size
         size //= 2
     return Times(_seconds(step_alone), times)
+
+
+def step_seconds(stack: Stack, batch: Batch) -> float:
+    """The time of a step of a stack, which trains it."""
+    return _seconds(partial(stack.step, batch))
 
 
 def _seconds(step: Callable[[], object]) -> float:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from normlab.config.identity import run_folder
 from normlab.endings import EarlyEnd, Interrupted, Stopped
 from normlab.mistakes import reason
-from normlab.stacked.grouping import AUTO, Plan, plan
+from normlab.stacked.grouping import AUTO, Options, Plan, plan
 from normlab.sweeps.jobs import Job, failed_result, format_settings, varied_keys
 from normlab.sweeps.libraries import libraries_of
 from normlab.sweeps.queue import (
@@ -25,6 +25,7 @@ from normlab.training.experiment import run_with_output, stored_result
 
 PRELOAD = ("normlab.sweeps.stacks", "normlab.training.train", "normlab.stacked.driver")
 MOST_NAMED = 4  # runs of a stack in a list
+DEFAULTS = Options()
 
 
 def preload(config: dict[str, Any]) -> tuple[str, ...]:
@@ -41,14 +42,13 @@ class Item(NamedTuple):
 
     Attributes:
         configs: of the runs; several of them form a stack.
-        members, exact: see `normlab.stacked.driver.train_stack`.
+        options: of the stack.
         sharers: number of workers.
     """
 
     configs: list[dict[str, Any]]
-    members: int | str
+    options: Options
     sharers: int
-    exact: bool
 
 
 class Trained(NamedTuple):
@@ -68,8 +68,7 @@ def run_stacked(
     workers: int | str = AUTO,
     jobs_per_gpu: int = 1,
     jobs_per_worker: int | None = None,
-    members: int | str = AUTO,
-    exact: bool = True,
+    options: Options = DEFAULTS,
 ) -> Results:
     """Run configurations in stacks; those with a stored result need no worker.
 
@@ -77,8 +76,7 @@ def run_stacked(
         configs: checked configurations.
         workers, jobs_per_gpu: see `normlab.sweeps.queue.run_queued`.
         jobs_per_worker: after how many stacks a worker is replaced; None keeps it.
-        members: number of runs that train together, or `auto`.
-        exact: see `normlab.stacked.driver.train_stack`.
+        options: of the stacks.
 
     Yields:
         the index of a configuration and its result; those of a stack together.
@@ -93,8 +91,7 @@ def run_stacked(
         workers=workers,
         jobs_per_gpu=jobs_per_gpu,
         jobs_per_worker=jobs_per_worker,
-        members=members,
-        exact=exact,
+        options=options,
     )
     return stored_first(configs, train)
 
@@ -104,17 +101,16 @@ def _train_in_workers(
     workers: int | str,
     jobs_per_gpu: int,
     jobs_per_worker: int | None,
-    members: int | str,
-    exact: bool,
+    options: Options,
 ) -> ResultsOrStopped:
-    found = plan_for(configs, os.environ, workers, jobs_per_gpu, members)
+    found = plan_for(configs, os.environ, workers, jobs_per_gpu, options.members)
     firsts = [configs[numbers[0]] for numbers in found.items]
     environments = slots(firsts, os.environ, workers, jobs_per_gpu)
     quiet = [config | {"progress": False} for config in configs]
     items = []
     for numbers in found.items:
         chosen = [quiet[number] for number in numbers]
-        items.append(Item(chosen, members, len(environments), exact))
+        items.append(Item(chosen, options, len(environments)))
     told: set[str] = set()
     modules = preload(configs[0])
     with Workers(train_together, environments, jobs_per_worker, modules) as pool:
@@ -140,7 +136,8 @@ def plan_for(
     Args:
         configs: checked configurations.
         environment: the environment variables of this process.
-        workers, jobs_per_gpu, members: see `run_stacked`.
+        workers, jobs_per_gpu: see `run_stacked`.
+        members: see `normlab.stacked.grouping.Options`.
     """
     all_slots = slots(list(configs), environment, workers, jobs_per_gpu)
     return plan(configs, len(all_slots), members)
@@ -188,9 +185,7 @@ def _train_stack(item: Item) -> Trained:
 
     # torch reads the variable when it is imported, which was before it was set.
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    ended = train_stack(
-        item.configs, run_with_output, item.members, item.sharers, item.exact
-    )
+    ended = train_stack(item.configs, run_with_output, item.options, item.sharers)
     results: list[Result | Stopped] = []
     for config, outcome in zip(item.configs, ended.results, strict=True):
         if outcome is None:

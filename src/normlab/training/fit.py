@@ -79,8 +79,9 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         it adds to the result), `ended_by` (the setting of `trainer` that ended
         training, None if it diverged), `num_averaged` (number of weights in the average
         that was scored, None if weights were not averaged), `speed` (see `Scoring`),
-        `stacked` (number of runs that were trained together, None for a run by itself)
-        and `draws_together` (whether random numbers of its steps are the stack's).
+        `stacked` (number of runs that were trained together, None for a run by itself),
+        `draws_together` (whether random numbers of its steps are the stack's) and
+        `compiled_stack` (whether the steps of the stack were compiled).
     """
     task = prepared.task
     state = load_latest(folder / "checkpoints", task)
@@ -131,6 +132,7 @@ def fit(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         "speed": scoring.speed(task),
         "stacked": None if task.stack is None else task.stack.members,
         "draws_together": task.stack is not None and task.stack.draws_together,
+        "compiled_stack": task.stack is not None and task.stack.is_compiled,
     }
 
 

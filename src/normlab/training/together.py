@@ -118,6 +118,10 @@ class Stack(Protocol):
     def draws_together(self) -> bool:
         """Whether random numbers of the steps are not those of the run alone."""
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the steps were compiled."""
+
     def train(self, request: Request) -> Answer | None:
         """Make the steps of a block; None if the run has to make them itself."""
 

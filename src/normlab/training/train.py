@@ -86,6 +86,8 @@ def train(config: dict, prepared: Prepared, folder: Path) -> dict[str, Any]:
         result["stacked"] = outcome["stacked"]
     if outcome["draws_together"]:
         result["dropout_stream"] = "of the stack"
+    if outcome["compiled_stack"]:
+        result["compiled_stack"] = True
     result["cautions"] = prepared.cautions
     result["norm_report"] = [asdict(swap) for swap in norm_report]
     if outcome["diverged"]:

@@ -1,0 +1,102 @@
+import pytest
+import torch
+from torch import nn
+
+from normlab.stacked import compilation
+from normlab.stacked.compilation import NotCompiled, compiled_forward
+from normlab.stacked.stack import Batch, Stack
+from stacked.runs import SMALL, Trained, compile_eagerly, plain, requests
+
+
+@pytest.fixture
+def counter(monkeypatch):
+    return compile_eagerly(monkeypatch)
+
+
+@pytest.fixture
+def build(compose):
+    """build(*words): four runs of a small network, and their first requests."""
+
+    def runs(*words):
+        config = plain(compose(*SMALL, *words))
+        found = [Trained(config | {"seed": seed}) for seed in range(4)]
+        return found, requests(found, [run.blocks[0] for run in found])
+
+    return runs
+
+
+def stack_of(runs, compiled=None):
+    return Stack([run.task for run in runs], compiled=compiled)
+
+
+def gradients(stack, batch):
+    loss = stack.tasks[0].loss_of
+    return stack.network.gradients(loss, batch.inputs, batch.learned)
+
+
+@pytest.mark.parametrize("norm", ["none", "custom", "layer"])
+def test_one_graph_serves_every_number_of_runs_and_of_samples(build, counter, norm):
+    runs, asked = build(f"norm={norm}")
+    before = [value.clone() for value in stack_of(runs).network.buffers.values()]
+    forward = compiled_forward(stack_of(runs), asked, most=4)
+    after = stack_of(runs).network.buffers.values()
+    assert all(map(torch.equal, before, after))
+
+    torch.manual_seed(0)
+    sample = runs[0].blocks[0].inputs.shape[1:]
+    for count, size in ((4, 8), (2, 8), (3, 5), (2, 2), (4, 6)):
+        inputs = torch.rand(count, size, *sample)
+        batch = Batch(inputs, torch.randint(10, (count, size)))
+        chosen = torch.arange(count)
+        eager = stack_of(runs).take(chosen)
+        wanted = gradients(eager, batch)
+        part = stack_of(runs, forward).take(chosen)
+        for one, two in zip(gradients(part, batch), wanted, strict=True):
+            torch.testing.assert_close(one, two)
+        torch.testing.assert_close(part.network.buffers, eager.network.buffers)
+    assert counter.frame_count == 1
+
+
+def test_random_numbers_are_not_compiled(build, counter):
+    runs, asked = build("model.dropout=0.5")
+    with pytest.raises(NotCompiled, match="would draw other random numbers"):
+        compiled_forward(stack_of(runs), asked, most=4)
+    assert counter.frame_count == 0
+
+
+class Counts(nn.Module):
+    """Prints, which is not part of a graph."""
+
+    def forward(self, inputs):
+        print("called")
+        return inputs
+
+
+def test_what_the_compiler_cannot_take_is_said(build, counter):
+    runs, asked = build()
+    for run in runs:
+        run.network.hidden.add_module("own", Counts())
+    with pytest.raises(NotCompiled, match=r"torch\.compile failed: Unsupported"):
+        compiled_forward(stack_of(runs), asked, most=4)
+
+
+def test_other_gradients_are_refused(build, monkeypatch):
+    def compile_wrongly(function, fullgraph):
+        def wrong(*arguments):
+            return function(*arguments) * 1.01
+
+        return wrong
+
+    monkeypatch.setattr(torch, "compile", compile_wrongly)
+    runs, asked = build("norm=none")
+    with pytest.raises(NotCompiled, match="changes the gradients of a step by up to"):
+        compiled_forward(stack_of(runs), asked, most=4)
+
+
+def test_slower_steps_are_not_compiled(build, monkeypatch):
+    seconds = iter([0.9, 1.0])  # of a step as it is, and compiled
+    compile_eagerly(monkeypatch)
+    monkeypatch.setattr(compilation, "step_seconds", lambda stack, batch: next(seconds))
+    runs, asked = build()
+    with pytest.raises(NotCompiled, match=r"is only 0\.90 times as fast"):
+        compiled_forward(stack_of(runs), asked, most=4)
