@@ -352,6 +352,19 @@ def test_few_runs_make_their_own_steps_if_a_stack_of_them_is_slower(
         assert_same_results(found, run(wanted))
 
 
+def test_runs_that_share_random_numbers_stay_together(configs, monkeypatch):
+    def train(folder, fewest):
+        times = Times(alone=1.0, stacked={4: 0.5, fewest: 0.6})
+        monkeypatch.setattr(driver, "measure", lambda *arguments: times)
+        made = configs(folder, "norm=noisy_batch", seeds=4)
+        for config in made[:2]:
+            config["trainer"] = config["trainer"] | {"max_epochs": 1}
+        return stacked(made, "auto", exact=False)
+
+    for one, two in zip(train("two", 2).results, train("four", 4).results, strict=True):
+        assert one["metrics"] == two["metrics"]
+
+
 def test_steps_are_compiled_only_if_that_is_possible_and_said(configs, monkeypatch):
     def refuse(stack, requests, most):
         assert most == 2

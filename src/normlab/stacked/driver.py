@@ -196,7 +196,8 @@ class Driver:
         if self.options.members == AUTO and self._size > 1:
             times = measure(self._stack(waiting), requests, self._size)
             self._size = times.best
-            self._fewest = times.fewest
+            if self.randomness == "error":  # else they would draw other numbers alone
+                self._fewest = times.fewest
             if times.gain < LEAST_GAIN:
                 raise NotStackable(
                     f"a step of a stack would be only {times.gain:.2f} times faster "
