@@ -80,3 +80,28 @@ def test_jobs_on_other_machines_get_the_folders_from_the_environment(here, monke
     sys.path.remove(str(here))
     find_own_code(["own_norms_c"])
     assert str(here) in sys.path
+
+
+def packages(folder, *names):
+    """Folders of Python in a folder; a name that ends with a slash has no code."""
+    for name in names:
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            (place / "__init__.py").write_text("")
+
+
+def test_a_folder_that_is_no_package_hides_none(here, monkeypatch):
+    lab = here / "own_norms_e"
+    packages(here, "own_norms_e/own_norms_e", "own_norms_e/conf/")
+    monkeypatch.chdir(here)
+    find_own_code(["own_norms_e"], [lab / "conf"])
+    assert importlib.import_module("own_norms_e").__file__ is not None
+    assert sys.path[-1] == str(lab)
+
+
+def test_a_folder_without_init_file_is_found_if_no_package_is(here):
+    packages(here, "work/own_norms_f/deep/", "conf/own_norms_f/")
+    find_own_code(["own_norms_f"], [here / "conf"])
+    importlib.import_module("own_norms_f.deep")
+    assert sys.path[-1] == str(here / "work")

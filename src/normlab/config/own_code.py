@@ -22,8 +22,9 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
 
     Where a package is installed, no folder is appended for it. Otherwise the first one
     counts of the working folder, folders of configurations, and the folders beside
-    which they lie. Worker processes inherit the search path, jobs of a cluster the
-    environment variable.
+    which they lie. A folder of the package's name without `__init__.py` may hold data:
+    it counts only if there is no package. Worker processes inherit the search path,
+    jobs of a cluster the environment variable.
 
     Args:
         packages: dotted names, from `trusted_packages` or `--trust` as typed.
@@ -39,10 +40,9 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
         root = package.partition(".")[0]
         if _is_found(root):
             continue
-        for folder in candidates:
-            if _holds(folder, root):
-                _append_to_search_path(str(folder))
-                break
+        folder = _folder_with(root, candidates)
+        if folder is not None:
+            _append_to_search_path(str(folder))
 
 
 def _candidates() -> list[Path]:
@@ -66,6 +66,19 @@ def _append_to_search_path(folder: str) -> None:
         sys.path.append(folder)
 
 
-def _holds(folder: Path, root: str) -> bool:
-    """Whether a folder holds a module or package with this name."""
-    return (folder / f"{root}.py").is_file() or (folder / root).is_dir()
+def _folder_with(root: str, candidates: Sequence[Path]) -> Path | None:
+    """The first folder with a module or package; else one with a folder of its name."""
+    for folder in candidates:
+        if _holds_package(folder, root):
+            return folder
+    for folder in candidates:
+        if (folder / root).is_dir():
+            return folder
+    return None
+
+
+def _holds_package(folder: Path, root: str) -> bool:
+    """Whether a folder holds a module, or a package with its file `__init__.py`."""
+    package = folder / root / "__init__.py"
+    module = folder / f"{root}.py"
+    return package.is_file() or module.is_file()
