@@ -105,3 +105,16 @@ def test_a_folder_without_init_file_is_found_if_no_package_is(here):
     find_own_code(["own_norms_f"], [here / "conf"])
     importlib.import_module("own_norms_f.deep")
     assert sys.path[-1] == str(here / "work")
+
+
+def test_a_folder_on_the_search_path_is_no_installed_package(here, monkeypatch):
+    installed = here / "site-packages"
+    packages(installed, "own_norms_h/", "own_norms_i/lib", "own_norms_j/lib/")
+    monkeypatch.syspath_prepend(installed)
+    packages(here, "work/own_norms_h", "work/own_norms_i", "conf/own_norms_j/")
+    before = list(sys.path)
+    find_own_code(["own_norms_i.lib", "own_norms_j"], [here / "conf"])
+    assert sys.path == before  # neither code of a stranger nor more of the namespace
+    find_own_code(["own_norms_h.deep"], [here / "conf"])
+    assert sys.path == [*before, str(here / "work")]
+    assert importlib.import_module("own_norms_h").__file__ is not None

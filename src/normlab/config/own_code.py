@@ -10,6 +10,7 @@ installed package.
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,12 +38,12 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
         os.environ[VARIABLE] = os.pathsep.join(named)
     candidates = _candidates()
     for package in packages:
-        root = package.partition(".")[0]
-        if _is_found(root):
+        if _is_installed(package):
             continue
-        folder = _folder_with(root, candidates)
-        if folder is not None:
-            _append_to_search_path(str(folder))
+        root = package.partition(".")[0]
+        holder = _folder_with(root, candidates)
+        if holder is not None:
+            _append_to_search_path(str(holder))
 
 
 def _candidates() -> list[Path]:
@@ -56,9 +57,23 @@ def _candidates() -> list[Path]:
     return candidates
 
 
-def _is_found(root: str) -> bool:
-    """Whether Python finds a module or package already, which is not imported."""
-    return root in sys.modules or find_spec(root) is not None
+def _is_installed(package: str) -> bool:
+    """Whether Python finds code for a package already; nothing is imported.
+
+    A folder without `__init__.py` is a namespace and has no code of its own. What lies
+    in it counts, such as `google.protobuf`, and not that some folder has the name.
+    """
+    root, *names = package.split(".")
+    if root in sys.modules:
+        return True
+    spec = find_spec(root)
+    found = root
+    for name in names:
+        if spec is None or spec.origin is not None:
+            break
+        found = f"{found}.{name}"
+        spec = PathFinder.find_spec(found, spec.submodule_search_locations)
+    return spec is not None and spec.origin is not None
 
 
 def _append_to_search_path(folder: str) -> None:
@@ -67,13 +82,17 @@ def _append_to_search_path(folder: str) -> None:
 
 
 def _folder_with(root: str, candidates: Sequence[Path]) -> Path | None:
-    """The first folder with a module or package; else one with a folder of its name."""
+    """The first folder with a module or package; else one with a folder of its name.
+
+    The latter adds nothing to a namespace that Python finds already.
+    """
     for folder in candidates:
         if _holds_package(folder, root):
             return folder
-    for folder in candidates:
-        if (folder / root).is_dir():
-            return folder
+    if find_spec(root) is None:
+        for folder in candidates:
+            if (folder / root).is_dir():
+                return folder
     return None
 
 
