@@ -156,7 +156,7 @@ def run_one(config: DictConfig, quiet: bool = False) -> dict[str, Any]:
     hydra_node = HydraConfig.get()
     # Not Hydra's record: in a sweep, it holds words of files.
     added = words_of_search(hydra_node.overrides.task)
-    check_composed(plain, [*sys.argv[1:], *added])
+    check_composed(plain, [*sys.argv[1:], *added], config)
     find_own_code(plain["trusted_packages"], config_dirs(hydra_node))
     if is_trial(plain) and hydra_node.mode != RunMode.MULTIRUN:
         raise ValueError("study.try=true tries the sweep of a study: add -m")

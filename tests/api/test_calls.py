@@ -186,6 +186,14 @@ def test_a_file_whose_server_would_replace_that_of_a_call_is_refused(composed_jo
         composed_jobs(params, "logger=[mlflow]", logger=server)
 
 
+@pytest.mark.parametrize("end", ["${hydra:runtime.choices.norm}", "${now:%S-%f}"])
+def test_the_server_of_a_call_may_have_interpolations(end):
+    words = ["norm=group", "logger=mlflow", f"{URI}='file:runs/{end}'"]
+    config = calls._configuration(words, None)
+    server = config["logger"]["mlflow"]["tracking_uri"]
+    assert server == "file:runs/group" or "now" in end
+
+
 def test_a_setting_of_a_call_replaces_the_axis_of_a_file(composed_jobs):
     configs = composed_jobs(
         {"optimizer.lr": "0.1,0.2", "seed": "0,1"}, optimizer={"lr": 0.5}

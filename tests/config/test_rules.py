@@ -200,9 +200,9 @@ def test_keys_of_other_programs_get_a_hint(plain, key, meant):
 def test_metrics_that_no_run_of_the_task_has_are_not_monitored(plain, words, name):
     config = plain(*words, f"trainer.monitor={name}")
     with pytest.raises(ValueError, match="^trainer.monitor must be null or one of val"):
-        check_composed(config, [])
+        check_composed(config, [], OmegaConf.create(config))
     config["trainer"]["monitor"] = "val/loss"
-    check_composed(config, [])
+    check_composed(config, [], OmegaConf.create(config))
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,12 @@ def test_a_run_stops_at_metrics_of_its_epochs_only(plain, value, message):
     config = plain()
     config["trainer"]["stop_at"] = value
     with pytest.raises(ValueError, match=f"^trainer.stop_at {message}"):
-        check_composed(config, [])
+        check_composed(config, [], OmegaConf.create(config))
     config["trainer"] |= {"test_every_epoch": True, "stop_at": "test/loss=1"}
-    check_composed(config, [])
+    check_composed(config, [], OmegaConf.create(config))
 
 
 def test_a_task_of_the_users_own_may_monitor_a_metric_of_its_own(plain):
     words = ["task._target_=torch.nn.Identity", "trainer.monitor=val/iou"]
-    check_composed(plain(*words), [])
+    config = plain(*words)
+    check_composed(config, [], OmegaConf.create(config))

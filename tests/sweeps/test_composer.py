@@ -108,6 +108,19 @@ def test_only_the_command_line_can_trust_packages(start_sweep):
     assert config["trusted_packages"] == ["mine"]
 
 
+@pytest.mark.parametrize("end", ["${hydra:runtime.choices.norm}", "${now:%S-%f}"])
+def test_the_server_of_a_job_is_typed_with_interpolations(start_sweep, end):
+    key = "logger.mlflow.tracking_uri"
+    word = f"{key}='file:runs/{end}'"
+    job = ["norm=group", "logger=mlflow", word]
+    config = Composer(*start_sweep("norm=group,none", *job[1:]))(job)
+    server = config["logger"]["mlflow"]["tracking_uri"]
+    assert server.startswith("file:runs/")
+    assert server.endswith("/group") or "now" in end
+    with pytest.raises(ValueError, match=f"{key} must be file:runs"):
+        Composer(*start_sweep("norm=group,none", *job[1:]))([*job[:2], f"{key}=http:a"])
+
+
 def test_the_configuration_of_hydra_is_as_it_was_before(start_sweep):
     loader, master = start_sweep()
     before = HydraConfig.instance().cfg

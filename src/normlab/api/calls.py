@@ -191,7 +191,7 @@ def _as_path(folder: str | Path | None) -> Path | None:
 def _configuration(words: Sequence[str], config_dir: Path | None) -> dict[str, Any]:
     """The checked configuration of one run."""
     config, composed = checked_config(words, config_dir)
-    check_composed(config, words)
+    check_composed(config, words, composed)
     find_own_code(config["trusted_packages"], _folders(config_dir))
     return with_plan(config, composed.hydra)
 

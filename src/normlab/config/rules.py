@@ -56,19 +56,22 @@ def check(config: dict[str, Any]) -> None:
     check_targets(config, config["trusted_packages"])
 
 
-def check_composed(config: dict[str, Any], words: Sequence[str]) -> None:
+def check_composed(
+    config: dict[str, Any], words: Sequence[str], composed: DictConfig
+) -> None:
     """Refuse what a command must not run: see `check`, and trust and plan besides.
 
     Args:
         config: the resolved configuration of a run that is to train.
         words: the overrides of the command line, and those of a search.
+        composed: the configuration with its interpolations.
 
     Raises:
         ValueError: names the key, what it must be and what it is.
     """
     check(config)
     check_trust(config, words)
-    check_servers(config, words)
+    check_servers(config, words, composed)
     check_study(config)
     _check_metrics(config)
 

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from normlab.config.overrides import typed_values
 from normlab.config.trust import refuse_untyped
 
 
-def check_servers(config: dict[str, Any], words: Sequence[str]) -> None:
+def check_servers(
+    config: dict[str, Any], words: Sequence[str], composed: DictConfig
+) -> None:
     """Refuse a server or database to which only a file lets a run report.
 
     A run would open it with the user's own credentials, and tell it what it knows.
@@ -17,6 +19,7 @@ def check_servers(config: dict[str, Any], words: Sequence[str]) -> None:
     Args:
         config: the resolved configuration.
         words: the overrides of the command line, and those of a search.
+        composed: the configuration with its interpolations.
 
     Raises:
         ValueError: names the key.
@@ -26,26 +29,30 @@ def check_servers(config: dict[str, Any], words: Sequence[str]) -> None:
     for name, options in (config.get("logger") or {}).items():
         server = options.get("tracking_uri")
         if server is not None:
-            _check_server(f"logger.{name}.tracking_uri", server, config, words)
+            written = _unresolved(composed, ("logger", name, "tracking_uri"))
+            _check_server(f"logger.{name}.tracking_uri", server, written, words)
 
 
-def _check_server(
-    key: str, server: Any, config: dict[str, Any], words: Sequence[str]
-) -> None:
-    """Refuse another server than the command line names, such as one of a sweep."""
+def _check_server(key: str, server: Any, written: Any, words: Sequence[str]) -> None:
+    """Refuse another server than the command line names, such as one of a sweep.
+
+    A text that was typed with interpolations is compared unresolved: what it stands
+    for, such as the time, is known to the run alone.
+    """
     refuse_untyped(key, words)
-    typed = [_resolved(config, key, value) for value in typed_values(key, words)]
-    if server not in typed:
+    typed = typed_values(key, words)
+    if server not in typed and written not in typed:
         raise ValueError(
             f"{key} must be {typed[0]}, as the command line says, a file set it to "
             f"{server}: remove it from the file"
         )
 
 
-def _resolved(config: dict[str, Any], key: str, value: Any) -> Any:
-    """A value as it was typed, with its interpolations of the configuration."""
-    if "${" not in str(value):
-        return value
-    tree = OmegaConf.create(config)
-    OmegaConf.update(tree, key, value)
-    return OmegaConf.select(tree, key)
+def _unresolved(composed: DictConfig, path: Sequence[Any]) -> Any:
+    """The value at a path as it is written; of an interpolation above, that."""
+    node: Any = OmegaConf.to_container(composed, resolve=False)
+    for name in path:
+        if not isinstance(node, dict):
+            break
+        node = node[name]
+    return node

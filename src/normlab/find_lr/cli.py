@@ -117,8 +117,8 @@ def _configuration(words: Sequence[str], config_dir: Path | None) -> dict[str, A
     from normlab.own_norms import take_own_norms
 
     words = take_own_norms(normalized(words))
-    config, _ = checked_config(words, config_dir)
-    check_composed(config, words)
+    config, composed = checked_config(words, config_dir)
+    check_composed(config, words, composed)
     find_own_code(config["trusted_packages"], [config_dir] if config_dir else [])
     return config
 

@@ -84,7 +84,8 @@ class Composer:
             plain = to_plain(task)
 
         # Not all `overrides`: to those, a file of the sweep may have added some.
-        check_composed(plain, [*self.typed, *words_of_search(overrides)])
+        words = [*self.typed, *words_of_search(overrides)]
+        check_composed(plain, words, task)
         find_own_code(plain["trusted_packages"], config_dirs(self.master.hydra))
         return with_plan(plain, self.master.hydra)
 
