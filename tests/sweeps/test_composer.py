@@ -54,6 +54,17 @@ def test_a_job_that_is_refused_leaves_nothing_behind(compose_job):
     assert compose_job(["seed=3"]) == wanted
 
 
+def test_the_name_of_an_option_may_hold_values_of_the_job(start_sweep, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    name = "${hydra:runtime.choices.model}-${seed}"
+    text = f"# @package _global_\nchoices: {{model: '{name}'}}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    compose = Composer(*start_sweep(f"hydra.searchpath=[file://{tmp_path}]"))
+    jobs = [["experiment=mine", "model=mlp", f"seed={seed}"] for seed in (0, 1)]
+    names = [compose(job)["choices"]["model"] for job in jobs]
+    assert names == ["mlp-0", "mlp-1"]
+
+
 def test_what_a_file_asks_of_hydra_is_refused_in_every_job(start_sweep, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     text = "# @package _global_\nhydra: {output_subdir: files}\n"

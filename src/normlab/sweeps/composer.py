@@ -1,6 +1,7 @@
 """Compose the configuration of a job from its overrides."""
 
 import copy
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,8 +23,8 @@ from normlab.config.own_code import find_own_code
 from normlab.config.rules import check_composed
 from normlab.config.stored_plan import with_plan
 
-# How an interpolation begins that depends on the options of a job alone.
-CHOICE = "${hydra:runtime.choices."
+# An interpolation that depends on the options of a job alone.
+CHOICE = re.compile(r"\$\{hydra:runtime\.choices\.[\w/@]+\}")
 
 
 class Composition(NamedTuple):
@@ -139,7 +140,7 @@ def _resolve_choices(config: DictConfig) -> None:
         return
     for name in choices:
         node = choices._get_node(name)
-        if str(node).startswith(CHOICE):
+        if CHOICE.fullmatch(str(node)):
             choices[name] = choices[name]
 
 
