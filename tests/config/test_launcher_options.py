@@ -47,6 +47,7 @@ def test_what_runs_code_or_names_files_must_be_typed(target, name, value):
         )
     typed = "{output:x}" if isinstance(value, dict) else "[x]"
     check_launcher(launcher, [f"+hydra.launcher.{name}={typed}"], [])
+    check_launcher(launcher, [f"hydra.launcher={{{name}: {typed}}}"], [])
 
 
 WORDS = [

@@ -42,3 +42,15 @@ def test_the_words_below_a_key_are_a_tree():
     expected = {"c": 2, "d": {"x": 1, "mail-user": "${e}"}}
     assert typed_tree("a.b", words) == expected
     assert typed_tree("a.g", words) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "tree"),
+    [
+        (["a.b={c: [x, y], d: {e: 1}}", "a.b.d.f=2"], {"c": ["x", "y"]}),
+        (["a.b={d: {e: 0}}", "++a.b={d: {e: 1, f: 2}}"], {}),
+        (["a.b.d={e: 1, f: 2}", "a.b=null", "a.b=x", "a.b={g:1},{g:2}"], {}),
+    ],
+)
+def test_one_word_may_hold_the_whole_tree(words, tree):
+    assert typed_tree("a.b", words) == tree | {"d": {"e": 1, "f": 2}}

@@ -44,6 +44,8 @@ def typed_values(key: str, words: Sequence[str]) -> list[Any]:
 def typed_tree(top: str, words: Sequence[str]) -> dict[str, Any]:
     """What the words set below a key, as nested dictionaries.
 
+    They are `hydra.launcher.setup=[date]` and `hydra.launcher={setup: [date]}`.
+
     Args:
         top: a key with dots, such as `hydra.launcher`.
         words: the overrides of the command line.
@@ -51,11 +53,14 @@ def typed_tree(top: str, words: Sequence[str]) -> dict[str, Any]:
     tree = OmegaConf.create()
     for word in words:
         plain = word.lstrip("+")
-        if not plain.startswith(f"{top}.") or "=" not in plain:
+        if not plain.startswith((f"{top}.", f"{top}=")) or "=" not in plain:
             continue
         override = parse_override(plain)
-        if not override.is_sweep_override():
-            OmegaConf.update(tree, override.key_or_group, override.value())
+        if override.is_sweep_override():
+            continue
+        value = override.value()
+        if override.key_or_group != top or isinstance(value, dict):
+            OmegaConf.update(tree, override.key_or_group, value)
     node: Any = OmegaConf.to_container(tree)
     for name in top.split("."):
         node = node.get(name, {})
