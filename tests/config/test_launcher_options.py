@@ -112,3 +112,11 @@ def test_other_files_set_nothing_for_the_launcher_that_is_picked(folder, name, s
     launcher = {"_target_": SLURM, "setup": setup}
     with pytest.raises(ValueError, match="launcher.setup must be given on the command"):
         check_launcher(launcher, [f"hydra/launcher={name}"], [folder])
+
+
+def test_the_picked_file_is_read_as_hydra_reads_it(folder):
+    text = "additional_parameters: {begin: 2026-01-01, x: 1e3}\n"
+    (folder / "hydra" / "launcher" / "dates.yaml").write_text(text)
+    values = {"begin": "2026-01-01", "x": 1000.0}
+    launcher = {"_target_": SLURM, "additional_parameters": values}
+    check_launcher(launcher, ["hydra/launcher=dates"], [folder])

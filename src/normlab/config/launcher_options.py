@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from normlab.config.identity import configuration_directory
 from normlab.config.overrides import typed_tree, typed_values
 from normlab.config.schema import options
@@ -83,8 +85,19 @@ def _picked_file(words: Sequence[str], folders: Sequence[Path]) -> Any:
         for folder in (configuration_directory(), *folders):
             path = folder / GROUP / f"{name}.yaml"
             if path.is_file():
-                return parse_yaml(read_text(path))
+                return _content(path)
     return None
+
+
+def _content(path: Path) -> Any:
+    """The content of a file as Hydra reads it, with its interpolations.
+
+    In OmegaConf's YAML, `1e3` is a number and `2026-01-01` a text.
+    """
+    text = read_text(path)
+    parse_yaml(text)  # refuses what exceeds the bounds
+    content = OmegaConf.create(text)
+    return OmegaConf.to_container(content, resolve=False)
 
 
 def _is_chosen(value: Any, typed: Any, written: Any) -> bool:
