@@ -158,6 +158,27 @@ def test_a_launcher_of_ones_own_has_its_setup_if_it_is_picked(tmp_path):
     composed_by_a_sweep([*words, "hydra.launcher.setup=[date]"], tmp_path)
 
 
+@pytest.mark.parametrize("scheme", ["file", "pkg"])
+def test_launchers_inherit_from_each_other_in_folders_and_packages(
+    tmp_path, monkeypatch, scheme
+):
+    folder = tmp_path / "company_a" / "conf" / "hydra" / "launcher"
+    folder.mkdir(parents=True)
+    for package in ("company_a", "company_a/conf"):
+        (tmp_path / package / "__init__.py").write_text("")
+    lab = "defaults: [submitit_slurm, _self_]\nsetup: [date]\n"
+    (folder / "lab.yaml").write_text(lab)
+    (folder / "gpu.yaml").write_text("defaults: [lab, _self_]\ngpus_per_node: 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    place = f"file://{tmp_path}/company_a/conf"
+    if scheme == "pkg":
+        place = "pkg://company_a.conf"
+    words = [f"hydra.searchpath=[{place}]", "hydra/launcher=gpu"]
+    composed = composed_by_a_sweep(words, None)
+    assert list(composed.hydra.launcher.setup) == ["date"]
+    assert composed.hydra.launcher.gpus_per_node == 1
+
+
 def test_composing_leaves_a_running_hydra_as_it_was():
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
         before = GlobalHydra.instance().hydra

@@ -14,6 +14,7 @@ from normlab.config.hydra_node import (
     check_overrides,
     composing,
     config_dirs,
+    launcher_dirs,
     typed_words,
     words_of_search,
 )
@@ -174,12 +175,18 @@ def test_a_variable_that_hydra_does_not_find_is_named():
         raise ConfigKeyError("of OmegaConf")
 
 
-def test_the_folders_of_a_command_and_of_a_call_are_known():
+def test_the_folders_of_a_command_and_of_a_call_are_known(tmp_path, monkeypatch):
+    package = tmp_path / "company_b" / "conf"
+    package.mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
     sources = [
         ("main", "file", "conf"),
         ("command-line", "file", "/a"),
+        ("hydra.searchpath in command-line", "pkg", "company_b.conf"),
         ("hydra.searchpath in command-line", "file", "/b"),
-        ("hydra.searchpath in command-line", "pkg", "c"),
+        ("hydra.searchpath in command-line", "pkg", "company_b.absent"),
+        ("hydra.searchpath in command-line", "pkg", "absent_company.conf"),
+        ("hydra.searchpath in main", "pkg", "company_b"),
         ("hydra.searchpath in main", "file", "/d"),
         ("schema", "structured", ""),
     ]
@@ -188,6 +195,7 @@ def test_the_folders_of_a_command_and_of_a_call_are_known():
         nodes.append({"provider": provider, "schema": schema, "path": path})
     hydra = OmegaConf.create({"runtime": {"config_sources": nodes}})
     assert config_dirs(hydra) == [Path("/a"), Path("/b")]
+    assert launcher_dirs(hydra) == [Path("/a"), package, Path("/b")]
 
 
 def test_the_files_of_a_search_need_no_word(with_hydra):

@@ -103,7 +103,6 @@ def test_the_file_of_the_launcher_that_is_picked_may_set_what_it_likes(folder):
     [
         ("lab", ["touch x"]),  # of another file
         ("lab", ["module load cuda", "touch x"]),
-        ("other", ["touch x"]),  # what the group is
         ("submitit_slurm", ["touch x"]),  # conf/ has another file with this name
         ("nowhere", ["touch x"]),
     ],
@@ -120,3 +119,37 @@ def test_the_picked_file_is_read_as_hydra_reads_it(folder):
     values = {"begin": "2026-01-01", "x": 1000.0}
     launcher = {"_target_": SLURM, "additional_parameters": values}
     check_launcher(launcher, ["hydra/launcher=dates"], [folder])
+
+
+@pytest.mark.parametrize(
+    ("defaults", "begin"),
+    [
+        ("[lab, _self_]", "later"),
+        ("[submitit_slurm, lab@_here_]", "later"),
+        ("[/hydra/launcher/lab]", "later"),
+        ("[_self_, lab, {optional x: y}, x/y, x@y, '${x}']", "now"),
+    ],
+)
+def test_the_picked_file_inherits_from_its_group(folder, defaults, begin):
+    text = f"defaults: {defaults}\nadditional_parameters: {{begin: later, x: 1}}\n"
+    (folder / "hydra" / "launcher" / "gpu.yaml").write_text(text)
+    launcher = {
+        "_target_": SLURM,
+        "setup": ["module load cuda"],
+        "additional_parameters": {"begin": begin, "x": 1},
+    }
+    check_launcher(launcher, ["hydra/launcher=gpu"], [folder])
+    for changed in ({"setup": ["touch x"]}, {"additional_parameters": {"begin": "x"}}):
+        with pytest.raises(ValueError, match="must be given on the command line"):
+            check_launcher(launcher | changed, ["hydra/launcher=gpu"], [folder])
+
+
+def test_interpolations_in_the_picked_file_are_refused_in_their_own_words(folder):
+    launcher = {"_target_": SLURM, "setup": ["touch x"]}
+    with pytest.raises(ValueError) as error:
+        check_launcher(launcher, ["hydra/launcher=other"], [folder])
+    assert str(error.value) == (
+        "hydra.launcher.setup must have no interpolation in the file that "
+        "hydra/launcher=NAME picks, since other files may set what it stands for, got "
+        "['${group}']: add hydra.launcher.setup=VALUE to the command line"
+    )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,34 @@ def config_dirs(hydra: Any) -> list[Path]:
         if source.provider in TYPED_FOLDERS and source.schema == "file":
             folders.append(Path(source.path))
     return folders
+
+
+def launcher_dirs(hydra: Any) -> list[Path]:
+    """Like `config_dirs`, with the packages of `hydra.searchpath=[pkg://NAME]`.
+
+    Args:
+        hydra: Hydra's own node of a configuration.
+    """
+    folders = []
+    for source in hydra.runtime.config_sources:
+        if source.provider not in TYPED_FOLDERS:
+            continue
+        if source.schema == "file":
+            folders.append(Path(source.path))
+        elif source.schema == "pkg":
+            folders += _package_folders(source.path)
+    return folders
+
+
+def _package_folders(name: str) -> list[Path]:
+    """The folders of an installed package; none if there is no such package."""
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError:
+        return []
+    if spec is None:
+        return []
+    return [Path(place) for place in spec.submodule_search_locations or ()]
 
 
 @contextmanager
@@ -161,7 +190,7 @@ def check_hydra(config: DictConfig, words: Sequence[str]) -> None:
         if _value(hydra, key) != shipped:
             refuse_untyped(f"hydra.{key}", words)
     launcher = _checked_plugin(config, "launcher")
-    check_launcher(launcher, words, config_dirs(config.hydra))
+    check_launcher(launcher, words, launcher_dirs(config.hydra))
     sweeper = _checked_plugin(config, "sweeper")
     if _value(launcher, "init.address") is not None:
         refuse_untyped("hydra.launcher.init.address", words)

@@ -6,6 +6,7 @@ to write. These options count only on the command line, and in the file of the l
 that the command line picks.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ TOP = "hydra.launcher"
 GROUP = "hydra/launcher"
 HANDED_ON = ("setup", "additional_parameters")
 UNSET = object()
+SELF = "_self_"  # in a defaults list, the file itself
+# In a defaults list, another launcher, whose options are merged with those of the file.
+INHERITED = re.compile(rf"(?:/{GROUP}/)?([\w-]+)(?:@_here_)?")
 
 
 def check_launcher(
@@ -42,13 +46,23 @@ def check_launcher(
     typed = typed_tree(TOP, words)
     picked = _picked_file(words, folders)
     for name, value in restricted.items():
-        if not _is_chosen(value, _part(typed, name), _part(picked, name)):
-            key = f"{TOP}.{name}"
-            raise ValueError(
-                f"{key} must be given on the command line, or by the launcher's own "
-                f"file if {GROUP}=NAME picks it there; another file set it: add "
-                f"{key}=VALUE"
-            )
+        written = _part(picked, name)
+        if not _is_chosen(value, _part(typed, name), written):
+            raise ValueError(_refusal(f"{TOP}.{name}", written))
+
+
+def _refusal(key: str, written: Any) -> str:
+    """Why an option is refused that the picked file has as `written`, or not at all."""
+    if "${" in str(written):
+        return (
+            f"{key} must have no interpolation in the file that {GROUP}=NAME picks, "
+            f"since other files may set what it stands for, got {written}: add "
+            f"{key}=VALUE to the command line"
+        )
+    return (
+        f"{key} must be given on the command line, or by the launcher's own file if "
+        f"{GROUP}=NAME picks it there; another file set it: add {key}=VALUE"
+    )
 
 
 def _restricted(launcher: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,25 +93,54 @@ def _known_options(target: Any) -> set[str]:
     return names
 
 
-def _picked_file(words: Sequence[str], folders: Sequence[Path]) -> Any:
+def _picked_file(words: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
     """The content of the file of the launcher that the words pick."""
     for name in typed_values(GROUP, words):
-        for folder in (configuration_directory(), *folders):
-            path = folder / GROUP / f"{name}.yaml"
-            if path.is_file():
-                return _content(path)
-    return None
+        content = _with_inherited(name, folders)
+        if content:
+            return content
+    return {}
 
 
-def _content(path: Path) -> Any:
+def _with_inherited(name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """The content of the file of a launcher, merged with those that it inherits.
+
+    In its defaults list, files of other groups and of other packages are left out.
+    """
+    own: dict[str, Any] = {}
+    for folder in (configuration_directory(), *folders):
+        path = folder / GROUP / f"{name}.yaml"
+        if path.is_file():
+            own = _content(path)
+            break
+    defaults = own.pop("defaults", None) or []
+    if SELF not in defaults:
+        defaults.append(SELF)
+    merged: Any = OmegaConf.create()
+    for entry in defaults:
+        inherited = INHERITED.fullmatch(str(entry))
+        if entry == SELF:
+            merged = OmegaConf.merge(merged, own)
+        elif inherited:
+            part = _with_inherited(inherited[1], folders)
+            merged = OmegaConf.merge(merged, part)
+    return _plain(merged)
+
+
+def _content(path: Path) -> dict[str, Any]:
     """The content of a file as Hydra reads it, with its interpolations.
 
     In OmegaConf's YAML, `1e3` is a number and `2026-01-01` a text.
     """
     text = read_text(path)
     parse_yaml(text)  # refuses what exceeds the bounds
-    content = OmegaConf.create(text)
-    return OmegaConf.to_container(content, resolve=False)
+    return _plain(OmegaConf.create(text))
+
+
+def _plain(content: Any) -> dict[str, Any]:
+    """Keys and values with their interpolations; none of what is no mapping."""
+    plain: Any = OmegaConf.to_container(content, resolve=False)
+    return plain if isinstance(plain, dict) else {}
 
 
 def _is_chosen(value: Any, typed: Any, written: Any) -> bool:
