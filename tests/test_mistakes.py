@@ -11,6 +11,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import InterpolationResolutionError
 
+from normlab.config.composition import compose_config
 from normlab.config.identity import configuration_directory
 from normlab.config.trust import OwnNormError
 from normlab.mistakes import explain, reason
@@ -134,6 +135,25 @@ def test_what_resembles_nothing_gets_no_hint(words, monkeypatch):
     assert explain(caught.value) == (
         f"the configuration has no key {key!r}; `--cfg job` prints all keys"
     )
+
+
+def test_a_slip_gets_its_hint_beside_a_named_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_MODEL", "lenet5")
+    (tmp_path / "experiment").mkdir()
+    text = "defaults: [{override /model: '${oc.env:MY_MODEL}'}]"
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_text(f"# @package _global_\n{text}\n")
+    words = ["experiment=mine", "group='${oc.env:MY_MODEL}'", "optimzer.lr=1"]
+    monkeypatch.setattr(sys, "argv", ["train.py", f"--config-dir={tmp_path}", *words])
+    with pytest.raises(HydraException) as caught:
+        compose_config(words, tmp_path)
+    assert "did you mean 'optimizer.lr'?" in explain(caught.value)
+
+
+def test_an_explanation_that_fails_leaves_the_message_of_hydra(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "experiment=is_not_there"])
+    error = ConfigCompositionException("Could not override 'optimzer.lr'.\nMore.\nAll.")
+    assert explain(error) == "Could not override 'optimzer.lr'.\nMore."
 
 
 @pytest.mark.parametrize(

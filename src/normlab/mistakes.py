@@ -20,6 +20,7 @@ from normlab.spelling import key_hint, option_hint
 from normlab.synonyms import KEYS, REMARKS
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
+Explain = Callable[[re.Match[str]], str | None]
 MOST_OPTIONS = 6  # named in a message
 # How OmegaConf introduces the message of a resolver (omegaconf 2.3).
 OF_RESOLVER = "ValueError raised while resolving interpolation: "
@@ -48,11 +49,19 @@ def explain(error: Exception) -> str:
         return _explain_word(error.override, message)
     for pattern, explain_match in HYDRAS_SENTENCES.items():
         if match := re.search(pattern, message):
-            explanation = explain_match(match)
+            explanation = _explained(explain_match, match)
             if explanation is not None:
                 return explanation
     lines = [line.strip() for line in message.splitlines()[:2]]
     return "\n".join(line for line in lines if line)
+
+
+def _explained(explain_match: Explain, match: re.Match[str]) -> str | None:
+    """An explanation; None if it needs a configuration that cannot be composed."""
+    try:
+        return explain_match(match)
+    except MISTAKES:
+        return None
 
 
 def _explain_call(error: InstantiationException, cause: Exception) -> str:
@@ -184,7 +193,7 @@ def _owners(key: str) -> str:
 
 
 # Hydra's sentences (hydra-core 1.3.8), and who explains them.
-HYDRAS_SENTENCES: dict[str, Callable[[re.Match[str]], str | None]] = {
+HYDRAS_SENTENCES: dict[str, Explain] = {
     r"Could not find '([^']+)'": _explain_option,
     r"Config group override must be": _explain_value_of_group,
     r"Ambiguous value for argument '(.+)'\n": _explain_list,
@@ -261,7 +270,8 @@ def _composed() -> DictConfig:
 
 @cache
 def _compose(overrides: tuple[str, ...]) -> DictConfig:
-    return compose_config(overrides, typed_config_dir(sys.argv[1:]))
+    command = sys.argv[1:]
+    return compose_config(overrides, typed_config_dir(command), command)
 
 
 def _dotted_keys(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -43,7 +43,9 @@ def normalized(words: Sequence[str]) -> list[str]:
 
 
 def compose_config(
-    overrides: Sequence[str], config_dir: Path | None = None
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    command: Sequence[str] = (),
 ) -> DictConfig:
     """The configuration that `train.py OVERRIDES` runs, with Hydra's own node.
 
@@ -51,12 +53,13 @@ def compose_config(
         overrides: words of the command line.
         config_dir: a folder of the user's own with the layout of conf/, as after
             `--config-dir`.
+        command: words that are not composed. Files read the variables they name, too.
 
     Raises:
         ValueError, HydraException: a mistake of the user.
     """
     words = _words(overrides, config_dir)
-    with _initialized(words), composing():
+    with _initialized(words, command), composing():
         return compose("config", overrides=words, return_hydra_config=True)
 
 
@@ -119,14 +122,14 @@ def composed_sweep(
 
 
 @contextmanager
-def _initialized(words: Sequence[str]) -> Iterator[None]:
+def _initialized(words: Sequence[str], command: Sequence[str] = ()) -> Iterator[None]:
     """Let Hydra compose from conf/; files read only variables that the words name.
 
     The defaults list of a file has interpolations, too.
     """
     directory = str(configuration_directory())
     with (
-        named_variables(words),
+        named_variables([*words, *command]),
         _without_hydra(),
         initialize_config_dir(directory, version_base="1.3"),
     ):
