@@ -83,7 +83,8 @@ def test_files(group, tmp_path, capsys):
         for name in ("arms", "contrasts")
         for kind in ("csv", "md", "tex")
     }
-    assert names == tables | {"runs.csv", "report.html", "figures"}
+    page = {"report.html", "report.files.json"}
+    assert names == tables | page | {"runs.csv", "figures"}
     assert {path.stem for path in (out / "figures").iterdir()} == {
         "arms",
         "pairs",

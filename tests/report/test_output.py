@@ -52,5 +52,17 @@ def test_a_report_is_a_page_and_files_with_every_digit(tmp_path):
         for name in ("arms", "contrasts")
         for kind in ("csv", "md", "tex")
     ]
-    names = [*tables, "report.html", "runs.csv"]
+    names = [*tables, "report.files.json", "report.html", "runs.csv"]
     assert sorted(path.name for path in page.parent.iterdir()) == names
+
+
+def test_a_report_has_no_files_of_an_earlier_one(tmp_path):
+    folder = write_seeds(tmp_path, {"none": NONE, "custom": NONE})
+    page = write_files(comparison_report([folder], {}, Extras()), tmp_path / "out")
+    assert (page.parent / "figures" / "arms.png").exists()
+    told = []
+    write_files(
+        comparison_report([folder], {}, Extras(figures=False)), page.parent, told.append
+    )
+    assert list((page.parent / "figures").iterdir()) == []
+    assert len(told) == 1

@@ -77,6 +77,17 @@ def test_files_of_an_explanation(explanation, tmp_path):
             assert (page.parent / "figures" / f"{name}.{kind}").stat().st_size > 1000
 
 
+def test_an_explanation_has_no_files_of_an_earlier_one(explanation, tmp_path):
+    one, other = explanation.pictures[1:3]
+    write_explanation(replace(explanation, pictures=[one, other]), tmp_path)
+    write_explanation(replace(explanation, pictures=[other]), tmp_path)
+    name = other.drawing.name
+    figures = [f"{name}.{kind}" for kind in ("pdf", "png", "svg")]
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == sorted([f"{name}.csv", "figures", "why.files.json", "why.html"])
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == figures
+
+
 def test_tables_have_no_formulas(explanation, tmp_path):
     table = pd.DataFrame({"arm": ["=1+1"], "value": [-0.5]})
     picture = replace(explanation.pictures[0], table=table)

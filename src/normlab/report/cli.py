@@ -331,7 +331,7 @@ def _show(report: "Report", folder: Path | None, methods: bool) -> None:
         print_report,
         write_files,
     )
-    from normlab.terminal import escaped
+    from normlab.terminal import escaped, print_line
 
     console = make_console()
     print_report(report, console)
@@ -342,7 +342,7 @@ def _show(report: "Report", folder: Path | None, methods: bool) -> None:
             "[dim]--out DIR writes the report, figures, CSV, Markdown and LaTeX[/dim]"
         )
     else:
-        path = write_files(report, folder)
+        path = write_files(report, folder, print_line)
         name = escaped(path)
         console.print(f"[dim]report[/dim]  {name}", soft_wrap=True)
 

@@ -1,11 +1,13 @@
 """A report in the terminal, and its files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from normlab.report.checklist import NO, OPEN, YES
 from normlab.report.drawing import save_drawing
+from normlab.report.file_list import FIGURE_FOLDER, silent, update_file_list
 from normlab.report.methods import methods_of
 from normlab.report.page import Report, Section, write_report
 from normlab.report.scope import scope_note
@@ -88,12 +90,25 @@ def _coloured(verdict: str) -> str:
     return f"[{style}]{verdict}[/]"
 
 
-def write_files(report: Report, folder: Path) -> Path:
-    """Write tables, figures and the page into a folder; return the path of the page."""
-    figures = folder / "figures"
+def write_files(
+    report: Report, folder: Path, tell: Callable[[str], None] = silent
+) -> Path:
+    """Write tables, figures and the page into a folder; return the path of the page.
+
+    Files of an earlier report that this one lacks are removed.
+
+    Args:
+        report: what is written.
+        folder: it is made if it does not exist.
+        tell: called with a sentence on files that were removed.
+    """
+    figures = folder / FIGURE_FOLDER
+    written = []
     for section in report.sections:
-        write_tables(folder, section.tables, section.frames)
+        written += write_tables(folder, section.tables, section.frames)
         for drawing in section.drawings:
-            save_drawing(drawing, figures)
-    write_tables(folder, [], {"runs": report.runs})
-    return write_report(report, folder / "report.html")
+            written += save_drawing(drawing, figures)
+    written += write_tables(folder, [], {"runs": report.runs})
+    page = write_report(report, folder / "report.html")
+    update_file_list(page, [*written, page], tell)
+    return page

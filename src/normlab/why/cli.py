@@ -113,7 +113,7 @@ def _explain(options: argparse.Namespace) -> None:
         refuse_link(folder / "figures")
         trusted = load_trusted_code(options)
         explanation = explain_runs(options.runs, settings, trusted, print_line)
-        path = write_explanation(explanation, folder)
+        path = write_explanation(explanation, folder, print_line)
 
     lines = [f"{item.drawing.title}: {item.here}" for item in explanation.pictures]
     lines += [f"missing: {note}" for note in explanation.notes]

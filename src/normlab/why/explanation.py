@@ -16,6 +16,7 @@ from normlab.report.drawing import (
     inline_svg,
     save_drawing,
 )
+from normlab.report.file_list import FIGURE_FOLDER, silent, update_file_list
 from normlab.report.page import page_environment
 from normlab.results import written_whole
 from normlab.spreadsheets import without_formulas
@@ -26,10 +27,6 @@ from normlab.why.step_figures import draw_covariate_shift, draw_landscape
 
 FIGURES = (draw_landscape, draw_covariate_shift, draw_depth, draw_surface, draw_film)
 PAGE = "why.html"
-
-
-def _silent(sentence: str) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def explain_runs(
     folders: Sequence[Path],
     settings: Settings | None = None,
     trusted: Sequence[str] = (),
-    tell: Callable[[str], None] = _silent,
+    tell: Callable[[str], None] = silent,
 ) -> Explanation:
     """Measure runs and draw why their norms help, or do not.
 
@@ -98,22 +95,30 @@ def _arm_names(folders: Sequence[Path]) -> dict[Path, str]:
     return dict(zip(map(Path, table["folder"]), labels, strict=True))
 
 
-def write_explanation(explanation: Explanation, folder: Path) -> Path:
+def write_explanation(
+    explanation: Explanation, folder: Path, tell: Callable[[str], None] = silent
+) -> Path:
     """Write figures, numbers and the page into a folder; return the path of the page.
+
+    Files of an earlier explanation that this one lacks are removed.
 
     Args:
         explanation: from `explain_runs`.
         folder: it is made if it does not exist.
+        tell: called with a sentence on files that were removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    written = []
     for picture in explanation.pictures:
-        save_drawing(picture.drawing, folder / "figures")
-        name = f"{picture.drawing.name}.csv"
-        with written_whole(folder / name) as temporary:
+        written += save_drawing(picture.drawing, folder / FIGURE_FOLDER)
+        table = folder / f"{picture.drawing.name}.csv"
+        with written_whole(table) as temporary:
             without_formulas(picture.table).to_csv(temporary, index=False)
+        written.append(table)
     path = folder / PAGE
     with written_whole(path) as temporary:
         temporary.write_text(render_page(explanation) + "\n", encoding="utf-8")
+    update_file_list(path, [*written, path], tell)
     return path
 
 

@@ -1,0 +1,95 @@
+"""Files that only an earlier report wrote are removed, and no other files."""
+
+import json
+
+import pytest
+
+from normlab.report.file_list import update_file_list
+
+
+@pytest.fixture
+def report(tmp_path):
+    """report(*names): write files with their names as content, and list them."""
+    told = []
+
+    def write(*names):
+        told.clear()
+        paths = [tmp_path / name for name in ("report.html", *names)]
+        for path in paths:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(path.name)
+        update_file_list(paths[0], paths, told.append)
+        return told
+
+    return write
+
+
+def names(folder):
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+def test_what_only_the_earlier_report_has_is_removed(report, tmp_path):
+    (tmp_path / "notes.md").write_text("of the user")
+    assert report("arms.md", "budgets.csv", "figures/heatmap.png") == []
+    assert report("arms.md", "ranks.md") == [
+        "removed, since only an earlier report has them: budgets.csv, "
+        "figures/heatmap.png"
+    ]
+    kept = ["arms.md", "notes.md", "ranks.md", "report.files.json", "report.html"]
+    assert names(tmp_path) == kept
+    assert report("arms.md", "ranks.md") == []
+    assert names(tmp_path) == kept
+
+
+def test_files_that_somebody_has_changed_are_kept(report, tmp_path):
+    report("arms.md", "budgets.csv")
+    (tmp_path / "budgets.csv").write_text("mine")
+    assert report("arms.md") == [
+        "kept from an earlier report, since they were changed: budgets.csv"
+    ]
+    assert (tmp_path / "budgets.csv").read_text() == "mine"
+    assert report() == ["removed, since only an earlier report has them: arms.md"]
+
+
+def test_a_list_of_somebody_else_removes_nothing_outside_of_the_report(
+    report, tmp_path
+):
+    report("arms.md")
+    path = tmp_path / "report.files.json"
+    digest = json.loads(path.read_text())["arms.md"]  # of the text arms.md
+    outside = tmp_path.parent / "arms.md"
+    folder = tmp_path.parent / "elsewhere"
+    folder.mkdir()
+    for file in (outside, folder / "arms.md", tmp_path / ".arms.md"):
+        file.write_text("arms.md")
+    (tmp_path / "figures").symlink_to(folder)
+    (tmp_path / "link.md").symlink_to(outside)
+    listed = ["../arms.md", str(outside), "figures/arms.md", "link.md", ".arms.md"]
+    path.write_text(json.dumps(dict.fromkeys(listed, digest)))
+    assert report("arms.md") == []
+    assert outside.exists()
+    assert (folder / "arms.md").exists()
+    assert (tmp_path / "link.md").is_symlink()
+    assert (tmp_path / ".arms.md").exists()
+
+
+@pytest.mark.parametrize("content", ["[", "[1]", '{"arms.md": 1}', None])
+def test_without_a_list_that_can_be_read_nothing_is_removed(report, tmp_path, content):
+    report("arms.md")
+    path = tmp_path / "report.files.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    report("ranks.md")
+    assert (tmp_path / "arms.md").exists()
+    assert json.loads(path.read_text()).keys() == {"report.html", "ranks.md"}
+
+
+def test_many_files_are_counted(report):
+    report(*(f"{number}.md" for number in range(10, 22)))
+    (told,) = report()
+    assert told.endswith(
+        ": 10.md, 11.md, 12.md, 13.md, 14.md, 15.md, 16.md, 17.md, "
+        "18.md, 19.md and 2 more"
+    )
