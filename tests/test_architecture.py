@@ -28,6 +28,7 @@ ARCHITECTURE = {
     "option_names": (),
     "parquet": ("files",),
     "programs": (),
+    "record_checksums": (),
     "synonyms": (),
     "spelling": ("synonyms",),
     "sharing": (),
@@ -53,7 +54,7 @@ ARCHITECTURE = {
         "terminal",
     ),
     "callbacks": (),
-    "event_files": ("endings", "locks"),
+    "event_files": ("endings", "locks", "record_checksums"),
     "loggers": (
         *("config", "endings", "event_files", "locks", "metrics", "results"),
         "terminal",
