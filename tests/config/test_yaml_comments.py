@@ -1,5 +1,6 @@
 import pytest
 
+from normlab.config.identity import configuration_directory
 from normlab.config.yaml_comments import read_commented
 
 YAML = """# @package _global_
@@ -57,3 +58,13 @@ def test_groups_of_the_defaults_list_have_comments_too():
 def test_a_file_that_is_no_mapping_is_refused():
     with pytest.raises(ValueError, match="must be a mapping"):
         read_commented("- a")
+
+
+def test_lines_of_conf_are_at_most_120_columns_wide():
+    folder = configuration_directory()
+    wide = []
+    for path in sorted(folder.rglob("*.yaml")):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            if len(line) > 120:
+                wide.append(f"{path.relative_to(folder)}:{number}")
+    assert not wide
