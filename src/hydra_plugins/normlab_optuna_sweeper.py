@@ -75,10 +75,14 @@ class OptunaSweeper(GridSweeper):
             raise
 
     def _config_dir(self) -> list[str]:
-        """The words with which the command line named a folder of configurations."""
-        from normlab.config.hydra_node import config_dirs
+        """The words with which the command line named folders of configurations."""
+        from normlab.config.hydra_node import typed_words
 
         words = []
-        for folder in config_dirs(self.config.hydra):
-            words += ["--config-dir", str(folder)]
+        for source in self.config.hydra.runtime.config_sources:
+            if source.provider == "command-line":  # what Hydra calls `--config-dir`
+                words += ["--config-dir", source.path]
+        for word in typed_words(self.config):
+            if word.lstrip("+").startswith("hydra.searchpath="):
+                words.append(word)
         return words

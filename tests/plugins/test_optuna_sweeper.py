@@ -347,10 +347,13 @@ def test_a_search_can_be_written_in_a_file_of_its_own(command, tmp_path, capsys)
     ]
     own.write_text("\n".join(lines))
     quick = SEARCH[2:]
+    (tmp_path / "more").mkdir()
+    search_path = f"hydra.searchpath=['file://{tmp_path}/more']"
     assert (
         command(
             "-m",
             f"--config-dir={tmp_path / 'my_conf'}",
+            search_path,
             "hydra/sweeper=mine",
             *quick,
             "optimizer.momentum=0.5",
@@ -362,13 +365,15 @@ def test_a_search_can_be_written_in_a_file_of_its_own(command, tmp_path, capsys)
     )
     assert list(best["params"]) == ["model.hidden"]
     words = shlex.split(best["command"])
-    assert words[:5] == [
+    assert words[:6] == [
         "python",
         "train.py",
         "-m",
         "--config-dir",
         str(tmp_path / "my_conf"),
+        search_path,
     ]
+    assert "--config-dir" not in words[4:]
     assert {"optimizer.lr=0.25", "optimizer.momentum=0.5", "seed=range(8,18)"} < set(
         words
     )

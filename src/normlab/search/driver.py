@@ -58,7 +58,7 @@ def run_search(
         stream_results: runs jobs and yields the index and the result of each, in the
             order in which they end.
         workers: how many trials run at a time, unless the option `n_jobs` is set.
-        config_dir: `--config-dir` and its folder, if the command line has them.
+        config_dir: the words of the command line that name folders of configurations.
 
     Returns:
         whether no trial failed.
