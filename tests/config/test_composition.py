@@ -129,6 +129,8 @@ def test_a_variable_for_hydra_that_is_not_set_is_a_mistake(
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     with pytest.raises(ValueError, match="a file names 'MY_TOKEN' there"):
         compose(["experiment=mine"], tmp_path)
+    with pytest.raises(ValueError, match="the command line names 'MY_TOKEN' there"):
+        compose(["hydra.job.env_copy=[MY_TOKEN]"], tmp_path)
 
 
 def test_the_folder_of_a_call_is_known_in_runs_and_sweeps(tmp_path):

@@ -165,13 +165,21 @@ def test_variables_are_named_and_not_shown(with_hydra):
     assert str(error.value) == "hydra.job.env_set must be empty, got MY_TOKEN, OTHER"
 
 
-def test_a_variable_that_hydra_does_not_find_is_named():
-    with pytest.raises(ValueError) as error, composing():
+@pytest.mark.parametrize(
+    ("words", "who"),
+    [
+        ([], "a file"),
+        (["hydra.job.env_copy=[OTHER]", "group=MY_TOKEN"], "a file"),
+        (["++hydra.job.env_copy=[OTHER,MY_TOKEN]"], "the command line"),
+    ],
+)
+def test_a_variable_that_hydra_does_not_find_is_named(words, who):
+    with pytest.raises(ValueError) as error, composing(words):
         {}["MY_TOKEN"]
     assert str(error.value) == (
-        "hydra.job.env_copy must be empty, a file names 'MY_TOKEN' there"
+        f"hydra.job.env_copy must be empty, {who} names 'MY_TOKEN' there"
     )
-    with pytest.raises(ConfigKeyError, match="of OmegaConf"), composing():
+    with pytest.raises(ConfigKeyError, match="of OmegaConf"), composing(words):
         raise ConfigKeyError("of OmegaConf")
 
 

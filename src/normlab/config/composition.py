@@ -59,7 +59,7 @@ def compose_config(
         ValueError, HydraException: a mistake of the user.
     """
     words = _words(overrides, config_dir)
-    with _initialized(words, command), composing():
+    with _initialized(words, command), composing(words):
         return compose("config", overrides=words, return_hydra_config=True)
 
 
@@ -107,7 +107,7 @@ def composed_sweep(
     with _initialized(words):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        with composing():
+        with composing(words):
             config = hydra.compose_config(
                 config_name="config",
                 overrides=words,

@@ -49,7 +49,7 @@ def hydra_checked() -> Iterator[None]:
         elif of_mode.get("config") is not None:
             config = as_single_run(of_mode["config"], of_mode["overrides"], overrides)
         if config is None:
-            with composing():
+            with composing(overrides):
                 config = compose(hydra, **options)
         check_overrides(config, overrides)
         HydraConfig.instance().set_config(config)

@@ -18,7 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from normlab.config.launcher_options import check_launcher
-from normlab.config.trust import placed_targets, refuse_interpolations, refuse_untyped
+from normlab.config.trust import (
+    placed_targets,
+    refuse_interpolations,
+    refuse_untyped,
+    typed_texts,
+)
 
 # Of Hydra's own options for Python's logging, those that write no files.
 HARMLESS_LOGGING = ("none", "disabled", "stdout")
@@ -96,11 +101,14 @@ def _package_folders(name: str) -> list[Path]:
 
 
 @contextmanager
-def composing() -> Iterator[None]:
-    """Refuse a file in the words of a mistake if a variable for Hydra is not set.
+def composing(words: Sequence[str]) -> Iterator[None]:
+    """Refuse in the words of a mistake a variable for Hydra that is not set.
 
     Hydra copies the variables that `hydra.job.env_copy` names while it composes, and
     `check_hydra` refuses what it has copied.
+
+    Args:
+        words: the overrides of the command line.
 
     Raises:
         ValueError: names the variable.
@@ -110,8 +118,11 @@ def composing() -> Iterator[None]:
     except KeyError as error:
         if isinstance(error, OmegaConfBaseException):
             raise
+        typed = " ".join(typed_texts("hydra.job.env_copy", words))
+        names = re.findall(r"\w+", typed)
+        who = "the command line" if error.args[0] in names else "a file"
         raise ValueError(
-            f"hydra.job.env_copy must be empty, a file names {error} there"
+            f"hydra.job.env_copy must be empty, {who} names {error} there"
         ) from error
 
 

@@ -110,7 +110,7 @@ class Composer:
     def _compose(self, options: tuple[str, ...]) -> Composition:
         """The composition with these options of the configuration groups."""
         if options not in self.compositions:
-            with composing():
+            with composing(self.typed):
                 config = self.config_loader.load_sweep_config(
                     self.master, list(options)
                 )
