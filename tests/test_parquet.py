@@ -49,6 +49,22 @@ def test_only_the_rows_up_to_the_bound_are_unpacked(tmp_path):
             next(batches)
 
 
+@pytest.mark.parametrize("as_list", [False, True])
+def test_a_large_dictionary_comes_in_few_batches(tmp_path, monkeypatch, as_list):
+    """Each batch of a row group has a copy of the dictionary."""
+    texts = [f"{number:0100}" for number in range(10_000)]
+    column = [[text] for text in texts] if as_list else texts
+    path = write(tmp_path, word=column)
+    for most_copied, num_batches in ((2**20, 1), (2**21 + 2**20, 2), (2**30, 3)):
+        monkeypatch.setattr("normlab.parquet.COPIED_BYTES", most_copied)
+        with path.open("rb") as source:
+            file = open_parquet(source, 2**23, ENOUGH)
+            batches = list(read_batches(file, 2**23))
+        assert len(batches) == num_batches
+        found = [row["word"] for batch in batches for row in batch.to_pylist()]
+        assert found == column
+
+
 def test_values_of_a_fixed_length_are_refused_by_the_head(tmp_path):
     path = write(tmp_path, key=pyarrow.array([b"x" * 1000] * 3, pyarrow.binary(1000)))
     with path.open("rb") as source, pytest.raises(TooLarge, match="unpack to"):

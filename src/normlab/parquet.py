@@ -5,12 +5,14 @@ sizes are compared before values are unpacked: those that the head of the file s
 and those that follow from the lengths of its texts.
 """
 
+import math
 from collections.abc import Iterator
 from typing import IO, Any
 
 from normlab.files import MEGABYTE
 
-BATCH_ROWS = 4096  # that are unpacked at once
+BATCH_ROWS = 4096  # that are unpacked at once, or more if they have many texts
+COPIED_BYTES = 256 * MEGABYTE  # of the texts of a row group
 
 
 class TooLarge(Exception):
@@ -90,18 +92,35 @@ def read_batches(file: Any, most_bytes: int) -> Iterator[Any]:
             it occurs.
 
     Yields:
-        a `pyarrow.RecordBatch`, in which texts are dictionaries.
+        a `pyarrow.RecordBatch`, in which texts are dictionaries. Do not collect them:
+        each of them has all texts of its row group up to there.
 
     Raises:
         TooLarge: the rows up to this one take more.
     """
     size = 0
     # A batch of two row groups would have two dictionaries, which lists do not allow.
-    for group in range(file.num_row_groups):
-        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group]):
+    for number in range(file.num_row_groups):
+        rows = _batch_rows(file.metadata.row_group(number))
+        for batch in file.iter_batches(rows, row_groups=[number]):
             size += sum(map(_unpacked_bytes, batch.columns))
             _check_bytes(size, most_bytes)
             yield batch
+
+
+def _batch_rows(group: Any) -> int:
+    """Rows of a batch of a row group.
+
+    Every batch has a copy of all texts of its row group up to there, however few of
+    them its rows use. So there are few batches if there are many texts.
+    """
+    size = 0
+    for number in range(group.num_columns):
+        chunk = group.column(number)
+        if chunk.physical_type == "BYTE_ARRAY":
+            size += chunk.total_uncompressed_size
+    most_copies = max(1, COPIED_BYTES // max(1, size))
+    return max(BATCH_ROWS, math.ceil(group.num_rows / most_copies))
 
 
 def _unpacked_bytes(array: Any) -> int:

@@ -82,6 +82,12 @@ def test_columns_of_lists_can_only_be_dropped(tmp_path):
     assert list(csv(path, "price", 0, 3, drop=["parts"]).train_columns) == ["size"]
 
 
+def test_bytes_and_records_have_the_name_of_their_type(tmp_path):
+    path = write(tmp_path, raw=[b"a", None], record=[{"a": "b"}, None])
+    found = {name: column.tolist() for name, column in read(path).items()}
+    assert found == {"raw": ["binary"] * 2, "record": ["struct<a: string>"] * 2}
+
+
 @pytest.mark.parametrize("has_uuids", [True, False])
 def test_columns_of_bytes_can_only_be_dropped(tmp_path, has_uuids):
     column = pyarrow.array([b"0123456789abcdef"] * 3, pyarrow.binary(16))
@@ -129,6 +135,22 @@ def test_a_table_that_grows_too_large_is_refused(tmp_path, monkeypatch, is_categ
     monkeypatch.setattr("normlab.data.parquet_files.LARGEST_TABLE", 2**20)
     with pytest.raises(ValueError, match=f"{path} must have at most"):
         read(path)
+
+
+def test_no_more_than_one_dictionary_is_in_memory(tmp_path):
+    """A text of 10 MB is stored once; 39 of 40 batches use only the other one."""
+    codes = pyarrow.array([0] + [1] * (40 * 4096 - 1), pyarrow.int32())
+    texts = ["x" * 10_000_000, "short"]
+    column = pyarrow.DictionaryArray.from_arrays(codes, texts)
+    path = tmp_path / "table.parquet"
+    parquet.write_table(
+        pyarrow.table({"a": column}), path, dictionary_pagesize_limit=2**26
+    )
+    pool = pyarrow.default_memory_pool()
+    before = pool.max_memory()
+    table = read(str(path))
+    assert table["a"].str.len().tolist() == [10_000_000] + [5] * (40 * 4096 - 1)
+    assert pool.max_memory() < before + 200_000_000
 
 
 def test_columns_of_one_name_are_refused(tmp_path):

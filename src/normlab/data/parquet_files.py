@@ -46,7 +46,7 @@ def read_parquet(path: str) -> pd.DataFrame:
     with open_data(Path(path)) as source:
         most_cells = memory_limit() // BYTES_PER_CELL
         try:
-            table = _decoded(source, most_cells)
+            names, columns = _columns(source, most_cells)
         except TooLarge as error:
             raise ValueError(
                 f"{path} must have at most {LARGEST_TABLE // GIGABYTE} GiB and "
@@ -58,70 +58,68 @@ def read_parquet(path: str) -> pd.DataFrame:
             raise ValueError(
                 f"{path} is no parquet file: {first_line(error)}"
             ) from error
-    names = table.column_names
+    num_rows = max(map(len, columns), default=0)
+    index = range(1, num_rows + 1)
+    frame = pd.DataFrame(dict(enumerate(columns)), dtype=object, index=index)
+    frame = frame.set_axis(names, axis=1)
     if INDEX in names:
         note_once(f"{path}: the column {INDEX} holds row numbers and is left out")
-        table = table.drop_columns([INDEX])
-    columns = [_text(column) for column in table.columns]
-    index = range(1, table.num_rows + 1)
-    frame = pd.DataFrame(dict(enumerate(columns)), dtype=object, index=index)
-    return frame.set_axis(table.column_names, axis=1)
+        frame = frame.drop(columns=INDEX)
+    return frame
 
 
-def _decoded(source: IO[bytes], most_cells: int) -> Any:
-    """The table in a parquet file, whose texts are values of their rows."""
-    import pyarrow
+def _columns(source: IO[bytes], most_cells: int) -> tuple[list[str], list[list]]:
+    """The names of the columns of a parquet file, and their cells as text."""
     from pyarrow import parquet
 
     schema = parquet.read_schema(source)
     file = open_parquet(source, LARGEST_TABLE, most_cells)
-    # All of them first: what is too large is refused before any text is repeated.
-    batches = list(read_batches(file, LARGEST_TABLE))
-    tables = [_dense(file.schema_arrow.empty_table(), schema)]
-    for batch in batches:
-        table = _dense(batch, schema)
-        tables.append(table)
-    return pyarrow.concat_tables(tables)
+    columns: list[list[str | None]] = [[] for _ in schema.names]
+    for batch in read_batches(file, LARGEST_TABLE):
+        parts = zip(columns, batch.columns, schema.types, strict=True)
+        for cells, part, kind in parts:
+            cells += _text(part, kind)
+    return schema.names, columns
 
 
-def _dense(table: Any, schema: Any) -> Any:
-    """A table, or a batch of one, in which every row holds its values themselves.
-
-    Of nested columns, every row holds the name of the type.
+def _text(column: Any, kind: Any) -> list[str | None]:
+    """A column of some rows as text.
 
     Args:
-        table: texts in it are dictionaries.
-        schema: of the same columns, in which texts are texts.
+        column: a `pyarrow.Array`; its texts may be dictionaries.
+        kind: its type, in which texts are texts.
     """
-    import pyarrow
-    from pyarrow import types
-
-    columns = []
-    for column, kind in zip(table.columns, schema.types, strict=True):
-        if types.is_nested(kind):
-            column = pyarrow.repeat(str(kind), len(column))
-        elif types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        columns.append(column)
-    return pyarrow.table(columns, names=table.schema.names)
-
-
-def _text(column: Any) -> list[str | None]:
-    """One column of a parquet file as text."""
     import pyarrow
     from pyarrow import compute, types
 
-    kind = column.type
-    name = str(kind)
-    is_missing = column.is_null(nan_is_null=types.is_floating(kind))
-    if isinstance(kind, pyarrow.BaseExtensionType):  # such as UUIDs
-        kind = kind.storage_type
-    is_bytes = types.is_binary(kind) or types.is_large_binary(kind)
-    if is_bytes or types.is_fixed_size_binary(kind):
-        return [name] * len(column)
+    names: list[str | None] = [str(kind)] * len(column)
+    stored = column.type
+    if types.is_dictionary(stored):
+        if types.is_binary(stored.value_type):
+            return names
+        return _text_of_codes(column, kind)
+    if isinstance(stored, pyarrow.BaseExtensionType):  # such as UUIDs
+        stored = stored.storage_type
+    if types.is_nested(stored) or types.is_fixed_size_binary(stored):
+        return names
+    is_missing = column.is_null(nan_is_null=types.is_floating(stored))
     try:
         text = column.cast(pyarrow.string())
     except pyarrow.ArrowNotImplementedError:
-        return [name] * len(column)
+        return names
     text = compute.utf8_trim_whitespace(text)
-    return compute.if_else(is_missing, None, text).to_pylist()
+    cells: list[str | None] = compute.if_else(is_missing, None, text).to_pylist()
+    return cells
+
+
+def _text_of_codes(column: Any, kind: Any) -> list[str | None]:
+    """A column whose texts are a dictionary, most of which its rows may not use.
+
+    Equal cells are one object. A cast would first reserve memory for texts of the mean
+    length, which a single long text makes too much.
+    """
+    codes = column.indices
+    used = codes.unique().drop_null()
+    texts = _text(column.dictionary.take(used), kind)
+    by_code = dict(zip(used.to_pylist(), texts, strict=True))
+    return [by_code.get(code) for code in codes.to_pylist()]
