@@ -1,5 +1,7 @@
 """Parquet files are read within bounds, which hold before values are unpacked."""
 
+from decimal import Decimal
+
 import pytest
 
 from normlab.parquet import TooLarge, open_parquet, read_batches
@@ -47,6 +49,51 @@ def test_only_the_rows_up_to_the_bound_are_unpacked(tmp_path):
         assert len(next(batches)) == 4096
         with pytest.raises(TooLarge):
             next(batches)
+
+
+def json(texts):
+    if not hasattr(pyarrow, "json_"):
+        pytest.skip("this version of pyarrow has no type of JSON")
+    storage = pyarrow.array(texts)
+    return pyarrow.ExtensionArray.from_storage(pyarrow.json_(), storage)
+
+
+def test_texts_in_json_are_not_repeated_before_they_are_counted(tmp_path):
+    path = write(tmp_path, record=json(['{"a": 1}'] * 50))
+    with path.open("rb") as source:
+        file = open_parquet(source, ENOUGH, ENOUGH)
+        assert pyarrow.types.is_dictionary(file.schema_arrow.field("record").type)
+    assert rows_of(path, most_bytes=400) == [{"record": '{"a": 1}'}] * 50
+    with pytest.raises(TooLarge, match="unpack to"):
+        rows_of(path, most_bytes=399)
+
+
+def write_decimals(folder, values):
+    """A file as pyarrow reads, but does not write it: decimals of any length."""
+    path = folder / "table.parquet"
+    table = pyarrow.table({"price": pyarrow.array(values, pyarrow.binary())})
+    parquet.write_table(table, path, store_schema=False)
+    content = path.read_bytes()
+    length = int.from_bytes(content[-8:-4], "little")
+    head = content[-8 - length : -8]
+    # Behind the name of the column: a decimal with scale 1 and precision 5.
+    name = b"\x18\x05price"
+    head = head.replace(name + b"\0", name + b"\x25\x0a\x15\x02\x15\x0a\0")
+    end = len(head).to_bytes(4, "little") + b"PAR1"
+    path.write_bytes(content[: -8 - length] + head + end)
+    return path
+
+
+def test_decimals_of_any_length_are_refused(tmp_path):
+    path = write_decimals(tmp_path, [b"\x0f", b"\x19"])
+    assert parquet.read_table(path)["price"].type == pyarrow.decimal128(5, 1)
+    with pytest.raises(TooLarge, match="decimals of its column price in a fixed"):
+        rows_of(path)
+
+
+def test_other_decimals_are_read(tmp_path):
+    cells = [Decimal("1.5"), Decimal("2.5")]
+    assert [row["a"] for row in rows_of(write(tmp_path, a=cells))] == cells
 
 
 @pytest.mark.parametrize("as_list", [False, True])

@@ -7,6 +7,7 @@ and those that follow from the lengths of its texts.
 
 import math
 from collections.abc import Iterator
+from inspect import signature
 from typing import IO, Any
 
 from normlab.files import MEGABYTE
@@ -16,7 +17,10 @@ COPIED_BYTES = 256 * MEGABYTE  # of the texts of a row group
 
 
 class TooLarge(Exception):
-    """A file that exceeds a bound; the text says what it must do, without its path."""
+    """A file that exceeds a bound, or may do so without a sign of it.
+
+    The text says what it must do, without its path.
+    """
 
 
 def open_parquet(
@@ -42,8 +46,12 @@ def open_parquet(
 
     metadata = parquet.read_metadata(source)
     _check_head(metadata, most_bytes, most_values)
-    texts = _text_columns(metadata.schema)
-    return parquet.ParquetFile(source, read_dictionary=texts)
+    options: dict[str, Any] = {"read_dictionary": _text_columns(metadata.schema)}
+    # JSON is text, then. In older versions of pyarrow it always is.
+    plain = "arrow_extensions_enabled"
+    if plain in signature(parquet.ParquetFile).parameters:
+        options[plain] = False
+    return parquet.ParquetFile(source, **options)
 
 
 def _check_head(
@@ -72,14 +80,20 @@ def _check_head(
 def _text_columns(schema: Any) -> list[int]:
     """The numbers of columns of texts, of which a file stores equal ones once.
 
-    Read as dictionaries, they stay so until the size of all values is known.
+    Read as dictionaries, they stay so until the size of all values is known. Decimals
+    cannot be read in this way.
     """
     found = []
     for number in range(len(schema)):
         column = schema.column(number)
-        is_decimal = column.logical_type.type == "DECIMAL"  # takes a fixed length here
-        if column.physical_type == "BYTE_ARRAY" and not is_decimal:
-            found.append(number)
+        if column.physical_type != "BYTE_ARRAY":
+            continue
+        if column.logical_type.type == "DECIMAL":
+            raise TooLarge(
+                f"store the decimals of its column {column.path} in a fixed length; "
+                "read it and write it again with pyarrow"
+            )
+        found.append(number)
     return found
 
 
@@ -146,4 +160,5 @@ def _unpacked_bytes(array: Any) -> int:
 def _check_bytes(size: int, most_bytes: int) -> None:
     """Refuse a small file that unpacks to a large one."""
     if size > most_bytes:
-        raise TooLarge(f"unpack to at most {most_bytes // MEGABYTE} MiB")
+        most = most_bytes // MEGABYTE
+        raise TooLarge(f"unpack to at most {most} MiB; store fewer rows or columns")

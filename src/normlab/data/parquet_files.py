@@ -12,7 +12,7 @@ import pandas as pd
 from normlab.data.downloads import first_line, open_data
 from normlab.data.mapped import memory_limit
 from normlab.data.notes import note_once
-from normlab.data.table_files import GIGABYTE, LARGEST_TABLE
+from normlab.data.table_files import LARGEST_TABLE
 from normlab.parquet import TooLarge, open_parquet, read_batches
 
 ENDINGS = (".parquet", ".pq")
@@ -48,11 +48,7 @@ def read_parquet(path: str) -> pd.DataFrame:
         try:
             names, columns = _columns(source, most_cells)
         except TooLarge as error:
-            raise ValueError(
-                f"{path} must have at most {LARGEST_TABLE // GIGABYTE} GiB and "
-                f"{most_cells:,} cells, which fill the memory; store fewer rows or "
-                f"columns"
-            ) from error
+            raise ValueError(f"{path} must {error}") from error
         # Any type: a damaged file leads to whatever pyarrow makes of it.
         except Exception as error:
             raise ValueError(
