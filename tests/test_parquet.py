@@ -118,6 +118,24 @@ def test_values_of_a_fixed_length_are_refused_by_the_head(tmp_path):
         open_parquet(source, 2999, ENOUGH)
 
 
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [("int8", 4), ("double", 8), ("bool", 1), ("null", 4), ("string", 4)],
+)
+def test_values_in_lists_count_by_their_width(tmp_path, kind, width):
+    """Many values may be a few bytes in the file, and they are one row."""
+    values = pyarrow.nulls(50_000, kind)
+    offsets = pyarrow.array([0, 50_000], pyarrow.int32())
+    path = write(tmp_path, parts=pyarrow.ListArray.from_arrays(offsets, values))
+    for most_bytes, is_refused in ((50_000 * width, False), (50_000 * width - 1, True)):
+        with path.open("rb") as source:
+            if is_refused:
+                with pytest.raises(TooLarge, match="unpack to"):
+                    open_parquet(source, most_bytes)
+            else:
+                open_parquet(source, most_bytes)
+
+
 def test_values_in_lists_count_one_by_one(tmp_path):
     path = write(tmp_path, parts=[[1, 2, 3], [4]])
     assert len(rows_of(path, most_values=4)) == 2

@@ -14,6 +14,17 @@ from normlab.files import MEGABYTE
 
 BATCH_ROWS = 4096  # that are unpacked at once, or more if they have many texts
 COPIED_BYTES = 256 * MEGABYTE  # of the texts of a row group
+# Bytes of a value in memory; of a text, those of its place in a dictionary. Other types
+# have a length of their own.
+WIDTHS = {
+    "BOOLEAN": 1,
+    "INT32": 4,
+    "INT64": 8,
+    "INT96": 12,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "BYTE_ARRAY": 4,
+}
 
 
 class TooLarge(Exception):
@@ -26,14 +37,15 @@ class TooLarge(Exception):
 def open_parquet(
     source: IO[bytes],
     most_bytes: int,
-    most_values: int,
+    most_values: int | None = None,
 ) -> Any:
     """Open a parquet file whose head is within bounds.
 
     Args:
         source: the file.
         most_bytes: bytes that all its values may take.
-        most_values: number of its values, those in lists counted one by one.
+        most_values: number of its values, those in lists counted one by one; None if
+            their bytes are bound enough.
 
     Returns:
         a `pyarrow.parquet.ParquetFile`, whose texts are read as dictionaries.
@@ -57,24 +69,24 @@ def open_parquet(
 def _check_head(
     metadata: Any,
     most_bytes: int,
-    most_values: int,
+    most_values: int | None,
 ) -> None:
     """Refuse a file that is too large by what its head says."""
     size = 0
     values = 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        size += group.total_byte_size
         for number in range(group.num_columns):
-            values += group.column(number).num_values
+            chunk = group.column(number)
+            length = metadata.schema.column(number).length
+            width = WIDTHS.get(chunk.physical_type, length)
+            # Values that repeat, or are missing, are stored once.
+            unpacked = chunk.num_values * width
+            size += max(unpacked, chunk.total_uncompressed_size)
+            values += chunk.num_values
     _check_bytes(size, most_bytes)
-    if values > most_values:
+    if most_values is not None and values > most_values:
         raise TooLarge(f"have at most {most_values:,} values in its lists")
-    # Values of a fixed length that repeat are stored once, and a batch must fit.
-    rows = min(metadata.num_rows, BATCH_ROWS)
-    for number in range(metadata.num_columns):
-        length = metadata.schema.column(number).length
-        _check_bytes(rows * length, most_bytes)
 
 
 def _text_columns(schema: Any) -> list[int]:

@@ -128,7 +128,16 @@ def test_other_files_are_refused(tmp_path):
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = write(tmp_path, a=[1, 2, 3])
     monkeypatch.setattr("normlab.data.parquet_files.memory_limit", lambda: 299)
-    with pytest.raises(ValueError, match="must have at most 2 values in"):
+    with pytest.raises(ValueError, match="must have at most 2 cells, which fill"):
+        read(path)
+
+
+def test_values_in_lists_are_no_cells(tmp_path, monkeypatch):
+    path = write(tmp_path, size=[1, 2], parts=[[0.5] * 768] * 2)
+    monkeypatch.setattr("normlab.data.parquet_files.memory_limit", lambda: 499)
+    assert read(path)["size"].tolist() == ["1", "2"]
+    monkeypatch.setattr("normlab.data.parquet_files.memory_limit", lambda: 399)
+    with pytest.raises(ValueError, match="must have at most 3 cells, which fill"):
         read(path)
 
 

@@ -69,8 +69,14 @@ def _columns(source: IO[bytes], most_cells: int) -> tuple[list[str], list[list]]
     from pyarrow import parquet
 
     schema = parquet.read_schema(source)
-    file = open_parquet(source, LARGEST_TABLE, most_cells)
-    columns: list[list[str | None]] = [[] for _ in schema.names]
+    file = open_parquet(source, LARGEST_TABLE)
+    # Lists are one cell each: they become the name of their type.
+    if file.metadata.num_rows * len(schema) > most_cells:
+        raise TooLarge(
+            f"have at most {most_cells:,} cells, which fill the memory; store fewer "
+            "rows or columns"
+        )
+    columns: list[list[str | None]] = [[] for _ in schema]
     for batch in read_batches(file, LARGEST_TABLE):
         parts = zip(columns, batch.columns, schema.types, strict=True)
         for cells, part, kind in parts:
