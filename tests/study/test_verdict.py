@@ -153,6 +153,30 @@ def test_an_arm_without_runs_is_refused(tmp_path):
         answer(study(expect="higher"), load_runs(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"slope": "optimizer.lr"},
+        {"interaction": {"optimizer.lr": [0.1, 0.2]}},
+        {"largest_stable": "optimizer.lr"},
+        {"at": {"largest_stable": "optimizer.lr", "of": "torch"}},
+        {"control": True},
+    ],
+)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"by": "norms"}, "the runs have no setting 'norms'; did you mean norm"),
+        ({"metric": "test/accuracies"}, "the runs have no metric 'test/accuracies'"),
+    ],
+)
+def test_a_claim_about_what_no_run_has_is_refused(tmp_path, asked, change, message):
+    runs = runs_with_gain(tmp_path, 0.02)
+    with pytest.raises(ValueError, match=message):
+        answer(study(expect="higher", **asked, **change), runs)
+
+
 def test_a_study_is_contradicted_by_one_claim(tmp_path):
     both = study(expect="higher", margin=0.005)
     both.plan["claims"].append({"says": "Or not.", "expect": "lower", "margin": 0.005})

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from normlab.compare.arguments import name_list
-from normlab.compare.columns import LARGEST_STABLE_RATE
+from normlab.compare.columns import LARGEST_STABLE_RATE, check_key, metric_columns
 from normlab.compare.comparison import Candidates, Comparison, compare
 from normlab.compare.hindsight import left_out_warnings
 from normlab.compare.selection import (
@@ -24,6 +24,23 @@ from normlab.study.target_ratio import BEST, WORST, Speeds, speeds_of
 from normlab.study.values import compare_arms, is_about_value
 
 COMPARE_OPTIONS = ("by", "metric", "baseline", "within", "arms", "margin", "level")
+
+
+def check_claim(plan: Settings, runs: pd.DataFrame) -> None:
+    """Refuse a claim about a setting or a metric that no run has.
+
+    Args:
+        plan: the study's block with the keys of the claim in place of its own.
+        runs: from `load_runs`.
+
+    Raises:
+        ValueError: names similar settings or metrics that the runs have.
+    """
+    check_keys(runs, name_list(plan["by"]))
+    metric = plan["metric"]
+    is_stored = isinstance(metric, str) and not plan.get("ratio_to_target")
+    if is_stored:
+        check_key(metric, metric_columns(runs), "metric")
 
 
 def compare_claim(

@@ -9,7 +9,7 @@ from normlab.compare.settings import setting_text
 from normlab.config.claim_rules import rule_of
 from normlab.study import plans
 from normlab.study.changes import PLAN, UNKNOWN, PlanRecord, plan_record
-from normlab.study.comparing import compare_claim, judge_speeds
+from normlab.study.comparing import check_claim, compare_claim, judge_speeds
 from normlab.study.confirmation import (
     compare_tested,
     confirm_seeds,
@@ -163,6 +163,7 @@ def _tried_claims(
     claims = []
     for claim in study.plan["claims"]:
         plan = study.plan_of(claim)
+        check_claim(plan, runs)
         comparison, _ = compare_claim(plan, runs_at_rate(plan, runs).runs)
         _, rule = rule_of(plan)
         claims.append(Claim(plan["says"], rule, TRIAL, reason, comparison))
@@ -200,6 +201,7 @@ def _answer_claim(
         runs: of the planned grid.
         deviating: how the runs deviate from the plan, in words; empty if they do not.
     """
+    check_claim(plan, runs)
     is_test = of_confirm_seeds(study.plan, runs)
     tests = runs[is_test]
     plan, runs, not_yet = _at_look(study, plan, runs[~is_test])
