@@ -91,6 +91,24 @@ def test_decimals_of_any_length_are_refused(tmp_path):
         rows_of(path)
 
 
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_texts_as_differences_are_refused(tmp_path, encoding):
+    path = tmp_path / "table.parquet"
+    table = pyarrow.table({"word": ["red", "reddish"]})
+    encodings = {"word": encoding}
+    parquet.write_table(table, path, use_dictionary=False, column_encoding=encodings)
+    with pytest.raises(TooLarge, match="store the texts of its column word without"):
+        rows_of(path)
+
+
+def test_numbers_as_differences_are_read(tmp_path):
+    path = tmp_path / "table.parquet"
+    table = pyarrow.table({"a": [1, 2]})
+    encodings = {"a": "DELTA_BINARY_PACKED"}
+    parquet.write_table(table, path, use_dictionary=False, column_encoding=encodings)
+    assert rows_of(path) == [{"a": 1}, {"a": 2}]
+
+
 def test_other_decimals_are_read(tmp_path):
     cells = [Decimal("1.5"), Decimal("2.5")]
     assert [row["a"] for row in rows_of(write(tmp_path, a=cells))] == cells

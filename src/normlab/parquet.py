@@ -78,6 +78,7 @@ def _check_head(
         group = metadata.row_group(index)
         for number in range(group.num_columns):
             chunk = group.column(number)
+            _check_encodings(chunk)
             length = metadata.schema.column(number).length
             width = WIDTHS.get(chunk.physical_type, length)
             # Values that repeat, or are missing, are stored once.
@@ -87,6 +88,21 @@ def _check_head(
     _check_bytes(size, most_bytes)
     if most_values is not None and values > most_values:
         raise TooLarge(f"have at most {most_values:,} values in its lists")
+
+
+def _check_encodings(chunk: Any) -> None:
+    """Refuse texts that are stored as differences, whose size the head does not say.
+
+    Nor can they be read as dictionaries.
+    """
+    if chunk.physical_type != "BYTE_ARRAY":
+        return
+    for encoding in chunk.encodings:
+        if encoding.startswith("DELTA"):
+            raise TooLarge(
+                f"store the texts of its column {chunk.path_in_schema} without the "
+                f"encoding {encoding}; read it and write it again with pyarrow"
+            )
 
 
 def _text_columns(schema: Any) -> list[int]:
