@@ -387,6 +387,8 @@ def test_runs_with_compiled_steps_are_the_runs_alone(configs, monkeypatch):
         assert_same_runs(found, wanted)
         stored = json.loads((run_folder(found) / "result.json").read_text())
         assert stored["compiled_stack"] is True
+        assert stored["compile_seconds"] is None
+        assert stored["step_milliseconds"] > 0
         assert_same_results(stored, result)
 
 

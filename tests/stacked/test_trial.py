@@ -225,10 +225,11 @@ def test_batches_of_one_run_only_are_refused(runs):
         first_batch([short, asked[1]])
 
 
-def test_the_fewest_runs_are_those_whose_stack_is_faster_than_each_alone():
-    times = Times(alone=2.0, stacked={8: 0.5, 4: 1.0, 2: 2.5})
-    assert times.fewest == 4
-    assert Times(alone=2.0, stacked={4: 3.0, 2: 2.5}).fewest == 2
+def test_fewer_runs_than_a_stack_is_faster_for_are_trained_one_by_one():
+    times = {16: 0.5, 8: 1.0, 4: 2.0, 2: 2.5}
+    assert Times(alone=2.0, stacked=times).fewest == 5  # of 5 to 7, nothing is known
+    assert Times(alone=2.6, stacked=times).fewest == 2
+    assert Times(alone=1.0, stacked={9: 1.5, 4: 0.5, 2: 0.7}).fewest == 2
 
 
 def test_the_fastest_number_of_runs_is_the_best():

@@ -1,7 +1,7 @@
 """`torch.compile` for the steps of a stack: the forward and the backward pass.
 
-One graph serves every number of runs and of samples, so that nothing is compiled anew
-when a run leaves the stack, or for the smaller last batch of an epoch.
+One graph serves stacks of two and more runs and batches of any size. Nothing is
+compiled again if a run leaves the stack, or for the smaller last batch of an epoch.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
-from normlab.stacked.network import Forward, StackedNetwork, Tensors
+from normlab.stacked.network import StackedNetwork, Tensors
 from normlab.stacked.stack import Batch, Stack
 from normlab.stacked.trial import TOLERANCES, first_batch, step_seconds
 from normlab.training.compilation import share_caches
@@ -23,11 +24,64 @@ class NotCompiled(Exception):
     """Steps that are not compiled; the text says why."""
 
 
+class CompiledForward:
+    """`StackedNetwork.forward`, compiled when it is first called.
+
+    The loss is left out: PyTorch compiles cross-entropy for one number of runs only.
+
+    Args:
+        network: of the stack. Stacks of some of its runs are computed as well.
+
+    Attributes:
+        failure: why nothing is compiled any more, None if it is.
+    """
+
+    def __init__(self, network: StackedNetwork) -> None:
+        share_caches()
+        # All stacks of a process would share one limit on recompilations.
+        torch.compiler.reset()
+        # The graph belongs to this template, whichever runs are in the stack later.
+        # Weights and buffers are arguments: it keeps none alive.
+        self._network = replace(
+            network,
+            template=deepcopy(network.template),
+            weights=torch.empty(0),
+            constants={},
+            buffers={},
+        )
+        self._compiled = torch.compile(self._network.forward, fullgraph=True)
+        self.failure: str | None = None
+
+    def __call__(
+        self,
+        weights: Tensor,
+        constants: Tensors,
+        buffers: Tensors,
+        inputs: Tensor,
+    ) -> Tensor:
+        """Send a batch of every network forward, see `StackedNetwork.forward`."""
+        as_it_is = self._network.forward
+        # A dimension of length 1 would have a graph of its own.
+        if self.failure or len(weights) == 1 or inputs.shape[1] == 1:
+            return as_it_is(weights, constants, buffers, inputs)
+        # The strides of a part of a block depend on the length of the block.
+        inputs = inputs.contiguous()
+        for tensor in (weights, inputs, *constants.values(), *buffers.values()):
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        torch._dynamo.maybe_mark_dynamic(inputs, 1)
+        try:
+            predictions: Tensor = self._compiled(weights, constants, buffers, inputs)
+        except TorchDynamoException as error:  # before anything was computed
+            self.failure = f"torch.compile failed: {_first_line(error)}"
+            return as_it_is(weights, constants, buffers, inputs)
+        return predictions
+
+
 def compiled_forward(
     stack: Stack,
     requests: Sequence[Request],
     most: int,
-) -> Forward:
+) -> CompiledForward:
     """Compile the passes of a stack, and compare them with those that are not compiled.
 
     Args:
@@ -36,7 +90,7 @@ def compiled_forward(
         most: largest number of runs that are computed.
 
     Returns:
-        what becomes `StackedNetwork.compiled`, of stacks of any number of these runs.
+        `StackedNetwork.compiled` for stacks of these runs and of some of them.
 
     Raises:
         NotCompiled: says why.
@@ -47,50 +101,27 @@ def compiled_forward(
     batch = Batch(batch.inputs[:most], batch.learned[:most])
     eager = stack.take(chosen[:most])
     part = stack.take(chosen[:most])
-    forward = _compiled(stack.network)
-    part.network = replace(part.network, compiled=forward)
     try:
+        forward = CompiledForward(stack.network)
+        part.network = replace(part.network, compiled=forward)
         found = _pass(part, batch)
-    except Exception as error:  # of the compiler, or of what it cannot take
-        first_line = str(error).partition("\n")[0]
-        reason = f"{type(error).__name__}: {first_line}"
-        raise NotCompiled(f"torch.compile failed: {reason}") from error
-    _check_equal(_pass(eager, batch), found)
-    before = step_seconds(eager, batch)
-    gain = before / step_seconds(part, batch)
+        if forward.failure:
+            raise NotCompiled(forward.failure)
+        _check_equal(_pass(eager, batch), found)
+        gain = step_seconds(eager, batch) / step_seconds(part, batch)
+    except NotCompiled:
+        raise
+    except Exception as error:  # of any module
+        reason = f"torch.compile failed: {_first_line(error)}"
+        raise NotCompiled(reason) from error
     if gain < 1:
         raise NotCompiled(f"a compiled step is only {gain:.2f} times as fast")
     return forward
 
 
-def _compiled(network: StackedNetwork) -> Forward:
-    """`StackedNetwork.forward` for networks of one structure, compiled when called.
-
-    The loss is left out: PyTorch compiles cross-entropy for one number of runs only.
-    """
-    share_caches()
-    # All stacks of a process would share one limit on recompilations.
-    torch.compiler.reset()
-    # The graph belongs to this template, whichever runs are in the stack later.
-    template = deepcopy(network.template)
-    own = replace(network, template=template)
-    function = torch.compile(own.forward, fullgraph=True)
-
-    def forward(
-        weights: Tensor,
-        constants: Tensors,
-        buffers: Tensors,
-        inputs: Tensor,
-    ) -> Tensor:
-        # A batch is a part of a block, whose length would be in its strides.
-        inputs = inputs.contiguous()
-        for tensor in (weights, inputs, *constants.values(), *buffers.values()):
-            torch._dynamo.maybe_mark_dynamic(tensor, 0)
-        torch._dynamo.maybe_mark_dynamic(inputs, 1)
-        predictions: Tensor = function(weights, constants, buffers, inputs)
-        return predictions
-
-    return forward
+def _first_line(error: Exception) -> str:
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}"
 
 
 def _pass(stack: Stack, batch: Batch) -> Tensors:
@@ -109,11 +140,12 @@ def _pass(stack: Stack, batch: Batch) -> Tensors:
 
 
 def _check_equal(wanted: Tensors, found: Tensors) -> None:
-    """Refuse what compiling has changed by more than rounding; integers are equal."""
+    """Refuse what compiling has changed; numbers that are not whole may be rounded."""
     for name, value in wanted.items():
-        tolerance = TOLERANCES.get(value.dtype, 0.0)
-        if value.numel() and not agree(value, found[name], tolerance):
-            difference = float((value - found[name]).abs().max())
-            raise NotCompiled(
-                f"torch.compile changes the {name} of a step by up to {difference:.2g}"
-            )
+        tolerance = TOLERANCES.get(value.dtype)
+        if tolerance is None or not value.numel():
+            is_equal = torch.equal(value, found[name])
+        else:
+            is_equal = agree(value, found[name], tolerance)
+        if not is_equal:
+            raise NotCompiled(f"torch.compile changes the {name} of a step")

@@ -18,11 +18,10 @@ from normlab import signals
 from normlab.config.identity import run_folder
 from normlab.endings import Interrupted
 from normlab.sharing import sharing
-from normlab.stacked.compilation import NotCompiled, compiled_forward
+from normlab.stacked.compilation import CompiledForward, NotCompiled, compiled_forward
 from normlab.stacked.grouping import AUTO, Options, evenly
 from normlab.stacked.members import Member
 from normlab.stacked.memory import room
-from normlab.stacked.network import Forward
 from normlab.stacked.stack import Stack
 from normlab.stacked.trial import (
     DrawsRandomNumbers,
@@ -112,7 +111,7 @@ class Driver:
         self.options = options
         self.sharers = sharers
         self.randomness = "error"
-        self.compiled: Forward | None = None
+        self.compiled: CompiledForward | None = None
         self.scores_together = False
         self.members = []
         for config in configs:
@@ -166,6 +165,8 @@ class Driver:
             for part in evenly(waiting, self._size):
                 self._train_block(part)
             waiting = self._waiting()
+        if self.compiled is not None and self.compiled.failure:
+            self.notes.append(f"{self.compiled.failure}; other steps were not compiled")
 
     def _waiting(self) -> list[Member]:
         return [member for member in self.members if member.request is not None]
@@ -233,11 +234,9 @@ class Driver:
             self.notes.append(f"{reason}; the steps are not compiled")
             return
         self._stacks.clear()
-        for member in waiting:
-            member.is_compiled = True
 
     def _train_block(self, members: Sequence[Member]) -> None:
-        """Make the steps of the block that each of some runs waits for."""
+        """Make the steps of one block of each run."""
         if len(members) < self._fewest:
             for member in members:
                 self._stop_if_asked(member)
@@ -256,6 +255,8 @@ class Driver:
             answer = answers[number]
             if predicted:
                 answer = answer._replace(predicted=predicted[number])
+            if self.compiled is not None:
+                member.is_compiled = True
             self._stop_if_asked(member)
             member.share(steps)
             member.go_on(answer)

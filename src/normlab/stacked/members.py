@@ -34,7 +34,7 @@ class Member:
         apart: the time in which the run waited.
         draws_together: whether random numbers of the steps are drawn for the whole
             stack, and not from the stream of the run.
-        is_compiled: whether the steps of the stack are compiled.
+        is_compiled: whether compiled steps of the stack were made.
         is_abandoned: whether the run was ended to be trained by itself.
     """
 

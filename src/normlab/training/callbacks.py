@@ -96,7 +96,7 @@ class Scoring(Callback):
             compile_seconds: time spent on compiling the network, which counts in none
                 of the above; None if it was not compiled.
         """
-        compiled = compile_seconds() - self._compiled_before_start
+        compiled = _compiled_since(self._compiled_before_start, task)
         elapsed = task.clock() - self._started - compiled
         step_seconds = task.step_seconds - self.step_compile_seconds
         scoring_compile_seconds = compiled - self.step_compile_seconds
@@ -129,7 +129,7 @@ class Scoring(Callback):
         self._compiled_before_epoch = compile_seconds()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
-        compiled = compile_seconds() - self._compiled_before_epoch
+        compiled = _compiled_since(self._compiled_before_epoch, task)
         self.step_compile_seconds += compiled
         seconds = task.clock() - self._epoch_started - compiled
         # The rate of this epoch's steps: closing the epoch may step the scheduler.
@@ -145,6 +145,16 @@ class Scoring(Callback):
             self.seconds += seconds
             self.samples += task.epoch_samples
         task.metrics["lr"] = lr
+
+
+def _compiled_since(before: float, task: Task) -> float:
+    """The time that a run has spent on compiling since `compile_seconds` was `before`.
+
+    A stack compiles for all of its runs, whose clocks stand still meanwhile.
+    """
+    if task.stack is not None:
+        return 0.0
+    return compile_seconds() - before
 
 
 class Recorder(Callback):
