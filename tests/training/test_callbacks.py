@@ -38,7 +38,7 @@ class Task:
         self.closed = []
         self.unfinished = self.on_stop = None
         self.epoch_samples = 32
-        self.averaging = None
+        self.averaging = self.stack = None
 
     def clock(self):
         return callbacks.time.perf_counter()
@@ -108,6 +108,22 @@ def test_speed_counts_training_alone(clock):
         "outside_share": 0.5,
         "compile_seconds": None,
     }
+
+
+def test_what_a_stack_compiles_counts_in_none_of_its_runs(clock, monkeypatch):
+    lightning = trainer()
+    task = Task(lightning.optimizers[0])
+    task.stack = "a stack"
+    compiled = iter(range(100))  # one second more at every look
+    monkeypatch.setattr(callbacks, "compile_seconds", lambda: float(next(compiled)))
+    scoring = Scoring([])
+    scoring.on_train_start(lightning, task)
+    train_epoch(scoring, clock, lightning, task, 4)
+    task.step_seconds, task.timed_steps = 3.0, 3
+    speed = scoring.speed(task)
+    assert speed["samples_per_second"] == 8.0
+    assert speed["step_milliseconds"] == 1000.0
+    assert speed["compile_seconds"] is None
 
 
 def test_an_epoch_that_was_resumed_inside_is_not_counted(clock):
