@@ -15,6 +15,15 @@ def test_finite_losses_pass_and_stay_as_they_are():
     assert losses.tolist() == [0.5, pytest.approx(1e30)]
 
 
+def test_finite_losses_pass_if_their_sum_is_too_large():
+    check_finite(torch.tensor([3e38, 3e38]), 3, None)
+
+
+def test_infinite_losses_of_both_signs_end_the_run():
+    with pytest.raises(Diverged, match="became inf at step 4"):
+        check_finite(torch.tensor([math.inf, -math.inf]), 3, None)
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_the_first_loss_that_is_not_finite_ends_the_run(number):
     losses = torch.tensor([0.5, 0.25, number, math.nan])
