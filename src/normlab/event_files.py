@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,16 @@ class EventFile:
 
 def as_record(content: bytes) -> bytes:
     """A record of TensorFlow: length, its checksum, content, its checksum."""
-    length = struct.pack("<Q", len(content))
-    of_length = struct.pack("<I", record_checksum(length))
     of_content = struct.pack("<I", record_checksum(content))
-    return length + of_length + content + of_content
+    return _header(len(content)) + content + of_content
+
+
+@lru_cache  # the records of an epoch have the same few lengths as those of others
+def _header(size: int) -> bytes:
+    """The length of a record and its checksum."""
+    length = struct.pack("<Q", size)
+    of_length = struct.pack("<I", record_checksum(length))
+    return length + of_length
 
 
 class _FileWriter(FileWriter):
