@@ -28,7 +28,6 @@ ARCHITECTURE = {
     "option_names": (),
     "parquet": ("files",),
     "programs": (),
-    "record_checksums": (),
     "synonyms": (),
     "spelling": ("synonyms",),
     "sharing": (),
@@ -54,7 +53,7 @@ ARCHITECTURE = {
         "terminal",
     ),
     "callbacks": (),
-    "event_files": ("endings", "locks", "record_checksums"),
+    "event_files": ("endings", "locks"),
     "loggers": (
         *("config", "endings", "event_files", "locks", "metrics", "results"),
         "terminal",

@@ -12,7 +12,6 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from normlab.endings import LeaseLost
 from normlab.locks import check_lease
-from normlab.record_checksums import record_checksum
 
 _numbers = count()  # of the files of this process
 
@@ -53,7 +52,7 @@ class EventFile:
 
     def add_event(self, event: Event) -> None:
         """Append an event, which waits in memory until `flush`."""
-        self._waiting.write(as_record(event.SerializeToString()))
+        RecordWriter(self._waiting).write(event.SerializeToString())
 
     def flush(self) -> None:
         """Write all events to the file.
@@ -74,20 +73,6 @@ class EventFile:
         """Write all events and close the file."""
         self.flush()
         self._file.close()
-
-
-def as_record(content: bytes) -> bytes:
-    """A record of TensorFlow: length, its checksum, content, its checksum."""
-    of_content = struct.pack("<I", record_checksum(content))
-    return _header(len(content)) + content + of_content
-
-
-@lru_cache  # the records of an epoch have the same few lengths as those of others
-def _header(size: int) -> bytes:
-    """The length of a record and its checksum."""
-    length = struct.pack("<Q", size)
-    of_length = struct.pack("<I", record_checksum(length))
-    return length + of_length
 
 
 class _FileWriter(FileWriter):
