@@ -67,6 +67,7 @@ def test_trust_in_an_installed_package_opens_no_folder(here):
 def test_one_folder_is_found_for_a_package(here):
     for place in ("work", "conf"):
         (here / place / "own_norms_d").mkdir(parents=True)
+        (here / place / "own_norms_d" / "norms.py").write_text("")
         (here / place / "schedulefree.py").write_text("")
     before = list(sys.path)
     find_own_code(["own_norms_d"], [here / "conf"])
@@ -102,6 +103,7 @@ def test_a_folder_that_is_no_package_hides_none(here, monkeypatch):
 
 def test_a_folder_without_init_file_is_found_if_no_package_is(here):
     packages(here, "work/own_norms_f/deep/", "conf/own_norms_f/")
+    (here / "work" / "own_norms_f" / "deep" / "norms.py").write_text("")
     find_own_code(["own_norms_f"], [here / "conf"])
     importlib.import_module("own_norms_f.deep")
     assert sys.path[-1] == str(here / "work")
@@ -111,10 +113,50 @@ def test_a_folder_on_the_search_path_is_no_installed_package(here, monkeypatch):
     installed = here / "site-packages"
     packages(installed, "own_norms_h/", "own_norms_i/lib", "own_norms_j/lib/")
     monkeypatch.syspath_prepend(installed)
-    packages(here, "work/own_norms_h", "work/own_norms_i", "conf/own_norms_j/")
+    packages(here, "work/own_norms_h", "conf/own_norms_i/", "conf/own_norms_j/")
+    (here / "conf" / "own_norms_i" / "more.py").write_text("")
     before = list(sys.path)
     find_own_code(["own_norms_i.lib", "own_norms_j"], [here / "conf"])
     assert sys.path == before  # neither code of a stranger nor more of the namespace
     find_own_code(["own_norms_h.deep"], [here / "conf"])
     assert sys.path == [*before, str(here / "work")]
     assert importlib.import_module("own_norms_h").__file__ is not None
+
+
+@pytest.mark.parametrize("code", ["norms", "deep/norms", "norms/"])
+@pytest.mark.parametrize("trusted", ["own_norms_k", "own_norms_k.x", "stranger_k"])
+def test_an_installed_namespace_cannot_be_replaced(here, monkeypatch, code, trusted):
+    installed = here / "site-packages"
+    packages(installed, f"own_norms_k/{code}")
+    (installed / "own_norms_k" / code / "whiten.py").write_text("")
+    monkeypatch.syspath_prepend(installed)
+    packages(here, "conf/own_norms_k", "conf/stranger_k")
+    before = list(sys.path)
+    with pytest.raises(ValueError) as error:
+        find_own_code([trusted], [here / "conf"])
+    assert str(error.value) == (
+        f"own_norms_k in {here / 'conf'} must have another name, since it would "
+        f"replace the code in {installed / 'own_norms_k'}: rename it, or install your "
+        f"package"
+    )
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("is_on_path", [False, True])
+@pytest.mark.parametrize("trusted", ["own_norms_l", "own_norms_l.norms"])
+def test_code_in_the_working_folder_comes_first(here, monkeypatch, trusted, is_on_path):
+    packages(here, "work/own_norms_l/norms/", "conf/own_norms_l")
+    (here / "work" / "own_norms_l" / "norms" / "whiten.py").write_text("")
+    if is_on_path:
+        monkeypatch.syspath_prepend(here / "work")
+    find_own_code([trusted], [here / "conf"])
+    assert str(here / "work") in sys.path
+    assert str(here / "conf") not in sys.path
+
+
+def test_data_and_compiled_remains_are_no_code(here):
+    packages(here, "work/own_norms_m/__pycache__/", "conf/own_norms_m")
+    (here / "work" / "own_norms_m" / "data.csv").write_text("")
+    (here / "work" / "own_norms_m" / "__pycache__" / "x.pyc").write_text("")
+    find_own_code(["own_norms_m"], [here / "conf"])
+    assert sys.path[-1] == str(here / "conf")
