@@ -7,10 +7,10 @@ compiled again if a run leaves the stack, or for the smaller last batch of an ep
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
 from normlab.stacked.network import StackedNetwork, Tensors
 from normlab.stacked.stack import Batch, Stack
@@ -18,6 +18,12 @@ from normlab.stacked.trial import TOLERANCES, first_batch, step_seconds
 from normlab.training.compilation import share_caches
 from normlab.training.outputs import agree
 from normlab.training.together import Request
+
+# What `torch.compiler.set_stance` is told of a call for which there is no graph.
+COMPILE: Final = "default"
+AS_IT_IS: Final = "eager_on_recompile"
+REFUSE: Final = "fail_on_recompile"
+Stance = Literal["default", "eager_on_recompile", "fail_on_recompile"]
 
 
 class NotCompiled(Exception):
@@ -31,9 +37,6 @@ class CompiledForward:
 
     Args:
         network: of the stack. Stacks of some of its runs are computed as well.
-
-    Attributes:
-        failure: why nothing is compiled any more, None if it is.
     """
 
     def __init__(self, network: StackedNetwork) -> None:
@@ -42,15 +45,15 @@ class CompiledForward:
         torch.compiler.reset()
         # The graph belongs to this template, whichever runs are in the stack later.
         # Weights and buffers are arguments: it keeps none alive.
-        self._network = replace(
+        own = replace(
             network,
             template=deepcopy(network.template),
             weights=torch.empty(0),
             constants={},
             buffers={},
         )
-        self._compiled = torch.compile(self._network.forward, fullgraph=True)
-        self.failure: str | None = None
+        self._compiled = torch.compile(own.forward, fullgraph=True)
+        self._stance: Stance = COMPILE
 
     def __call__(
         self,
@@ -59,22 +62,32 @@ class CompiledForward:
         buffers: Tensors,
         inputs: Tensor,
     ) -> Tensor:
-        """Send a batch of every network forward, see `StackedNetwork.forward`."""
-        as_it_is = self._network.forward
-        # A dimension of length 1 would have a graph of its own.
-        if self.failure or len(weights) == 1 or inputs.shape[1] == 1:
-            return as_it_is(weights, constants, buffers, inputs)
+        """Send a batch of every network forward, see `StackedNetwork.forward`.
+
+        What the graph of the first call does not fit is computed as it is.
+        """
         # The strides of a part of a block depend on the length of the block.
         inputs = inputs.contiguous()
         for tensor in (weights, inputs, *constants.values(), *buffers.values()):
             torch._dynamo.maybe_mark_dynamic(tensor, 0)
         torch._dynamo.maybe_mark_dynamic(inputs, 1)
-        try:
+        with torch.compiler.set_stance(self._stance):
             predictions: Tensor = self._compiled(weights, constants, buffers, inputs)
-        except TorchDynamoException as error:  # before anything was computed
-            self.failure = f"torch.compile failed: {_first_line(error)}"
-            return as_it_is(weights, constants, buffers, inputs)
+        self._stance = AS_IT_IS
         return predictions
+
+    def fits(self, stack: Stack, batch: Batch) -> bool:
+        """Whether there is a graph for a batch of a stack, whose buffers it moves."""
+        network = stack.network
+        weights = network.weights.detach().requires_grad_()
+        self._stance = REFUSE
+        try:
+            self(weights, network.constants, network.buffers, batch.inputs)
+        except RuntimeError:
+            return False
+        finally:
+            self._stance = AS_IT_IS
+        return True
 
 
 def compiled_forward(
@@ -105,9 +118,10 @@ def compiled_forward(
         forward = CompiledForward(stack.network)
         part.network = replace(part.network, compiled=forward)
         found = _pass(part, batch)
-        if forward.failure:
-            raise NotCompiled(forward.failure)
         _check_equal(_pass(eager, batch), found)
+        two = Batch(batch.inputs[:2], batch.learned[:2])
+        if not forward.fits(stack.take(chosen[:2]), two):
+            raise NotCompiled("the graph of torch.compile fits one number of runs only")
         gain = step_seconds(eager, batch) / step_seconds(part, batch)
     except NotCompiled:
         raise

@@ -165,8 +165,6 @@ class Driver:
             for part in evenly(waiting, self._size):
                 self._train_block(part)
             waiting = self._waiting()
-        if self.compiled is not None and self.compiled.failure:
-            self.notes.append(f"{self.compiled.failure}; other steps were not compiled")
 
     def _waiting(self) -> list[Member]:
         return [member for member in self.members if member.request is not None]
@@ -208,7 +206,7 @@ class Driver:
             raise NotStackable("the memory does not suffice for two runs at once")
         self.scores_together = score_alike(self._stack(waiting), requests)
         for member in waiting:
-            member.members = min(self._size, len(waiting))
+            member.members = 1  # until it makes steps together with others
 
     def _check_equal(self, waiting: Sequence[Member]) -> float:
         """`check_equal`, once more with random numbers of the stack if these may be."""
@@ -255,8 +253,8 @@ class Driver:
             answer = answers[number]
             if predicted:
                 answer = answer._replace(predicted=predicted[number])
-            if self.compiled is not None:
-                member.is_compiled = True
+            member.members = max(member.members, len(members))
+            member.is_compiled = self.compiled is not None
             self._stop_if_asked(member)
             member.share(steps)
             member.go_on(answer)
