@@ -320,7 +320,7 @@ def test_a_stack_that_gains_too_little_is_not_trained(
     ended = stacked(configs("stacked", "trainer.max_epochs=1"), "auto")
     assert [result is not None for result in ended.results] == [are_stacked] * 2
     if not are_stacked:
-        assert "only 1.05 times faster" in ended.notes[0]
+        assert "only 1.05 times as fast" in ended.notes[0]
 
 
 def test_few_runs_make_their_own_steps_if_a_stack_of_them_is_slower(
