@@ -199,8 +199,8 @@ class Driver:
                 self._fewest = times.fewest
             if times.gain < LEAST_GAIN:
                 raise NotStackable(
-                    f"a step of a stack is only {times.gain:.2f} times as fast as those "
-                    f"of its runs one after the other"
+                    f"a step of a stack is only {times.gain:.2f} times as fast as "
+                    f"those of its runs one after the other"
                 )
         if self._size < 2:
             raise NotStackable("the memory does not suffice for two runs at once")
