@@ -144,6 +144,18 @@ def test_the_picked_file_inherits_from_its_group(folder, defaults, begin):
             check_launcher(launcher | changed, ["hydra/launcher=gpu"], [folder])
 
 
+def test_the_picked_file_inherits_nothing_from_another_folder(folder, tmp_path):
+    own = tmp_path / "own" / "hydra" / "launcher"
+    own.mkdir(parents=True)
+    (own / "gpu.yaml").write_text("defaults: [lab, submitit_slurm]\n")
+    folders = [folder, tmp_path / "own"]
+    launcher = {"_target_": SLURM, "setup": ["module load cuda"]}
+    with pytest.raises(ValueError, match="launcher.setup must be given on the command"):
+        check_launcher(launcher, ["hydra/launcher=gpu"], folders)
+    (own / "lab.yaml").write_text("setup: [module load cuda]\n")
+    check_launcher(launcher, ["hydra/launcher=gpu"], folders)
+
+
 def test_interpolations_in_the_picked_file_are_refused_in_their_own_words(folder):
     launcher = {"_target_": SLURM, "setup": ["touch x"]}
     with pytest.raises(ValueError) as error:

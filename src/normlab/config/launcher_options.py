@@ -105,13 +105,15 @@ def _picked_file(words: Sequence[str], folders: Sequence[Path]) -> dict[str, Any
 def _with_inherited(name: str, folders: Sequence[Path]) -> dict[str, Any]:
     """The content of the file of a launcher, merged with those that it inherits.
 
-    In its defaults list, files of other groups and of other packages are left out.
+    Those lie in conf/ or beside the file: in another folder they may be of somebody
+    else. In its defaults list, files of other groups and packages are left out.
     """
     own: dict[str, Any] = {}
     for folder in (configuration_directory(), *folders):
         path = folder / GROUP / f"{name}.yaml"
         if path.is_file():
             own = _content(path)
+            folders = [folder]
             break
     defaults = own.pop("defaults", None) or []
     if SELF not in defaults:
