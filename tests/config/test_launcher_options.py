@@ -147,7 +147,7 @@ def test_the_picked_file_inherits_from_its_group(folder, defaults, begin):
 def test_the_picked_file_inherits_nothing_from_another_folder(folder, tmp_path):
     own = tmp_path / "own" / "hydra" / "launcher"
     own.mkdir(parents=True)
-    (own / "gpu.yaml").write_text("defaults: [lab, submitit_slurm]\n")
+    (own / "gpu.yaml").write_text("defaults: [submitit_slurm, lab]\n")
     folders = [folder, tmp_path / "own"]
     launcher = {"_target_": SLURM, "setup": ["module load cuda"]}
     with pytest.raises(ValueError, match="launcher.setup must be given on the command"):
