@@ -51,6 +51,29 @@ def test_only_the_rows_up_to_the_bound_are_unpacked(tmp_path):
             next(batches)
 
 
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ([0], "must be 1, as its head states; there are more"),
+        ([1], "must be 100,000, as its head states; there are [0-9,]+"),
+        ([2], "must be 100,000, as its head states; there are 1"),
+    ],
+)
+def test_as_many_rows_are_read_as_the_head_states(tmp_path, places, message):
+    """The head has the number for the file, and for its row group twice."""
+    path = write(tmp_path, flag=[True] * 100_000)
+    content = path.read_bytes()
+    many = b"\x16\xc0\x9a\x0c"  # an integer of 64 bits in Thrift's compact protocol
+    one = b"\x16\x82\x80\x00"
+    before, *parts = content.split(many)
+    assert len(parts) == 3
+    for place, part in enumerate(parts):
+        before += (one if place in places else many) + part
+    path.write_bytes(before)
+    with pytest.raises(ValueError, match=f"^the number of its rows {message}$"):
+        rows_of(path)
+
+
 def json(texts):
     if not hasattr(pyarrow, "json_"):
         pytest.skip("this version of pyarrow has no type of JSON")

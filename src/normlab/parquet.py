@@ -139,7 +139,11 @@ def read_batches(file: Any, most_bytes: int) -> Iterator[Any]:
 
     Raises:
         TooLarge: the rows up to this one take more.
+        ValueError: there are more or fewer rows than the head of the file states.
     """
+    stated = file.metadata.num_rows
+    must = f"the number of its rows must be {stated:,}, as its head states; there are"
+    num_rows = 0
     size = 0
     # A batch of two row groups would have two dictionaries, which lists do not allow.
     for number in range(file.num_row_groups):
@@ -147,7 +151,12 @@ def read_batches(file: Any, most_bytes: int) -> Iterator[Any]:
         for batch in file.iter_batches(rows, row_groups=[number]):
             size += sum(map(_unpacked_bytes, batch.columns))
             _check_bytes(size, most_bytes)
+            num_rows += batch.num_rows
+            if num_rows > stated:
+                raise ValueError(f"{must} more")
             yield batch
+    if num_rows < stated:
+        raise ValueError(f"{must} {num_rows:,}")
 
 
 def _batch_rows(group: Any) -> int:
