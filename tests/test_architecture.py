@@ -99,8 +99,7 @@ ARCHITECTURE = {
     "why": (
         *("colours", "endings", "streams", "terminal", "config"),
         *("norms", "command_lines", "data", "device", "training"),
-        *("evaluation", "compare", "report", "results", "files"),
-        "spreadsheets",
+        *("evaluation", "compare", "report", "files", "spreadsheets"),
     ),
     "planning": ("command_lines", "terminal", "compare", "report"),
     "find_lr": (

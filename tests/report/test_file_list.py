@@ -1,10 +1,12 @@
 """Files that only an earlier report wrote are removed, and no other files."""
 
 import json
+import os
 
 import pytest
 
-from normlab.report.file_list import update_file_list
+from normlab.report import file_list
+from normlab.report.file_list import replaced_files
 
 
 @pytest.fixture
@@ -12,13 +14,13 @@ def report(tmp_path):
     """report(*names): write files with their names as content, and list them."""
     told = []
 
-    def write(*names):
+    def write(*names, text=None):
         told.clear()
-        paths = [tmp_path / name for name in ("report.html", *names)]
-        for path in paths:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(path.name)
-        update_file_list(paths[0], paths, told.append)
+        with replaced_files(tmp_path / "report.html", told.append) as staged:
+            for name in ("report.html", *names):
+                path = staged / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text or path.name)
         return told
 
     return write
@@ -50,6 +52,47 @@ def test_files_that_somebody_has_changed_are_kept(report, tmp_path):
     ]
     assert (tmp_path / "budgets.csv").read_text() == "mine"
     assert report() == ["removed, since only an earlier report has them: arms.md"]
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2, 3])
+def test_after_an_interruption_old_and_new_files_are_removed(
+    report, tmp_path, monkeypatch, moved
+):
+    report("arms.md", "figures/heatmap.png")
+    places = iter(range(moved))
+
+    def replace(source, target):
+        if next(places, None) is None:
+            raise KeyboardInterrupt
+        os.replace(source, target)
+
+    monkeypatch.setattr(file_list, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        report("arms.md", "figures/heatmap.png", "ranks.md", text="new")
+    monkeypatch.undo()
+    texts = [
+        path.read_text() for path in tmp_path.rglob("*.*") if path.suffix != ".json"
+    ]
+    assert texts.count("new") == moved
+    listed = ["arms.md", "figures/heatmap.png", "ranks.md"][: 3 if moved == 3 else 2]
+    assert names(tmp_path) == [*listed, "report.files.json", "report.html"]
+    (told,) = report()
+    assert told.endswith(f"report has them: {', '.join(listed)}")
+    assert names(tmp_path) == ["report.files.json", "report.html"]
+
+
+def test_a_report_that_fails_changes_nothing(report, tmp_path):
+    report("arms.md")
+
+    def fail():
+        with replaced_files(tmp_path / "report.html") as staged:
+            (staged / "arms.md").write_text("new")
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fail()
+    assert (tmp_path / "arms.md").read_text() == "arms.md"
+    assert names(tmp_path) == ["arms.md", "report.files.json", "report.html"]
 
 
 def test_a_list_of_somebody_else_removes_nothing_outside_of_the_report(

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from normlab.report.checklist import NO, OPEN, YES
 from normlab.report.drawing import save_drawing
-from normlab.report.file_list import FIGURE_FOLDER, silent, update_file_list
+from normlab.report.file_list import FIGURE_FOLDER, replaced_files, silent
 from normlab.report.methods import methods_of
 from normlab.report.page import Report, Section, write_report
 from normlab.report.scope import scope_note
@@ -102,13 +102,12 @@ def write_files(
         folder: it is made if it does not exist.
         tell: called with a sentence on files that were removed.
     """
-    figures = folder / FIGURE_FOLDER
-    written = []
-    for section in report.sections:
-        written += write_tables(folder, section.tables, section.frames)
-        for drawing in section.drawings:
-            written += save_drawing(drawing, figures)
-    written += write_tables(folder, [], {"runs": report.runs})
-    page = write_report(report, folder / "report.html")
-    update_file_list(page, [*written, page], tell)
+    page = folder / "report.html"
+    with replaced_files(page, tell) as staged:
+        for section in report.sections:
+            write_tables(staged, section.tables, section.frames)
+            for drawing in section.drawings:
+                save_drawing(drawing, staged / FIGURE_FOLDER)
+        write_tables(staged, [], {"runs": report.runs})
+        write_report(report, staged / page.name, folder)
     return page

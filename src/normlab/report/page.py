@@ -119,9 +119,19 @@ class PageFigure:
     rem: float
 
 
-def write_report(report: Report, path: Path) -> Path:
-    """Write the page; it needs no server, no network and no other file."""
-    html = _template().render(_context(report, path.parent))
+def write_report(report: Report, path: Path, folder: Path | None = None) -> Path:
+    """Write the page; it needs no server, no network and no other file.
+
+    Args:
+        report: what is written.
+        path: of the file.
+        folder: in which the page will lie, with links from there to the runs; None for
+            that of `path`.
+
+    Returns:
+        `path`.
+    """
+    html = _template().render(_context(report, folder or path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary:
         temporary.write_text(html + "\n", encoding="utf-8")

@@ -16,9 +16,8 @@ from normlab.report.drawing import (
     inline_svg,
     save_drawing,
 )
-from normlab.report.file_list import FIGURE_FOLDER, silent, update_file_list
+from normlab.report.file_list import FIGURE_FOLDER, replaced_files, silent
 from normlab.report.page import page_environment
-from normlab.results import written_whole
 from normlab.spreadsheets import without_formulas
 from normlab.why.measure import Settings, measure_run
 from normlab.why.pictures import Arms, Picture
@@ -107,18 +106,14 @@ def write_explanation(
         folder: it is made if it does not exist.
         tell: called with a sentence on files that were removed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for picture in explanation.pictures:
-        written += save_drawing(picture.drawing, folder / FIGURE_FOLDER)
-        table = folder / f"{picture.drawing.name}.csv"
-        with written_whole(table) as temporary:
-            without_formulas(picture.table).to_csv(temporary, index=False)
-        written.append(table)
     path = folder / PAGE
-    with written_whole(path) as temporary:
-        temporary.write_text(render_page(explanation) + "\n", encoding="utf-8")
-    update_file_list(path, [*written, path], tell)
+    with replaced_files(path, tell) as staged:
+        for picture in explanation.pictures:
+            save_drawing(picture.drawing, staged / FIGURE_FOLDER)
+            table = without_formulas(picture.table)
+            table.to_csv(staged / f"{picture.drawing.name}.csv", index=False)
+        html = render_page(explanation) + "\n"
+        (staged / PAGE).write_text(html, encoding="utf-8")
     return path
 
 
