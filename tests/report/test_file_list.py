@@ -95,6 +95,26 @@ def test_a_report_that_fails_changes_nothing(report, tmp_path):
     assert names(tmp_path) == ["arms.md", "report.files.json", "report.html"]
 
 
+def test_files_that_another_report_removes_meanwhile_are_no_error(
+    report, tmp_path, monkeypatch
+):
+    report("arms.md", "budgets.csv")
+    digest = file_list._digest
+
+    def other_report(file):
+        if file.parent == tmp_path:
+            if file.name == "budgets.csv":
+                value = digest(file)
+                file.unlink()
+                return value
+            file.unlink()
+        return digest(file)
+
+    monkeypatch.setattr(file_list, "_digest", other_report)
+    report()
+    assert names(tmp_path) == ["report.files.json", "report.html"]
+
+
 def test_a_list_of_somebody_else_removes_nothing_outside_of_the_report(
     report, tmp_path
 ):

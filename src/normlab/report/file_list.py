@@ -90,8 +90,12 @@ def _remove(listed: dict[str, str], folder: Path, tell: Callable[[str], None]) -
         file = folder / name
         if not _is_ours(file, folder):
             continue
-        if _digest(file) in digests.split():
-            file.unlink()
+        try:
+            is_unchanged = _digest(file) in digests.split()
+        except FileNotFoundError:  # another report was faster
+            continue
+        if is_unchanged:
+            file.unlink(missing_ok=True)
             removed.append(name)
         else:
             changed.append(name)
