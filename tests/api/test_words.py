@@ -58,6 +58,18 @@ def test_lists_are_axes_of_a_sweep():
             {"experiment": "recurrent_mnist", "model.hidden": [64, 32]},
             ["experiment=recurrent_mnist", "++model.hidden=64,32"],
         ),
+        (
+            {"+experiment": "recurrent_mnist", "model.hidden": [64, 32]},
+            ["+experiment=recurrent_mnist", "++model.hidden=64,32"],
+        ),
+        (  # a recipe of one's own may pick any model
+            {"experiment": "of_mine", "model.hidden": [64, 32]},
+            ["experiment=of_mine", "++model.hidden=64,32"],
+        ),
+        (
+            {"experiment": "of_mine", "model": "mlp", "model.hidden": [64, 32]},
+            ["experiment=of_mine", "model=mlp", "++model.hidden=[64,32]"],
+        ),
         ({"model.hidden": (np.int64(64),)}, ["++model.hidden=[64]"]),
         ({"model.hidden": [[64], [64, 32]]}, ["++model.hidden=[64],[64,32]"]),
         ({"task.class_weights": [1.0, 2.0]}, ["++task.class_weights=[1.0,2.0]"]),

@@ -47,18 +47,25 @@ def _keys(key: str, words: Sequence[str]) -> Mapping[str, Key]:
 
 
 def _option(group: str, words: Sequence[str]) -> str:
-    """The option of a group by the words, by a recipe that they name, or by default."""
+    """The option of a group by the words, by a recipe that they name, or by default.
+
+    It is empty if it is not known, since conf/ does not have the recipe.
+    """
     picked: dict[str, str] = {}
     for word in words:
         name, _, value = word.partition("=")
-        picked[name] = value
+        picked[name.lstrip("+")] = value
+    is_known = True
     for recipe in RECIPES:
         name = picked.get(recipe, "")
         if has_option(recipe, name):
-            file = read_commented(read_option(recipe, name).source)
+            option = read_option(recipe, name)
+            file = read_commented(option.source)
             for overridden, entry in file.defaults.items():
                 picked.setdefault(overridden, entry.source)
+        elif name:
+            is_known = False
     known = groups()
-    if group in picked or group not in known:
-        return picked.get(group, "")
-    return known[group].default
+    if group not in picked and group in known and is_known:
+        return known[group].default
+    return picked.get(group, "")
