@@ -74,6 +74,7 @@ def folder(tmp_path):
     (tmp_path / "hydra" / "launcher").mkdir(parents=True)
     files = {
         "lab": "setup: [module load cuda]\nadditional_parameters: {begin: now}\n",
+        "lab.v2": "defaults: [lab]\n",
         "other": "setup: ['${group}']\n",
         "submitit_slurm": "setup: [touch x]\n",
     }
@@ -126,7 +127,9 @@ def test_the_picked_file_is_read_as_hydra_reads_it(folder):
     [
         ("[lab, _self_]", "later"),
         ("[submitit_slurm, lab@_here_]", "later"),
-        ("[/hydra/launcher/lab]", "later"),
+        ("[/hydra/launcher/lab@_here_]", "later"),
+        ("[lab.yaml]", "later"),
+        ("[lab.v2]", "later"),
         ("[_self_, lab, {optional x: y}, x/y, x@y, '${x}']", "now"),
     ],
 )
@@ -154,6 +157,14 @@ def test_the_picked_file_inherits_nothing_from_another_folder(folder, tmp_path):
         check_launcher(launcher, ["hydra/launcher=gpu"], folders)
     (own / "lab.yaml").write_text("setup: [module load cuda]\n")
     check_launcher(launcher, ["hydra/launcher=gpu"], folders)
+
+
+def test_a_file_that_hydra_merges_below_the_launcher_is_not_inherited(folder):
+    text = "defaults: [/hydra/launcher/lab]\n"
+    (folder / "hydra" / "launcher" / "gpu.yaml").write_text(text)
+    launcher = {"_target_": SLURM, "setup": ["module load cuda"]}
+    with pytest.raises(ValueError, match="launcher.setup must be given on the command"):
+        check_launcher(launcher, ["hydra/launcher=gpu"], [folder])
 
 
 def test_interpolations_in_the_picked_file_are_refused_in_their_own_words(folder):

@@ -24,7 +24,7 @@ HANDED_ON = ("setup", "additional_parameters")
 UNSET = object()
 SELF = "_self_"  # in a defaults list, the file itself
 # In a defaults list, another launcher, whose options are merged with those of the file.
-INHERITED = re.compile(rf"(?:/{GROUP}/)?([\w-]+)(?:@_here_)?")
+INHERITED = re.compile(rf"(?:/{GROUP}/)?([\w.-]+)@_here_|([\w.-]+)")
 
 
 def check_launcher(
@@ -109,8 +109,9 @@ def _with_inherited(name: str, folders: Sequence[Path]) -> dict[str, Any]:
     else. In its defaults list, files of other groups and packages are left out.
     """
     own: dict[str, Any] = {}
+    stem = name.removesuffix(".yaml")
     for folder in (configuration_directory(), *folders):
-        path = folder / GROUP / f"{name}.yaml"
+        path = folder / GROUP / f"{stem}.yaml"
         if path.is_file():
             own = _content(path)
             folders = [folder]
@@ -124,7 +125,8 @@ def _with_inherited(name: str, folders: Sequence[Path]) -> dict[str, Any]:
         if entry == SELF:
             merged = OmegaConf.merge(merged, own)
         elif inherited:
-            part = _with_inherited(inherited[1], folders)
+            other = inherited[1] or inherited[2]
+            part = _with_inherited(other, folders)
             merged = OmegaConf.merge(merged, part)
     return _plain(merged)
 
