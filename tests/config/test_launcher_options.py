@@ -40,10 +40,11 @@ def test_what_runs_code_or_names_files_must_be_typed(target, name, value):
     for words in ([], ["hydra/launcher=submitit_slurm"], [f"launcher.{name}=x"]):
         with pytest.raises(ValueError) as error:
             check_launcher(launcher, words, [])
+        inner = f"{name}.output" if isinstance(value, dict) else name
         assert str(error.value) == (
-            f"hydra.launcher.{name} must be given on the command line, or by the "
+            f"hydra.launcher.{inner} must be given on the command line, or by the "
             f"launcher's own file if hydra/launcher=NAME picks it there; another file "
-            f"set it: add hydra.launcher.{name}=VALUE"
+            f"set it: add ++hydra.launcher.{inner}=VALUE"
         )
     typed = "{output:x}" if isinstance(value, dict) else "[x]"
     check_launcher(launcher, [f"+hydra.launcher.{name}={typed}"], [])
@@ -61,11 +62,13 @@ def test_keys_and_values_must_all_be_typed():
     launcher = {"_target_": SLURM, "additional_parameters": typed}
     check_launcher(launcher, WORDS, [])
     for word in WORDS:
-        with pytest.raises(ValueError, match="additional_parameters must be given"):
+        with pytest.raises(ValueError, match=r"parameters\.[\w-]+ must be given"):
             check_launcher(launcher, [word], [])
     launcher["additional_parameters"] = {**typed, "output": "~/.bashrc"}
-    with pytest.raises(ValueError, match="additional_parameters must be given"):
+    with pytest.raises(ValueError, match=r"parameters\.output must be given"):
         check_launcher(launcher, WORDS, [])
+    advice = "++hydra.launcher.additional_parameters.output='~/.bashrc'"
+    check_launcher(launcher, [*WORDS, advice], [])
 
 
 @pytest.fixture
@@ -173,6 +176,17 @@ def test_interpolations_in_the_picked_file_are_refused_in_their_own_words(folder
         check_launcher(launcher, ["hydra/launcher=other"], [folder])
     assert str(error.value) == (
         "hydra.launcher.setup must have no interpolation in the file that "
-        "hydra/launcher=NAME picks, since other files may set what it stands for, got "
-        "['${group}']: add hydra.launcher.setup=VALUE to the command line"
+        "hydra/launcher=NAME picks, since other files may set what it stands for, or "
+        "another file set it, got ['${group}'] there: add ++hydra.launcher.setup=VALUE "
+        "to the command line"
+    )
+    text = "additional_parameters: {begin: '${x}', mail-user: '${y}'}\n"
+    (folder / "hydra" / "launcher" / "other.yaml").write_text(text)
+    launcher = {"_target_": SLURM, "additional_parameters": {"begin": "now"}}
+    with pytest.raises(ValueError) as error:
+        check_launcher(launcher, ["hydra/launcher=other"], [folder])
+    key = "hydra.launcher.additional_parameters.begin"
+    assert str(error.value).startswith(f"{key} must have no interpolation")
+    assert str(error.value).endswith(
+        f"${{x}} there: add ++{key}=VALUE to the command line"
     )

@@ -46,9 +46,8 @@ def check_launcher(
     typed = typed_tree(TOP, words)
     picked = _picked_file(words, folders)
     for name, value in restricted.items():
-        written = _part(picked, name)
-        if not _is_chosen(value, _part(typed, name), written):
-            raise ValueError(_refusal(f"{TOP}.{name}", written))
+        key = f"{TOP}.{name}"
+        _check_chosen(key, value, _part(typed, name), _part(picked, name))
 
 
 def _refusal(key: str, written: Any) -> str:
@@ -56,12 +55,12 @@ def _refusal(key: str, written: Any) -> str:
     if "${" in str(written):
         return (
             f"{key} must have no interpolation in the file that {GROUP}=NAME picks, "
-            f"since other files may set what it stands for, got {written}: add "
-            f"{key}=VALUE to the command line"
+            f"since other files may set what it stands for, or another file set it, "
+            f"got {written} there: add ++{key}=VALUE to the command line"
         )
     return (
         f"{key} must be given on the command line, or by the launcher's own file if "
-        f"{GROUP}=NAME picks it there; another file set it: add {key}=VALUE"
+        f"{GROUP}=NAME picks it there; another file set it: add ++{key}=VALUE"
     )
 
 
@@ -147,25 +146,27 @@ def _plain(content: Any) -> dict[str, Any]:
     return plain if isinstance(plain, dict) else {}
 
 
-def _is_chosen(value: Any, typed: Any, written: Any) -> bool:
-    """Whether a value was typed, or is as the picked file has it.
+def _check_chosen(key: str, value: Any, typed: Any, written: Any) -> None:
+    """Refuse a value that was not typed and is not as the picked file has it.
 
     A value that was typed replaces that of any file, except that keys and values are
     merged with those of files.
 
     Args:
+        key: for the message.
         value: resolved, so that it differs from an interpolation in the file.
         typed: what the words set in its place.
         written: what the picked file has in its place.
     """
     if value == written:
-        return True
+        return
     if not isinstance(value, dict):
-        return typed is not UNSET and not isinstance(typed, dict)
+        if typed is UNSET or isinstance(typed, dict):
+            raise ValueError(_refusal(key, written))
+        return
     for name, inner in value.items():
-        if not _is_chosen(inner, _part(typed, name), _part(written, name)):
-            return False
-    return True
+        place = f"{key}.{name}"
+        _check_chosen(place, inner, _part(typed, name), _part(written, name))
 
 
 def _part(tree: Any, name: str) -> Any:
