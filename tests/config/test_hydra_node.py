@@ -171,6 +171,9 @@ def test_variables_are_named_and_not_shown(with_hydra):
         ([], "a file"),
         (["hydra.job.env_copy=[OTHER]", "group=MY_TOKEN"], "a file"),
         (["++hydra.job.env_copy=[OTHER,MY_TOKEN]"], "the command line"),
+        (["hydra.job={env_copy: [MY_TOKEN]}"], "the command line"),
+        (["hydra.job={env_copy: MY_TOKEN}"], "a file"),
+        (["hydra.job={env_copy: null}"], "a file"),
     ],
 )
 def test_a_variable_that_hydra_does_not_find_is_named(words, who):

@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from normlab.config.launcher_options import check_launcher
+from normlab.config.overrides import typed_tree
 from normlab.config.trust import (
     placed_targets,
     refuse_interpolations,
     refuse_untyped,
-    typed_texts,
 )
 
 # Of Hydra's own options for Python's logging, those that write no files.
@@ -118,9 +118,10 @@ def composing(words: Sequence[str]) -> Iterator[None]:
     except KeyError as error:
         if isinstance(error, OmegaConfBaseException):
             raise
-        typed = " ".join(typed_texts("hydra.job.env_copy", words))
-        names = re.findall(r"\w+", typed)
-        who = "the command line" if error.args[0] in names else "a file"
+        typed = typed_tree("hydra.job", words)
+        names = typed.get("env_copy")
+        is_typed = isinstance(names, list) and error.args[0] in names
+        who = "the command line" if is_typed else "a file"
         raise ValueError(
             f"hydra.job.env_copy must be empty, {who} names {error} there"
         ) from error
