@@ -265,6 +265,29 @@ def test_a_file_that_is_open_is_written_where_it_stands(tmp_path, flags, content
     assert file.read_text() == content
 
 
+@pytest.mark.parametrize(
+    ("is_closed", "what"), [(True, "closed"), (False, "open for reading only")]
+)
+def test_a_file_that_is_not_open_for_writing_is_refused_at_once(
+    tmp_path, is_closed, what
+):
+    file = tmp_path / "out.csv"
+    file.write_text("old")
+    descriptor = os.open(file, os.O_RDONLY)
+    if is_closed:
+        os.close(descriptor)
+    path = Path(f"/dev/fd/{descriptor}")
+    message = f"^{path} must be open for writing, as by {descriptor}>FILE; it is {what}"
+    with (
+        pytest.raises(ValueError, match=message),
+        written_whole(path, follow_links=True),
+    ):
+        raise AssertionError("the block must not begin")
+    if not is_closed:
+        os.close(descriptor)
+    assert file.read_text() == "old"
+
+
 def test_after_an_error_a_file_that_is_open_is_as_it_was(tmp_path):
     file = tmp_path / "out.csv"
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)

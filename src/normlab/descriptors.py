@@ -1,5 +1,6 @@
 """Files that this process has open, which paths such as `/dev/stdout` name."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -23,6 +24,25 @@ def descriptor_of(path: Path) -> int | None:
             return None
         path = path.parent / path.readlink()
     return None
+
+
+def check_writable(path: Path, descriptor: int) -> None:
+    """Refuse a file that is not open for writing.
+
+    Args:
+        path: what the user named.
+        descriptor: the number of the open file.
+
+    Raises:
+        ValueError: it is closed, or open for reading only.
+    """
+    must = f"{path} must be open for writing, as by {descriptor}>FILE; it is"
+    try:
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"{must} closed") from error
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        raise ValueError(f"{must} open for reading only")
 
 
 def write_to_descriptor(path: Path, descriptor: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.checksums import check_file, verified, with_checksum
-from normlab.descriptors import descriptor_of, write_to_descriptor
+from normlab.descriptors import check_writable, descriptor_of, write_to_descriptor
 from normlab.files import read_json
 from normlab.locks import check_lease
 from normlab.sharing import shared
@@ -120,6 +120,9 @@ def written_whole(path: Path, follow_links: bool = False) -> Iterator[Path]:
 
     Yields:
         where to write; a device or a pipe exists already.
+
+    Raises:
+        ValueError: `path` names an open file that is not open for writing.
     """
     if follow_links:
         # The links /dev/stdout and /dev/fd/N lead to a pipe that no path resolves to.
@@ -129,6 +132,7 @@ def written_whole(path: Path, follow_links: bool = False) -> Iterator[Path]:
             return
         descriptor = descriptor_of(path)
         if descriptor is not None:
+            check_writable(path, descriptor)
             with tempfile.TemporaryDirectory() as folder:
                 copied = Path(folder) / path.name
                 yield copied
