@@ -33,6 +33,9 @@ def test_images_of_files_need_nothing_that_takes_long(split):
 def test_data_that_bring_their_validation_part_need_no_split():
     options = {"load": {"_target_": "package.function"}}
     assert libraries_of(options) == ()
+    photographs = dataset("images.image_folder", "stratified")
+    assert libraries_of(photographs | {"use_val": True}) == ()
+    assert libraries_of(photographs | {"use_val": False}) == SCIKIT_LEARN
 
 
 DIABETES = """

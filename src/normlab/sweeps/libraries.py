@@ -22,6 +22,8 @@ def libraries_of(dataset: dict[str, Any]) -> tuple[str, ...]:
     loader = dataset["load"].get("_target_", "")
     is_table = loader.startswith("normlab.data.tabular.")
     is_digits = loader == "normlab.data.images.digits"
-    if is_table or is_digits or dataset.get("split") == "stratified":
+    has_own_validation = dataset.get("use_val", False)
+    is_stratified = dataset.get("split") == "stratified" and not has_own_validation
+    if is_table or is_digits or is_stratified:
         return SCIKIT_LEARN
     return ()
