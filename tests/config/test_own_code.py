@@ -160,3 +160,17 @@ def test_data_and_compiled_remains_are_no_code(here):
     (here / "work" / "own_norms_m" / "__pycache__" / "x.pyc").write_text("")
     find_own_code(["own_norms_m"], [here / "conf"])
     assert sys.path[-1] == str(here / "conf")
+
+
+def test_a_folder_in_an_installed_namespace_cannot_be_replaced(here, monkeypatch):
+    installed = here / "site-packages"
+    packages(installed, "own_norms_n/deep/norms", "own_norms_n/data/", "own_norms_n/b")
+    monkeypatch.syspath_prepend(installed)
+    packages(here, "conf/stranger_n", "conf/own_norms_n/data", "conf/own_norms_n/b")
+    find_own_code(["stranger_n"], [here / "conf"])  # replaces nothing
+    sys.path.remove(str(here / "conf"))
+    packages(here, "conf/own_norms_n/deep")
+    with pytest.raises(ValueError) as error:
+        find_own_code(["stranger_n"], [here / "conf"])
+    folder = here / "conf" / "own_norms_n"
+    assert str(error.value).startswith(f"deep in {folder} must have another name")

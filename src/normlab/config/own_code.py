@@ -71,7 +71,7 @@ def _is_installed(root: str) -> bool:
 
 
 def _namespace(root: str) -> list[Path]:
-    """The folders without `__init__.py` on the search path that hold code of a name.
+    """The folders of a name on the search path, none of which has `__init__.py`.
 
     Python imports any module or package with this name in their place, wherever it
     lies on the search path.
@@ -79,8 +79,7 @@ def _namespace(root: str) -> list[Path]:
     spec = PathFinder.find_spec(root)
     if spec is None or spec.origin is not None:
         return []
-    places = map(Path, spec.submodule_search_locations or ())
-    return [place for place in places if _holds_code(place)]
+    return [Path(place) for place in spec.submodule_search_locations or ()]
 
 
 def _folder_with(root: str, candidates: Sequence[Path]) -> Path | None:
@@ -94,24 +93,49 @@ def _folder_with(root: str, candidates: Sequence[Path]) -> Path | None:
         for inner in candidates:  # the folder of a project may have the name, too
             if inner.is_relative_to(plain) and _has_module(inner, root):
                 return inner
-        return None if _namespace(root) else folder
+        is_found = any(map(_holds_code, _namespace(root)))
+        return None if is_found else folder
     return None
 
 
 def _append_to_search_path(folder: Path) -> None:
     if str(folder) in sys.path:
         return
-    names = {path.name.partition(".")[0] for path in folder.iterdir()}
-    for name in sorted(filter(str.isidentifier, names)):
-        if not _has_module(folder, name):
-            continue
-        for place in _namespace(name):
-            if not folder.is_relative_to(place):
-                raise ValueError(
-                    f"{name} in {folder} must have another name, since it would "
-                    f"replace the code in {place}: rename it, or install your package"
-                )
+    for name in _names(folder):
+        _refuse_replacing(_namespace(name), folder, name)
     sys.path.append(str(folder))
+
+
+def _names(folder: Path) -> list[str]:
+    """What may be imported from a folder, which need not exist."""
+    names = set()
+    for path in folder.glob("*"):
+        name, *_ = path.name.split(".")
+        if name.isidentifier():
+            names.add(name)
+    return sorted(names)
+
+
+def _refuse_replacing(places: Sequence[Path], folder: Path, name: str) -> None:
+    """Refuse a folder with a package that replaces code in folders of its name."""
+    replaced = []
+    for place in places:
+        if place.is_dir() and not folder.is_relative_to(place):
+            replaced.append(place)
+    if not replaced:
+        return
+    if not _has_module(folder, name):
+        for inner in _names(folder / name):
+            if not any(_has_module(place, inner) for place in replaced):
+                deeper = [place / inner for place in replaced]
+                _refuse_replacing(deeper, folder / name, inner)
+        return
+    for place in replaced:
+        if _holds_code(place):
+            raise ValueError(
+                f"{name} in {folder} must have another name, since it would replace "
+                f"the code in {place}: rename it, or install your package"
+            )
 
 
 def _has_module(folder: Path, name: str) -> bool:
