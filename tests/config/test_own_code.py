@@ -174,3 +174,9 @@ def test_a_folder_in_an_installed_namespace_cannot_be_replaced(here, monkeypatch
         find_own_code(["stranger_n"], [here / "conf"])
     folder = here / "conf" / "own_norms_n"
     assert str(error.value).startswith(f"deep in {folder} must have another name")
+
+
+def test_the_working_folder_comes_first_in_any_order_of_trust(here):
+    packages(here, "work/own_norms_o", "conf/own_norms_o", "conf/stranger_o")
+    find_own_code(["stranger_o", "own_norms_o"], [here / "conf"])
+    assert sys.path[-2:] == [str(here / "work"), str(here / "conf")]

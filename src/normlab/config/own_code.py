@@ -42,13 +42,15 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
     if named:
         os.environ[VARIABLE] = os.pathsep.join(named)
     candidates = _candidates()
+    holders = []
     for package in packages:
         root = package.partition(".")[0]
-        if _is_installed(root):
-            continue
-        holder = _folder_with(root, candidates)
-        if holder is not None:
-            _append_to_search_path(holder)
+        if not _is_installed(root):
+            holder = _folder_with(root, candidates)
+            holders.append(holder)
+    for folder in candidates:
+        if folder in holders:
+            _append_to_search_path(folder)
 
 
 def _candidates() -> list[Path]:
