@@ -82,6 +82,7 @@ def test_speeds_leave_out_the_time_of_compiling(monkeypatch):
         progress=SimpleNamespace(blocks=0),
         epoch_samples=20,
         timed_steps=4,
+        stack=None,
         clock=lambda: clock.now,
         step_seconds=12.0,
         scoring_seconds=5.0,
