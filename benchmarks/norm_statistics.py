@@ -55,7 +55,7 @@ def process_row(rounds: int) -> Row:
         }
         median = take_turns(arms, rounds)
     return Row(
-        "python train.py, 10 epochs of digits, whole process",
+        "`python train.py`, 10 epochs of digits, whole process",
         "without statistics",
         *median.values(),
         reach=1.05,

@@ -103,23 +103,23 @@ def start_rows(root: str, outputs: str, rounds: int) -> list[Row]:
         "lightning": command("-c", f"import pytorch_lightning; {step}"),
     }
     median = take_turns(arms, rounds)
-    against = "python -c 'import torch'"
+    against = "`python -c 'import torch'`"
     torch = median["torch"]
     floor = (
         f"a bare step takes {median['bare'] / torch:.2f} x, with Lightning imported "
         f"{median['lightning'] / torch:.2f} x"
     )
     return [
-        Row("python train.py --help", against, median["help"], torch, 0.5),
+        Row("`python train.py --help`", against, median["help"], torch, 0.5),
         Row(
-            "python train.py, the result is stored",
+            "`python train.py`, the result is stored",
             against,
             median["stored"],
             torch,
             0.5,
         ),
         Row(
-            "python train.py, until the first step's checkpoint",
+            "`python train.py`, until the first step's checkpoint",
             against,
             median["first"],
             torch,
@@ -127,7 +127,7 @@ def start_rows(root: str, outputs: str, rounds: int) -> list[Row]:
             note=floor,
         ),
         Row(
-            "the same, experiment=mlp_mnist",
+            "the same, `experiment=mlp_mnist`",
             against,
             median["first of MNIST"],
             torch,
@@ -150,7 +150,7 @@ def run_rows(root: str, outputs: str, rounds: int) -> list[Row]:
         "notebook": command("benchmarks/notebook.py", root),
     }
     median = take_turns(arms, rounds, warm_up=False)
-    name = "python train.py experiment=mlp_mnist, 10 epochs, whole process"
+    name = "`python train.py experiment=mlp_mnist`, 10 epochs, whole process"
     return [
         Row(
             name,
