@@ -57,10 +57,11 @@ class StackedLauncher(QueueLauncher):
         Args:
             config: the first configuration to train.
         """
-        from normlab.sweeps.stacks import preload
+        from normlab.sweeps.queue import preload
+        from normlab.sweeps.stacks import PRELOAD
         from normlab.sweeps.workers import start_server
 
-        start_server(preload(config))
+        start_server(preload(config, PRELOAD))
 
     def stream_results(
         self, configs: list[dict[str, Any]]

@@ -30,13 +30,16 @@ ResultsOrStopped = Generator[tuple[int, Result | Stopped]]
 PRELOAD = ("normlab.sweeps.queue", "normlab.training.train")
 
 
-def preload(config: dict[str, Any]) -> tuple[str, ...]:
+def preload(
+    config: dict[str, Any], modules: tuple[str, ...] = PRELOAD
+) -> tuple[str, ...]:
     """What the server process of the workers imports.
 
     Args:
         config: the first configuration to train; the others may have other data.
+        modules: what it imports for any configuration.
     """
-    return (*PRELOAD, *libraries_of(config["dataset"]))
+    return (*modules, *libraries_of(config["dataset"]))
 
 
 def run_queued(

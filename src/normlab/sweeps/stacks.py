@@ -10,11 +10,11 @@ from normlab.endings import EarlyEnd, Interrupted, Stopped
 from normlab.mistakes import reason
 from normlab.stacked.grouping import AUTO, Options, Plan, plan
 from normlab.sweeps.jobs import Job, failed_result, format_settings, varied_keys
-from normlab.sweeps.libraries import libraries_of
 from normlab.sweeps.queue import (
     Result,
     Results,
     ResultsOrStopped,
+    preload,
     result_of,
     slots,
     stored_first,
@@ -26,15 +26,6 @@ from normlab.training.experiment import run_with_output, stored_result
 PRELOAD = ("normlab.sweeps.stacks", "normlab.training.train", "normlab.stacked.driver")
 MOST_NAMED = 4  # runs of a stack in a list
 DEFAULTS = Options()
-
-
-def preload(config: dict[str, Any]) -> tuple[str, ...]:
-    """What the server process of the workers imports.
-
-    Args:
-        config: the first configuration to train; the others may have other data.
-    """
-    return (*PRELOAD, *libraries_of(config["dataset"]))
 
 
 class Item(NamedTuple):
@@ -112,7 +103,7 @@ def _train_in_workers(
         chosen = [quiet[number] for number in numbers]
         items.append(Item(chosen, options, len(environments)))
     told: set[str] = set()
-    modules = preload(configs[0])
+    modules = preload(configs[0], PRELOAD)
     with Workers(train_together, environments, jobs_per_worker, modules) as pool:
         for index, value in pool.run(items):
             if isinstance(value, Died):
