@@ -193,7 +193,7 @@ def share_row(part: Part) -> Row:
     )
 
 
-def rows(root: str, rounds: int = 5) -> list[Row]:
+def rows(root: str, rounds: int = 2) -> list[Row]:
     folder = photographs(root)
     found = []
     for threads in (1, WORKERS):

@@ -21,7 +21,7 @@ CASES = {
 }
 
 
-def rows(root: str, rounds: int = 7) -> list[Row]:
+def rows(root: str, rounds: int = 3) -> list[Row]:
     """One row per network and data set, and one for a whole process."""
     found = []
     for name, words in CASES.items():

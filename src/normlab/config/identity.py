@@ -342,9 +342,11 @@ def run_folder(config: dict[str, Any]) -> Path:
     _named_here.add(folder)
     if folder.is_dir():
         return folder
-    for name in _names(parent):
+    # Most of the names belong to other runs; there may be thousands of them.
+    similar = (name for name in _names(parent) if name.startswith(f"{readable}-"))
+    for name in similar:
         other = parent / name
-        if other in _named_here or not name.startswith(f"{readable}-"):
+        if other in _named_here:
             continue
         stored = stored_digests(other)
         if stored is not None and stored[0] == wanted:
