@@ -79,6 +79,7 @@ def _check_head(
         for number in range(group.num_columns):
             chunk = group.column(number)
             _check_encodings(chunk)
+            _check_counts(chunk)
             length = metadata.schema.column(number).length
             width = WIDTHS.get(chunk.physical_type, length)
             # Values that repeat, or are missing, are stored once.
@@ -88,6 +89,14 @@ def _check_head(
     _check_bytes(size, most_bytes)
     if most_values is not None and values > most_values:
         raise TooLarge(f"have at most {most_values:,} values in its lists")
+
+
+def _check_counts(chunk: Any) -> None:
+    """Refuse negative numbers, of which one would make up for a large one."""
+    if min(chunk.num_values, chunk.total_uncompressed_size) < 0:
+        raise TooLarge(
+            f"state the size of its column {chunk.path_in_schema}, got a negative one"
+        )
 
 
 def _check_encodings(chunk: Any) -> None:
