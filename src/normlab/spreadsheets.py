@@ -1,9 +1,13 @@
 """Tables in CSV that spreadsheets open without evaluating anything in them."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Where a formula begins. Spreadsheets of some countries end a cell at a semicolon.
+FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@])")
 
 
 def without_formulas(frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -21,14 +25,14 @@ def _without_formulas(column: "pd.Series") -> "pd.Series":
 def without_formula(cell: Any) -> Any:
     """A cell of a table that no spreadsheet takes for a formula.
 
-    A text that begins with one of `=+-@` gets an apostrophe in front, unless it is a
-    number. Names of settings and arms, reasons, and names of classes and files come
-    from other people.
+    Where one of `=+-@` begins a text, or follows a semicolon, a tab or the end of a
+    line, an apostrophe is put in front, unless the text is a number. Names of settings
+    and arms, reasons, and names of classes and files come from other people.
     """
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@")):
+    if not isinstance(cell, str) or not FORMULA.search(cell):
         return cell
     try:
         float(cell)
     except ValueError:
-        return f"'{cell}"
+        return FORMULA.sub(r"\1'", cell)
     return cell
