@@ -54,6 +54,13 @@ def test_files_that_somebody_has_changed_are_kept(report, tmp_path):
     assert report() == ["removed, since only an earlier report has them: arms.md"]
 
 
+def test_a_list_that_names_what_cannot_be_a_file_is_read(report, tmp_path):
+    listed = {"x" * 300: "0", "arms.md": "0"}
+    (tmp_path / "report.files.json").write_text(json.dumps(listed))
+    assert report() == []
+    assert "xxx" not in (tmp_path / "report.files.json").read_text()
+
+
 @pytest.mark.parametrize("moved", [0, 1, 2, 3])
 def test_after_an_interruption_old_and_new_files_are_removed(
     report, tmp_path, monkeypatch, moved

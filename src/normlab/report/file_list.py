@@ -131,7 +131,10 @@ def _write_list(path: Path, digests: dict[str, str]) -> None:
 def _is_ours(file: Path, folder: Path) -> bool:
     """Whether a regular file lies in a folder of the report; a link leads elsewhere."""
     leads_elsewhere = file.parent != folder and file.parent.is_symlink()
-    return file.is_file() and not file.is_symlink() and not leads_elsewhere
+    try:
+        return file.is_file() and not file.is_symlink() and not leads_elsewhere
+    except OSError:  # of a name that no file can have
+        return False
 
 
 def _digest(file: Path) -> str:
