@@ -2,9 +2,11 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
+from normlab.config import own_code
 from normlab.config.own_code import VARIABLE, find_own_code
 
 
@@ -45,6 +47,29 @@ def test_packages_in_and_beside_the_folder_are_found(here, place, monkeypatch):
     find_own_code([f"{name}.deep"], [here / "conf"])
     importlib.import_module(name)
     assert sys.path[-1] == str((here / place).resolve())
+
+
+def test_a_colon_in_the_name_of_a_folder_is_a_part_of_it(here):
+    folder = here / "12:30" / "conf"
+    folder.mkdir(parents=True)
+    (folder.parent / "own_norms_c.py").write_text("")
+    find_own_code(["own_norms_c"], [folder])
+    assert sys.path[-1] == str(folder.parent)
+
+
+def test_tests_of_a_checkout_and_of_the_user_may_have_one_name(here, monkeypatch):
+    checkout = here / "checkout"
+    for folder in (checkout / "conf", checkout / "src", checkout / "tests"):
+        folder.mkdir(parents=True)
+        (folder / "part.py").write_text("")
+    monkeypatch.setattr(own_code, "configuration_directory", lambda: checkout / "conf")
+    elsewhere = [place for place in sys.path if not (Path(place) / "tests").is_dir()]
+    monkeypatch.setattr(sys, "path", [str(checkout), *elsewhere])
+    for name in ("src", "tests", "own_norms_d"):
+        (here / "work" / name).mkdir()
+        (here / "work" / name / "__init__.py").write_text("")
+    find_own_code(["own_norms_d"])
+    assert sys.path[-1] == str(here / "work")
 
 
 def test_installed_packages_cannot_be_replaced(here):

@@ -7,6 +7,7 @@ and after everything that is installed, so that no file in it can take the place
 installed package.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,9 @@ from importlib.machinery import PathFinder, all_suffixes
 from importlib.util import find_spec
 from pathlib import Path
 
-# Tells jobs on other machines what `--config-dir` named.
+from normlab.config.identity import configuration_directory
+
+# Tells jobs on other machines what `--config-dir` named, as a list in JSON.
 VARIABLE = "NORMLAB_CONFIG_DIRS"
 SUFFIXES = tuple(all_suffixes())  # of files that Python imports
 
@@ -40,7 +43,7 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
     for folder in config_dirs:
         named.append(str(folder.absolute()))
     if named:
-        os.environ[VARIABLE] = os.pathsep.join(named)
+        os.environ[VARIABLE] = json.dumps(named)
     candidates = _candidates()
     holders = []
     for package in packages:
@@ -56,11 +59,9 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
 def _candidates() -> list[Path]:
     """The folders that may hold code of the user's own."""
     candidates = [Path.cwd()]
-    named = os.environ.get(VARIABLE, "")
-    for name in named.split(os.pathsep):
-        if name:
-            folder = Path(name)
-            candidates += [folder, folder.parent]
+    for name in json.loads(os.environ.get(VARIABLE, "[]")):
+        folder = Path(name)
+        candidates += [folder, folder.parent]
     return candidates
 
 
@@ -76,12 +77,15 @@ def _namespace(root: str) -> list[Path]:
     """The folders of a name on the search path, none of which has `__init__.py`.
 
     Python imports any module or package with this name in their place, wherever it
-    lies on the search path.
+    lies on the search path. Folders beside conf/ are left out: nothing imports the
+    tests and scripts of a checkout by their names.
     """
     spec = PathFinder.find_spec(root)
     if spec is None or spec.origin is not None:
         return []
-    return [Path(place) for place in spec.submodule_search_locations or ()]
+    places = map(Path, spec.submodule_search_locations or ())
+    checkout = configuration_directory().parent
+    return [place for place in places if place.parent != checkout]
 
 
 def _folder_with(root: str, candidates: Sequence[Path]) -> Path | None:
