@@ -23,6 +23,7 @@ ARCHITECTURE = {
     "endings": (),
     "files": (),
     "checksums": ("files",),
+    "messages": (),
     "metrics": (),
     "npz": (),
     "option_names": (),
@@ -39,36 +40,39 @@ ARCHITECTURE = {
     "figure_files": ("results",),
     "terminal": ("metrics",),
     "signals": ("endings",),
-    "config": ("files", "metrics", "sharing", "spelling"),
+    "config": ("files", "messages", "metrics", "sharing", "spelling"),
     "mistakes": ("config", "spelling", "synonyms"),
     "help": ("config", "spelling"),
     # what people add
-    "norms": ("config", "spelling"),
+    "norms": ("messages", "config", "spelling"),
     "own_norms": ("norms",),
     "command_lines": ("option_names", "terminal", "config", "mistakes", "norms"),
-    "models": ("norms", "spelling"),
+    "models": ("messages", "norms", "spelling"),
     "optimizers": ("norms", "spelling"),
     "data": (
-        *("config", "files", "locks", "parquet", "sharing", "spelling", "streams"),
-        "terminal",
+        *("messages", "config", "files", "locks", "parquet", "sharing", "spelling"),
+        *("streams", "terminal"),
     ),
     "callbacks": (),
     "event_files": ("endings", "locks"),
     "loggers": (
-        *("config", "endings", "event_files", "locks", "metrics", "results"),
-        "terminal",
+        *("messages", "config", "endings", "event_files", "locks", "metrics"),
+        *("results", "terminal"),
     ),
     # one run
-    "check": ("norms", "option_names", "results", "spreadsheets", "terminal"),
+    "check": (
+        *("messages", "norms", "option_names", "results", "spreadsheets"),
+        "terminal",
+    ),
     "device": ("cores", "norms"),
     "training": (
-        *("endings", "metrics", "streams", "results", "terminal", "signals", "config"),
-        *("norms", "models", "data", "loggers", "device", "files", "locks", "leases"),
-        *("checksums", "check", "npz", "sharing", "spreadsheets"),
+        *("messages", "endings", "metrics", "streams", "results", "terminal"),
+        *("signals", "config", "norms", "models", "data", "loggers", "device", "files"),
+        *("locks", "leases", "checksums", "check", "npz", "sharing", "spreadsheets"),
     ),
     "stacked": (
-        *("endings", "sharing", "streams", "terminal", "signals", "config", "data"),
-        "training",
+        *("messages", "endings", "sharing", "streams", "terminal", "signals", "config"),
+        *("norms", "data", "training"),
     ),
     "evaluation": (
         *("colours", "checksums", "files", "terminal", "config", "mistakes", "norms"),
@@ -76,17 +80,17 @@ ARCHITECTURE = {
         *("results", "spreadsheets"),
     ),
     "predict": (
-        *("checksums", "results", "terminal", "config", "mistakes", "command_lines"),
-        *("data", "device", "training", "evaluation", "spreadsheets"),
+        *("messages", "checksums", "results", "terminal", "config", "mistakes"),
+        *("command_lines", "data", "device", "training", "evaluation", "spreadsheets"),
     ),
     "export": (
-        *("terminal", "results", "config", "mistakes", "command_lines", "models"),
-        *("data", "evaluation", "predict"),
+        *("messages", "terminal", "results", "config", "mistakes", "command_lines"),
+        *("models", "data", "evaluation", "predict"),
     ),
     # many runs
     "compare": (
-        *("checksums", "files", "metrics", "npz", "parquet", "programs", "results"),
-        "config",
+        *("messages", "checksums", "files", "metrics", "npz", "parquet", "programs"),
+        *("results", "config"),
     ),
     "study": (
         *("files", "metrics", "option_names", "programs", "spelling", "terminal"),
@@ -107,17 +111,20 @@ ARCHITECTURE = {
         *("command_lines", "training", "report", "figure_files"),
     ),
     "sweeps": (
-        *("endings", "spelling", "results", "terminal", "signals", "config", "cores"),
-        *("mistakes", "norms", "training", "stacked", "compare", "files", "locks"),
-        "leases",
+        *("messages", "endings", "spelling", "results", "terminal", "signals"),
+        *("config", "cores", "mistakes", "norms", "training", "stacked", "compare"),
+        *("files", "locks", "leases"),
     ),
     "search": (
-        *("colours", "endings", "leases", "locks", "metrics", "spelling", "results"),
-        *("terminal", "config", "mistakes", "programs", "training", "sweeps"),
-        *("figure_files", "files", "spreadsheets"),
+        *("messages", "colours", "endings", "leases", "locks", "metrics", "spelling"),
+        *("results", "terminal", "config", "mistakes", "programs", "training"),
+        *("sweeps", "figure_files", "files", "spreadsheets"),
     ),
     # entry points
-    "hydra_plugins": ("endings", "config", "mistakes", "stacked", "sweeps", "search"),
+    "hydra_plugins": (
+        *("messages", "endings", "config", "mistakes", "stacked", "sweeps"),
+        "search",
+    ),
     "api": (
         *("endings", "config", "mistakes", "own_norms", "norms", "models", "terminal"),
         *("training", "evaluation", "compare", "report", "sweeps", "files", "check"),

@@ -214,3 +214,8 @@ def test_the_message_of_a_resolver_comes_without_its_class():
         "    full_key: group\n    object_type=dict"
     )
     assert explain(error) == "x must be y\nfull_key: group"
+
+
+@pytest.mark.parametrize("kind", [ValueError, HydraException, ZeroDivisionError])
+def test_an_error_without_a_word_is_named_by_its_class(kind):
+    assert reason(kind()) == kind.__name__

@@ -16,6 +16,8 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from normlab.messages import with_class
+
 if TYPE_CHECKING:
     from normlab.sweeps.jobs import EndedJob, Job
 
@@ -246,9 +248,7 @@ class GridSweeper(BasicSweeper):
         except Exception as error:
             # A cluster has lost a job. The results of the others are in their folders.
             launcher = type(self.launcher).__name__
-            reason = f"{launcher}: {type(error).__name__}: {error}"
-            first_line, *_ = reason.splitlines()
-            lost = failed_result(first_line)
+            lost = failed_result(f"{launcher}: {with_class(error)}")
             for index, job in batch:
                 yield index, job.stored_result or lost
             return

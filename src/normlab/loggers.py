@@ -30,6 +30,7 @@ from normlab.config.targets import build_once
 from normlab.endings import EarlyEnd, disk_is_full
 from normlab.event_files import EventLogger, record_png
 from normlab.locks import check_lease
+from normlab.messages import with_class
 from normlab.metrics import PARTS
 from normlab.results import write_atomically
 from normlab.terminal import print_line
@@ -269,11 +270,10 @@ def _failures_named(name: str, what: str, place: str) -> Iterator[None]:
     except Exception as error:  # of any package, server or network
         if isinstance(error, EarlyEnd) or disk_is_full(error):
             raise
-        reason = str(error).partition("\n")[0]
         verb = "is" if what == "end" else "are"
         print_line(
             f"warning: logger={name} did not record the {what}, which {verb} in "
-            f"{place}: {type(error).__name__}: {reason}"
+            f"{place}: {with_class(error)}"
         )
 
 

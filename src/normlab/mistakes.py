@@ -33,7 +33,7 @@ def reason(error: Exception) -> str:
     """
     if isinstance(error, MISTAKES):
         return explain(error)
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def explain(error: Exception) -> str:
@@ -53,7 +53,7 @@ def explain(error: Exception) -> str:
             if explanation is not None:
                 return explanation
     lines = [line.strip() for line in message.splitlines()[:2]]
-    return "\n".join(line for line in lines if line)
+    return "\n".join(filter(None, lines)) or type(error).__name__
 
 
 def _explained(explain_match: Explain, match: re.Match[str]) -> str | None:
@@ -66,7 +66,9 @@ def _explained(explain_match: Explain, match: re.Match[str]) -> str | None:
 
 def _explain_call(error: InstantiationException, cause: Exception) -> str:
     """An exception of the class or function that a `_target_` names."""
-    message = str(cause) if isinstance(cause, MISTAKES) else reason(cause)
+    message = str(cause) or type(cause).__name__
+    if not isinstance(cause, MISTAKES):
+        message = reason(cause)
     if isinstance(cause, OwnNormError):
         return message
     target = re.search(r"'([\w.]+)'", str(error))

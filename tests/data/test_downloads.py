@@ -10,7 +10,6 @@ from normlab.data.downloads import (
     check_digest,
     data_path,
     download_file,
-    first_line,
     new_folder,
     open_data,
     refuse_special_files,
@@ -154,8 +153,3 @@ def test_a_root_that_is_no_path_is_refused():
             ValueError, match=f"^dataset.root must be the path of a file, got {root}$"
         ):
             data_path(root, "a file")
-
-
-def test_first_line_of_an_exception():
-    assert first_line(OSError("one:\ntwo")) == "one"
-    assert first_line(TimeoutError()) == "TimeoutError"

@@ -108,6 +108,20 @@ def test_a_missing_package_is_named(config, monkeypatch):
     assert list(build_callbacks(settings, "cuda")) == ["device_stats"]
 
 
+class Failing(Callback):
+    """Fails without a word."""
+
+    def __init__(self):
+        raise AssertionError
+
+
+def test_a_callback_that_fails_without_a_word_is_named():
+    settings = {"callbacks": {"x": {"_target_": f"{__name__}.Failing"}}}
+    message = "^callbacks.x cannot be built: AssertionError$"
+    with pytest.raises(ValueError, match=message):
+        build_callbacks(settings, "cpu")
+
+
 class Counting(Callback):
     def __init__(self, state):
         self.state = state

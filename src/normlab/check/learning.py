@@ -20,6 +20,7 @@ from normlab.check.subject import (
     scale_and_shift,
     short,
 )
+from normlab.messages import first_line
 from normlab.norms.conventions import SCALES, SHIFTS
 from normlab.norms.loading import CODE_ERRORS
 from normlab.norms.state import PARAMETER, state_of
@@ -243,5 +244,4 @@ def _report_gradient(
                 )
                 return
     line = record.source.definition("backward") or record.source.cut()
-    first_line = str(error).strip().partition("\n")[0]
-    record.found("gradient_wrong", line, error=first_line[:160].rstrip(","))
+    record.found("gradient_wrong", line, error=first_line(error)[:160].rstrip(","))

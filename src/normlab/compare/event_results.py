@@ -21,6 +21,7 @@ from normlab.compare.result_values import (
 )
 from normlab.compare.runs import flat_settings
 from normlab.files import MEGABYTE, open_regular, read_yaml
+from normlab.messages import first_line
 
 EVENT_FILE = re.compile(r"(^|\.)out\.tfevents\.|^events\.out\.tfevents")
 LARGEST_EVENTS = 4096 * MEGABYTE  # images make such files large; only scalars are kept
@@ -193,8 +194,7 @@ def _read_file(
                     return count
     # Any type: a damaged file leads to whatever protobuf and TensorBoard make of it.
     except Exception as error:
-        message = str(error).partition("\n")[0]
-        raise ValueError(f"it is damaged ({message})") from error
+        raise ValueError(f"it is damaged ({first_line(error)})") from error
     return count
 
 

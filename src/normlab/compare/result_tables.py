@@ -18,6 +18,7 @@ import pandas as pd
 
 from normlab.compare.result_values import shortest_decimal
 from normlab.files import MEGABYTE, open_regular
+from normlab.messages import first_line
 from normlab.parquet import TooLarge, open_parquet, read_batches
 
 CSV_ENDINGS = (".csv", ".tsv")
@@ -229,8 +230,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} must {error}") from error
     # Any type: a damaged file leads to whatever pyarrow makes of it.
     except Exception as error:
-        message = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is not readable ({message})") from error
+        raise ValueError(f"{path} is not readable ({first_line(error)})") from error
 
 
 def _unpacked_rows(file: Any) -> list[list[Any]]:

@@ -29,6 +29,7 @@ from normlab.config.trust import (
     targets_of,
 )
 from normlab.files import parse_yaml
+from normlab.messages import first_line
 from normlab.sharing import is_sharing, shared
 from normlab.spelling import did_you_mean
 
@@ -200,8 +201,7 @@ def _first_cause(error: BaseException) -> str:
     """What Python said first, in one line: Hydra wraps it in sentences of its own."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0]
+    return first_line(error)
 
 
 def builder(config: dict[str, Any]) -> Callable[..., Any]:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from normlab.data.downloads import first_line, new_folder
+from normlab.data.downloads import new_folder
 from normlab.locks import Lock, check_lease
+from normlab.messages import first_line
 from normlab.terminal import print_line
 
 DIGEST_MARK = b"normlab1"  # between the array and its digest

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from normlab.data.downloads import data_path, first_line, open_data
+from normlab.data.downloads import data_path, open_data
 from normlab.data.mapped import memory_limit
+from normlab.messages import first_line
 
 GIGABYTE = 2**30
 ENDINGS = (".npz", ".safetensors", ".npy")

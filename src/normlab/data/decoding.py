@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from normlab.data.array_cache import cached_array
-from normlab.data.downloads import first_line, open_data
+from normlab.data.downloads import open_data
 from normlab.data.notes import note_once
+from normlab.messages import first_line
 from normlab.terminal import with_progress
 
 CACHE_VERSION = 1  # part of the key: another number makes every older cache unused

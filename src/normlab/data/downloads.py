@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from normlab.files import open_regular
+from normlab.messages import first_line
 
 # Of the network or disk; torch and torchvision raise RuntimeError.
 FAILURES = (OSError, HTTPException, RuntimeError)
@@ -195,10 +196,3 @@ def digest_of(path: Path, algorithm: str) -> str:
     with open_data(path) as file:
         # The file has `readinto`, which the type BinaryIO lacks.
         return file_digest(file, algorithm).hexdigest()  # type: ignore[arg-type]
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message, or its class if it is empty."""
-    lines = str(error).strip().splitlines()
-    line = lines[0] if lines else type(error).__name__
-    return line.rstrip(":")

@@ -20,10 +20,11 @@ from normlab.data.array_sets import TRAIN
 from normlab.data.array_targets import class_indices
 from normlab.data.arrays import Arrays
 from normlab.data.decoding import Source, decode_sources
-from normlab.data.downloads import FAILURES, data_path, first_line, open_data
+from normlab.data.downloads import FAILURES, data_path, open_data
 from normlab.data.notes import note_once, shortened
 from normlab.data.splits import fold_indices
 from normlab.data.tabular import FOLDS_SEED
+from normlab.messages import first_line
 
 # Modules of the package that read files as data.
 READERS = ("arrow", "csv", "imagefolder", "json", "parquet")

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from normlab.data.array_files import ArrayFile
 from normlab.data.arrays import Arrays
-from normlab.data.downloads import data_path, first_line, open_data
+from normlab.data.downloads import data_path, open_data
 from normlab.data.notes import note_once, shortened
 from normlab.data.torchvision_files import read_torchvision
+from normlab.messages import first_line
 
 SIDE = 28
 LARGEST_FILE = 2**30  # bytes, unpacked

@@ -9,10 +9,11 @@ from typing import IO, Any
 
 import pandas as pd
 
-from normlab.data.downloads import first_line, open_data
+from normlab.data.downloads import open_data
 from normlab.data.mapped import memory_limit
 from normlab.data.notes import note_once
 from normlab.data.table_files import LARGEST_TABLE
+from normlab.messages import first_line
 from normlab.parquet import TooLarge, open_parquet, read_batches
 
 ENDINGS = (".parquet", ".pq")

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from normlab.data.downloads import data_path, first_line, open_data
+from normlab.data.downloads import data_path, open_data
 from normlab.data.notes import note_once
+from normlab.messages import first_line
 
 GIGABYTE = 2**30
 LARGEST_TABLE = 4 * GIGABYTE  # of text, after decompression

@@ -10,10 +10,10 @@ from normlab.data.arrays import Arrays
 from normlab.data.downloads import (
     FAILURES,
     data_path,
-    first_line,
     new_folder,
     refuse_special_files,
 )
+from normlab.messages import first_line
 
 # What torchvision's data sets raise for damaged files.
 DAMAGED = (

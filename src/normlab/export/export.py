@@ -14,6 +14,7 @@ from normlab.data.notes import note_once
 from normlab.evaluation.evaluate import read_stored, stored_parts
 from normlab.export.folding import Fold, fold_norms
 from normlab.export.formats import ENDINGS, INPUT, OUTPUT, WRITE, check_packages
+from normlab.messages import first_line
 from normlab.mistakes import MISTAKES, explain
 from normlab.predict.bounds import samples_per_batch
 from normlab.predict.predictor import Predictor, load_predictor
@@ -138,9 +139,8 @@ def _written(
         raise
     # Any type: exporters raise whatever a network that they cannot follow leads to.
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
-            f"the network cannot be exported as {form}: {lines[0]}"
+            f"the network cannot be exported as {form}: {first_line(error)}"
         ) from error
 
 

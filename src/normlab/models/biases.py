@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from normlab.messages import first_line
 from normlab.models.recognize import Weights, looks_like_norm
 from normlab.models.swap import Swap
 
@@ -134,10 +135,9 @@ def _run_without_values(
     try:
         functional_call(network.eval(), state, (batch,))
     except (RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
         raise ValueError(
             f"model.bias must be null for {name}, "
-            f"whose layers cannot be followed: {reason}"
+            f"whose layers cannot be followed: {first_line(error)}"
         ) from error
     finally:
         network.train(training)

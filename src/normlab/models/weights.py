@@ -10,6 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from normlab.messages import first_line
+
 T = TypeVar("T")
 MOST_KEYS_SHOWN = 4  # in an error message
 OFFLINE = (
@@ -76,11 +78,10 @@ def download_weights(download: Callable[[], T]) -> T:
     try:
         return download()
     except (OSError, RuntimeError) as error:
-        message = str(error).strip()
-        reason = message.splitlines()[0] if message else type(error).__name__
         raise ValueError(
-            f"model.pretrained=true: the weights could not be downloaded ({reason}); "
-            f"download the file on another machine and set model.pretrained=PATH; "
+            f"model.pretrained=true: the weights could not be downloaded "
+            f"({first_line(error)}); download the file on another machine and set "
+            f"model.pretrained=PATH; "
             f"{OFFLINE}"
         ) from error
 

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from normlab.config.trust import OwnNormError
+from normlab.messages import with_class
 from normlab.spelling import did_you_mean
 
 # What the code of a norm may raise: anything, and the end of the program.
@@ -165,9 +166,7 @@ def describe(error: BaseException) -> str:
     """An exception in one line: its class, and the first line of its message."""
     if isinstance(error, SystemExit):
         return f"it ends the program (sys.exit({error.code!r}))"
-    first_line = str(error).strip().partition("\n")[0]
-    name = type(error).__name__
-    return f"{name}: {first_line}" if first_line else name
+    return with_class(error)
 
 
 def line_in_file(error: BaseException, path: Path | None) -> int | None:

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from normlab.data.stored_inputs import StoredInputs
+from normlab.messages import first_line
 from normlab.mistakes import MISTAKES, reason
 from normlab.training.build import build_network, without_pretrained
 
@@ -69,8 +70,9 @@ def _without_crash(config: dict, shape: Sequence[int], num_outputs: int) -> nn.M
     except (*MISTAKES, TypeError, RuntimeError, AttributeError, KeyError) as error:
         if isinstance(error.__cause__, TooManyLayers):
             raise error.__cause__ from None
+        line = reason(error).partition("\n")[0]
         raise ValueError(
-            f"the network of the configuration cannot be built: {_line(error)}"
+            f"the network of the configuration cannot be built: {line}"
         ) from error
     return network
 
@@ -160,7 +162,7 @@ def _check_work(network: nn.Module, shape: Sequence[int]) -> None:
     except (ValueError, TypeError, RuntimeError) as error:
         sizes = " x ".join(map(str, shape))
         raise ValueError(
-            f"the network cannot take samples of {sizes}: {_line(error)}"
+            f"the network cannot take samples of {sizes}: {first_line(error)}"
         ) from error
     flops = counter.get_total_flops()
     if flops > MOST_FLOPS or largest.numel > LARGEST_TENSOR:
@@ -169,10 +171,6 @@ def _check_work(network: nn.Module, shape: Sequence[int]) -> None:
             f"{LARGEST_TENSOR} values, this network needs {flops:.0e} and "
             f"{largest.numel}"
         )
-
-
-def _line(error: Exception) -> str:
-    return reason(error).strip().splitlines()[0]
 
 
 def samples_per_batch(sample_values: int, num_outputs: int) -> int:

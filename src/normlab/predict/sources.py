@@ -16,6 +16,7 @@ from normlab.data.column_encoding import encode_columns
 from normlab.data.image_files import IMAGE_ENDINGS, LeftOut, image_files
 from normlab.data.missing_values import MISSING
 from normlab.data.notes import note_once, shortened
+from normlab.messages import first_line
 from normlab.predict.bounds import samples_per_batch
 from normlab.predict.predictor import Predictor
 
@@ -127,7 +128,7 @@ def _loaded(path: Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(
-            f"{path} must be a .npy file of numbers: {_line(error)}"
+            f"{path} must be a .npy file of numbers: {first_line(error)}"
         ) from error
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path} must hold numbers, got {array.dtype}")
@@ -316,7 +317,3 @@ def _batch_size(predictor: Predictor) -> int:
 def _numbers(start: int, count: int) -> list[str]:
     """Numbers of rows, counted from 1 as in messages about tables."""
     return [str(number) for number in range(start + 1, start + count + 1)]
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from normlab.leases import lease_seconds
 from normlab.locks import Lock
+from normlab.messages import first_line
 from normlab.results import check_log
 from normlab.search.definition import check_definition
 from normlab.search.journal import CheckedJournal
@@ -94,7 +95,7 @@ def _why(address: str, error: Exception) -> str:
             f"{scheme}:// needs the driver {cause.name}, which is not installed: "
             f"pip install {package}"
         )
-    reason = str(error).splitlines()[0]
+    reason = first_line(error)
     dialect = scheme.partition("+")[0]
     if dialect not in DIALECTS:
         reason += did_you_mean(dialect, DIALECTS)
@@ -295,7 +296,7 @@ class Search:
             return self.optuna_study.ask(space)
         except ImportError as error:
             sampler = type(self.optuna_study.sampler).__name__
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise ValueError(f"hydra.sweeper.sampler: {sampler}: {reason}") from error
 
     def _enqueue_retry(self) -> None:

@@ -9,12 +9,14 @@ import os
 import time
 from collections.abc import Generator, Mapping, Sequence
 from importlib.util import find_spec
+from secrets import token_hex
 from typing import Any
 
 from normlab import signals
 from normlab.config.own_code import find_own_code
 from normlab.config.trust import guard_process
 from normlab.endings import Interrupted, Stopped
+from normlab.messages import first_line
 from normlab.sweeps.jobs import failed_result
 from normlab.sweeps.origin import Origin
 from normlab.sweeps.queue import count_cores, result_of
@@ -97,13 +99,6 @@ class NotedSignal:
             raise_stopped(self.received, None)
 
 
-def first_line(error: Exception) -> str:
-    """The first line of a message; of an empty one the name of the exception."""
-    text = str(error).strip() or type(error).__name__
-    first, *_ = text.splitlines()
-    return first
-
-
 class SubmititJob:
     """The function that submitit runs on a machine.
 
@@ -179,7 +174,9 @@ def _build_executor(
     import submitit
 
     executor = submitit.AutoExecutor(
-        folder=folder, cluster="local", local_max_num_timeout=max_num_timeout
+        folder=_new_folder(folder),
+        cluster="local",
+        local_max_num_timeout=max_num_timeout,
     )
     named = {}
     for name, value in parameters.items():
@@ -188,6 +185,16 @@ def _build_executor(
             named[f"{prefix}{name}"] = value
     executor.update_parameters(**named)
     return executor
+
+
+def _new_folder(folder: str) -> str:
+    """The folder of submitit's files, with a part that no other sweep has.
+
+    The number of a job is that of its process, which repeats. For a job that was
+    killed, submitit loads the result that lies there, which may run code.
+    """
+    before, number, after = folder.partition("%j")
+    return f"{before}{token_hex(8)}/{number}{after}"
 
 
 def _submit(

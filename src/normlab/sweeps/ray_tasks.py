@@ -11,13 +11,13 @@ from typing import Any
 
 from normlab.config.schema import read_option
 from normlab.endings import Stopped
+from normlab.messages import first_line
 from normlab.signals import restored
 from normlab.spelling import did_you_mean
 from normlab.sweeps.clusters import (
     POLL_SECONDS,
     STOP_SECONDS,
     NotedSignal,
-    first_line,
     train_remotely,
 )
 from normlab.sweeps.jobs import failed_result

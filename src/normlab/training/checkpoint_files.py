@@ -14,6 +14,7 @@ from torch import Tensor
 
 from normlab import signals
 from normlab.files import open_regular
+from normlab.messages import first_line
 from normlab.results import write_atomically
 from normlab.terminal import print_line
 from normlab.training.checkpoint_checks import check_state
@@ -80,11 +81,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno in PASSING_ERRORS:
             raise
-        reason = type(error).__name__
-        if str(error):
-            reason = str(error).splitlines()[0]
         raise ValueError(
-            f"checkpoint {path} cannot be read: {reason}; delete it or name another one"
+            f"checkpoint {path} cannot be read: {first_line(error)}; delete it or name "
+            "another one"
         ) from error
     except Exception as error:  # the unpickler refuses in several other ways
         raise ValueError(

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from normlab.data.parts import Parts, stored_shape
 from normlab.device.devices import Device
+from normlab.messages import first_line
 from normlab.norms.instance import passes_vectors_through
 from normlab.sharing import shared
 from normlab.training.build import build_network, without_pretrained
@@ -172,10 +173,9 @@ def _meta_step(
 def _misfit(choices: dict, shape: tuple[int, ...], error: Exception) -> str:
     """What does not fit together, with the reason that the layer gave."""
     sizes = " x ".join(map(str, shape))
-    reason = str(error).strip().splitlines()[0]
     return (
         f"model={choices['model']} norm={choices['norm']} cannot take batches of "
-        f"{sizes}: {reason}"
+        f"{sizes}: {first_line(error)}"
     )
 
 

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.callbacks.spike import SpikeDetection
 
 from normlab.config.targets import build
+from normlab.messages import first_line
 from normlab.training.hooks import (
     STEP_HOOKS,
     VALIDATION_HOOKS,
@@ -65,7 +66,7 @@ def build_callbacks(config: dict[str, Any], accelerator: str) -> dict[str, Callb
         try:
             callback = build(options)
         except InstantiationException as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
+            reason = first_line(error.__cause__ or error)
             raise ValueError(f"{place} cannot be built: {reason}") from error
         _check(place, callback, config, accelerator)
         built[name] = callback
