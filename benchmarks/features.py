@@ -21,7 +21,7 @@ from normlab.config.identity import run_folder
 from normlab.training.experiment import run
 from normlab.training.preparation import prepare
 
-EPOCHS = {"true": 4, "false": 3}  # the first is not counted
+EPOCHS = {"true": 4, "false": 2}  # the first is not counted
 
 
 def measured(root: Path, outputs: str) -> dict[str, list[float]]:
