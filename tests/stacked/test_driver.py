@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import signal
+import threading
 from contextlib import suppress
 
 import pytest
@@ -307,6 +308,35 @@ def test_runs_that_cannot_be_stacked_are_left_to_be_trained_alone(configs):
     assert note.endswith("they are trained one after the other")
     for config in configs("stacked", "norm=noisy_batch"):
         assert not (run_folder(config) / "result.json").exists()
+
+
+def test_what_fails_before_the_first_step_leaves_the_runs_to_be_trained_alone(
+    configs, monkeypatch
+):
+    def measure(stack, requests, most):
+        raise RuntimeError("no copies\nof this network")
+
+    monkeypatch.setattr(driver, "measure", measure)
+    ended = stacked(configs("stacked"), "auto")
+    assert ended.results == [None, None]
+    assert ended.notes == [
+        "the stack cannot be put together: RuntimeError: no copies; they are trained "
+        "one after the other"
+    ]
+
+
+def test_a_signal_ends_a_stack_that_waits_for_a_folder(configs):
+    freed = threading.Event()
+
+    def run(config):  # as one whose folder another process has locked
+        freed.wait()
+        return {}
+
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(Interrupted):
+        train_stack(configs("stacked"), run, Options(8))
+    freed.set()
 
 
 @pytest.mark.parametrize(("gain", "are_stacked"), [(1.05, False), (1.5, True)])

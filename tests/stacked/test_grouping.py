@@ -60,6 +60,16 @@ def test_runs_may_differ_in_what_each_keeps_for_itself(own):
     assert plan([CONFIG, changed(**own)], workers=1).stacks == [[0, 1]]
 
 
+def test_weights_of_classes_follow_from_the_division_of_the_data():
+    one = changed(task__class_weights="balanced")
+    other = copy.deepcopy(one)
+    other["dataset"]["fold"] = 3
+    assert shared_settings(one | {"seed": 7}) == shared_settings(one)
+    assert shared_settings(other) != shared_settings(one)
+    one["task"]["class_weights"] = other["task"]["class_weights"] = [1.0, 2.0]
+    assert shared_settings(other) == shared_settings(one)
+
+
 @pytest.mark.parametrize(
     "other",
     [

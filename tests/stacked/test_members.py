@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from normlab.endings import LeaseLost
 from normlab.stacked.members import Abandoned, Member
 from normlab.training.together import STACK, Answer, Request, Spent
 
@@ -51,6 +54,16 @@ def test_an_abandoned_run_has_no_result():
     member.abandon()
     assert isinstance(member.error, Abandoned)
     assert member.result is None
+
+
+def test_a_run_that_another_process_has_taken_over_is_left_to_be_waited_for():
+    def run(config):
+        raise LeaseLost(Path("run"))
+
+    member = Member(run, {}, 2)
+    member.go_on()
+    assert member.has_ended
+    assert member.outcome is None
 
 
 def test_a_run_that_has_not_begun_is_not_begun_to_be_abandoned():

@@ -73,6 +73,19 @@ def test_some_networks_can_be_taken_and_put_back():
     assert not networks[1][0].weight.eq(1.0).any()
 
 
+def test_parameters_that_are_not_trained_are_put_back_too():
+    networks = [network(0), network(1)]
+    for each in networks:
+        each[0].bias.requires_grad_(False)
+    stacked = stack_networks(networks)
+    chosen = torch.tensor([1])
+    part = stacked.take(chosen)
+    part.constants["0.bias"].fill_(2.0)
+    stacked.put(chosen, part)
+    assert networks[1][0].bias.eq(2.0).all()
+    assert not networks[0][0].bias.eq(2.0).any()
+
+
 def test_structure_names_shapes_and_types():
     assert structure(network(0)) == structure(network(1))
     assert structure(network(0)) != structure(network(0).double())

@@ -129,6 +129,81 @@ def test_modules_that_would_be_others_in_a_stack_are_named(runs, kind, part):
     assert part in refusal(found, asked)
 
 
+class Masks(nn.Module):
+    """Has buffers that say nothing about the rounding of others."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.full((3,), -torch.inf))
+        self.register_buffer("large", torch.full((2,), 1e6))
+        self.register_buffer("count", torch.tensor([3]))
+
+    def forward(self, inputs):
+        return inputs
+
+
+def test_large_and_infinite_buffers_hide_no_difference(runs):
+    found, asked = runs()
+    with_module(found, Masks)
+    check_equal(Stack([run.task for run in found]), asked)
+    with_module(found, Replaces)
+    for run in found:
+        run.network.hidden.add_module("masks", Masks())
+    assert refusal(found, asked) == (
+        "hidden.own is not the same in a stack: its buffer hidden.own.average stays as "
+        "it is"
+    )
+
+
+class Unused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+
+    def forward(self, inputs):
+        return inputs
+
+
+def test_a_parameter_without_a_gradient_is_named(runs):
+    found, asked = runs()
+    with_module(found, Unused)
+    for run in found:
+        run.task.trainer.optimizers = [run.task.configure_optimizers()]
+    text = refusal(found, asked)
+    assert text.startswith("hidden.own.inner.weight has no gradient: a run by itself")
+
+
+class Counts(nn.Module):
+    """Counts its calls outside of its buffers; as a loss, as a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, inputs, targets=None):
+        self.calls += 1
+        if targets is None:
+            return inputs
+        return nn.functional.cross_entropy(inputs, targets)
+
+
+def test_numbers_that_a_stack_would_have_once_for_all_runs_are_named(runs):
+    rest = "and is neither a parameter nor a buffer"
+    found, asked = runs()
+    with_module(found, Counts)
+    assert refusal(found, asked) == f"hidden.own.calls changes in a step {rest}"
+    found[1].network.hidden.own.calls = 2
+    assert alike(asked) == f"hidden.own.calls differs in the runs {rest}"
+
+
+def test_a_loss_that_keeps_numbers_is_refused_and_left_as_it_is(runs):
+    found, asked = runs()
+    for run in found:
+        run.task.criterion = Counts()
+    assert refusal(found, asked).startswith("calls of task.loss changes in")
+    assert [run.task.criterion.calls for run in found] == [0, 0, 0]
+
+
 def test_numbers_outside_of_parameters_must_be_the_same(runs):
     found, asked = runs()
     with_module(found, Shares)

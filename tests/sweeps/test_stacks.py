@@ -45,7 +45,7 @@ def test_results_of_a_stack_keep_their_order(stack_ends, tmp_path):
     assert trained.notes == ["the memory has room for 2 of 4 runs at once"]
     first, alone, full, failed = trained.results
     assert first == RESULT
-    assert alone == RESULT | {"seed": 1}
+    assert alone == RESULT | {"seed": 1, "rerun": False}
     assert isinstance(full, Stopped)
     assert failed["status"] == "failed"
     assert "no data" in failed["reason"]
@@ -104,6 +104,23 @@ def test_a_sweep_trains_stacks_and_names_what_it_is_told(
     assert "SIGKILL" in found[2]["reason"]
     again = dict(stacks.run_stacked(three_runs[:2], workers=1))
     assert again == {number: found[number] for number in (0, 1)}
+
+
+def test_an_earlier_result_is_not_that_of_a_worker_that_died(three_runs, monkeypatch):
+    first, second, _ = three_runs
+    stored = dict(stacks.run_stacked([first, second], 1, options=Options(2)))
+    earlier = list(map(stacks._result_time, [first, second]))
+    again = item(first | {"rerun": True}, second | {"rerun": True})
+    trained = stacks._after_death(again, Died(-9), earlier)
+    assert [result["status"] for result in trained.results] == ["failed", "failed"]
+    trained = stacks._after_death(again, Died(-9), [earlier[0], None])
+    assert trained.results[1] == stored[1]
+
+
+def test_a_run_that_left_its_stack_goes_on_from_its_checkpoint(stack_ends):
+    stack_ends([None, RESULT])
+    trained = train_together(item({"rerun": True}, {"seed": 1}))
+    assert trained.results[0] == RESULT | {"rerun": False}
 
 
 def test_notes_are_told_once_for_all_stacks(

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
+from normlab.messages import with_class
 from normlab.stacked.network import StackedNetwork, Tensors
 from normlab.stacked.stack import Batch, Stack
 from normlab.stacked.trial import TOLERANCES, first_batch, step_seconds
@@ -126,16 +127,11 @@ def compiled_forward(
     except NotCompiled:
         raise
     except Exception as error:  # of any module
-        reason = f"torch.compile failed: {_first_line(error)}"
+        reason = f"torch.compile failed: {with_class(error)}"
         raise NotCompiled(reason) from error
     if gain < 1:
         raise NotCompiled(f"a compiled step is only {gain:.2f} times as fast")
     return forward
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {text}"
 
 
 def _pass(stack: Stack, batch: Batch) -> Tensors:

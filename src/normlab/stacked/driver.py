@@ -17,6 +17,7 @@ import torch
 from normlab import signals
 from normlab.config.identity import run_folder
 from normlab.endings import Interrupted
+from normlab.messages import first_line, with_class
 from normlab.sharing import sharing
 from normlab.stacked.compilation import CompiledForward, NotCompiled, compiled_forward
 from normlab.stacked.grouping import AUTO, Options, evenly
@@ -119,6 +120,7 @@ class Driver:
             self.members.append(member)
         self.notes: list[str] = []
         self.received = 0
+        self._is_starting = False
         self._size = len(configs)
         self._fewest = 2  # runs that are worth a stack
         self._stacks: dict[tuple[int, ...], Stack] = {}
@@ -127,7 +129,9 @@ class Driver:
     def noting_signals(self) -> Iterator[None]:
         """Note a stop signal in the block, and hand it to the runs at their next step.
 
-        A second one ends the process, whose checkpoints are whole at every moment.
+        Before the first step it ends the stack at once: a run may wait for its folder,
+        in which another process trains. A second one ends the process, whose
+        checkpoints are whole at every moment.
         """
         with signals.restored():
             signals.install(self._note)
@@ -142,6 +146,8 @@ class Driver:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.received = number
+        if self._is_starting:
+            raise Interrupted(number)
 
     def train(self) -> None:
         """Train all runs to their ends.
@@ -150,17 +156,16 @@ class Driver:
             NotStackable: the runs cannot be stacked.
         """
         # In one order everywhere: two stacks never wait for each other's locks.
+        self._is_starting = True
         for member in sorted(self.members, key=lambda each: run_folder(each.config)):
-            if not self.received:
-                member.go_on()
-        if self.received:
-            return  # no run has made a step
+            member.go_on()
+        self._is_starting = False
         waiting = self._waiting()
         if len(waiting) < 2:
             for member in waiting:
                 self._finish_alone(member)
             return
-        self._examine(waiting)
+        self._try(waiting)
         while waiting:
             for part in evenly(waiting, self._size):
                 self._train_block(part)
@@ -175,6 +180,16 @@ class Driver:
         while member.request is not None:
             self._stop_if_asked(member)
             member.go_on()
+
+    def _try(self, waiting: Sequence[Member]) -> None:
+        """`_examine`, in which the network and the loss of the user may fail."""
+        try:
+            self._examine(waiting)
+        except NotStackable:
+            raise
+        except Exception as error:  # of any module
+            reason = f"the stack cannot be put together: {with_class(error)}"
+            raise NotStackable(reason) from error
 
     def _examine(self, waiting: Sequence[Member]) -> None:
         """Find out whether the runs can be stacked, and how many of them at once."""
@@ -247,8 +262,8 @@ class Driver:
                 answers = stack.train(requests)
             predicted = stack.predict(requests) if self.scores_together else []
         except Exception as error:  # of any module or schedule
-            first_line = str(error).partition("\n")[0]
-            raise NotStackable(f"a step of the stack failed: {first_line}") from error
+            reason = f"a step of the stack failed: {first_line(error)}"
+            raise NotStackable(reason) from error
         for number, member in enumerate(members):
             answer = answers[number]
             if predicted:

@@ -198,8 +198,11 @@ def shared_settings(config: dict[str, Any]) -> str:
     Args:
         config: a resolved configuration.
     """
-    dataset = _without(config["dataset"], OWN["dataset"])
-    dataset["load"] = _without(dataset["load"], OWN["dataset"])
+    own = OWN["dataset"]
+    if config["task"].get("class_weights") == "balanced":
+        own = ()  # the weights of classes follow from the division of the data
+    dataset = _without(config["dataset"], own)
+    dataset["load"] = _without(dataset["load"], own)
     shared: dict[str, Any] = {
         "dataset": dataset,
         "optimizer": _without(config["optimizer"], OWN["optimizer"]),

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from normlab.endings import LeaseLost
 from normlab.training.together import STACK, Answer, Request, Spent, spent
 
 
@@ -69,8 +70,12 @@ class Member:
 
     @property
     def outcome(self) -> dict[str, Any] | BaseException | None:
-        """The result or the error of the run; None if it is left to be trained."""
-        if self.is_abandoned:
+        """The result or the error of the run; None if it is left to be trained.
+
+        Whoever took the run over may wait for another one of the stack: the result is
+        waited for when the stack has ended.
+        """
+        if self.is_abandoned or isinstance(self.error, LeaseLost):
             return None
         return self.result or self.error
 
@@ -96,7 +101,7 @@ class Member:
 
     def abandon(self) -> None:
         """End a run that waits; it leaves what it has written, and no result."""
-        if self._thread.ident and not self.has_ended:
+        if self.request is not None:
             self.is_abandoned = True
             self.go_on()
 

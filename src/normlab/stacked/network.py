@@ -53,6 +53,11 @@ class StackedNetwork:
         """How many numbers each trained parameter has in one network."""
         return [shape.numel() for shape in self.shapes]
 
+    @property
+    def untrained(self) -> Tensors:
+        """What a forward pass may move: buffers and parameters that are not trained."""
+        return self.constants | self.buffers
+
     def parameters(self, rows: Tensor) -> Tensors:
         """The trained parameters by name ``(K, ...)``, as views of rows ``(K, P)``."""
         columns = rows.split(self.sizes, 1)
@@ -155,8 +160,9 @@ class StackedNetwork:
     ) -> None:
         """Write back what `take` returned for these networks, after it was trained."""
         self.weights.index_copy_(0, chosen, part.weights)
-        for name, buffer in part.buffers.items():
-            self.buffers[name].index_copy_(0, chosen, buffer)
+        untrained = self.untrained
+        for name, rows in part.untrained.items():
+            untrained[name].index_copy_(0, chosen, rows)
 
 
 def _taken(tensors: Tensors, chosen: Tensor) -> Tensors:
@@ -200,8 +206,7 @@ def stack_networks(
         randomness=randomness,
     )
     rows_of = stacked.parameters(stacked.weights)
-    rows_of |= stacked.constants
-    rows_of |= stacked.buffers
+    rows_of |= stacked.untrained
     own = []
     for its_parameters, its_buffers in zip(parameters, buffers, strict=True):
         own.append(its_parameters | its_buffers)

@@ -8,7 +8,7 @@ tell how many runs are best stacked.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from normlab.messages import first_line
+from normlab.norms.state import ATTRIBUTE, snapshot, state_of
 from normlab.stacked.memory import Kept, bytes_of_run
 from normlab.stacked.network import Tensors, structure
 from normlab.stacked.optimizers import why_not
@@ -28,6 +30,7 @@ from normlab.training.together import Request
 # Largest difference to the gradients alone, as a share of the largest among them.
 TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-9}
 TIMED_STEPS = 5
+OUTSIDE = "and is neither a parameter nor a buffer"
 RANDOM = "random operation"  # in what vmap says of one
 
 
@@ -89,6 +92,7 @@ def check_alike(requests: Sequence[Request]) -> None:
     _check_parameters(first.network)
     sample = sample_of(requests[0])
     wanted = structure(first.network)
+    attributes = _attributes(first.network)
     optimizers = []
     for request in requests:
         task = request.task
@@ -96,6 +100,8 @@ def check_alike(requests: Sequence[Request]) -> None:
             raise NotStackable("the samples or the batches of the runs differ in shape")
         if structure(task.network) != wanted:
             raise NotStackable("the networks differ in the shapes of their parameters")
+        found = _attributes(task.network)
+        _check_same(found, attributes, f"differs in the runs {OUTSIDE}")
         _check_task(task, first)
         if request.block.micro_batch_size is not None:
             raise NotStackable("trainer.accumulate has no stacked form")
@@ -113,6 +119,32 @@ def _check_parameters(network: nn.Module) -> None:
             types.add(parameter.dtype)
     if len(types) > 1:
         raise NotStackable("the parameters of the network have several types")
+
+
+def _attributes(network: nn.Module) -> Tensors:
+    """Numbers that a network holds outside of its parameters and buffers, by path."""
+    found = {}
+    for path, entry in state_of(network).items():
+        if entry.place == ATTRIBUTE:
+            found[path] = entry.tensor()
+    return found
+
+
+def _check_same(
+    found: Tensors,
+    wanted: Tensors,
+    otherwise: str,
+) -> None:
+    """Refuse numbers of which a stack would have those of one run for all.
+
+    Args:
+        found, wanted: by path.
+        otherwise: what is wrong with a path at which they are not the same.
+    """
+    for path in found | wanted:
+        if path in found and path in wanted and torch.equal(found[path], wanted[path]):
+            continue
+        raise NotStackable(f"{path} {otherwise}")
 
 
 def _check_task(task: Task, first: Task) -> None:
@@ -166,8 +198,12 @@ def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
     first_request, last_request = (requests[number] for number in chosen.tolist())
     part = stack.take(chosen)
     copy = part.network
+    before = {name: rows.clone() for name, rows in copy.untrained.items()}
     training = copy.randomness == "error"
-    with torch.random.fork_rng():
+    with ExitStack() as around:
+        around.enter_context(torch.random.fork_rng())
+        for task in (stack.tasks[0], first_request.task, last_request.task):
+            around.enter_context(_copied_criterion(task))
         with Kept() as kept:
             first = _alone(first_request, batch, 0, training)
         copies = {0: first, 1: _alone(last_request, batch, 1, training)}
@@ -178,10 +214,32 @@ def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
         finally:
             copy.template.train()
     named = copy.parameters(gradients)
-    for number, (its_gradients, its_buffers) in copies.items():
-        _check_close("gradient", named, its_gradients, number)
-        _check_close("buffer", copy.buffers, its_buffers, number)
+    for number, (its_gradients, its_untrained) in copies.items():
+        _check_gradients(_row(named, number), its_gradients)
+        its_before = _row(before, number)
+        _check_untrained(_row(copy.untrained, number), its_untrained, its_before)
     return bytes_of_run(copy, kept.bytes)
+
+
+@contextmanager
+def _copied_criterion(task: Task) -> Iterator[None]:
+    """Let a task use a copy of the loss that the user gave it, which must not change.
+
+    Raises:
+        NotStackable: it keeps something from step to step.
+    """
+    criterion = getattr(task, "criterion", None)
+    if not isinstance(criterion, nn.Module):
+        yield
+        return
+    before = snapshot(criterion)
+    task.criterion = deepcopy(criterion)
+    try:
+        yield
+        otherwise = "of task.loss changes in a step, and a stack has one loss for all"
+        _check_same(snapshot(task.criterion), before, otherwise)
+    finally:
+        task.criterion = criterion
 
 
 def score_alike(stack: Stack, requests: Sequence[Request]) -> bool:
@@ -237,30 +295,39 @@ def _alone(
     number: int,
     training: bool,
 ) -> tuple[Tensors, Tensors]:
-    """Gradients and buffers of one run after one batch, on a copy of its network.
+    """What one run has after one batch, on a copy of its network.
 
     Args:
         request: of the run.
         batch: of all runs.
         number: of the run in the batch.
         training: whether the network is in training mode.
+
+    Returns:
+        its gradients, and what is not trained: buffers and other parameters.
     """
     task = request.task
     if request.random_state is not None:
         torch.set_rng_state(request.random_state)
     network = deepcopy(task.network).train(training)
+    before = _attributes(network)
     prediction = network(batch.inputs[number])
     loss = task.loss_of(prediction, batch.learned[number])
     loss.backward()
+    _check_same(_attributes(network), before, f"changes in a step {OUTSIDE}")
     gradients = {}
+    untrained = dict(network.named_buffers())
     for name, value in network.named_parameters():
         if not value.requires_grad:
-            continue
-        gradient = value.grad
-        if gradient is None:
-            gradient = torch.zeros_like(value)
-        gradients[name] = gradient
-    return gradients, dict(network.named_buffers())
+            untrained[name] = value
+        elif value.grad is None:
+            raise NotStackable(
+                f"{name} has no gradient: a run by itself leaves it as it is, and a "
+                f"stack would not"
+            )
+        else:
+            gradients[name] = value.grad
+    return gradients, untrained
 
 
 def _gradients(stack: Stack, batch: Batch) -> Tensor:
@@ -289,12 +356,12 @@ def _refusal(
         kind = type(network.get_submodule(name))
         place = name or "the network"
         module = f"{place} ({kind.__name__})"
-    first_line = str(error).partition("\n")[0]
-    if RANDOM in first_line:
+    line = first_line(error)
+    if RANDOM in line:
         return DrawsRandomNumbers(
             f"{module} draws random numbers in training, which differ in a stack"
         )
-    sentence = first_line.partition(". ")[0]
+    sentence = line.partition(". ")[0]
     reason = f"{type(error).__name__}: {sentence}"
     return NotStackable(f"{module} cannot be stacked: {reason}")
 
@@ -325,28 +392,74 @@ def _entered(network: nn.Module) -> Iterator[list[str]]:
             handle.remove()
 
 
-def _check_close(
-    what: str,
+def _row(tensors: Tensors, number: int) -> Tensors:
+    """The tensors of one run of a stack."""
+    return {name: rows[number] for name, rows in tensors.items()}
+
+
+def _check_gradients(stacked: Tensors, alone: Tensors) -> None:
+    """Compare the gradients of one run."""
+    largest = max(map(_largest, alone.values()))
+    for name, value in alone.items():
+        _check_close(f"gradient {name}", stacked[name], value, largest)
+
+
+def _check_untrained(
     stacked: Tensors,
     alone: Tensors,
-    number: int,
+    before: Tensors,
 ) -> None:
-    """Compare tensors of one run; integers must be equal."""
-    largest = 0.0
-    for value in alone.values():
-        if value.is_floating_point() and value.numel():
-            largest = max(largest, float(value.abs().max()))
+    """Compare what the forward pass of one run may move.
+
+    Those that move are rounded as the largest of them. One that stays, such as a mask
+    of infinities, says nothing about others.
+    """
+    moved = [name for name in alone if not torch.equal(alone[name], before[name])]
+    largest = max((_largest(alone[name]) for name in moved), default=0.0)
     for name, value in alone.items():
-        tolerance = TOLERANCES.get(value.dtype, 0.0) * largest
-        row = stacked[name][number]
-        if torch.allclose(row, value, rtol=0.0, atol=tolerance, equal_nan=True):
-            continue
-        difference = float((row - value).abs().max())
-        module = name.rpartition(".")[0] or "the network"
-        raise NotStackable(
-            f"{module} is not the same in a stack: its {what} {name} differs by up to "
-            f"{difference:.2g}"
-        )
+        what = f"buffer {name}"
+        size = _largest(value)
+        if name in moved:
+            size = largest
+            if torch.equal(stacked[name], before[name]):
+                raise NotStackable(f"{_unlike(what)} stays as it is")
+        _check_close(what, stacked[name], value, size)
+
+
+def _largest(tensor: Tensor) -> float:
+    """The largest finite size of its numbers; 0 of whole numbers, which are exact."""
+    if not tensor.is_floating_point():
+        return 0.0
+    sizes = tensor.abs()
+    finite = sizes[sizes.isfinite()]
+    return float(finite.max()) if finite.numel() else 0.0
+
+
+def _check_close(
+    what: str,
+    stacked: Tensor,
+    alone: Tensor,
+    size: float,
+) -> None:
+    """Compare a tensor of one run with that in the stack.
+
+    Args:
+        what: its kind and its name.
+        stacked, alone: the tensor.
+        size: of the numbers that it was computed from.
+    """
+    tolerance = TOLERANCES.get(alone.dtype, 0.0) * size
+    if torch.allclose(stacked, alone, rtol=0.0, atol=tolerance, equal_nan=True):
+        return
+    difference = float((stacked.double() - alone.double()).abs().max())
+    raise NotStackable(f"{_unlike(what)} differs by up to {difference:.2g}")
+
+
+def _unlike(what: str) -> str:
+    """The beginning of a sentence on a tensor that a stack does not have as runs do."""
+    _, _, name = what.partition(" ")
+    module = name.rpartition(".")[0] or "the network"
+    return f"{module} is not the same in a stack: its {what}"
 
 
 def measure(

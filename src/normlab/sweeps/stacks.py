@@ -21,7 +21,7 @@ from normlab.sweeps.queue import (
 )
 from normlab.sweeps.workers import Died, Workers
 from normlab.terminal import print_line, shorten, without_control
-from normlab.training.experiment import run_with_output, stored_result
+from normlab.training.experiment import run_until_lost, stored_result
 
 PRELOAD = ("normlab.sweeps.stacks", "normlab.training.train", "normlab.stacked.driver")
 MOST_NAMED = 4  # runs of a stack in a list
@@ -102,12 +102,14 @@ def _train_in_workers(
     for numbers in found.items:
         chosen = [quiet[number] for number in numbers]
         items.append(Item(chosen, options, len(environments)))
+    earlier = list(map(_result_time, configs))
     told: set[str] = set()
     modules = preload(configs[0], PRELOAD)
     with Workers(train_together, environments, jobs_per_worker, modules) as pool:
         for index, value in pool.run(items):
             if isinstance(value, Died):
-                value = _after_death(items[index], value)
+                times = [earlier[number] for number in found.items[index]]
+                value = _after_death(items[index], value, times)
             for note in value.notes:
                 if note not in told:
                     print_line(f"note: {_name(items[index])}: {note}")
@@ -140,12 +142,32 @@ def _name(item: Item) -> str:
     return runs if len(item.configs) > 1 else f"norm={config['choices']['norm']}"
 
 
-def _after_death(item: Item, died: Died) -> Trained:
-    """The results of runs whose worker died: those stored by then are whole."""
+def _result_time(config: dict[str, Any]) -> int | None:
+    """When the result of a run was stored, in nanoseconds; None if there is none."""
+    try:
+        return (run_folder(config) / "result.json").stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _after_death(
+    item: Item,
+    died: Died,
+    earlier: Sequence[int | None],
+) -> Trained:
+    """The results of runs whose worker died: those stored by then are whole.
+
+    Args:
+        item: what the worker trained.
+        died: how it ended.
+        earlier: `_result_time` of its runs before: `rerun=true` asks for other results.
+    """
     failed = failed_result(f"{died.reason}; the same command tries it again")
     results: list[Result | Stopped] = []
-    for config in item.configs:
-        stored = stored_result(run_folder(config), config | {"rerun": False})
+    for config, time in zip(item.configs, earlier, strict=True):
+        stored = None
+        if _result_time(config) != time:
+            stored = stored_result(run_folder(config), config | {"rerun": False})
         results.append(stored or failed)
     return Trained(results, [])
 
@@ -176,11 +198,12 @@ def _train_stack(item: Item) -> Trained:
 
     # torch reads the variable when it is imported, which was before it was set.
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    ended = train_stack(item.configs, run_with_output, item.options, item.sharers)
+    ended = train_stack(item.configs, run_until_lost, item.options, item.sharers)
     results: list[Result | Stopped] = []
     for config, outcome in zip(item.configs, ended.results, strict=True):
         if outcome is None:
-            results.append(result_of(config))
+            # What `rerun` was to remove is gone; the checkpoints are of the stack.
+            results.append(result_of(config | {"rerun": False}))
         elif isinstance(outcome, EarlyEnd):
             results.append(Stopped(str(outcome), outcome.exit_code))
         elif isinstance(outcome, Exception):

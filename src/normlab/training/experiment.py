@@ -92,14 +92,23 @@ def run_with_output(config: dict) -> dict[str, Any]:
     """
     while True:
         try:
-            return _result_or_reason(run_folder(config), config)
+            return run_until_lost(config)
         except LeaseLost as lost:
             print_line(f"{lost}; waiting for its result")
         config = config | {"rerun": False}
 
 
-def _result_or_reason(folder: Path, config: dict) -> dict[str, Any]:
-    """The result, or an exception that says what is wrong with the files."""
+def run_until_lost(config: dict) -> dict[str, Any]:
+    """`run_with_output` for callers that cannot wait for a run that others have.
+
+    Args:
+        config: a resolved configuration.
+
+    Raises:
+        LeaseLost: another process has taken over the files of the run.
+        ValueError, Interrupted, DiskFull, StorageFault: see `run`.
+    """
+    folder = run_folder(config)
     try:
         return _stored_or_trained(folder, config)
     except Exception as error:
