@@ -1,7 +1,10 @@
 """Parquet files are read within bounds, which hold before values are unpacked."""
 
+import subprocess
+import sys
 from decimal import Decimal
 
+import numpy
 import pytest
 
 from normlab.parquet import TooLarge, open_parquet, read_batches
@@ -72,6 +75,69 @@ def test_as_many_rows_are_read_as_the_head_states(tmp_path, places, message):
     path.write_bytes(before)
     with pytest.raises(ValueError, match=f"^the number of its rows {message}$"):
         rows_of(path)
+
+
+def state(path, number, stated):
+    """Let the head state another number of values than there are in the column."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[-8:-4], "little")
+    head = content[-8 - length : -8]
+    old, new = thrift(number), thrift(stated)
+    assert head.count(old) == 1
+    head = head.replace(old, new)
+    end = len(head).to_bytes(4, "little") + b"PAR1"
+    path.write_bytes(content[: -8 - length] + head + end)
+
+
+def thrift(number):
+    """A field with an integer of 64 bits in Thrift's compact protocol."""
+    rest = (number << 1) ^ (number >> 63)
+    parts = [rest >> shift & 0x7F for shift in range(0, max(1, rest.bit_length()), 7)]
+    return bytes([0x16, *(part | 0x80 for part in parts[:-1]), parts[-1]])
+
+
+NUMBER = 20_000_000
+
+
+def write_list(folder):
+    values = pyarrow.array(numpy.full(NUMBER, 7, dtype=numpy.int32))
+    offsets = pyarrow.array([0, NUMBER], pyarrow.int32())
+    return write(folder, parts=pyarrow.ListArray.from_arrays(offsets, values))
+
+
+def test_a_negative_number_of_values_is_refused(tmp_path):
+    path = write_list(tmp_path)
+    state(path, NUMBER, -1)
+    with pytest.raises(TooLarge, match="state the size of its column parts.list"):
+        rows_of(path)
+
+
+# In a process of its own, whose memory is not that of other tests.
+READ = """
+import resource, sys
+from normlab import parquet
+
+parquet.SPARE_BYTES = 16 * 2**20
+before = resource.getrlimit(resource.RLIMIT_AS)
+with open(sys.argv[1], "rb") as source:
+    try:
+        list(parquet.read_batches(parquet.open_parquet(source, 2**20), 2**20))
+    except parquet.TooLarge as error:
+        print(error)
+assert resource.getrlimit(resource.RLIMIT_AS) == before
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system limits no memory")
+def test_more_values_than_the_head_states_take_little_memory(tmp_path):
+    path = write_list(tmp_path)
+    assert path.stat().st_size < 5000
+    state(path, NUMBER, 1)
+    words = [sys.executable, "-c", READ, path]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    wanted = "take at most 17 MiB of memory to read, and no more than there is"
+    assert ended.stdout.strip() == wanted
 
 
 def json(texts):

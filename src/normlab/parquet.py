@@ -2,17 +2,24 @@
 
 A file of a megabyte may hold gigabytes, since values that repeat are stored once. So
 sizes are compared before values are unpacked: those that the head of the file states,
-and those that follow from the lengths of its texts.
+and those that follow from the lengths of its texts. The head may state too little:
+while values are unpacked, the memory of the process is limited, where the system can.
 """
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from inspect import signature
+from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from normlab.files import MEGABYTE
 
 BATCH_ROWS = 4096  # that are unpacked at once, or more if they have many texts
+SPARE_BYTES = 1024 * MEGABYTE  # that reading may take beyond the values
+LIMITING = Lock()  # the limit is one for all threads
 COPIED_BYTES = 256 * MEGABYTE  # of the texts of a row group
 # Bytes of a value in memory; of a text, those of its place in a dictionary. Other types
 # have a length of their own.
@@ -58,7 +65,10 @@ def open_parquet(
 
     metadata = parquet.read_metadata(source)
     _check_head(metadata, most_bytes, most_values)
-    options: dict[str, Any] = {"read_dictionary": _text_columns(metadata.schema)}
+    options: dict[str, Any] = {
+        "read_dictionary": _text_columns(metadata.schema),
+        "pre_buffer": False,  # by threads, see `_next_batch`
+    }
     # JSON is text, then. In older versions of pyarrow it always is.
     plain = "arrow_extensions_enabled"
     if plain in signature(parquet.ParquetFile).parameters:
@@ -157,7 +167,8 @@ def read_batches(file: Any, most_bytes: int) -> Iterator[Any]:
     # A batch of two row groups would have two dictionaries, which lists do not allow.
     for number in range(file.num_row_groups):
         rows = _batch_rows(file.metadata.row_group(number))
-        for batch in file.iter_batches(rows, row_groups=[number]):
+        batches = file.iter_batches(rows, row_groups=[number], use_threads=False)
+        while (batch := _next_batch(batches, most_bytes)) is not None:
             size += sum(map(_unpacked_bytes, batch.columns))
             _check_bytes(size, most_bytes)
             num_rows += batch.num_rows
@@ -166,6 +177,49 @@ def read_batches(file: Any, most_bytes: int) -> Iterator[Any]:
             yield batch
     if num_rows < stated:
         raise ValueError(f"{must} {num_rows:,}")
+
+
+def _next_batch(batches: Iterator[Any], most_bytes: int) -> Any:
+    """The next batch, None after the last.
+
+    It is read in this thread. Others of pyarrow end the process if they get no memory.
+    """
+    most = most_bytes + SPARE_BYTES
+    try:
+        with LIMITING, memory_limited(most):
+            return next(batches, None)
+    except MemoryError as error:
+        raise TooLarge(
+            f"take at most {most // MEGABYTE} MiB of memory to read, and no more than "
+            "there is"
+        ) from error
+
+
+@contextmanager
+def memory_limited(most_bytes: int) -> Iterator[None]:
+    """Let this process take so many bytes more in the `with` block.
+
+    Threads must enter it one after the other.
+
+    Where the system has no such limit, as Windows and macOS, nothing is limited.
+    """
+    pages = Path("/proc/self/statm")
+    if find_spec("resource") is None or not pages.is_file():
+        yield
+        return
+    import resource
+
+    size = int(pages.read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [size + most_bytes]
+    for limit in (soft, hard):
+        if limit != resource.RLIM_INFINITY:
+            limits.append(limit)
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _batch_rows(group: Any) -> int:
