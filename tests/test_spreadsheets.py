@@ -15,6 +15,7 @@ from normlab.spreadsheets import without_formula, without_formulas
         ("+x", "'+x"),
         ("-x", "'-x"),
         ("a;=x;b; -1", "a;'=x;b; -1"),
+        ('x;"=1', "x;'\"=1"),
         ("\t=x\r\n@y", "\t'=x\r\n'@y"),
         ("-0.5", "-0.5"),
         ("norm=none", "norm=none"),

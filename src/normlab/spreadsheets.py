@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-# Where a formula begins. Spreadsheets of some countries end a cell at a semicolon.
-FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@])")
+# Where a formula begins. Spreadsheets of some countries end a cell at a semicolon, and
+# quotes around a part of a cell may be those of CSV.
+FORMULA = re.compile(r'(^|[;\t\r\n])(?="*[=+\-@])')
 
 
 def without_formulas(frame: "pd.DataFrame") -> "pd.DataFrame":

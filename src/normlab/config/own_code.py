@@ -85,7 +85,7 @@ def _namespace(root: str) -> list[Path]:
         return []
     places = map(Path, spec.submodule_search_locations or ())
     checkout = configuration_directory().parent
-    return [place for place in places if place.parent != checkout]
+    return [place for place in places if place.resolve().parent != checkout]
 
 
 def _folder_with(root: str, candidates: Sequence[Path]) -> Path | None:

@@ -194,7 +194,8 @@ def _new_folder(folder: str) -> str:
     killed, submitit loads the result that lies there, which may run code.
     """
     before, number, after = folder.partition("%j")
-    return f"{before}{token_hex(8)}/{number}{after}"
+    own = f"{token_hex(8)}/{number}{after}"
+    return f"{before}{own}" if number else f"{folder}/{own}"
 
 
 def _submit(

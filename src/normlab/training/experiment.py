@@ -99,7 +99,7 @@ def run_with_output(config: dict) -> dict[str, Any]:
 
 
 def run_until_lost(config: dict) -> dict[str, Any]:
-    """`run_with_output` for callers that cannot wait for a run that others have.
+    """`run_with_output`, which ends if another process takes the run over.
 
     Args:
         config: a resolved configuration.
