@@ -17,7 +17,7 @@ from normlab.stacked.driver import train_stack
 from normlab.stacked.grouping import Options
 from normlab.stacked.members import Member
 from normlab.stacked.stack import Stack
-from normlab.stacked.trial import Times
+from normlab.stacked.timing import Times
 from normlab.training import preparation
 from normlab.training.classification import Classification
 from normlab.training.experiment import run, run_with_output
@@ -327,16 +327,28 @@ def test_what_fails_before_the_first_step_leaves_the_runs_to_be_trained_alone(
 
 def test_a_signal_ends_a_stack_that_waits_for_a_folder(configs):
     freed = threading.Event()
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
 
     def run(config):  # as one whose folder another process has locked
-        freed.wait()
+        timer.start()
+        freed.wait(30)
         return {}
 
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
     with pytest.raises(Interrupted):
         train_stack(configs("stacked"), run, Options(8))
+    assert timer.finished.is_set()
     freed.set()
+
+
+def test_a_signal_before_the_first_step_ends_a_stack(configs, monkeypatch):
+    def measure(stack, requests, most):
+        signal.raise_signal(signal.SIGTERM)
+        return Times(alone=2.0, stacked={2: 1.0})
+
+    monkeypatch.setattr(driver, "measure", measure)
+    monkeypatch.setattr(Stack, "train", pytest.fail)
+    with pytest.raises(Interrupted):
+        stacked(configs("stacked"), "auto")
 
 
 @pytest.mark.parametrize(("gain", "are_stacked"), [(1.05, False), (1.5, True)])

@@ -2,18 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from normlab.stacked import trial
+from normlab.stacked.alike import NotStackable, check_alike
 from normlab.stacked.stack import Stack
-from normlab.stacked.trial import (
-    NotStackable,
-    Times,
-    check_alike,
-    check_equal,
-    first_batch,
-    measure,
-    score_alike,
-)
-from stacked.runs import SMALL, Trained, plain, requests
+from normlab.stacked.trial import check_equal, score_alike
 
 
 class Branches(nn.Module):
@@ -39,18 +30,6 @@ class Shares(nn.Module):
 
     def forward(self, inputs):
         return inputs * self.scale
-
-
-@pytest.fixture
-def runs(compose):
-    """runs(*words): three runs of a small network, and their first requests."""
-
-    def build(*words):
-        config = plain(compose(*SMALL, *words))
-        found = [Trained(config | {"seed": seed}) for seed in range(3)]
-        return found, requests(found, [run.blocks[0] for run in found])
-
-    return build
 
 
 def refusal(found, asked):
@@ -187,13 +166,53 @@ class Counts(nn.Module):
         return nn.functional.cross_entropy(inputs, targets)
 
 
-def test_numbers_that_a_stack_would_have_once_for_all_runs_are_named(runs):
-    rest = "and is neither a parameter nor a buffer"
+def test_numbers_that_a_step_changes_outside_of_buffers_are_named(runs):
     found, asked = runs()
     with_module(found, Counts)
-    assert refusal(found, asked) == f"hidden.own.calls changes in a step {rest}"
-    found[1].network.hidden.own.calls = 2
-    assert alike(asked) == f"hidden.own.calls differs in the runs {rest}"
+    assert refusal(found, asked) == (
+        "hidden.own.calls changes in a step and is neither a parameter nor a buffer"
+    )
+
+
+class StartsLater(nn.Module):
+    """Sets its scale from its first batch, and remembers this in a flag."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_started = False
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, inputs):
+        if not self.is_started:
+            self.scale.copy_(inputs.detach().std())
+            self.is_started = True
+        return inputs / self.scale
+
+
+def test_flags_are_numbers_too_and_stay_as_they_are(runs):
+    found, asked = runs()
+    with_module(found, StartsLater)
+    assert refusal(found, asked).startswith("hidden.own.is_started changes in a step")
+    assert not any(run.network.hidden.own.is_started for run in found)
+
+
+class Rounds(nn.Module):
+    """Moves a buffer by no more than rounding."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("drift", torch.zeros(6))
+
+    def forward(self, inputs):
+        centred = inputs.detach() - inputs.detach().mean(0)
+        self.drift.copy_(centred.mean(0))
+        return inputs
+
+
+def test_rounding_is_no_difference(runs):
+    found, asked = runs()
+    with_module(found, Rounds)
+    check_equal(Stack([run.task for run in found]), asked)
 
 
 def test_a_loss_that_keeps_numbers_is_refused_and_left_as_it_is(runs):
@@ -245,86 +264,3 @@ def test_networks_that_vmap_cannot_take_in_evaluation_are_not_scored_alike(runs)
     check_equal(stack, asked)
     assert not score_alike(stack, asked)
     assert all(run.network.training for run in found)
-
-
-def alike(asked):
-    with pytest.raises(NotStackable) as error:
-        check_alike(asked)
-    return str(error.value)
-
-
-def test_runs_of_unlike_networks_or_samples_are_refused(runs):
-    _, asked = runs()
-    _, wider = runs("model.hidden=[7]")
-    _, larger = runs("dataset.batch_size=9")
-    assert alike([asked[0], wider[0]]) == (
-        "the networks differ in the shapes of their parameters"
-    )
-    assert alike([asked[0], larger[0]]) == (
-        "the samples or the batches of the runs differ in shape"
-    )
-
-
-def test_runs_that_weigh_classes_differently_are_refused(runs):
-    found, asked = runs("task.class_weights=balanced")
-    assert "task.class_weights" in alike(asked)
-    weights = found[0].task.class_weights
-    for run in found:
-        run.task.class_weights = weights.clone()
-    check_alike(asked)
-
-
-def test_an_optimizer_without_a_stacked_form_is_refused(runs):
-    _, asked = runs("optimizer=adagrad")
-    assert alike(asked).startswith("the optimizer Adagrad has no stacked form")
-
-
-def test_steps_that_a_stack_does_not_make_are_refused(runs):
-    found, asked = runs()
-    micro = asked[1].block._replace(micro_batch_size=4)
-    text = alike([asked[0], asked[1]._replace(block=micro)])
-    assert text == "trainer.accumulate has no stacked form"
-    found[1].task.adaptive_clip = 0.1
-    assert alike(asked) == "trainer.adaptive_clip has no stacked form"
-    found[0].task.averaging = object()
-    assert alike(asked) == "an average of the weights has no stacked form"
-
-
-def test_batches_of_one_run_only_are_refused(runs):
-    _, asked = runs()
-    block = asked[0].block
-    short = asked[0]._replace(
-        block=block._replace(inputs=block.inputs[:3], targets=block.targets[:3])
-    )
-    with pytest.raises(NotStackable, match="differ in size"):
-        first_batch([short, asked[1]])
-
-
-def test_fewer_runs_than_a_stack_is_faster_for_are_trained_one_by_one():
-    times = {16: 0.5, 8: 1.0, 4: 2.0, 2: 2.5}
-    assert Times(alone=2.0, stacked=times).fewest == 5  # of 5 to 7, nothing is known
-    assert Times(alone=2.6, stacked=times).fewest == 2
-    assert Times(alone=1.0, stacked={9: 1.5, 4: 0.5, 2: 0.7}).fewest == 2
-
-
-def test_the_fastest_number_of_runs_is_the_best():
-    times = Times(alone=1.0, stacked={8: 0.5, 4: 0.25, 2: 0.8})
-    assert times.best == 4
-    assert times.gain == 4.0
-
-
-def test_times_are_measured_for_halves_of_the_stack(runs, monkeypatch):
-    found, asked = runs()
-    stack = Stack([run.task for run in found])
-    before = stack.network.weights.clone()
-    calls = []
-
-    def seconds(step):
-        step()
-        calls.append(step)
-        return float(len(calls))
-
-    monkeypatch.setattr(trial, "_seconds", seconds)
-    times = measure(stack, asked, most=3)
-    assert times == Times(alone=2.0, stacked={3: 1 / 3})
-    assert torch.equal(stack.network.weights, before)

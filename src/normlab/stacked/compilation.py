@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from normlab.messages import with_class
+from normlab.stacked.alike import first_batch
 from normlab.stacked.network import StackedNetwork, Tensors
 from normlab.stacked.stack import Batch, Stack
-from normlab.stacked.trial import TOLERANCES, first_batch, step_seconds
+from normlab.stacked.timing import step_seconds
+from normlab.stacked.trial import TOLERANCES
 from normlab.training.compilation import share_caches
 from normlab.training.outputs import agree
 from normlab.training.together import Request

@@ -19,19 +19,14 @@ from normlab.config.identity import run_folder
 from normlab.endings import Interrupted
 from normlab.messages import first_line, with_class
 from normlab.sharing import sharing
+from normlab.stacked.alike import NotStackable, check_alike
 from normlab.stacked.compilation import CompiledForward, NotCompiled, compiled_forward
 from normlab.stacked.grouping import AUTO, Options, evenly
 from normlab.stacked.members import Member
 from normlab.stacked.memory import room
 from normlab.stacked.stack import Stack
-from normlab.stacked.trial import (
-    DrawsRandomNumbers,
-    NotStackable,
-    check_alike,
-    check_equal,
-    measure,
-    score_alike,
-)
+from normlab.stacked.timing import measure
+from normlab.stacked.trial import DrawsRandomNumbers, check_equal, score_alike
 from normlab.streams import stream_seed
 from normlab.terminal import output_may_end
 from normlab.training.callbacks import StopOnSignal
@@ -129,9 +124,9 @@ class Driver:
     def noting_signals(self) -> Iterator[None]:
         """Note a stop signal in the block, and hand it to the runs at their next step.
 
-        Before the first step it ends the stack at once: a run may wait for its folder,
-        in which another process trains. A second one ends the process, whose
-        checkpoints are whole at every moment.
+        Before the first step it ends the stack, and at once while runs are started: one
+        may wait for its folder, in which another process trains. A second one ends the
+        process, whose checkpoints are whole at every moment.
         """
         with signals.restored():
             signals.install(self._note)
@@ -147,6 +142,7 @@ class Driver:
             signal.raise_signal(number)
         self.received = number
         if self._is_starting:
+            self._is_starting = False
             raise Interrupted(number)
 
     def train(self) -> None:
@@ -166,6 +162,8 @@ class Driver:
                 self._finish_alone(member)
             return
         self._try(waiting)
+        if self.received:
+            raise Interrupted(self.received)
         while waiting:
             for part in evenly(waiting, self._size):
                 self._train_block(part)

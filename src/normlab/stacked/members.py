@@ -89,13 +89,15 @@ class Member:
         self.request = None
         outside = _process_state()
         _set_process_state(self._state)
-        if not self._thread.ident:
-            self._thread.start()
-        else:
-            self._turn.release()
-        self._back.acquire()
-        self._state = _process_state()
-        _set_process_state(outside)
+        try:
+            if not self._thread.ident:
+                self._thread.start()
+            else:
+                self._turn.release()
+            self._back.acquire()
+        finally:  # a signal may end the stack here
+            self._state = _process_state()
+            _set_process_state(outside)
         if self.has_ended:
             self._thread.join()
 

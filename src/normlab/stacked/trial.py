@@ -2,175 +2,43 @@
 
 The gradients and buffers of two of the runs are computed alone and in the stack, on
 copies. A network that vmap cannot take, that draws random numbers, or whose runs would
-not be what they are alone is refused, and the module is named. The times of both ways
-tell how many runs are best stacked.
+not be what they are alone is refused, and the module is named.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from functools import partial
-from typing import NamedTuple
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from normlab.messages import first_line
-from normlab.norms.state import ATTRIBUTE, snapshot, state_of
+from normlab.norms.state import snapshot
+from normlab.stacked.alike import (
+    OUTSIDE,
+    NotStackable,
+    attributes_of,
+    check_same,
+    criterion_of,
+    first_batch,
+)
 from normlab.stacked.memory import Kept, bytes_of_run
-from normlab.stacked.network import Tensors, structure
-from normlab.stacked.optimizers import why_not
-from normlab.stacked.stack import Batch, Stack, batches
-from normlab.training.classification import Classification
+from normlab.stacked.network import Tensors
+from normlab.stacked.stack import Batch, Stack
 from normlab.training.outputs import agree, evaluated
 from normlab.training.tasks import Task
 from normlab.training.together import Request
 
 # Largest difference to the gradients alone, as a share of the largest among them.
 TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-9}
-TIMED_STEPS = 5
-OUTSIDE = "and is neither a parameter nor a buffer"
+# Of numbers of size 1, after a few operations.
+ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-15}
 RANDOM = "random operation"  # in what vmap says of one
-
-
-class NotStackable(Exception):
-    """Runs that cannot be trained as one network; the text says why."""
 
 
 class DrawsRandomNumbers(NotStackable):
     """Runs whose networks would draw other random numbers than alone."""
-
-
-class Times(NamedTuple):
-    """Seconds that a step of one run takes.
-
-    Attributes:
-        alone: in a run by itself.
-        stacked: in stacks of some numbers of runs, by the number.
-    """
-
-    alone: float
-    stacked: dict[int, float]
-
-    @property
-    def best(self) -> int:
-        """The number of runs in a stack that takes the least time."""
-        return min(self.stacked, key=self.stacked.__getitem__)
-
-    @property
-    def gain(self) -> float:
-        """How many times faster the best stack is."""
-        return self.alone / self.stacked[self.best]
-
-    @property
-    def fewest(self) -> int:
-        """The smallest number of runs in a stack; fewer are faster one by one.
-
-        Numbers between those that were measured count as fast.
-        """
-        slower = [1]
-        for size, seconds in self.stacked.items():
-            if size < self.best and seconds >= self.alone:
-                slower.append(size)
-        return max(slower) + 1
-
-
-def check_alike(requests: Sequence[Request]) -> None:
-    """Refuse runs whose networks, data, optimizers or losses are not of one kind.
-
-    Args:
-        requests: of the runs.
-
-    Raises:
-        NotStackable: says why.
-    """
-    first = requests[0].task
-    device = first.device.type
-    if device not in ("cpu", "cuda"):
-        raise NotStackable(f"stacks need a CPU or a CUDA device, got {device}")
-    _check_parameters(first.network)
-    sample = sample_of(requests[0])
-    wanted = structure(first.network)
-    attributes = _attributes(first.network)
-    optimizers = []
-    for request in requests:
-        task = request.task
-        if sample_of(request) != sample:
-            raise NotStackable("the samples or the batches of the runs differ in shape")
-        if structure(task.network) != wanted:
-            raise NotStackable("the networks differ in the shapes of their parameters")
-        found = _attributes(task.network)
-        _check_same(found, attributes, f"differs in the runs {OUTSIDE}")
-        _check_task(task, first)
-        if request.block.micro_batch_size is not None:
-            raise NotStackable("trainer.accumulate has no stacked form")
-        optimizers.append(task.trainer.optimizers[0])
-    reason = why_not(optimizers)
-    if reason is not None:
-        raise NotStackable(reason)
-
-
-def _check_parameters(network: nn.Module) -> None:
-    """Refuse parameters that cannot lie in one row."""
-    types = set()
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            types.add(parameter.dtype)
-    if len(types) > 1:
-        raise NotStackable("the parameters of the network have several types")
-
-
-def _attributes(network: nn.Module) -> Tensors:
-    """Numbers that a network holds outside of its parameters and buffers, by path."""
-    found = {}
-    for path, entry in state_of(network).items():
-        if entry.place == ATTRIBUTE:
-            found[path] = entry.tensor()
-    return found
-
-
-def _check_same(
-    found: Tensors,
-    wanted: Tensors,
-    otherwise: str,
-) -> None:
-    """Refuse numbers of which a stack would have those of one run for all.
-
-    Args:
-        found, wanted: by path.
-        otherwise: what is wrong with a path at which they are not the same.
-    """
-    for path in found | wanted:
-        if path in found and path in wanted and torch.equal(found[path], wanted[path]):
-            continue
-        raise NotStackable(f"{path} {otherwise}")
-
-
-def _check_task(task: Task, first: Task) -> None:
-    """Refuse what the steps of a stack would leave out, and losses that differ."""
-    if task.averaging is not None:
-        raise NotStackable("an average of the weights has no stacked form")
-    if task.adaptive_clip is not None:
-        raise NotStackable("trainer.adaptive_clip has no stacked form")
-    if isinstance(task, Classification) and not _weigh_alike(task, first):
-        raise NotStackable("task.class_weights weights classes differently in the runs")
-
-
-def sample_of(request: Request) -> tuple[object, ...]:
-    """What the blocks of a stack must have in common."""
-    block = request.block
-    inputs = block.inputs
-    shapes = (inputs.shape[1:], block.targets.shape[1:])
-    return (shapes, inputs.dtype, block.batch_size)
-
-
-def _weigh_alike(task: Classification, first: Task) -> bool:
-    weights = task.class_weights
-    others = first.class_weights
-    if not isinstance(weights, Tensor) or not isinstance(others, Tensor):
-        return weights is others
-    return torch.equal(weights, others)
 
 
 def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
@@ -197,6 +65,8 @@ def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
     chosen = chosen[ends]
     first_request, last_request = (requests[number] for number in chosen.tolist())
     part = stack.take(chosen)
+    # A forward pass may flip a flag of the template, which is the first run's network.
+    part.network = replace(part.network, template=deepcopy(part.network.template))
     copy = part.network
     before = {name: rows.clone() for name, rows in copy.untrained.items()}
     training = copy.randomness == "error"
@@ -209,15 +79,14 @@ def check_equal(stack: Stack, requests: Sequence[Request]) -> float:
         copies = {0: first, 1: _alone(last_request, batch, 1, training)}
         stack.set_random_states(requests)
         copy.template.train(training)
-        try:
-            gradients = _gradients(part, batch)
-        finally:
-            copy.template.train()
+        gradients = _gradients(part, batch)
     named = copy.parameters(gradients)
     for number, (its_gradients, its_untrained) in copies.items():
         _check_gradients(_row(named, number), its_gradients)
         its_before = _row(before, number)
-        _check_untrained(_row(copy.untrained, number), its_untrained, its_before)
+        for kind, tensors in (("buffer", copy.buffers), ("parameter", copy.constants)):
+            row = _row(tensors, number)
+            _check_untrained(kind, row, its_untrained, its_before)
     return bytes_of_run(copy, kept.bytes)
 
 
@@ -228,8 +97,8 @@ def _copied_criterion(task: Task) -> Iterator[None]:
     Raises:
         NotStackable: it keeps something from step to step.
     """
-    criterion = getattr(task, "criterion", None)
-    if not isinstance(criterion, nn.Module):
+    criterion = criterion_of(task)
+    if criterion is None:
         yield
         return
     before = snapshot(criterion)
@@ -237,7 +106,7 @@ def _copied_criterion(task: Task) -> Iterator[None]:
     try:
         yield
         otherwise = "of task.loss changes in a step, and a stack has one loss for all"
-        _check_same(snapshot(task.criterion), before, otherwise)
+        check_same(snapshot(task.criterion), before, otherwise)
     finally:
         task.criterion = criterion
 
@@ -274,21 +143,6 @@ def score_alike(stack: Stack, requests: Sequence[Request]) -> bool:
     return True
 
 
-def first_batch(requests: Sequence[Request]) -> tuple[Batch, Tensor]:
-    """The first batch of the runs, and the numbers ``(k,)`` of those that have it.
-
-    Raises:
-        NotStackable: no two runs have a batch of one size.
-    """
-    batch = next(iter(batches(requests)))
-    if len(batch.inputs) < 2:
-        raise NotStackable("the batches of the runs differ in size")
-    chosen = batch.chosen
-    if chosen is None:
-        chosen = torch.arange(len(requests), device=batch.inputs.device)
-    return batch, chosen
-
-
 def _alone(
     request: Request,
     batch: Batch,
@@ -310,11 +164,11 @@ def _alone(
     if request.random_state is not None:
         torch.set_rng_state(request.random_state)
     network = deepcopy(task.network).train(training)
-    before = _attributes(network)
+    before = attributes_of(network)
     prediction = network(batch.inputs[number])
     loss = task.loss_of(prediction, batch.learned[number])
     loss.backward()
-    _check_same(_attributes(network), before, f"changes in a step {OUTSIDE}")
+    check_same(attributes_of(network), before, f"changes in a step {OUTSIDE}")
     gradients = {}
     untrained = dict(network.named_buffers())
     for name, value in network.named_parameters():
@@ -405,6 +259,7 @@ def _check_gradients(stacked: Tensors, alone: Tensors) -> None:
 
 
 def _check_untrained(
+    kind: str,
     stacked: Tensors,
     alone: Tensors,
     before: Tensors,
@@ -413,17 +268,25 @@ def _check_untrained(
 
     Those that move are rounded as the largest of them. One that stays, such as a mask
     of infinities, says nothing about others.
+
+    Args:
+        kind: what they are.
+        stacked: those of the run in the stack.
+        alone, before: after the pass by itself, and before it, with others.
     """
-    moved = [name for name in alone if not torch.equal(alone[name], before[name])]
+    moved = [name for name in stacked if not torch.equal(alone[name], before[name])]
     largest = max((_largest(alone[name]) for name in moved), default=0.0)
-    for name, value in alone.items():
-        what = f"buffer {name}"
+    for name, row in stacked.items():
+        value = alone[name]
+        what = f"{kind} {name}"
+        rounding = ROUNDING.get(value.dtype, 0.0) * max(1.0, largest)
         size = _largest(value)
         if name in moved:
             size = largest
-            if torch.equal(stacked[name], before[name]):
+            move = _largest(value - before[name])
+            if torch.equal(row, before[name]) and move > rounding:
                 raise NotStackable(f"{_unlike(what)} stays as it is")
-        _check_close(what, stacked[name], value, size)
+        _check_close(what, row, value, size, rounding)
 
 
 def _largest(tensor: Tensor) -> float:
@@ -440,6 +303,7 @@ def _check_close(
     stacked: Tensor,
     alone: Tensor,
     size: float,
+    rounding: float = 0.0,
 ) -> None:
     """Compare a tensor of one run with that in the stack.
 
@@ -447,8 +311,9 @@ def _check_close(
         what: its kind and its name.
         stacked, alone: the tensor.
         size: of the numbers that it was computed from.
+        rounding: a difference that is none.
     """
-    tolerance = TOLERANCES.get(alone.dtype, 0.0) * size
+    tolerance = max(rounding, TOLERANCES.get(alone.dtype, 0.0) * size)
     if torch.allclose(stacked, alone, rtol=0.0, atol=tolerance, equal_nan=True):
         return
     difference = float((stacked.double() - alone.double()).abs().max())
@@ -460,63 +325,3 @@ def _unlike(what: str) -> str:
     _, _, name = what.partition(" ")
     module = name.rpartition(".")[0] or "the network"
     return f"{module} is not the same in a stack: its {what}"
-
-
-def measure(
-    stack: Stack,
-    requests: Sequence[Request],
-    most: int,
-) -> Times:
-    """Time the steps of one run alone and of stacks, on copies.
-
-    Args:
-        stack: of the runs; it is left as it is.
-        requests: of the runs.
-        most: largest number of runs in a stack.
-    """
-    batch, chosen = first_batch(requests)
-    task = stack.tasks[int(chosen[0])]
-    network = deepcopy(task.network)
-    optimizer = task.build_optimizer(network)
-
-    def step_alone() -> None:
-        prediction = network(batch.inputs[0])
-        loss = task.loss_of(prediction, batch.learned[0])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    times = {}
-    size = min(most, len(chosen))
-    while size > 1:
-        inputs = batch.inputs[:size]
-        learned = batch.learned[:size]
-        part = stack.take(chosen[:size])
-        times[size] = step_seconds(part, Batch(inputs, learned)) / size
-        size //= 2
-    return Times(_seconds(step_alone), times)
-
-
-def step_seconds(stack: Stack, batch: Batch) -> float:
-    """The time of a step of a stack, which trains it."""
-    return _seconds(partial(stack.step, batch))
-
-
-def _seconds(step: Callable[[], object]) -> float:
-    """The least time that a call takes, which what else runs here hardly changes.
-
-    With one thread, that is the time of the processor, which other programs change
-    less.
-    """
-    is_on_gpu = torch.cuda.is_initialized()
-    clock = time.perf_counter
-    if torch.get_num_threads() == 1 and not is_on_gpu:
-        clock = time.process_time
-    seconds = []
-    for _ in range(TIMED_STEPS):
-        started = clock()
-        step()
-        if is_on_gpu:
-            torch.cuda.synchronize()
-        seconds.append(clock() - started)
-    return min(seconds)

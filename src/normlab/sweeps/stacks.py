@@ -166,7 +166,7 @@ def _after_death(
     results: list[Result | Stopped] = []
     for config, time in zip(item.configs, earlier, strict=True):
         stored = None
-        if _result_time(config) != time:
+        if not config["rerun"] or _result_time(config) != time:
             stored = stored_result(run_folder(config), config | {"rerun": False})
         results.append(stored or failed)
     return Trained(results, [])
