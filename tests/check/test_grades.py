@@ -2,11 +2,12 @@
 
 import pytest
 
+from normlab.check import submissions
 from normlab.check.examination import broken
 from normlab.check.findings import Examination, Outcome
-from normlab.check.grades import as_json
+from normlab.check.grades import as_json, check_csv
 from normlab.check.properties import PROPERTIES
-from normlab.check.submissions import Grade, find_submissions
+from normlab.check.submissions import Grade, Limits, find_submissions
 from normlab.check.verdicts import from_dict, to_dict
 
 EXAMINATION = broken("MyNorm", "the file cannot be imported", 3, "layer")
@@ -99,3 +100,35 @@ def test_submissions_are_files_and_folders_with_one_file(tmp_path):
 def test_a_folder_without_submissions_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no submissions"):
         find_submissions(tmp_path)
+
+
+def test_a_submission_is_named_as_it_lies_in_every_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "my[1].py"
+    path.write_text("")
+    assert find_submissions(tmp_path, "my[1].py") == {"a": path}
+    with pytest.raises(ValueError, match="such as my.py, got /home/my.py$"):
+        find_submissions(tmp_path, "/home/my.py")
+
+
+def test_a_table_that_cannot_be_written_is_refused_and_an_older_one_kept(tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("alice")
+    check_csv(path)
+    assert path.read_text() == "alice"
+    for wrong in (tmp_path, tmp_path / "none" / "grades.csv"):
+        with pytest.raises(ValueError, match="--csv must be a file in a folder"):
+            check_csv(wrong)
+
+
+@pytest.mark.parametrize(("code", "name"), [(-9, "SIGKILL"), (-40, "signal 40")])
+def test_every_signal_has_a_name(code, name):
+    answer = {"code": code, "timed_out": False}
+    ended = submissions._how_it_ended(answer, "", Limits())
+    assert ended == ("crashed", f"its process was ended by {name}")
+
+
+def test_a_forged_verdict_is_none(tmp_path):
+    path = tmp_path / "verdict.json"
+    path.write_text("[" * 100_000)
+    assert submissions._read_verdict(path, "token") is None

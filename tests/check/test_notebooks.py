@@ -57,6 +57,24 @@ def test_only_definitions_and_what_they_use_are_taken(notebook):
     assert "class Network(torch.nn.Module):" in taken(path)
 
 
+def test_lines_in_expressions_and_texts_are_no_magics(notebook):
+    path = notebook(
+        "%load_ext autoreload\n%autoreload 2\n!echo it's\n"
+        "def norm(x):\n"
+        '    text = """\n%d of\n"""\n'
+        "    if x:\n"
+        "        %timeit x\n"
+        "    return (text\n"
+        "            % x.ndim)\n"
+    )
+    assert taken(path, "norm") == [
+        "def norm(x):",
+        *('    text = """', "%d of", '"""'),
+        *("    if x:", "        pass"),
+        *("    return (text", "            % x.ndim)"),
+    ]
+
+
 def test_the_last_definition_of_a_name_counts(notebook):
     first = "class Norm:\n    number = 1\n"
     path = notebook(first, "x = Norm()\n", first.replace("1", "2"))

@@ -268,7 +268,7 @@ def _grade_folder(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from normlab.check.display import grades_table
-    from normlab.check.grades import write_csv
+    from normlab.check.grades import check_csv, write_csv
     from normlab.check.submissions import find_submissions, grade_all
     from normlab.check.time_left import TimeLeft
     from normlab.terminal import escaped, with_progress
@@ -285,7 +285,7 @@ def _grade_folder(options: argparse.Namespace) -> int:
     task = task_of(options, file, norm)
     submissions = find_submissions(options.folder, file)
     if options.csv is not None:
-        write_csv(options.csv, [])  # fails now rather than when all is done
+        check_csv(options.csv)
     total = len(submissions)
     time_left = TimeLeft(total, jobs)
     graded = time_left.watching(grade_all(submissions, task, jobs))

@@ -1,6 +1,7 @@
 """Examinations as autograders and spreadsheets read them."""
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,20 @@ def summary(grade: Grade) -> str:
         lines.append(f"{grade.note}.")
     lines += [finding_text(finding) for finding in examination.remarks]
     return without_control("\n".join(lines))
+
+
+def check_csv(path: Path) -> None:
+    """Refuse a file that could not be written when all submissions are graded.
+
+    Raises:
+        ValueError: it is a folder, or its folder does not exist or takes no files.
+    """
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(
+            f"--csv must be a file in a folder that exists and can be written, got "
+            f"{path}"
+        )
 
 
 def write_csv(path: Path, grades: Sequence[Grade]) -> None:

@@ -108,20 +108,38 @@ def _add_cell(lines: _Lines, number: int, source: str) -> None:
         if not texts[0].startswith(PYTHON_MAGICS):
             return
         texts[0] = ""
-    texts = [MAGIC.sub(r"\1pass", text) for text in texts]
     start = len(lines.texts)
-    lines.texts += texts
-    lines.cells += [(number, line) for line in range(1, len(texts) + 1)]
     try:
-        tree = ast.parse("\n".join(texts))
+        tree = _parsed(texts)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         text = texts[line - 1].strip() if line <= len(texts) else ""
         reason = getattr(error, "msg", None) or str(error)
         lines.errors.append(f"cell {number}, line {line}: {reason}: {text}")
-        return
-    ast.increment_lineno(tree, start)
-    lines.statements += tree.body
+    else:
+        ast.increment_lineno(tree, start)
+        lines.statements += tree.body
+    lines.texts += texts
+    lines.cells += [(number, line) for line in range(1, len(texts) + 1)]
+
+
+def _parsed(texts: list[str]) -> ast.Module:
+    """Parse lines, and replace magics among them by `pass`.
+
+    Within an expression or a text, a line may begin with `%`, `!` or `?`. So only a
+    line at which Python fails is a magic.
+
+    Raises:
+        SyntaxError, ValueError: the rest is no Python.
+    """
+    while True:
+        try:
+            return ast.parse("\n".join(texts))
+        except SyntaxError as error:
+            place = (error.lineno or 0) - 1
+            if not 0 <= place < len(texts) or not MAGIC.match(texts[place]):
+                raise
+            texts[place] = MAGIC.sub(r"\1pass", texts[place])
 
 
 def _with_all_they_use(roots: list[str], statements: list[ast.stmt]) -> list[ast.stmt]:

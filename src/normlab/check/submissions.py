@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -160,7 +161,12 @@ def find_submissions(folder: Path, file: str = "") -> dict[str, Path | None]:
 
 
 def _file_of(folder: Path, file: str) -> Path | None:
-    patterns = [file] if file else [f"*{suffix}" for suffix in SUFFIXES]
+    if Path(file).is_absolute():
+        raise ValueError(
+            f"the file must be named as it lies in every submission, such as "
+            f"{Path(file).name}, got {file}"
+        )
+    patterns = [escape(file)] if file else [f"*{suffix}" for suffix in SUFFIXES]
     for pattern in patterns:
         found = sorted(folder.rglob(pattern))
         paths = [path for path in found if _is_submitted(path, folder)]
@@ -345,7 +351,7 @@ def _read_verdict(path: Path, token: str) -> Examination | None:
         if not secrets.compare_digest(str(verdict["token"]), token):
             return None
         return from_dict(verdict["examination"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -369,7 +375,9 @@ def _how_it_ended(
     if answer["timed_out"] or code == -signal.SIGXCPU:
         return OUT_OF_TIME, f"it did not end within {limits.seconds} seconds"
     if code < 0:
-        name = signal.Signals(-code).name
+        name = f"signal {-code}"
+        if -code in set(signal.Signals):  # not those between the real-time signals
+            name = signal.Signals(-code).name
         return "crashed", f"its process was ended by {name}"
     reason = f": {last_line}" if last_line else ""
     note = f"its process ended with code {code} before the examination did{reason}"
