@@ -64,6 +64,17 @@ def test_processes_of_this_one_find_it(file):
     assert done.stdout == "2.0\n"
 
 
+def test_a_norm_that_is_gone_does_not_hide_others(file, monkeypatch):
+    gone = file.parent / "gone.py"
+    lines = [f"{gone}:Scale", f"{file}:Nothing", f"{file}:Scale"]
+    monkeypatch.setenv(OWN_NORMS_VARIABLE, "\n".join(lines))
+    norm = offer_file(f"{file}:Scale")
+    own._offered.clear()
+    assert find_own_norm(norm.name, norm.digest).target.__name__ == "Scale"
+    with pytest.raises(ValueError, match="^norm x.Y is not found: .*gone.py is no"):
+        find_own_norm("x.Y", "0")
+
+
 def test_a_norm_that_nobody_offered_is_not_looked_for(file, monkeypatch):
     monkeypatch.chdir(file.parent)
     with pytest.raises(ValueError, match=r"--trust my_norms\.py:Scale"):

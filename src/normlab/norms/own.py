@@ -24,6 +24,7 @@ from typing import Any
 from torch import nn
 
 from normlab.config.trust import OWN_NORM, OWN_NORMS_VARIABLE
+from normlab.messages import first_line
 from normlab.norms.construction import build_norm, function_of, name_of
 from normlab.norms.loading import load_norm, source_file
 from normlab.norms.own_source import source_digest
@@ -178,17 +179,26 @@ def unpack(items: Iterable[str | bytes]) -> None:
         _tell_processes(str(path))
 
 
-def _read_shared() -> None:
+def _read_shared() -> list[str]:
     """Offer what the process that started this one has shared.
 
     The variable is set by the user's own processes, so what it names is trusted.
+
+    Returns:
+        why norms are not offered: in a notebook, files are renamed and changed between
+        the sweeps.
     """
+    failed = []
     for line in os.environ.get(OWN_NORMS_VARIABLE, "").splitlines():
-        if line.endswith(".pickle"):
-            norm = OwnNorm(*pickle.loads(Path(line).read_bytes()))
-            _offered[norm.digest] = norm
-        else:
-            offer(load_norm(line))
+        try:
+            if line.endswith(".pickle"):
+                norm = OwnNorm(*pickle.loads(Path(line).read_bytes()))
+                _offered[norm.digest] = norm
+            else:
+                offer(load_norm(line))
+        except Exception as error:  # of any code
+            failed.append(first_line(error))
+    return failed
 
 
 def own_norm(
@@ -216,8 +226,9 @@ def find_own_norm(name: str, digest: str) -> OwnNorm:
     Raises:
         ValueError: there is none with this source.
     """
+    failed = []
     if digest not in _offered:
-        _read_shared()
+        failed = _read_shared()
     if digest in _offered:
         return _offered[digest]
     if any(one.name == name for one in _offered.values()):
@@ -225,6 +236,8 @@ def find_own_norm(name: str, digest: str) -> OwnNorm:
             f"the source of norm {name} must be the one with which the run was made, "
             f"the file given has another; take the file as it was then"
         )
+    if failed:
+        raise ValueError(f"norm {name} is not found: {'; '.join(failed)}")
     file, _, class_name = name.rpartition(".")
     reference = f"{file or 'FILE'}.py:{class_name}"
     raise ValueError(
