@@ -57,3 +57,9 @@ def test_the_pipe_behind_a_descriptor_gets_the_rows():
 def test_a_device_is_written_to():
     write_rows(Path(os.devnull), NAMES, ROWS)
     assert not Path(os.devnull).is_file()
+
+
+def test_numbers_that_float32_cannot_hold_are_written_in_full(tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_rows(path, NAMES, [["1", 1700000123.4]], exact=True)
+    assert path.read_text().splitlines()[1] == "1,1700000123.4"

@@ -13,8 +13,11 @@ from normlab.norms.loading import is_file_reference
 from normlab.norms.own import OwnNorm, offer, offer_file, share
 from normlab.own_norms import add_option, check_name, take_own_norms
 
-# Texts that Hydra reads as they are; others are quoted.
-PLAIN_TEXT = re.compile(r"[A-Za-z_][\w./+-]*|glob\([^()]*\)|range\([\d, -]*\)")
+# Texts that Hydra reads as they are; others are quoted, such as "null" and "true".
+PLAIN_TEXT = re.compile(
+    r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z_][\w./+-]*"
+    r"|glob\([^()]*\)|range\([\d, -]*\)"
+)
 SEVERAL = list | tuple | range | set
 
 

@@ -66,7 +66,7 @@ def _predict(options: argparse.Namespace) -> None:
         if options.out is None:
             print_rows(console, names, rows)
         else:
-            write_rows(options.out, names, rows)
+            write_rows(options.out, names, rows, predictor.is_double)
     if options.out is not None:
         place = escaped(options.out)
         text = f"[dim]{score.samples} predictions[/dim]  {place}"

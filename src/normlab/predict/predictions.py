@@ -110,8 +110,19 @@ def _row(
     return [batch.names[index], *known, *prediction]
 
 
-def write_rows(path: Path, names: Sequence[str], rows: Iterable[list[Any]]) -> None:
+def write_rows(
+    path: Path,
+    names: Sequence[str],
+    rows: Iterable[list[Any]],
+    exact: bool = False,
+) -> None:
     """Write a CSV file: all rows, or nothing if one cannot be predicted.
+
+    Args:
+        path: the file.
+        names: of the columns.
+        rows: see `predicted_rows`.
+        exact: whether numbers need more digits than float32 has.
 
     Raises:
         OSError: the file cannot be written.
@@ -123,12 +134,14 @@ def write_rows(path: Path, names: Sequence[str], rows: Iterable[list[Any]]) -> N
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(map(without_formula, names))
         for row in rows:
-            writer.writerow(map(_cell, row))
+            writer.writerow([_cell(value, exact) for value in row])
 
 
-def _cell(value: Any) -> Any:
-    """A number with the digits that float32 has; a text is no formula."""
-    return f"{value:.7g}" if isinstance(value, float) else without_formula(value)
+def _cell(value: Any, exact: bool) -> Any:
+    """A number with the digits that float32 has, or all; a text is no formula."""
+    if isinstance(value, float):
+        return repr(value) if exact else f"{value:.7g}"
+    return without_formula(value)
 
 
 def print_rows(

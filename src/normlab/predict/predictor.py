@@ -81,11 +81,16 @@ class Predictor:
         with self._context():
             outputs = self.network(inputs)
         values = self.task.predictions_from(outputs.float()).cpu()
+        if self.is_double:
+            assert self.inputs.target is not None
+            return values.double() + self.inputs.target["offset"]
+        return values
+
+    @property
+    def is_double(self) -> bool:
+        """Whether predictions have an offset, since float32 cannot represent them."""
         target = self.inputs.target
-        if target is None or target["offset"] == 0:
-            return values
-        # The offset is there because float32 cannot represent the values well.
-        return values.double() + target["offset"]
+        return target is not None and target["offset"] != 0
 
     def _context(self) -> AbstractContextManager[Any]:
         precision = self.config["device"]["precision"]
