@@ -40,6 +40,14 @@ def test_classes_have_the_declared_names_and_number():
         classes_of(LABELS, class_names=["cat", "dog"])
 
 
+@pytest.mark.parametrize(
+    ("targets", "number"), [([0.0, 1.5], "1.5"), ([0.0, 1.0, np.nan], "nan")]
+)
+def test_targets_that_are_no_classes_are_named(targets, number):
+    with pytest.raises(ValueError, match=f"there are others such as {number};"):
+        classes_of(np.array(targets))
+
+
 def test_numbers_may_have_an_axis_of_their_own():
     numbers = number_targets(np.array([[1], [4]]), "data")
     assert numbers.dtype == np.float64

@@ -1,5 +1,6 @@
 """What is stored is read back, and what is damaged or foreign is not."""
 
+import errno
 import pickle
 
 import pytest
@@ -166,3 +167,23 @@ def test_a_part_of_a_larger_memory_is_stored_by_itself(tmp_path):
 def test_a_tensor_by_itself_is_not_copied():
     tensor = torch.zeros(3)
     assert without_neighbours({"weight": tensor})["weight"] is tensor
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes"),
+        PermissionError(errno.EACCES, "Permission denied"),
+    ],
+)
+def test_what_says_nothing_of_a_checkpoint_does_not_condemn_it(
+    tmp_path, monkeypatch, error
+):
+    def fail(*arguments, **options):
+        raise error
+
+    save(tmp_path / LAST, {"epoch": 1})
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(type(error)):
+        load(tmp_path / LAST)

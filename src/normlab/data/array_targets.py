@@ -84,14 +84,16 @@ def _class_column(targets: np.ndarray, root: str) -> np.ndarray:
     if targets.dtype.kind == "b":
         return targets.astype(np.int64)
     if targets.dtype.kind == "f":
-        whole = targets.astype(np.int64)
-        if not np.array_equal(whole, targets):
+        wrong = targets[targets != np.round(targets)]  # NaN is not equal to itself
+        if not np.isfinite(targets).all():
+            wrong = targets[~np.isfinite(targets)]
+        if len(wrong):
             raise ValueError(
                 f"{root}: the targets of a classification must be whole numbers or "
-                f"texts, they are real numbers such as {targets.flat[0]:g}; "
-                "dataset.task=regression predicts numbers"
+                f"texts, there are others such as {wrong[0]:g}; "
+                "dataset.task=regression predicts finite numbers"
             )
-        return whole
+        return targets.astype(np.int64)
     return targets
 
 

@@ -4,6 +4,7 @@ Every mistake in the file is reported by column and row. Rows are counted from 1
 first row below the line of column names.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -70,7 +71,8 @@ def read_text(
     else:
         table = _delimited(path, separator, encoding)
     names = list(table.columns)
-    wrong = [name for name in names if not name or names.count(name) > 1]
+    counts = Counter(names)
+    wrong = [name for name in names if not name or counts[name] > 1]
     if wrong:
         raise ValueError(
             f"{path} must name every column once in its first line; "

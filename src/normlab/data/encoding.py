@@ -124,9 +124,9 @@ class TabularData:
         filled = numbers
         if numbers.isna().to_numpy().any():
             filled = numbers.fillna(numbers.median()).fillna(0.0)
-        varies = [_varies(values) for values in filled.to_numpy().T]
+        varies = np.array([_varies(values) for values in filled.to_numpy().T], bool)
         varying = list(numbers.columns[varies])
-        constant = [name for name in numbers if name not in varying]
+        constant = list(numbers.columns[~varies])
         categorical = [name for name in columns if name not in numbers]
 
         parts = []

@@ -63,8 +63,8 @@ def hugging_face(
 
     Raises:
         ValueError: the data set cannot be loaded, would need code of its own, has no
-            such columns or splits, a label is missing, or the test part has classes
-            that the training part has not.
+            such columns or splits, a label is missing, or the test part names a class
+            that the training part does not name.
     """
     data_path(root, "a folder, or the name of a data set on the hub")
     if find_spec("datasets") is None:

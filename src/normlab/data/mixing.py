@@ -63,7 +63,7 @@ class MixedBlocks:
         with torch.random.fork_rng(devices=[]):
             for number, (inputs, classes, place) in enumerate(batches, first):
                 seed = stream_seed(self.blocks.seed, "mixing", epoch, number)
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)
                 images = inputs
                 if inputs.ndim != 4:  # rows of a table as images of one pixel
                     images = inputs[..., None, None]

@@ -26,7 +26,11 @@ PREVIOUS = "previous.ckpt"
 BEST = "best.ckpt"
 
 # After these, a file may be read another time: they say nothing about its content.
-PASSING_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ESTALE)
+PASSING_ERRORS = (
+    *(errno.EMFILE, errno.ENFILE, errno.ESTALE),
+    *(errno.ENOMEM, errno.EACCES, errno.EPERM),
+)
+NO_MEMORY = "allocate memory"  # in what torch says on a CPU
 
 
 def save(path: Path, state: dict) -> None:
@@ -72,24 +76,34 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
     Raises:
         ValueError: the file is damaged, or holds anything but tensors and plain types.
-        OSError: the system cannot open files at present.
+        OSError: the system cannot open files at present, or not for this user.
+        MemoryError, RuntimeError: there is too little memory at present.
     """
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             _check_records(archive, path.stat().st_size)
         return torch.load(path, map_location=device, weights_only=True)
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in PASSING_ERRORS:
+        if _says_nothing(error):
             raise
         raise ValueError(
             f"checkpoint {path} cannot be read: {first_line(error)}; delete it or name "
             "another one"
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:  # the unpickler refuses in several other ways
         raise ValueError(
             f"checkpoint {path} holds more than tensors and plain types; "
             f"it is not loaded, since it could run code"
         ) from error
+
+
+def _says_nothing(error: Exception) -> bool:
+    """Whether an error of reading says nothing about the content of the file."""
+    if isinstance(error, OSError):
+        return error.errno in PASSING_ERRORS
+    return isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error)
 
 
 def _check_records(archive: zipfile.ZipFile, size: int) -> None:

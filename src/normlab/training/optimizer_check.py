@@ -57,7 +57,7 @@ def check_optimizer(
 def _make_step(options: dict) -> None:
     """Make one step on three linear layers."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 2))
         network(torch.randn(4, 2)).square().mean().backward()
         build_optimizer(options, network).step()
