@@ -6,10 +6,11 @@ import signal
 
 import pytest
 from omegaconf import OmegaConf
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from normlab import loggers
 from normlab.config.identity import configuration_directory, digest, run_folder
-from normlab.endings import Interrupted
+from normlab.endings import Interrupted, LoggerFault
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
 
@@ -120,6 +121,43 @@ def test_a_logger_that_fails_at_the_end_is_named_and_the_result_kept(
         "result.json: "
         "ConnectionError: the server is gone\n"
     )
+
+
+class Server(DummyLogger):
+    """Stands for a logger that needs a server, which goes away."""
+
+    def __init__(self, folder, name):
+        super().__init__()
+
+    def log_metrics(self, metrics, step=None):
+        raise ConnectionError("the server is gone")
+
+
+def server(config):
+    settings = config()
+    logger = {"mine": {"_target_": f"{__name__}.Server", "_partial_": True}}
+    return settings | {"logger": logger, "trusted_packages": [__name__]}
+
+
+def test_a_logger_that_fails_during_training_is_named_once(config, capsys):
+    result = run(server(config))
+    assert result["status"] == "finished"
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if "of all epochs" in line] == [
+        "warning: logger=mine did not record the metrics of all epochs, which are in "
+        "metrics.csv: ConnectionError: the server is gone"
+    ]
+
+
+def test_a_run_whose_logger_cannot_be_built_has_no_result(config, monkeypatch):
+    def refuse(*arguments, **options):
+        raise ConnectionError("no server")
+
+    monkeypatch.setattr(Server, "__init__", refuse)
+    settings = server(config)
+    with pytest.raises(LoggerFault, match="logger=mine cannot be used .*no server"):
+        run(settings)
+    assert not (run_folder(settings) / "result.json").exists()
 
 
 def nothing(*arguments):
@@ -288,7 +326,8 @@ def test_wandb_offline_has_a_record_for_every_run(config):
         result = run(settings)
         assert wandb.run is None  # ended with the run
         (path,) = run_folder(settings).glob("wandb/offline-run-*/*.wandb")
-        assert path.name == f"run-{run_folder(settings).name}.wandb"
+        number = (run_folder(settings) / "wandb_run_id").read_text()
+        assert path.name == f"run-{number}.wandb"
         assert (
             json.dumps(result["metrics"]["test/accuracy"]).encode() in path.read_bytes()
         )

@@ -7,7 +7,7 @@ and returns a logger of Lightning.
 import math
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from csv import DictReader
 from functools import cache, partial
@@ -27,7 +27,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from normlab.config.identity import NOT_PART_OF_THE_RESULT, name_of
 from normlab.config.schema import Key, general_keys, has_option, look_up, read_option
 from normlab.config.targets import build_once
-from normlab.endings import EarlyEnd, disk_is_full
+from normlab.endings import EarlyEnd, LoggerFault, disk_is_full
 from normlab.event_files import EventLogger, record_png
 from normlab.locks import check_lease
 from normlab.messages import with_class
@@ -67,13 +67,44 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
     """
     loggers = []
     for name, options in (config.get("logger") or {}).items():
-        logger = build_once(options)(folder=folder, name=name_of(folder))
+        try:
+            logger = build_once(options)(folder=folder, name=name_of(folder))
+        except Exception as error:  # of any package, server or network
+            cause = error.__cause__ or error
+            if isinstance(cause, EarlyEnd) or disk_is_full(cause):
+                raise cause from None
+            raise LoggerFault(name, with_class(cause)) from error
         loggers.append(logger)
         # TensorBoard's table has a row for a run once its scores are known.
         if not isinstance(logger, TensorBoardLogger | CSVLogger):
+            _name_failures(logger, name)
             with _failures_named(name, "settings", "config.yaml"):
                 logger.log_hyperparams(hyperparameters(config))
     return loggers
+
+
+def _name_failures(logger: Logger, name: str) -> None:
+    """Let a logger warn, once, if it fails during training.
+
+    Args:
+        logger: of a package that may need a server.
+        name: of the logger.
+    """
+    told = False
+
+    def warn_once(method: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any, **options: Any) -> None:
+            nonlocal told
+            has_failed = True
+            with _failures_named(name, "metrics of all epochs", "metrics.csv", told):
+                method(*arguments, **options)
+                has_failed = False
+            told |= has_failed
+
+        return call
+
+    for method in (logger.log_metrics, logger.save, logger.finalize):
+        setattr(logger, method.__name__, warn_once(method))
 
 
 def tensorboard(folder: Path, name: str = "") -> TensorBoardLogger:
@@ -116,6 +147,10 @@ def csv(folder: Path, name: str) -> CSVLogger:
 def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
     """Weights & Biases; a resumed run continues the same record.
 
+    The record has a random id, which lies in the run folder: other runs of a project
+    may have the same name. Of several processes that train together, the first one
+    records.
+
     Args:
         folder: of the run.
         name: of the run.
@@ -123,12 +158,17 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
         offline: keep the record in the run folder, for `wandb sync`. A resumed run then
             adds a second part to it.
     """
+    if rank_zero_only.rank > 0:  # type: ignore[attr-defined] # of a function
+        return DummyLogger()
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
+    path = folder / "wandb_run_id"
+    if not path.is_file():
+        write_atomically(path, secrets.token_hex(8).encode())
     return WandbLogger(
         name=name,
-        id=folder.name[-80:],
+        id=path.read_text(),
         project=project,
         save_dir=folder,
         offline=offline,
@@ -257,19 +297,27 @@ def log_interrupted(config: dict[str, Any], folder: Path) -> None:
 
 
 @contextmanager
-def _failures_named(name: str, what: str, place: str) -> Iterator[None]:
+def _failures_named(
+    name: str,
+    what: str,
+    place: str,
+    told: bool = False,
+) -> Iterator[None]:
     """Print a warning if a logger fails: the run does not depend on it.
 
     Args:
         name: of the logger.
         what: is not recorded.
         place: where the run itself keeps that.
+        told: whether the warning was printed before.
     """
     try:
         yield
     except Exception as error:  # of any package, server or network
         if isinstance(error, EarlyEnd) or disk_is_full(error):
             raise
+        if told:
+            return
         verb = "is" if what == "end" else "are"
         print_line(
             f"warning: logger={name} did not record the {what}, which {verb} in "

@@ -27,6 +27,7 @@ from normlab.endings import (
     EarlyEnd,
     Interrupted,
     LeaseLost,
+    LoggerFault,
     Pruned,
     disk_is_full,
     explain_file_error,
@@ -309,7 +310,7 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
     (folder / TRACEBACK).unlink(missing_ok=True)  # of an attempt that failed
     try:
         result = header | train(config, prepared, folder)
-    except LeaseLost:
+    except (LeaseLost, LoggerFault):
         raise
     except Interrupted:
         log_interrupted(config, folder)
