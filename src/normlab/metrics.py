@@ -185,11 +185,18 @@ def is_declared(name: str) -> bool:
 def is_metric(name: str) -> bool:
     """Whether a name is that of a metric on a part of the data, such as `val/loss`.
 
-    A slash alone does not make a metric: settings may have one in their key too. Names
-    that were declared are metrics as well.
+    Names that were declared are metrics as well.
+    """
+    return name in _declared or is_metric_name(name)
+
+
+def is_metric_name(name: str) -> bool:
+    """Whether a name itself says so, whatever was declared in this process.
+
+    A slash alone does not make a metric: settings may have one in their key too.
     """
     part, slash, _ = name.partition("/")
-    return name in _declared or (part in PARTS and slash == "/")
+    return part in PARTS and slash == "/"
 
 
 def higher_is_better(metric: str) -> bool:
@@ -211,6 +218,15 @@ def _direction(metric: str) -> bool | None:
     declared = _declared.get(metric)
     if declared is not None:
         return declared
+    return _named_direction(metric)
+
+
+def direction_is_named(metric: str) -> bool:
+    """Whether the name itself tells which direction is better."""
+    return _named_direction(metric) is not None
+
+
+def _named_direction(metric: str) -> bool | None:
     name = re.sub(r"[^a-z0-9]+$", "", metric.lower())  # `Accuracy (%)` too
     last = re.split(r"[^a-z0-9]", name)[-1]
     if name.endswith(HIGHER_IS_BETTER) or last in SHORT_HIGHER:

@@ -238,3 +238,19 @@ def test_no_value_is_best_where_every_run_diverged(runs):
     found = compare(runs, select="optimizer.lr").warnings
     (line,) = [text for text in found if text.startswith("custom: ")]
     assert line.startswith("custom: no run finished at any of the 3 values of ")
+
+
+def test_an_arm_without_the_setting_needs_seeds_of_the_test_only(runs, tests):
+    no_choice = tests[tests["norm"] == "none"].assign(**{"optimizer.lr": np.nan})
+    both = pd.concat([runs[runs["norm"] == "custom"], tests[tests["norm"] == "custom"]])
+    both = pd.concat([both, no_choice])
+    found = compare(both, select="optimizer.lr", confirm="range(6,9)")
+    assert sorted(set(found.runs["norm"])) == ["custom", "none"]
+    assert row(found)["n"] == 3
+
+
+def test_an_arm_without_seeds_that_choose_is_named(runs, tests):
+    both = pd.concat([runs[runs["norm"] == "custom"], tests])
+    message = "on which every arm chooses optimizer.lr; all runs of none have one of 6"
+    with pytest.raises(ValueError, match=message):
+        compare(both, select="optimizer.lr", confirm="range(6,9)")

@@ -1,5 +1,6 @@
 """Arms that differ in more than what is compared."""
 
+import pandas as pd
 import pytest
 
 from compare.helpers import write_seeds
@@ -94,6 +95,18 @@ def test_cautions_are_repeated_with_the_arms_that_have_them(tmp_path):
     ]
     assert f"custom, torch: {ALONE}." in warnings
     assert not any("left over" in text for text in warnings)
+
+
+def test_cautions_are_read_from_a_table(tmp_path):
+    write_seeds(tmp_path / "runs", {"none": VALUES, "custom": VALUES})
+    write_seeds(tmp_path / "runs", {"torch": VALUES}, result={"cautions": [ALONE]})
+    runs = load_runs(tmp_path / "runs")
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    read = pd.read_csv(tmp_path / "runs.csv")
+    told = [each for each in compare(read).checks if each.name == "cautions"]
+    wanted = [each for each in compare(runs).checks if each.name == "cautions"]
+    assert told == wanted
+    assert len(told) == 1
 
 
 def test_cautions_of_some_groups_name_them(tmp_path):

@@ -15,6 +15,7 @@ from normlab.compare.result_columns import (
     role_by_values,
 )
 from normlab.compare.result_tables import Results
+from normlab.metrics import declare_metrics
 
 
 def results(**columns):
@@ -34,6 +35,13 @@ def test_what_is_measured_beside_a_setting_of_its_name_is_no_setting():
     measured = replace(found, measurements=frozenset({"scalars.lr"}))
     assert role_by_values(measured, "scalars.lr") == "measurement"
     assert role_by_values(measured, "lr") == "setting"
+
+
+def test_what_was_a_metric_in_another_table_may_be_a_setting_of_this_one():
+    declare_metrics({"noise": None, "strange": True})
+    table = results(noise=[0.1, 0.2] * 4, strange=[1, 2] * 4)
+    assert role_by_values(table, "noise") == "setting"
+    assert role_by_values(table, "strange") == "setting"
 
 
 RUNS = {

@@ -7,13 +7,14 @@ import math
 
 import pytest
 
-from normlab.compare.verdict_notes import meaningful_note, more_seeds_note
+from normlab.compare.verdict_notes import meaningful_note, more_seeds_note, spread_note
 
 JUDGED = {
     "arm": "custom",
     "baseline": "none",
     "verdict": "better",
-    "judged": 20,
+    "judged": 18,  # two runs failed, which counts as the worst outcome
+    "pairs": 20,
     "judged_in_pairs": True,
     "wins": 15,
     "ties": 0,
@@ -55,3 +56,11 @@ def test_more_seeds_are_named_if_there_are_too_few(needed, design, told):
     note = more_seeds_note(row)
     assert note.startswith(f" {told}" if told else "")
     assert bool(note) == bool(told)
+
+
+def test_wins_are_counted_among_all_pairs():
+    spread = {"sd": 0.1, "sd_baseline": 0.01, "spread_ratio": 10.0, "median": 0.02}
+    note = spread_note(JUDGED | spread)
+    assert note.endswith(
+        "the median difference is +0.0200, and custom wins 15 of 20 pairs."
+    )

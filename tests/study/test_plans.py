@@ -127,3 +127,10 @@ def test_values_outside_of_the_grid_are_named(runs):
         unplanned_runs({"norm.size": "2", "seed": "0,1,2"}, runs)[1]
         == "norm.size=– in 12"
     )
+
+
+def test_a_grid_of_seeds_alone_has_one_combination(runs):
+    first = runs[(runs["norm"] == "none") & (runs["optimizer.lr"] == 0.1)]
+    table = seed_counts({"seed": "range(5)"}, first)
+    assert table[["planned", "present"]].to_numpy().tolist() == [[5, 3]]
+    assert table["missing"][0] == ["3", "4"]

@@ -127,7 +127,7 @@ def choose_values(runs: pd.DataFrame, selection: Selection) -> Choice:
     metric = validation_metric(runs, selection.metric)
     seeds = runs["seed"].map(setting_text)
     tests = seeds.isin(selection.confirm)
-    grid = runs[~tests]
+    grid = runs[~tests | _need_no_choice(runs, tests, selection)]
     if grid.empty:
         raise ValueError(
             "confirm must leave seeds that choose the values; all runs have one of "
@@ -145,6 +145,29 @@ def choose_values(runs: pd.DataFrame, selection: Selection) -> Choice:
     if not selection.incomplete:
         _refuse_incomplete(arms, key)
     return Choice(selection, metric, grid, compared, arms, left_out)
+
+
+def _need_no_choice(
+    runs: pd.DataFrame,
+    tests: pd.Series,
+    selection: Selection,
+) -> pd.Series:
+    """Which runs are of an arm without the setting, and with seeds for the test only.
+
+    Raises:
+        ValueError: an arm that has the setting has such seeds only.
+    """
+    key = selection.key
+    arms = [runs[place] for place in selection.places]
+    only_tests = tests.groupby(arms, dropna=False).transform("all")
+    cannot_choose = runs[only_tests & runs[key].notna()]
+    if not cannot_choose.empty and not tests.all():
+        names = ", ".join(sorted_labels(cannot_choose["arm"].unique()))
+        raise ValueError(
+            f"confirm must leave seeds on which every arm chooses {key}; all runs of "
+            f"{names} have one of {', '.join(selection.confirm)}"
+        )
+    return only_tests & runs[key].isna()
 
 
 def _arms_of(

@@ -152,7 +152,7 @@ def _improvement(
     confidence: float,
     folds: int | None,
 ) -> dict[str, float]:
-    """P(better) over all outcomes, and the pairs that the arm wins and ties."""
+    """P(better) over all outcomes, and how many pairs the arm wins and ties."""
     judged = outcomes[0] if outcomes else sample
     value, interval = effects.probability_of_improvement(
         judged.arm, judged.baseline, higher, judged.paired, confidence
@@ -167,6 +167,7 @@ def _improvement(
         "improvement": value,
         "improvement_low": interval[0],
         "improvement_high": interval[1],
+        "pairs": judged.size if judged.paired else 0,
         "wins": wins,
         "ties": ties,
     }

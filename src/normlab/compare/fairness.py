@@ -4,7 +4,9 @@ They read what every run stored. What one run can tell about itself, before it t
 is in `normlab.training.cautions`.
 """
 
+import ast
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -218,9 +220,19 @@ def _arms_by_caution(group: pd.DataFrame) -> dict[str, set[str]]:
     if "cautions" not in group:
         return found
     for arm, texts in zip(group["arm"], group["cautions"], strict=True):
-        for text in texts:
+        for text in _cautions(texts):
             found.setdefault(text, set()).add(arm)
     return found
+
+
+def _cautions(cell: Any) -> list[str]:
+    """The cautions of a run; a table that was read from CSV has them as a text."""
+    if not isinstance(cell, str):
+        return list(cell) if isinstance(cell, list | tuple) else []
+    try:
+        return list(ast.literal_eval(cell))
+    except (SyntaxError, ValueError):
+        return [cell]
 
 
 def _distinct(checks: list[Check]) -> list[Check]:

@@ -36,7 +36,7 @@ def stop_warnings(runs: pd.DataFrame, metric: str) -> list[str]:
         runs: from `load_runs`.
         metric: what is compared.
     """
-    if STOP_AT not in runs:
+    if STOP_AT not in runs or "ended_by" not in runs:
         return []
     part, slash, _ = metric.partition("/")
     stops_by_part = runs[STOP_AT].astype("string").str.startswith(part + slash)

@@ -27,6 +27,14 @@ MAX_DIFFERING = 4
 LARGEST_WHOLE = 1e15  # up to here, a real number is shown as the whole number it is
 
 
+def has_numbers(column: pd.Series) -> bool:
+    """Whether a setting is a number in every run that has it.
+
+    Tables of other programs are read with columns of any values.
+    """
+    return pd.api.types.is_numeric_dtype(column.infer_objects())
+
+
 def setting_text(value: Any) -> str:
     """A setting as it is shown: `0.1`, `64`, `custom`, `true`, `[128, 64]`.
 

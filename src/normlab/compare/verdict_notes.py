@@ -21,7 +21,7 @@ def meaningful_note(row: dict, level: float) -> str:
         row: of a contrast that is better or worse.
         level: significance level of the interval.
     """
-    count = row["judged"]
+    count = row["pairs"]
     ties = row["ties"]
     if row["verdict"] == "worse":
         winner = row["baseline"]
@@ -115,7 +115,7 @@ def spread_note(row: dict) -> str:
 def _wins(row: dict) -> str:
     if not row["judged_in_pairs"]:
         return f", and P(better) is {row['improvement']:.2f}"
-    return f", and {row['arm']} wins {row['wins']} of {row['judged']} pairs"
+    return f", and {row['arm']} wins {row['wins']} of {row['pairs']} pairs"
 
 
 def detectable_note(row: dict) -> str:

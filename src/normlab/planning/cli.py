@@ -334,7 +334,10 @@ def _uncertain_spread(plan: "Plan", pilot: "Pilot", spread: str) -> str:
     wider = with_upper_spread(plan, pilot.n)
     n = approximate_seeds(wider, 0.8)
     needed = "more than 500" if n is None else f"about {n}"
-    factor = wider.spread.arm / plan.spread.arm if plan.spread.arm else math.nan
+    larger, smaller = wider.spread.arm, plan.spread.arm
+    if not smaller:  # the runs of one arm do not differ
+        larger, smaller = wider.spread.baseline, plan.spread.baseline
+    factor = larger / smaller if smaller else math.nan
     return (
         f"Spread: SD {spread}, from {pilot.n} {_unit(plan)} of the pilot "
         f"({pilot.names}). So few values measure it only roughly: with probability 0.8 "

@@ -11,7 +11,7 @@ from normlab.colours import COLOURS, GREY
 from normlab.compare.columns import rows_of_arm
 from normlab.compare.comparison import Comparison
 from normlab.compare.sentences import number, percent
-from normlab.compare.settings import NO_SETTING, pairing_keys
+from normlab.compare.settings import NO_SETTING, has_numbers, pairing_keys
 from normlab.compare.summaries import finished_runs
 from normlab.report.axes import (
     MOST_PANELS,
@@ -143,8 +143,8 @@ def draw_response(comparison: Comparison) -> Drawing | None:
     """
     key = comparison.by[0]
     arms = [arm for arm in comparison.arms if arm != NO_SETTING]
-    is_number = pd.api.types.is_numeric_dtype(comparison.runs[key])
-    if len(comparison.by) > 1 or len(arms) < 3 or not is_number:
+    are_numbers = has_numbers(comparison.runs[key])
+    if len(comparison.by) > 1 or len(arms) < 3 or not are_numbers:
         return None
 
     with_setting = comparison.runs[comparison.runs["arm"].isin(arms)]
@@ -156,7 +156,7 @@ def draw_response(comparison: Comparison) -> Drawing | None:
         rows = rows[rows["arm"].isin(arms)]
         rows = rows.assign(value=rows["arm"].astype(float)).sort_values("value")
         runs = finished_runs(group, comparison.metric)
-        _draw_line(axis, rows, runs[key], runs[comparison.metric])
+        _draw_line(axis, rows, runs[key].infer_objects(), runs[comparison.metric])
         title = one_setting_per_line(name)
         axis.set(xlabel=key, ylabel=metric_lines(comparison.metric), title=title)
         limit_accuracy_axis(axis.yaxis, comparison.metric)

@@ -14,6 +14,7 @@ from normlab.compare.sentences import number
 from normlab.compare.settings import (
     arm_labels,
     group_labels,
+    has_numbers,
     setting_text,
     sorted_labels,
 )
@@ -53,8 +54,7 @@ def numeric_settings(comparison: Comparison, least: int) -> list[str]:
     runs = comparison.runs
     keys = []
     for key in [*comparison.within, *comparison.by]:
-        is_number = pd.api.types.is_numeric_dtype(runs[key])
-        if is_number and runs[key].nunique() >= least:
+        if has_numbers(runs[key]) and runs[key].nunique() >= least:
             keys.append(key)
     return sorted(keys, key=lambda key: not is_learning_rate(key))
 
@@ -70,9 +70,10 @@ def draw_sensitivity(comparison: Comparison) -> Drawing | None:
         return None
     key = candidates.key
     runs = candidates.runs
-    if not pd.api.types.is_numeric_dtype(runs[key]):
+    if not has_numbers(runs[key]):
         return None
     runs = runs[(runs["status"] != "failed") & runs[key].notna()]
+    runs = runs.assign(**{key: runs[key].infer_objects()})
     others = [other for other in comparison.within if other != key]
     runs = runs.assign(where=group_labels(runs, others))
 

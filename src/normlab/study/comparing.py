@@ -178,9 +178,8 @@ def as_planned(comparison: Comparison) -> Comparison:
     named = []
     if len(comparison.contrasts):
         named = comparison.contrasts["arm"].tolist()
-    kept = list(comparison.warnings)
-    for line in left_out_warnings(comparison.runs, named, comparison.baseline):
-        kept.remove(line)
+    others = left_out_warnings(comparison.runs, named, comparison.baseline)
+    kept = [line for line in comparison.warnings if line not in others]
     return replace(comparison, warnings=kept)
 
 

@@ -146,7 +146,8 @@ def seed_counts(
     present = grid_settings(params, with_result).drop_duplicates()
     found = planned.merge(present, how="left", indicator=True)
     rows = []
-    for values, group in found.groupby(keys, sort=False):
+    groups = found.groupby(keys, sort=False) if keys else [((), found)]
+    for values, group in groups:
         is_present = group["_merge"] == "both"
         row: Settings = dict(zip(keys, values, strict=True))
         missing = group.loc[~is_present, "seed"]
