@@ -55,13 +55,17 @@ class OptunaSweeper(GridSweeper):
         plan = plan_search(options, overrides, compose)
         workers = self._count_workers([plan.config] * options.n_trials)
         if plan.config["dry_run"]:
-            print_search(plan, workers)
+            print_search(plan, options.n_jobs or workers)
         elif not self._search(plan, compose, workers):
             sys.exit(1)
 
     def _search(self, plan: "SearchPlan", compose: "Compose", workers: int) -> bool:
         """Run a search; returns whether no trial failed."""
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
         from normlab.endings import Stopped, disk_is_full
+        from normlab.messages import with_class
         from normlab.search.driver import run_search
 
         self._warm_up(plan.config)
@@ -73,6 +77,9 @@ class OptunaSweeper(GridSweeper):
                 why = f"no space is left on the disk of {plan.folder}: make room"
                 raise Stopped(why, 1) from error
             raise
+        except (OptunaError, SQLAlchemyError) as error:
+            why = f"the storage of the search cannot be used: {with_class(error)}"
+            raise Stopped(why, 1) from error
 
     def _config_dir(self) -> list[str]:
         """The words with which the command line named folders of configurations."""

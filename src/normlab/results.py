@@ -268,8 +268,10 @@ def without_password(word: str) -> str:
     """A word of a command line, with the password of an address replaced by stars.
 
     `storage=postgresql://user:secret@host` becomes `storage=postgresql://user:***@host`.
+    A name may hold an `@`, and a password a slash; a number and a slash are a port.
     """
-    return re.sub(r"(://[^:/@\s]*):[^/@\s]+@", r"\1:***@", word)
+    word = re.sub(r"(://[^:/\s]*):(?!\d+(?:/|$))[^@\s]+@", r"\1:***@", word)
+    return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&\s]+", r"\1***", word)
 
 
 def git_state() -> dict[str, Any] | None:
@@ -279,6 +281,8 @@ def git_state() -> dict[str, Any] | None:
     """
     here = Path(__file__).resolve().parent
     try:
+        # An installed package may lie in a checkout of something else.
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
         commit = _git(here, "rev-parse", "HEAD")
         changes = _git(here, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):

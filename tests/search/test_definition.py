@@ -70,3 +70,17 @@ def test_only_the_first_differences_are_shown(tmp_path):
         "model.a=0 then, 1 now; model.b=0 then, 1 now; model.c=0 then, 1 now and 2 more"
         in str(caught.value)
     )
+
+
+def test_options_that_were_added_later_and_caches_elsewhere_are_no_difference():
+    load = {"load": {"cache": "outputs/.cache"}}
+    elsewhere = {"load": {"cache": "/mnt/outputs/.cache"}}
+    earlier = definition(dataset=load)
+    later = {"max_epochs": 2, "stop_at": None}
+    now = definition(trainer=later, dataset=elsewhere, task={"mixup": None})
+    assert differences(earlier, now) == []
+    assert differences(now, earlier) == []
+    stopped = definition(trainer=later | {"stop_at": "val/accuracy>0.9"}, dataset=load)
+    assert differences(earlier, stopped) == [
+        "trainer.stop_at=None then, val/accuracy>0.9 now"
+    ]

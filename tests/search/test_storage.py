@@ -248,6 +248,19 @@ def test_lost_trials_are_retried_by_the_same_command(tmp_path):
         assert [trial.state.name for trial in one.trials] == ["FAIL", "COMPLETE"]
 
 
+def test_fewer_trials_than_before_hide_no_lost_one(tmp_path):
+    lost = Outcome("failed", None, "killed", [], 0.0, lost=True)
+    with search(tmp_path, n_trials=3) as one:
+        trials = [one.take() for _ in range(3)]
+        one.record(trials[0], lost)
+        one.record(trials[1], score(trials[1]))
+        one.record(trials[2], score(trials[2]))
+    with search(tmp_path, n_trials=2) as one:
+        assert one.take() is None
+        states = [trial.state.name for trial in one.trials]
+        assert states == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
 def test_a_pruned_trial_has_no_value_and_counts(tmp_path):
     with search(tmp_path, n_trials=1) as one:
         one.record(one.take(), Outcome("pruned", None, "pruned after epoch 1", [], 1.0))

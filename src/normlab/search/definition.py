@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from normlab.config.identity import NOT_PART_OF_THE_RESULT
+from normlab.config.identity import NOT_PART_OF_THE_RESULT, options_added_later
 from normlab.search.space import Space, describe
 
 MOST_DIFFERENCES = 3
 MISSING = "nothing"
+CACHE = "dataset.load.cache"  # below `paths.outputs`, wherever that is
 
 
 def define(
@@ -56,7 +57,8 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
     """Describe in which points two definitions differ.
 
     The fixed settings depend on the point of the space at which they were taken. They
-    are compared only if nothing else differs.
+    are compared only if nothing else differs. Options that were added later count as
+    stored with the value that describes earlier runs.
 
     Args:
         stored: the definition with which the search was started.
@@ -71,15 +73,28 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
         now = current[key]
         if then != now:
             found.append(f"{key}={then} then, {now} now")
-    for part in ("space", "settings"):
+    known = {"space": {}, "settings": _added_later(current["settings"])}
+    for part, added in known.items():
         for key in {**stored[part], **current[part]}:
-            then = stored[part].get(key, MISSING)
-            now = current[part].get(key, MISSING)
-            if then != now:
+            unchanged = added.get(key, MISSING)
+            then = stored[part].get(key, unchanged)
+            now = current[part].get(key, unchanged)
+            if then != now and not (key == CACHE and _are_own_caches(then, now)):
                 found.append(f"{key}={then} then, {now} now")
         if found:
             break
     return found
+
+
+def _added_later(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that earlier versions did not store, by dotted key."""
+    groups = ("norm", "dataset", "model")
+    names = [str(settings.get(f"choices.{group}")) for group in groups]
+    return _flatten(options_added_later(*names))
+
+
+def _are_own_caches(*paths: Any) -> bool:
+    return all(str(path).endswith("/.cache") for path in paths)
 
 
 def check_definition(

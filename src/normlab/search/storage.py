@@ -78,7 +78,8 @@ def open_storage(address: str) -> BaseStorage:
         options["connect_args"] = {"timeout": SQLITE_PATIENCE_SECONDS}
     try:
         return RDBStorage(address, engine_kwargs=options)
-    except (SQLAlchemyError, ImportError) as error:
+    # RuntimeError: the tables are of another version of Optuna, which says what to do.
+    except (SQLAlchemyError, ImportError, RuntimeError) as error:
         # The URL is not repeated, since it may hold a password.
         raise ValueError(
             f"hydra.sweeper.storage cannot be opened: {_why(address, error)}"
@@ -281,6 +282,9 @@ class Search:
         return None
 
     def _take_new(self) -> Trial | None:
+        # A trial that is tried again leaves those that were begun.
+        if len(self.trials) - bool(self.to_retry) >= self.options.n_trials:
+            return None
         self._enqueue_retry()
         begun = len(self.trials)
         if begun >= self.options.n_trials:

@@ -48,8 +48,10 @@ KEY = re.compile(r"[0-9a-f]{12}")
 # A signal that comes before Python can handle it is ignored: SLURM then stops the job,
 # and queues it again if it was preempted. With `exec`, Python itself gets the signals.
 # With `-P`, it imports nothing from the folder in which the job was submitted.
+STARTED = "NORMLAB_JOB_STARTED"  # when a job began, in seconds since 1970
 SCRIPT_TEXT = """\
 #!/bin/bash
+export {started}=$(date +%s)
 {setup}
 trap '' USR1 USR2
 exec {python} -P -m normlab.sweeps.slurm_task {folder}
@@ -205,11 +207,13 @@ def write_submission(
         **options,
     )
     script = SCRIPT_TEXT.format(
+        started=STARTED,
         setup="\n".join(setup),
         python=shlex.quote(sys.executable),
         folder=shlex.quote(str(target)),
     )
     write_atomically(target / RUNS, b"".join(lines))
+    (target / RUNS).chmod(0o600)  # the address of a search may hold a password
     write_atomically(target / SCRIPT, script.encode())
     # Written last: a folder without it was never handed to SLURM.
     write_atomically(target / SUBMISSION, json.dumps(asdict(submission)).encode())

@@ -259,10 +259,13 @@ def main(folder: Path) -> None:
     Args:
         folder: of the submission.
     """
-    started = time.monotonic()
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _exit_preempted)
     from normlab.endings import Interrupted
+    from normlab.sweeps.slurm_ledger import STARTED
+
+    # The `setup` of the job, which ran before, is a part of its time.
+    started = float(os.environ.get(STARTED, time.time()))
 
     task = None
     try:
@@ -276,7 +279,7 @@ def main(folder: Path) -> None:
             raise
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)  # it is being done
-        if task is None or task.may_be_queued_again(time.monotonic() - started):
+        if task is None or task.may_be_queued_again(time.time() - started):
             requeue(os.environ)
         raise
 

@@ -21,7 +21,7 @@ from normlab.device.devices import (
     set_threads,
 )
 from normlab.loggers import log_final, unknown_metrics
-from normlab.results import environment, json_bytes, write_files
+from normlab.results import environment, json_bytes, without_password, write_files
 from normlab.sharing import shared
 from normlab.training.checkpoint_files import save
 from normlab.training.display import print_start
@@ -148,12 +148,20 @@ def origin_files(config: dict, accelerator: str, folder: Path) -> dict[Path, byt
         folder: the run folder.
     """
     plan = started_plan(folder) or config.get("plan")
-    stored = config | {"trial": None, "plan": plan}
+    logger = _without_passwords(config.get("logger"))
+    stored = config | {"trial": None, "plan": plan, "logger": logger}
     origin = environment(describe_device(accelerator))
     return {
         folder / "config.yaml": as_yaml(stored).encode(),
         folder / "environment.json": json_bytes(origin),
     }
+
+
+def _without_passwords(value: Any) -> Any:
+    """Settings in which addresses have no password."""
+    if isinstance(value, dict):
+        return {key: _without_passwords(inner) for key, inner in value.items()}
+    return without_password(value) if isinstance(value, str) else value
 
 
 def as_yaml(settings: dict[str, Any]) -> str:
