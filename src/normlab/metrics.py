@@ -218,15 +218,11 @@ def _direction(metric: str) -> bool | None:
     declared = _declared.get(metric)
     if declared is not None:
         return declared
-    return _named_direction(metric)
+    return named_direction(metric)
 
 
-def direction_is_named(metric: str) -> bool:
-    """Whether the name itself tells which direction is better."""
-    return _named_direction(metric) is not None
-
-
-def _named_direction(metric: str) -> bool | None:
+def named_direction(metric: str) -> bool | None:
+    """Whether a higher value is better by the name; None if the name does not say."""
     name = re.sub(r"[^a-z0-9]+$", "", metric.lower())  # `Accuracy (%)` too
     last = re.split(r"[^a-z0-9]", name)[-1]
     if name.endswith(HIGHER_IS_BETTER) or last in SHORT_HIGHER:

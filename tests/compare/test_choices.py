@@ -254,3 +254,19 @@ def test_an_arm_without_seeds_that_choose_is_named(runs, tests):
     message = "on which every arm chooses optimizer.lr; all runs of none have one of 6"
     with pytest.raises(ValueError, match=message):
         compare(both, select="optimizer.lr", confirm="range(6,9)")
+
+
+def test_a_failed_run_of_an_arm_without_the_setting_leaves_the_choice(runs, tests):
+    tests = tests.reset_index(drop=True)
+    nothing_to_choose = tests["norm"] == "none"
+    tests.loc[nothing_to_choose, "optimizer.lr"] = np.nan
+    tests.loc[nothing_to_choose & (tests["seed"] == 7), "status"] = "failed"
+    both = pd.concat([runs[runs["norm"] == "custom"], tests])
+    found = compare(both, select="optimizer.lr", confirm="range(6,9)")
+    assert sorted(set(found.runs["norm"])) == ["custom", "none"]
+
+
+def test_a_grid_without_seeds_that_choose_is_refused(tests):
+    tests.loc[tests["norm"] == "none", "optimizer.lr"] = np.nan
+    with pytest.raises(ValueError, match="^confirm must leave seeds that choose"):
+        compare(tests, select="optimizer.lr", confirm="range(6,9)")

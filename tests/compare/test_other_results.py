@@ -257,3 +257,23 @@ def test_runs_of_different_length_are_named(tmp_path):
             rows += [f"{arm},{seed},{epoch},0.5" for epoch in range(1, epochs + 1)]
     path = written(tmp_path, "optimizer,seed,epoch,acc\n" + "\n".join(rows))
     assert "their last epoch is 2 to 3" in loaded(path).attrs["notes"][-1]
+
+
+def test_a_table_is_read_in_the_same_way_after_another_one(tmp_path):
+    """In the first one `noise` is measured, in the second one it is a setting."""
+    measured = ["norm,seed,acc,noise"]
+    chosen = ["norm,seed,acc,noise"]
+    for seed in range(4):
+        for norm in ("a", "b"):
+            score = 0.5 + 0.01 * seed + 0.1 * (norm == "b")
+            measured.append(f"{norm},{seed},{score},{score / 3:.3f}1")
+            for noise in (0.1, 0.2):
+                chosen.append(f"{norm},{seed},{score + noise},{noise}")
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("\n".join(measured))
+    second.write_text("\n".join(chosen))
+    load_results(first, metric="acc")
+    found = compare(load_results(second, metric="acc"), by="norm", metric="acc")
+    (setting,) = found.within
+    assert setting.lower() == "noise"
+    assert sorted(found.contrasts["n"]) == [4, 4]

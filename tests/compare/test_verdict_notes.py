@@ -35,7 +35,7 @@ def test_three_wins_of_four_are_meaningful_if_more_than_half_are_sure():
 
 def test_the_wins_of_a_better_baseline_are_those_that_the_arm_loses():
     worse = {"improvement": 0.2, "improvement_low": 0.1, "improvement_high": 0.4}
-    row = JUDGED | worse | {"verdict": "worse", "judged_in_pairs": False}
+    row = JUDGED | worse | {"verdict": "worse", "pairs": 0}
     assert meaningful_note(row, 0.05) == (
         " It is meaningful: of the comparisons of one run with another, none wins 80% "
         "(95 % interval 0.60 to 0.90)."

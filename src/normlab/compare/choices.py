@@ -128,7 +128,7 @@ def choose_values(runs: pd.DataFrame, selection: Selection) -> Choice:
     seeds = runs["seed"].map(setting_text)
     tests = seeds.isin(selection.confirm)
     grid = runs[~tests | _need_no_choice(runs, tests, selection)]
-    if grid.empty:
+    if grid.empty or tests.all():
         raise ValueError(
             "confirm must leave seeds that choose the values; all runs have one of "
             f"{', '.join(selection.confirm)}"
@@ -161,11 +161,12 @@ def _need_no_choice(
     arms = [runs[place] for place in selection.places]
     only_tests = tests.groupby(arms, dropna=False).transform("all")
     cannot_choose = runs[only_tests & runs[key].notna()]
-    if not cannot_choose.empty and not tests.all():
-        names = ", ".join(sorted_labels(cannot_choose["arm"].unique()))
+    if not (cannot_choose.empty or tests.all() or selection.incomplete):
+        groups = cannot_choose.groupby(selection.places, dropna=False)
+        names = sorted(place_name(place, selection.within) for place, _ in groups)
         raise ValueError(
             f"confirm must leave seeds on which every arm chooses {key}; all runs of "
-            f"{names} have one of {', '.join(selection.confirm)}"
+            f"{'; '.join(names)} have one of {', '.join(selection.confirm)}"
         )
     return only_tests & runs[key].isna()
 
@@ -267,7 +268,7 @@ def _seeds_to_make(
 
 
 def _refuse_incomplete(arms: Sequence[Arm], key: str) -> None:
-    lacking = [arm for arm in arms if arm.missing]
+    lacking = [arm for arm in arms if arm.missing and not _lacks_setting(arm, key)]
     if not lacking:
         return
     first, *others = lacking

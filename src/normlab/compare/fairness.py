@@ -228,11 +228,12 @@ def _arms_by_caution(group: pd.DataFrame) -> dict[str, set[str]]:
 def _cautions(cell: Any) -> list[str]:
     """The cautions of a run; a table that was read from CSV has them as a text."""
     if not isinstance(cell, str):
-        return list(cell) if isinstance(cell, list | tuple) else []
+        return list(cell) if pd.api.types.is_list_like(cell) else []
     try:
-        return list(ast.literal_eval(cell))
+        cautions = ast.literal_eval(cell)
     except (SyntaxError, ValueError):
         return [cell]
+    return list(cautions) if isinstance(cautions, list | tuple) else [cell]
 
 
 def _distinct(checks: list[Check]) -> list[Check]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from normlab.compare.columns import check_key
 from normlab.compare.result_tables import Results
-from normlab.metrics import direction_is_named, is_metric_name
+from normlab.metrics import is_metric_name, named_direction
 
 ARMS, METRIC, SEED = "arms", "metric", "seed"
 FOLD, STATUS, CLOCK = "fold", "status", "clock"
@@ -267,7 +267,7 @@ def role_by_values(results: Results, name: str) -> str:
     column = results.table[name]
     if name in results.measurements:
         return MEASUREMENT
-    is_named = is_metric_name(name) or direction_is_named(name)
+    is_named = is_metric_name(name) or named_direction(name) is not None
     if is_named and _is_numeric(column):
         return MEASUREMENT
     return _role_by_variety(column)

@@ -36,7 +36,7 @@ from normlab.compare.settings import (
     sorted_labels,
 )
 from normlab.compare.summaries import FOLD as FOLD_SETTING
-from normlab.metrics import declare_metrics, is_metric_name
+from normlab.metrics import declare_metrics, is_metric
 
 LARGEST_SCORE = 1e100  # squares of more overflow
 MOST_VALUES = 4  # that the table of columns shows
@@ -225,7 +225,7 @@ def _is_reserved(name: str, role: str) -> bool:
     if role not in (ARMS, SETTING):
         return False
     group = name.partition(".")[0]
-    return name in RESERVED or group in RESERVED_GROUPS or is_metric_name(name)
+    return name in RESERVED or group in RESERVED_GROUPS or is_metric(name)
 
 
 def _statuses(

@@ -41,12 +41,14 @@ class Choice:
         """
         if self.better is not None:
             return self.better == "higher"
-        if not metrics.direction_is_known(self.metric):
+        # What an earlier table of this process declared says nothing of this one.
+        named = metrics.named_direction(self.metric)
+        if named is None:
             raise ValueError(
                 f"better must be higher or lower: the name {self.metric} does not say "
                 "which values are better"
             )
-        return metrics.higher_is_better(self.metric)
+        return named
 
     def place(self, values: Sequence[float]) -> int:
         """The place of the value that is taken.

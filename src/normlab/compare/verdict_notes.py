@@ -39,7 +39,7 @@ def meaningful_note(row: dict, level: float) -> str:
         return ""
     confidence = percent(1 - level).removesuffix("%")
     interval = f"{confidence} % interval {low:.2f} to {high:.2f}"
-    if not row["judged_in_pairs"]:
+    if not count:
         return (
             f" It is meaningful: of the comparisons of one run with another, {winner} "
             f"wins {percent(probability)} ({interval})."
@@ -113,7 +113,7 @@ def spread_note(row: dict) -> str:
 
 
 def _wins(row: dict) -> str:
-    if not row["judged_in_pairs"]:
+    if not row["pairs"]:
         return f", and P(better) is {row['improvement']:.2f}"
     return f", and {row['arm']} wins {row['wins']} of {row['pairs']} pairs"
 
