@@ -61,8 +61,8 @@ ARCHITECTURE = {
     ),
     # one run
     "check": (
-        *("messages", "norms", "option_names", "results", "spreadsheets"),
-        "terminal",
+        *("descriptors", "messages", "norms", "option_names", "results"),
+        *("spreadsheets", "terminal"),
     ),
     "device": ("cores", "norms"),
     "training": (

@@ -18,6 +18,7 @@ from normlab.api.words import sweep_words_of, words_of
         ({"rerun": True}, ["rerun=true"]),
         ({"target": "Null"}, ["target='Null'"]),
         ({"missing": ["NA", "nan", "true"]}, ["missing=[NA,'nan','true']"]),
+        ({"target": "Größe"}, ["target='Größe'"]),
         ({"target": "nullable"}, ["target=nullable"]),
         ({"paths": {"outputs": "my runs"}}, ["++paths.outputs='my runs'"]),
         ({"model": {"hidden": [64, 32]}}, ["++model.hidden=[64,32]"]),

@@ -1,5 +1,8 @@
 """Grades as autograders read them, and verdicts from other processes."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from normlab.check import submissions
@@ -132,3 +135,9 @@ def test_a_forged_verdict_is_none(tmp_path):
     path = tmp_path / "verdict.json"
     path.write_text("[" * 100_000)
     assert submissions._read_verdict(path, "token") is None
+
+
+def test_a_table_may_go_to_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    check_csv(tmp_path / "pipe")
+    check_csv(Path("/dev/stdout"))

@@ -71,7 +71,7 @@ def test_a_norm_that_is_gone_does_not_hide_others(file, monkeypatch):
     norm = offer_file(f"{file}:Scale")
     own._offered.clear()
     assert find_own_norm(norm.name, norm.digest).target.__name__ == "Scale"
-    with pytest.raises(ValueError, match="^norm x.Y is not found: .*gone.py is no"):
+    with pytest.raises(ValueError, match=r"to train \(.*gone.py is no"):
         find_own_norm("x.Y", "0")
 
 

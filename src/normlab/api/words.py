@@ -15,7 +15,7 @@ from normlab.own_norms import add_option, check_name, take_own_norms
 
 # Texts that Hydra reads as they are; others are quoted, such as "null" and "true".
 PLAIN_TEXT = re.compile(
-    r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z_][\w./+-]*"
+    r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_./+-]*"
     r"|glob\([^()]*\)|range\([\d, -]*\)"
 )
 SEVERAL = list | tuple | range | set

@@ -9,6 +9,7 @@ from typing import Any
 from normlab.check.findings import UNKNOWN, Examination, Finding
 from normlab.check.properties import PROPERTIES
 from normlab.check.submissions import Grade, reason_for_nothing
+from normlab.descriptors import check_writable, descriptor_of
 from normlab.results import written_whole
 from normlab.spreadsheets import without_formula
 from normlab.terminal import without_control
@@ -133,7 +134,13 @@ def check_csv(path: Path) -> None:
     Raises:
         ValueError: it is a folder, or its folder does not exist or takes no files.
     """
-    folder = path.absolute().parent
+    descriptor = descriptor_of(path)
+    if descriptor is not None:
+        check_writable(path, descriptor)
+        return
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return  # a device or a pipe
+    folder = path.resolve().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(
             f"--csv must be a file in a folder that exists and can be written, got "

@@ -178,10 +178,10 @@ def _inputs(
     if samples is not None:
         source = open_source(samples, predictor, unlabelled=True)
         stored = next(source.batches()).samples[:count]
-        return _several(inputs.prepared(stored)), f"samples of {samples}"
+        return inputs.prepared(stored).clone(), f"samples of {samples}"
     try:
         part = stored_parts(folder, trusted).test
-        return _several(inputs.prepared(part.inputs[part.rows[:count]])), "test samples"
+        return inputs.prepared(part.inputs[part.rows[:count]]).clone(), "test samples"
     except (*MISTAKES, OSError) as error:
         note_once(
             f"the file is compared on random numbers, since the data set of the run "
@@ -190,10 +190,3 @@ def _inputs(
     generator = torch.Generator().manual_seed(0)
     random = torch.randn(count, *inputs.input_shape, generator=generator)
     return random, "samples of random numbers"
-
-
-def _several(inputs: Tensor) -> Tensor:
-    """A copy of samples, two of a single one: torch.export takes 1 for a fixed size."""
-    if len(inputs) == 1:
-        return torch.cat([inputs, inputs])
-    return inputs.clone()

@@ -89,6 +89,8 @@ def write_torch_export(
         The file as torch reads it.
     """
     content = io.BytesIO()
+    if len(inputs) == 1:  # torch takes an axis of this size for a fixed one
+        inputs = torch.cat([inputs, inputs])
     with _quiet():
         shapes = ({0: torch.export.Dim("batch")},)
         program = torch.export.export(network, (inputs,), dynamic_shapes=shapes)

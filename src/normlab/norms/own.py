@@ -236,12 +236,11 @@ def find_own_norm(name: str, digest: str) -> OwnNorm:
             f"the source of norm {name} must be the one with which the run was made, "
             f"the file given has another; take the file as it was then"
         )
-    if failed:
-        raise ValueError(f"norm {name} is not found: {'; '.join(failed)}")
+    others = f" ({'; '.join(failed)})" if failed else ""
     file, _, class_name = name.rpartition(".")
     reference = f"{file or 'FILE'}.py:{class_name}"
     raise ValueError(
         f"norm {name} is code of the run's author, which a run folder cannot bring; "
         f"if you trust it, name its file: --trust {reference}, or norm={reference} "
-        f"to train"
+        f"to train{others}"
     )
