@@ -10,7 +10,8 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from normlab import loggers
 from normlab.config.identity import configuration_directory, digest, run_folder
-from normlab.endings import Interrupted, LoggerFault
+from normlab.endings import Interrupted
+from normlab.loggers import LoggerFault
 from normlab.training.checkpoints import Checkpoints
 from normlab.training.experiment import run
 
@@ -133,14 +134,25 @@ class Server(DummyLogger):
         raise ConnectionError("the server is gone")
 
 
-def server(config):
+class Absent(DummyLogger):
+    """Stands for a logger that looks for its server when it is first used."""
+
+    def __init__(self, folder, name):
+        super().__init__()
+
+    @property
+    def experiment(self):
+        raise ConnectionError("no server")
+
+
+def with_logger(config, kind):
     settings = config()
-    logger = {"mine": {"_target_": f"{__name__}.Server", "_partial_": True}}
+    logger = {"mine": {"_target_": f"{__name__}.{kind}", "_partial_": True}}
     return settings | {"logger": logger, "trusted_packages": [__name__]}
 
 
 def test_a_logger_that_fails_during_training_is_named_once(config, capsys):
-    result = run(server(config))
+    result = run(with_logger(config, "Server"))
     assert result["status"] == "finished"
     told = capsys.readouterr().err.splitlines()
     assert [line for line in told if "of all epochs" in line] == [
@@ -149,13 +161,10 @@ def test_a_logger_that_fails_during_training_is_named_once(config, capsys):
     ]
 
 
-def test_a_run_whose_logger_cannot_be_built_has_no_result(config, monkeypatch):
-    def refuse(*arguments, **options):
-        raise ConnectionError("no server")
-
-    monkeypatch.setattr(Server, "__init__", refuse)
-    settings = server(config)
-    with pytest.raises(LoggerFault, match="logger=mine cannot be used .*no server"):
+def test_a_run_whose_logger_cannot_be_used_has_no_result(config):
+    settings = with_logger(config, "Absent")
+    message = r"^logger=mine cannot be used \(ConnectionError: no server\): try it"
+    with pytest.raises(LoggerFault, match=message):
         run(settings)
     assert not (run_folder(settings) / "result.json").exists()
 

@@ -122,6 +122,7 @@ def test_environment_names_packages_and_device():
     [
         ("storage=postgresql://me:s3:c@host/db", "storage=postgresql://me:***@host/db"),
         ("uri=redis://:secret@host", "uri=redis://:***@host"),
+        ("uri=http://host:5000?x=a@b", "uri=http://host:5000?x=a@b"),
         ("uri=db://me:a/b@host", "uri=db://me:***@host"),
         ("uri=db://me@srv:pw@host/x", "uri=db://me@srv:***@host/x"),
         ("uri=db://host/x?password=pw&a=b", "uri=db://host/x?password=***&a=b"),

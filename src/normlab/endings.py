@@ -80,21 +80,6 @@ class LeaseLost(EarlyEnd):
         )
 
 
-class LoggerFault(EarlyEnd):
-    """A logger cannot be used, whatever the run does."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)  # workers send it by pickle
-        self.name = name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"logger={self.name} cannot be used ({self.reason}): try again, or leave "
-            f"the logger out"
-        )
-
-
 class StorageFault(EarlyEnd):
     """The system cannot use the files of a run, whatever the run does."""
 

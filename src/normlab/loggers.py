@@ -27,7 +27,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from normlab.config.identity import NOT_PART_OF_THE_RESULT, name_of
 from normlab.config.schema import Key, general_keys, has_option, look_up, read_option
 from normlab.config.targets import build_once
-from normlab.endings import EarlyEnd, LoggerFault, disk_is_full
+from normlab.endings import EarlyEnd, disk_is_full
 from normlab.event_files import EventLogger, record_png
 from normlab.locks import check_lease
 from normlab.messages import with_class
@@ -41,6 +41,10 @@ TENSORBOARD_GROUP = "with the best weights"
 TENSORBOARD_SCORES = f"{TENSORBOARD_GROUP}, all scores"
 PACKAGES = ("wandb", "mlflow")  # loggers that need a package of their name
 MLFLOW_MARK = "normlab.mark"  # tag by which a record is found before its id is stored
+
+
+class LoggerFault(ValueError):
+    """A logger cannot be used. This says nothing about the run, which has no result."""
 
 
 def check_loggers(config: dict[str, Any]) -> None:
@@ -67,13 +71,7 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
     """
     loggers = []
     for name, options in (config.get("logger") or {}).items():
-        try:
-            logger = build_once(options)(folder=folder, name=name_of(folder))
-        except Exception as error:  # of any package, server or network
-            cause = error.__cause__ or error
-            if isinstance(cause, EarlyEnd) or disk_is_full(cause):
-                raise cause from None
-            raise LoggerFault(name, with_class(cause)) from error
+        logger = _connected(name, options, folder)
         loggers.append(logger)
         # TensorBoard's table has a row for a run once its scores are known.
         if not isinstance(logger, TensorBoardLogger | CSVLogger):
@@ -83,23 +81,47 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
     return loggers
 
 
+def _connected(name: str, options: dict[str, Any], folder: Path) -> Logger:
+    """Build a logger, and let it find its server.
+
+    Raises:
+        LoggerFault: it cannot.
+    """
+    try:
+        logger: Logger = build_once(options)(folder=folder, name=name_of(folder))
+        if not isinstance(logger, TensorBoardLogger | CSVLogger):
+            getattr(logger, "experiment", None)
+    except Exception as error:  # of any package, server or network
+        cause = error.__cause__ or error
+        if isinstance(cause, EarlyEnd) or disk_is_full(cause):
+            raise cause from None
+        raise LoggerFault(
+            f"logger={name} cannot be used ({with_class(cause)}): try it again, or "
+            f"leave it out"
+        ) from error
+    return logger
+
+
 def _name_failures(logger: Logger, name: str) -> None:
-    """Let a logger warn, once, if it fails during training.
+    """Let a logger warn if it fails during training, after which it is left alone.
+
+    A server that is gone would keep every epoch waiting.
 
     Args:
         logger: of a package that may need a server.
         name: of the logger.
     """
-    told = False
+    is_lost = False
 
     def warn_once(method: Callable[..., None]) -> Callable[..., None]:
         def call(*arguments: Any, **options: Any) -> None:
-            nonlocal told
-            has_failed = True
-            with _failures_named(name, "metrics of all epochs", "metrics.csv", told):
+            nonlocal is_lost
+            if is_lost:
+                return
+            is_lost = True
+            with _failures_named(name, "metrics of all epochs", "metrics.csv"):
                 method(*arguments, **options)
-                has_failed = False
-            told |= has_failed
+                is_lost = False
 
         return call
 
@@ -165,7 +187,10 @@ def wandb(folder: Path, name: str, project: str, offline: bool) -> Logger:
 
     path = folder / "wandb_run_id"
     if not path.is_file():
-        write_atomically(path, secrets.token_hex(8).encode())
+        number = secrets.token_hex(8)
+        if (folder / "wandb").is_dir():  # a run that an earlier version began
+            number = folder.name[-80:]
+        write_atomically(path, number.encode())
     return WandbLogger(
         name=name,
         id=path.read_text(),
@@ -297,27 +322,19 @@ def log_interrupted(config: dict[str, Any], folder: Path) -> None:
 
 
 @contextmanager
-def _failures_named(
-    name: str,
-    what: str,
-    place: str,
-    told: bool = False,
-) -> Iterator[None]:
+def _failures_named(name: str, what: str, place: str) -> Iterator[None]:
     """Print a warning if a logger fails: the run does not depend on it.
 
     Args:
         name: of the logger.
         what: is not recorded.
         place: where the run itself keeps that.
-        told: whether the warning was printed before.
     """
     try:
         yield
     except Exception as error:  # of any package, server or network
         if isinstance(error, EarlyEnd) or disk_is_full(error):
             raise
-        if told:
-            return
         verb = "is" if what == "end" else "are"
         print_line(
             f"warning: logger={name} did not record the {what}, which {verb} in "

@@ -270,7 +270,7 @@ def without_password(word: str) -> str:
     `storage=postgresql://user:secret@host` becomes `storage=postgresql://user:***@host`.
     A name may hold an `@`, and a password a slash; a number and a slash are a port.
     """
-    word = re.sub(r"(://[^:/\s]*):(?!\d+(?:/|$))[^@\s]+@", r"\1:***@", word)
+    word = re.sub(r"(://[^:/\s]*):(?!\d+(?:[/?#,]|$))[^@\s]+@", r"\1:***@", word)
     return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&\s]+", r"\1***", word)
 
 

@@ -85,6 +85,8 @@ def _class_column(targets: np.ndarray, root: str) -> np.ndarray:
         return targets.astype(np.int64)
     if targets.dtype.kind == "f":
         wrong = targets[targets != np.round(targets)]  # NaN is not equal to itself
+        if len(wrong) == 0:
+            wrong = targets[np.abs(targets) >= 2.0**63]  # beyond whole numbers
         if not np.isfinite(targets).all():
             wrong = targets[~np.isfinite(targets)]
         if len(wrong):

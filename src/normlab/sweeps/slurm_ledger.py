@@ -45,12 +45,15 @@ JOURNAL = "journal.jsonl"
 SCRIPT = "script.sh"
 KEY = re.compile(r"[0-9a-f]{12}")
 
-# A signal that comes before Python can handle it is ignored: SLURM then stops the job,
-# and queues it again if it was preempted. With `exec`, Python itself gets the signals.
-# With `-P`, it imports nothing from the folder in which the job was submitted.
 STARTED = "NORMLAB_JOB_STARTED"  # when a job began, in seconds since 1970
+
+# Options of sbatch count above the first command only. A signal that comes before
+# Python can handle it is ignored: SLURM then stops the job, and queues it again if it
+# was preempted. With `exec`, Python itself gets the signals. With `-P`, it imports
+# nothing from the folder in which the job was submitted.
 SCRIPT_TEXT = """\
 #!/bin/bash
+{directives}
 export {started}=$(date +%s)
 {setup}
 trap '' USR1 USR2
@@ -206,9 +209,12 @@ def write_submission(
         digests=[hashlib.sha256(line).hexdigest() for line in lines],
         **options,
     )
+    directives = [line for line in setup if line.startswith("#SBATCH")]
+    commands = [line for line in setup if line not in directives]
     script = SCRIPT_TEXT.format(
+        directives="\n".join(directives),
         started=STARTED,
-        setup="\n".join(setup),
+        setup="\n".join(commands),
         python=shlex.quote(sys.executable),
         folder=shlex.quote(str(target)),
     )

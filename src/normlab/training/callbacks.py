@@ -171,13 +171,14 @@ class Recorder(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
         epoch = task.progress.epoch + 1
+        seconds = task.clock() - self.started  # before servers are waited for
         for logger in trainer.loggers:
             logger.log_metrics(task.metrics, step=epoch)
         if trainer.is_global_zero:
             position = {
                 "epoch": epoch,
                 "step": task.progress.steps,
-                "seconds": task.clock() - self.started,
+                "seconds": seconds,
             }
             append_rows(self.path, [position | task.metrics])
 

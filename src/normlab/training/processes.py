@@ -28,7 +28,8 @@ from normlab.endings import (
     find_file_error,
 )
 from normlab.locks import Lock
-from normlab.terminal import output_may_end
+from normlab.loggers import LoggerFault
+from normlab.terminal import output_may_end, print_line
 from normlab.training.checkpoint_files import load, load_latest, save
 
 OUTCOME = ".outcome.ckpt"
@@ -39,6 +40,7 @@ SECONDS_TO_STOP = 30
 NO_SPACE = 74
 PRUNED = 75
 LEASE_LOST = 76
+LOGGER_LOST = 77
 FIRST_STORAGE_ERROR = 80  # plus the index of the error in STORAGE_ERRORS
 
 Work = Callable[[dict, Path], dict]  # from a configuration and its folder to an outcome
@@ -144,6 +146,9 @@ def _one_process(
         os._exit(PRUNED)
     except LeaseLost:
         os._exit(LEASE_LOST)
+    except LoggerFault as fault:
+        print_line(str(fault))
+        os._exit(LOGGER_LOST)
     except Exception as error:
         if disk_is_full(error):
             os._exit(NO_SPACE)
@@ -166,6 +171,8 @@ def _reason(exit_code: int, rank: int, folder: Path) -> Exception:
         return Pruned(state["progress"]["epoch"], state["progress"]["seconds"])
     if exit_code == LEASE_LOST:
         return LeaseLost(folder)
+    if exit_code == LOGGER_LOST:
+        return LoggerFault("a logger cannot be used, see above")
     if exit_code == NO_SPACE:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     storage_error = exit_code - FIRST_STORAGE_ERROR

@@ -161,6 +161,8 @@ def _without_passwords(value: Any) -> Any:
     """Settings in which addresses have no password."""
     if isinstance(value, dict):
         return {key: _without_passwords(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return list(map(_without_passwords, value))
     return without_password(value) if isinstance(value, str) else value
 
 
