@@ -120,7 +120,10 @@ def test_an_unclear_axis_of_channels_must_be_named(tmp_path, shape):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"y_train": np.arange(6) / 4}, "must be whole numbers or texts, .*0; dataset"),
+        (
+            {"y_train": np.arange(6) / 4},
+            "must be whole numbers or texts, .*0.25;",
+        ),
         ({"y_train": LABELS[:5]}, "it has 6 samples, and y_train 5 targets"),
         ({"x_test": IMAGES[:2, :, :3]}, "samples of all parts must have one shape"),
         ({"x_test": IMAGES[:2].astype(float)}, "must have one shape and type"),

@@ -1,5 +1,6 @@
 """Jobs in processes that inherit nothing find what the sweep finds."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -120,7 +121,7 @@ def test_tasks_of_ray_get_the_origin(sweep, monkeypatch):
         assert (task, config) == (ray_tasks.train_remotely, expected)
         assert origin == Origin.of_this_process()
         assert origin.folder == str(sweep / "work")
-        assert origin.config_dirs == str(sweep / "lab" / "conf")
+        assert json.loads(origin.config_dirs) == [str(sweep / "lab" / "conf")]
         assert origin.own_norms[0] == f"{sweep / 'in_a_file.py'}:Scale"
         name, digest, _ = pickle.loads(origin.own_norms[1])
         assert (name, digest) == (norms[1].name, norms[1].digest)

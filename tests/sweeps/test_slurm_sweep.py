@@ -261,18 +261,19 @@ def test_a_job_that_ends_without_a_result_is_named(
     assert results[1]["reason"].startswith(f"job 100_1 {state}: ")
 
 
+@pytest.mark.parametrize("ending", ["err", "out"])
 def test_a_forgotten_job_ends_the_wait_and_shows_its_log(
-    cluster, configs, begin, tmp_path
+    cluster, configs, begin, tmp_path, ending
 ):
     def forget():
-        log = cluster.jobs["100"].folder / "100.err"
+        log = cluster.jobs["100"].folder / f"100.{ending}"
         log.write_text("Killed\n")
         cluster.jobs["100"].is_forgotten = True
 
     cluster.rounds = [forget]
     ((_, result),) = begin(configs(1)).results()
     assert result["reason"].startswith("job 100 UNKNOWN: SLURM does not know it")
-    assert re.search(r"; see \S+/100\.err$", result["reason"])
+    assert re.search(rf"; see \S+/100\.{ending}$", result["reason"])
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def find_own_code(packages: Sequence[str], config_dirs: Iterable[Path] = ()) -> 
 def _candidates() -> list[Path]:
     """The folders that may hold code of the user's own."""
     candidates = [Path.cwd()]
-    for name in json.loads(os.environ.get(VARIABLE, "[]")):
+    for name in json.loads(os.environ.get(VARIABLE) or "[]"):
         folder = Path(name)
         candidates += [folder, folder.parent]
     return candidates

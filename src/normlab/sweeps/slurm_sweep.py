@@ -21,6 +21,7 @@ from normlab.sweeps.slurm_ledger import (
     Entry,
     Ledger,
     ended_runs,
+    read_submission,
     write_submission,
 )
 from normlab.sweeps.slurm_options import SlurmOptions
@@ -321,8 +322,12 @@ class SlurmSweep:
                 break
         else:
             job = entry.jobs[0]
-        reason = slurm.explain_end(job, states[job], self.options.timeout_min)
-        log = self.options.folder / entry.key / f"{job}.err"
+        folder = self.options.folder / entry.key
+        submission = read_submission(folder)  # this command may have other options
+        reason = slurm.explain_end(job, states[job], submission.timeout_min)
+        log = folder / f"{job}.err"
+        if not log.exists():
+            log = folder / f"{job}.out"  # with stderr_to_stdout
         if log.is_file() and log.stat().st_size:
             reason = f"{reason}; see {log}"
         return failed_result(reason)
