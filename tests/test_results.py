@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -132,6 +133,27 @@ def test_environment_names_packages_and_device():
 )
 def test_a_stored_command_holds_no_password(word, stored):
     assert without_password(word) == stored
+
+
+def test_the_commit_is_that_of_the_package_and_not_of_what_lies_around_it(
+    tmp_path, monkeypatch
+):
+    def git(*words):
+        command = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=b@c"]
+        subprocess.run([*command, *words], check=True, capture_output=True)
+
+    (tmp_path / "lab.py").write_text("")
+    git("init")
+    git("add", "lab.py")
+    git("commit", "--message", "Begin")
+    installed = tmp_path / "results.py"
+    monkeypatch.setattr(results, "__file__", str(installed))
+    installed.write_text("")
+    assert results.git_state() is None
+    git("add", "results.py")
+    assert results.git_state()["dirty"] is True
+    git("commit", "--message", "Add the package")
+    assert results.git_state()["dirty"] is False
 
 
 def test_the_environment_stores_the_command_without_passwords(monkeypatch):

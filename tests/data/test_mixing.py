@@ -86,6 +86,12 @@ def test_every_epoch_and_batch_draws_other_shares_and_leaves_the_generator_alone
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_mixing_seeds_no_generator_of_a_gpu(monkeypatch):
+    """Dropout draws there, and would draw the same masks in every epoch."""
+    monkeypatch.setattr(torch, "manual_seed", pytest.fail)  # seeds all devices
+    assert len(next(iter(blocks(MIXUP))).targets)
+
+
 def test_accumulated_batches_are_mixed_one_by_one():
     found, shares = epoch(MIXUP, accumulate=2)
     expected, expected_shares = epoch(MIXUP)
