@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,7 @@ from torch import nn
 from normlab.stacked import compilation
 from normlab.stacked.compilation import NotCompiled, compiled_forward
 from normlab.stacked.stack import Batch, Stack
-from stacked.runs import SMALL, Trained, compile_eagerly, plain, requests
+from stacked.runs import compile_eagerly
 
 
 @pytest.fixture
@@ -14,15 +16,9 @@ def counter(monkeypatch):
 
 
 @pytest.fixture
-def build(compose):
+def build(runs):
     """build(*words): four runs of a small network, and their first requests."""
-
-    def runs(*words):
-        config = plain(compose(*SMALL, *words))
-        found = [Trained(config | {"seed": seed}) for seed in range(4)]
-        return found, requests(found, [run.blocks[0] for run in found])
-
-    return runs
+    return partial(runs, count=4)
 
 
 def stack_of(runs, compiled=None):
