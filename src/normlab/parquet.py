@@ -197,11 +197,13 @@ def _next_batch(batches: Iterator[Any], most_bytes: int) -> Any:
 
 @contextmanager
 def memory_limited(most_bytes: int) -> Iterator[None]:
-    """Let this process take so many bytes more in the `with` block.
+    """Limit by how much the memory of this process may grow in the `with` block.
 
-    Threads must enter it one after the other.
+    The limit is one for all threads, so they must enter the block one after the other.
+    Windows and macOS have no such limit; nothing is limited there.
 
-    Where the system has no such limit, as Windows and macOS, nothing is limited.
+    Args:
+        most_bytes: of address space, beyond what is in use now.
     """
     pages = Path("/proc/self/statm")
     if find_spec("resource") is None or not pages.is_file():

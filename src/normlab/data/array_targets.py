@@ -84,15 +84,12 @@ def _class_column(targets: np.ndarray, root: str) -> np.ndarray:
     if targets.dtype.kind == "b":
         return targets.astype(np.int64)
     if targets.dtype.kind == "f":
-        wrong = targets[targets != np.round(targets)]  # NaN is not equal to itself
-        if len(wrong) == 0:
-            wrong = targets[np.abs(targets) >= 2.0**63]  # beyond whole numbers
-        if not np.isfinite(targets).all():
-            wrong = targets[~np.isfinite(targets)]
-        if len(wrong):
+        # Larger numbers, infinities and NaN do not fit into 64 bits.
+        is_whole = (targets == np.round(targets)) & (np.abs(targets) < 2.0**63)
+        if not is_whole.all():
             raise ValueError(
                 f"{root}: the targets of a classification must be whole numbers or "
-                f"texts, there are others such as {wrong[0]:g}; "
+                f"texts, there are others such as {targets[~is_whole][0]:g}; "
                 "dataset.task=regression predicts finite numbers"
             )
         return targets.astype(np.int64)
