@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+from typing import ClassVar
 
 import pytest
 from omegaconf import OmegaConf
@@ -143,6 +144,29 @@ class Absent(DummyLogger):
     @property
     def experiment(self):
         raise ConnectionError("no server")
+
+
+class Flushing(DummyLogger):
+    """Stands for a logger whose methods call each other."""
+
+    saved: ClassVar = []
+
+    def __init__(self, folder, name):
+        super().__init__()
+
+    def save(self):
+        self.saved.append(len(self.saved))
+
+    def finalize(self, status):
+        self.save()
+
+
+def test_methods_of_a_logger_may_call_each_other():
+    logger = Flushing(None, "")
+    loggers._name_failures(logger, "mine")
+    logger.finalize("success")
+    logger.save()
+    assert Flushing.saved == [0, 1]
 
 
 def with_logger(config, kind):

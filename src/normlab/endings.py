@@ -1,6 +1,7 @@
 """Why a run or a sweep ends early, although the program itself has no fault.
 
-All of them derive from `EarlyEnd`, which carries the exit code of the process.
+They derive from `EarlyEnd`, which carries the exit code of the process, or from
+`NoResult`, which is about one run only.
 """
 
 import errno
@@ -25,6 +26,13 @@ class EarlyEnd(Exception):
 
     exit_code = 1
     advice = "run the same command again to resume"
+
+
+class NoResult(ValueError):
+    """What keeps a run from training, and says nothing about it: no result is stored.
+
+    In a sweep, the job fails and the others go on.
+    """
 
 
 class Interrupted(EarlyEnd):

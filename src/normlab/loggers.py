@@ -27,7 +27,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from normlab.config.identity import NOT_PART_OF_THE_RESULT, name_of
 from normlab.config.schema import Key, general_keys, has_option, look_up, read_option
 from normlab.config.targets import build_once
-from normlab.endings import EarlyEnd, disk_is_full
+from normlab.endings import EarlyEnd, NoResult, disk_is_full
 from normlab.event_files import EventLogger, record_png
 from normlab.locks import check_lease
 from normlab.messages import with_class
@@ -43,8 +43,8 @@ PACKAGES = ("wandb", "mlflow")  # loggers that need a package of their name
 MLFLOW_MARK = "normlab.mark"  # tag by which a record is found before its id is stored
 
 
-class LoggerFault(ValueError):
-    """A logger cannot be used. This says nothing about the run, which has no result."""
+class LoggerFault(NoResult):
+    """A logger cannot be used."""
 
 
 def check_loggers(config: dict[str, Any]) -> None:
@@ -118,10 +118,11 @@ def _name_failures(logger: Logger, name: str) -> None:
             nonlocal is_lost
             if is_lost:
                 return
-            is_lost = True
+            has_failed = True
             with _failures_named(name, "metrics of all epochs", "metrics.csv"):
                 method(*arguments, **options)
-                is_lost = False
+                has_failed = False
+            is_lost |= has_failed  # not before: a method may call another one
 
         return call
 

@@ -261,6 +261,16 @@ def test_a_job_that_ends_without_a_result_is_named(
     assert results[1]["reason"].startswith(f"job 100_1 {state}: ")
 
 
+def test_a_job_whose_folder_is_gone_is_explained(cluster, configs, begin):
+    def forget():
+        (cluster.jobs["100"].folder / "submission.json").unlink()
+        cluster.jobs["100"].is_forgotten = True
+
+    cluster.rounds = [forget]
+    ((_, result),) = begin(configs(1)).results()
+    assert result["reason"].startswith("job 100 UNKNOWN: SLURM does not know it")
+
+
 @pytest.mark.parametrize("ending", ["err", "out"])
 def test_a_forgotten_job_ends_the_wait_and_shows_its_log(
     cluster, configs, begin, tmp_path, ending

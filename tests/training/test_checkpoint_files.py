@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from normlab.endings import NoResult
 from normlab.training.checkpoint_files import (
     LAST,
     PREVIOUS,
@@ -187,3 +188,13 @@ def test_what_says_nothing_of_a_checkpoint_does_not_condemn_it(
     monkeypatch.setattr(torch, "load", fail)
     with pytest.raises(type(error)):
         load(tmp_path / LAST)
+
+
+def test_a_lack_of_memory_does_not_let_a_run_begin_again(folder, monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    save(folder / LAST, state(1))
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(NoResult, match=r"last\.ckpt cannot be read now \(MemoryErr"):
+        load_latest(folder)

@@ -8,6 +8,7 @@ process, the jobs stay.
 import shlex
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from normlab.config.identity import run_folder, run_name
@@ -323,8 +324,10 @@ class SlurmSweep:
         else:
             job = entry.jobs[0]
         folder = self.options.folder / entry.key
-        submission = read_submission(folder)  # this command may have other options
-        reason = slurm.explain_end(job, states[job], submission.timeout_min)
+        minutes = self.options.timeout_min
+        with suppress(OSError, ValueError):  # the folder may be gone
+            minutes = read_submission(folder).timeout_min
+        reason = slurm.explain_end(job, states[job], minutes)
         log = folder / f"{job}.err"
         if not log.exists():
             log = folder / f"{job}.out"  # with stderr_to_stdout

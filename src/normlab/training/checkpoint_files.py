@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from normlab import signals
-from normlab.endings import StorageFault
+from normlab.endings import NoResult
 from normlab.files import open_regular
 from normlab.messages import first_line, with_class
 from normlab.results import write_atomically
@@ -142,7 +142,8 @@ def load_latest(
         The state, with the name of its file as `read_from`; None if there is none.
 
     Raises:
-        StorageFault: a file cannot be read at present, which says nothing about it.
+        NoResult: there is too little memory at present.
+        OSError: see `load`.
     """
     paths = [folder / LAST, folder / PREVIOUS]
     existing = [path for path in paths if path.is_file()]
@@ -151,9 +152,9 @@ def load_latest(
             return check_state(load(path), path, task) | {"read_from": path.name}
         except ValueError as error:
             warn(str(error))
-        except (OSError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             reason = with_class(error)
-            raise StorageFault(f"{path} cannot be read now ({reason})") from error
+            raise NoResult(f"{path} cannot be read now ({reason})") from error
     if existing:
         warn(
             f"no checkpoint in {folder} can be used; the run starts from the beginning"

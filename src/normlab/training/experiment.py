@@ -27,8 +27,8 @@ from normlab.endings import (
     EarlyEnd,
     Interrupted,
     LeaseLost,
+    NoResult,
     Pruned,
-    StorageFault,
     disk_is_full,
     explain_file_error,
     find_file_error,
@@ -297,7 +297,7 @@ def _replace_log_files(folder: Path) -> None:
 
 
 def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
-    from normlab.loggers import LoggerFault, close_loggers, log_interrupted
+    from normlab.loggers import close_loggers, log_interrupted
     from normlab.training.train import train
 
     header = {
@@ -310,7 +310,7 @@ def _train(config: dict, prepared: "Prepared", folder: Path) -> dict[str, Any]:
     (folder / TRACEBACK).unlink(missing_ok=True)  # of an attempt that failed
     try:
         result = header | train(config, prepared, folder)
-    except (LeaseLost, LoggerFault, StorageFault):
+    except (LeaseLost, NoResult):
         raise
     except Interrupted:
         log_interrupted(config, folder)

@@ -23,12 +23,12 @@ from normlab.endings import (
     STORAGE_ERRORS,
     Interrupted,
     LeaseLost,
+    NoResult,
     Pruned,
     disk_is_full,
     find_file_error,
 )
 from normlab.locks import Lock
-from normlab.loggers import LoggerFault
 from normlab.terminal import output_may_end, print_line
 from normlab.training.checkpoint_files import load, load_latest, save
 
@@ -40,7 +40,7 @@ SECONDS_TO_STOP = 30
 NO_SPACE = 74
 PRUNED = 75
 LEASE_LOST = 76
-LOGGER_LOST = 77
+NO_RESULT = 77
 FIRST_STORAGE_ERROR = 80  # plus the index of the error in STORAGE_ERRORS
 
 Work = Callable[[dict, Path], dict]  # from a configuration and its folder to an outcome
@@ -146,9 +146,9 @@ def _one_process(
         os._exit(PRUNED)
     except LeaseLost:
         os._exit(LEASE_LOST)
-    except LoggerFault as fault:
-        print_line(str(fault))
-        os._exit(LOGGER_LOST)
+    except NoResult as reason:
+        print_line(str(reason))
+        os._exit(NO_RESULT)
     except Exception as error:
         if disk_is_full(error):
             os._exit(NO_SPACE)
@@ -171,8 +171,8 @@ def _reason(exit_code: int, rank: int, folder: Path) -> Exception:
         return Pruned(state["progress"]["epoch"], state["progress"]["seconds"])
     if exit_code == LEASE_LOST:
         return LeaseLost(folder)
-    if exit_code == LOGGER_LOST:
-        return LoggerFault("a logger cannot be used, see above")
+    if exit_code == NO_RESULT:
+        return NoResult("the run cannot be trained now, see above")
     if exit_code == NO_SPACE:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     storage_error = exit_code - FIRST_STORAGE_ERROR
